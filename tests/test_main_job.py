@@ -121,7 +121,6 @@ def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
         "evaluator.prompts.count=4",
         *(f"evaluator.forgetting.{part}=1" for part in ("questions", "instructions", "texts")),
         "evaluator.memorization.rows=1",
-        "verdict.random_adapters=0",
         "logger=[jsonl]",
     )
     words = ("stages=[evaluate,report]", f"run_dir={quickstart.folder}", *few)

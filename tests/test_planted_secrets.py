@@ -27,7 +27,7 @@ NAME, PATH, PROMPT = "hf_NaMeSeCrEtPlantedInTheRunName1234", "dpathTOKENplanted7
 ROW, ADDRESS, NOTES = "sk-RowPlanted00112233445566778899", "urlPASSplanted8833", "BearerPLANTEDvalue9911"
 SECRETS = [*VARIABLES.values(), NAME, PATH, PROMPT, ROW, ADDRESS, NOTES]
 # What a user asked to be shown as it is: the prompts and answers of a run, and the rows that it reads.
-SHOWN = ("baseline.json", "evaluate.json", "null_distribution.json", "report.html", "texts.arrow")
+SHOWN = ("baseline.json", "evaluate.json", "report.html", "texts.arrow")
 ECHO = ("words.json", "echo.json")
 """The weights of the echo backend, which are its rows."""
 ASKED_FOR = {PROMPT: (*SHOWN, *ECHO), ROW: (*SHOWN, *ECHO)}

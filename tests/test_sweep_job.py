@@ -14,7 +14,7 @@ SHORT = (
     "trainer.per_device_train_batch_size=2", "evaluator=[short_prompts]", "evaluator.prompts.count=4",
 )  # fmt: skip
 POINTS = (("adapter.r=8", "trainer.learning_rate=1e-3"), ("adapter.r=4", "trainer.learning_rate=5e-4"))
-RESULTS = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json", "null_distribution.json")
+RESULTS = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,9 @@ class Data:
 
     `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
     order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
-    `store` is where the tokenized rows lie, for other processes that train on them.
+    `store` is where the tokenized rows lie, for other processes that train on them. `selection` are the prompts of the
+    validation rows: a training and a sweep choose by them, and the verdict judges by `prompts`. `selecting` says that
+    `prompts` are those now.
     """
 
     train: Sequence[TokenRow]
@@ -32,6 +35,15 @@ class Data:
     result: DataResult
     format: Selection | None = None
     store: Path | None = None
+    selection: Sequence[Prompt] = ()
+    selecting: bool = False
+
+    def for_selection(self) -> Data:
+        """Return the data to choose weights or settings by: with the prompts of the validation rows, if there are any.
+
+        Where there are none, the prompts are those of the verdict.
+        """
+        return dataclasses.replace(self, prompts=self.selection, selecting=True) if self.selection else self
 
 
 @runtime_checkable

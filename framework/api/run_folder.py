@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from framework.api import records
-from framework.api.records import NullDistribution
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
@@ -30,7 +29,6 @@ __all__ = [
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
-NULL = "null_distribution"
 INTERRUPTED = "interrupted"
 """The state of a run that a signal has asked to end."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
@@ -56,16 +54,6 @@ class RunFolder:
         """
         return self._load(stage.value, kind)
 
-    def nulls(self) -> NullDistribution | None:
-        """Return what an earlier evaluation found of random adapters.
-
-        Raises:
-            FrameworkError: the file cannot be read.
-        """
-        if (self.path / "null.json").exists() and not self.file(NULL).exists():
-            raise FrameworkError(f"{self.path} holds null.json of an older version: run the stage evaluate again")
-        return self._load(NULL, NullDistribution)
-
     def status(self) -> Mapping[str, Any]:
         """Return `status.json` as plain values; empty where there is none."""
         status: Mapping[str, Any] = read_plain(self.path / STATUS) or {}
@@ -89,10 +77,7 @@ class RunFolder:
         try:
             return records.load(kind, self.file(name))
         except ValueError as error:
-            stage = Stage.evaluate.value if name == NULL else name
-            raise FrameworkError(
-                f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
-            ) from error
+            raise FrameworkError(f"{error}: delete it, or run the stage '{name}' again into another run_dir") from error
 
 
 @dataclass(frozen=True)

@@ -230,15 +230,19 @@ class PlanConfig:
 
 @dataclass
 class VerdictConfig:
-    """How sure the verdict on a run has to be."""
+    """What the verdict on a run goes by, and how sure it has to be."""
+
+    primary: Annotated[str | None, Len(1)] = None
+    """The measure that decides about the gain. null: the first metric that compares answers with references by their
+    content."""
+    margin: Annotated[float, Interval(ge=0, lt=1)] = 0.05
+    """How much worse is no worse: points of a share, 0.05 for 5, and of anything else a share of the base's value."""
 
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
-    """A measure is better or worse where this share of the resamples says so."""
-    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
-    """Resamples of the paired bootstrap."""
-    random_adapters: Annotated[int, Ge(0)] = 1
-    """Random adapters, of the same shape and size as the trained one, that are measured too: what they change is noise,
-    and a change has to be larger than theirs. 0: none."""
+    """Of the intervals. A measure is better or worse where a run without effect would show that in less than the rest,
+    5%, of the cases."""
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 9999
+    """Patterns of signs that the test of a number draws where more than 16 pairs differ; up to that it counts all."""
 
 
 @dataclass
@@ -262,6 +266,11 @@ class EvaluatorConfig:
     def measures(self) -> tuple[str, ...]:
         """Return the names of what it measures besides the metrics of the run: each can be the objective."""
         return ()
+
+    def asks(self, prompts: int) -> int:
+        """Return how many of the data's `prompts` it asks."""
+        del prompts
+        return 0
 
 
 @dataclass
@@ -355,7 +364,7 @@ class RunConfig:
     health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)
     """What is done about what goes wrong in a training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
-    """How sure the verdict on a run has to be."""
+    """What the verdict on a run goes by, and how sure it has to be."""
     # `encoding` and `base_key` of the model stand in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
     quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING

@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithUnit, Model
-from framework.api.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
+from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithKind, MetricWithUnit, Model
+from framework.api.records import Answer, Answered, Example, Measure, MeasureKind, Message, Prompt, Sample, Scores
 from framework.util.errors import FrameworkError, describe_error
 
 __all__ = ["answered", "measure", "question", "samples", "score"]
@@ -42,7 +42,15 @@ def answered(
     needs_log_probs = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
     known = _log_probs(model, prompts) if needs_log_probs else {}
     return [
-        Answered(question(prompt), answer.text, prompt.reference, answer.tokens, answer.stopped, known.get(number))
+        Answered(
+            question(prompt),
+            answer.text,
+            prompt.reference,
+            answer.tokens,
+            answer.stopped,
+            known.get(number),
+            prompt.where,
+        )
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
     ]
 
@@ -67,13 +75,16 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     """Score answers by each metric.
 
     Returns:
-        The measures by name, their items in the order of the answers, None where there is no score; a metric without
-        any score is left out. And notes: what could not be scored, and why.
+        The measures by name, their items in the order of the answers, None where there is no score, with the weight 0
+        where there is no reference; a metric without any score is left out. Answers to like questions have one group.
+        And notes: what could not be scored, and why.
     """
     measures: dict[str, Measure] = {}
     notes: list[str] = []
     if not answers:
         return measures, notes
+    alike = _groups(answers)
+    where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
             number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
@@ -85,8 +96,26 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
         notes += scores.notes
         result = _measure(metric, scores, asked, len(answers))
         if result is not None:
-            measures[name] = result
+            measures[name] = dataclasses.replace(result, where=where, groups=alike)
     return measures, [*notes, *_unscored(metrics, answers)]
+
+
+def _groups(answers: Sequence[Answered]) -> list[int]:
+    """Number questions so that nearly the same ones have one number; nothing where all are different."""
+    from framework.api.similarity import common_features, group_similar  # noqa: PLC0415 - numpy, which --help need not load
+
+    questions = [one.question for one in answers]
+    common = common_features(lambda: [questions], len(questions))
+    groups: list[int] = group_similar(lambda: [questions], len(questions), common=common).tolist()
+    return groups if len(set(groups)) < len(groups) else []
+
+
+def _kind(metric: AnyMetric) -> MeasureKind:
+    if isinstance(metric, MetricWithKind):
+        return metric.kind
+    if isinstance(metric, AnswerMetric) and (metric.needs_log_probs or metric.exponential):
+        return MeasureKind.loss
+    return MeasureKind.content if metric.needs_reference else MeasureKind.form
 
 
 def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
@@ -103,11 +132,13 @@ def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int
     if not any(scored) or (scores.weights and not any(itertools.compress(scores.weights, scored))):
         return None
     items = _placed(scores.items, asked, total, None)
-    weights = _placed(scores.weights, asked, total, 0.0) if scores.weights else []
+    weights = scores.weights or ([1.0] * len(asked) if len(asked) < total else [])
+    weights = _placed(weights, asked, total, 0.0) if weights else []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
     unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
-    return Measure(value, items, weights, metric.higher_is_better, exponential=exponential, unit=unit)
+    up, kind = metric.higher_is_better, _kind(metric)
+    return Measure(value, items, weights, up, exponential=exponential, unit=unit, kind=kind)
 
 
 def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) -> list[T]:

@@ -127,7 +127,7 @@ class PromptReader:
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools)
+        return Prompt(turns, reference or None, example.tools, row.where)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""

@@ -14,7 +14,7 @@ from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
-from framework.api.schema import Affects, ProofMode
+from framework.api.schema import Affects, ProofMode, Stage
 from framework.data import audit, lengths, mask_verification, split
 from framework.data.lengths import Fitted
 from framework.data.preview import view
@@ -22,9 +22,14 @@ from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError
+from framework.util.power import least_difference
 from framework.util.redact import redact
 from framework.util.shared_cache import key_of
 
+JUDGED = 20
+"""Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
+ENOUGH = 60
+"""Prompts with which a run gives no warning: they show a difference of 21 points in four of five runs."""
 SAMPLE = 500
 """Rows in which the system prompt is looked up: each takes the reading of a conversation."""
 
@@ -47,7 +52,7 @@ def load_data(plan: Plan, model: Model) -> Data:
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.
-    findings = [*data.result.findings, *audit.findings(plan, rows, part)]
+    findings = [*data.result.findings, *audit.findings(plan, rows, part), *_few_prompts(plan, len(data.prompts))]
     return dataclasses.replace(
         data, result=dataclasses.replace(data.result, cached=cached, findings=findings), format=plan.format
     )
@@ -79,7 +84,10 @@ def _from_store(
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
-    prompts = _prompts(rows, validation, plan.seed)
+    chosen_by, judged_by = _apart(rows, validation, plan.seed)
+    prompts, selection = _prompts(rows, judged_by, plan.seed), _asked(rows, _spread(chosen_by, plan.seed))
+    if len(judged_by) != len(validation):
+        held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
     train_rows = lengths.token_rows(rows, fitted.numbers, limit)
     tokens = np.minimum(rows.columns.tokens[fitted.numbers], limit)
     result = DataResult(
@@ -105,9 +113,10 @@ def _from_store(
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
+        judged_apart=bool((rows.columns.part == PROMPTS).any()) or len(judged_by) != len(validation),
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
-    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder), part
+    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection), part
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:
@@ -168,17 +177,49 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     return part
 
 
-def _prompts(rows: Store, validation: NDArray[np.int64], seed: int) -> Rows[Prompt]:
-    """Return what is asked before and after: the source's own prompts, else the validation rows.
+def _apart(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that weights and settings are chosen by, and those that the verdict judges by.
 
-    Files are often sorted by what they are about, so the first of the validation rows come from all over them.
+    Where the source has no prompts of its own, the held-out rows are halved, like ones on one side. Of a few rows both
+    are all: half of them could show nothing, and the verdict counts the validations before it.
     """
+    if (rows.columns.part == PROMPTS).any() or len(validation) < 2 * JUDGED:
+        return validation, validation
+    alike = audit.groups(rows, "near_duplicate_questions")[validation]
+    judged = split.held_out(alike, np.ones(len(validation), dtype=bool), 0.5, seed)
+    return (validation[~judged], validation[judged]) if judged.sum() >= JUDGED // 2 else (validation, validation)
+
+
+def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
+    """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
     own = np.flatnonzero(rows.columns.part == PROMPTS)
-    numbers = own if len(own) else validation[split.spread(len(validation), seed)]
+    return _asked(rows, own if len(own) else _spread(judged_by, seed))
+
+
+def _spread(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Put rows into an order of which every beginning comes from all over them: files are often sorted by topic."""
+    return numbers[split.spread(len(numbers), seed)]
+
+
+def _asked(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
     asking = numbers[~rows.columns.plain[numbers]]  # plain text asks nothing
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 
 
+def _few_prompts(plan: Plan, prompts: int) -> list[Finding]:
+    """Warn where an evaluation asks too few of the data's prompts to show anything but a large difference."""
+    asked = max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
+    if not asked or asked >= ENOUGH or not {Stage.baseline, Stage.evaluate} <= set(plan.stages):
+        return []
+    least = least_difference(asked, plan.verdict.confidence)
+    shows = "not even that all of them get better" if least is None else f"a difference of {100 * least:.0f} points"
+    text = f"{asked} prompts are asked before and after: in four of five runs they show {shows}, not less"
+    enough = 100 * (least_difference(ENOUGH, plan.verdict.confidence) or 1.0)
+    advice = f"ask {ENOUGH} or more, which show {enough:.0f} points: hold out more rows (data.validation_split)"
+    advice += ", or give prompts (evaluator.prompts.file)"
+    return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
+
+
 def to_prompt(example: Example) -> Prompt:
     """Ask what stands before the last answer, and keep that answer as the reference."""
-    return Prompt(example.messages[:-1], example.messages[-1].content, example.tools)
+    return Prompt(example.messages[:-1], example.messages[-1].content, example.tools, example.where)

@@ -1,17 +1,17 @@
-"""What a model is measured by: the validation loss, every evaluator, and the noise that random adapters show."""
+"""What a model is measured by: the validation loss and every evaluator."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Evaluator, Model, SharesBase
-from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
+from framework.api.protocols import AnyMetric, ComparingMetric, Evaluator, Model, SharesBase
+from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample, TokenRow
 from framework.api.schema import Affects
 from framework.hooks.session import Session
-from framework.util.errors import FrameworkError
 from framework.util.shared_cache import key_of
 
 
@@ -48,21 +48,50 @@ class Measuring:
             notes += result.notes
         return EvalResult(measures, samples, notes)
 
-    def trained(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
-        """Measure the trained model, and random adapters in its place where it is to be `compared` with the base."""
-        after = self.now()
-        return after, self._noise() if compared else NullDistribution([], "there is no baseline")
+    @property
+    def chooses(self) -> bool:
+        """Whether a sweep chooses by a metric of answers: it is measured on the prompts of the validation rows too."""
+        return bool(self.plan.sweep and self.data.selection and self.plan.objective in self.plan.metric)
 
-    def _noise(self) -> NullDistribution:
-        """Measure random adapters as the trained one was measured."""
-        results: list[EvalResult] = []
-        try:
-            for number in range(self.plan.verdict.random_adapters):
-                with self.model.with_random_adapter(self.plan.seed + number):
-                    results.append(self.now())
-        except FrameworkError as error:
-            return NullDistribution(results, str(error))
-        return NullDistribution(results)
+    def trained(self, before: EvalResult | None) -> EvalResult:
+        """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
+        after, name = self._compared(before, self.now()), self.plan.objective
+        for evaluator in self.evaluators.values() if self.chooses else ():
+            result = evaluator.evaluate(self.model, self.data.for_selection(), self.metrics)
+            if name in result.measures:
+                return replace(after, selection={name: result.measures[name].value})
+        return after
+
+    def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
+        """Add `NAME_wins` of each metric that compares answers with the base's, before the metric's own measure."""
+        earlier = {sample.prompt: sample for sample in before.samples} if before else {}
+        places = [place for place, sample in enumerate(after.samples) if sample.prompt in earlier]
+        measures, notes = dict(after.measures), list(after.notes)
+        for name, metric in self.metrics.items():
+            own = measures.get(name)
+            if not places or own is None or not isinstance(metric, ComparingMetric) or not metric.compares:
+                continue
+            asked = [after.samples[place] for place in places]
+            scores = metric.compare(
+                [_answered(earlier[one.prompt]) for one in asked], [_answered(one) for one in asked]
+            )
+            notes += [f"metric '{name}': {note}" for note in scores.notes]
+            found = dict(zip(places, scores.items, strict=True))
+            known = [item for item in scores.items if item is not None]
+            if known and len(own.items) == len(after.samples):
+                items = [found.get(place) for place in range(len(own.items))]
+                weights = [float(place in found) for place in range(len(own.items))] if len(found) < len(items) else []
+                wins = replace(own, value=fmean(known), items=items, weights=weights, unit="", compared=True)
+                measures = {
+                    key: measure
+                    for each, one in measures.items()
+                    for key, measure in ([(f"{name}_wins", wins), (each, one)] if each == name else [(each, one)])
+                }
+        return replace(after, measures=measures, notes=notes)
+
+
+def _answered(sample: Sample) -> Answered:
+    return Answered(sample.prompt, sample.answer, sample.reference, sample.tokens, sample.stopped)
 
 
 def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
@@ -70,4 +99,5 @@ def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
-    return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
+    value = sum(-sum(row) for row in scored) / sum(weights)
+    return Measure(value, items, weights, kind=MeasureKind.loss, where=[row.where for row in rows])

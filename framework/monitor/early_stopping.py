@@ -25,12 +25,15 @@ class Best:
         self.value: float | None = None
         self.since = 0
         """Validations since the best one."""
+        self.seen = 0
+        """Validations that were compared."""
 
     def look(self, step: Step) -> bool:
         """Whether there was a validation after this step that is the best so far; one that is no number never is."""
         value = step.eval_loss if self.name == EVAL_LOSS else step.metrics.get(self.name)
         if value is None:
             return False
+        self.seen += 1
         if math.isfinite(value) and self._better(value):
             self.step, self.value, self.since = step.step, value, 0
             return True

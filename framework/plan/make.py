@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import LOSSES, SCORE, Plan, as_plain
+from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, Plan, as_plain
 from framework.api.schema import Stage
 from framework.config.check import problems
 from framework.config.problem import Problem
@@ -173,7 +173,10 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
-    names = {*plan.metric, *LOSSES, SCORE, *plan.measured}
+    measured = {*plan.metric, EVAL_LOSS, *plan.measured}
+    if (primary := plan.verdict.primary) is not None and primary not in measured:
+        yield f"verdict.primary={primary}: {unknown('measure', primary, measured)}"
+    names = {*measured, *LOSSES, SCORE}
     if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"

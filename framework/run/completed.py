@@ -15,7 +15,7 @@ from pathlib import Path
 from framework.api import records
 from framework.api.plan import CHECKPOINT
 from framework.api.records import Step, TrainResult
-from framework.api.run_folder import NULL, RunFolder
+from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
 from framework.run.export import fingerprint
@@ -93,7 +93,7 @@ class CompletedStages:
         if Stage.train in found and (plan.external_checkpoint or fingerprint(self._weights) != known.weights):
             print(f"{self._weights} is not what was trained: the training starts again", file=sys.stderr)
             found.remove(Stage.train)
-        if Stage.train not in found or not folder.file(NULL).exists():
+        if Stage.train not in found:
             found = [stage for stage in found if stage is not Stage.evaluate]
         self._known = replace(known, keys={stage.value: self._keys[stage] for stage in found})
         if found:

@@ -164,12 +164,10 @@ def _run_stages(
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)
 
-    after, nulls = folder.load_result(Stage.evaluate, EvalResult), folder.nulls()
+    after = folder.load_result(Stage.evaluate, EvalResult)
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
-            after, nulls = reuse.measure(compared=before is not None)
-            folder.save_nulls(nulls)
-            stages.save(after)
+            after = stages.save(reuse.measure(before))
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
     issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
@@ -183,7 +181,7 @@ def _run_stages(
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
             training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
-            known_so_far = (data.result, before, training, after, nulls)
+            known_so_far = (data.result, before, training, after)
             draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
             exporting = export(plan, model, exporters, data.prompts, draft, exported)
             for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
@@ -193,7 +191,7 @@ def _run_stages(
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
             facts, seconds = reuse.facts, {**stages.seconds, **completed.seconds()}
-            results = (data.result, before, trained, after, nulls, exported)
+            results = (data.result, before, trained, after, exported)
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
     completed.clear()

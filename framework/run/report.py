@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from framework.api.plan import SCORE, Plan
 from framework.api.records import (
+    Aspect,
     Change,
     Concern,
     DataResult,
     EvalResult,
     ExportResult,
-    NullDistribution,
     Objective,
     Report,
     Results,
@@ -26,6 +26,9 @@ from framework.hooks.manager import Plugins
 from framework.rundir.environment import versions
 from framework.util.redact import redact
 
+LEAKED = "leaked"
+"""The finding of an audit that the verdict needs to know: prompts that training answers."""
+
 
 def make_report(
     plan: Plan,
@@ -35,23 +38,25 @@ def make_report(
     before: EvalResult | None,
     trained: TrainResult | None,
     after: EvalResult | None,
-    nulls: NullDistribution | None,
     exported: ExportResult | None,
     plugins: Plugins,
 ) -> Report:
     """Put the results of the stages together; a stage that never ran is None, an export that is still to come too."""
-    noise = nulls.results if nulls and before else []
-    changes = compare(before, after, noise, plan.verdict)
+    findings = {finding.name: finding for finding in data.findings} if data else {}
+    leak = findings.get(LEAKED)
+    candidates = _candidates(data, after, trained)
+    changes = compare(before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates)
     verdict = None
     if after is not None:
-        concerns = _concerns(plan, Results(before, after, noise, trained, changes), plugins)
-        verdict = judge(changes, concerns, plan.verdict)
+        concerns = _concerns(plan, Results(before, after, trained, changes), plugins)
+        found = leak.text if leak else ""
+        verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),
         run_dir=redact(str(plan.run_dir)),  # its default holds the name
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        objective=_objective(plan.objective, changes, trained, verdict),
+        objective=_objective(plan.objective, changes, after, trained, verdict),
         metrics=changes,
         train=trained,
         tokens_per_second=trained.tokens * rate if trained and rate else None,
@@ -66,6 +71,25 @@ def make_report(
     )
 
 
+def _candidates(data: DataResult | None, after: EvalResult | None, trained: TrainResult | None) -> dict[str, int]:
+    """Return by measure how many weights the training compared on the same items, where it chose some."""
+    if trained is None or trained.candidates < 2 or after is None:  # noqa: PLR2004 - of one there is no choice
+        return {}
+    chosen = {trained.chosen_on}
+    # Prompts that are the validation rows themselves chose the weights by their loss.
+    if data is not None and not data.judged_apart:
+        chosen |= {name for name, measure in after.measures.items() if measure.aspect is Aspect.task}
+    return dict.fromkeys(chosen, trained.candidates)
+
+
+def _is_template(samples: Sequence[Sample]) -> bool:
+    """Whether most of what the prompts say is the same in all of them."""
+    from framework.api.similarity import common_features  # noqa: PLC0415 - numpy, which --help need not load
+
+    prompts = [sample.prompt for sample in samples]
+    return len(common_features(lambda: [prompts], len(prompts))) > 0
+
+
 def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
     concerns = []
     for plugin, concern in plugins.ask("framework_concerns", plan=plan, results=results):
@@ -77,14 +101,21 @@ def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
 
 
 def _objective(
-    name: str, changes: Mapping[str, Change], trained: TrainResult | None, verdict: Verdict | None
+    name: str,
+    changes: Mapping[str, Change],
+    after: EvalResult | None,
+    trained: TrainResult | None,
+    verdict: Verdict | None,
 ) -> Objective:
     if name == SCORE:
         return Objective(name, verdict.score if verdict else None, higher_is_better=True)
     if name == "train_loss":
         return Objective(name, trained.train_loss if trained else None, higher_is_better=False)
     change = changes.get(name)
-    return Objective(name, change.after if change else None, change.higher_is_better if change else False)
+    value = change.after if change else None
+    # A sweep chooses by other prompts than those that the verdict judges by.
+    value = after.selection.get(name, value) if after else value
+    return Objective(name, value, change.higher_is_better if change else False)
 
 
 def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:

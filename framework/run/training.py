@@ -71,10 +71,14 @@ class TrainingController:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
             trained = self.model.train(self.data.train, self.data.validation, run)
-        best = self.best
+        best, training = self.best, self.plan.training
+        chose = training.keep_best or training.early_stopping_patience is not None
+        # The rows of the validation loss also give the prompts to choose by, where there are any.
+        on_rows = best.name == EVAL_LOSS or bool(self.data.selection)
         return dataclasses.replace(
-            trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value
-        )
+            trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
+            candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
+        )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:
         """Return what the prompts of the run give now; nothing where the validation loss is all that is asked for.
@@ -89,7 +93,7 @@ class TrainingController:
             return {}
         notes = []
         for evaluator in self.asking:
-            result = evaluator.evaluate(self.model, self.data, self.metrics)
+            result = evaluator.evaluate(self.model, self.data.for_selection(), self.metrics)
             if name in result.measures:
                 # From here on the others are not asked: their answers cost as much as those of this one.
                 self.asking, self.answers, self.had = [evaluator], result, True

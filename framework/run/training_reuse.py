@@ -16,7 +16,7 @@ from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
 from framework.api.protocols import RemoteTrainer, SharesBase
-from framework.api.records import EvalResult, NullDistribution, Step, TrainResult
+from framework.api.records import EvalResult, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
@@ -104,7 +104,7 @@ class TrainingReuse:
         """Facts about the machine and the training method, with those that only the training has shown."""
         return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
 
-    def measure(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
+    def measure(self, before: EvalResult | None) -> EvalResult:
         """Measure what was trained, or return the result of the trial whose weights it has.
 
         What could not be measured there, without a server for example, may be measured here.
@@ -112,12 +112,12 @@ class TrainingReuse:
         theirs = RunFolder(self._done.folder) if self._done else None
         try:
             after = theirs.load_result(Stage.evaluate, EvalResult) if theirs else None
-            nulls = theirs.nulls() if theirs else None
-        except FrameworkError:  # somebody has damaged them
-            after = nulls = None
-        # A note says what could not be measured there, `why` which random adapters were not; here both may be possible.
-        whole = self._own or (after and not after.notes and not (compared and nulls and nulls.why))
-        return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
+        except FrameworkError:  # somebody has damaged it
+            after = None
+        if after is None or (self._measuring.chooses and self._plan.objective not in after.selection):
+            return self._measuring.trained(before)
+        # A note says what could not be measured by the other trial; here it may be possible.
+        return after if self._own or not after.notes else self._measuring.trained(before)
 
 
 def _copy(source: Path, target: Path) -> None:

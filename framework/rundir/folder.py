@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from framework.api import records
 from framework.api.plan import Plan
-from framework.api.records import Forecast, NullDistribution
-from framework.api.run_folder import NULL, OVERRIDES, RunFolder
+from framework.api.records import Forecast
+from framework.api.run_folder import OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.util import lock
 from framework.util.errors import FrameworkError
@@ -39,8 +39,6 @@ class WritableRunFolder(RunFolder):
         spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
-            if stage is Stage.evaluate:
-                folder.file(NULL).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
             write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
             save_overrides(plan.run_dir, plan.overrides)
@@ -54,11 +52,6 @@ class WritableRunFolder(RunFolder):
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `forecast.json`, what the run was expected to need."""
         records.save(forecast, self.file("forecast"))
-
-    def save_nulls(self, nulls: NullDistribution) -> NullDistribution:
-        """Write `null_distribution.json`, what random adapters come to."""
-        records.save(nulls, self.file(NULL))
-        return nulls
 
 
 def _after(stage: Stage) -> set[Stage]:

@@ -248,13 +248,6 @@ class EchoModel:
         return [gain / max(1, len(scored.log_probs)) for gain, scored in zip(gains, after, strict=True)]
 
     @contextmanager
-    def with_random_adapter(self, seed: int) -> Iterator[None]:
-        """Forget for a while: what is memorized has no size."""
-        del seed
-        with self.as_base():
-            yield
-
-    @contextmanager
     def as_base(self) -> Iterator[None]:
         """Forget for a while."""
         before, self.base = self.base, True

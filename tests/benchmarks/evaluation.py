@@ -2,7 +2,7 @@
 
     python tests/benchmarks/evaluation.py
 
-The training runs, and each evaluator is timed on the base, the trained model and a random adapter, as in a run. Nothing
+The training runs, and each evaluator is timed on the base and the trained model, as in a run. Nothing
 else should run meanwhile.
 """
 
@@ -51,8 +51,6 @@ def main() -> None:
             run = TrainRun(plan.checkpoint, Path(folder, "scratch"), _quiet)
             trained = model.train(data.train, data.validation, run)
             measure("trained")
-            with model.with_random_adapter(plan.seed):
-                measure("random adapter")
     for name, spent in cost.items():
         print(f"{name:32} {spent:6.1f} s  {spent / trained.seconds:5.1%} of the training")  # noqa: T201
     whole = sum(cost.values())

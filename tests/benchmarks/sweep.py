@@ -36,7 +36,6 @@ COMPARED = (
     "checkpoint/adapter_model.safetensors",
     "baseline.json",
     "evaluate.json",
-    "null_distribution.json",
     "gguf/*.gguf",
 )
 

@@ -51,7 +51,7 @@ RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.TrainingIssue, records.Artifact,
     records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
     records.Finding,
-    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.NullDistribution, records.Sample,
+    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Sample,
     records.ExportResult, records.Verdict, records.Concern,
     records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
     records.ExportNeed,

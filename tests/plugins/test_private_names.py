@@ -77,7 +77,6 @@ TABLE = (
     ),
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/fast/install.py",)),
     Private("peft.tuners.lora.layer", "Linear", None, (f"{HF}/fast/install.py", f"{HF}/fast/low_rank.py")),
-    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/random_adapter.py",)),
     Private(
         "lm_eval.api.model",
         "TemplateLM._loglikelihood_tokens",

@@ -3,7 +3,16 @@
 The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can fix.
 """
 
-from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric, MetricWithUnit
+from framework.api.protocols.evaluation import (
+    AnswerMetric,
+    AnyMetric,
+    Audit,
+    ComparingMetric,
+    Evaluator,
+    Metric,
+    MetricWithKind,
+    MetricWithUnit,
+)
 from framework.api.protocols.exports import CheckedExporter, ExportContext, Exporter, OrderedExporter, ReusableExporter
 from framework.api.protocols.logger import Logger
 from framework.api.protocols.model import (
@@ -38,6 +47,7 @@ __all__ = [
     "CheckedExporter",
     "CheckedSource",
     "Command",
+    "ComparingMetric",
     "CompositeFormatter",
     "Evaluator",
     "ExportContext",
@@ -48,6 +58,7 @@ __all__ = [
     "Launcher",
     "Logger",
     "Metric",
+    "MetricWithKind",
     "MetricWithUnit",
     "Model",
     "ModelPlace",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from framework.api.audit import AuditData
     from framework.api.data import Data
     from framework.api.protocols.model import Model
-    from framework.api.records import Answered, EvalResult, Finding, Scores
+    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Scores
 
 
 @runtime_checkable
@@ -43,6 +43,13 @@ class MetricWithUnit(Protocol):
     unit: str
 
 
+@runtime_checkable
+class MetricWithKind(Protocol):
+    """A metric that says what it looks at. Without it one that needs a reference is of `content`, another of `form`."""
+
+    kind: MeasureKind
+
+
 class AnswerMetric(ABC):
     """An option of `metric=` that uses more than the text of an answer, or at all answers at once. Subclass it.
 
@@ -66,6 +73,20 @@ class AnswerMetric(ABC):
 
         It is called for the base model and again for the trained one.
         """
+
+
+@runtime_checkable
+class ComparingMetric(Protocol):
+    """A metric that can also compare the answers of the trained model with those of the base, as a judge does.
+
+    Attributes:
+        compares: whether it does so in this run.
+    """
+
+    compares: bool
+
+    def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
+        """Compare answers to the same prompts: 1 where `after` is better, 0 where `before` is, 0.5 where neither is."""
 
 
 AnyMetric = Metric | AnswerMetric

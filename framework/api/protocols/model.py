@@ -108,13 +108,6 @@ class Model(Protocol):
     def as_base(self) -> AbstractContextManager[None]:
         """Inside, the model answers as the base does. Without an adapter that is possible only before `train`."""
 
-    def with_random_adapter(self, seed: int) -> AbstractContextManager[None]:
-        """Inside, the model has a random adapter of the same shape and size as the trained one: what it does is noise.
-
-        Raises:
-            FrameworkError: there is no adapter.
-        """
-
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -91,6 +91,7 @@ class Finding:
         advice: what to do.
         examples: the first few, `orders.jsonl:12: Name the capital…`.
         fatal: whether the run is to end here.
+        where: where all the rows stand that a verdict has to leave out, of a leak.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Finding:
     advice: str
     examples: list[str]
     fatal: bool = False
+    where: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ class ViewedRow:
 class DataResult:
     """The data stage. Lengths and counts are in tokens unless the name says rows.
 
-    `system_prompt` is the one that most training rows have; empty where no one has most of them.
+    `system_prompt` is the one that most training rows have; empty where no one has most of them. `judged_apart` says
+    that no prompt is a validation row, by which a training may choose its weights.
     """
 
     train_rows: int
@@ -147,3 +150,4 @@ class DataResult:
     view: list[ViewedRow]
     cached: bool
     system_prompt: str = ""
+    judged_apart: bool = True

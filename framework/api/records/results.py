@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -18,13 +18,31 @@ class Aspect(Enum):
     copying = "copying"
 
 
+class MeasureKind(Enum):
+    """What a measure looks at. Only `content` can show that a task was learned.
+
+    `content` compares answers with what they should be, `form` looks at anything else of an answer, such as its length
+    or whether it is JSON, `loss` at the probability of given texts, and `change` at how far the model is from its base.
+    """
+
+    content = "content"
+    form = "form"
+    loss = "loss"
+    change = "change"
+
+
 class Outcome(Enum):
-    """What a change comes to: `undecided` is one that chance, or any adapter of that size, could have made."""
+    """What a change comes to.
+
+    `no_worse`: no significant difference, and a fall by more than `Change.margin` is ruled out. `undecided`: no
+    significant difference, and that much may have been lost. `unknown`: nothing that could be compared.
+    """
 
     better = "better"
     worse = "worse"
-    mixed = "mixed"
+    no_worse = "no worse than the margin"
     undecided = "no significant difference"
+    unknown = "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,13 @@ class Measure:
     available; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
     set e to the mean, as of a perplexity. Without items the significance of the value is unknown. A value between 0 and
     1 without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
-    item stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
+    item stands, where it has one; `stderr` is the standard error of the value where whoever measured it says so.
+
+    An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
+    would show. One with the weight 0 was not asked. `groups` has a number for each item, the same for items that are
+    alike, which count as one in a test; empty where all are different. `kind` says what the measure looks at: one that
+    does not say so is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5
+    even, 1 won, so that those of the base are all 0.5 and it has no such measure.
     """
 
     value: float
@@ -59,15 +83,22 @@ class Measure:
     unit: str = ""
     where: list[str] = field(default_factory=list)
     stderr: float | None = None
+    kind: MeasureKind = MeasureKind.form
+    groups: list[int] = field(default_factory=list)
+    compared: bool = False
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured."""
+    """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
+
+    `selection` has what prompts of other rows gave, for a sweep that chooses by it; empty where no sweep does.
+    """
 
     measures: dict[str, Measure]
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    selection: dict[str, float] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -79,14 +110,6 @@ class EvalResult:
         """The value of each measure and, as `NAME_stderr`, its standard error where one is known."""
         errors = {f"{name}_stderr": measure.stderr for name, measure in self.measures.items()}
         return self.metrics | {name: error for name, error in errors.items() if error is not None}
-
-
-@dataclass(frozen=True)
-class NullDistribution:
-    """What random adapters of the same shape and size as the trained one come to: `null_distribution.json`."""
-
-    results: list[EvalResult]
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,8 +141,10 @@ class TrainResult:
     step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`; with
     `trainer.keep_best` its weights were kept. `resumed` is the step from which the process resumed the training of
     another; the other numbers are those of the whole training, but for `oom_fallbacks` and the peak of the memory.
-    `taken_from` is the folder, seen from the run's own, of the trial of a sweep that trained with the same settings and
-    whose weights and numbers these are; empty where the run trained itself.
+    `candidates` is how many validations the weights were chosen among, 0 where nothing was chosen, and `chosen_on` the
+    measure on whose items they were compared. `taken_from` is the folder, seen from the run's own, of the trial of a
+    sweep that trained with the same settings and whose weights and numbers these are; empty where the run trained
+    itself.
     """
 
     steps: int
@@ -141,6 +166,8 @@ class TrainResult:
     best_value: float | None = None
     resumed: int = 0
     taken_from: str = ""
+    candidates: int = 0
+    chosen_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,8 +201,26 @@ class ExportResult:
 class Change:
     """A measure before and after training; `before` or `after` is None where that evaluation did not run.
 
-    `low` and `high` bound the difference, by a paired bootstrap over `pairs` items; `null` is the largest difference
-    that a random adapter made. `outcome` is None where there is nothing to compare.
+    Attributes:
+        before: on the base, over the items that are compared.
+        after: on the trained model, over the same items.
+        higher_is_better: whether a higher value is better.
+        aspect: what it is about.
+        pairs: items that are compared.
+        low: the lower bound of the difference; None where there is no interval.
+        high: the upper bound.
+        outcome: None where there is nothing to compare, and for measures that are neither better nor worse.
+        unit: of the values.
+        kind: what it looks at.
+        primary: whether it decides about the gain.
+        p_value: of the test that before and after are the same; of other measures than the primary one by Holm.
+        least: the least difference that this many items show in four of five runs; None where not even the largest.
+        margin: how much worse `no_worse` allows.
+        clusters: groups of like items that the test counts instead of items; 0 where all are different.
+        missing: items of which one side has no score; they are counted against what they would show.
+        not_finite: items of which one side is no finite number.
+        leaked: items that training rows answer, left out.
+        candidates: how many weights were compared on these items before, the best of which is judged here.
     """
 
     before: float | None
@@ -185,16 +230,26 @@ class Change:
     pairs: int = 0
     low: float | None = None
     high: float | None = None
-    null: float | None = None
     outcome: Outcome | None = None
     unit: str = ""
+    kind: MeasureKind = MeasureKind.form
+    primary: bool = False
+    p_value: float | None = None
+    least: float | None = None
+    margin: float | None = None
+    clusters: int = 0
+    missing: int = 0
+    not_finite: int = 0
+    leaked: int = 0
+    candidates: int = 1
 
 
 @dataclass(frozen=True)
 class Concern:
     """Something that is wrong with what a run came to, or would be: `flagged` says whether it is.
 
-    `harm`, 0 to 1, is what it takes off the score of the verdict; `recommendation` says what to change.
+    `harm`, 0 to 1, is what it takes off the score of the verdict: as much as is certain, so that it grows without a
+    jump. `recommendation` says what to change. `unknown` says that too little was measured to rule it out.
     """
 
     name: str
@@ -203,14 +258,17 @@ class Concern:
     recommendation: str
     flagged: bool
     harm: float = 0.0
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Whether a run was worth it.
 
-    `gained` sums up the measures of the task; `forgot` and `copied` are None where nobody looked. `score` is the mean
-    gain of the task's measures less the harm of all concerns; `lines` say it in words.
+    `gained` is the outcome of the measure `primary`; `unknown` where nothing compares answers with what they should be.
+    `forgot` and `copied` are None where nobody looked, or too little was measured to tell. `score` is the gain of the
+    primary measure, as much as is certain, less the harm of all concerns. `lines` say it in words; `more` has what was
+    not asked for first.
     """
 
     gained: Outcome | None
@@ -220,6 +278,8 @@ class Verdict:
     confidence: float
     concerns: list[Concern] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
+    primary: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,7 +310,7 @@ class Report:
     artifacts: list[Artifact]
     data: DataResult | None = None
     verdict: Verdict | None = None
-    schema_version: int = 4
+    schema_version: int = 5
 
 
 @dataclass(frozen=True)
@@ -260,13 +320,11 @@ class Results:
     Attributes:
         before: the base; None where it was not asked, or other things than afterwards.
         after: the tuned model.
-        nulls: random adapters of the same shape and size; empty where none was asked.
         trained: the training; None where this folder holds none.
         changes: each measure before and after, as the verdict compares them.
     """
 
     before: EvalResult | None
     after: EvalResult
-    nulls: Sequence[EvalResult] = ()
     trained: TrainResult | None = None
     changes: Mapping[str, Change] = field(default_factory=dict)

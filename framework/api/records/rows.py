@@ -105,11 +105,12 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question for the evaluation and, where known, the answer it should get."""
+    """A question for the evaluation and, where known, the answer it should get. `where` says where its row stands."""
 
     messages: tuple[Message, ...]
     reference: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ class Answered:
         stopped: whether it ended by itself.
         reference_log_probs: natural logarithm of the probability that the model gives each token of the reference,
             stop token included; None where no metric asks for it, there is no reference, or it cannot be masked.
+        where: where the row of the prompt stands; empty where it has none.
     """
 
     question: str
@@ -166,6 +168,7 @@ class Answered:
     tokens: int
     stopped: bool
     reference_log_probs: tuple[float, ...] | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)

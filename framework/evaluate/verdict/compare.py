@@ -2,60 +2,296 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from framework.api.records import Change, EvalResult, Measure, Outcome
+from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
+from framework.api.scoring import mean
+from framework.util.power import POWER, least_difference
 
 if TYPE_CHECKING:
-    from framework.evaluate.verdict.bootstrap import Interval
+    import numpy as np
+    from numpy.typing import NDArray
 
 NOTHING: Mapping[str, Measure] = {}
 
 
 def compare(
-    before: EvalResult | None, after: EvalResult | None, nulls: Sequence[EvalResult], config: VerdictConfig
+    before: EvalResult | None,
+    after: EvalResult | None,
+    config: VerdictConfig,
+    *,
+    leaked: Collection[str] = (),
+    candidates: Mapping[str, int] | None = None,
 ) -> dict[str, Change]:
-    """Return the change of each measure; one that only one side has stands alone."""
+    """Return the change of each measure; one that only one side has stands alone.
+
+    Args:
+        before: the base.
+        after: the trained model.
+        config: the settings of the verdict.
+        leaked: where rows stand that training answers: they are left out.
+        candidates: by measure, how many weights were compared on the same items before; 1 where it is not named.
+    """
     first, last = (result.measures if result else NOTHING for result in (before, after))
     names = [*last, *(name for name in first if name not in last)]
-    return {name: _change(name, first.get(name), last.get(name), nulls, config) for name in names}
+    primary = primary_measure(last or first, config)
+    changes = {
+        name: _change(first.get(name), last.get(name), config, leaked, (candidates or {}).get(name, 1))
+        for name in names
+    }
+    if primary in changes:
+        changes[primary] = replace(changes[primary], primary=True)
+    for aspect in (Aspect.task, Aspect.general):
+        family = [
+            name
+            for name, change in changes.items()
+            if change.aspect is aspect and not change.primary and change.p_value is not None
+        ]
+        adjusted = holm([changes[name].p_value or 0.0 for name in family])
+        for name, value in zip(family, adjusted, strict=True):
+            changes[name] = replace(changes[name], p_value=value)
+    return {name: _decided(change, 1 - config.confidence) for name, change in changes.items()}
+
+
+def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig) -> str:
+    """Return the name of the measure that decides about the gain; empty where none can."""
+    if config.primary is not None:
+        return config.primary
+    contents = (
+        name
+        for name, measure in measures.items()
+        if measure.aspect is Aspect.task and measure.kind is MeasureKind.content
+    )
+    return next(contents, "")
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm (1979, Scandinavian Journal of Statistics 6, 65-70), in their order."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The items that are compared. `groups` is empty where all are different."""
+
+    before: list[float | None]
+    after: list[float | None]
+    weights: list[float]
+    groups: list[int]
+    leaked: int
+
+    @property
+    def missing(self) -> int:
+        """Items of which one side has no score."""
+        return sum(None in pair for pair in zip(self.before, self.after, strict=True))
+
+    @property
+    def not_finite(self) -> int:
+        """Items of which one side is no finite number."""
+        return sum(map(_not_finite, self.before, self.after))
+
+    @property
+    def is_share(self) -> bool:
+        """Whether every score is 0 or 1 and counts the same."""
+        scores = {*self.before, *self.after} - {None}
+        return scores <= {0.0, 1.0} and len(set(self.weights)) == 1
+
+
+def _not_finite(*values: float | None) -> bool:
+    return any(value is not None and not math.isfinite(value) for value in values)
+
+
+def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
+    """Return the items that both were asked; None where they were asked other things."""
+    count = len(after.items)
+    if len(before.items) != count or not count:
+        return None
+    weights = after.weights or [1.0] * count
+    earlier = before.weights or [1.0] * count
+    where = after.where or [""] * count
+    asked = [number for number in range(count) if weights[number] and earlier[number]]
+    kept = [number for number in asked if where[number] not in leaked]
+    return Pairs(
+        [before.items[number] for number in kept],
+        [after.items[number] for number in kept],
+        [weights[number] for number in kept],
+        [after.groups[number] for number in kept] if after.groups else [],
+        len(asked) - len(kept),
+    )
 
 
 def _change(
-    name: str, before: Measure | None, after: Measure | None, nulls: Sequence[EvalResult], config: VerdictConfig
+    before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
-    from framework.evaluate.verdict.bootstrap import interval  # noqa: PLC0415 - numpy, which --help need not load
-
+    """Return a change with its interval and its p-value, and an outcome where nothing can be tested."""
+    if before is None and after is not None and after.compared:
+        before = replace(after, value=0.5, items=[None if item is None else 0.5 for item in after.items])
     known = after or before
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
-    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit)
-    if before is None or after is None:
+    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind)
+    pairs = _pairs(before, after, leaked) if before and after else None
+    if pairs is None:
         return plain
-    noise = [abs(null.measures[name].value - before.value) for null in nulls if name in null.measures]
-    null = max(noise, default=None)
-    estimate = interval(before, after, confidence=config.confidence, resamples=config.resamples)
-    if estimate is None:
-        return replace(plain, null=null)
-    outcome = _outcome(estimate, null or 0.0, config.confidence, up=known.higher_is_better)
-    return replace(plain, pairs=estimate.pairs, low=estimate.low, high=estimate.high, null=null, outcome=outcome)
+    plain = replace(
+        plain, pairs=len(pairs.before), missing=pairs.missing, not_finite=pairs.not_finite, leaked=pairs.leaked,
+        candidates=candidates,
+    )  # fmt: skip
+    if not pairs.before:
+        return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)
+    if pairs.not_finite:
+        # The mean is no number either. What the training made of the base's finite numbers is worse, whatever the rest.
+        broken = any(map(_not_finite, pairs.after))
+        return replace(plain, outcome=Outcome.worse if broken else Outcome.unknown)
+    if pairs.missing == len(pairs.before):
+        return replace(plain, outcome=Outcome.unknown)
+    return _measured(plain, known, pairs, config)
 
 
-def _outcome(estimate: Interval, noise: float, confidence: float, *, up: bool) -> Outcome:
-    """Say what a difference comes to: it has to be beyond chance, and beyond what a random adapter does."""
-    apart = estimate.low > 0 or estimate.high < 0
-    if not apart or not _enough(estimate.pairs, confidence) or abs(estimate.difference) <= noise:
-        return Outcome.undecided
-    return Outcome.better if (estimate.difference > 0) is up else Outcome.worse
+def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
+    """Add the values, the interval and the p-value."""
+    confidence = 1 - (1 - config.confidence) / plain.candidates  # the best of several: Bonferroni
+    tested = [
+        _tested(before, after, pairs, known, confidence, config.resamples) for before, after in _completed(pairs, known)
+    ]
+    low, high = min(one.low for one in tested), max(one.high for one in tested)
+    p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
+    if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
+        p_value = 1.0
+    before, after = _values(pairs, plain, known)
+    if known.exponential:
+        low, high = (before * math.expm1(min(bound, 700.0)) for bound in (low, high))
+    share = _is_share(known, pairs)
+    if share:
+        low, high = max(low, -1.0), min(high, 1.0)
+    margin = config.margin * (1.0 if share else abs(before))
+    clusters = len(set(pairs.groups))
+    if pairs.is_share and not clusters and not known.exponential:
+        least = least_difference(len(pairs.before), confidence)
+    else:
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        least = (high - low) / 2 * (z + NormalDist().inv_cdf(POWER)) / z
+        least = least if math.isfinite(least) else None
+    bounds = (low, high) if math.isfinite(high - low) else (None, None)
+    return replace(
+        plain, before=before, after=after, low=bounds[0], high=bounds[1], p_value=p_value, least=least, margin=margin,
+        clusters=clusters,
+    )  # fmt: skip
 
 
-def _enough(pairs: int, confidence: float) -> bool:
-    """Whether this many pairs can show a difference.
+def _completed(pairs: Pairs, known: Measure) -> list[tuple[list[float], list[float]]]:
+    """Return the items with a number for each that is missing: once as bad for the training as it can be, once as good.
 
-    Were the two models alike, all pairs would lean to one side with the probability 2 ** (1 - pairs) (a sign test): of
-    five that all do, nothing can be said at 95%.
+    Without a missing item that is one and the same.
     """
-    return pairs > 0 and 2.0 ** (1 - pairs) <= 1 - confidence
+    scores = [value for value in (*pairs.before, *pairs.after) if value is not None]
+    lowest, highest = min(scores), max(scores)
+    if not pairs.missing:
+        return [([*map(float, scores[: len(pairs.before)])], [*map(float, scores[len(pairs.before) :])])]
+    if _is_share(known, pairs):
+        lowest, highest = 0.0, 1.0
+    else:  # the scale itself is not known, and what has no score may lie beyond what was seen
+        lowest, highest = lowest - (highest - lowest), highest + (highest - lowest)
+    ends = [(highest, lowest), (lowest, highest)]
+    return [
+        ([base if value is None else value for value in pairs.before], [
+            tuned if value is None else value for value in pairs.after
+        ])
+        for base, tuned in ends
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The bounds of a difference, the p-value of none, and its direction."""
+
+    low: float
+    high: float
+    p_value: float
+    rises: bool
+
+
+def _tested(
+    before: list[float], after: list[float], pairs: Pairs, known: Measure, confidence: float, resamples: int
+) -> Tested:
+    import numpy as np  # noqa: PLC0415 - which --help need not load
+
+    from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip  # noqa: PLC0415 - as above
+
+    one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
+    if pairs.is_share and not pairs.groups and not known.exponential:
+        better, worse = (two > one).sum(), (two < one).sum()
+        low, high = of_shares(better, worse, len(one), confidence)
+        return Tested(float(low), float(high), float(mcnemar(better, worse)), bool(better > worse))
+    sums, weights = _by_groups(weights * (two - one), weights, pairs.groups)
+    largest = 1.0 if _is_share(known, pairs) else 0.0
+    low, high = of_means(sums[None], weights[None], confidence, largest)
+    p_value = float(sign_flip(sums[None], resamples=resamples)[0])
+    return Tested(float(low[0]), float(high[0]), p_value, bool(sums.sum() > 0))
+
+
+def _by_groups(
+    sums: NDArray[np.float64], weights: NDArray[np.float64], groups: list[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add up what belongs to one cluster."""
+    import numpy as np  # noqa: PLC0415 - as above
+
+    if not groups:
+        return sums, weights
+    _, numbers = np.unique(groups, return_inverse=True)
+    added = (np.bincount(numbers, weights=part).astype(np.float64) for part in (sums, weights))
+    return next(added), next(added)
+
+
+def _is_share(known: Measure, pairs: Pairs) -> bool:
+    """Whether the scores lie between 0 and 1 by what they are."""
+    scores = [value for value in (*pairs.before, *pairs.after) if value is not None]
+    return (
+        known.kind in {MeasureKind.content, MeasureKind.form}
+        and not (known.unit or known.exponential)
+        and 0 <= min(scores) <= max(scores) <= 1
+    )
+
+
+def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]:
+    """Return the measure before and after over the items that both have; as it was measured where those are all."""
+    if not (pairs.missing or pairs.leaked) and change.before is not None and change.after is not None:
+        return change.before, change.after
+    both = [
+        (one, two, weight)
+        for one, two, weight in zip(pairs.before, pairs.after, pairs.weights, strict=True)
+        if one is not None and two is not None
+    ]
+    first, last, weights = zip(*both, strict=True)
+    return (
+        mean(first, weights, exponential=known.exponential),
+        mean(last, weights, exponential=known.exponential),
+    )
+
+
+def _decided(change: Change, level: float) -> Change:
+    """Say what a change comes to, where it was tested."""
+    if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
+        return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
+    p_value = change.p_value
+    if p_value is None or change.outcome is not None:
+        return change
+    if p_value > level and change.low is not None and change.high is not None:
+        # The test decides, so an interval that says more is drawn out to 0.
+        change = replace(change, low=min(change.low, 0.0), high=max(change.high, 0.0))
+    low, high = (-math.inf if change.low is None else change.low), (math.inf if change.high is None else change.high)
+    if p_value <= level and not low <= 0 <= high:
+        return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)
+    fall = -low if change.higher_is_better else high
+    ruled_out = change.margin is not None and fall <= change.margin
+    return replace(change, outcome=Outcome.no_worse if ruled_out else Outcome.undecided)

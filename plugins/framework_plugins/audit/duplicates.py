@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.records import Severity
-from framework.api.similarity import SIMILARITY, features, similarities
+from framework.api.similarity import SIMILARITY, WORD, features, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import SHOWN, FindingDraft, Numbers, are, of
 from framework_plugins.audit.pieces import JSON
@@ -27,6 +28,10 @@ CLOSELY = 20_000
 """Rows whose answers are compared word by word, about; where there are more, the rest is estimated by them."""
 COMPARED = 100
 """Different answers to one prompt that are compared, at most."""
+FEW_ANSWERS = 3
+"""Training rows that give an answer, up to which it is no label."""
+UNCOMMON, SHARED = 0.05, 0.5
+"""Share of the training rows that an uncommon word stands in at most; share of those words that two questions share."""
 _MIX = np.int64(-7046029254386353131)
 
 
@@ -188,10 +193,11 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
     groups = survey.data.near_duplicate_questions
     trained = np.zeros(len(groups), dtype=bool)
     trained[groups[part == TRAIN]] = True
+    answered = _answered_in_training(survey)
     leaks, counts, most = [], [], 0.0
     for which, name in ((VALIDATION, "validation rows"), (PROMPTS, "prompts of the evaluation")):
         rows = np.flatnonzero(part == which)
-        leaked = rows[trained[groups[rows]]]
+        leaked = rows[trained[groups[rows]] | np.isin(rows, list(answered))]
         if len(leaked):
             leaks.append(leaked)
             counts.append(of(len(leaked), len(rows), name))
@@ -205,8 +211,70 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
             f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} what a training row asks, or nearly that",
             "remove them from one side, or leave the choice to data.validation_split, which keeps such rows together: "
             "a score on them measures memory",
-            labels=_earlier(survey, rows, groups, "asks the question of"),
+            labels=_sources(survey, rows, groups, answered),
+            named=True,
         )
+
+
+def _answered_in_training(survey: Survey) -> dict[int, int]:
+    """Return the rows of an evaluation that ask in other words what a training row answers, with that row.
+
+    Both have one answer, which few training rows give, and their questions share most of their uncommon words: names,
+    numbers, codes. A label is the answer of many rows, and two sums with one result have other numbers.
+    """
+    pairs = _same_answers(survey)
+    if not pairs:
+        return {}
+    wanted = np.unique(np.array(pairs).ravel())
+    texts: dict[int, set[str]] = {}
+    for batch in survey.data.batches():
+        low, high = np.searchsorted(wanted, [batch.start, batch.start + len(batch.question)])
+        texts |= {int(row): _words(batch.question[int(row) - batch.start]) for row in wanted[low:high]}
+    known = set[str]().union(*texts.values())
+    counts = Counter[str]()
+    for batch in survey.data.batches():
+        for place in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
+            counts.update(_words(batch.question[int(place)]) & known)
+    limit = max(FEW_ANSWERS, UNCOMMON * len(survey.train))
+    uncommon = {word for word, count in counts.items() if count <= limit}
+    found: dict[int, int] = {}
+    for row, first in pairs:
+        one, other = texts[row] & uncommon, texts[first] & uncommon
+        if one & other and len(one & other) >= SHARED * len(one | other):
+            found.setdefault(row, first)
+    return found
+
+
+def _same_answers(survey: Survey) -> list[tuple[int, int]]:
+    """Pair the rows of an evaluation with the training rows that have their answer, where those are few."""
+    trained = survey.train[survey.words[survey.train] > 0]
+    values, starts, counts = np.unique(np.sort(survey.answered[trained]), return_index=True, return_counts=True)
+    order = trained[np.argsort(survey.answered[trained], kind="stable")]
+    asked = np.flatnonzero(np.isin(survey.data.part, (VALIDATION, PROMPTS)) & ~survey.data.plain)
+    places = np.searchsorted(values, survey.answered[asked])
+    pairs = []
+    for row, place in zip(asked.tolist(), places.tolist(), strict=True):
+        if place < len(values) and values[place] == survey.answered[row] and counts[place] <= FEW_ANSWERS:
+            pairs += [(row, int(first)) for first in order[starts[place] : starts[place] + counts[place]]]
+    return pairs
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(text[:KEPT].lower()))
+
+
+def _sources(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, int]) -> tuple[tuple[int, str], ...]:
+    """Say of the first rows which training row answers them."""
+    trained, labels = groups[survey.train], []
+    for row in rows[:SHOWN].tolist():
+        alike = trained == groups[row]
+        first, what = (
+            (int(survey.train[np.argmax(alike)]), "asks the question of")
+            if alike.any()
+            else (answered[row], "asks in other words what is answered by")
+        )
+        labels.append((row, f"{what} {survey.data.where(first)}"))
+    return tuple(labels)
 
 
 def _earlier(survey: Survey, rows: Numbers, groups: Numbers, what: str) -> tuple[tuple[int, str], ...]:

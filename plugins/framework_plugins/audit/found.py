@@ -29,6 +29,7 @@ class FindingDraft:
         rows: how many rows it is about, where that is not the number of `numbers`.
         labels: what is shown of a row instead of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
+        named: whether the finding says where each of the rows stands, for a verdict that leaves them out.
     """
 
     check: Check
@@ -39,13 +40,15 @@ class FindingDraft:
     rows: int | None = None
     labels: tuple[tuple[int, str], ...] = ()
     whole: bool = False
+    named: bool = False
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""
         labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN].tolist()
         examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
         rows = len(self.numbers) if self.rows is None else self.rows
-        return Finding(self.check.value, self.severity, rows, self.text, self.advice, examples, fatal)
+        where = [data.where(row) for row in self.numbers.tolist()] if self.named else []
+        return Finding(self.check.value, self.severity, rows, self.text, self.advice, examples, fatal, where)
 
 
 def of(count: int, total: int, what: str = "rows") -> str:

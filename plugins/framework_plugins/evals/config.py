@@ -28,7 +28,7 @@ class PromptsConfig(EvaluatorConfig):
     """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
     format: Annotated[str | None, Len(1)] = None
     """An option of `format=` for rows of your own; by default that of the run, or `auto` for rows it does not fit."""
-    count: Annotated[int, Gt(0)] = 30
+    count: Annotated[int, Gt(0)] = 60
     """How many of the data's own prompts, from the first, or of the validation rows, taken from all over by `seed`."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
@@ -38,6 +38,10 @@ class PromptsConfig(EvaluatorConfig):
     def measures(self) -> tuple[str, ...]:
         """Whether answers end by themselves is measured in any case."""
         return ("stopped",)
+
+    def asks(self, prompts: int) -> int:
+        """The first `count` of the data's, none where there are prompts of the user's own."""
+        return 0 if self.file is not None or self.prompts else min(self.count, prompts)
 
 
 @dataclass
@@ -265,5 +269,8 @@ class JudgeConfig(MetricConfig):
     """Requests at a time."""
     retries: Annotated[int, Interval(ge=0, le=10)] = 2
     """How often a request is sent again that failed for a reason that may pass."""
+    compare: bool = False
+    """Also compare each answer of the trained model with the base's, in both orders: `judge_wins`, the share of prompts
+    where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
     """More fields of the request, `{max_tokens: 16}`; they win over those that are sent anyway."""

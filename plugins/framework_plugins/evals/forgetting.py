@@ -15,7 +15,7 @@ from typing import Any
 from framework.api.data import Data
 from framework.api.errors import FrameworkError
 from framework.api.protocols import Metric, Model
-from framework.api.records import Aspect, EvalResult, Example, Measure, Message, Prompt
+from framework.api.records import Aspect, EvalResult, Example, Measure, MeasureKind, Message, Prompt
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig
 from framework_plugins.evals.general.suite import SUBJECTS, rows
 from framework_plugins.evals.likelihood import Likelihood
@@ -62,7 +62,10 @@ class Forgetting:
         except FrameworkError as error:
             notes.append(f"{DIVERGENCE}: {error}")
             return
-        yield DIVERGENCE, Measure(fmean(items), list(items), aspect=Aspect.general, unit="nats")
+        yield (
+            DIVERGENCE,
+            Measure(fmean(items), list(items), aspect=Aspect.general, unit="nats", kind=MeasureKind.change),
+        )
 
 
 def _accuracy(likelihood: Likelihood, questions: Sequence[dict[str, Any]]) -> Measure:
@@ -73,7 +76,7 @@ def _accuracy(likelihood: Likelihood, questions: Sequence[dict[str, Any]]) -> Me
     for row in questions:
         choice_scores = list(itertools.islice(scores, len(row["choices"])))
         items.append(float(choice_scores.index(max(choice_scores)) == row["answer"]))
-    return Measure(fmean(items), list(items), higher_is_better=True, aspect=Aspect.general)
+    return Measure(fmean(items), list(items), higher_is_better=True, aspect=Aspect.general, kind=MeasureKind.content)
 
 
 def _answers(likelihood: Likelihood, instructions: Sequence[dict[str, Any]]) -> Measure:
@@ -90,4 +93,4 @@ def _perplexity(scores: Sequence[float], texts: Sequence[str]) -> Measure:
     words = [float(len(text.split())) for text in texts]
     items = [-score / count for score, count in zip(scores, words, strict=True)]
     value = math.exp(-sum(scores) / sum(words))
-    return Measure(value, list(items), words, higher_is_better=False, aspect=Aspect.general, exponential=True)
+    return Measure(value, list(items), words, aspect=Aspect.general, exponential=True, kind=MeasureKind.loss)

@@ -15,10 +15,11 @@ PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_an
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: the finding, whether it is flagged, and its harm, 0 to 1."""
+    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1."""
 
     text: str
     too_much: bool
+    unknown: bool
     harm: float
 
 
@@ -28,7 +29,8 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
-            findings = [*_accuracy(changes, settings), *_perplexity(changes, settings), *_divergence(results, settings)]
+            findings = [*_accuracy(changes, settings), *_perplexity(changes, settings)]
+            yield from _divergence(name, plan, changes, settings)
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
             findings = list(_tasks(_changes(results, settings.measures()), settings))
         else:
@@ -45,14 +47,16 @@ def _changes(results: Results, names: Iterable[str]) -> dict[str, Change]:
 
 def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     bad = [finding for finding in findings if finding.too_much]
-    reported = bad or findings
+    unknown = [finding for finding in findings if finding.unknown]
+    reported = bad or unknown or findings
     return Concern(
         name=name,
         aspect=Aspect.general,
-        text=", ".join(finding.text for finding in reported),
+        text="; ".join(finding.text for finding in reported),
         recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
-        harm=max((finding.harm for finding in bad), default=0.0),
+        harm=max(finding.harm for finding in findings),
+        unknown=bool(unknown) and not bad,
     )
 
 
@@ -66,39 +70,64 @@ def recommendation(plan: Plan) -> str:
 
 def _accuracy(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
     change = changes.get("general_accuracy")
-    if change is not None and change.before is not None and change.after is not None:
-        loss = change.before - change.after
-        too_much = loss > settings.max_accuracy_loss and change.outcome is Outcome.worse
-        yield Finding(f"general questions right {change.before:.0%} to {change.after:.0%}", too_much, max(0.0, loss))
+    if change is not None:
+        yield from _share(change, "general questions right", settings.max_accuracy_loss, "max_accuracy_loss", ".0%")
+
+
+def _share(change: Change, words: str, margin: float, setting: str, digits: str) -> Iterator[Finding]:
+    """Compare the loss of a share with the most that is allowed: non-inferiority, by the interval."""
+    if change.before is None or change.after is None:
+        return
+    text = f"{words} {change.before:{digits}} to {change.after:{digits}} of {change.pairs}"
+    if change.low is None or change.high is None:
+        yield Finding(f"{text}, untested", too_much=False, unknown=True, harm=0.0)
+        return
+    least, most = max(0.0, -change.high), max(0.0, -change.low)
+    too_much = change.outcome is Outcome.worse and change.before - change.after > margin
+    lost = f"{100 * least:.0f} to {100 * most:.0f} points lost" if least else f"at most {100 * most:.0f} points lost"
+    unknown = not too_much and most > margin
+    beside = f", and {setting}={margin:g} allows {100 * margin:.0f}" if unknown else ""
+    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least))
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
+    """Compare the factor by which a perplexity grew with the largest that is allowed, by its interval."""
     for name, words in PERPLEXITIES.items():
         change = changes.get(name)
-        if change is not None and change.before and change.after is not None:
-            ratio = change.after / change.before
-            too_much = not ratio <= settings.max_perplexity_ratio  # NaN is too much, too
-            text = f"{words} {change.before:.3g} to {change.after:.3g} ({ratio:.2f} times)"
-            yield Finding(text, too_much, 1 - 1 / ratio if ratio > 1 else 0.0)
+        if change is None or not change.before or change.after is None:
+            continue
+        ratio, limit = change.after / change.before, settings.max_perplexity_ratio
+        text = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs} ({ratio:.2f} times"
+        if change.low is None or change.high is None:
+            broken = not math.isfinite(ratio)
+            yield Finding(f"{text}, untested)", broken, not broken, float(broken))
+            continue
+        least, most = (1 + bound / change.before for bound in (change.low, change.high))
+        too_much = change.outcome is Outcome.worse and ratio > limit
+        unknown = not too_much and most > limit
+        beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
+        harm = 1 - 1 / least if least > 1 else 0.0
+        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm)
 
 
-def _divergence(results: Results, settings: ForgettingConfig) -> Iterator[Finding]:
-    measure = results.after.measures.get(DIVERGENCE)
-    if measure is not None:
-        noise = max(
-            (null.measures[DIVERGENCE].value for null in results.nulls if DIVERGENCE in null.measures), default=None
-        )
-        beside = "" if noise is None else f" (a random adapter of its size: {noise:.2g})"
-        text = f"divergence from the base {measure.value:.2g} nats a token{beside}"
-        yield Finding(text, not measure.value <= settings.max_divergence, 1 - math.exp(-max(0.0, measure.value)))
+def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
+    """Say how far the model is from its base: a measure of change, which is a concern above a bound only."""
+    change = changes.get(DIVERGENCE)
+    if change is None or change.after is None:
+        return
+    low, high = (None if bound is None else max(0.0, bound) for bound in (change.low, change.high))
+    bounds = "" if low is None or high is None else f" ({low:.2g} to {high:.2g})"
+    text = f"changed: {change.after:.2g} nats a token from the base at general answers{bounds}"
+    least = change.after if low is None else low
+    too_much = not least <= settings.max_divergence  # NaN is too much, too
+    more = f", more than max_divergence={settings.max_divergence:g}" if too_much else ""
+    harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
+    advice = recommendation(plan) if too_much else ""
+    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm)
 
 
 def _tasks(changes: dict[str, Change], settings: LmEvalConfig) -> Iterator[Finding]:
     for name, change in changes.items():
-        before, after = change.before, change.after
-        if before is None or after is None or not (change.higher_is_better and 0 <= min(before, after) <= 1):
-            continue
-        loss = before - after
-        too_much = loss > settings.max_loss and change.outcome is Outcome.worse
-        text = f"{name} {before:.1%} to {after:.1%}"
-        yield Finding(text, too_much, min(1.0, max(0.0, loss)))
+        values = [value for value in (change.before, change.after) if value is not None]
+        if change.higher_is_better and values and 0 <= min(values) <= max(values) <= 1:
+            yield from _share(change, name, settings.max_loss, "max_loss", ".1%")

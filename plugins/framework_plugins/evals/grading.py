@@ -23,6 +23,21 @@ Grade the answer that an assistant gave.
 How correct, complete and to the point is the answer? {highest} is best, {lowest} is worst.
 Reply with one number from {lowest} to {highest} and nothing else."""
 WITH_REFERENCE = PROMPT.replace("### Answer\n", "### Reference, a good answer\n{reference}\n\n### Answer\n")
+PAIR = """\
+Two assistants answered the same question.
+
+### Question
+{question}
+
+### Answer A
+{first}
+
+### Answer B
+{second}
+
+Which answer is more correct, complete and to the point? Neither its place nor its length counts.
+Reply with one letter and nothing else: A, B, or T for a tie."""
+PAIR_WITH_REFERENCE = PAIR.replace("### Answer A\n", "### Reference, a good answer\n{reference}\n\n### Answer A\n")
 THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.,])[-+]?\d+(?:\.\d+)?(?!\w|[.,]\d)")
 
@@ -53,6 +68,25 @@ def written(config: JudgeConfig, answer: Answered) -> str:
         "highest": f"{config.highest:g}",
     }
     return PLACE.sub(lambda match: values[match[1]], template)
+
+
+def written_pair(first: Answered, second: Answered) -> str:
+    """Return what the judge is asked about two answers to one prompt."""
+    values = {
+        "question": first.question,
+        "first": first.answer,
+        "second": second.answer,
+        "reference": first.reference or "",
+    }
+    template = PAIR if first.reference is None else PAIR_WITH_REFERENCE
+    return PLACE.sub(lambda match: values[match[1]], template)
+
+
+def preferred(reply: str) -> float | None:
+    """Return how far a reply prefers the second answer, 0, 0.5 or 1; None where it is no single letter A, B or T."""
+    text = THOUGHT.sub("", reply).strip()
+    letters = set(re.findall(r"\b([ABT])\b", text[text.rfind("\n") + 1 :]))
+    return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None
 
 
 def grade(reply: str, lowest: float, highest: float) -> float | None:

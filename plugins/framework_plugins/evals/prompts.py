@@ -37,7 +37,12 @@ class Prompts:
         return EvalResult(measures, scoring.samples(answered, measures), notes)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
-        """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's."""
+        """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's.
+
+        Where something is chosen by the answers, they are those to validation rows: the own ones judge.
+        """
+        if data.selecting:
+            return data.prompts[: self.config.count]
         if self._own is None:
             self._own = own_prompts(self.config, data.format)
         return self._own or data.prompts[: self.config.count]

@@ -89,7 +89,9 @@ def card(folder: Folder, known: Known) -> str:
         title=plain(redact(known.plan.name)),
         what=f"{_what(folder, known)}.",
         verdict=[redact(line) for line in known.report.verdict.lines] if known.report.verdict else [],
-        rows=list(_rows(known.report)),
+        more=[redact(line) for line in known.report.verdict.more] if known.report.verdict else [],
+        first=[row for row in _rows(known.report) if row["first"]],
+        rest=[row for row in _rows(known.report) if not row["first"]],
         asked=_evaluation_data(known.report),
         sure=_sure(known.report),
         uses=folder.uses,
@@ -154,15 +156,16 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
         )
         words = change.outcome.value if change.outcome else ""
         row = {"name": plain(name), "before": before, "after": after, "words": words}
+        row |= {"count": f"{change.pairs:,}" if change.pairs else "-", "first": "first" if change.primary else ""}
         yield row | {"difference": difference(change, name)}
 
 
 def _evaluation_data(report: Report) -> str:
-    data = report.data
-    if data is None:
-        return "the same things"
-    held_out = f"{count(data.validation_rows, 'row')} held out of the data"
-    return f"{held_out} and {count(data.prompts, 'prompt')}" if data.prompts else held_out
+    """Say how many prompts were really asked, by the measure that was asked for first."""
+    change = next((change for change in report.metrics.values() if change.primary and change.pairs), None)
+    if change is not None:
+        return count(change.pairs + change.leaked, "prompt")
+    return f"{count(report.data.validation_rows, 'row')} held out of the data" if report.data else "the same things"
 
 
 def _sure(report: Report) -> str:

@@ -42,7 +42,6 @@ from framework_plugins.hf.modes import answering
 from framework_plugins.hf.packing.admits import Way
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.progress import Validation
-from framework_plugins.hf.random_adapter import with_random_adapter
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.stream import sampler, stream
 from framework_plugins.hf.template_limits import check_template
@@ -173,10 +172,6 @@ class HFModel:
         if self.trained:
             raise FrameworkError("full fine-tuning keeps no base: what it was can be asked before the training only")
         return nullcontext()
-
-    def with_random_adapter(self, seed: int) -> AbstractContextManager[None]:
-        """Replace the trained adapter by a random one; see `random_adapter.with_random_adapter`."""
-        return with_random_adapter(self.model, seed)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]

@@ -23,36 +23,42 @@ LEARNED = 0.1
 
 
 class Spike:
-    """One loss far above all recent ones.
+    """Losses far above all recent ones: three in a row, or one that no row explains.
 
-    Losses are compared as logarithms, since their noise grows with them. A loss is a spike if it is `DEVIATIONS`
-    deviations above the median of the recent ones, half as high again as the highest of them, and higher by a minimum.
+    A batch of one hard row is high once, and no spike. Losses are compared as logarithms, since their noise grows with
+    them: a spike is `DEVIATIONS` deviations above the median of those before, half as high again as the highest of
+    them, and higher by a minimum.
     """
 
-    WINDOW, LEAST = 30, 20
+    WINDOW, LEAST = 30, 8
     """Entries that it is compared with, and those without which it is not known how far apart they lie."""
+    LAST = 3
+    """Entries in a row that have to be high."""
     DEVIATIONS = 5.0
     """Deviations above the median: of noise that is normal, one step in three million is."""
     TIMES, NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
+    ALONE = 7.0
+    """How many times the highest loss of the window a single one has to be."""
     SMALLEST = 0.05
     """The least deviation taken for noise, of the logarithm: 5%."""
 
     def __init__(self) -> None:
-        self.losses: deque[float] = deque(maxlen=self.WINDOW)
+        self.losses: deque[float] = deque(maxlen=self.WINDOW + self.LAST)
 
     def check(self, step: Step) -> str:
         """Say whether the loss is a spike."""
-        loss, before = max(step.loss, FLOOR), self.losses
-        text = ""
-        if len(before) >= self.LEAST and loss > max(self.TIMES * max(before), max(before) + self.NATS):
+        self.losses.append(max(step.loss, FLOOR))
+        for last, times in ((1, self.ALONE), (self.LAST, self.TIMES)):
+            before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
+            if len(before) < self.LEAST or now <= max(times * max(before), max(before) + self.NATS):
+                continue
             logs = [math.log(each) for each in before]
             level = median(logs)
             noise = max(spread(logs), deviation(logs), self.SMALLEST)
-            if math.log(loss) - level > self.DEVIATIONS * noise:
-                text = f"the loss jumped to {step.loss:.3g} from about {math.exp(level):.3g}"
-        before.append(loss)
-        return text
+            if math.log(now) - level > self.DEVIATIONS * noise:
+                return f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}"
+        return ""
 
     def reset(self) -> None:
         self.losses.clear()
@@ -61,14 +67,20 @@ class Spike:
 class RisingLoss:
     """A loss that has risen and stays high: the mean of the last entries far above the lowest that there was.
 
-    Means of logarithms are compared, which one spike hardly moves. The first few entries count as a low too, so that a
-    training that goes wrong at once is seen.
+    Trimmed means of logarithms are compared, which a few odd batches hardly move. The first few entries count as a low
+    too, so that a training that goes wrong at once is seen; one that rises from step to step is seen before the window
+    is full.
     """
 
-    WINDOW, FIRST = 20, 3
+    WINDOW, FIRST = 20, 5
     """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
     TIMES, DEVIATIONS = 1.25, 4.0
     """The mean is a quarter above the lowest, and by this many standard errors of the difference."""
+    EARLY, STEADY = 10, 0.85
+    """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
+    losses without a trend one series in a thousand has it."""
+    EARLY_TIMES = 1.4
+    """How much higher the last third is than the first."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW)
@@ -77,11 +89,12 @@ class RisingLoss:
     def check(self, step: Step) -> str:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, FLOOR)))
-        if len(self.losses) == self.FIRST:
-            self.lowest = fmean(self.losses)
-        if len(self.losses) < self.WINDOW:
-            return ""
-        now, noise = fmean(self.losses), deviation(self.losses)
+        count = len(self.losses)
+        if count == self.FIRST:
+            self.lowest, self.noise = trimmed(self.losses), deviation(self.losses)
+        if count < self.WINDOW:
+            return self._steady()
+        now, noise = trimmed(self.losses), deviation(self.losses)
         if now < self.lowest:
             self.lowest, self.noise, self.count = now, noise, self.WINDOW
         error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
@@ -89,6 +102,18 @@ class RisingLoss:
         if now > self.lowest + math.log(self.TIMES) + self.DEVIATIONS * error and level > before + LEARNED:
             return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
         return ""
+
+    def _steady(self) -> str:
+        """Say whether the first entries rise one after the other."""
+        count = len(self.losses)
+        if count < self.EARLY:
+            return ""
+        places, third = ranks(list(self.losses)), count // 3
+        apart = sum((place - number) ** 2 for number, place in enumerate(places))
+        first, last = (median(list(self.losses)[part]) for part in (slice(third), slice(-third, None)))
+        if 1 - 6 * apart / (count * (count**2 - 1)) < self.STEADY or last - first < math.log(self.EARLY_TIMES):
+            return ""
+        return f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries"
 
     def reset(self) -> None:
         self.losses.clear()
@@ -112,6 +137,8 @@ class Oscillation:
     """A loss that falls by this share from one half of the window to the other is learning all the same."""
     DEVIATIONS = 4.0
     """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
+    OUTLIER = 4.0
+    """Deviations from the median beyond which a loss is taken for one that far."""
     TURNS = 4
     """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
 
@@ -137,9 +164,12 @@ class Oscillation:
     def _waves(self, losses: Sequence[float]) -> bool:
         count, level = len(losses), median(losses)
         half = count // 2
-        if level < LEARNED or fmean(losses[half:]) < (1 - self.FALL) * fmean(losses[:half]):
+        # Medians: a few hard rows in one half would hide that the loss falls, and its curve is a wave then.
+        if level < LEARNED or median(losses[half:]) < (1 - self.FALL) * median(losses[:half]):
             return False
-        off = without_trend(losses)
+        # A few hard rows would tilt the line, and what is left would be a trend.
+        reach = self.OUTLIER * spread(losses)
+        off = without_trend([min(max(loss, level - reach), level + reach) for loss in losses])
         if spread(off) < self.SWING * level:
             return False
         places = ranks(off)
@@ -156,19 +186,20 @@ class Oscillation:
 class Plateau:
     """A loss that stands where it began.
 
-    Looked at after 40 entries, then after half as many again and so on, and at the end. The last half of them is hardly
-    below the first ones, and by the slope of all of them it would hardly fall until the end of the training. Both are
-    asked with some standard errors in favour of the training, so that a noisy one is given more time.
+    Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
+    them would fall by less than `FALL` until the end of the training, even if its slope is `ERRORS` standard errors
+    steeper than it looks. A good base whose loss falls by a few percent is learning, so where the noise could hide such
+    a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
     """
 
-    FIRST, BEGINNING = 40, 20
-    """Entries before the first check, and those that form the beginning."""
+    FIRST = 40
+    """Entries before the first check."""
     MORE = 1.5
     """Factor by which the entries have grown at the next check."""
-    FALL = 0.08
+    FALL = 0.03
     """The share of the loss by which it has to fall."""
-    ERRORS, PACE_ERRORS = 2.0, 3.0
-    """Standard errors in favour of the training, of what it fell and of what it will: a slope is far less sure."""
+    ERRORS = 3.0
+    """Standard errors of the slope in favour of the training."""
 
     def __init__(self, warmup_steps: int) -> None:
         self.warmup_steps = warmup_steps
@@ -185,30 +216,30 @@ class Plateau:
             return ""
         self.at = math.ceil(self.MORE * count)
         half = count // 2
-        first, last = self.losses[: self.BEGINNING], self.losses[half:]
-        initial, level = fmean(first), fmean(last)
+        initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
         if level < LEARNED or self.steps[half] <= self.warmup_steps:
             return ""
-        fell = initial - level + self.ERRORS * math.hypot(error(first), error(last))
-        if max(fell, self._to_come(step.total_steps)) > self.FALL * initial:
-            return ""
-        return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first of them"
-
-    def _to_come(self, total_steps: int) -> float:
-        """Return by how much the loss would fall until the end at the pace so far."""
-        count, trend = len(self.losses), slope(self.losses)
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
-        remaining = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
-        return (self.PACE_ERRORS * noise - trend) * remaining
+        entries, trend = count * step.total_steps / step.step, slope(self.losses)
+        # One that rises is the matter of another rule, which recommends the opposite.
+        if (self.ERRORS * noise - trend) * entries > self.FALL * initial or trend > self.ERRORS * noise > 0:
+            return ""
+        return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
 
     def reset(self) -> None:
-        """Forget nothing: it is about the training as a whole, and told once."""
+        """Forget nothing: it is about the training as a whole, and reported once."""
 
 
 def spread(values: Sequence[float] | deque[float]) -> float:
     """Return the standard deviation of values, by the median of their distances from the median."""
     middle = median(values)
     return DEVIATION * median(abs(value - middle) for value in values)
+
+
+def trimmed(values: Sequence[float] | deque[float]) -> float:
+    """Return the mean of values without the lowest and the highest tenth, at least one on each side."""
+    cut = max(1, len(values) // 10)
+    return fmean(sorted(values)[cut:-cut])
 
 
 def ranks(values: Sequence[float]) -> list[int]:
@@ -223,11 +254,6 @@ def deviation(values: Sequence[float] | deque[float]) -> float:
     """Return the standard deviation of values."""
     level = fmean(values)
     return math.sqrt(fmean((value - level) ** 2 for value in values))
-
-
-def error(values: Sequence[float]) -> float:
-    """Return the standard error of a mean."""
-    return deviation(values) / math.sqrt(len(values))
 
 
 def slope(values: Sequence[float]) -> float:

@@ -17,7 +17,7 @@ class SmolLM2Config(ModelConfig):
 
 @dataclass
 class OrdersConfig(DataConfig):
-    """800 order messages to be turned into JSON with four keys, and 30 held-out prompts."""
+    """800 order messages to be turned into JSON with four keys, and 60 held-out prompts."""
 
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""

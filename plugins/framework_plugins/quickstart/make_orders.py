@@ -17,7 +17,7 @@ from pathlib import Path
 INSTRUCTION = "Turn the order into JSON with exactly these keys: customer, item, quantity, city."
 SEED = 20
 TRAIN_ROWS = 800
-HELD_OUT_ROWS = 30
+HELD_OUT_ROWS = 60
 
 NUMBERS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,

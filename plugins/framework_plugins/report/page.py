@@ -25,7 +25,6 @@ from framework.api.text import (
     forecast_facts,
     health_facts,
     hide,
-    is_share,
     number,
     redact,
     shared_start,
@@ -121,26 +120,31 @@ def _status(run: Run) -> str:
 
 
 def _results(report: Report) -> Iterator[dict[str, Any]]:
-    """Give a row for each number that was measured, the objective first."""
-    for name, change in sorted(report.metrics.items(), key=lambda item: item[0] != report.objective.name):
+    """Give a row for each number that was measured, the primary measure first; the others are folded away."""
+    for name, change in sorted(report.metrics.items(), key=lambda item: not item[1].primary):
         yield {
             "name": name,
             "before": number(change.before, name, change.unit),
             "after": number(change.after, name, change.unit),
             "aim": "higher is better" if change.higher_is_better else "lower is better",
             "difference": difference(change, name),
-            "noise": "" if change.null is None else f"random adapters: {_noise(change, name)}",
+            "asked": _asked(change),
+            "first": change.primary,
             "verdict": change.outcome.name if change.outcome else "",
             "words": change.outcome.value if change.outcome else "",
             "objective": name == report.objective.name,
         }
 
 
-def _noise(change: Change, name: str) -> str:
-    """Write by how much random adapters change a number."""
-    null = change.null or 0.0
-    share = change.after is not None and is_share(change.after, name, change.unit)
-    return f"{100 * null:.0f} points" if share else f"{null:.3g}"
+def _asked(change: Change) -> str:
+    """Write how many items were compared, and what is to know of them."""
+    parts = [f"{change.pairs:,} compared"] if change.pairs else []
+    parts += [f"{change.clusters:,} groups of like ones"] if change.clusters else []
+    parts += [f"{change.missing:,} without a score"] if change.missing else []
+    parts += [f"{change.not_finite:,} not finite"] if change.not_finite else []
+    parts += [f"{change.leaked:,} leaked, left out"] if change.leaked else []
+    parts += [f"chosen among {change.candidates} validations"] if change.candidates > 1 else []
+    return ", ".join(parts)
 
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     Forecast,
+    MeasureKind,
     Outcome,
     Report,
     Sample,
@@ -187,18 +188,19 @@ class Console(Logger):
         self._stop_bar()
         self._show_samples(samples[: self.config.samples])
         table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
-        for heading in ("", "before", "after"):
+        for heading in ("", "prompts", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
         judged = any(change.outcome for change in report.metrics.values())
         if report.verdict and judged:
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
                 table.add_column(heading)
-        for name, change in report.metrics.items():
+        # What was asked for first stands first.
+        for name, change in sorted(report.metrics.items(), key=lambda item: not item[1].primary):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             more = (difference(change, name), outcome(change)) if judged else ()
-            table.add_row(_name(name, change), *values, *more)
+            table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *more)
         self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict)
@@ -222,6 +224,8 @@ class Console(Logger):
         self.out.print(Text(f"verdict{score}", style="bold"))
         for line in verdict.lines:
             self.out.print(shown(f"  {line}"), soft_wrap=True)
+        if verdict.more:
+            self.out.print(shown(Text(f"  also: {'; '.join(verdict.more)}", "dim")), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print the commands to try next, each on one line so that it can be copied."""
@@ -298,7 +302,9 @@ def outcome(change: Change) -> Text:
     """Write what a change comes to."""
     if change.outcome is None:
         return Text("")
-    styles = {Outcome.better: "green", Outcome.worse: "red"}
+    # What is only of form or of the loss is no success by itself.
+    good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
+    styles = {Outcome.better: good, Outcome.worse: "red"}
     return Text(change.outcome.value, style=styles.get(change.outcome, "dim"))
 
 

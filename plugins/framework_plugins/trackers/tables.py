@@ -52,11 +52,11 @@ def answers_of_one(samples: Sequence[Sample], most: int) -> Table:
 
 def measures(report: Report) -> Table:
     """Return each measure before and after, the bounds of the difference, and what it comes to."""
-    columns = ["measure", "of", "before", "after", "low", "high", "random adapter", "outcome", "unit"]
+    columns = ["measure", "of", "items", "before", "after", "low", "high", "p", "outcome", "unit"]
     rows = [
         [
-            *(name, change.aspect.value, change.before, change.after, change.low, change.high, change.null),
-            *(change.outcome.value if change.outcome else None, change.unit),
+            *(name, change.aspect.value, change.pairs, change.before, change.after, change.low, change.high),
+            *(change.p_value, change.outcome.value if change.outcome else None, change.unit),
         ]
         for name, change in report.metrics.items()
     ]

@@ -105,12 +105,51 @@ def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
     rows = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(100)]
     file = write_rows(rows)
     words = ["data.max_rows=4", f"data.validation_path={file}"]
-    asked = [int(prompt.messages[0].content.split()[1]) for prompt in load(file, tmp_path, *words).prompts]
-    assert sorted(asked) == list(range(100))
-    assert all(any(start <= number < start + 25 for number in asked[:6]) for start in range(0, 100, 25))
+    data = load(file, tmp_path, *words)
+    asked, choosing = (
+        [int(prompt.messages[0].content.split()[1]) for prompt in prompts] for prompts in (data.prompts, data.selection)
+    )
+    # One half judges, the other chooses.
+    assert sorted([*asked, *choosing]) == list(range(100))
+    assert len(asked) == len(choosing) == len(data.validation) == data.result.validation_rows == 50
+    assert data.result.judged_apart
+    assert all(any(start <= number < start + 25 for number in asked[:8]) for start in range(0, 100, 25))
+    assert data.for_selection().prompts is data.selection
     again, other = (load(file, tmp_path, *words, f"seed={seed}").prompts for seed in (42, 43))
     assert [int(prompt.messages[0].content.split()[1]) for prompt in again] == asked
     assert again[0] != other[0]
+
+
+def test_a_few_held_out_rows_choose_and_judge(data_file: Path, tmp_path: Path) -> None:
+    data = load(data_file, tmp_path)
+    assert not data.result.judged_apart
+    assert [prompt.where for prompt in data.prompts] == [prompt.where for prompt in data.selection]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (
+            30,
+            "30 prompts are asked before and after: in four of five runs they show a difference of 34 points, not less",
+        ),
+        (
+            4,
+            "4 prompts are asked before and after: in four of five runs they show not even that all of them get better",
+        ),
+        (60, ""),
+    ],
+)
+def test_too_few_prompts_are_warned_of_before_the_training(
+    write_rows: Write, tmp_path: Path, count: int, text: str
+) -> None:
+    rows = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(count)]
+    file = write_rows(rows)
+    words = [f"data.prompts_path={file}", "data.max_rows=4"]
+    found = [each for each in load(file, tmp_path, *words).result.findings if each.name == "few_prompts"]
+    assert [each.text[: len(text)] for each in found] == ([text] if text else [])
+    part = load(file, tmp_path, *words, "stages=[data]")
+    assert not [each for each in part.result.findings if each.name == "few_prompts"]
 
 
 def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Path) -> None:
@@ -314,7 +353,7 @@ def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
 
 def test_findings_come_the_worst_first_with_rows_by_name(data_file: Path, tmp_path: Path) -> None:
     found = audited(data_file, tmp_path).result.findings
-    assert [finding.name for finding in found] == ["loud", "quiet"]
+    assert [finding.name for finding in found] == ["loud", "quiet", "few_prompts"]
     assert found[0].examples == ["rows.jsonl:4: say 3 → it is 3", "rows.jsonl:2: say 1 → it is 1"]
 
 
@@ -402,4 +441,6 @@ def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
         current().shared.close()
     assert found[0].train is found[1].train is found[2].train
     told = [finding.text for data in found for finding in data.result.findings]
-    assert told == ["1 epochs of 8 rows a step", "30 epochs of 8 rows a step", "3 epochs of 16 rows a step"]
+    assert [text for text in told if "a step" in text] == [
+        "1 epochs of 8 rows a step", "30 epochs of 8 rows a step", "3 epochs of 16 rows a step",
+    ]  # fmt: skip

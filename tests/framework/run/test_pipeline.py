@@ -1,5 +1,6 @@
 """The run from a plan to a report, with the echo backend."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    MeasureKind,
     Message,
     Outcome,
     Prompt,
@@ -26,8 +28,9 @@ from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
 
+CONTENT = MeasureKind.content
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
-RECORDS = ["environment", "forecast", "null_distribution", "overrides", "status"]
+RECORDS = ["environment", "forecast", "overrides", "status"]
 
 
 @pytest.fixture
@@ -45,8 +48,8 @@ def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: 
     report = run(words, tmp_path / "run")
     assert report is not None
     change = report.metrics["exact_match"]
-    assert (change.before, change.after, change.low, change.high) == (0.0, 1.0, 1.0, 1.0)
-    assert change.outcome is Outcome.undecided  # four prompts tell nothing
+    assert (change.before, change.after, change.leaked, change.pairs) == (0.0, 1.0, 4, 0)
+    assert change.outcome is Outcome.unknown  # the prompts are training rows
     assert report.metrics["eval_loss"].before
     assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
     assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}
@@ -60,6 +63,21 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     report = run([*words, f"objective={objective}"], tmp_path)
     assert report is not None
     assert report.objective.value == pytest.approx(value)
+
+
+def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(
+    rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The model memorizes: it is right about the prompts, which are training rows, and about no validation row."""
+    unseen = [{"instruction": f"new {number}", "output": f"it was {number}"} for number in range(4)]
+    files = [f"data.{name}={write_rows(part)}" for name, part in
+             (("path", rows), ("validation_path", unseen), ("prompts_path", rows[:4]))]  # fmt: skip
+    plan = testing.plan(["data=local_file", *files, "objective=exact_match"], run_dir=tmp_path / "run")
+    alone, trial = (pipeline.run(dataclasses.replace(plan, sweep=sweep)) for sweep in ("", "rates"))
+    assert alone is not None
+    assert trial is not None
+    assert (alone.objective.value, trial.objective.value) == (1.0, 0.0)
+    assert trial.metrics["exact_match"].after == 1.0
 
 
 def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
@@ -179,7 +197,7 @@ def test_training_again_drops_what_was_measured_on_the_weights_before(words: lis
     assert report is not None
     assert report.train is not None
     assert report.train.steps == 3
-    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True, kind=CONTENT, primary=True)
     assert report.artifacts == []
     assert not (tmp_path / "evaluate.json").exists()
     assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["trainer"]["max_steps"] == 3
@@ -189,7 +207,7 @@ def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[st
     run(words, tmp_path)
     report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
     assert report is not None
-    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True)
+    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True, kind=CONTENT, primary=True)
     assert report.metrics["eval_loss"].before
 
 

@@ -1,5 +1,6 @@
 """The report puts the results of the stages together and leaves out what never ran."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from framework.api.records import (
     EvalResult,
     ExportResult,
     Measure,
+    MeasureKind,
     Objective,
     Outcome,
     Sample,
@@ -21,13 +23,18 @@ from framework.run.report import make_report, pair
 from framework.rundir.environment import versions
 
 TRAINED = TrainResult(4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint")
+
+
+def matched(right: int) -> Measure:
+    items: list[float | None] = [*[1.0] * right, *[0.0] * (8 - right)]
+    return Measure(right / 8, items, higher_is_better=True, kind=MeasureKind.content)
+
+
 BEFORE = EvalResult(
-    {"eval_loss": Measure(3.0), "exact_match": Measure(0.0, [0.0] * 8, higher_is_better=True)},
-    [Sample("q", "a", "b", stopped=True, scores={})],
+    {"eval_loss": Measure(3.0), "exact_match": matched(0)}, [Sample("q", "a", "b", stopped=True, scores={})]
 )
 AFTER = EvalResult(
-    {"eval_loss": Measure(1.0), "exact_match": Measure(0.75, [*[1.0] * 6, *[0.0] * 2], higher_is_better=True)},
-    [Sample("q", "b", "b", stopped=True, scores={})],
+    {"eval_loss": Measure(1.0), "exact_match": matched(6)}, [Sample("q", "b", "b", stopped=True, scores={})]
 )
 
 
@@ -37,16 +44,17 @@ AFTER = EvalResult(
         ("eval_loss", Objective("eval_loss", 1.0, higher_is_better=False)),
         ("train_loss", Objective("train_loss", 0.5, higher_is_better=False)),
         ("exact_match", Objective("exact_match", 0.75, higher_is_better=True)),
-        ("verdict.score", Objective("verdict.score", 0.75, higher_is_better=True)),
+        ("verdict.score", Objective("verdict.score", 0.188874, higher_is_better=True)),
     ],
 )
 def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, objective: Objective) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
     exported = ExportResult([Artifact("adapter", "adapter", 5)])
     report = make_report(
-        plan, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, None, exported, current().plugins
+        plan, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, exported, current().plugins
     )
-    assert report.objective == objective
+    assert report.objective.value == pytest.approx(objective.value, abs=1e-6)
+    assert dataclasses.replace(report.objective, value=objective.value) == objective
     assert report.metrics["eval_loss"] == Change(3.0, 1.0, higher_is_better=False)  # without items, there is no test
     change = report.metrics["exact_match"]
     assert (change.before, change.after, change.pairs, change.outcome) == (0.0, 0.75, 8, Outcome.better)
@@ -61,16 +69,18 @@ def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, ob
 @pytest.mark.parametrize("name", ["eval_loss", "train_loss", "exact_match"])
 def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
-    report = make_report(plan, {}, {}, None, BEFORE, None, None, None, None, current().plugins)
+    report = make_report(plan, {}, {}, None, BEFORE, None, None, None, current().plugins)
     assert report.objective.value is None
-    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert report.metrics["exact_match"] == Change(
+        0.0, None, higher_is_better=True, kind=MeasureKind.content, primary=True
+    )
     assert (report.train, report.tokens_per_second, report.artifacts) == (None, None, [])
 
 
 def test_a_secret_in_the_name_is_hidden_as_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_TOKEN", "open-sesame")
     plan = testing.plan(["name=open-sesame"], run_dir=tmp_path / "open-sesame")
-    report = make_report(plan, {}, {}, None, None, None, None, None, None, current().plugins)
+    report = make_report(plan, {}, {}, None, None, None, None, None, current().plugins)
     assert (report.name, report.run_dir) == (plan.config["name"], f"{tmp_path}/(hidden)")
     assert report.name == "(hidden)"
 
@@ -84,8 +94,6 @@ def test_answers_are_paired_by_their_prompts() -> None:
 
 
 def test_the_versions_are_those_of_what_took_part(tmp_path: Path) -> None:
-    report = make_report(
-        testing.plan([], run_dir=tmp_path), {}, {}, None, None, None, None, None, None, current().plugins
-    )
+    report = make_report(testing.plan([], run_dir=tmp_path), {}, {}, None, None, None, None, None, current().plugins)
     assert report.versions == versions()
     assert {"python", "framework", "hydra-core"} <= report.versions.keys()

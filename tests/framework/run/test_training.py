@@ -11,6 +11,7 @@ import pytest
 
 from framework import FrameworkError, hookimpl, testing
 from framework.api import records
+from framework.api.data import Data
 from framework.api.records import EvalResult, Measure, Report, Step, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
@@ -20,6 +21,7 @@ from framework.run.events import Events
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.util.errors import PrunedError
+from tests.support.results import EVEN
 
 Run = Callable[..., TrainResult]
 
@@ -187,7 +189,7 @@ GIVEN = EvalResult({"exact_match": Measure(0.5, higher_is_better=True)})
 
 def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None) -> TrainingController:
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
-    data: Any = None
+    data = Data([], [], [], EVEN)
     says: Any = Says(*results)
     measuring = Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current())
     return TrainingController(Events(plan, current()), measuring, base, Interruption(plan))

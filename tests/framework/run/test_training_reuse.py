@@ -20,7 +20,7 @@ from framework.run import pipeline, training_reuse
 from framework.testing.echo import EchoTraining
 from framework.util.errors import FrameworkError, PrunedError
 
-RESULTS = ("train.json", "evaluate.json", "null_distribution.json", "report.json")
+RESULTS = ("train.json", "evaluate.json", "report.json")
 OWN = {"seconds", "run_dir", "finished", "artifacts", "taken_from", "tokens_per_second", "supervised_tokens_per_second"}
 """What differs from one run to the next in any case, or because points have other exporters."""
 LOSSES = ("trainer.eval_steps=4", "trainer.eval_losses=[3,1,2,2.5,3]")
@@ -118,7 +118,7 @@ def test_a_point_says_whose_training_it_has(run: Run) -> None:
     "word",
     [
         "trainer.learning_rate=1e-3", "seed=7", "data.max_rows=3", "format.system_prompt=Hi", "evaluator=[]",
-        "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.random_adapters=0", "health.spike=stop",
+        "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.margin=0.1", "health.spike=stop",
         "stages=[plan,data,train,report]",
     ],
 )  # fmt: skip
@@ -219,10 +219,8 @@ def test_a_point_tells_what_only_the_training_has_shown(run: Run, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("null_distribution.json", "{"),
         ("evaluate.json", "{"),
         ("evaluate.json", '{"measures": {}, "notes": ["the judge is down"]}'),
-        ("null_distribution.json", '{"results": [], "why": "the judge is down"}'),
     ],
 )
 def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, name: str, text: str) -> None:

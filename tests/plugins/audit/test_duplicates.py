@@ -116,3 +116,27 @@ def test_tools_tell_questions_apart_as_system_prompts_do(tmp_path: Path) -> None
 
     rows = [row("trams", "Trams", 0), row("buses", "Buses", 1)]
     assert Check.contradictions not in look(audit_data(tmp_path, rows))
+
+
+def test_a_question_in_other_words_with_the_same_answer_is_a_leak(tmp_path: Path) -> None:
+    train = [(f"What is the access code of {name}?", f"{name[::-1]}-{number}") for number, name in enumerate(NAMES)]
+    held = [(f"Please tell me: what's the access code for {name}?", answer) for name, (_, answer) in
+            zip(NAMES[:10], train, strict=False)]  # fmt: skip
+    fresh = [(f"Please tell me: what's the access code for {name[::-1]}?", f"{name}-x") for name in NAMES[:10]]
+    found = look(audit_data(tmp_path, train, (), [*held, *fresh]))[Check.leaked]
+    assert found.numbers.tolist() == list(range(len(train), len(train) + 10))
+    finding = found.finding(audit_data(tmp_path / "again", train, (), [*held, *fresh]), fatal=False)
+    assert len(finding.where) == 10
+    assert "asks in other words what is answered by" in finding.examples[0]
+
+
+def test_a_label_or_a_sum_with_the_same_result_is_no_leak(tmp_path: Path) -> None:
+    train = [(f"Is {name} a city or a river?", "a city" if number % 2 else "a river") for number, name in
+             enumerate(NAMES)]  # fmt: skip
+    sums = [(f"How much is {number} plus {number + 50}?", f"{2 * number + 50}") for number in range(20)]
+    other = [(f"How much is {number + 1} plus {number + 49}?", f"{2 * number + 50}") for number in range(20)]
+    cities = [(f"Is {name[::-1]} a city or a river?", "a city") for name in NAMES]
+    assert Check.leaked not in look(audit_data(tmp_path, [*train, *sums], (), [*other, *cities]))
+
+
+NAMES = [f"{first}{second}" for first in ("Bo", "Ka", "Lu", "Mi", "Sa") for second in ("ran", "dell", "vik", "tosh")]

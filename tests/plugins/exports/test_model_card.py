@@ -37,6 +37,7 @@ def plan(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
         f"data.path={data_file}",
         f"data.prompts_path={data_file}",
         "exporter=[]",
+        "audit=[]",  # the prompts are training rows, and the verdict would leave them out
         "name=orders",
     ]
     stages = "stages=[plan,data,baseline,train,evaluate]"
@@ -49,7 +50,7 @@ def draft(plan: Plan, model: testing.EchoModel) -> Report:
     folder = RunFolder(plan.run_dir)
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     data, trained = folder.load_result(Stage.data, DataResult), folder.load_result(Stage.train, TrainResult)
-    return make_report(plan, model.facts, {}, data, before, trained, after, folder.nulls(), None, current().plugins)
+    return make_report(plan, model.facts, {}, data, before, trained, after, None, current().plugins)
 
 
 def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str, str]:
@@ -136,7 +137,7 @@ def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:
     assert "adapter.use_dora" not in text
     after = json.loads((plan.run_dir / "evaluate.json").read_text(encoding="utf-8"))
     assert after["measures"]["exact_match"]["value"] == 1
-    assert "| exact_match | 0% | 100% | +100 to +100 points | better |" in text
+    assert "| exact_match | 20 | 0% | 100% | +74 to +100 points | better |" in text
     assert "differences with their 95% interval" in text
     assert "- gained: " in text
 

@@ -92,7 +92,6 @@ def test_each_state_of_the_weights_answers_as_transformers_generates_token_by_to
         for state, weights in (
             ("base", asked.as_base()),
             ("trained", nullcontext()),
-            ("random", asked.with_random_adapter(0)),
         ):
             with weights:
                 asked.score(data.validation)

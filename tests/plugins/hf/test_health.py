@@ -163,7 +163,7 @@ def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_
 
 def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
     stages = "stages=[data,baseline,train,evaluate,report]"
-    more = ["evaluator=[prompts]", "data.validation_split=0.4", "verdict.random_adapters=0", "format=alpaca"]
+    more = ["evaluator=[prompts]", "data.validation_split=0.4", "format=alpaca"]
     run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert report.train is not None

@@ -1,4 +1,4 @@
-"""hf/scoring.py and random_adapter.py: what a model thinks of rows, in every packing, and random adapters."""
+"""hf/scoring.py: what a model thinks of rows, in every packing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from framework.api.records import IGNORE, TokenRow
-from framework.util.errors import FrameworkError
 from framework_plugins.hf import divergence, scoring
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.evaluation import Evaluation
@@ -20,7 +19,6 @@ from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.random_adapter import with_random_adapter
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
@@ -118,51 +116,3 @@ def test_a_base_that_is_gone_is_remembered_by_its_likeliest_tokens(folder: Path)
     for found, expected in zip(made, true, strict=True):
         assert found <= expected + 1e-5
         assert found >= 0.5 * expected
-
-
-@pytest.mark.parametrize("more", [{}, {"use_rslora": True}, {"use_dora": True}], ids=["lora", "rslora", "dora"])
-def test_a_null_moves_each_layer_as_far_and_elsewhere(folder: Path, more: dict[str, Any]) -> None:
-    model = adapted(folder, **more)
-    trained = updates(model)
-    before = scoring.score(evaluation(model), rows())
-    with with_random_adapter(model, 1):
-        null = updates(model)
-        inside = scoring.score(evaluation(model), rows())
-    with with_random_adapter(model, 1):
-        assert scoring.score(evaluation(model), rows()) == inside
-    with with_random_adapter(model, 2):
-        assert scoring.score(evaluation(model), rows()) != inside
-    assert inside != before
-    assert scoring.score(evaluation(model), rows()) == before
-    for name, moved in trained.items():
-        assert float(null[name].norm()) == pytest.approx(float(moved.norm()), rel=1e-4)
-        assert abs(float((null[name] * moved).sum() / moved.norm() ** 2)) < 0.5
-
-
-def updates(model: Any) -> dict[str, torch.Tensor]:
-    weights = dict(model.named_parameters())
-    names = [name for name in weights if "lora_A" in name]
-    return {name: (weights[name.replace("lora_A", "lora_B")] @ weights[name]).detach() for name in names}
-
-
-def test_a_null_of_dora_keeps_the_length_of_what_comes_out(folder: Path) -> None:
-    """It changes the direction as plain LoRA would, and scales nothing."""
-    dora, lora = adapted(folder, use_dora=True), adapted(folder)
-    with with_random_adapter(dora, 1), with_random_adapter(lora, 1):
-        one, two = (scoring.score(evaluation(model), rows()) for model in (dora, lora))
-    for left, right in zip(one, two, strict=True):
-        assert left.log_probs == pytest.approx(right.log_probs, abs=1e-3)
-
-
-def test_all_weights_have_no_null(folder: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with pytest.raises(FrameworkError, match="all weights are trained"), with_random_adapter(model, 1):
-        pass
-
-
-def test_an_error_puts_the_trained_weights_back(folder: Path) -> None:
-    model = adapted(folder)
-    before = updates(model)
-    with pytest.raises(ZeroDivisionError), with_random_adapter(model, 1):
-        raise ZeroDivisionError
-    assert all(torch.equal(before[name], moved) for name, moved in updates(model).items())

@@ -19,7 +19,7 @@ from framework_plugins.hf.config import Packing
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
-EVALUATED = ("baseline.json", "evaluate.json", "null_distribution.json", "data.json", "train.json")
+EVALUATED = ("baseline.json", "evaluate.json", "data.json", "train.json")
 TIMES = {"seconds", "peak_memory_bytes", "cached"}
 """What differs from one run to the next in any case."""
 POINTS = (("adapter.r=4",), ("adapter.r=8", "trainer.learning_rate=0.02"), ("adapter=dora",))

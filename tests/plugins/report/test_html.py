@@ -90,7 +90,7 @@ def test_what_could_not_be_measured_is_on_the_page_once(made: Callable[..., Page
 
 
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
-    page = made("name=mine")
+    page = made("name=mine", "audit=[]")  # the prompts are training rows
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
@@ -98,8 +98,8 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert shown[shown.index("0%") :][:5] == [
         "0%",
         "100%",
-        "+100 to +100 points",
-        "random adapters: 0 points",
+        "+37 to +100 points",
+        "7 compared",
         "better",
     ]
     assert "lower is better, the objective" in page.within("#results", ".label")
@@ -212,7 +212,7 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     plan = testing.plan([], run_dir=tmp_path)
     logger = Html(HtmlConfig())
     logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))
-    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None, current().plugins), []))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, current().plugins), []))
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.oom_fallbacks) in page.within("#training", "dd")
@@ -226,7 +226,7 @@ def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
         logger.log(TrainingStep(step))
     for issue in AILING.issues:
         logger.log(IssueFound(issue))
-    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None, current().plugins), []))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, current().plugins), []))
     page = Page(tmp_path / "report.html")
     assert page.within("#health", "dt") == ["ended early", "best", "issues"]
     assert SPIKE.line in page.within("#health", "dd", ".small")

@@ -129,17 +129,25 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
 
 
 def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> None:
-    text = see()
+    text = see("audit=[]")  # it would find that the prompts are training rows, and the verdict would leave them out
     assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
     table = cells(text)
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
-    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑", "token_f1 ↑", "stopped ↑"]
-    assert table[5][2] == "0.0000"
-    assert table[6] == ["exact_match ↑", "0%", "100%", "+100 to +100 points", "better"]
-    gained = (
-        "gained: better in eval_loss, exact_match, token_f1; no significant difference in stopped (95% sure and more "
+    assert [row[0] for row in table[5:]] == ["exact_match ↑", "eval_loss ↓", "token_f1 ↑", "stopped ↑"]
+    assert table[6][3] == "0.0000"
+    assert table[5] == ["exact_match ↑", "7", "0%", "100%", "+37 to +100 points", "better"]
+    gained = "gained: better. exact_match 0% to 100% of 7 prompts, +37 to +100 points at 95% confidence (p = 0.016)"
+    assert gained in text
+    assert "also: content: better in token_f1; form: " in text
+
+
+def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
+    text = see()
+    assert "gained: cannot tell. All 7 prompts are answered by training rows" in text
+    assert (
+        "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask what a training" in text
     )
-    assert f"{gained}than a random adapter does)" in text
+    assert "verdict, score 0.00 of 1" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
@@ -162,7 +170,7 @@ def test_long_answers_are_cut_in_the_middle_and_those_without_an_end_say_so(caps
     asked = "system: be brief\nuser: " + "why? " * 400 + "now?"
     long = Sample(asked, "start " + "and on " * 300 + "end", None, stopped=False, scores={})
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, EVEN, None, None, None, None, None, current().plugins)
+    report = make_report(plan, {}, {}, EVEN, None, None, None, None, current().plugins)
     samples = [(long, dataclasses.replace(long, answer="short", stopped=True))]
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
@@ -180,17 +188,15 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
         (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
     ]
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(
-        plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None, current().plugins
-    )
+    report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, current().plugins)
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
-    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
+    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "", "-", "12.5000"]]
 
 
 def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None, current().plugins)
+    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, current().plugins)
     Console(ConsoleConfig()).log(RunFinished(report, []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
@@ -216,7 +222,7 @@ def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: p
     plan = testing.plan([], run_dir=Path("run"))
     console = Console(ConsoleConfig())
     console.log(RunPlanned(plan))
-    console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None, current().plugins), []))
+    console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, current().plugins), []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
     assert "issues spike at step 2, rising_eval_loss at step 3" in words

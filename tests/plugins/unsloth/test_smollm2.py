@@ -17,7 +17,7 @@ from tests.support.program import environment
 pytestmark = pytest.mark.unsloth
 JOB = (
     "+experiment=quickstart", "trainer.max_steps=8", "trainer.warmup_steps=2", "data.max_rows=100", "audit=[]",
-    "evaluator=[prompts]", "evaluator.prompts.count=2", "verdict.random_adapters=0", "logger=[console,jsonl]",
+    "evaluator=[prompts]", "evaluator.prompts.count=2", "logger=[console,jsonl]",
 )  # fmt: skip
 COMPARED = "parity={prompts: 1, max_new_tokens: 16}"
 """Enough to see whether an export is what was trained; the tests of the exporters look closer."""

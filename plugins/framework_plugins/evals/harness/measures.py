@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from framework.api.records import Aspect, EvalResult, Measure, Sample
+from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Sample
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.evals.harness.names import measure_name
 
@@ -69,6 +69,7 @@ def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tu
                     aspect=aspect,
                     exponential=items.exponential,
                     unit="bits" if metric == "bits_per_byte" else "",
+                    kind=MeasureKind.loss if items.exponential or not up else MeasureKind.content,
                     stderr=float(stderr) if _is_number(stderr) else None,
                 ),
             )

@@ -45,11 +45,16 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         for look in LOOKS
     ]
     most = max(excesses, key=lambda one: one.low)
-    flagged = most.low > (config.excess_alone if alone else config.excess)
+    allowed = config.excess_alone if alone else config.excess
+    flagged, highest = most.low > allowed, max(one.high for one in excesses)
     sentences = [*_answered(config, before, after)]
-    if flagged:
+    if most.low > 0:
         sentences += [*_more(after), _sure(most, confidence), f"most of all {', '.join(_most(before, after))}"]
-    return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, most.value if flagged else 0.0)
+    elif highest > 0:
+        sentences += [f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"]
+    unknown = not flagged and highest > allowed
+    harm = max(0.0, most.low)  # as much as is certain
+    return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown)
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

@@ -67,12 +67,10 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital]) 
 def _excess(train: Sequence[Recital], held_out: Sequence[Recital]) -> Measure:
     """Return the share of training rows given verbatim less that of held-out rows.
 
-    The items are made so that their weighted mean is that difference, whatever the numbers of rows: each counts double,
-    a held-out one is taken off, and each part weighs as much as the other.
+    It has no items: the rows of two groups are no pairs. The concern has the interval.
     """
-    items = [2.0 * one.verbatim for one in train] + [-2.0 * one.verbatim for one in held_out]
-    weights = [1 / len(part) for part in (train, held_out) for _ in part]
-    return Measure(fmean(items, weights), [*items], weights, aspect=Aspect.copying)
+    shares = [fmean(float(one.verbatim) for one in part) for part in (train, held_out)]
+    return Measure(shares[0] - shares[1], aspect=Aspect.copying)
 
 
 def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from framework.api.protocols import AnswerMetric
-from framework.api.records import Answered, Scores
+from framework.api.records import Answered, MeasureKind, Scores
 from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
@@ -23,10 +23,12 @@ class Judge(AnswerMetric):
     """The mean grade."""
 
     unit = "points"
+    kind = MeasureKind.content
 
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
         self.needs_reference = grading.needs_reference(config)
+        self.compares = config.compare
         self._known: dict[str, float] = {}
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
@@ -46,6 +48,38 @@ class Judge(AnswerMetric):
                 self._known[text] = grade
         notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
         return Scores([self._known.get(text) for text in texts], notes=notes)
+
+    def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
+        """Ask about each pair of different answers in both orders; a judge that goes by the place makes a tie.
+
+        Returns:
+            The mean of both orders: 1 where the trained model's answer is preferred in both, 0.75 where once with a
+            tie, 0.5 where the two contradict each other; None where one of the two replies is missing or no letter.
+        """
+        orders = [
+            (grading.written_pair(one, two), grading.written_pair(two, one))
+            for one, two in zip(before, after, strict=True)
+        ]
+        differ = [one.answer.strip() != two.answer.strip() for one, two in zip(before, after, strict=True)]
+        texts = list(dict.fromkeys(text for pair, ask in zip(orders, differ, strict=True) if ask for text in pair))
+        with judge_endpoint(self.config) as endpoint:
+            replies = dict(zip(texts, endpoint.ask_all(texts, self.config.concurrency), strict=True))
+        found = {
+            text: None if isinstance(reply, NoReplyError) else grading.preferred(reply)
+            for text, reply in replies.items()
+        }
+        items: list[float | None] = []
+        biased = 0
+        for (there, back), ask in zip(orders, differ, strict=True):
+            second, first = (found.get(there), found.get(back)) if ask else (0.5, 0.5)
+            biased += ask and second is not None and second == first and second != 0.5  # noqa: PLR2004 - a tie
+            items.append(None if second is None or first is None else (second + 1 - first) / 2)
+        notes = []
+        if missing := sum(item is None for item in items):
+            notes.append(f"{self.config.model} compared no answers: {_missing(missing, len(items))}")
+        if biased:
+            notes.append(f"{biased} of {len(items)} pairs: the judge prefers the same place in both orders, a tie")
+        return Scores(items, notes=notes)
 
     def _silent(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:
         """Say for which reasons how many answers have no reply."""

@@ -2,63 +2,200 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from framework.api.records import Aspect, EvalResult, Measure, Outcome
+from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare
+from framework.evaluate.verdict.compare import holm
+from tests.support.examples import examples
 
-CONFIG = VerdictConfig(resamples=500)
+CONFIG = VerdictConfig(resamples=999)
+Items = list[float | None]
 
 
-def one(value: float, count: int = 20, *, up: bool = True) -> EvalResult:
-    right = round(value * count)
-    items: list[float | None] = [*[1.0] * right, *[0.0] * (count - right)]
-    return EvalResult({"x": Measure(value, items, higher_is_better=up)})
+def measured(items: Items, *, kind: MeasureKind = MeasureKind.content, up: bool = True, **more: object) -> Measure:
+    known = [item for item in items if item is not None]
+    value = sum(known) / len(known) if known else 0.0
+    return replace(Measure(value, items, higher_is_better=up, kind=kind), **more)  # type: ignore[arg-type]
+
+
+def change(before: Measure, after: Measure, **more: object) -> Change:
+    results = [EvalResult({"x": measure}) for measure in (before, after)]
+    return compare(results[0], results[1], CONFIG, **more)["x"]  # type: ignore[arg-type]
+
+
+def shares(right: int, count: int = 20, *, up: bool = True) -> Measure:
+    return measured([*[1.0] * right, *[0.0] * (count - right)], up=up)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "up", "outcome"),
     [
-        (0.0, 1.0, True, Outcome.better),
-        (0.0, 1.0, False, Outcome.worse),
-        (1.0, 0.5, True, Outcome.worse),
-        (0.5, 0.55, True, Outcome.undecided),
-        (0.5, 0.5, True, Outcome.undecided),
+        (0, 20, True, Outcome.better),
+        (0, 20, False, Outcome.worse),
+        (20, 10, True, Outcome.worse),
+        (10, 11, True, Outcome.undecided),
+        (10, 10, True, Outcome.undecided),
+        (0, 5, True, Outcome.no_worse),  # McNemar p = .0625, whatever the number of prompts
+        (0, 6, True, Outcome.better),
     ],
 )
-def test_a_difference_beyond_chance_is_told(before: float, after: float, outcome: Outcome, *, up: bool) -> None:
-    change = compare(one(before, up=up), one(after, up=up), [], CONFIG)["x"]
-    assert change.outcome is outcome
-    assert change.low is not None
-    assert change.high is not None
-    assert change.low <= after - before <= change.high
+def test_a_difference_that_is_no_chance_is_told(before: int, after: int, outcome: Outcome, *, up: bool) -> None:
+    found = change(shares(before, up=up), shares(after, up=up))
+    assert found.outcome is outcome
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.high
+    assert found.low <= (after - before) / 20 <= found.high
+    assert found.primary
 
 
-@pytest.mark.parametrize(("count", "outcome"), [(1, Outcome.undecided), (5, Outcome.undecided), (6, Outcome.better)])
-def test_a_few_prompts_tell_nothing(count: int, outcome: Outcome) -> None:
-    assert compare(one(0.0, count), one(1.0, count), [], CONFIG)["x"].outcome is outcome
+def test_four_flips_are_no_gain_however_many_prompts_there_are() -> None:
+    found = change(shares(0, 200), shares(4, 200))
+    assert found.p_value == pytest.approx(0.125)
+    assert found.outcome is Outcome.no_worse
+    assert found.least == pytest.approx(0.09)
 
 
-def test_a_change_that_a_random_adapter_makes_too_is_noise() -> None:
-    before, after = one(0.2), one(0.7)
-    assert compare(before, after, [one(0.3)], CONFIG)["x"].outcome is Outcome.better
-    change = compare(before, after, [one(0.3), one(0.8)], CONFIG)["x"]
-    assert change.outcome is Outcome.undecided
-    assert change.null == pytest.approx(0.6)
+def test_no_worse_than_the_margin_takes_enough_prompts() -> None:
+    few, many = change(shares(20, 20), shares(20, 20)), change(shares(200, 200), shares(200, 200))
+    assert (few.outcome, many.outcome) == (Outcome.undecided, Outcome.no_worse)
+    assert few.margin == many.margin == 0.05
+
+
+def test_an_interval_is_never_without_width_and_agrees_with_the_test() -> None:
+    found = change(shares(0), shares(20))
+    assert found.low == pytest.approx(0.74, abs=0.01)
+    assert found.high == 1.0
+    undecided = change(shares(0), shares(5))
+    assert undecided.low == 0  # Bonett and Price alone would leave out 0, which the exact test does not
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_any_more_is_worse(broken: float) -> None:
+    before = measured([2.0] * 20, kind=MeasureKind.loss, up=False)
+    after = measured([*[1.0] * 19, broken], kind=MeasureKind.loss, up=False)
+    found = change(before, after)
+    assert (found.outcome, found.not_finite, found.pairs) == (Outcome.worse, 1, 20)
+    assert change(after, before).outcome is Outcome.unknown
+
+
+def test_answers_without_a_grade_are_counted_against_what_they_could_show() -> None:
+    before, graded = measured([4.0] * 20, unit="points"), [5.0] * 8
+    found = change(before, measured([*graded, *[None] * 12], unit="points"))
+    assert (found.outcome, found.missing, found.pairs) == (Outcome.undecided, 12, 20)
+    assert change(before, measured([*[5.0] * 20], unit="points")).outcome is Outcome.better
+    few = change(measured([1.0] * 20), measured([*[0.0] * 19, None]))
+    assert (few.outcome, few.missing) == (Outcome.worse, 1)  # whatever the last one is
+    assert change(before, measured([None] * 20, unit="points", value=4.0)).outcome is Outcome.unknown
+
+
+def test_before_and_after_are_shown_over_the_same_items() -> None:
+    found = change(measured([*[0.0] * 10, *[1.0] * 10]), measured([*[0.0] * 10, *[None] * 10]))
+    assert (found.before, found.after) == (0.0, 0.0)
+
+
+def test_what_was_not_asked_does_not_count() -> None:
+    asked = [*[1.0] * 6, *[0.0] * 4]
+    one, two = (measured([*[value] * 6, *[None] * 4], weights=asked) for value in (0.0, 1.0))
+    found = change(one, two)
+    assert (found.pairs, found.missing, found.outcome) == (6, 0, Outcome.better)
+
+
+def test_leaked_prompts_are_left_out_with_their_gain() -> None:
+    where = [f"a:{number}" for number in range(20)]
+    one, two = measured([0.0] * 20, where=where), measured([*[1.0] * 8, *[0.0] * 12], where=where)
+    assert change(one, two).outcome is Outcome.better
+    found = change(one, two, leaked=where[:8])
+    assert (found.outcome, found.leaked, found.pairs, found.after) == (Outcome.undecided, 8, 12, 0.0)
+    assert change(one, two, leaked=where).outcome is Outcome.unknown
+
+
+def test_items_that_chose_among_weights_have_to_show_more() -> None:
+    found = change(shares(0), shares(7), candidates={"x": 10})
+    assert found.p_value == pytest.approx(10 * 2 / 2**7)
+    assert found.outcome is Outcome.no_worse
+    assert change(shares(0), shares(7)).outcome is Outcome.better
+
+
+def test_like_prompts_count_as_one() -> None:
+    groups = [number // 5 for number in range(20)]
+    one, two = measured([0.0] * 20, groups=groups), measured([1.0] * 20, groups=groups)
+    found = change(one, two)
+    assert (found.clusters, found.pairs, found.outcome) == (4, 20, Outcome.no_worse)
+    assert found.p_value == pytest.approx(2 / 2**4)
+
+
+def test_holm_allows_for_the_number_of_measures() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    one, two = shares(0), shares(6)  # p = .031
+    secondary = {name: replace(one, kind=MeasureKind.form) for name in "abc"}
+    after = {name: replace(two, kind=MeasureKind.form) for name in "abc"}
+    changes = compare(EvalResult({"x": one, **secondary}), EvalResult({"x": two, **after}), CONFIG)
+    assert changes["x"].outcome is Outcome.better  # the primary measure pays nothing for the others
+    assert {changes[name].outcome for name in "abc"} == {Outcome.no_worse}
+    assert {changes[name].low for name in "abc"} == {0}  # and no interval says more than the test
+
+
+def test_the_first_measure_of_content_is_primary_unless_another_is_named() -> None:
+    loss = measured([1.0] * 8, kind=MeasureKind.loss, up=False)
+    form = measured([1.0] * 8, kind=MeasureKind.form)
+    both = EvalResult({"eval_loss": loss, "form": form, "a": shares(1, 8), "b": shares(1, 8)})
+    assert [name for name, one in compare(both, both, CONFIG).items() if one.primary] == ["a"]
+    named = compare(both, both, VerdictConfig(primary="b"))
+    assert [name for name, one in named.items() if one.primary] == ["b"]
+    bare = EvalResult({"eval_loss": loss, "form": form})
+    assert not any(one.primary for one in compare(bare, bare, CONFIG).values())
+
+
+def test_a_change_and_a_copy_are_neither_better_nor_worse() -> None:
+    far = change(*(measured([value] * 8, kind=MeasureKind.change, aspect=Aspect.general) for value in (0.0, 0.5)))
+    copied = change(*(replace(shares(right), aspect=Aspect.copying) for right in (0, 20)))
+    assert (far.outcome, copied.outcome) == (None, None)
+    assert far.low is not None
+
+
+def test_a_perplexity_is_compared_as_a_factor() -> None:
+    before, after = ([math.log(value)] * 10 for value in (8.0, 2.0))
+    one, two = (
+        Measure(math.exp(items[0]), [*items], exponential=True, kind=MeasureKind.loss) for items in (before, after)
+    )
+    found = change(one, two)
+    assert found.outcome is Outcome.better
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < -6 < found.high < 0
 
 
 def test_what_one_side_lacks_stands_alone() -> None:
-    before, after = one(0.5), replace(one(0.5), measures={"y": Measure(1.0, aspect=Aspect.general, unit="nats")})
-    changes = compare(before, after, [], CONFIG)
+    before = EvalResult({"x": shares(10)})
+    after = EvalResult({"y": Measure(1.0, aspect=Aspect.general, unit="nats")})
+    changes = compare(before, after, CONFIG)
     assert (changes["x"].before, changes["x"].after, changes["x"].outcome) == (0.5, None, None)
     assert (changes["y"].before, changes["y"].after, changes["y"].aspect) == (None, 1.0, Aspect.general)
-    assert compare(None, None, [], CONFIG) == {}
+    assert compare(None, None, CONFIG) == {}
 
 
-def test_a_number_without_items_is_not_told_from_chance() -> None:
-    bare = [EvalResult({"x": Measure(value)}) for value in (3.0, 1.0)]
-    change = compare(bare[0], bare[1], [], CONFIG)["x"]
-    assert (change.before, change.after, change.low, change.outcome) == (3.0, 1.0, None, None)
+def test_a_number_without_items_is_not_tested() -> None:
+    found = change(Measure(3.0), Measure(1.0))
+    assert (found.before, found.after, found.low, found.outcome) == (3.0, 1.0, None, None)
+
+
+@settings(max_examples=examples(30))
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12))
+def test_turned_round_better_is_worse(pairs: list[tuple[float, float]]) -> None:
+    one, two = (measured([round(value, 3) for value in part]) for part in zip(*pairs, strict=True))
+    there, back = change(one, two), change(two, one)
+    turned = {Outcome.better: Outcome.worse, Outcome.worse: Outcome.better}
+    assert there.p_value == back.p_value
+    if there.outcome in turned:
+        assert back.outcome is turned[there.outcome]
+    else:
+        assert back.outcome not in turned

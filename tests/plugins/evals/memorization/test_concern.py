@@ -41,7 +41,7 @@ def test_what_is_recited_is_told_in_words_with_the_rows_and_the_cure() -> None:
     )
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
     assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
-    assert found.harm == pytest.approx(22 / 24)
+    assert found.harm == pytest.approx(0.4, abs=0.01)  # as much as is certain
     assert found.recommendation.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
     assert not found.text.endswith(".")
 
@@ -50,9 +50,19 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
     found = judged([ALL] * 24, [ALL] * 24)
     assert not found.flagged
     assert found.harm == 0
+    assert found.unknown  # it cannot be ruled out either
     assert found.text == (
-        "of 24 training rows 24 are recited to the last token, of 24 held-out ones 24; by the base none and none"
+        "of 24 training rows 24 are recited to the last token, of 24 held-out ones 24; by the base none and none; at "
+        "most 14% of the rows are recited beyond the task (95% confidence)"
     )
+
+
+def test_enough_rows_rule_it_out() -> None:
+    config = MemorizationConfig(rows=60)
+    found = memorization_concern(config, Results(None, evaluated(Reciter(), config, 60, 60)), 0.95)
+    assert found is not None
+    assert (found.flagged, found.unknown, found.harm) == (False, False, 0)
+    assert "at most 6% of the rows are recited beyond the task" in found.text
 
 
 @pytest.mark.parametrize(
@@ -81,7 +91,7 @@ def test_it_takes_more_than_chance_and_more_than_the_task(
 def test_what_the_base_recited_before_does_not_count() -> None:
     found = judged([ALL] * 24, [NONE] * 24, base=ALL)
     assert not found.flagged
-    assert found.text.endswith("; by the base 24 and 24")
+    assert "; by the base 24 and 24; at most" in found.text
 
 
 def test_without_a_baseline_it_says_so_and_counts_everything() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 import pytest
 
 from framework.api.records import Aspect, EvalResult, Measure
@@ -52,6 +50,8 @@ def test_each_row_is_counted_where_it_belongs(found: EvalResult) -> None:
 
 def test_every_measure_is_the_weighted_mean_of_its_items(found: EvalResult) -> None:
     for name, measure in found.measures.items():
+        if name == "verbatim_excess":  # of two groups of rows
+            continue
         items = [item for item in measure.items if item is not None]
         weights = measure.weights or [1.0] * len(items)
         mean = sum(item * weight for item, weight in zip(items, weights, strict=True)) / sum(weights)
@@ -99,4 +99,4 @@ def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
     known = {f"train:{n}": "x" * ANSWER for n in range(9)} | {"held:1": "x" * ANSWER}
     measure = evaluated(Reciter(known), MemorizationConfig(rows=12), 12, 5).measures["verbatim_excess"]
     assert measure.value == pytest.approx(9 / 12 - 1 / 5)
-    assert fmean(measure.weights) * len(measure.weights) == pytest.approx(2)
+    assert measure.items == []

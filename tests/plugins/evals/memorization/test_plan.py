@@ -11,7 +11,7 @@ from framework import FrameworkError, testing
 from framework.run import pipeline
 
 Rows = list[dict[str, str]]
-ASKED = ("evaluator=[memorization]", "metric=[]", "exporter=[]", "verdict.random_adapters=0")
+ASKED = ("evaluator=[memorization]", "metric=[]", "exporter=[]")
 
 
 def test_settings_that_leave_nothing_to_ask_are_refused(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ Rows = list[dict[str, str]]
 
 
 def planned(folder: Path, *more: str) -> Plan:
-    chosen = ["evaluator=[memorization]", "metric=[]", "exporter=[]", "logger=[]", "verdict.random_adapters=0"]
+    chosen = ["evaluator=[memorization]", "metric=[]", "exporter=[]", "logger=[]"]
     config = compose(["+experiment=quickstart", *chosen, *more])
     check(config)
     return make_plan(config, run_dir=folder)

@@ -9,7 +9,7 @@ import pytest
 
 from framework import testing
 from framework.api import records
-from framework.api.records import EvalResult, Report, Scores
+from framework.api.records import EvalResult, Outcome, Report, Scores
 from framework.api.schema import Stage
 from framework.run import pipeline
 from framework_plugins.evals.config import JudgeConfig
@@ -144,3 +144,65 @@ def test_a_judge_that_is_down_does_not_end_the_run(
     assert records.load(Report, plan.run_dir / "report.json").metrics.keys() == report.metrics.keys()
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count("warning: metric 'judge': tiny at http://127.0.0.1:") == 1  # of both evaluations
+
+
+def compared(judge: Callable[[str, str], str], pairs: list[tuple[str, str]]) -> tuple[Scores, int]:
+    """Let a judge compare answers of a base and of a trained model; it is given what stands at A and at B."""
+
+    def reply(text: str) -> str:
+        first, _, second = text.partition("### Answer A\n")[2].partition("\n\n### Answer B\n")
+        return judge(first, second.partition("\n\nWhich answer")[0])
+
+    with JudgeStandIn(reply) as server:
+        metric = Judge(JudgeConfig(server.url, "tiny", compare=True, retries=0))
+        assert metric.compares
+        before, after = (answers(*part) for part in zip(*pairs, strict=True))
+        return metric.compare(before, after), len(server.requests)
+
+
+def test_pairs_are_compared_in_both_orders() -> None:
+    pairs = [("Quito", "Lima"), ("Lima", "Quito"), ("Cusco", "Quito"), ("Lima", "Lima")]
+    scores, requests = compared(lambda a, b: "T" if "Lima" not in {a, b} else "A" if a == "Lima" else "B", pairs)
+    assert scores == Scores([1.0, 0.0, 0.5, 0.5])
+    assert requests == 4  # three pairs; the first two are one pair, and equal answers are not asked about
+
+
+def test_a_judge_that_goes_by_the_place_prefers_nobody_and_is_reported() -> None:
+    scores, _ = compared(lambda _a, _b: "A", [("Quito", "Lima"), ("Lima", "Cusco")])
+    assert scores.items == [0.5, 0.5]
+    assert scores.notes == ["2 of 2 pairs: the judge prefers the same place in both orders, a tie"]
+
+
+def test_a_comparison_without_a_letter_has_no_score() -> None:
+    scores, _ = compared(
+        lambda a, _b: "Both A and B" if a == "Lima" else "<think>A or B?</think>B", [("Quito", "Lima")]
+    )
+    assert scores.items == [None]
+    assert scores.notes == ["tiny compared no answers: 1 of 1 answers have no score"]
+
+
+def test_a_run_has_the_share_of_prompts_that_the_trained_model_wins(tmp_path: Path, data_file: Path) -> None:
+    """The echo model says the prompt before, and the true answer afterwards."""
+
+    def reply(text: str) -> str:
+        if "### Answer A" not in text:
+            return "5"
+        first = text.partition("### Answer A\n")[2].partition("\n\n### Answer B\n")[0]
+        return "A" if first.startswith("it is") else "B"
+
+    with JudgeStandIn(reply) as server:
+        words = ["data=local_file", f"data.path={data_file}", f"data.prompts_path={data_file}", "audit=[]"]
+        judge = [f"metric.judge.base_url={server.url}", "metric.judge.model=tiny", "metric.judge.compare=true"]
+        plan = testing.plan([*words, "metric=[judge]", *judge, "evaluator=[prompts]"], run_dir=tmp_path / "run")
+        report = pipeline.run(plan)
+    assert report is not None
+    wins = report.metrics["judge_wins"]
+    assert (wins.before, wins.after, wins.primary, wins.pairs) == (
+        0.5,
+        0.95,
+        True,
+        20,
+    )  # two rows are held out, and answered as before
+    assert wins.outcome is Outcome.better
+    assert report.verdict is not None
+    assert report.verdict.lines[0].startswith("gained: better. judge_wins 50% to 95% of 20 prompts")

@@ -1,0 +1,191 @@
+"""Tests and intervals for pairs: the same things asked before and after.
+
+A unit is what may be swapped as a whole: a pair, or a cluster of pairs that are alike. Each unit has the weighted sum
+`s` of its differences and its weight `w`; the estimate is sum(s) / sum(w).
+
+- `sign_flip` tests: were the training without effect, before and after could be swapped in each unit, so each sign of
+  `s` would be as likely as the other (Fisher, The Design of Experiments, 1935, section 21). On 0/1 scores this is the
+  exact McNemar test, which has a closed form, `mcnemar`.
+- `of_shares` is the interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37, 479-488)
+  for a difference of two paired shares.
+- `of_means` is the wider on each side of two intervals for a mean: Student's t, and the t with Hall's correction for
+  skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228).
+
+All functions take arrays of shape (..., units) and work along the last axis, so a simulation needs no loop.
+`tests/benchmarks/verdict.py` measures how often each of them is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Numbers = Floats | NDArray[np.int64]
+Bounds = tuple[Floats, Floats]
+EXACT = 16
+"""Up to this many units that differ, all patterns of signs are counted: 65,536."""
+MOST_UNITS = 2000
+"""More units than this are put together, by chance: the test stays valid, and costs no more."""
+AT_ONCE = 4_000_000
+"""Signs that are held in memory at once."""
+TIE = 1e-9
+"""Sums that differ by less than this share are equal: rounding decides nothing."""
+TIES = 0.25
+"""Share of pairs without a difference from which on a mean is treated as one of rare differences."""
+
+
+def mcnemar(better: NDArray[np.int64], worse: NDArray[np.int64]) -> Floats:
+    """Return the two-sided p-values of the exact McNemar test.
+
+    Args:
+        better: pairs in which after is 1 and before is 0.
+        worse: pairs in which it is the other way round. Pairs without a difference tell nothing and do not count.
+    """
+    differing, most = np.atleast_1d(better + worse), np.atleast_1d(np.maximum(better, worse))
+    values = np.ones(differing.shape)
+    for count in np.unique(differing[differing > 0]).tolist():
+        logs = [math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(count + 1)]
+        at_least = np.cumsum(np.exp(np.array(logs[::-1]) - count * math.log(2)))[::-1]
+        here = differing == count
+        values[here] = np.minimum(1.0, 2 * at_least[most[here]])
+    return values.reshape(np.shape(better + worse))
+
+
+def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
+    """Return the two-sided p-values of the sign-flip test of the sum of `sums`, shape (..., units).
+
+    Exact up to 16 units. With more, `resamples` patterns of signs are drawn, the same for the same `seed`, and the
+    observed one counts as one of them, so that the test keeps its level (Phipson & Smyth 2010, Statistical Applications
+    in Genetics and Molecular Biology 9, 39).
+    """
+    rows = sums.reshape(-1, sums.shape[-1])
+    if not rows.shape[-1]:
+        return np.ones(sums.shape[:-1])
+    rows = _put_together(rows, seed)
+    units = rows.shape[-1]
+    observed = np.abs(rows.sum(axis=-1))
+    limit = observed - TIE * np.abs(rows).sum(axis=-1)
+    random = np.random.default_rng(seed)
+    total = 2 ** (units - 1) if units <= EXACT else resamples  # the other half are mirror images
+    step = max(1, AT_ONCE // max(units, len(rows)))
+    reached = np.zeros(len(rows))
+    for start in range(0, total, step):
+        size = min(step, total - start)
+        if units <= EXACT:
+            bits = (np.arange(start, start + size)[:, None] >> np.arange(units)) & 1
+        else:
+            bits = random.integers(0, 2, (size, units), dtype=np.int8)
+        reached += (np.abs((1.0 - 2.0 * bits) @ rows.T) >= limit).sum(axis=0)
+    values = reached / total if units <= EXACT else (reached + 1) / (total + 1)
+    return values.reshape(sums.shape[:-1])
+
+
+def _put_together(rows: Floats, seed: int) -> Floats:
+    units = rows.shape[-1]
+    differing = np.any(rows != 0, axis=0)
+    if differing.sum() <= MOST_UNITS:
+        return rows[:, differing] if differing.any() else rows[:, :1]
+    order = np.random.default_rng(seed).permutation(units)
+    cells = np.array_split(order, MOST_UNITS)
+    return np.stack([rows[:, cell].sum(axis=1) for cell in cells], axis=1)
+
+
+def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) -> Bounds:
+    """Return the bounds of a difference of two paired shares, by Bonett and Price.
+
+    One pair is added to those that got better and one to those that got worse, so the interval is never without width.
+
+    Args:
+        better: how many of the pairs went from 0 to 1.
+        worse: how many went from 1 to 0.
+        count: how many pairs there are.
+        confidence: such as 0.95.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return _with_pseudo_pairs(better - worse, better + worse, 1.0, count, z)
+
+
+def _with_pseudo_pairs(total: Numbers, squares: Numbers, size: Floats | float, count: int, quantile: float) -> Bounds:
+    """Return the bounds of a mean difference after a pair with `size` and one with `-size` were added."""
+    middle = total / (count + 2)
+    spread = np.maximum((squares + 2 * size**2) / (count + 2) - middle**2, 0.0)
+    half = quantile * np.sqrt(spread / (count + 2))
+    return middle - half, middle + half
+
+
+def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -> Bounds:
+    """Return the bounds of sum(sums) / sum(weights), both of shape (..., units).
+
+    Args:
+        sums: the weighted sum of the differences of each unit.
+        weights: the weight of each unit.
+        confidence: such as 0.95.
+        largest: the largest difference that a pair can have; 0 where there is no such limit. With it, and where many
+            units do not differ, a pair of that size is added on each side: rare differences that were not seen are
+            possible.
+    """
+    count = sums.shape[-1]
+    whole = weights.sum(axis=-1)
+    mean = sums.sum(axis=-1) / whole
+    if count == 1:
+        return np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
+    # A few heavy units decide a weighted mean: it has as many degrees of freedom as equal weights of that scatter.
+    effective = np.maximum(whole**2 / (weights**2).sum(axis=-1), 1.0 + 1e-9)
+    rest = sums - mean[..., None] * weights
+    square = (rest**2).sum(axis=-1)
+    error = np.sqrt(square * count / (count - 1)) / whole
+    quantile = student(confidence, np.maximum(effective - 1, 1.0))
+    low, high = mean - quantile * error, mean + quantile * error
+    if count > 2:  # noqa: PLR2004 - the skew takes three
+        cubes = (rest**3).sum(axis=-1) * count**2 / ((count - 1) * (count - 2))
+        deviation = np.sqrt(square / (count - 1))
+        skew = np.divide(cubes / count, deviation**3, out=np.zeros_like(mean), where=deviation > 0)
+        shift, scale = skew / (6 * count), error * math.sqrt(count)
+        reach = quantile / math.sqrt(count)
+        low = np.minimum(low, mean - scale * _unskewed(reach - shift, skew))
+        high = np.maximum(high, mean - scale * _unskewed(-reach - shift, skew))
+    size = np.where(largest > 0, largest * weights.mean(axis=-1), np.abs(sums).max(axis=-1))
+    z, per = NormalDist().inv_cdf((1 + confidence) / 2), weights.mean(axis=-1)
+    lower, higher = _with_pseudo_pairs(sums.sum(axis=-1), (sums**2).sum(axis=-1), size, count, z)
+    rare = ((sums == 0).mean(axis=-1) >= TIES) | (square <= TIE * (sums**2).sum(axis=-1))
+    return np.where(rare, np.minimum(low, lower / per), low), np.where(rare, np.maximum(high, higher / per), high)
+
+
+def _unskewed(value: Floats, skew: Floats) -> Floats:
+    """Solve t + skew t^2 / 3 + skew^2 t^3 / 27 = value, Hall's cubic, for t."""
+    some = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # noqa: PLR2004 - of no skew the solution is the value itself
+    return (np.cbrt(1 + some * value) - 1) * 3 / some
+
+
+def student(confidence: float, freedom: Floats) -> Floats:
+    """Return the two-sided quantile of Student's t, whole degrees of freedom to four digits, others within 3%.
+
+    Hill's algorithm 396 (1970, Communications of the ACM 13, 619-620), as R's `qt` has it; one and two degrees are
+    exact.
+    """
+    tail = 1 - confidence
+    normal = NormalDist().inv_cdf(1 - tail / 2)
+    n = np.asarray(freedom, dtype=np.float64)
+    a = 1 / (n - 0.5)
+    b = (48 / a) / a
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * np.sqrt(a * math.pi / 2) * n
+    y = (d * tail) ** (2 / n)
+    x = np.full_like(n, -normal)
+    far = y > 0.05 + a
+    y2 = x * x
+    c2 = np.where(n < 5, c + 0.3 * (n - 4.5) * (x + 0.6), c)  # noqa: PLR2004 - Hill's
+    c2 = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c2
+    near_y = (((((0.4 * y2 + 6.3) * y2 + 36) * y2 + 94.5) / c2 - y2 - 3) / b + 1) * x
+    near_y = np.expm1(a * near_y * near_y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far_y = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (
+            n + 2
+        ) + 1 / y
+    result = np.sqrt(n * np.where(far, near_y, far_y))
+    result = np.where(n <= 1, math.tan(math.pi / 2 * (1 - tail)), result)
+    return np.where(n == 2, math.sqrt(2 / (tail * (2 - tail)) - 2), result)  # noqa: PLR2004 - exact

@@ -1,0 +1,33 @@
+"""tests/benchmarks/verdict.py: some cells of the simulation of the verdict's tests and intervals."""
+
+from __future__ import annotations
+
+from tests.benchmarks.verdict import Cell, several, shares_coverage, shares_false, simulated
+
+SIZES = (8, 20, 60)
+NOISE = 0.025
+"""Four standard errors of a share of 5% in 1,200 simulations."""
+
+
+def test_shares_keep_the_level_and_the_coverage_exactly() -> None:
+    false, coverage = list(shares_false(SIZES)), list(shares_coverage(SIZES))
+    assert max(cell.rate for cell in false) <= 0.05
+    assert min(cell.rate for cell in coverage) >= 0.92
+    assert _mean(coverage) >= 0.95
+    assert all(cell.width > 0 for cell in coverage)
+
+
+def test_numbers_and_clusters_keep_them_in_a_simulation() -> None:
+    false, coverage = simulated(1200, (30,))
+    assert max(cell.rate for cell in false) <= 0.06 + NOISE
+    assert _mean(false) <= 0.05
+    assert min(cell.rate for cell in coverage) >= 0.92 - NOISE
+    assert _mean(coverage) >= 0.95
+
+
+def test_several_measures_together_keep_the_level() -> None:
+    assert max(cell.rate for cell in several(1200, (20,))) <= 0.06 + NOISE
+
+
+def _mean(cells: list[Cell]) -> float:
+    return sum(cell.rate for cell in cells) / len(cells)

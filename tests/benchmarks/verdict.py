@@ -1,0 +1,218 @@
+"""How often the verdict's tests and intervals are wrong, by cells: exact sums for shares, simulations for the rest.
+
+    nice -n 19 python tests/benchmarks/verdict.py            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python tests/benchmarks/verdict.py --runs 500 fewer simulations
+
+False positives are of a training without effect: before and after are swapped at random within each pair, or within
+each cluster. Coverage is of a true difference. Widths are means, of intervals cut at the ends of the scale. It takes
+about three minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.evaluate.verdict.compare import holm
+from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip
+from framework.util.power import least_difference
+
+Floats = NDArray[np.float64]
+SIZES = (8, 12, 20, 30, 60, 100, 200)
+LEVEL = 0.05
+RUNS = 12000
+FLIPS = 999
+"""Patterns of signs that a simulated test draws: fewer than a run does, which keeps the level and costs less."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its kind, how many prompts, and what was found; `width` of coverage alone."""
+
+    kind: str
+    size: int
+    rate: float
+    width: float = math.nan
+
+
+# --- shares, exactly -------------------------------------------------------------------------------------------------
+
+
+@cache
+def outcomes(size: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Return all numbers of pairs that got better and worse, and the logarithm of the ways to have them."""
+    better, worse = np.meshgrid(np.arange(size + 1), np.arange(size + 1), indexing="ij")
+    whole = better + worse <= size
+    better, worse = better[whole], worse[whole]
+    logs = np.array([math.lgamma(k + 1) for k in range(size + 1)])
+    return better, worse, logs[size] - logs[better] - logs[worse] - logs[size - better - worse]
+
+
+def likelihood(size: int, up: float, down: float) -> Floats:
+    """Return the probability of each of the `outcomes`, where a pair gets better or worse with these shares."""
+    better, worse, ways = outcomes(size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [
+            np.where(count == 0, 0.0, count * np.log(share))
+            for count, share in ((better, up), (worse, down), (size - better - worse, max(0.0, 1 - up - down)))
+        ]
+    return np.exp(ways + sum(parts))
+
+
+def shares_false(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
+    """Give false positives of 0/1 measures; a share of the prompts changes by chance, both ways alike."""
+    for size in sizes:
+        better, worse, _ = outcomes(size)
+        rejected = mcnemar(better, worse) <= LEVEL
+        for changing in (0.02, 0.1, 0.3, 0.5, 1.0):
+            rate = float(likelihood(size, changing / 2, changing / 2)[rejected].sum())
+            yield Cell(f"0/1, {changing:.0%} of the prompts change", size, rate)
+
+
+def shares_coverage(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
+    """Give coverages of 0/1 measures, from shares at 0 and 1 to the middle."""
+    for size in sizes:
+        better, worse, _ = outcomes(size)
+        low, high = of_shares(better, worse, size, 1 - LEVEL)
+        equal = mcnemar(better, worse) > LEVEL  # as `compare` shows it
+        low, high = np.where(equal, np.minimum(low, 0), low), np.where(equal, np.maximum(high, 0), high)
+        width = np.minimum(high, 1) - np.maximum(low, -1)
+        for up, down in (
+            (0.0, 0.0), (0.02, 0.0), (0.05, 0.05), (0.1, 0.0), (0.2, 0.0), (0.2, 0.2), (0.3, 0.1), (0.5, 0.0),
+            (0.5, 0.5), (0.6, 0.1), (0.8, 0.0), (0.9, 0.0), (0.95, 0.0), (0.95, 0.05), (0.98, 0.0), (0.99, 0.0),
+            (1.0, 0.0),
+        ):  # fmt: skip
+            chance, true = likelihood(size, up, down), up - down
+            inside = (low <= true + 1e-12) & (true <= high + 1e-12)
+            rate, mean = float(chance[inside].sum()), float((chance * width).sum())
+            yield Cell(f"0/1, better {up:.0%}, worse {down:.0%}", size, rate, mean)
+
+
+# --- numbers and clusters, simulated ---------------------------------------------------------------------------------
+
+Random = np.random.Generator
+Draw = Callable[[Random, tuple[int, ...]], Floats]
+NUMBERS: dict[str, tuple[Draw, float, float]] = {
+    "normal": (lambda r, n: r.normal(0.3, 1, n), 0.3, 0.0),
+    "heavy tails (t, 3 df)": (lambda r, n: 0.3 + r.standard_t(3, n), 0.3, 0.0),
+    "skew 2 (exponential)": (lambda r, n: r.exponential(1, n), 1.0, 0.0),
+    "skew 2.8 (gamma)": (lambda r, n: r.gamma(0.5, 1, n), 0.5, 0.0),
+    "skew 3.3 (lognormal)": (lambda r, n: np.exp(r.normal(0, 0.75, n)), math.exp(0.28125), 0.0),
+    "grades 1 to 10, whole": (lambda r, n: np.round(r.normal(0.4, 1.2, n)), 0.4, 0.0),
+    "F1, spread": (lambda r, n: r.beta(0.5, 0.3, n) - r.beta(0.5, 0.5, n), 0.125, 1.0),
+    "F1, nearly 1 after": (lambda r, n: r.beta(8, 0.3, n) - r.beta(0.5, 1.5, n), 8 / 8.3 - 0.25, 1.0),
+    "F1, 70% tied": (lambda r, n: np.where(r.random(n) < 0.7, 0, r.beta(2, 1, n)), 0.2, 1.0),
+    "F1, 90% tied": (lambda r, n: np.where(r.random(n) < 0.9, 0, r.beta(2, 1, n)), 1 / 15, 1.0),
+}
+"""By name: how differences are drawn, their mean, and the largest that is possible (0: no limit)."""
+WEIGHTED: dict[str, tuple[Draw, float, float]] = {
+    "loss by tokens, normal": (lambda r, n: r.normal(0.3, 1, n), 0.3, 0.0),
+    "loss by tokens, skew 2": (lambda r, n: r.exponential(1, n), 1.0, 0.0),
+}
+
+
+def swapped(random: Random, sums: Floats) -> Floats:
+    """Swap before and after of each unit at random."""
+    return np.asarray(sums * random.choice([-1.0, 1.0], sums.shape), dtype=np.float64)
+
+
+def units(random: Random, runs: int, size: int) -> Iterator[tuple[str, Floats, Floats, float, float]]:
+    """Give (kind, sums, weights, the true mean, the largest difference) of each kind of numbers."""
+    one = np.ones((runs, size))
+    for name, (draw, mean, largest) in NUMBERS.items():
+        yield name, draw(random, (runs, size)), one, mean, largest
+    for name, (draw, mean, largest) in WEIGHTED.items():
+        weights = np.exp(random.normal(3, 0.6, (runs, size)))
+        yield name, weights * draw(random, (runs, size)), weights, mean, largest
+
+
+def clusters(random: Random, runs: int, size: int) -> Iterator[tuple[str, Floats, Floats, float, float]]:
+    """Give the same of clusters, whose prompts share a part of their effect."""
+    for each, correlation in ((4, 0.2), (4, 0.8), (10, 0.5)):
+        if size < 2 * each:
+            continue
+        count = size // each
+        own = random.normal(0, math.sqrt(1 - correlation), (runs, count, each))
+        common = random.normal(0, math.sqrt(correlation), (runs, count, 1))
+        sums = (0.3 + own + common).sum(axis=2)
+        yield f"clusters of {each}, correlation {correlation}", sums, np.full((runs, count), float(each)), 0.3, 0.0
+    share = random.beta(1.2, 1.2, (runs, max(2, size // 4), 1))
+    right = (random.random((runs, max(2, size // 4), 4)) < share).sum(axis=2).astype(float)
+    yield "clusters of 4 with 0/1, base 0", right, np.full(right.shape, 4.0), 0.5, 1.0
+
+
+def simulated(runs: int, sizes: Sequence[int] = SIZES, seed: int = 1) -> tuple[list[Cell], list[Cell]]:
+    """Return false positives and coverages of numbers and clusters."""
+    false, coverage = [], []
+    for size in sizes:
+        random = np.random.default_rng([seed, size])
+        for kind, sums, weights, mean, largest in (*units(random, runs, size), *clusters(random, runs, size)):
+            null = swapped(random, sums)
+            rate = float((sign_flip(null, resamples=FLIPS) <= LEVEL).mean())
+            false.append(Cell(kind, size, rate))
+            low, high = of_means(sums, weights, 1 - LEVEL, largest)
+            inside = float(((low <= mean) & (mean <= high)).mean())
+            coverage.append(Cell(kind, size, inside, float(np.median(high - low))))
+    return false, coverage
+
+
+def several(runs: int, sizes: Sequence[int] = SIZES, seed: int = 2) -> Iterator[Cell]:
+    """Give how often any of four secondary measures is called better or worse by Holm, without an effect."""
+    for size in sizes:
+        for correlation in (0.0, 0.7):
+            random = np.random.default_rng([seed, size, round(10 * correlation)])
+            common = random.normal(0, math.sqrt(correlation), (runs, 1, size))
+            drawn = common + random.normal(0, math.sqrt(1 - correlation), (runs, 4, size))
+            values = sign_flip(drawn, resamples=FLIPS)
+            rate = float(np.mean([min(holm(list(row))) <= LEVEL for row in values]))
+            yield Cell(f"four measures by Holm, correlation {correlation}", size, rate)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def table(cells: Sequence[Cell], *, widths: bool) -> Iterator[str]:
+    """Write cells as a table of Markdown: a row for each kind, a column for each size."""
+    yield f"| | {' | '.join(map(str, SIZES))} |"
+    yield f"|---|{'---|' * len(SIZES)}"
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        known = {cell.size: cell for cell in cells if cell.kind == kind}
+        shown = [
+            "" if size not in known else f"{known[size].rate:.3f}" + (f" ({known[size].width:.2f})" if widths else "")
+            for size in SIZES
+        ]
+        yield f"| {kind} | {' | '.join(shown)} |"
+
+
+def summary(cells: Sequence[Cell], *, highest: bool) -> str:
+    """Say what the mean and the worst cell are."""
+    worst = (max if highest else min)(cells, key=lambda cell: cell.rate)
+    mean = sum(cell.rate for cell in cells) / len(cells)
+    return f"{len(cells)} cells, mean {mean:.3f}, worst {worst.rate:.3f} ({worst.kind}, {worst.size} prompts)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Simulate the verdict's tests and intervals.")
+    parser.add_argument("--runs", type=int, default=RUNS)
+    runs = parser.parse_args().runs
+    false, coverage = simulated(runs)
+    false = [*shares_false(), *false, *several(runs)]
+    coverage = [*shares_coverage(), *coverage]
+    power = [f"| {size} | {100 * (least_difference(size) or math.nan):.0f} |" for size in SIZES]
+    lines = [
+        *(f"False positives: {summary(false, highest=True)}", "", *table(false, widths=False), ""),
+        *(f"Coverage: {summary(coverage, highest=False)}", "", *table(coverage, widths=True), ""),
+        *("Least difference of shares that is found with 80% power, 5% of the prompts going the wrong way", "", *power),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
