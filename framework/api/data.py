@@ -25,8 +25,8 @@ class Data:
     `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
     order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
     `store` is where the tokenized rows lie, for other processes that train on them. `selection` are the prompts of the
-    validation rows: a training and a sweep choose by them, and the verdict judges by `prompts`. `selecting` says that
-    `prompts` are those now.
+    validation rows: a training and a sweep choose by them, and the verdict judges by `prompts`. `groups` has a number
+    for each validation row, the same for rows that are alike. `selecting` says that `prompts` are `selection` now.
     """
 
     train: Sequence[TokenRow]
@@ -36,6 +36,7 @@ class Data:
     format: Selection | None = None
     store: Path | None = None
     selection: Sequence[Prompt] = ()
+    groups: Sequence[int] = ()
     selecting: bool = False
 
     def for_selection(self) -> Data:

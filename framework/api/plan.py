@@ -22,6 +22,7 @@ __all__ = [
     "EVAL_LOSS",
     "LOSSES",
     "SCORE",
+    "WINS",
     "ExpectedRows",
     "Plan",
     "Selection",
@@ -30,6 +31,8 @@ __all__ = [
 
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
+WINS = "_wins"
+"""Ends the name of what a metric gives that compares answers with those of the base: `judge_wins`."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}

@@ -164,6 +164,9 @@ class FormatConfig:
     """A system prompt for conversations that have none."""
     strip: bool = False
     """Take the white space off both ends of every turn: some templates cannot be masked exactly before it."""
+    cluster: Annotated[str | None, Len(1)] = None
+    """A field that rows which belong together have in common, such as `customer` or `document`. They stay on one side
+    of the split, and the verdict counts them as one."""
 
 
 @dataclass
@@ -257,6 +260,11 @@ class LaunchConfig:
 @dataclass
 class MetricConfig:
     """A number for one answer, averaged over all."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it also compares answers with those of the base, which gives `NAME_wins`."""
+        return False
 
 
 @dataclass

@@ -50,6 +50,7 @@ def answered(
             answer.stopped,
             known.get(number),
             prompt.where,
+            prompt.cluster,
         )
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
     ]
@@ -101,12 +102,23 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
 
 
 def _groups(answers: Sequence[Answered]) -> list[int]:
-    """Number questions so that nearly the same ones have one number; nothing where all are different."""
-    from framework.api.similarity import common_features, group_similar  # noqa: PLC0415 - numpy, which --help need not load
+    """Number answers so that those to nearly the same questions, or of one cluster, have one number.
+
+    Nothing where all are different.
+    """
+    import numpy as np  # noqa: PLC0415 - which --help need not load
+
+    from framework.api.similarity import common_features, group_similar  # noqa: PLC0415 - as above
+    from framework.util.minhash import join  # noqa: PLC0415 - as above
 
     questions = [one.question for one in answers]
     common = common_features(lambda: [questions], len(questions))
-    groups: list[int] = group_similar(lambda: [questions], len(questions), common=common).tolist()
+    alike = group_similar(lambda: [questions], len(questions), common=common)
+    first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
+    pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
+    if pairs:
+        alike = join(alike, *np.array(pairs).T)
+    groups: list[int] = alike.tolist()
     return groups if len(set(groups)) < len(groups) else []
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api import records
-from framework.api.audit import AuditData, Texts
+from framework.api.audit import PROMPTS, AuditData, Texts
 from framework.api.plan import Plan
 from framework.api.protocols import Audit
-from framework.api.records import Example, Finding
+from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
 from framework.data import lengths, shared_prefix
-from framework.data.conversations import answered
+from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
@@ -40,33 +40,38 @@ DAY = 24 * 3600
 
 
 class StoredRows(AuditData):
-    """The rows of a store, as `AuditData` describes them."""
+    """The rows of a store, as `AuditData` describes them, and behind them the prompts that evaluators bring along."""
 
-    def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8]) -> None:
+    def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
-        self.part = part
-        self.tokens, self.supervised = store.columns.tokens, store.columns.supervised
-        self.system, self.plain = store.columns.system, store.columns.plain
+        self.part = np.append(part, np.full(len(prompts), PROMPTS, part.dtype))
+        columns, none = store.columns, np.zeros(len(prompts), np.int32)
+        self.tokens, self.supervised = (np.append(column, none) for column in (columns.tokens, columns.supervised))
+        self.system, self.plain = (np.append(column, none > 0) for column in (columns.system, columns.plain))
         self._store = store
+        self._prompts = [_as_example(prompt) for prompt in prompts]
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self.part)
 
     def batches(self) -> Iterator[Texts]:
         """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
-        return self._store.texts()
+        yield from self._store.texts()
+        if self._prompts:
+            makers = (lambda one: one.where, lambda _: "", asked, answered, earlier, around)
+            yield Texts(len(self._store), *([make(one) for one in self._prompts] for make in makers))
 
     def example(self, number: int) -> Example:
         """Read the whole conversation of a row; neighbours one after the other are read fast."""
-        return self._store.example(number)
+        return self._store.example(number) if number < len(self._store) else self._prompts[number - len(self._store)]
 
     def where(self, number: int) -> str:
         """Tell where a row stands, `orders.jsonl:12`."""
-        return self._store.where(number)
+        return self._store.where(number) if number < len(self._store) else self.example(number).where
 
     def supervised_after(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
-        return self._store.supervised_after(number, limit)
+        return self._store.supervised_after(number, limit) if number < len(self._store) else 0
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
         """As `DataResult.lengths` does."""
@@ -79,12 +84,16 @@ class StoredRows(AuditData):
     @functools.cached_property
     def near_duplicates(self) -> NDArray[np.int64]:
         """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
-        return groups(self._store, "near_duplicates")
+        own = np.arange(len(self._store), len(self))  # only questions of training are compared with prompts
+        return np.append(groups(self._store, "near_duplicates"), own)
 
     @functools.cached_property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
         """The same for the questions alone, where what most questions share does not count; plain text is compared."""
-        return groups(self._store, "near_duplicate_questions")
+        if not self._prompts:
+            return groups(self._store, "near_duplicate_questions")
+        alike = _grouped_questions(self.batches, len(self), _scratch(self._store))
+        return minhash.join(alike, *shared_prefix.pairs(self._store))
 
     def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:
         """Name the first of some rows: `geo.jsonl:12: Capital of Peru? → Lima`.
@@ -94,7 +103,7 @@ class StoredRows(AuditData):
         return [self._excerpt(int(number)) for number in itertools.islice(numbers, count)]
 
     def _excerpt(self, number: int) -> str:
-        example = self._store.example(number)
+        example = self.example(number)
         question = "" if example.text is not None else example.messages[-2].content
         parts = [_short(question), _short(answered(example))] if question else [_short(answered(example))]
         return f"{example.where}: {' → '.join(parts)}"
@@ -130,14 +139,16 @@ def _near_duplicates(store: Store) -> NDArray[np.int64]:
 
 def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:
     """Group rows that ask nearly the same, or of which one asks what another has answered on its way."""
+    return minhash.join(_grouped_questions(store.texts, len(store), _scratch(store)), *shared_prefix.pairs(store))
 
+
+def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scratch: Path | None) -> NDArray[np.int64]:
     def questions() -> Iterator[Sequence[str]]:
-        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in batches())
         return ([question or answer for question, answer in batch] for batch in pairs)
 
-    common = text_features.common_features(questions, len(store))
-    groups = minhash.group(questions, len(store), common=common, folder=_scratch(store))
-    return minhash.join(groups, *shared_prefix.pairs(store))
+    common = text_features.common_features(questions, count)
+    return minhash.group(questions, count, common=common, folder=scratch)
 
 
 def _scratch(store: Store) -> Path | None:
@@ -155,8 +166,14 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
         write_atomically(file, content.getvalue())
 
 
-def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
+def findings(plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> list[Finding]:
     """Ask the audits of a run, the worst first; what they said of the same rows and settings is kept beside the store.
+
+    Args:
+        plan: the run.
+        store: its rows.
+        part: the part of each of them.
+        prompts: what evaluators ask instead of the data's prompts.
 
     Raises:
         FrameworkError: a finding is fatal.
@@ -164,11 +181,11 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
     if not plan.audit:
         return []
     audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
-    file = store.folder / f"findings-{_key(plan, part, audits)[:16]}.json"
+    file = store.folder / f"findings-{_key(plan, part, prompts, audits)[:16]}.json"
     try:
         results = records.load(list[Finding], file)
     except (OSError, ValueError):
-        data = StoredRows(plan, store, part)
+        data = StoredRows(plan, store, part, prompts)
         results = [finding for audit in audits.values() for finding in audit.audit(data)]
         order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
         results.sort(key=lambda finding: order[finding.severity])
@@ -179,9 +196,19 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
     return results
 
 
-def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:
+def _as_example(prompt: Prompt) -> Example:
+    """Return a prompt with its reference as the answer."""
+    answer = Message("assistant", prompt.reference or "")
+    return Example((*prompt.messages, answer), "prompt", prompt.where, prompt.tools, cluster=prompt.cluster)
+
+
+def _key(plan: Plan, part: NDArray[np.int8], prompts: Sequence[Prompt], audits: dict[str, Audit]) -> str:
     code = {name: hashing.code_hash(audit) for name, audit in audits.items()}
-    settings = plan.affecting(Affects.audit), plan.batch
+    settings = (
+        plan.affecting(Affects.audit),
+        plan.batch,
+        [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts],
+    )
     digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
     digest.update(part.tobytes())
     return digest.hexdigest()

@@ -55,6 +55,8 @@ def to_json(example: Example) -> str:
     plain |= {name: value for name, value in more.items() if value}
     if example.text is not None:
         plain["text"] = example.text
+    if example.cluster:
+        plain["cluster"] = example.cluster
     return ENCODER.encode(plain)
 
 
@@ -76,7 +78,8 @@ def from_json(text: str, where: str) -> Example:
     """Read what `to_json` wrote."""
     plain = json.loads(text)
     messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
-    return Example(messages, plain["format"], where, tuple(plain.get("tools", ())), rejected, plain.get("text"))
+    tools, text = tuple(plain.get("tools", ())), plain.get("text")
+    return Example(messages, plain["format"], where, tools, rejected, text, plain.get("cluster", ""))
 
 
 def _message(turn: dict[str, Any]) -> Message:

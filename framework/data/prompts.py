@@ -17,7 +17,7 @@ from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.data.conversation_checks import check_turns
-from framework.data.rows import ColumnRenamer, stripped, with_system_prompt
+from framework.data.rows import Columns, stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
@@ -81,7 +81,7 @@ def chosen(name: str | None, form: Selection) -> Selection:
     options = current().plugins.components("format")
     if name not in options:
         raise FrameworkError(unknown("format option", name, options))
-    settings = {"system_prompt": form.config.system_prompt, "strip": form.config.strip}
+    settings = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "cluster")}
     return Selection(options[name], options[name].schema(**settings))
 
 
@@ -103,7 +103,7 @@ class PromptReader:
 
     def __init__(self, form: Selection) -> None:
         self.settings = form.config
-        self.columns = ColumnRenamer(form.config.columns)
+        self.columns = Columns(form.config)
         auto = current().plugins.components("format").get(AUTO)
         own: Formatter = form.create()
         self.formats = [own] if auto is None or form.component == auto else [own, auto.load()(auto.schema())]
@@ -127,7 +127,7 @@ class PromptReader:
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools, row.where)
+        return Prompt(turns, reference or None, example.tools, row.where, self.columns.cluster(row.fields))
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""

@@ -134,7 +134,7 @@ def read(
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
             a row is bad and `data.on_bad_row=fail`.
     """
-    columns, runs = ColumnRenamer(config.columns), FormatTracker(summary, formatter)
+    columns, runs = Columns(config), FormatTracker(summary, formatter)
     for row in rows:
         if row.problem:
             summary.bad(row, row.problem)
@@ -151,7 +151,7 @@ def read(
             summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
             runs.good(row.where, fields, example.format)
-            yield _placed(example, row.where)
+            yield _placed(example, row.where, columns.cluster(row.fields))
     runs.close()
     if strict:
         columns.check()
@@ -159,9 +159,9 @@ def read(
         raise summary.refusal()
 
 
-def _placed(example: Example, where: str) -> Example:
+def _placed(example: Example, where: str, cluster: str) -> Example:
     # Not dataclasses.replace, which takes three times as long.
-    return Example(example.messages, example.format, where, example.tools, example.rejected, example.text)
+    return Example(example.messages, example.format, where, example.tools, example.rejected, example.text, cluster)
 
 
 def _check_length(example: Example, longest: int | None) -> None:
@@ -186,27 +186,42 @@ def characters(example: Example) -> int:
     return size
 
 
-class ColumnRenamer:
-    """Applies `format.columns`. A row that lacks a column keeps the field it would have become, if it has one."""
+class Columns:
+    """Applies `format.columns` and `format.cluster`.
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self.columns = dict(columns)
-        self._unseen = dict(columns)
+    A row that lacks a column of the first keeps the field it would have become, if it has one.
+    """
+
+    def __init__(self, config: FormatConfig) -> None:
+        self.columns = dict(config.columns)
+        self._cluster = config.cluster
+        self._unseen = {f"columns.{name}": column for name, column in self.columns.items()}
+        if config.cluster is not None:
+            self._unseen["cluster"] = config.cluster
         self._first: list[str] | None = None
+
+    def cluster(self, fields: Mapping[str, Any]) -> str:
+        """Return what a row belongs to; empty where it does not say so."""
+        if self._cluster is None:
+            return ""
+        if self._cluster in fields:
+            self._unseen.pop("cluster", None)
+        value = fields.get(self._cluster)
+        return "" if value is None else str(value)
 
     def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a row with its fields renamed."""
-        if not self.columns:
-            return fields
         if self._first is None:
             self._first = list(map(str, fields))
+        if not self.columns:
+            return fields
         present = {name: column for name, column in self.columns.items() if column in fields}
         taken = {*present, *present.values()}
         renamed = {name: value for name, value in fields.items() if name not in taken}
         for name, column in present.items():
             renamed[name] = fields[column]
         for name in present:
-            self._unseen.pop(name, None)
+            self._unseen.pop(f"columns.{name}", None)
         return renamed
 
     def check(self) -> None:
@@ -218,9 +233,7 @@ class ColumnRenamer:
         if self._first is None:
             return
         for name, column in self._unseen.items():
-            raise FrameworkError(
-                f"format.columns.{name}={column}, and no row has it: {unknown('column', column, self._first)}"
-            )
+            raise FrameworkError(f"format.{name}={column}, and no row has it: {unknown('column', column, self._first)}")
 
 
 def with_system_prompt(example: Example, prompt: str | None) -> Example:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan
-from framework.api.protocols import Model
+from framework.api.protocols import AsksPrompts, Evaluator, Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.api.schema import Affects, ProofMode, Stage
 from framework.data import audit, lengths, mask_verification, split
@@ -21,6 +21,7 @@ from framework.data.preview import view
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.hooks.session import current
+from framework.util import minhash
 from framework.util.errors import FrameworkError
 from framework.util.power import least_difference
 from framework.util.redact import redact
@@ -45,17 +46,27 @@ def load_data(plan: Plan, model: Model) -> Data:
     reader = Reader(plan, model)
     if plan.expected_rows:
         _compare(plan.expected_rows, reader.fingerprint)
+    own = _own_prompts(plan)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
+    key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
     data, part = current().shared.get_or_make(
-        "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
+        "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, judged=not own, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.
-    findings = [*data.result.findings, *audit.findings(plan, rows, part), *_few_prompts(plan, len(data.prompts))]
+    findings = [*data.result.findings, *audit.findings(plan, rows, part, own)]
+    findings += _few_prompts(plan, len(data.prompts), len(own))
     return dataclasses.replace(
         data, result=dataclasses.replace(data.result, cached=cached, findings=findings), format=plan.format
     )
+
+
+def _own_prompts(plan: Plan) -> list[Prompt]:
+    """Return the prompts that evaluators of the run ask instead of the data's; each stands for itself."""
+    if set(plan.stages) <= {Stage.export, Stage.report}:  # neither trains nor asks
+        return []
+    evaluators: list[Evaluator] = [choice.create() for choice in plan.evaluator.values()]
+    return [prompt for each in evaluators if isinstance(each, AsksPrompts) for prompt in each.own_prompts(plan.format)]
 
 
 def _compare(expected: ExpectedRows, fingerprint: str) -> None:
@@ -70,9 +81,12 @@ def _compare(expected: ExpectedRows, fingerprint: str) -> None:
 
 
 def _from_store(
-    plan: Plan, model: Model, fingerprint: str, rows: Store, *, cached: bool
+    plan: Plan, model: Model, fingerprint: str, rows: Store, *, judged: bool, cached: bool
 ) -> tuple[Data, NDArray[np.int8]]:
-    """Prove, split and fit rows that lie in a store; return them with the part of each row."""
+    """Prove, split and fit rows that lie in a store; return them with the part of each row.
+
+    `judged`: whether the verdict goes by the prompts of the data.
+    """
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     proven = _prove(plan, rows)
     part = split_parts(plan, rows)
@@ -84,7 +98,8 @@ def _from_store(
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
-    chosen_by, judged_by = _apart(rows, validation, plan.seed)
+    apart = not judged or bool((rows.columns.part == PROMPTS).any())
+    chosen_by, judged_by = (validation, validation) if apart else _apart(rows, validation, plan.seed)
     prompts, selection = _prompts(rows, judged_by, plan.seed), _asked(rows, _spread(chosen_by, plan.seed))
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
@@ -113,10 +128,11 @@ def _from_store(
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
-        judged_apart=bool((rows.columns.part == PROMPTS).any()) or len(judged_by) != len(validation),
+        judged_apart=apart or len(judged_by) != len(validation),
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
-    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection), part
+    groups = _alike(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
+    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, groups), part
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:
@@ -170,22 +186,30 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
-        alike = audit.groups(rows, "near_duplicate_questions")[trained]
+        alike = _alike(rows)[trained]
         fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
         own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
         part[trained[split.held_out(alike, own, share, plan.seed)]] = VALIDATION
     return part
 
 
+def _alike(rows: Store) -> NDArray[np.int64]:
+    """Return the group of each row: those that ask nearly the same, or belong together by `format.cluster`."""
+    groups = audit.groups(rows, "near_duplicate_questions")
+    named = np.flatnonzero(rows.columns.cluster)
+    _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
+    return minhash.join(groups, named[first][inverse], named)
+
+
 def _apart(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that weights and settings are chosen by, and those that the verdict judges by.
 
-    Where the source has no prompts of its own, the held-out rows are halved, like ones on one side. Of a few rows both
-    are all: half of them could show nothing, and the verdict counts the validations before it.
+    The held-out rows are halved, like ones on one side. Of a few rows both are all: half of them could show nothing,
+    and the verdict counts the validations before it.
     """
-    if (rows.columns.part == PROMPTS).any() or len(validation) < 2 * JUDGED:
+    if len(validation) < 2 * JUDGED:
         return validation, validation
-    alike = audit.groups(rows, "near_duplicate_questions")[validation]
+    alike = _alike(rows)[validation]
     judged = split.held_out(alike, np.ones(len(validation), dtype=bool), 0.5, seed)
     return (validation[~judged], validation[judged]) if judged.sum() >= JUDGED // 2 else (validation, validation)
 
@@ -206,9 +230,9 @@ def _asked(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 
 
-def _few_prompts(plan: Plan, prompts: int) -> list[Finding]:
-    """Warn where an evaluation asks too few of the data's prompts to show anything but a large difference."""
-    asked = max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
+def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
+    """Warn where an evaluation asks too few prompts to show anything but a large difference."""
+    asked = own or max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
     if not asked or asked >= ENOUGH or not {Stage.baseline, Stage.evaluate} <= set(plan.stages):
         return []
     least = least_difference(asked, plan.verdict.confidence)
@@ -222,4 +246,5 @@ def _few_prompts(plan: Plan, prompts: int) -> list[Finding]:
 
 def to_prompt(example: Example) -> Prompt:
     """Ask what stands before the last answer, and keep that answer as the reference."""
-    return Prompt(example.messages[:-1], example.messages[-1].content, example.tools, example.where)
+    reference = example.messages[-1].content
+    return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)

@@ -43,6 +43,7 @@ COLUMNS_SCHEMA = pa.schema(
         ("source", pa.int16()),
         *((name, pa.int32()) for name in ("tokens", "supervised", "turns")),
         *((name, pa.bool_()) for name in ("proven", "system", "plain")),
+        ("cluster", pa.int64()),
     ]
 )
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class RowColumns:
         proven: whether the row teaches what inference will do.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
+        cluster: a hash of what it belongs to by `format.cluster`; 0 where it belongs to nothing.
     """
 
     part: NDArray[np.int8]
@@ -71,6 +73,7 @@ class RowColumns:
     proven: NDArray[np.bool_]
     system: NDArray[np.bool_]
     plain: NDArray[np.bool_]
+    cluster: NDArray[np.int64]
 
 
 class Rows(Sequence[T], Generic[T]):

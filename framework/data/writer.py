@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -65,7 +66,8 @@ class Writer:
         supervised, turns = _counts(lengths, offsets, learned)
         known: list[Any] = [np.full(len(rows), part), np.full(len(rows), source), lengths, supervised, turns]
         known += [[not row.problem for row in rows], [has_system(example) for example in examples]]
-        _write(self._columns, [*known, [example.text is not None for example in examples]], COLUMNS_SCHEMA)
+        known += [[example.text is not None for example in examples], [_cluster(example) for example in examples]]
+        _write(self._columns, known, COLUMNS_SCHEMA)
 
     def finish(self) -> None:
         """Write the summary of the rows."""
@@ -74,6 +76,12 @@ class Writer:
 
     def close(self) -> None:
         self._open.close()
+
+
+def _cluster(example: Example) -> int:
+    if not example.cluster:
+        return 0
+    return int.from_bytes(hashlib.blake2b(example.cluster.encode(), digest_size=8).digest(), signed=True)
 
 
 def _write(writer: Any, columns: Sequence[Any], schema: Any) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from framework.api.data import Data
-from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, ComparingMetric, Evaluator, Model, SharesBase
-from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample, TokenRow
+from framework.api.plan import EVAL_LOSS, SCORE, WINS, Plan
+from framework.api.protocols import AnyMetric, AsksPrompts, ComparingMetric, Evaluator, Model, SharesBase
+from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample
 from framework.api.schema import Affects
 from framework.hooks.session import Session
 from framework.util.shared_cache import key_of
@@ -39,28 +39,45 @@ class Measuring:
     def now(self) -> EvalResult:
         """Measure the model as it stands: the validation loss, then every evaluator."""
         validation = self.data.validation
-        measures = {"eval_loss": _validation_loss(self.model, validation)} if validation else {}
+        measures = {EVAL_LOSS: _validation_loss(self.model, self.data)} if validation else {}
         samples, notes = [], []
         for evaluator in self.evaluators.values():
             result = evaluator.evaluate(self.model, self.data, self.metrics)
             measures |= result.measures
             samples += result.samples
             notes += result.notes
-        return EvalResult(measures, samples, notes)
+        # The score compares with the base, any other objective is of the trained model alone.
+        return EvalResult(measures, samples, notes, self._selection() if self.plan.objective == SCORE else {})
 
     @property
-    def chooses(self) -> bool:
-        """Whether a sweep chooses by a metric of answers: it is measured on the prompts of the validation rows too."""
-        return bool(self.plan.sweep and self.data.selection and self.plan.objective in self.plan.metric)
+    def selecting(self) -> Sequence[Evaluator]:
+        """The evaluators by whose answers a sweep chooses, and which it therefore asks about the validation rows too.
+
+        None where these are what the verdict judges by.
+        """
+        plan, asking = self.plan, [each for each in self.evaluators.values() if isinstance(each, AsksPrompts)]
+        if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
+            return []
+        if plan.objective == SCORE:
+            return asking
+        if plan.objective in plan.metric:
+            return [*self.evaluators.values()]
+        named = (name for name, choice in plan.evaluator.items() if plan.objective in choice.config.measures())
+        return [each for each in map(self.evaluators.__getitem__, named) if each in asking]
+
+    def _selection(self) -> dict[str, Measure]:
+        """Measure what a sweep chooses by."""
+        name, measures = self.plan.objective, dict[str, Measure]()
+        for evaluator in self.selecting:
+            measures |= evaluator.evaluate(self.model, self.data.for_selection(), self.metrics).measures
+            if name in measures:
+                return {name: measures[name]}
+        return measures
 
     def trained(self, before: EvalResult | None) -> EvalResult:
         """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
-        after, name = self._compared(before, self.now()), self.plan.objective
-        for evaluator in self.evaluators.values() if self.chooses else ():
-            result = evaluator.evaluate(self.model, self.data.for_selection(), self.metrics)
-            if name in result.measures:
-                return replace(after, selection={name: result.measures[name].value})
-        return after
+        after = self._compared(before, self.now())
+        return after if after.selection else replace(after, selection=self._selection())
 
     def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
         """Add `NAME_wins` of each metric that compares answers with the base's, before the metric's own measure."""
@@ -85,7 +102,7 @@ class Measuring:
                 measures = {
                     key: measure
                     for each, one in measures.items()
-                    for key, measure in ([(f"{name}_wins", wins), (each, one)] if each == name else [(each, one)])
+                    for key, measure in ([(f"{name}{WINS}", wins), (each, one)] if each == name else [(each, one)])
                 }
         return replace(after, measures=measures, notes=notes)
 
@@ -94,10 +111,13 @@ def _answered(sample: Sample) -> Answered:
     return Answered(sample.prompt, sample.answer, sample.reference, sample.tokens, sample.stopped)
 
 
-def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
+def _validation_loss(model: Model, data: Data) -> Measure:
     """Return the mean loss over the supervised tokens, row by row, in nats."""
+    rows, groups = data.validation, [*data.groups]
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     value = sum(-sum(row) for row in scored) / sum(weights)
-    return Measure(value, items, weights, kind=MeasureKind.loss, where=[row.where for row in rows])
+    where = [row.where for row in rows]
+    alike = groups if len(set(groups)) < len(groups) else []
+    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)

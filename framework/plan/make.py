@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, Plan, as_plain
+from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, WINS, Plan, as_plain
 from framework.api.schema import Stage
 from framework.config.check import problems
 from framework.config.problem import Problem
@@ -174,8 +174,9 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
             "set stages=[evaluate,export,report]"
         )
     measured = {*plan.metric, EVAL_LOSS, *plan.measured}
-    if (primary := plan.verdict.primary) is not None and primary not in measured:
-        yield f"verdict.primary={primary}: {unknown('measure', primary, measured)}"
+    judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
+    if (primary := plan.verdict.primary) is not None and primary not in judging:
+        yield f"verdict.primary={primary}: {unknown('measure', primary, judging)}"
     names = {*measured, *LOSSES, SCORE}
     if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])

@@ -19,7 +19,6 @@ from framework.api.records import (
     Results,
     Sample,
     TrainResult,
-    Verdict,
 )
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import Plugins
@@ -46,17 +45,23 @@ def make_report(
     leak = findings.get(LEAKED)
     candidates = _candidates(data, after, trained)
     changes = compare(before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates)
-    verdict = None
+    verdict = score = None
     if after is not None:
         concerns = _concerns(plan, Results(before, after, trained, changes), plugins)
         found = leak.text if leak else ""
         verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
+        score = verdict.score
+        if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
+            first, last = (
+                dataclasses.replace(each, measures=each.measures | each.selection) for each in (before, after)
+            )
+            score = judge(compare(first, last, plan.verdict, candidates=candidates), concerns, plan.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),
         run_dir=redact(str(plan.run_dir)),  # its default holds the name
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        objective=_objective(plan.objective, changes, after, trained, verdict),
+        objective=_objective(plan.objective, changes, after, trained, score),
         metrics=changes,
         train=trained,
         tokens_per_second=trained.tokens * rate if trained and rate else None,
@@ -105,16 +110,16 @@ def _objective(
     changes: Mapping[str, Change],
     after: EvalResult | None,
     trained: TrainResult | None,
-    verdict: Verdict | None,
+    score: float | None,
 ) -> Objective:
     if name == SCORE:
-        return Objective(name, verdict.score if verdict else None, higher_is_better=True)
+        return Objective(name, score, higher_is_better=True)
     if name == "train_loss":
         return Objective(name, trained.train_loss if trained else None, higher_is_better=False)
     change = changes.get(name)
     value = change.after if change else None
-    # A sweep chooses by other prompts than those that the verdict judges by.
-    value = after.selection.get(name, value) if after else value
+    if after and name in after.selection:
+        value = after.selection[name].value
     return Objective(name, value, change.higher_is_better if change else False)
 
 
@@ -125,7 +130,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
     losses = {name: measure for name, measure in before.measures.items() if name == "eval_loss"}
-    return dataclasses.replace(before, measures=losses, samples=[])
+    return dataclasses.replace(before, measures=losses, samples=[], selection={})
 
 
 def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:

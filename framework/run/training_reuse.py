@@ -114,7 +114,7 @@ class TrainingReuse:
             after = theirs.load_result(Stage.evaluate, EvalResult) if theirs else None
         except FrameworkError:  # somebody has damaged it
             after = None
-        if after is None or (self._measuring.chooses and self._plan.objective not in after.selection):
+        if after is None or (self._measuring.selecting and not after.selection):
             return self._measuring.trained(before)
         # A note says what could not be measured by the other trial; here it may be possible.
         return after if self._own or not after.notes else self._measuring.trained(before)

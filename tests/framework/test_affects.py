@@ -143,7 +143,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             "mixed rows": Reader(mixed, model)._key("tokens"),  # noqa: SLF001
             "data": noting(lambda: stage.load_data(plan, model)),
             "lengths": str(history._rows_file(plan)),  # noqa: SLF001
-            "audit": audit._key(plan, np.zeros(1, np.int8), {}),  # noqa: SLF001
+            "audit": audit._key(plan, np.zeros(1, np.int8), (), {}),  # noqa: SLF001
             "base": base_key.base_key(plan, {}, way, folder, "tokens"),
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),

@@ -6,6 +6,7 @@ The protocols say what is called, in which order, and what it may raise. `Framew
 from framework.api.protocols.evaluation import (
     AnswerMetric,
     AnyMetric,
+    AsksPrompts,
     Audit,
     ComparingMetric,
     Evaluator,
@@ -42,6 +43,7 @@ __all__ = [
     "Adapter",
     "AnswerMetric",
     "AnyMetric",
+    "AsksPrompts",
     "Audit",
     "Backend",
     "CheckedExporter",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.audit import AuditData
     from framework.api.data import Data
+    from framework.api.plan import Selection
     from framework.api.protocols.model import Model
-    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Scores
+    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Scores
 
 
 @runtime_checkable
@@ -99,3 +100,22 @@ class Evaluator(Protocol):
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Measure the model as it stands."""
+
+
+@runtime_checkable
+class AsksPrompts(Protocol):
+    """An evaluator that asks the prompts of the data, or prompts of its own instead.
+
+    The audit compares its own prompts with the training rows. A sweep that chooses by answers has it ask the validation
+    rows too: then `data.selecting` is set, and it asks `data.prompts`.
+    """
+
+    def own_prompts(self, form: Selection | None) -> Sequence[Prompt]:
+        """Return the prompts of its own; none where it asks those of the data.
+
+        Args:
+            form: the format of the run, for rows that name no other; None where there is none.
+
+        Raises:
+            FrameworkError: they cannot be read.
+        """

@@ -92,13 +92,14 @@ class Measure:
 class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
-    `selection` has what prompts of other rows gave, for a sweep that chooses by it; empty where no sweep does.
+    `selection` has the measures of the prompts of the validation rows, for a sweep that chooses by them; empty where no
+    sweep does.
     """
 
     measures: dict[str, Measure]
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    selection: dict[str, float] = field(default_factory=dict)
+    selection: dict[str, Measure] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -71,6 +71,7 @@ class Example:
         tools: JSON schemas of the functions that the assistant may call.
         rejected: of a preference pair, the turns that were not preferred; supervised training does not use them.
         text: plain text that is learned from its first to its last token, without a chat template.
+        cluster: what `format.cluster` says the row belongs to, such as a customer; empty where nothing.
     """
 
     messages: tuple[Message, ...]
@@ -79,6 +80,7 @@ class Example:
     tools: tuple[Mapping[str, Any], ...] = ()
     rejected: tuple[Message, ...] = ()
     text: str | None = None
+    cluster: str = ""
 
 
 IGNORE = -100
@@ -105,12 +107,16 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question for the evaluation and, where known, the answer it should get. `where` says where its row stands."""
+    """A question for the evaluation and, where known, the answer it should get.
+
+    `where` says where its row stands, `cluster` what it belongs to, as in `Example`.
+    """
 
     messages: tuple[Message, ...]
     reference: str | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
     where: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,7 @@ class Answered:
         reference_log_probs: natural logarithm of the probability that the model gives each token of the reference,
             stop token included; None where no metric asks for it, there is no reference, or it cannot be masked.
         where: where the row of the prompt stands; empty where it has none.
+        cluster: what the row belongs to, as in `Example`.
     """
 
     question: str
@@ -169,6 +176,7 @@ class Answered:
     stopped: bool
     reference_log_probs: tuple[float, ...] | None = None
     where: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True)

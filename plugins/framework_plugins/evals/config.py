@@ -274,3 +274,8 @@ class JudgeConfig(MetricConfig):
     where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
     """More fields of the request, `{max_tokens: 16}`; they win over those that are sent anyway."""
+
+    @property
+    def compares(self) -> bool:
+        """As `compare` says."""
+        return self.compare

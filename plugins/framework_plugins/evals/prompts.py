@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from framework.api import scoring
 from framework.api.data import Data
+from framework.api.plan import Selection
 from framework.api.protocols import AnyMetric, Model
 from framework.api.records import EvalResult, Prompt
 from framework_plugins.evals.config import PromptsConfig, StoppedConfig
@@ -37,15 +38,17 @@ class Prompts:
         return EvalResult(measures, scoring.samples(answered, measures), notes)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
-        """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's.
+        """Return the user's own prompts, of which both evaluations ask the same; else the data's.
 
         Where something is chosen by the answers, they are those to validation rows: the own ones judge.
         """
-        if data.selecting:
-            return data.prompts[: self.config.count]
+        return (() if data.selecting else self.own_prompts(data.format)) or data.prompts[: self.config.count]
+
+    def own_prompts(self, form: Selection | None) -> Sequence[Prompt]:
+        """Read the user's prompts once."""
         if self._own is None:
-            self._own = own_prompts(self.config, data.format)
-        return self._own or data.prompts[: self.config.count]
+            self._own = own_prompts(self.config, form)
+        return self._own
 
 
 def _with_stopped(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:

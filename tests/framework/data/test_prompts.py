@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 from collections.abc import Callable, Mapping
@@ -41,6 +42,13 @@ def read(tmp_path: Path) -> Callable[..., list[Prompt]]:
 
 
 Read = Callable[..., list[Prompt]]
+
+
+def bare(found: list[Prompt]) -> list[Prompt]:
+    """Leave out where the rows stand."""
+    return [dataclasses.replace(prompt, where="") for prompt in found]
+
+
 TURN = {"role": "user", "content": "Capital of Peru?"}
 SAID = {"from": "human", "value": "Capital of Peru?"}
 
@@ -59,9 +67,9 @@ SAID = {"from": "human", "value": "Capital of Peru?"}
     ids=str,
 )
 def test_a_row_of_any_format_asks_with_an_answer_or_without(row: Row, read: Read) -> None:
-    assert read(row) == [Prompt((ASKED,))]
+    assert bare(read(row)) == [Prompt((ASKED,))]
     if "text" not in row:
-        assert read({**row, "reference": "Lima"}) == [Prompt((ASKED,), "Lima")]
+        assert bare(read({**row, "reference": "Lima"})) == [Prompt((ASKED,), "Lima")]
 
 
 @pytest.mark.parametrize(
@@ -76,12 +84,13 @@ def test_a_row_of_any_format_asks_with_an_answer_or_without(row: Row, read: Read
     ids=str,
 )
 def test_the_answer_of_a_row_is_the_reference(row: Row, read: Read) -> None:
-    assert read(row) == [Prompt((ASKED,), "Lima")]
+    assert bare(read(row)) == [Prompt((ASKED,), "Lima")]
 
 
 def test_an_empty_answer_is_no_reference(read: Read) -> None:
-    assert read({"prompt": "Capital of Peru?", "completion": ""}) == [Prompt((ASKED,))]
-    assert read({"instruction": "Capital of Peru?", "output": "", "reference": "Lima"}) == [Prompt((ASKED,), "Lima")]
+    assert bare(read({"prompt": "Capital of Peru?", "completion": ""})) == [Prompt((ASKED,))]
+    row = {"instruction": "Capital of Peru?", "output": "", "reference": "Lima"}
+    assert bare(read(row)) == [Prompt((ASKED,), "Lima")]
 
 
 def test_several_turns_and_tools_are_kept(read: Read) -> None:
@@ -95,8 +104,8 @@ def test_several_turns_and_tools_are_kept(read: Read) -> None:
 
 def test_the_system_prompt_and_the_columns_of_the_run_count(read: Read) -> None:
     own = form("alpaca", columns={"instruction": "question"}, system_prompt="Be brief", strip=True)
-    assert read({"question": " Capital of Peru? "}, form=own) == [Prompt((SYSTEM, ASKED))]
-    assert read({"text": "Capital of Peru?"}, form=own) == [Prompt((SYSTEM, ASKED))]
+    assert bare(read({"question": " Capital of Peru? "}, form=own)) == [Prompt((SYSTEM, ASKED))]
+    assert bare(read({"text": "Capital of Peru?"}, form=own)) == [Prompt((SYSTEM, ASKED))]
     assert (
         read({"messages": [{"role": "system", "content": "Be kind"}, TURN]}, form=own)[0].messages[0].content
         == "Be kind"
@@ -104,9 +113,16 @@ def test_the_system_prompt_and_the_columns_of_the_run_count(read: Read) -> None:
 
 
 def test_rows_that_do_not_fit_the_format_of_the_run_are_recognised(read: Read) -> None:
-    assert (
-        read({"messages": [TURN]}, {"instruction": "Capital of Peru?"}, form=form("alpaca")) == [Prompt((ASKED,))] * 2
-    )
+    found = read({"messages": [TURN]}, {"instruction": "Capital of Peru?"}, form=form("alpaca"))
+    assert bare(found) == [Prompt((ASKED,))] * 2
+
+
+def test_a_prompt_says_where_its_row_stands_and_what_it_belongs_to(read: Read) -> None:
+    rows = {"prompt": "Capital of Peru?", "customer": 7}, {"prompt": "Capital of Peru?"}
+    by_customer = prompts.chosen("chatml", form("alpaca", cluster="customer"))
+    assert [(prompt.where, prompt.cluster) for prompt in read(*rows, form=by_customer)] == [
+        ("my.jsonl:1", "7"), ("my.jsonl:2", ""),
+    ]  # fmt: skip
 
 
 def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
@@ -129,7 +145,7 @@ def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
 )
 def test_files_of_every_kind_are_read(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert prompts.from_file(str(tmp_path / name), form()) == [Prompt((ASKED,))] * 2
+    assert bare(prompts.from_file(str(tmp_path / name), form())) == [Prompt((ASKED,))] * 2
 
 
 @pytest.mark.parametrize(
@@ -186,7 +202,7 @@ def test_a_file_that_is_not_there_a_folder_and_no_json_are_refused(tmp_path: Pat
 def test_inline_prompts_are_texts_or_rows() -> None:
     given = ["Capital of Peru?", {"prompt": "Capital of Peru?", "reference": "Lima"}, {"messages": [TURN]}]
     found = prompts.inline(given, form(system_prompt="Be brief"), "prompts")
-    assert found == [Prompt((SYSTEM, ASKED)), Prompt((SYSTEM, ASKED), "Lima"), Prompt((SYSTEM, ASKED))]
+    assert bare(found) == [Prompt((SYSTEM, ASKED)), Prompt((SYSTEM, ASKED), "Lima"), Prompt((SYSTEM, ASKED))]
     with pytest.raises(FrameworkError) as caught:
         prompts.inline(["Capital of Peru?", 3, " "], form(), "prompts")
     assert str(caught.value).splitlines() == [

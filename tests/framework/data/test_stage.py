@@ -120,6 +120,47 @@ def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
     assert again[0] != other[0]
 
 
+def test_rows_that_belong_together_stay_on_one_side(write_rows: Write, tmp_path: Path) -> None:
+    rows = [
+        {"instruction": f"say {number}", "output": f"it is {number}", "customer": f"customer {number % 10}"}
+        for number in range(100)
+    ]
+    file = write_rows(rows)
+    data = load(file, tmp_path, "format.cluster=customer", "data.validation_split=0.5")
+    sides = [
+        {int(asked.messages[0].content.split()[1]) % 10 for asked in part} for part in (data.prompts, data.selection)
+    ]
+    trained = {number % 10 for number in range(100)} - set.union(*sides)
+    assert len(data.train) == 50
+    assert len(trained) == 5  # none of the ten customers is on two sides
+    assert not sides[0] & sides[1]
+    assert {prompt.cluster for prompt in data.prompts} == {f"customer {number}" for number in sides[0]}
+    assert len(set(data.groups)) == len(sides[1])
+    with pytest.raises(FrameworkError, match=r"^format\.cluster=custom, and no row has it: .* 'customer'"):
+        load(file, tmp_path, "format.cluster=custom")
+
+
+def test_prompts_that_an_evaluator_brings_along_are_compared_with_the_training_rows(
+    write_rows: Write, tmp_path: Path
+) -> None:
+    rows = [
+        {"instruction": f"Name the capital of country {number}", "output": f"city {number}"} for number in range(60)
+    ]
+    own = tmp_path / "my.txt"
+    asked = [f"NAME the capital of country {number} !" for number in range(10)]
+    own.write_text("\n".join([*asked, "Who wrote Hamlet?"]), encoding="utf-8")
+    words = ["evaluator=[prompts]", f"evaluator.prompts.file={own}", "data.validation_split=0.8"]
+    data = load(write_rows(rows), tmp_path, *words)
+    (leak,) = [each for each in data.result.findings if each.name == "leaked"]
+    trained = {int(row.where.rpartition(":")[2]) for row in data.train}
+    assert leak.where == [f"my.txt:{line}" for line in range(1, 11) if line in trained]
+    (few,) = [each for each in data.result.findings if each.name == "few_prompts"]
+    assert few.rows == 11
+    # None of the held-out rows is asked by the verdict, so all of them choose.
+    assert data.result.judged_apart
+    assert len(data.selection) == len(data.validation) == 48
+
+
 def test_a_few_held_out_rows_choose_and_judge(data_file: Path, tmp_path: Path) -> None:
     data = load(data_file, tmp_path)
     assert not data.result.judged_apart

@@ -65,19 +65,36 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     assert report.objective.value == pytest.approx(value)
 
 
-def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(
-    rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("objective", "values", "measured"),
+    [
+        ("exact_match", (1.0, 0.0), {"exact_match"}),
+        ("stopped", (1.0, 1.0), {"stopped"}),  # the model always stops
+        ("verdict.score", (0.428, 0.0), {"exact_match", "token_f1", "stopped"}),
+        ("eval_loss", (3.258, 3.258), set()),
+    ],
+)
+def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(  # noqa: PLR0913 - a table
+    rows: list[dict[str, str]],
+    write_rows: Callable[..., Path],
+    tmp_path: Path,
+    objective: str,
+    values: tuple[float, float],
+    measured: set[str],
 ) -> None:
     """The model memorizes: it is right about the prompts, which are training rows, and about no validation row."""
-    unseen = [{"instruction": f"new {number}", "output": f"it was {number}"} for number in range(4)]
+    unseen = [{"instruction": f"new {number}", "output": f"it was {number}"} for number in range(8)]
     files = [f"data.{name}={write_rows(part)}" for name, part in
-             (("path", rows), ("validation_path", unseen), ("prompts_path", rows[:4]))]  # fmt: skip
-    plan = testing.plan(["data=local_file", *files, "objective=exact_match"], run_dir=tmp_path / "run")
+             (("path", rows), ("validation_path", unseen), ("prompts_path", rows[:8]))]  # fmt: skip
+    words = ["data=local_file", *files, f"objective={objective}", "audit=[]"]
+    plan = testing.plan(words, run_dir=tmp_path / "run")
     alone, trial = (pipeline.run(dataclasses.replace(plan, sweep=sweep)) for sweep in ("", "rates"))
     assert alone is not None
     assert trial is not None
-    assert (alone.objective.value, trial.objective.value) == (1.0, 0.0)
-    assert trial.metrics["exact_match"].after == 1.0
+    assert (alone.objective.value, trial.objective.value) == pytest.approx(values, abs=0.01)
+    assert trial.verdict == alone.verdict
+    saved = records.load(EvalResult, tmp_path / "run" / "evaluate.json")
+    assert set(saved.selection) == measured
 
 
 def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
