@@ -139,6 +139,12 @@ def show(sweep: Sweep) -> None:
     for trial in sweep.trials:
         if trial.number == sweep.best:
             console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
+    if sweep.best is not None and not sweep.judged_apart and len(sweep.trials) > 1:
+        console.print(
+            "the best trial was chosen by the rows that its verdict judges by: measure it again on other prompts "
+            "before you report its gain",
+            soft_wrap=True,
+        )
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -167,7 +173,9 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     name = kinds.pop() if len(kinds) == 1 else None  # values of several objectives do not compare
     higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
-    return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, trials)
+    apart = all((report.get("data") or {}).get("judged_apart", True) for report in reports) or name == "train_loss"
+    number = None if best is None else best.number
+    return Sweep(redact(str(folder)), redact(name), higher, number, trials, apart)
 
 
 def _trial(run: Path, overrides: list[str]) -> Trial:

@@ -32,7 +32,8 @@ class Sweep:
     """All trials of a sweep, in the order of their numbers.
 
     `objective` is the name of the value by which they are compared, None where no trial has a report or they have
-    several; `best` the number of the best trial.
+    several; `best` the number of the best trial. `judged_apart`: the verdicts go by other prompts than those by which
+    `best` was chosen.
     """
 
     folder: str
@@ -40,3 +41,4 @@ class Sweep:
     higher_is_better: bool
     best: int | None
     trials: list[Trial]
+    judged_apart: bool = True

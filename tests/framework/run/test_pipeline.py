@@ -74,7 +74,7 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
         ("eval_loss", (3.258, 3.258), set()),
     ],
 )
-def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(  # noqa: PLR0913 - a table
+def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(
     rows: list[dict[str, str]],
     write_rows: Callable[..., Path],
     tmp_path: Path,

@@ -137,6 +137,22 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
     assert lines[-1] == "best: trial 1 (trainer.learning_rate=1)"
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_trial_that_was_chosen_by_what_its_verdict_judges_is_to_be_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, apart: bool
+) -> None:
+    for number in range(2):
+        trial(tmp_path, number, 0.5 + number)
+        file = tmp_path / str(number) / "report.json"
+        report = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(report | {"data": {"judged_apart": apart}}), encoding="utf-8")
+    finish(current(), tmp_path)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(
+        "best: trial" if apart else "the best trial was chosen by the rows that its verdict judges by"
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "score", "told"),
     [
