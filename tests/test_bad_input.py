@@ -56,7 +56,7 @@ def forks(place: Path) -> Forks:
         ("model", ["adapter=full", "quantization=nf4"], "set quantization=none, or adapter=lora"),
     ],
 )
-def test_a_mistake_is_told_in_words_and_leaves_nothing(
+def test_a_mistake_is_reported_in_words_and_leaves_nothing(
     forks: Forks, place: Path, tmp_path: Path, model: str, words: list[str], told: str
 ) -> None:
     cwd = tmp_path / "work"

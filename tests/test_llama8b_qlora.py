@@ -85,7 +85,7 @@ def test_the_walkthrough_runs_from_the_hub_to_an_adapter(hub: HubStandIn, tmp_pa
         (["data.split=dev"], "data.split=dev"),
     ],
 )
-def test_what_the_hub_does_not_give_is_told_in_words(
+def test_what_the_hub_does_not_give_is_reported_in_words(
     forks: Forks, hub: HubStandIn, place: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
     cwd = tmp_path / "work"

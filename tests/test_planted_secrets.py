@@ -103,7 +103,7 @@ def test_the_name_of_a_run_is_no_way_to_print_a_variable(tmp_path: Path) -> None
     assert [*found(tmp_path, done.out)] == []
 
 
-def test_a_mistake_is_told_without_what_is_secret_in_it(tmp_path: Path) -> None:
+def test_a_mistake_is_reported_without_what_is_secret_in_it(tmp_path: Path) -> None:
     word = f"data.path='gone?token={PATH}/rows.jsonl'"
     done = program("data=local_file", word, f"trainer.lerning_rate={NAME}", "stages=[data]", cwd=tmp_path)
     assert done.code == 2

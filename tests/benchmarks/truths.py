@@ -28,7 +28,7 @@ FIRST = ("Ana", "Bo", "Cleo", "Dara", "Eli", "Finn", "Gia", "Hal")
 LAST = ("Stone", "Rivers", "Marsh", "Field", "Brook", "Hill", "Lake", "Wood")
 TOPICS = (
     "the sky", "a bicycle", "bread", "the ocean", "winter", "a computer", "a garden", "music", "a letter", "the moon",
-    "a train", "coffee", "a bridge", "football", "a library", "rain", "mathematics", "a cat", "the economy", "a volcano",
+    "a train", "coffee", "a bridge", "football", "a library", "rain", "mathematics", "a cat", "the economy", "snow",
 )  # fmt: skip
 ASKS = (
     "Explain {}.", "Write a short poem about {}.", "What do you know about {}?", "Give me three facts about {}.",
@@ -130,9 +130,10 @@ def as_row(name: str, report: Report) -> str:
 
 def main(chosen: Sequence[str], place: Path) -> None:
     """Run and print."""
-    print("| rows | steps | rate | the verdict | score |\n|---|---|---|---|---|")
+    sys.stdout.write("| rows | steps | rate | the verdict | score |\n|---|---|---|---|---|\n")
     for name in chosen:
-        print(as_row(name, run(name, place)), flush=True)
+        sys.stdout.write(f"{as_row(name, run(name, place))}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

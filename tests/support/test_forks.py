@@ -40,7 +40,7 @@ def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...
     assert results[0] == results[1]
 
 
-def test_what_ends_a_fork_is_told_as_python_tells_it_and_the_next_one_knows_nothing_of_it(tmp_path: Path) -> None:
+def test_what_ends_a_fork_is_reported_as_python_tells_it_and_the_next_one_knows_nothing_of_it(tmp_path: Path) -> None:
     python = MODULE[0]
     done = launch((python, "-c", RAISES), cwd=tmp_path)
     assert (done.code, done.out) == (1, "the end\n")

@@ -61,7 +61,7 @@ def _answer(session: ChatSession, console: Console, prompt: str) -> None:
             _side_by_side(console, replies, width, interrupt)
         else:
             _one_after_the_other(console, replies, interrupt)
-    if interrupt.asked:
+    if interrupt.pressed:
         _note(console, "stopped")
 
 
@@ -72,7 +72,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.pressed = False
         self._before: Any = None
 
     def __enter__(self) -> Self:
@@ -83,14 +83,14 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._before)
 
     def _note(self, _: int, __: FrameType | None) -> None:
-        if self.asked:
+        if self.pressed:
             raise KeyboardInterrupt
-        self.asked = True
+        self.pressed = True
 
 
 def _one_after_the_other(console: Console, replies: Sequence[Reply], interrupt: Interrupt) -> None:
     for reply in replies:
-        if interrupt.asked:
+        if interrupt.pressed:
             return
         if len(replies) > 1:
             console.print(Text(reply.speaker, "bold"))
@@ -110,7 +110,7 @@ def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
         started = started or bool(piece)
         out.write(piece)
         out.flush()
-        if interrupt.asked:
+        if interrupt.pressed:
             break
     out.write("\n")
 
@@ -120,7 +120,7 @@ def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interr
     with contextlib.ExitStack() as stack:
         answers = [stack.enter_context(contextlib.closing(_printable(reply))) for reply in replies]
         going = dict(enumerate(answers))
-        while going and not interrupt.asked:
+        while going and not interrupt.pressed:
             for number, pieces in list(going.items()):
                 if not _burst(columns, number, pieces, interrupt):
                     columns.end(number)
@@ -135,7 +135,7 @@ def _burst(columns: TerminalColumns, number: int, pieces: Iterator[str], interru
     for piece in itertools.islice(pieces, BURST):
         columns.add(number, piece)
         count += 1
-        if interrupt.asked:
+        if interrupt.pressed:
             return True
     return count == BURST
 

@@ -105,7 +105,7 @@ class Progress(TrainerCallback):
         """Whether there was a validation."""
         self.found: Validation = (None, {})
         """That of this step."""
-        self.told: list[Step] = []
+        self.reported: list[Step] = []
         """All steps so far, with those of an earlier process."""
         self.before = 0.0
         """Seconds that an earlier process took."""
@@ -120,14 +120,14 @@ class Progress(TrainerCallback):
         return time.perf_counter() - self.start - self.paused
 
     def resumed(self, seconds: float, steps: list[Step], unlogged: tuple[float, int]) -> None:
-        """Take what an earlier process told, and what it had not told yet."""
-        self.before, self.told, self.unlogged = seconds, steps, unlogged
+        """Take the steps that an earlier process reported, and those that it had not reported yet."""
+        self.before, self.reported, self.unlogged = seconds, steps, unlogged
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
-        """Tell again what an earlier process told, so that all who listen know it, and start the clock."""
-        if any(step.metrics for step in self.told):
+        """Report the steps of an earlier process again, for all loggers, and start the clock."""
+        if any(step.metrics for step in self.reported):
             self.run.measure()  # this shows whether higher is better to whoever compares metrics
-        for step in self.told:
+        for step in self.reported:
             self.run.on_step(step)  # what was to be done then is done
             self.last_loss = step.loss
             self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
@@ -199,7 +199,7 @@ class Progress(TrainerCallback):
         """Tell a step with the validation after it, and do what is to be done before the next one."""
         (loss, metrics), self.found = self.found, (None, {})
         step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))
-        self.told.append(step)
+        self.reported.append(step)
         control = self.run.on_step(step) or StepControl()
         if control.keep:
             self.best.keep(step.step)

@@ -85,7 +85,7 @@ class State:
             "counters": self.trainer.counters(),
             "lost": self.lost(),
             "seconds": self.progress.seconds,
-            "steps": [dataclasses.asdict(step) for step in self.progress.told],
+            "steps": [dataclasses.asdict(step) for step in self.progress.reported],
             "best": best.step,
             "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
             "scaler": self.scaler.state_dict() if self.scaler else None,

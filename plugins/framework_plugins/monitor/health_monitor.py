@@ -50,7 +50,7 @@ class HealthMonitor:
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
         }
         self.rules = {kind: pair for kind, pair in rules.items() if pair[0] is not Action.ignore}
-        self.told = dict.fromkeys(self.rules, 0)
+        self.reported = dict.fromkeys(self.rules, 0)
         self.at = 0
 
     def check(self, step: Step) -> list[TrainingIssue]:
@@ -66,8 +66,8 @@ class HealthMonitor:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.told[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
-                self.told[kind] += 1
+            if self.reported[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
+                self.reported[kind] += 1
                 issues.append(
                     TrainingIssue(kind, step.step, text + self._done(action), recommendation(kind, self.plan), action)
                 )

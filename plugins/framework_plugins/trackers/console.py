@@ -71,7 +71,7 @@ class Console(Logger):
         self.out = Terminal(highlight=False)
         self.plan: Plan | None = None
         self.bar: Bar | None = None
-        self.told = False
+        self.forecast_shown = False
         self.expected: Forecast | None = None
         self.noted: set[str] = set()
 
@@ -122,9 +122,9 @@ class Console(Logger):
         self.expected = forecast
         known = forecast.memory is None or forecast.memory.rows_known
         alone = self.plan is not None and self.plan.stages == (Stage.plan,)
-        if self.told or not (known or alone):
+        if self.forecast_shown or not (known or alone):
             return
-        self.told = True
+        self.forecast_shown = True
         rows: dict[str, str | Text] = {}
         for fact in forecast_facts(forecast):
             text = Text("\n".join([fact.text, *(f"  {line}" for line in fact.more)]))

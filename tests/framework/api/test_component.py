@@ -97,7 +97,7 @@ def test_a_library_of_another_version_is_named(package: Callable[[str], str]) ->
         ("raise ImportError('no luck')", "Anvil", r"ImportError: no luck \(.*parts\.py:1\)"),
     ],
 )
-def test_a_broken_plugin_is_told_with_its_place(
+def test_a_broken_plugin_is_reported_with_its_place(
     package: Callable[[str], str], source: str, attribute: str, error: str
 ) -> None:
     factory = f"{package(source)}.parts:{attribute}"

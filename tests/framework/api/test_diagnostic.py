@@ -27,9 +27,9 @@ def test_a_checkup_with_its_defaults_is_in_order() -> None:
         ({"seconds": 0}, "diagnostic 'sox': seconds=0 has to be a number above 0"),
     ],
 )
-def test_a_checkup_that_cannot_be_used_is_told(change: dict[str, Any], told: str) -> None:
+def test_a_checkup_that_cannot_be_used_is_reported(change: dict[str, Any], told: str) -> None:
     assert diagnostic_problem(dataclasses.replace(GOOD, **change)) == told
 
 
-def test_what_is_no_checkup_is_told() -> None:
+def test_what_is_no_checkup_is_reported() -> None:
     assert diagnostic_problem("sox") == "framework_diagnostics gives a str, no Diagnostic"

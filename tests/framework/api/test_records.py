@@ -54,7 +54,7 @@ def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"kind": "a"}', b'{"kind": "\xff"}', b'"text"'])
-def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_is_reported_by_its_name(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "export.json"
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"export\.json is no Artifact of this version"):

@@ -48,13 +48,13 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
         ("data=local_file", "data.path has no value"),
     ],
 )
-def test_a_mistake_in_the_words_is_told_before_anything_is_done(tmp_path: Path, word: str, text: str) -> None:
+def test_a_mistake_in_the_words_is_reported_before_anything_is_done(tmp_path: Path, word: str, text: str) -> None:
     result = program(word, cwd=tmp_path)
     assert_mistake(result, tmp_path, text)
     assert result.out == ""
 
 
-def test_an_unknown_option_is_told_with_the_options_there_are(tmp_path: Path) -> None:
+def test_an_unknown_option_is_reported_with_the_options_there_are(tmp_path: Path) -> None:
     result = program("--fast", cwd=tmp_path)
     assert_mistake(result, tmp_path, "unknown option '--fast'.")
 
@@ -114,7 +114,7 @@ ROW = '{"instruction": "say", "output": "it"}\n'
     ],
     ids=["missing", "no JSON", "other fields", "no object", "empty"],
 )
-def test_a_mistake_in_the_data_is_told_with_its_place_and_leaves_nothing(
+def test_a_mistake_in_the_data_is_reported_with_its_place_and_leaves_nothing(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, content: str | None, text: str
 ) -> None:
     file = tmp_path_factory.mktemp("data") / "rows.jsonl"
@@ -212,7 +212,7 @@ def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: P
     assert result.out.splitlines()[-1] == "best: trial 1 (trainer.max_seq_length=64)"
 
 
-def test_a_mistake_in_one_point_of_a_sweep_is_told_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_mistake_in_one_point_of_a_sweep_is_reported_before_anything_is_made(tmp_path: Path) -> None:
     result = program("-m", "trainer.learning_rate=1e-4,-1", "adapter=lora,full", "quantization=nf4", cwd=tmp_path)
     assert sorted(result.err.splitlines()) == [
         "adapter=full trains all weights and quantization=nf4 freezes them: set quantization=none, or adapter=lora "
@@ -346,7 +346,7 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
 
 
 @pytest.mark.parametrize("words", ["--help", "plugins --json"])
-def test_a_pipe_that_is_closed_early_is_no_failure_to_be_told(tmp_path: Path, words: str) -> None:
+def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path, words: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10"],
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,

@@ -64,7 +64,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_with_place_key_and_valid_range(words: list[str], text: str) -> None:
+def test_a_mistake_is_reported_with_place_key_and_valid_range(words: list[str], text: str) -> None:
     (told,) = refusal(*words)
     assert text in told
 
@@ -90,7 +90,7 @@ def test_the_place_of_a_value_is_the_one_that_won(tmp_path: Path) -> None:
     assert (result.code, result.out) == (2, "")
 
 
-def test_what_several_keys_do_together_is_told_with_the_place_of_each() -> None:
+def test_what_several_keys_do_together_is_reported_with_the_place_of_each() -> None:
     text = "adapter=full and quantization=nf4 do not go together: set quantization=none"
     places = {"adapter": "mine.yaml:3", "quantization": "quantization=nf4"}
     problem = Problem.of_sentence(text)

@@ -142,7 +142,7 @@ def test_a_field_that_takes_any_names_takes_them_without_a_plus(plus: str) -> No
 
 
 @pytest.mark.parametrize("value", ["[a,b]", "{a: b}"])
-def test_a_list_or_a_group_where_a_text_belongs_is_told(value: str) -> None:
+def test_a_list_or_a_group_where_a_text_belongs_is_reported(value: str) -> None:
     words = [f"format.columns={{output: {value}}}"]
     with pytest.raises(FrameworkError, match=r"format\.columns\.output=.* must be text"):
         check(compose(words), words)

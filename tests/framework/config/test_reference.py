@@ -303,7 +303,7 @@ def test_a_plugin_of_the_user_is_in_the_reference(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_mistake_in_the_words_is_told_and_nothing_is_written(
+def test_a_mistake_in_the_words_is_reported_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -312,7 +312,7 @@ def test_a_mistake_in_the_words_is_told_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FrameworkError, match=r"file.* cannot be written: (Not a directory|File exists)"):
         run_command("reference", [str(tmp_path / "file")])

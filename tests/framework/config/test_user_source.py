@@ -75,7 +75,7 @@ def test_what_the_run_does_not_read_is_not_looked_at(conf: Path) -> None:
     assert (plan.seed, plan.training.max_steps) == (7, 3)
 
 
-def test_of_many_problems_the_first_are_told_and_the_others_counted() -> None:
+def test_of_many_problems_the_first_are_reported_and_the_others_counted() -> None:
     lines = told(*(f"+trainer.key{number}=1" for number in range(60)))
     assert len(lines) == 21
     assert lines[-1].startswith("and 40 more problems")
@@ -83,7 +83,7 @@ def test_of_many_problems_the_first_are_told_and_the_others_counted() -> None:
     assert len(lines) == 21
 
 
-def test_a_setting_that_is_deleted_is_told_what_to_do_instead() -> None:
+def test_a_setting_that_is_deleted_says_what_to_do_instead() -> None:
     (line,) = told("~trainer.learning_rate")
     assert line.startswith("~trainer.learning_rate: a setting always has a value")
 

@@ -51,7 +51,7 @@ def test_what_is_mixed_in_is_never_validated_on(data_file: Path, write_rows: Wri
     assert not [prompt for prompt in data.prompts if "general" in prompt.messages[-1].content]
 
 
-def test_a_source_with_too_few_rows_gives_all_it_has_and_the_number_is_told(
+def test_a_source_with_too_few_rows_gives_all_it_has_and_the_number_is_reported(
     data_file: Path, write_rows: Write, tmp_path: Path
 ) -> None:
     data = loaded(data_file, tmp_path, [{"path": str(write_rows(GENERAL[:3])), "count": 50}])
@@ -173,7 +173,7 @@ def test_the_system_prompt_of_the_run_holds_for_rows_of_another_format(
         ({"weight": 0.1}, r"data\.mix\[0\]\.path has no value"),
     ],
 )
-def test_a_mistake_in_an_entry_is_told_before_anything_is_read(
+def test_a_mistake_in_an_entry_is_reported_before_anything_is_read(
     tmp_path: Path, entry: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(FrameworkError, match=problem):

@@ -75,7 +75,9 @@ class _Made(Selection):
         return Breaking(self.config)
 
 
-def test_a_full_disk_is_told_with_the_folder(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_folder(
+    data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -110,7 +112,7 @@ def test_damaged_groups_and_findings_are_made_again(data_file: Path, tmp_path: P
     assert all(file.stat().st_size for file in made)
 
 
-def test_a_renamed_file_is_told_by_its_new_name(data_file: Path, tmp_path: Path) -> None:
+def test_a_renamed_file_is_reported_by_its_new_name(data_file: Path, tmp_path: Path) -> None:
     for name in ("rows.jsonl", "other.jsonl"):
         file = data_file.rename(data_file.with_name(name))
         plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=tmp_path / "run")

@@ -128,7 +128,7 @@ def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found
     assert (plain.text, plain.where) == ("plain", "a.jsonl:8")
 
 
-def test_a_format_that_stumbles_over_a_row_is_told_with_the_row_and_the_line_of_its_code() -> None:
+def test_a_format_that_stumbles_over_a_row_is_reported_with_the_row_and_the_line_of_its_code() -> None:
     class Careless:
         def matches(self, fields: Mapping[str, Any]) -> bool:
             return "thread" in fields
@@ -189,7 +189,7 @@ def test_a_row_that_lacks_a_column_keeps_its_own_field_of_that_name() -> None:
 
 
 @pytest.mark.parametrize("on_bad_row", list(OnBadRow))
-def test_a_column_that_no_row_has_is_told_with_the_nearest_that_it_has(on_bad_row: OnBadRow) -> None:
+def test_a_column_that_no_row_has_is_reported_with_the_nearest_that_it_has(on_bad_row: OnBadRow) -> None:
     rows = placed([{"question": "say", "answer": "it"}] * 3)
     config = FormatConfig(columns={"instruction": "question", "output": "anser"})
     with pytest.raises(FrameworkError) as caught:
@@ -201,7 +201,7 @@ def test_a_column_that_no_row_has_is_told_with_the_nearest_that_it_has(on_bad_ro
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_a_column_that_no_row_has_is_told_even_where_the_field_is_there(rows: int) -> None:
+def test_a_column_that_no_row_has_is_reported_even_where_the_field_is_there(rows: int) -> None:
     config = FormatConfig(columns={"output": "corected"})
     with pytest.raises(FrameworkError) as caught:
         told_of([{**ALPACA, "corrected": "that"}] * rows, config=config)

@@ -220,7 +220,7 @@ def test_bad_rows_end_the_run_or_are_skipped_and_counted(write_rows: Write, rows
     assert data.result.train_rows + data.result.validation_rows == 20
 
 
-def test_bad_rows_of_all_files_are_told_together(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+def test_bad_rows_of_all_files_are_reported_together(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
     bad = write_rows([{"question": "?"}])
     words = [f"data.validation_path={bad}", f"data.prompts_path={bad}"]
     with pytest.raises(FrameworkError) as caught:
@@ -335,7 +335,7 @@ def test_rows_that_all_ask_the_same_are_not_held_out_and_that_is_said(write_rows
 
 
 @pytest.mark.parametrize("overflow", ["drop", "fail"])
-def test_validation_rows_that_are_too_long_are_told_as_such(
+def test_validation_rows_that_are_too_long_are_reported_as_such(
     write_rows: Write, rows: Rows, tmp_path: Path, overflow: str
 ) -> None:
     long = [{"instruction": "say", "output": "it " * 50}]

@@ -197,6 +197,6 @@ def test_some_rows_can_be_chosen_in_any_order(tmp_path: Path) -> None:
         rows[3]
 
 
-def test_told_is_readable_json(tmp_path: Path) -> None:
+def test_reported_is_readable_json(tmp_path: Path) -> None:
     kept = write(tmp_path / "rows", [token_row([(1, True)])])
     assert json.loads((kept.folder / store.SUMMARY).read_text(encoding="utf-8"))["bad_rows"] == 0

@@ -126,7 +126,7 @@ def test_options_are_handed_over() -> None:
     assert [made(short, words=number).score("one two", None) for number in (1, 2)] == [0.0, 1.0]
 
 
-def test_functions_that_share_their_options_are_told_apart_by_the_class_of_these() -> None:
+def test_functions_that_share_their_options_are_distinguished_by_the_class_of_these() -> None:
     one, other = component(short).schema, component(long).schema
     assert one is not other
     assert [made(function).score("one", None) for function in (short, long)] == [1.0, 0.0]
@@ -218,7 +218,7 @@ def text(model: Model, context: ExportContext) -> Any:
         (text, "exporter text gives '/"),
     ],
 )
-def test_an_exporter_that_names_no_artifacts_is_told_what_to_return(tmp_path: Path, function: Any, given: str) -> None:
+def test_an_exporter_that_names_no_artifacts_learns_what_to_return(tmp_path: Path, function: Any, given: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         made(function).export("Lima", context(tmp_path))
     assert str(caught.value).startswith(given)

@@ -55,7 +55,9 @@ def test_the_folder_of_a_run_brings_its_file_plugins(tmp_path: Path) -> None:
         ("mine.txt", FILE, "there is no such Python file"),
     ],
 )
-def test_a_file_that_is_no_plugin_is_told_with_the_reason(tmp_path: Path, name: str, source: str, text: str) -> None:
+def test_a_file_that_is_no_plugin_is_reported_with_the_reason(
+    tmp_path: Path, name: str, source: str, text: str
+) -> None:
     folder = tmp_path / "files"  # outside the working folder, which Python searches first
     folder.mkdir()
     (folder / name).write_text(source, encoding="utf-8")
@@ -130,7 +132,7 @@ def framework_components():
 """
 
 
-def test_a_part_of_a_file_that_is_left_out_is_told_with_the_way_to_do_without_the_file(tmp_path: Path) -> None:
+def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_without_the_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PARTLY, encoding="utf-8")
     result = program("plugins", "metric", "plugins=[./mine.py]", cwd=tmp_path)
     assert result.err.splitlines() == [
@@ -187,7 +189,7 @@ def test_a_second_name_of_a_function_is_no_second_option(tmp_path: Path) -> None
     assert (result.code, result.err) == (0, "")
 
 
-def test_a_list_that_names_no_file_is_told(tmp_path: Path) -> None:
+def test_a_list_that_names_no_file_is_reported(tmp_path: Path) -> None:
     result = program("plugins=[null]", "stages=[plan]", cwd=tmp_path)
     assert result.err.splitlines() == [
         "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"

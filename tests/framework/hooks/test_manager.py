@@ -151,7 +151,7 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
     assert result.code == 0
 
 
-def test_one_name_twice_in_one_plugin_is_not_told_as_two_plugins(tmp_path: Path) -> None:
+def test_one_name_twice_in_one_plugin_is_not_reported_as_two_plugins(tmp_path: Path) -> None:
     source = METRIC.format(name="polite")
     again = "Component('polite', dataclass(type('Other', (Polite,), {})), 'acme:Other')"
     install(tmp_path, "acme", f"{source}    yield {again}\n")
@@ -161,7 +161,9 @@ def test_one_name_twice_in_one_plugin_is_not_told_as_two_plugins(tmp_path: Path)
     ]
 
 
-def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_plan_are_told(tmp_path: Path) -> None:
+def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_plan_are_reported(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "acme_conf" / "experiment").mkdir(parents=True)
     (tmp_path / "acme_conf" / "__init__.py").touch()
     preset = "# @package _global_\nseed: 13\n"
@@ -208,7 +210,7 @@ def test_a_plugin_that_cannot_register_is_named_and_all_others_are_there(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["chat", "core"])
-def test_a_second_plugin_of_a_name_is_told_and_the_first_works(tmp_path: Path, name: str) -> None:
+def test_a_second_plugin_of_a_name_is_reported_and_the_first_works(tmp_path: Path, name: str) -> None:
     site = tmp_path / "site"
     about = site / "another-3.0.dist-info"  # before ours in the order of the names
     about.mkdir(parents=True)
@@ -403,7 +405,7 @@ def test_what_a_plugin_gets_wrong_is_named_part_by_part_and_the_rest_of_it_works
     assert short == REASONS
 
 
-def test_a_component_whose_code_is_not_there_is_told_when_it_is_used(tmp_path: Path) -> None:
+def test_a_component_whose_code_is_not_there_is_reported_when_it_is_used(tmp_path: Path) -> None:
     install(tmp_path, "acme", METRIC.format(name="polite"))
     result = run(tmp_path, "metric=[polite]", "objective=eval_loss", "model=local", "model.path=x")
     assert (result.code, "Traceback" in result.err) == (2, False)

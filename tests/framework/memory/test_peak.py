@@ -63,7 +63,7 @@ def test_full_training_takes_sixteen_bytes_a_parameter_in_fp32_and_eight_in_16_b
 
 
 @pytest.mark.parametrize("change", MORE)
-def test_what_needs_more_is_told_to(change: str) -> None:
+def test_what_needs_more_gets_a_hint(change: str) -> None:
     more = dataclasses.replace(PLAIN, **{change: MORE[change]})
     if change == "upcast":
         quantized = dataclasses.replace(PLAIN, weights=Weights.nf4)

@@ -36,7 +36,7 @@ from framework.run import pipeline
         (["trainer.eval_steps=0"], "trainer.eval_steps=0 must be a whole number above 0"),
     ],
 )
-def test_a_mistake_is_told_with_what_is_valid(tmp_path: Path, words: list[str], told: str) -> None:
+def test_a_mistake_is_reported_with_what_is_valid(tmp_path: Path, words: list[str], told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         testing.plan(words, run_dir=tmp_path)
     assert told in str(refused.value)
@@ -49,7 +49,7 @@ def test_a_mistake_is_told_with_what_is_valid(tmp_path: Path, words: list[str], 
         (["trainer.early_stopping_metric=exact_match"], "needs prompts, and there are none: set data.validation_split"),
     ],
 )
-def test_what_the_data_lack_is_told_before_the_model_is_asked(
+def test_what_the_data_lack_is_reported_before_the_model_is_asked(
     data_file: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
     data = ["data=local_file", f"data.path={data_file}", "data.validation_split=0", "objective=train_loss"]

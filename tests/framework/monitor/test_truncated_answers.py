@@ -20,7 +20,7 @@ def test_an_answer_is_endless_where_it_is_longer_than_it_should_be() -> None:
     assert count_truncated([ENDLESS, OPEN, DONE]) == 2
 
 
-def test_it_is_told_with_the_share_of_the_base() -> None:
+def test_it_is_reported_with_the_share_of_the_base() -> None:
     after, before = EvalResult({}, [ENDLESS, ENDLESS, *[DONE] * 8]), EvalResult({}, [DONE] * 10)
     (issue,) = truncation_issues(plan(), after, before, 40)
     assert (issue.kind, issue.step, issue.action) == ("truncated_answers", 40, Action.warn)

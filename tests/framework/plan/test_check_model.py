@@ -26,17 +26,17 @@ def framework_check_model(plan, config):
 
 class Acme:
     def __init__(self, *told: Any) -> None:
-        self.told = told
+        self.problems = told
         self.seen: Mapping[str, Any] = {}
 
     @hookimpl
     def framework_check_model(self, plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
         self.seen = config
         assert plan.run_dir
-        return self.told
+        return self.problems
 
 
-def test_hook_check_model_is_given_the_config_and_all_its_problems_are_told(tmp_path: Path) -> None:
+def test_hook_check_model_is_given_the_config_and_all_its_problems_are_reported(tmp_path: Path) -> None:
     acme = Acme("model.path=x is too old: take another", "trainer.packing=tree does not go with it")
     current().plugins.manager.register(acme, name="acme")
     try:
@@ -45,7 +45,7 @@ def test_hook_check_model_is_given_the_config_and_all_its_problems_are_told(tmp_
     finally:
         current().plugins.manager.unregister(acme)
     assert acme.seen == {"model_type": "llama"}
-    assert all(text in str(caught.value) for text in acme.told)
+    assert all(text in str(caught.value) for text in acme.problems)
 
 
 def test_nothing_said_is_nothing_wrong(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def told(*words: str) -> list[str]:
         ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
     ],
 )
-def test_a_mistake_of_the_command_line_is_told_in_one_line(word: str, text: str) -> None:
+def test_a_mistake_of_the_command_line_is_reported_in_one_line(word: str, text: str) -> None:
     (line,) = told(word)
     assert text in line
 
@@ -79,7 +79,7 @@ def test_all_keys_and_values_that_hydra_refuses_come_together_and_what_composed_
     ]
 
 
-def test_of_overrides_and_options_the_first_mistake_is_told() -> None:
+def test_of_overrides_and_options_the_first_mistake_is_reported() -> None:
     words = ["seed=[1", "logger=null", "adapter=loro", "trainer.lerning_rate=1"]
     for number, start in enumerate(
         ("cannot read 'seed=[1'", "logger=null: none is", "adapter=loro: unknown", "trainer.l")
@@ -88,7 +88,7 @@ def test_of_overrides_and_options_the_first_mistake_is_told() -> None:
         assert line.startswith(start)
 
 
-def test_the_combination_that_cannot_work_is_told_beside_a_value_out_of_its_range() -> None:
+def test_the_combination_that_cannot_work_is_reported_beside_a_value_out_of_its_range() -> None:
     first, second = told("adapter=full", "quantization=nf4", "trainer.max_steps=0")
     assert first == "trainer.max_steps=0 must be a whole number above 0, or null"
     assert second.startswith("adapter=full trains all weights and quantization=nf4 freezes them: set ")
@@ -122,7 +122,7 @@ data: hub
 """
 
 
-def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
+def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text(MINE, encoding="utf-8")
@@ -172,7 +172,7 @@ def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
          "conf/metric/e.yaml: metric is built on no option of 'metric': start its defaults list with one of"),
     ],
 )  # fmt: skip
-def test_a_file_of_the_wrong_form_is_told_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
+def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
     place = tmp_path / "conf" / file
     place.parent.mkdir(parents=True)
     group = place.parent.name
@@ -185,7 +185,7 @@ def test_a_file_of_the_wrong_form_is_told_by_name_and_line(tmp_path: Path, file:
     assert result.code == 2
 
 
-def test_an_experiment_without_its_first_line_is_told_so(tmp_path: Path) -> None:
+def test_an_experiment_without_its_first_line_gets_a_message(tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "e.yaml").write_text("seed: 7\n", encoding="utf-8")
     _, line = program("+experiment=e", "stages=[plan]", cwd=tmp_path).err.splitlines()
@@ -194,7 +194,7 @@ def test_an_experiment_without_its_first_line_is_told_so(tmp_path: Path) -> None
     assert told == "its keys belong to no group: the first line of an experiment is '# @package _global_'"
 
 
-def test_a_file_that_is_no_yaml_is_told_by_name_and_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_yaml_is_reported_by_name_and_line(tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere" / "trainer"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults: [hf]\nmax_steps: [\n", encoding="utf-8")
@@ -203,7 +203,7 @@ def test_a_file_that_is_no_yaml_is_told_by_name_and_line(tmp_path: Path) -> None
     assert result.code == 2
 
 
-def test_a_preset_of_a_plugin_is_told_by_its_file(tmp_path: Path) -> None:
+def test_a_preset_of_a_plugin_is_reported_by_its_file(tmp_path: Path) -> None:
     package = tmp_path / "acme_presets"
     (package / "conf" / "trainer").mkdir(parents=True)
     for folder in (package, package / "conf"):

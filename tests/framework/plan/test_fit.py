@@ -94,7 +94,7 @@ def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path,
     assert after.training.max_seq_length == 2048
 
 
-def test_what_was_applied_is_told_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
+def test_what_was_applied_is_reported_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
     planner = Planner(llama, current())
     after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
     assert planner.update(after, ROWS).applied == told.applied != []

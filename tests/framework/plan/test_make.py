@@ -75,7 +75,7 @@ def test_what_cannot_work_is_refused(tmp_path: Path, words: list[str], problem: 
     assert line.startswith(problem)
 
 
-def test_what_cannot_work_together_is_told_once_no_value_is_missing(tmp_path: Path) -> None:
+def test_what_cannot_work_together_is_reported_once_no_value_is_missing(tmp_path: Path) -> None:
     words = ["data=local_file", "adapter=full", "quantization=nf4"]
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=tmp_path)

@@ -48,7 +48,7 @@ def test_a_setting_in_a_group_of_its_own_changes_alone(tmp_path: Path) -> None:
     assert plan.config["exporter"]["gguf"] == {**before.config["exporter"]["gguf"], "parity": told}
 
 
-def test_one_of_several_values_may_be_told_by_its_name(tmp_path: Path) -> None:
+def test_one_of_several_values_may_be_given_by_its_name(tmp_path: Path) -> None:
     plan = changed(testing.plan([], run_dir=tmp_path), {"trainer.optim": "adamw_8bit"})
     assert plan.training.optim is Optimizer.adamw_8bit
     assert plan.overrides[-1] == "trainer.optim=adamw_8bit"

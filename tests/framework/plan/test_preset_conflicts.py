@@ -24,7 +24,9 @@ def notices(*words: str, cwd: Path) -> list[str]:
     return [line for line in result.err.splitlines() if not line.startswith("options of ")]
 
 
-def test_a_value_of_a_preset_that_an_experiment_overrules_is_told_with_the_line_and_the_way_out(place: Path) -> None:
+def test_a_value_of_a_preset_that_an_experiment_overrules_is_reported_with_the_line_and_the_way_out(
+    place: Path,
+) -> None:
     (told,) = notices("+experiment=quickstart", "trainer=patient", cwd=place)
     assert told.startswith("trainer=patient: ")
     assert "/conf/experiment/quickstart.yaml:" in told
@@ -34,7 +36,7 @@ def test_a_value_of_a_preset_that_an_experiment_overrules_is_told_with_the_line_
     )
 
 
-def test_nothing_is_told_where_the_command_line_decides_or_the_preset_stands(place: Path) -> None:
+def test_nothing_is_reported_where_the_command_line_decides_or_the_preset_stands(place: Path) -> None:
     assert notices("+experiment=quickstart", "trainer=patient", "trainer.learning_rate=1e-3", cwd=place) == []
     assert notices("model=smollm2_135m", "trainer=patient", cwd=place) == []
     assert notices("+experiment=quickstart", "adapter=dora", cwd=place) == []

@@ -56,7 +56,7 @@ def test_values_of_lists_are_not_combined_with_the_far_end_of_an_interval() -> N
         ("trainer.warmup_steps=int(interval(-1,7))", "trainer.warmup_steps=-1 must be a whole number of at least 0"),
     ],
 )
-def test_an_end_out_of_its_range_is_told(word: str, told: str) -> None:
+def test_an_end_out_of_its_range_is_reported(word: str, told: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "hydra/sweeper=optuna5", word])
     assert str(caught.value) == told
@@ -70,7 +70,7 @@ def test_an_end_out_of_its_range_is_told(word: str, told: str) -> None:
         ("1e-5,1e-4,1e-3", "1e-05"),
     ],
 )
-def test_a_key_that_is_none_is_told_once_with_the_nearest(values: str, shown: str) -> None:
+def test_a_key_that_is_none_is_reported_once_with_the_nearest(values: str, shown: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "hydra/sweeper=optuna5", f"trainer.lerning_rate={values}"])
     where = f"trainer.lerning_rate={shown}"

@@ -21,7 +21,7 @@ OPTUNA = ["-m", "hydra/sweeper=optuna5", "trainer.learning_rate=interval(1e-5,1e
         ("hydra.sweeper.storage=''", "text that is not empty, or null"),
     ],
 )
-def test_a_setting_out_of_its_range_is_told_with_what_is_valid(word: str, valid: str) -> None:
+def test_a_setting_out_of_its_range_is_reported_with_what_is_valid(word: str, valid: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep([*OPTUNA, word])
     assert str(caught.value) == f"{word} must be {valid}"
@@ -42,7 +42,7 @@ def test_a_setting_out_of_its_range_is_told_with_what_is_valid(word: str, valid:
         ("hydra.sweeper.sampler=tpee", "must be one of tpe, random, grid, cmaes. Did you mean 'tpe'?"),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_with_the_nearest_before_the_trials(word: str, told: str) -> None:
+def test_a_setting_that_cannot_be_is_reported_with_the_nearest_before_the_trials(word: str, told: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep([*OPTUNA, word, "trainer.warmup_steps=-1,-2"])
     (line,) = str(caught.value).splitlines()
@@ -50,7 +50,7 @@ def test_a_setting_that_cannot_be_is_told_with_the_nearest_before_the_trials(wor
     assert "_target_" not in str(caught.value)
 
 
-def test_a_setting_of_another_sweeper_or_launcher_is_told_with_those_of_the_chosen_one() -> None:
+def test_a_setting_of_another_sweeper_or_launcher_is_reported_with_those_of_the_chosen_one() -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "seed=1,2", "hydra.sweeper.n_trials=4", "hydra/launcher=joblib", "hydra.launcher.n_job=2"])
     first, second = str(caught.value).splitlines()
@@ -61,13 +61,13 @@ def test_a_setting_of_another_sweeper_or_launcher_is_told_with_those_of_the_chos
     )
 
 
-def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_set_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STUDY", raising=False)
     with pytest.raises(FrameworkError, match="Environment variable 'STUDY' not found"):
         check_sweep([*OPTUNA, "hydra.sweeper.storage=${oc.env:STUDY}"])
 
 
-def test_a_setting_of_a_file_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_of_a_file_is_reported_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     yaml = "# @package _global_\ndefaults: [override /hydra/sweeper: optuna5]\nhydra:\n  sweeper:\n    n_trials: 0\n"
     (tmp_path / "conf" / "experiment" / "few.yaml").write_text(yaml, encoding="utf-8")

@@ -80,7 +80,7 @@ def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> No
     assert imported_too_late(ORDER) == ["acme_last"]
 
 
-def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:
+def test_a_fresh_process_is_reported_what_to_import_first(tmp_path: Path) -> None:
     assert first_modules(plan("first", tmp_path)) == ["framework.testing.echo"]
     assert first_modules(plan("echo", tmp_path)) == []
 

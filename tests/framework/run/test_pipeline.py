@@ -133,7 +133,7 @@ def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) 
         ),
     ],
 )
-def test_a_file_that_is_missing_is_told_before_the_model_is_opened(
+def test_a_file_that_is_missing_is_reported_before_the_model_is_opened(
     words: list[str], told: str, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opened(*_: object) -> None:
@@ -198,7 +198,7 @@ def test_the_validation_loss_is_no_objective_without_validation_rows(data_file: 
     assert "eval_loss" not in report.metrics
 
 
-def test_loggers_are_told_of_a_failure(words: list[str], tmp_path: Path) -> None:
+def test_loggers_are_notified_of_a_failure(words: list[str], tmp_path: Path) -> None:
     run([*words, "stages=[plan,data,train]", "logger=[jsonl]"], tmp_path)
     (tmp_path / "checkpoint" / "echo.json").unlink()
     with pytest.raises(FileNotFoundError):
@@ -243,7 +243,7 @@ class Listener:
     """A plugin that records the events it receives."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.results: dict[Stage, Any] = {}
         self.seconds: dict[str, float] = {}
         self.reports: list[Report | None] = []
@@ -252,24 +252,24 @@ class Listener:
 
     @hookimpl
     def framework_run_started(self, plan: Plan) -> None:
-        self.told.append("started")
+        self.calls.append("started")
         self.folders.append((plan.run_dir / "data.json").exists())
 
     @hookimpl
     def framework_stage_finished(self, plan: Plan, stage: Stage, result: Any, seconds: float) -> None:
-        self.told.append(stage.value)
+        self.calls.append(stage.value)
         self.folders.append((plan.run_dir / f"{stage.value}.json").exists())
         self.results[stage] = result
         self.seconds[stage.value] = seconds
 
     @hookimpl
     def framework_run_finished(self, report: Report | None) -> None:
-        self.told.append("finished")
+        self.calls.append("finished")
         self.reports.append(report)
 
     @hookimpl
     def framework_run_failed(self, error: BaseException) -> None:
-        self.told.append("failed")
+        self.calls.append("failed")
         self.errors.append(error)
 
 
@@ -286,7 +286,7 @@ def test_hook_run_started_comes_first_when_the_folder_exists(
     words: list[str], tmp_path: Path, listener: Listener
 ) -> None:
     run(words, tmp_path / "run")
-    assert listener.told == ["started", "data", "baseline", "train", "evaluate", "export", "report", "finished"]
+    assert listener.calls == ["started", "data", "baseline", "train", "evaluate", "export", "report", "finished"]
     assert all(listener.folders)
 
 
@@ -323,14 +323,14 @@ def test_hook_run_failed_gets_the_error_before_and_after_the_start(
     (tmp_path / "run" / "checkpoint" / "echo.json").unlink()
     with pytest.raises(FileNotFoundError) as failed:
         run([*words, "stages=[evaluate]"], tmp_path / "run")
-    assert listener.told == ["failed", "started", "data", "train", "finished", "started", "data", "failed"]
+    assert listener.calls == ["failed", "started", "data", "train", "finished", "started", "data", "failed"]
     assert listener.errors == [refused.value, failed.value]
     assert not (tmp_path / "new").exists()
 
 
-def test_the_plan_stage_alone_starts_nothing_that_plugins_are_told_of(tmp_path: Path, listener: Listener) -> None:
+def test_the_plan_stage_alone_starts_nothing_that_plugins_are_notified_of(tmp_path: Path, listener: Listener) -> None:
     run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run")
-    assert listener.told == []
+    assert listener.calls == []
 
 
 class Broken:

@@ -114,7 +114,7 @@ def test_where_weights_were_set_aside_before_they_are_what_is_left(run: Run, tmp
     assert [(issue.kind, issue.action) for issue in trained.issues] == [("nan", Action.stop)]
 
 
-def test_a_stop_between_two_validations_is_validated_and_told_again(run: Run, tmp_path: Path) -> None:
+def test_a_stop_between_two_validations_is_validated_and_reported_again(run: Run, tmp_path: Path) -> None:
     losses, checks = [2, 1, 1, 1, "nan"], [2, 1, 0.5]
     trained = run(f"trainer.losses={losses}".replace("'", ""), "trainer.eval_steps=2", f"trainer.eval_losses={checks}")
     steps = events(tmp_path, "step")
@@ -149,7 +149,7 @@ def asked(write_rows: Callable[..., Path]) -> list[str]:
     return [*(f"data.{name}={file}" for name in ("path", "validation_path", "prompts_path")), "audit=[]"]
 
 
-def test_answers_that_do_not_end_are_told_after_the_evaluation_and_reported(
+def test_answers_that_do_not_end_are_reported_after_the_evaluation_and_reported(
     run: Run, asked: list[str], tmp_path: Path
 ) -> None:
     trained = run(*asked, "evaluator.prompts.max_new_tokens=9", "trainer.max_steps=2")
@@ -223,7 +223,7 @@ class Impatient:
         return ["it is hopeless", "and more"] if (step.eval_loss or 0) > 2 else []
 
 
-def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run, tmp_path: Path) -> None:
+def test_hook_validated_is_given_each_validation_loss_and_gives_a_run_up(run: Run, tmp_path: Path) -> None:
     listener = Impatient()
     current().plugins.add(listener, name="impatient")
     try:

@@ -246,7 +246,7 @@ def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypat
     assert not (tmp_path / "1" / pipeline.SCRATCH).exists()
 
 
-def test_weights_that_find_no_room_are_told_and_leave_nothing(
+def test_weights_that_find_no_room_are_reported_and_leave_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: Path, target: Path, **__: bool) -> None:

@@ -54,7 +54,7 @@ def test_packages_are_those_whose_modules_are_loaded() -> None:
     assert versions() == {"python": platform.python_version(), **found}
 
 
-def test_a_module_that_runs_from_a_checkout_is_told_by_its_distribution(
+def test_a_module_that_runs_from_a_checkout_is_reported_by_its_distribution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     about = tmp_path / "acme_tools-1.2.dist-info"
@@ -77,7 +77,7 @@ def test_what_is_not_installed_has_no_version() -> None:
     assert installed("no-such-distribution") is None
 
 
-def test_the_commit_is_told_with_whether_files_differ_from_it(repository: Path) -> None:
+def test_the_commit_is_reported_with_whether_files_differ_from_it(repository: Path) -> None:
     number = git(repository, "rev-parse", "HEAD")
     (repository / "outputs").mkdir()
     (repository / "outputs" / "plan.json").touch()  # not tracked: no change
@@ -142,14 +142,14 @@ def test_a_word_is_shown_without_secrets(word: str, shown: str) -> None:
     assert hide(word) == shown
 
 
-def test_the_options_of_every_group_are_told(tmp_path: Path) -> None:
+def test_the_options_of_every_group_are_reported(tmp_path: Path) -> None:
     found = testing.plan(["adapter=dora", "exporter=[]"], run_dir=tmp_path).options
     assert found["adapter"] == "dora"
     assert found["metric.exact_match"] == "exact_match"
     assert not any(place.startswith("exporter") for place in found)
 
 
-def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> None:
+def test_plugins_that_take_part_are_reported_with_their_package(tmp_path: Path) -> None:
     found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path), current().plugins)
     assert found["evals"] == f"framework {__version__}"
     assert "report" not in found
@@ -186,7 +186,7 @@ def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
         current().plugins.manager.unregister(acme)
 
 
-def test_a_plugin_of_one_file_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+def test_a_plugin_of_one_file_is_reported_with_what_is_in_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("1\n", encoding="utf-8")
     assert origin(str(file)) == f"{file} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"

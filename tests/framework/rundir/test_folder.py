@@ -51,7 +51,7 @@ def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
     assert folder.load_result(Stage.export, ExportResult) == saved
 
 
-def test_a_damaged_result_is_told_with_its_file_and_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_result_is_reported_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"export\.json is no ExportResult of this version: delete it, or run"):
         RunFolder(tmp_path).load_result(Stage.export, ExportResult)
@@ -62,7 +62,7 @@ def test_a_folder_without_overrides_has_none(tmp_path: Path) -> None:
     assert saved_overrides(str(tmp_path)) == saved_overrides(str(tmp_path / "file" / "below")) == []
 
 
-def test_damaged_overrides_are_told(tmp_path: Path) -> None:
+def test_damaged_overrides_are_reported(tmp_path: Path) -> None:
     save_overrides(tmp_path, ["a=1"])
     (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON"):
@@ -70,7 +70,7 @@ def test_damaged_overrides_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["3", "null", '"seed=1"', '{"seed": 1}', '["seed=1", 2]'])
-def test_overrides_that_are_no_list_of_texts_are_told(tmp_path: Path, text: str) -> None:
+def test_overrides_that_are_no_list_of_texts_are_reported(tmp_path: Path, text: str) -> None:
     file = tmp_path / "overrides.json"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(FrameworkError) as refused:

@@ -34,7 +34,7 @@ def mangle(folder: Path, name: str, text: str) -> None:
         ("overrides.json", "\0", "overrides.json is no JSON: "),
     ],
 )
-def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, name: str, text: str, told: str) -> None:
     mangle(tmp_path, name, text)
     with pytest.raises(FrameworkError) as refused:
         read_run(tmp_path)
@@ -42,14 +42,14 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, text: str
     assert "\n" not in str(refused.value)
 
 
-def test_a_damaged_record_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_damaged_record_is_reported_when_it_is_asked_for(tmp_path: Path) -> None:
     mangle(tmp_path, "data.json", "{}")
     run = read_run(tmp_path)
     with pytest.raises(FrameworkError, match=r"data\.json is no DataResult of this version$"):
         run.record(DataResult, "data.json")
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     mangle(tmp_path, "unused.json", "")
     (tmp_path / "plan.json").unlink()
     (tmp_path / "plan.json").mkdir()
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_run(tmp_path)
 
 
-def test_a_folder_that_is_no_run_is_told_with_what_it_is(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_reported_with_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=rf"^{tmp_path}/new: there is no such folder$"):
         read_run(tmp_path / "new")
     with pytest.raises(FrameworkError, match=r"holds no plan\.json: no run made it$"):
@@ -74,6 +74,6 @@ def test_nested_mappings_become_dotted_keys_and_lists_stay() -> None:
     assert flat({"a": {"b": [1], "c": {}}, "d": None}) == {"a.b": [1], "a.c": {}, "d": None}
 
 
-def test_a_key_that_is_absent_is_told_apart_from_null() -> None:
+def test_a_key_that_is_absent_is_distinguished_from_null() -> None:
     assert differences({"a": None, "b": 1}, {"b": 1, "c": 2}) == {"a": (None, ABSENT), "c": (ABSENT, 2)}
     assert json.loads(json.dumps({"shown": repr(ABSENT)})) == {"shown": "(absent)"}

@@ -72,7 +72,7 @@ def test_where_no_point_has_a_value_none_is_best(tmp_path: Path) -> None:
     assert (sweep.objective, sweep.best) == (None, None)
 
 
-def test_the_end_of_a_sweep_is_written_down_and_told_to_the_plugins(tmp_path: Path) -> None:
+def test_the_end_of_a_sweep_is_written_down_and_reported_to_the_plugins(tmp_path: Path) -> None:
     trial(tmp_path, 0, 0.5)
     told: list[tuple[Path, Sweep]] = []
 

@@ -327,11 +327,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("expected", EXPECTED)
-def test_a_problem_is_told_once(told: list[str], expected: str) -> None:
+def test_a_problem_is_reported_once(told: list[str], expected: str) -> None:
     assert len([line for line in told if re.fullmatch(expected, line)]) == 1, "\n".join(told)
 
 
-def test_nothing_else_is_told(told: list[str]) -> None:
+def test_nothing_else_is_reported(told: list[str]) -> None:
     assert [line for line in told if not any(re.fullmatch(expected, line) for expected in EXPECTED)] == []
 
 
@@ -521,7 +521,7 @@ def test_an_installed_plugin_does_not_contradict_itself() -> None:
         ),
     ],
 )
-def test_a_module_that_is_no_plugin_is_told_in_one_line(
+def test_a_module_that_is_no_plugin_is_reported_in_one_line(
     tmp_path: Path, name: str, text: str | None, problem: str
 ) -> None:
     if text is not None:
@@ -530,7 +530,7 @@ def test_a_module_that_is_no_plugin_is_told_in_one_line(
     assert re.fullmatch(problem, line), line
 
 
-def test_a_setting_of_a_decorated_function_that_it_does_not_read_is_told(tmp_path: Path) -> None:
+def test_a_setting_of_a_decorated_function_that_it_does_not_read_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "acme.py"
     text = dedent(GOOD).replace("options.word", "'please'").replace("acme_good", "acme")
     file.write_text(text, encoding="utf-8")

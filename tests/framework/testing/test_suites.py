@@ -278,7 +278,9 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     [(option, test, message) for _, option, test, message in CASES]
     + [(name, test, message) for _, _, name, _, test, message in OTHERS],
 )
-def test_a_broken_component_fails_and_is_told_why(failures: dict[str, str], name: str, test: str, message: str) -> None:
+def test_a_broken_component_fails_and_is_reported_why(
+    failures: dict[str, str], name: str, test: str, message: str
+) -> None:
     told = failures.get(f"Test{name}::test_{test}")
     assert told is not None, f"passed; failed are {sorted(failures)}"
     assert re.search(message, told), told[:2000]

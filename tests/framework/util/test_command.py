@@ -36,7 +36,7 @@ USAGE = "Usage: python -m framework shout [-h] [--times N] TEXT"
         (["hi", "you"], "unexpected argument 'you'. "),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_with_the_usage(words: list[str], told: str) -> None:
+def test_what_is_wrong_is_reported_in_one_line_with_the_usage(words: list[str], told: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         parser(overrides=False).read(words)
     assert str(caught.value) == told + USAGE

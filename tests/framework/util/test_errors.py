@@ -45,7 +45,7 @@ def test_what_people_write_elsewhere_leads_to_the_field_here(word: str, choices:
     assert nearest(word, choices) == [expected]
 
 
-def test_an_unknown_name_is_told_with_a_suggestion_and_all_valid_names_in_order() -> None:
+def test_an_unknown_name_is_reported_with_a_suggestion_and_all_valid_names_in_order() -> None:
     text = unknown("adapter", "loro", ["rslora", "lora"])
     assert text == "unknown adapter 'loro'. Did you mean 'lora'? Valid: lora, rslora."
 
@@ -65,7 +65,7 @@ def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str)
     assert summarize_error(error) == text
 
 
-def test_what_was_raised_is_told_with_its_place_and_a_mistake_of_the_user_as_it_is() -> None:
+def test_what_was_raised_is_reported_with_its_place_and_a_mistake_of_the_user_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 // 0
     assert describe_error(caught.value).startswith(f"ZeroDivisionError: {caught.value} ({__file__}:")

@@ -40,7 +40,7 @@ def test_a_size_is_a_gpu(size: str, total: float) -> None:
 @pytest.mark.parametrize(
     ("text", "told"), [("rtx4099", "Did you mean 'rtx4090'?"), ("0GiB", "Valid: t4"), ("x", "24GiB")]
 )
-def test_what_is_no_gpu_is_told_with_the_valid_names(text: str, told: str) -> None:
+def test_what_is_no_gpu_is_reported_with_the_valid_names(text: str, told: str) -> None:
     with pytest.raises(FrameworkError, match=f"plan.gpu={text}: no GPU of that name is known") as error:
         gpus.named(text)
     assert told in str(error.value)
@@ -80,7 +80,7 @@ def test_where_none_is_visible_there_is_none(tmp_path: Path, monkeypatch: pytest
     assert gpus.here() is None
 
 
-def test_a_gpu_of_which_nothing_is_told_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_of_which_nothing_is_reported_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, "echo 'NVIDIA GB10, [N/A], [N/A]'")
     with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
         gpus.here()

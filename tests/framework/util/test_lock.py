@@ -84,7 +84,9 @@ def held_elsewhere(folder: Path, machine: str = "another-start") -> Path:
     return file
 
 
-def test_a_machine_of_the_same_name_that_lives_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_of_the_same_name_that_lives_is_distinguished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = held_elsewhere(tmp_path)
     before = file.read_text(encoding="utf-8")
     monkeypatch.setattr(lock, "BEAT", 0.05)

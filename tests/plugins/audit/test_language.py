@@ -41,11 +41,11 @@ SENTENCES = {
 
 
 @pytest.mark.parametrize("name", SENTENCES)
-def test_a_sentence_is_told(name: str) -> None:
+def test_a_sentence_is_reported(name: str) -> None:
     assert languages(SENTENCES[name]) == name
 
 
-def test_every_language_that_can_be_told_is_tested() -> None:
+def test_every_language_that_is_recognised_is_tested() -> None:
     assert set(SENTENCES) == {*COMMON, *SCRIPTS}
 
 

@@ -19,7 +19,7 @@ LETTERS = st.text(alphabet="abxİß\n ", max_size=8)
 
 
 @given(st.lists(LETTERS, max_size=12), st.booleans(), st.booleans())
-def test_a_match_is_told_of_the_row_it_stands_in(texts: list[str], small: bool, opening: bool) -> None:  # noqa: FBT001 - drawn
+def test_a_match_is_reported_of_the_row_it_stands_in(texts: list[str], small: bool, opening: bool) -> None:  # noqa: FBT001 - drawn
     regex = re.compile(r"^x" if opening else r"x", re.MULTILINE)
     pattern = Pattern(Check.refusals, "an x", ("x",), regex, small=small, opening=opening)
     looked_at = [text.lower() if small else text for text in texts]

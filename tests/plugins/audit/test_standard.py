@@ -114,7 +114,7 @@ def test_what_is_fatal_and_what_is_ignored_is_the_users_choice(clean: list[Pair]
     assert not {"refusals", "duplicates", "emails"} & set(findings)
 
 
-def test_every_check_has_a_test_and_is_told_by_the_code() -> None:
+def test_every_check_has_a_test_and_is_reported_by_the_code() -> None:
     source = "".join(
         path.read_text(encoding="utf-8")
         for path in Path(framework_plugins.audit.__file__).parent.glob("*.py")

@@ -90,7 +90,7 @@ def test_whatever_the_order_the_screen_shows_both_texts(pieces: list[tuple[int, 
         assert not any(lines[len(wanted[number]) :])
 
 
-def test_a_model_that_thinks_for_long_is_told() -> None:
+def test_a_model_that_thinks_for_long_is_reported() -> None:
     out = io.StringIO()
     columns = TerminalColumns(out, 12, ["base", "tuned"])
     for _ in range(THINKING_AFTER):

@@ -224,7 +224,7 @@ def edit(file: Path, key: str, value: Any) -> None:
         ("a plugin gone", "plugins=./gone.py"),
     ],
 )
-def test_a_folder_without_a_model_is_told_in_one_line(place: Path, name: str, told: str) -> None:
+def test_a_folder_without_a_model_is_reported_in_one_line(place: Path, name: str, told: str) -> None:
     folder = damaged(place, name)
     with pytest.raises(FrameworkError) as refused:
         run_command("chat", [str(folder)])

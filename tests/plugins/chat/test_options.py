@@ -78,7 +78,7 @@ def test_one_of_them_may_answer(word: str, talking: tuple[str, ...]) -> None:
         (["run", "--seed", "-1"], "--seed: -1 must be a whole number from 0 to 4294967295"),
     ],
 )
-def test_a_wrong_word_is_told_in_one_line(words: list[str], told: str) -> None:
+def test_a_wrong_word_is_reported_in_one_line(words: list[str], told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         read_options(words)
     assert told in str(refused.value)

@@ -35,7 +35,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert told[3]["prompt"] == "a\nb"
 
 
-def test_what_was_forgotten_is_told_beside_the_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_forgotten_is_reported_beside_the_answers(capsys: pytest.CaptureFixture[str]) -> None:
     converse(session(Parrot("tuned", context=8)), ["a b\n", "c d\n"], as_json=True)
     told = capsys.readouterr()
     assert [json.loads(line)["dropped"] for line in told.out.splitlines()] == [0, 1]
@@ -55,7 +55,7 @@ def test_a_wrong_word_ends_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "tuned: one\n"
 
 
-def test_a_line_that_is_no_text_is_told() -> None:
+def test_a_line_that_is_no_text_is_reported() -> None:
     def lines() -> Iterator[str]:
         yield "one\n"
         b"\xff".decode()

@@ -103,7 +103,7 @@ def test_an_answer_that_fails_is_remembered_as_far_as_it_came() -> None:
         ("/both", "no base"),
     ],
 )
-def test_a_wrong_word_is_told_and_nothing_changes(word: str, told: str) -> None:
+def test_a_wrong_word_is_reported_and_nothing_changes(word: str, told: str) -> None:
     asked = session(Parrot("tuned"))
     with pytest.raises(FrameworkError) as refused:
         asked.run_command(word)

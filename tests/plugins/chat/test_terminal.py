@@ -156,7 +156,7 @@ def test_control_characters_of_an_answer_are_not_printed(monkeypatch: pytest.Mon
     assert "a[31mb    c\nd\n" in typing(monkeypatch, session(parrot), "one")
 
 
-def test_a_model_that_thinks_for_long_is_told_and_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_thinks_for_long_is_reported_and_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     thinks = Parrot("tuned", pieces=[*[""] * THINKING_AFTER, "So."])
     assert f"{THINKING}\r{' ' * len(THINKING)}\rSo.\n" in typing(monkeypatch, session(thinks), "one")
     quick = Parrot("tuned", pieces=["", "So."])

@@ -80,7 +80,7 @@ def test_a_crash_leaves_the_checks_that_share_its_process_alone() -> None:
 
 
 @pytest.mark.usefixtures("without_the_run")
-def test_a_need_that_cannot_be_told_is_named(
+def test_a_need_that_is_not_known_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(current().plugins, "_skipped", {})

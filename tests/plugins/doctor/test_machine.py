@@ -66,7 +66,7 @@ def test_a_full_disk_keeps_a_run_from_starting(tmp_path: Path, monkeypatch: pyte
     assert found.fix == "free 0.5 GiB there; run_dir=FOLDER names another one"
 
 
-def test_a_file_in_the_way_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_the_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_bytes(b"")
     found = machine.disk(tmp_path / "outputs" / "run", "run_dir=FOLDER")
     assert (found.state, found.detail) == (State.broken, f"{tmp_path / 'outputs'} cannot be written to")

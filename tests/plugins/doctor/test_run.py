@@ -47,7 +47,7 @@ def last(worker: DiagnosticProcess, plan: Plan) -> DiagnosticRecord:
     return found
 
 
-def test_an_option_that_lacks_a_library_is_told_with_the_command(
+def test_an_option_that_lacks_a_library_is_reported_with_the_command(
     worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path
 ) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
@@ -66,21 +66,23 @@ def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(
     assert not any(one.blocks for one in found)
 
 
-def test_an_option_whose_code_is_broken_is_told(worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path) -> None:
+def test_an_option_whose_code_is_broken_is_reported(
+    worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path
+) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
     found = last(worker, dataclasses.replace(plan, logger={"bad": Selection(acts.BAD, acts.BadConfig())}))
     assert (found.name, found.state, found.blocks) == ("logger.bad=bad", State.broken, True)
     assert f"'bad' cannot be loaded from {acts.__name__}:NotThere" in found.detail
 
 
-def test_what_the_trainer_refuses_is_told(worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path) -> None:
+def test_what_the_trainer_refuses_is_reported(worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path) -> None:
     plan = testing.plan(["name=big"], run_dir=tmp_path / "run")
     found = last(worker, dataclasses.replace(plan, trainer=Selection(acts.PICKY, acts.PickyConfig())))
     assert (found.name, found.state, found.blocks) == ("trainer", State.broken, True)
     assert found.detail == "the machine is too small for big: take a larger one"
 
 
-def test_a_model_that_is_not_there_is_told(worker: DiagnosticProcess, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_reported(worker: DiagnosticProcess, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     words = ["model=local", f"model.path={tmp_path / 'model'}"]
     found = last(worker, testing.plan(words, run_dir=tmp_path / "run"))

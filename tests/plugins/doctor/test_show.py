@@ -67,7 +67,7 @@ def test_the_reasons_stand_at_the_end() -> None:
     assert not any("torch" in line or "card" in line for line in end)
 
 
-def test_a_run_that_can_start_is_told_in_one_line() -> None:
+def test_a_run_that_can_start_is_reported_in_one_line() -> None:
     assert shown(FOUND[:3], 80)[-1] == "can run here: python -m framework +experiment=quickstart"
 
 

@@ -45,7 +45,7 @@ def test_what_a_check_finds_comes_back(worker: DiagnosticProcess, tmp_path: Path
         ("not_there", State.broken, f"AttributeError: module '{ACTS}' has no attribute 'not_there'"),
     ],
 )
-def test_what_a_check_raises_is_told_in_one_line(
+def test_what_a_check_raises_is_reported_in_one_line(
     worker: DiagnosticProcess, name: str, state: State, detail: str
 ) -> None:
     found = ask(worker, name)
@@ -131,7 +131,7 @@ def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:
         assert worker.ask("mine_of_doctor:check", None, seconds=60) == DiagnosticResult(State.ok, str(file))
 
 
-def test_a_plugin_file_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
+def test_a_plugin_file_that_cannot_be_loaded_there_is_reported(tmp_path: Path) -> None:
     with DiagnosticProcess([str(tmp_path / "gone.py")]) as worker:
         found = ask(worker, "well")
     assert found is not None

@@ -57,7 +57,7 @@ def test_a_server_may_say_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found")])
-def test_what_all_would_be_told_is_asked_once(status: int, reason: str) -> None:
+def test_what_all_would_be_asked_is_asked_once(status: int, reason: str) -> None:
     scores, server = judged(lambda _: Reply(status, b"no such model"), *map(str, range(9)), retries=3, concurrency=1)
     assert (scores.items, len(server.requests)) == ([None] * 9, 1)
     assert f"(HTTP {status} {reason}: no such model): 9 of 9 answers have no score" in scores.notes[0]

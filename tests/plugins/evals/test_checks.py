@@ -78,7 +78,7 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_it_is_told_with_its_key_and_where_that_was_set(
+def test_it_is_reported_with_its_key_and_where_that_was_set(
     words: list[str], problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,7 +139,7 @@ def plan(folder: Path, *words: str) -> Plan:
     return testing.plan(words, run_dir=folder / "run")
 
 
-def test_metrics_with_nothing_to_compare_with_are_told_as_advice(tmp_path: Path) -> None:
+def test_metrics_with_nothing_to_compare_with_are_reported_as_advice(tmp_path: Path) -> None:
     own = "evaluator.prompts.prompts=[Hello, Good morning]"
     told = (
         "evaluator.prompts: none of the 2 prompts has a reference, so exact_match, token_f1 will score nothing. "
@@ -166,7 +166,9 @@ def test_metrics_with_nothing_to_compare_with_are_told_as_advice(tmp_path: Path)
         (["evaluator.prompts.count=200", "stages=[evaluate]"], ""),
     ],
 )
-def test_answers_that_are_more_tokens_than_the_training_are_told(words: list[str], advice: str, tmp_path: Path) -> None:
+def test_answers_that_are_more_tokens_than_the_training_are_reported(
+    words: list[str], advice: str, tmp_path: Path
+) -> None:
     work = Work(
         rows=10, tokens=1000, supervised_tokens=500, steps=1, epochs=3.0, flops=1.0, seconds_low=None, seconds_high=None
     )

@@ -55,7 +55,7 @@ def found(plan: Plan, after: EvalResult, before: EvalResult | None = None) -> di
     return {each.name: each for each in concerns(plan, Results(before, after, changes=changes))}
 
 
-def test_what_stayed_is_told_with_the_most_that_can_be_lost(plan: Plan) -> None:
+def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> None:
     both = found(plan, general(perplexity=41), general(divergence=0))
     concern, far = both["forgetting"], both["forgetting_divergence"]
     assert (concern.flagged, concern.unknown) == (False, False)

@@ -54,7 +54,7 @@ def test_the_right_answers_stand_at_each_place_equally_often(count: int) -> None
         assert Counter(row["answer"] for row in first) == dict.fromkeys(range(4), count // 4), subject
 
 
-def test_the_right_answer_is_not_told_by_its_length() -> None:
+def test_the_right_answer_is_not_given_away_by_its_length() -> None:
     sizes = [[len(choice) for choice in row["choices"]] for _, row in questions()]
     right = [row["answer"] for _, row in questions()]
     longest, shortest = (

@@ -97,7 +97,7 @@ def test_braces_of_json_may_stand_in_a_prompt() -> None:
     assert written(config(prompt), KNOWN) == 'Grade Lima. Reply as {"score": 1}'
 
 
-def test_a_prompt_that_cannot_be_filled_in_is_told() -> None:
+def test_a_prompt_that_cannot_be_filled_in_is_reported() -> None:
     assert list(problems("Grade {anwser} for {question}")) == [
         "unknown placeholder 'anwser'. Did you mean 'answer'? Valid: answer, highest, lowest, question, reference.",
         "the judge would not see the answer: write {answer} where it belongs",

@@ -101,7 +101,7 @@ def test_the_index_of_lm_eval_is_made_once_for_each_version(tmp_path: Path, monk
     assert asked == ["framework_plugins.evals.harness.index:index"] * 2
 
 
-def test_a_task_of_the_user_that_is_no_yaml_is_told_as_such(folder: Path) -> None:
+def test_a_task_of_the_user_that_is_no_yaml_is_reported_as_such(folder: Path) -> None:
     (folder / "odd.yaml").write_text("task: [", encoding="utf-8")
     with pytest.raises(ValueError, match=r"odd.yaml is no YAML"):
         Catalog([folder]).tasks("odd")

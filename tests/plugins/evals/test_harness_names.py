@@ -40,18 +40,18 @@ def test_tasks_that_are_there_are_fine(folder: Path) -> None:
         ("nowhere.yaml", "'nowhere.yaml' cannot be read"),
     ],
 )
-def test_an_unknown_task_is_told_with_the_nearest(folder: Path, name: str, hint: str) -> None:
+def test_an_unknown_task_is_reported_with_the_nearest(folder: Path, name: str, hint: str) -> None:
     (problem,) = told(tasks=[name, "follows"], include_path=str(folder))
     assert problem.startswith("evaluator.lm_eval.tasks: ")
     assert hint in problem
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     (problem,) = told(include_path=str(tmp_path / "none"))
     assert problem == f"evaluator.lm_eval.include_path={tmp_path / 'none'} is no folder with YAML files of tasks"
 
 
-def test_data_files_that_are_not_there_are_told_with_the_task(folder: Path) -> None:
+def test_data_files_that_are_not_there_are_reported_with_the_task(folder: Path) -> None:
     (folder / "follows.jsonl").unlink()
     (problem,) = told(tasks=["both"], include_path=str(folder))
     assert re.fullmatch(
@@ -60,7 +60,7 @@ def test_data_files_that_are_not_there_are_told_with_the_task(folder: Path) -> N
     assert str(folder / "follows.yaml") in problem
 
 
-def test_answers_drawn_by_chance_are_told(tmp_path: Path) -> None:
+def test_answers_drawn_by_chance_are_reported(tmp_path: Path) -> None:
     rows, settings = TASKS["said"]
     write_task(tmp_path, "poem", rows, settings.replace("do_sample: false", "do_sample: true"))
     (problem,) = told(tasks=["poem"], include_path=str(tmp_path))
@@ -101,7 +101,7 @@ def test_the_figures_are_those_that_the_files_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("offline", "why"), [(True, "HF_HUB_OFFLINE is set"), (False, "the Hub cannot be reached")])
-def test_data_that_cannot_be_had_are_told_before_anything_is_loaded(
+def test_data_that_cannot_be_had_are_reported_before_anything_is_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, offline: bool, why: str
 ) -> None:
     monkeypatch.setattr(evaluator, "CACHE", str(tmp_path))

@@ -199,7 +199,7 @@ def test_a_task_that_cannot_be_loaded_is_named(model: HFModel, tmp_path: Path, s
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_task_whose_code_fails_is_told_with_the_line(model: HFModel, tmp_path: Path) -> None:
+def test_a_task_whose_code_fails_is_reported_with_the_line(model: HFModel, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def score(doc, results):\n    return {'acc': 1 / 0}\n", encoding="utf-8")
     rows, settings = TASKS["follows"]
     write_task(tmp_path, "mine", rows, settings + "process_results: !function mine.score\n")

@@ -65,7 +65,7 @@ def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
         (["exporter=[gguf_adapter]", "adapter=dora"], "adapter=dora has magnitudes besides its two matrices"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, words: list[str], said: str) -> None:
+def test_a_mistake_is_reported_with_what_to_do(tmp_path: Path, words: list[str], said: str) -> None:
     assert said in refusal(tmp_path, *words)
 
 

@@ -135,7 +135,7 @@ def test_files_that_are_there_are_replaced_and_those_of_others_refused(run: Run)
         exporter.export(None, context)  # type: ignore[arg-type]
 
 
-def test_narrow_rows_are_told_with_the_artifact(tmp_path: Path) -> None:
+def test_narrow_rows_are_reported_with_the_artifact(tmp_path: Path) -> None:
     run = Run(tmp_path, hidden_size=64, intermediate_size=256, head_dim=16)
     (artifact,) = run.export("exporter.gguf.quantizations=[q4_k_m]")
     (note,) = artifact.notes

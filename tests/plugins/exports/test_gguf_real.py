@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run_dir, {Path(each.path).name: each.notes for each in artifacts}, theirs, tokenizer, prompts
 
 
-def test_types_that_k_quants_fall_back_to_are_told(made: Any) -> None:
+def test_types_that_k_quants_fall_back_to_are_reported(made: Any) -> None:
     run_dir, notes, *_ = made
     assert notes["orders-F16.gguf"] == notes["orders-Q8_0.gguf"] == []
     tensors = Tensors.read(run_dir / "gguf" / "orders-Q4_K_M.gguf")

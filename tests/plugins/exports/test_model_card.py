@@ -142,7 +142,7 @@ def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:
     assert "- gained: " in text
 
 
-def test_no_path_of_this_machine_and_no_secret_is_told(plan: Plan) -> None:
+def test_no_path_of_this_machine_and_no_secret_is_reported(plan: Plan) -> None:
     plan = testing.plan([*plan.overrides[3:], f"name={SECRET}"], run_dir=plan.run_dir)
     for text in write(plan, {"adapter": "adapter", "ollama/Modelfile": "ollama"}).values():
         assert SECRET not in text
@@ -154,7 +154,7 @@ def test_without_other_exports_the_card_is_of_the_run(plan: Plan) -> None:
     assert list(write(plan, {})) == ["README.md"]
 
 
-def test_weights_that_were_trained_elsewhere_are_not_told_to_be_of_this_run(plan: Plan, tmp_path: Path) -> None:
+def test_weights_that_were_trained_elsewhere_are_not_said_to_be_of_this_run(plan: Plan, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(plan.checkpoint, other)
     (other / "adapter_config.json").write_text('{"r": 16, "lora_alpha": 32}', encoding="utf-8")

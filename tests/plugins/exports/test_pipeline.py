@@ -212,7 +212,7 @@ def test_a_push_alone_of_what_was_never_exported_is_refused(tmp_path: Path, hub:
         (["exporter.merged.folder=thesis"], "no exporter made it"),
     ],
 )
-def test_what_cannot_be_written_is_told_before_training(words: list[str], said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_before_training(words: list[str], said: str, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").touch()
     with pytest.raises(FrameworkError) as caught:

@@ -199,7 +199,7 @@ def test_what_was_not_exported_cannot_be_pushed(tmp_path: Path) -> None:
         ([], "exporter.push needs a token of the Hub"),
     ],
 )
-def test_what_cannot_succeed_is_told_before_training(
+def test_what_cannot_succeed_is_reported_before_training(
     words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants

@@ -100,7 +100,7 @@ def test_no_token_is_off_and_tells_how_to_log_in() -> None:
     assert (found.state, found.fix) == (State.off, "hf auth login, or set HF_TOKEN")
 
 
-def test_a_token_is_told_by_its_place_and_never_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_reported_by_its_place_and_never_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "token").write_text(TOKEN, encoding="utf-8")
     assert ask("token") == DiagnosticResult(State.ok, f"one is set, in {home / 'token'}")
@@ -121,7 +121,7 @@ def test_a_data_set_of_the_hub_needs_it_unless_it_is_in_the_cache(tmp_path: Path
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_the_need_is_told_by_the_cache_of_data_sets(
+def test_the_need_is_reported_by_the_cache_of_data_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cached: bool
 ) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "sets"))
@@ -131,7 +131,7 @@ def test_the_need_is_told_by_the_cache_of_data_sets(
     assert hub.needed(testing.plan(["data=hub", "data.path=acme/orders"], run_dir=tmp_path / "run")) is not cached
 
 
-def test_local_files_are_counted_and_missing_ones_are_told(tmp_path: Path) -> None:
+def test_local_files_are_counted_and_missing_ones_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
     words = ["data=local_file", f"data.path={tmp_path}/*.jsonl"]
     there = testing.plan(words, run_dir=tmp_path / "run")

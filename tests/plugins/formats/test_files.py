@@ -90,7 +90,7 @@ def test_a_file_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
     assert values(raw.train) == values(raw.prompts) == [1]
 
 
-def test_a_missing_file_is_told_when_the_source_is_loaded(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_when_the_source_is_loaded(tmp_path: Path) -> None:
     file = written(tmp_path, "a.jsonl", line(1))
     with pytest.raises(FrameworkError, match=r"there is no data file .*/b\.jsonl\. Beside it: a\.jsonl\.$"):
         load(tmp_path / "b.jsonl")
@@ -134,7 +134,7 @@ class TestPlaces:
         raw = load(tmp_path / "set", **more)
         assert (raw.key, raw.places[1]) == (before, "deep/z.jsonl")
 
-    def test_two_files_of_one_name_are_told_apart_by_their_folders(self, tmp_path: Path) -> None:
+    def test_two_files_of_one_name_are_distinguished_by_their_folders(self, tmp_path: Path) -> None:
         files = [str(written(tmp_path, name, line(0))) for name in ("x/one/a.jsonl", "y/one/a.jsonl", "z/a.jsonl")]
         raw = load(files[0], validation_path=files[2])
         assert placed(raw) == [["one/a.jsonl:1"], ["z/a.jsonl:1"], []]
@@ -211,7 +211,7 @@ class TestChange:
         with pytest.raises(FrameworkError, match="the file changed while it was read"):
             list(rows)
 
-    def test_a_file_that_looks_damaged_because_it_changes_is_told_so(self, tmp_path: Path) -> None:
+    def test_a_file_that_looks_damaged_because_it_changes_gets_a_message(self, tmp_path: Path) -> None:
         items = ",\n".join(json.dumps({"a": "x" * 1000}) for _ in range(2000))
         file = written(tmp_path, "a.json", f"[{items}]")
         rows = iter(load(file).train)
@@ -236,14 +236,14 @@ class TestChange:
             load(file)
 
     @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
-    def test_a_file_that_is_gone_is_told(self, tmp_path: Path, name: str) -> None:
+    def test_a_file_that_is_gone_is_reported(self, tmp_path: Path, name: str) -> None:
         file = written(tmp_path, name, [{"a": 1}])
         raw = load(file)
         file.unlink()
         with pytest.raises(FrameworkError, match=rf"{name}: the file is gone; it was there when the run started$"):
             list(raw.train)
 
-    def test_a_file_that_may_not_be_read_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_that_may_not_be_read_is_reported(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = written(tmp_path, "a.jsonl", line(1))
 
         def refuse(*_: object) -> None:

@@ -33,7 +33,7 @@ ROWS = st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=3), JSON | st.
 @example({"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": "[" * 100_000}]}]})
 @example({"prompt": "\n\nHuman:", "chosen": "\n\nHuman:", "rejected": "\n\nHuman:\n\nAssistant:"})
 @example({"prompt": [{"role": "system", "content": ""}], "chosen": {"from": "gpt", "value": ""}, "rejected": ""})
-def test_any_row_is_a_conversation_or_told_and_is_left_as_it_was(fields: dict[str, Any]) -> None:
+def test_any_row_is_a_conversation_or_reported_and_is_left_as_it_was(fields: dict[str, Any]) -> None:
     given_before = copy.deepcopy(fields)
     for formatter in (*AUTO.formats.values(), AUTO):
         assert formatter.matches(fields) in (True, False)

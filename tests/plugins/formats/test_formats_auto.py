@@ -101,7 +101,7 @@ def test_a_row_that_fits_none_or_several_formats_is_refused_with_the_reason(fiel
     assert "\n" not in str(caught.value)
 
 
-def test_a_turn_that_is_wrong_further_on_is_told_by_its_format() -> None:
+def test_a_turn_that_is_wrong_further_on_is_reported_by_its_format() -> None:
     with pytest.raises(
         FrameworkError, match=r"^format chatml \(turn 3 of 'messages'\) needs the field 'role'; the turn"
     ):

@@ -113,7 +113,7 @@ def test_an_answer_that_is_a_list_but_no_turns_stays_text(answer: str) -> None:
         ),
     ],
 )
-def test_text_that_was_meant_as_a_dialogue_is_told(fields: Fields, text: str) -> None:
+def test_text_that_was_meant_as_a_dialogue_is_reported(fields: Fields, text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         Auto(CONFIG).example(fields)
     assert text in str(caught.value)

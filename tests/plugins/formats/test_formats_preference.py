@@ -117,7 +117,7 @@ def test_equal_answers_keep_one_each() -> None:
         ),
     ],
 )
-def test_what_is_no_pair_is_told(fields: Fields, text: str) -> None:
+def test_what_is_no_pair_is_reported(fields: Fields, text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         Preference(CONFIG).example(fields)
     assert text in str(caught.value)

@@ -190,7 +190,7 @@ def test_tools_beside_a_row_of_any_format_are_read(formatter: type[Any], fields:
         ({"conversations": [{"from": "function_call", "value": None}]}, "a list of calls in 'value', found null"),
     ],
 )
-def test_what_is_no_call_and_no_schema_is_told(fields: Fields, text: str) -> None:
+def test_what_is_no_call_and_no_schema_is_reported(fields: Fields, text: str) -> None:
     formatter = ChatML(CONFIG) if "messages" in fields else ShareGPT(CONFIG)
     with pytest.raises(FrameworkError) as caught:
         formatter.example(fields)

@@ -153,7 +153,7 @@ def test_a_hub_that_does_not_answer_is_announced_and_the_cache_is_used(hub: HubS
     assert "the Hub cannot be reached; looking for the data set in the cache" in result.err
 
 
-def test_values_that_are_no_text_are_told_or_written(forks: Forks, hub: HubStandIn, home: Path) -> None:
+def test_values_that_are_no_text_are_reported_or_written(forks: Forks, hub: HubStandIn, home: Path) -> None:
     outcomes, _ = load_by(forks, hub, home, {"path": "acme/dates"}, {"path": "acme/dates", "streaming": True})
     for outcome in outcomes:
         assert outcome[0] == [
@@ -200,7 +200,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_the_hub_does_not_have_is_told_in_one_line(forks: Forks, hub: HubStandIn, home: Path) -> None:
+def test_what_the_hub_does_not_have_is_reported_in_one_line(forks: Forks, hub: HubStandIn, home: Path) -> None:
     shutil.rmtree(home / "here", ignore_errors=True)
     (home / "here").mkdir()
     write_orders(home / "here" / "orders")
@@ -222,7 +222,7 @@ def test_a_column_of_numbers_and_objects_is_read_as_it_is(forks: Forks, hub: Hub
     [{"HF_HUB_OFFLINE": "1"}, pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, marks=pytest.mark.slow)],
     ids=["offline", "no answer"],
 )
-def test_a_hub_that_cannot_be_reached_is_told(hub: HubStandIn, tmp_path: Path, variables: dict[str, str]) -> None:
+def test_a_hub_that_cannot_be_reached_is_reported(hub: HubStandIn, tmp_path: Path, variables: dict[str, str]) -> None:
     outcomes, _ = load(hub, tmp_path, {"path": "acme/orders"}, {"path": "acme/orders", "streaming": True}, **variables)
     for outcome in outcomes:
         assert outcome.startswith("refused: data.path=acme/orders: the Hub cannot be reached")

@@ -92,7 +92,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("damage", ["empty", "rubbish", "begun", "half"])
-def test_a_damaged_file_is_told(tmp_path: Path, name: str, damage: str) -> None:
+def test_a_damaged_file_is_reported(tmp_path: Path, name: str, damage: str) -> None:
     whole = content(name, [{"a": "x" * 1000, "b": number} for number in range(5000)])
     broken = {"empty": b"", "rubbish": b"x" * 5000, "begun": whole[:6] + b"x" * 5000, "half": whole[: len(whole) // 2]}
     with pytest.raises(FrameworkError) as caught:
@@ -101,7 +101,7 @@ def test_a_damaged_file_is_told(tmp_path: Path, name: str, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_damage_behind_the_first_rows_is_told_with_the_row(tmp_path: Path) -> None:
+def test_damage_behind_the_first_rows_is_reported_with_the_row(tmp_path: Path) -> None:
     sink = io.BytesIO()
     batch = pa.record_batch({"a": [f"{number}" * 100 for number in range(1000)]})
     with pa.ipc.new_stream(sink, batch.schema) as writer:

@@ -73,7 +73,7 @@ def test_records_that_do_not_fit_are_bad_rows_and_the_others_are_read(tmp_path: 
     ],
     ids=["columns", "columns later", "header", "not UTF-8"],
 )
-def test_a_table_that_cannot_be_read_is_told_with_the_line(tmp_path: Path, content: bytes, text: str) -> None:
+def test_a_table_that_cannot_be_read_is_reported_with_the_line(tmp_path: Path, content: bytes, text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         rows_of(written(tmp_path, "t.csv", content))
     assert text in str(caught.value)

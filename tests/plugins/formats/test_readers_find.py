@@ -83,7 +83,7 @@ def test_the_tilde_is_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.M
     assert names("~/a.jsonl") == names("~/*.jsonl") == ["a.jsonl"]
 
 
-def test_a_missing_file_is_told_with_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_what_lies_beside_it(tmp_path: Path) -> None:
     for name in ("b.jsonl", "a.csv", "note.md"):
         written(tmp_path, name, "")
     with pytest.raises(FrameworkError, match=r"there is no data file .*/row\.jsonl\. Beside it: a\.csv, b\.jsonl\.$"):
@@ -117,7 +117,7 @@ def test_a_path_without_data_is_refused_with_what_is_there(tmp_path: Path, path:
     assert text in str(caught.value)
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 

@@ -147,7 +147,7 @@ def test_a_row_of_ten_megabytes_is_read(tmp_path: Path) -> None:
         assert [row.fields for row in rows_of(written(tmp_path, name, content))] == [long, {"a": 1}]
 
 
-def test_a_packed_array_that_ends_early_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_packed_array_that_ends_early_is_reported_with_its_line(tmp_path: Path) -> None:
     rows = [{"a": f"{number * number:x}"} for number in range(200_000)]
     packed = gzip.compress(json.dumps(rows, indent=0).encode())
     with pytest.raises(FrameworkError, match=r"rows\.json\.gz:[1-9]\d{4,}: the file ends too early: was it copied or"):

@@ -66,7 +66,7 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
         (b"[\n" + b"1" * 5000 + b"]", "a.json:2: no JSON: a number with thousands of digits at column 1"),
     ],
 )
-def test_what_is_wrong_is_told_with_line_and_column(
+def test_what_is_wrong_is_reported_with_line_and_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, text: str, size: int
 ) -> None:
     monkeypatch.setattr(json_stream, "CHUNK", size)

@@ -50,7 +50,7 @@ class TestDamaged:
         return str(caught.value)
 
     @pytest.mark.parametrize("cut", [1, 5, 1000, -12])
-    def test_a_file_that_ends_early_is_told(
+    def test_a_file_that_ends_early_is_reported(
         self, tmp_path: Path, name: str, pack: Callable[[bytes], bytes], cut: int
     ) -> None:
         packed = pack(BODY)
@@ -64,7 +64,7 @@ class TestDamaged:
         line = int(text.removeprefix(f"{tmp_path / name}:").split(":")[0])
         assert line > BODY[:100_000].count(b"\n")
 
-    def test_another_file_with_this_name_is_told(
+    def test_another_file_with_this_name_is_reported(
         self, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
     ) -> None:
         kind = {"gz": "gzip", "zst": "zstd"}[name.rpartition(".")[2]]
@@ -102,14 +102,14 @@ def zipped() -> bytes:
     ],
     ids=["UTF-16", "UTF-16 big", "UTF-32", "gzip", "zstd", "Parquet", "zip"],
 )
-def test_what_is_no_text_is_told_with_what_to_do(tmp_path: Path, name: str, content: bytes, text: str) -> None:
+def test_what_is_no_text_is_reported_with_what_to_do(tmp_path: Path, name: str, content: bytes, text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         rows_of(written(tmp_path, name, content))
     assert text in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
-def test_an_error_of_the_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written(tmp_path, "a.jsonl", BODY)
 
     def refuse(*_: object) -> None:
@@ -133,7 +133,7 @@ def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv.gz", "a.txt.zst", "a.parquet", "a.arrow"])
-def test_what_git_lfs_left_in_place_of_the_data_is_told(tmp_path: Path, name: str) -> None:
+def test_what_git_lfs_left_in_place_of_the_data_is_reported(tmp_path: Path, name: str) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     with pytest.raises(FrameworkError, match=rf"{name}: the file only says where Git LFS keeps the data; fetch them"):
         rows_of(written(tmp_path, name, pointer))

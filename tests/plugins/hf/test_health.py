@@ -161,7 +161,7 @@ def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_
     assert stopped.steps == (stopped.best_step or 0) + 10 < 90
 
 
-def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
+def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
     stages = "stages=[data,baseline,train,evaluate,report]"
     more = ["evaluator=[prompts]", "data.validation_split=0.4", "format=alpaca"]
     run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")

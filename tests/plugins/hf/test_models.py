@@ -82,7 +82,7 @@ def test_a_hub_that_drips_is_given_up_and_said_to_be_waited_for(
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(("hub", "text"), [("circle", "edirects"), ("error", "403")], indirect=["hub"])
-def test_a_hub_that_leads_in_circles_or_refuses_is_told_in_one_line(text: str) -> None:
+def test_a_hub_that_leads_in_circles_or_refuses_is_reported_in_one_line(text: str) -> None:
     assert text in told()
 
 

@@ -39,7 +39,7 @@ def forged(*messages: Message, split: bool = False, **more: object) -> str:
         ((Message("user", "unstoppable"), TELL), (), ""),  # part of a word is no token
     ],
 )
-def test_a_special_token_is_told_with_whose_words_hold_it(
+def test_a_special_token_is_reported_with_whose_words_hold_it(
     messages: tuple[Message, ...], tools: tuple[dict[str, object], ...], problem: str
 ) -> None:
     said = forged(*messages, tools=tools)

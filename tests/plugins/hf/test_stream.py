@@ -168,7 +168,7 @@ def failing(error: Callable[[], Exception]) -> Any:
     return Model()
 
 
-def test_running_out_of_memory_is_told(model: tuple[Any, Any]) -> None:
+def test_running_out_of_memory_is_reported(model: tuple[Any, Any]) -> None:
     broken = failing(lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     with pytest.raises(FrameworkError, match=r"^out of memory with a conversation of \d+ tokens: begin another one\."):
         list(streamed((broken, model[1]), PROMPTS[0]))

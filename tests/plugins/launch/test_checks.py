@@ -53,13 +53,13 @@ def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
         (("launch=fsdp2", *CPU, "launch.cpu_offload=true"), "launch.cpu_offload=true has nothing to offload with "),
     ],
 )
-def test_what_cannot_come_together_is_told(words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         planned(*words)
     assert told in str(refused.value)
 
 
-def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     assert gpus.count() == 2
     told = r"launch\.processes=3: 2 GPUs are visible on this machine, .*: set launch\.processes=2, or "

@@ -63,7 +63,7 @@ def test_a_plugin_of_one_file_goes_along(place: Path) -> None:
     assert report.hardware["device"] == "none"
 
 
-def test_a_mistake_is_told_once_with_exit_code_2(place: Path) -> None:
+def test_a_mistake_is_reported_once_with_exit_code_2(place: Path) -> None:
     done = program(*WORDS, "run_dir=run", "trainer.end=mistake", cwd=place)
     assert (done.code, done.err) == (2, "first line\nsecond line\n")
     early = program(*(word.replace("rows", "missing") for word in WORDS), "run_dir=early", cwd=place)
@@ -90,7 +90,7 @@ def test_a_failure_is_a_traceback_of_the_child_and_exit_code_1(place: Path) -> N
         (signal.SIGSEGV, "the run was killed by signal 11 (SIGSEGV)\n"),
     ],
 )
-def test_a_killed_run_is_told_with_the_signal_and_its_folder_says_so(place: Path, number: int, told: str) -> None:
+def test_a_killed_run_is_reported_with_the_signal_and_its_folder_says_so(place: Path, number: int, told: str) -> None:
     done = program(*WORDS, "run_dir=run", f"trainer.end={int(number)}", cwd=place)
     assert done.code == 2
     assert done.err.startswith(told)

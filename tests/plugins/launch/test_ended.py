@@ -25,7 +25,7 @@ def note(folder: Path, *ended: Ended) -> None:
         (folder / ENDED.format(each.rank)).write_text(json.dumps(vars(each)), encoding="utf-8")
 
 
-def test_a_users_mistake_is_told_with_its_process(plan: Plan, tmp_path: Path) -> None:
+def test_a_users_mistake_is_reported_with_its_process(plan: Plan, tmp_path: Path) -> None:
     late = Ended(0, 2.0, mistake=False, text="Traceback …\nRuntimeError: Connection closed by peer")
     note(tmp_path, late, Ended(1, 1.0, mistake=True, text="no room\nset it"))
     error = cause(plan, tmp_path, 1)
@@ -33,7 +33,7 @@ def test_a_users_mistake_is_told_with_its_process(plan: Plan, tmp_path: Path) ->
     assert str(error) == "process 1: no room\nset it"
 
 
-def test_a_failure_is_told_with_its_traceback(plan: Plan, tmp_path: Path) -> None:
+def test_a_failure_is_reported_with_its_traceback(plan: Plan, tmp_path: Path) -> None:
     note(tmp_path, Ended(1, 5.0, mistake=False, text="gloo"), Ended(0, 4.0, mistake=False, text="Traceback\nlost"))
     error = cause(plan, tmp_path, 1)
     assert (type(error), str(error)) == (RuntimeError, "launch=ddp: process 0 failed\nTraceback\nlost")

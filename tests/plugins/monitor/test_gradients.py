@@ -18,13 +18,13 @@ def noisy(count: int, *, level: float = 1.0, noise: float = 0.5, seed: int = 0) 
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_is_told_at_once_and_once(loss: float) -> None:
+def test_a_loss_that_is_no_number_is_reported_at_once_and_once(loss: float) -> None:
     (issue,) = seen(entries([1.0, loss, loss, loss]))
     assert (issue.step, issue.kind) == (2, "nan")
     assert issue.text == f"the loss is {loss}; the training stops"
 
 
-def test_a_gradient_without_a_number_is_told_when_it_does_not_pass() -> None:
+def test_a_gradient_without_a_number_is_reported_when_it_does_not_pass() -> None:
     scaled = [math.inf] * 4 + [1.0] * 16 + [math.inf] * 9 + [1.0] * 5  # as the scale of fp16 falls
     assert kinds(entries(LOSSES[:34], scaled)) == []
     stuck = [1.0] * 4 + [math.nan] * 10 + [1.0] * 6
@@ -40,7 +40,7 @@ def test_norms_that_are_ten_times_what_they_were_explode(seed: int) -> None:
     assert issue.text.startswith("the gradient norm is about ")
 
 
-def test_norms_that_are_a_thousand_times_what_they_were_are_told_after_two() -> None:
+def test_norms_that_are_a_thousand_times_what_they_were_are_reported_after_two() -> None:
     assert kinds(entries(LOSSES[:30], noisy(20) + [2000.0] * 10))[0] == (22, "exploding_gradient")
 
 

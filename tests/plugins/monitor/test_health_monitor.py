@@ -27,7 +27,7 @@ def test_what_is_ignored_is_not_looked_at(kind: str) -> None:
     assert kind not in HealthMonitor(plan(f"health.{kind}=ignore")).rules
 
 
-def test_the_action_is_that_of_the_settings_and_is_told() -> None:
+def test_the_action_is_that_of_the_settings_and_is_reported() -> None:
     (warned, *_) = seen(entries(FLAT))
     assert warned.action is Action.warn
     (stopped, *_) = seen(entries(FLAT), "health.plateau=stop")
@@ -36,7 +36,7 @@ def test_the_action_is_that_of_the_settings_and_is_told() -> None:
     assert lowered.text == f"{warned.text}; the learning rate is 0.25 times what it would be from here on"
 
 
-def test_one_kind_is_told_a_few_times_and_then_known() -> None:
+def test_one_kind_is_reported_a_few_times_and_then_known() -> None:
     losses = ([0.5] * 30 + [9.0]) * 6
     assert kinds(entries(losses), "health.plateau=ignore") == [(31, "spike"), (62, "spike"), (93, "spike")]
     assert MOST == 3
@@ -54,7 +54,7 @@ def test_a_lower_rate_is_looked_at_by_itself() -> None:
     ]
 
 
-def test_an_entry_that_is_told_again_is_looked_at_for_its_validation_alone() -> None:
+def test_an_entry_that_is_reported_again_is_looked_at_for_its_validation_alone() -> None:
     steps = entries([*falling(60, noise=0.0)], checks={20: 1.0, 40: 0.8})
     again = dataclasses.replace(steps[-1], eval_loss=2.0)
     assert kinds([*steps, again]) == [(60, "rising_eval_loss")]

@@ -31,7 +31,7 @@ def test_one_batch_that_is_far_off_is_a_spike(noise: float, seed: int) -> None:
     assert kinds(entries(losses)) == [(61, "spike")]
 
 
-def test_a_spike_is_told_with_what_was_before() -> None:
+def test_a_spike_is_reported_with_what_was_before() -> None:
     (issue,) = seen(entries([*[0.4, 0.41] * 15, 6.3, 0.4]), *STEADY)
     assert issue.text == "the loss jumped to 6.3 from about 0.405"
     assert issue.line.startswith("step 31, spike: the loss jumped to 6.3 from about 0.405. Look at the rows of")
@@ -53,7 +53,7 @@ def test_what_is_no_spike(losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.3])
-def test_a_loss_that_rises_and_stays_high_is_told(noise: float) -> None:
+def test_a_loss_that_rises_and_stays_high_is_reported(noise: float) -> None:
     losses = falling(60, noise=noise) + [3.0 * part for part in falling(60, start=1.0, end=1.0, noise=noise, seed=1)]
     found = kinds(entries(losses), "health.spike=ignore")
     assert [kind for _, kind in found][:1] == ["rising_loss"]
@@ -72,7 +72,7 @@ def test_a_loss_that_rises_from_the_first_steps_on_is_reported_before_the_twenti
     assert step <= 12
 
 
-def test_a_training_that_goes_wrong_at_once_is_told_when_it_has_ten_entries_or_a_few_more() -> None:
+def test_a_training_that_goes_wrong_at_once_is_reported_when_it_has_ten_entries_or_a_few_more() -> None:
     losses = [0.46, 0.46, 0.5, 0.9, 3.0, 7.4, *(10 * part for part in falling(60, start=1.0, end=1.0, noise=0.3))]
     ((step, kind), *_) = kinds(entries(losses), "health.spike=ignore")
     assert kind == "rising_loss"

@@ -68,7 +68,7 @@ def test_troubles_stand_where_they_were_seen_and_validations_are_joined() -> Non
     assert curve["checks"] == "300.0,112.5 600.0,75.0"
 
 
-def test_a_step_that_is_told_again_is_drawn_once() -> None:
+def test_a_step_that_is_reported_again_is_drawn_once() -> None:
     told = steps(2.0, 1.0, 0.5)
     curve = charts.curve([*told, dataclasses.replace(told[-1], eval_loss=1.5)])
     assert curve is not None

@@ -175,7 +175,7 @@ def assert_policy(source: str) -> None:
     assert not re.search(r"<[^>]*\sstyle=|<script", source)
 
 
-def test_a_browser_is_told_to_run_and_load_nothing(made: Callable[..., Page]) -> None:
+def test_a_browser_may_run_and_load_nothing(made: Callable[..., Page]) -> None:
     assert_policy(made().source)
 
 
@@ -208,7 +208,7 @@ def page_of(folder: Path, data: DataResult, *words: str) -> Page:
     return Page(folder / "report.html")
 
 
-def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> None:
+def test_what_was_made_smaller_for_want_of_memory_is_reported(tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path)
     logger = Html(HtmlConfig())
     logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))

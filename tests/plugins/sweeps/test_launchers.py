@@ -119,7 +119,7 @@ def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="the launcher of Ray is here")
-def test_a_launcher_that_is_not_installed_is_told_with_the_way_to_get_it(place: Path) -> None:
+def test_a_launcher_that_is_not_installed_is_reported_with_the_way_to_get_it(place: Path) -> None:
     done = sweep(place, "hydra/launcher=ray", "seed=1,2")
     assert done.code == 2
     assert done.err == f"hydra/launcher=ray needs hydra-ray-launcher: {pip_command(['framework[ray]'])}\n"

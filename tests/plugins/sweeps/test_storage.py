@@ -21,14 +21,14 @@ def test_the_study_lies_in_the_folder_in_a_file_or_behind_a_url(
     assert storage_of(Optuna5Config(storage="sqlite:///a.db"), tmp_path) == "sqlite:///a.db"
 
 
-def test_a_password_in_a_url_is_not_told() -> None:
+def test_a_password_in_a_url_is_not_reported() -> None:
     with pytest.raises(FrameworkError, match=r"storage=nosuch://… cannot be opened") as caught:
         open_storage("nosuch://me:secret@host/db")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["hello", "hello\n", '{"instruction": "1?"}\n', "3\n", "SQLite format 3\0\x10\n"])
-def test_a_file_that_is_no_journal_is_told_and_stays_as_it_is(
+def test_a_file_that_is_no_journal_is_reported_and_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -201,7 +201,7 @@ def test_a_point_that_was_taken_over_ends_without_a_word_to_the_study(place: Pat
     assert (states(study(place)), points(place)[0]["state"]) == (["FAIL"], "finished")
 
 
-def test_other_choices_than_those_of_the_study_are_told_before_a_point_runs(place: Path) -> None:
+def test_other_choices_than_those_of_the_study_are_reported_before_a_point_runs(place: Path) -> None:
     words = [*OPTUNA, "hydra.sweeper.n_trials=1"]
     assert sweep(place, *words, "adapter.r=8,16").code == 0
     before = (place / "x" / "multirun.yaml").read_bytes()
@@ -266,7 +266,7 @@ def test_a_mistyped_key_of_an_interval_uses_up_no_study(place: Path) -> None:
         (["hydra.sweeper.n_trials=0", RATES], "hydra.sweeper.n_trials=0 must be a whole number above 0"),
     ],
 )
-def test_a_mistake_is_told_before_a_point_runs(place: Path, words: list[str], text: str) -> None:
+def test_a_mistake_is_reported_before_a_point_runs(place: Path, words: list[str], text: str) -> None:
     done = sweep(place, "hydra/sweeper=optuna5", *words)
     assert done.code == 2
     assert text in done.err

@@ -194,7 +194,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "", "-", "12.5000"]]
 
 
-def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_made_smaller_for_want_of_memory_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
     report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, current().plugins)
     Console(ConsoleConfig()).log(RunFinished(report, []))
@@ -218,7 +218,7 @@ def test_a_validation_between_the_lines_is_a_line_too(see: See) -> None:
     assert ["14/20", "loss", "0.071", "eval_loss", "1.000", "exact_match"] in lines
 
 
-def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_went_wrong_and_which_weights_are_kept_is_reported_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
     console = Console(ConsoleConfig())
     console.log(RunPlanned(plan))

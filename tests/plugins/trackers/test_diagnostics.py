@@ -25,14 +25,14 @@ LIBRARIES = [
 
 
 @pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)
-def test_a_library_is_imported_and_told_with_its_version(
+def test_a_library_is_imported_and_reported_with_its_version(
     look: Callable[[Plan | None], DiagnosticResult], distribution: str, extra: str
 ) -> None:
     assert look(None) == DiagnosticResult(State.ok, "can be imported", version(distribution)), extra
 
 
 @pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)
-def test_a_library_that_is_not_installed_is_told_with_the_command(
+def test_a_library_that_is_not_installed_is_reported_with_the_command(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[Plan | None], DiagnosticResult], distribution: str, extra: str
 ) -> None:
     monkeypatch.setattr(diagnostics, "installed", lambda name: None if name == distribution else "1.0")
@@ -49,7 +49,7 @@ def test_without_a_key_it_logs_offline() -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_a_key_in_the_environment_is_told_by_the_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_the_environment_is_reported_by_the_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("WANDB_BASE_URL", address)

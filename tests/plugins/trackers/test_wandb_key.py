@@ -68,7 +68,7 @@ def test_a_saved_key_is_that_of_the_server_and_its_port(
     ],
 )
 @pytest.mark.usefixtures("home")
-def test_a_variable_that_is_no_key_is_told_and_never_its_value(
+def test_a_variable_that_is_no_key_is_reported_and_never_its_value(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expected: str, told: str
 ) -> None:
     for name, value in env.items():

@@ -70,7 +70,7 @@ def test_a_run_that_fails_is_failed_on_its_server(words: list[str], tmp_path: Pa
     assert len(run.history) == 4
 
 
-def test_the_command_that_is_told_uploads_all_parts_as_one_run(
+def test_the_command_that_is_reported_uploads_all_parts_as_one_run(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -70,7 +70,7 @@ def test_it_is_really_imported(
     assert (told.state, told.version, detail) == (found.state, found.version, found.detail)
 
 
-def test_libraries_that_it_does_not_admit_are_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_it_does_not_admit_are_reported_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "raise RuntimeError('imported')", ADMITS)
     monkeypatch.syspath_prepend(tmp_path)
     found = diagnostics.unsloth(None)

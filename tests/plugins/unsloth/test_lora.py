@@ -22,7 +22,7 @@ def test_all_that_a_run_can_set_is_handed_on() -> None:
     assert lora_settings(Lora(LoraAdapterConfig()).config())["target_modules"] == "all-linear"
 
 
-def test_its_kin_are_told_by_their_switch() -> None:
+def test_its_kin_are_reported_by_their_switch() -> None:
     assert lora_settings(Dora(DoraAdapterConfig()).config())["use_dora"] is True
     assert lora_settings(RsLora(RsLoraAdapterConfig()).config())["use_rslora"] is True
 

@@ -48,7 +48,7 @@ def test_newer_libraries_are_named_with_both_versions_and_the_command(install: I
     ]
 
 
-def test_a_version_that_is_left_out_is_told_as_such(install: Install) -> None:
+def test_a_version_that_is_left_out_is_reported_as_such(install: Install) -> None:
     install("unsloth", "2026.10.9", *ADMITS)
     install("unsloth_zoo", "2026.10.9")
     install("transformers", "5.0.0")
@@ -57,7 +57,7 @@ def test_a_version_that_is_left_out_is_told_as_such(install: Install) -> None:
     assert "admits transformers !=5.0.0,<=5.17.0,>=4.52.4, and 5.0.0 is installed" in problem
 
 
-def test_what_is_not_installed_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_installed_is_reported_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", str)
     (problem,) = versions.problems()
     assert problem.startswith("trainer=unsloth needs unsloth, which is not installed: pip install ")

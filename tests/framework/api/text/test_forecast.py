@@ -66,5 +66,5 @@ def test_too_little_disk_is_amiss() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")])
-def test_times_are_told_as_people_say_them(seconds: float, text: str) -> None:
+def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> None:
     assert roughly(seconds) == text

@@ -37,7 +37,7 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
     assert not any(fact.amiss for fact in data_facts(EVEN))
 
 
-def test_everything_that_is_wrong_is_told_with_examples() -> None:
+def test_everything_that_is_wrong_is_reported_with_examples() -> None:
     told = {fact.name: fact for fact in data_facts(AMISS)}
     assert told["rows"].text == "250 to train, 30 held out, 1 prompt; from the cache"
     assert told["format"].text == "alpaca: 121 rows, sharegpt: 20 rows"
@@ -98,7 +98,7 @@ def test_plain_text_has_no_prompt_to_prove() -> None:
     assert facts(proof=proof)["proof"].text == "every row (330) is plain text, learned from its first to its last token"
 
 
-def test_a_share_that_all_rows_have_is_told_once() -> None:
+def test_a_share_that_all_rows_have_is_reported_once() -> None:
     proof = dataclasses.replace(PLAIN, lowest_share=0.314, mean_share=0.314)
     assert facts(proof=proof)["proof"].text.endswith("a stop token that is learned; 31% of each row is learned")
 

@@ -130,7 +130,7 @@ def test_versions_and_commits_are_compared(make: Any, capsys: pytest.CaptureFixt
     assert "with changes" in diff(capsys, "one", "two")
 
 
-def test_other_data_are_told_by_their_fingerprint(
+def test_other_data_are_reported_by_their_fingerprint(
     make: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     make("one")
@@ -188,7 +188,7 @@ def test_the_tables_fit_into_80_columns(
         (["one", "nowhere"], "nowhere: there is no such folder"),
     ],
 )
-def test_wrong_words_are_told(make: Any, words: list[str], told: str) -> None:
+def test_wrong_words_are_reported(make: Any, words: list[str], told: str) -> None:
     make("one")
     with pytest.raises(FrameworkError) as refused:
         run_command("diff", words)

@@ -40,6 +40,6 @@ def test_json_is_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
         (["8"], "unexpected argument '8'. Usage: python -m framework plan-table "),
     ],
 )
-def test_mistakes_are_told(words: list[str], told: str) -> None:
+def test_mistakes_are_reported(words: list[str], told: str) -> None:
     with pytest.raises(FrameworkError, match=f"^{re.escape(told)}"):
         COMMAND.main(words)

@@ -119,7 +119,7 @@ def test_every_command_satisfies_the_protocol() -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("plugns", []), ("plugins", ["exportr"]), ("plugins", ["trainer", "hff"])])
-def test_an_unknown_command_group_or_option_is_told_with_the_nearest(name: str, words: list[str]) -> None:
+def test_an_unknown_command_group_or_option_is_reported_with_the_nearest(name: str, words: list[str]) -> None:
     with pytest.raises(FrameworkError, match=r"Did you mean '(plugins|exporter|hf)'"):
         run_command(name, words)
 
@@ -264,7 +264,7 @@ def test_what_is_missing_is_named_with_a_command_in_one_line(mine: Path) -> None
     assert "[bold]falls[/] :boom:" in " ".join(result.out.split())
 
 
-def test_the_libraries_of_one_option_are_told(mine: Path) -> None:
+def test_the_libraries_of_one_option_are_reported(mine: Path) -> None:
     anvil = program("plugins", "metric", "anvil", "plugins=[./mine.py]", cwd=mine).out
     assert "  An anvil [bold]falls[/] :boom: from above.\n" in "\n".join(map(str.rstrip, anvil.splitlines()))
     assert "  It falls fast." in anvil
@@ -284,7 +284,7 @@ def test_the_fields_of_a_group_of_settings_have_dotted_names(mine: Path) -> None
     ]
 
 
-def test_what_is_left_out_and_what_is_switched_off_is_told_at_the_end(mine: Path) -> None:
+def test_what_is_left_out_and_what_is_switched_off_is_reported_at_the_end(mine: Path) -> None:
     off = {"FRAMEWORK_DISABLE_PLUGINS": "trackers,trakers"}
     result = program("plugins", "plugins=[./mine.py]", cwd=mine, env=off)
     lines = result.out.splitlines()

@@ -143,7 +143,7 @@ def test_data_that_are_chosen_anew_may_be_others(place: Path, write_rows: Callab
     assert (second / "data.json").read_bytes() != (first / "data.json").read_bytes()
 
 
-def test_versions_and_commits_that_differ_are_told_and_do_not_stop_it(
+def test_versions_and_commits_that_differ_are_reported_and_do_not_stop_it(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = make(place)
@@ -167,7 +167,7 @@ def test_versions_and_commits_that_differ_are_told_and_do_not_stop_it(
     assert lines[4] == "commit of the working folder: aaaaaaaaaaaa with changes then, none now"
 
 
-def test_changes_that_no_commit_holds_are_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_that_no_commit_holds_are_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = make(place)
     made = records.load(Environment, first / ENVIRONMENT)
     if made.framework_commit is None:
@@ -189,7 +189,7 @@ def test_it_runs_in_the_folder_where_the_run_was_started(
     assert (place / "second" / "report.json").exists()
 
 
-def test_a_folder_that_is_gone_is_told(place: Path) -> None:
+def test_a_folder_that_is_gone_is_reported(place: Path) -> None:
     first = make(place)
     edit(first, ENVIRONMENT, folder="/gone")
     with pytest.raises(
@@ -219,7 +219,7 @@ def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pyte
         (["first", "trainer.lerning_rate=1"], "Did you mean 'trainer.learning_rate'?"),
     ],
 )
-def test_wrong_words_are_told(place: Path, words: list[str], told: str) -> None:
+def test_wrong_words_are_reported(place: Path, words: list[str], told: str) -> None:
     make(place)
     before = sorted(place.iterdir())
     with pytest.raises(FrameworkError) as refused:

@@ -46,7 +46,7 @@ def shares(right: int, count: int = 20, *, up: bool = True) -> Measure:
         (0, 6, True, Outcome.better),
     ],
 )
-def test_a_difference_that_is_no_chance_is_told(before: int, after: int, outcome: Outcome, *, up: bool) -> None:
+def test_a_difference_that_is_no_chance_is_reported(before: int, after: int, outcome: Outcome, *, up: bool) -> None:
     found = change(shares(before, up=up), shares(after, up=up))
     assert found.outcome is outcome
     assert found.low is not None

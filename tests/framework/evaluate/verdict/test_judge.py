@@ -30,7 +30,7 @@ def concern(aspect: Aspect, *, flagged: bool = True, harm: float = 0.0, unknown:
     return Concern("x", aspect, "12 of 24 rows are recited", "Train for fewer epochs", flagged, harm, unknown)
 
 
-def test_a_gain_is_told_with_its_numbers_and_scores_what_is_certain() -> None:
+def test_a_gain_is_reported_with_its_numbers_and_scores_what_is_certain() -> None:
     verdict = judged(exact_match=one(0, 57))
     assert (verdict.gained, verdict.primary) == (Outcome.better, "exact_match")
     assert verdict.lines == [
@@ -48,7 +48,7 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
     assert line.endswith("; 20 prompts show 46 points or more in four of five runs")
 
 
-def test_no_worse_is_told_with_its_margin() -> None:
+def test_no_worse_is_reported_with_its_margin() -> None:
     verdict = judged(exact_match=one(200, 200, 200))
     assert verdict.gained is Outcome.no_worse
     assert verdict.lines[0].startswith("gained: no worse than 5 points, and no significant gain. exact_match 100% to")
@@ -140,7 +140,7 @@ def test_nothing_finite_is_worse_and_counted() -> None:
     assert verdict.lines == ["gained: worse in loss: 1 of 10 prompts give no finite number"]
 
 
-def test_changes_without_a_test_are_not_told() -> None:
+def test_changes_without_a_test_are_not_reported() -> None:
     changes = {"x": Change(1.0, 2.0, higher_is_better=True, kind=MeasureKind.content, primary=True)}
     verdict = judge(changes, (), CONFIG)
     assert verdict.lines == ["gained: cannot tell. x has no single results, so nothing can be tested"]

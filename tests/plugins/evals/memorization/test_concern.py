@@ -31,7 +31,7 @@ def judged(
     return found
 
 
-def test_what_is_recited_is_told_in_words_with_the_rows_and_the_cure() -> None:
+def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> None:
     found = judged([ALL] * 22 + [NONE, HALF], [NONE] * 3 + [HALF])
     text, named = found.text.split("; most of all ")
     assert text == (

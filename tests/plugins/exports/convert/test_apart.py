@@ -40,7 +40,7 @@ def test_a_users_mistake_comes_through_as_it_is(log: Path) -> None:
     assert not log.exists()
 
 
-def test_another_error_is_told_with_the_place_of_the_log(log: Path) -> None:
+def test_another_error_is_reported_with_the_place_of_the_log(log: Path) -> None:
     told = r"writing failed: KeyError: 'rope' \(.*acme_jobs\.py:6\) \(all of it: .*the\.log\)"
     with pytest.raises(FrameworkError, match=told):
         apart.run("writing", "acme_jobs:fail", log)

@@ -57,7 +57,7 @@ def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
     assert said.stopped == (out[-1] in vocabulary.stops)
 
 
-def test_an_unknown_architecture_is_told(tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_reported(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["AcmeForCausalLM"]}', encoding="utf-8")
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(

@@ -103,12 +103,12 @@ def test_the_first_file_that_the_run_exported_is_taken(run: SavedRun) -> None:
     ("word", "told"),
     [("", r"holds no GGUF file: name one, --gguf FILE, or make one, "), ("gone", "--gguf gone: there")],
 )
-def test_a_file_that_is_not_there_is_told(run: SavedRun, word: str, told: str) -> None:
+def test_a_file_that_is_not_there_is_reported(run: SavedRun, word: str, told: str) -> None:
     with pytest.raises(FrameworkError, match=told), GgufSpeakers(GgufSpeakerConfig()).open(run, word):
         pass
 
 
-def test_a_file_that_is_no_gguf_is_told(run: SavedRun, tmp_path: Path) -> None:
+def test_a_file_that_is_no_gguf_is_reported(run: SavedRun, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"no model")
     with (
         pytest.raises(FrameworkError, match=r"llama\.cpp cannot open"),

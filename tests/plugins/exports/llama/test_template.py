@@ -63,7 +63,7 @@ def test_masks_loops_and_dates_are_understood() -> None:
         ("{{ ''.__class__.__mro__ }}", "refuses the turns user: "),
     ],
 )
-def test_a_broken_template_is_told(source: str, told: str) -> None:
+def test_a_broken_template_is_reported(source: str, told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         Template(source, {}).render([USER])
     assert told in str(refused.value)

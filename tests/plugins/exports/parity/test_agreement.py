@@ -38,7 +38,7 @@ def test_another_likeliest_token_is_counted_and_an_answer_that_goes_on_is_seen()
     assert found.top1_beyond_ties == pytest.approx(2 / 3)
 
 
-def test_a_near_tie_is_told_apart_from_a_difference() -> None:
+def test_a_near_tie_is_distinguished_from_a_difference() -> None:
     near = logits(1, 3, 0)
     near[0, 2] = 4.99
     found = agree([ROW], [near], [logits(2, 3, 0)], STOP, 0.02)
@@ -88,7 +88,7 @@ def test_answers_are_followed_as_far_as_both_say_them(
     assert agree([ROW], [logits(*trained)], [logits(*export)], STOP, 0.02).answers == [answer]
 
 
-def test_an_answer_that_parts_at_a_near_tie_is_told_apart() -> None:
+def test_an_answer_that_parts_at_a_near_tie_is_distinguished() -> None:
     near = logits(1, 3, 0)
     near[1, 2] = 4.99
     assert agree([ROW], [near], [logits(1, 2, 0)], STOP, 0.02).answers == [Answer.near]

@@ -127,7 +127,7 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
     assert not list((plan.run_dir / "other").glob("*.gguf"))
 
 
-def test_a_conversion_that_is_wrong_is_told_from_a_wrong_merge(
+def test_a_conversion_that_is_wrong_is_reported_from_a_wrong_merge(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wrong(self: GgufExporter, merged: Path, scratch: Path, *more: Any) -> None:

@@ -63,7 +63,7 @@ def test_without_nvidia_smi_there_is_no_driver() -> None:
 
 @NO_GPU
 @pytest.mark.usefixtures("smi")
-def test_without_a_gpu_only_a_plan_that_needs_one_is_told_what_to_do(tmp_path: Path) -> None:
+def test_without_a_gpu_only_a_plan_that_needs_one_says_what_to_do(tmp_path: Path) -> None:
     small = testing.plan(["trainer=hf"], run_dir=tmp_path / "run")
     large = testing.plan(["trainer=hf", "model=llama8b"], run_dir=tmp_path / "run")
     assert [hardware.gpu(plan).state for plan in (None, small, large)] == [State.missing] * 3
@@ -72,7 +72,7 @@ def test_without_a_gpu_only_a_plan_that_needs_one_is_told_what_to_do(tmp_path: P
 
 
 @NO_GPU
-def test_a_card_that_torch_was_not_built_for_is_told(smi: Path) -> None:
+def test_a_card_that_torch_was_not_built_for_is_reported(smi: Path) -> None:
     write(smi, "echo 'NVIDIA L4, 550.54.15, 23034 MiB'")
     found = hardware.gpu(None)
     cuda = torch.version.cuda is not None

@@ -9,7 +9,7 @@ from framework.api.diagnostic import DiagnosticResult, State
 from framework_plugins.hf.diagnostics import nf4
 
 
-def test_bitsandbytes_is_told_with_its_version() -> None:
+def test_bitsandbytes_is_reported_with_its_version() -> None:
     assert nf4.imported(None) == DiagnosticResult(State.ok, "can be imported", bitsandbytes.__version__)
 
 

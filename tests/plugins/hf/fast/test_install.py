@@ -85,7 +85,7 @@ def test_an_attention_with_norms_of_its_own_stays() -> None:
     assert (found["GatedMLP"], found["Qwen3RMSNorm"]) == (2, 0)
 
 
-def test_what_only_looks_alike_is_told_apart() -> None:
+def test_what_only_looks_alike_is_distinguished() -> None:
     class OtherRMSNorm(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -221,7 +221,7 @@ def test_one_process_goes_on_with_what_two_began_of_which_one_was_killed(
 
 
 @pytest.mark.slow
-def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
+def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_reported(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(group_plugin.END, "1:3:raise")
