@@ -135,7 +135,7 @@ def _change(
 ) -> Change:
     """Return a change with its interval and its p-value, and an outcome where nothing can be tested."""
     if before is None and after is not None and after.compared:
-        before = replace(after, value=0.5, items=[None if item is None else 0.5 for item in after.items])
+        before = replace(after, value=0.5, items=[0.5] * len(after.items))
     known = after or before
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
