@@ -293,5 +293,12 @@ def _decided(change: Change, level: float) -> Change:
     if p_value <= level and not low <= 0 <= high:
         return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)
     fall = -low if change.higher_is_better else high
-    ruled_out = change.margin is not None and fall <= change.margin
+    # What is at its worst cannot get worse: that it did not is no finding.
+    ruled_out = change.margin is not None and fall <= change.margin and not at_worst(change)
     return replace(change, outcome=Outcome.no_worse if ruled_out else Outcome.undecided)
+
+
+def at_worst(change: Change) -> bool:
+    """Whether a share was at its worst before: 0 where higher is better, else 1."""
+    share = change.kind in {MeasureKind.content, MeasureKind.form} and not change.unit
+    return share and change.before == (0.0 if change.higher_is_better else 1.0)

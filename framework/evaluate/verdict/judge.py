@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome, Verdict
 from framework.api.schema import VerdictConfig
 from framework.api.text import count, difference, is_share, number
+from framework.evaluate.verdict.compare import at_worst
 
 HARMS = (
     (Aspect.general, "forgot", "no worse than the margins"),
@@ -109,6 +110,8 @@ def _task_lines(
         )
     else:
         yield _primary_line(primary, changes[primary], config, template=template)
+    if worse := _named(changes, Outcome.worse, MeasureKind.content, primary):
+        yield f"worse in content: {', '.join(_values(name, changes[name]) for name in worse)}"
     if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
         yield f"better in form only: {', '.join(form)}"
     change = changes.get(primary)
@@ -138,10 +141,9 @@ def _primary_line(name: str, change: Change, config: VerdictConfig, *, template:
         return f"gained: {change.outcome.value} in {name}: {change.not_finite} of {asked} give no finite number"
     if change.missing == change.pairs:
         return f"gained: cannot tell. None of {asked} has a score of {name} before and after"
-    values = " to ".join(number(value, name, change.unit) for value in (change.before, change.after))
     groups = f" in {count(change.clusters, 'group')} of like ones" if change.clusters else ""
     bounds = difference(change, name)
-    shown = f"{name} {values} of {asked}{groups}"
+    shown = f"{_values(name, change)} of {asked}{groups}"
     shown += f", {bounds} at {config.confidence:.0%} confidence" if bounds else ""
     form = " (form, not content)" if change.kind is not MeasureKind.content else ""
     if change.outcome in {Outcome.better, Outcome.worse}:
@@ -149,8 +151,14 @@ def _primary_line(name: str, change: Change, config: VerdictConfig, *, template:
         return f"gained: {change.outcome.value}{form}. {shown} ({_p(change.p_value)}){narrow}"
     if change.outcome is Outcome.no_worse:
         return f"gained: no worse than {_points(change.margin, change, name)}{form}, and no significant gain. {shown}"
+    floor = "; the base has nothing to lose there" if at_worst(change) else ""
     least = "no difference at all" if change.least is None else f"{_points(change.least, change, name)} or more"
-    return f"gained: cannot tell, no significant difference{form}. {shown}; {asked} show {least} in four of five runs"
+    power = f"{asked} show {least} in four of five runs"
+    return f"gained: cannot tell, no significant difference{form}. {shown}{floor}; {power}"
+
+
+def _values(name: str, change: Change) -> str:
+    return f"{name} {' to '.join(number(value, name, change.unit) for value in (change.before, change.after))}"
 
 
 def _p(value: float | None) -> str:

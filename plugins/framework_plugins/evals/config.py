@@ -149,6 +149,11 @@ class JsonValidConfig(MetricConfig):
 
 
 @dataclass
+class JsonFieldsConfig(MetricConfig):
+    """Share of the values of the reference, which is JSON, that the first JSON in the answer has in the same place."""
+
+
+@dataclass
 class RegexConfig(MetricConfig):
     """1 where the answer matches a regular expression."""
 

@@ -27,6 +27,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("forgetting", config.ForgettingConfig, "framework_plugins.evals.forgetting:Forgetting")
     metrics = "framework_plugins.evals.metrics"
     yield Component("exact_match", config.ExactMatchConfig, f"{metrics}.exact_match:ExactMatch")
+    yield Component("json_fields", config.JsonFieldsConfig, f"{metrics}.json_fields:JsonFields")
     yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")
     yield Component("regex", config.RegexConfig, f"{metrics}.regex:Regex")
     yield Component("token_f1", config.TokenF1Config, f"{metrics}.token_f1:TokenF1")

@@ -42,7 +42,7 @@ def shares(right: int, count: int = 20, *, up: bool = True) -> Measure:
         (20, 10, True, Outcome.worse),
         (10, 11, True, Outcome.undecided),
         (10, 10, True, Outcome.undecided),
-        (0, 5, True, Outcome.no_worse),  # McNemar p = .0625, whatever the number of prompts
+        (0, 5, True, Outcome.undecided),  # McNemar p = .0625, whatever the number of prompts
         (0, 6, True, Outcome.better),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_difference_that_is_no_chance_is_reported(before: int, after: int, out
 
 
 def test_four_flips_are_no_gain_however_many_prompts_there_are() -> None:
-    found = change(shares(0, 200), shares(4, 200))
+    found = change(shares(1, 200), shares(5, 200))
     assert found.p_value == pytest.approx(0.125)
     assert found.outcome is Outcome.no_worse
     assert found.least == pytest.approx(0.09)
@@ -67,6 +67,12 @@ def test_no_worse_than_the_margin_takes_enough_prompts() -> None:
     few, many = change(shares(20, 20), shares(20, 20)), change(shares(200, 200), shares(200, 200))
     assert (few.outcome, many.outcome) == (Outcome.undecided, Outcome.no_worse)
     assert few.margin == many.margin == 0.05
+
+
+def test_what_is_at_its_worst_is_not_called_no_worse() -> None:
+    assert change(shares(0, 200), shares(0, 200)).outcome is Outcome.undecided
+    assert change(shares(200, 200, up=False), shares(200, 200, up=False)).outcome is Outcome.undecided
+    assert change(shares(1, 200), shares(1, 200)).outcome is Outcome.no_worse
 
 
 def test_an_interval_is_never_without_width_and_agrees_with_the_test() -> None:
@@ -120,7 +126,7 @@ def test_leaked_prompts_are_left_out_with_their_gain() -> None:
 def test_items_that_chose_among_weights_have_to_show_more() -> None:
     found = change(shares(0), shares(7), candidates={"x": 10})
     assert found.p_value == pytest.approx(10 * 2 / 2**7)
-    assert found.outcome is Outcome.no_worse
+    assert found.outcome is Outcome.undecided
     assert change(shares(0), shares(7)).outcome is Outcome.better
 
 
@@ -158,7 +164,7 @@ def test_like_prompts_count_as_one() -> None:
     groups = [number // 5 for number in range(20)]
     one, two = measured([0.0] * 20, groups=groups), measured([1.0] * 20, groups=groups)
     found = change(one, two)
-    assert (found.clusters, found.pairs, found.outcome) == (4, 20, Outcome.no_worse)
+    assert (found.clusters, found.pairs, found.outcome) == (4, 20, Outcome.undecided)
     assert found.p_value == pytest.approx(2 / 2**4)
 
 
@@ -170,7 +176,7 @@ def test_holm_allows_for_the_number_of_measures() -> None:
     after = {name: replace(two, kind=MeasureKind.form) for name in "abc"}
     changes = compare(EvalResult({"x": one, **secondary}), EvalResult({"x": two, **after}), CONFIG)
     assert changes["x"].outcome is Outcome.better  # the primary measure pays nothing for the others
-    assert {changes[name].outcome for name in "abc"} == {Outcome.no_worse}
+    assert {changes[name].outcome for name in "abc"} == {Outcome.undecided}
     assert {changes[name].low for name in "abc"} == {0}  # and no interval says more than the test
 
 

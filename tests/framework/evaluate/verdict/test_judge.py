@@ -62,6 +62,13 @@ def test_form_without_content_is_better_in_form_only() -> None:
     assert verdict.score == 0
 
 
+def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_nothing_to_lose() -> None:
+    verdict = judged(exact_match=one(0, 0), json_fields=one(25, 0), json_valid=one(0, 60, kind=MeasureKind.form))
+    assert "; the base has nothing to lose there; 60 prompts show" in verdict.lines[0]
+    assert verdict.lines[1:] == ["worse in content: json_fields 42% to 0%", "better in form only: json_valid"]
+    assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).lines[1] == "worse in content: token_f1 67% to 7%"
+
+
 def test_without_a_measure_of_content_nothing_is_known() -> None:
     verdict = judged(json_valid=one(0, 60, kind=MeasureKind.form))
     assert (verdict.gained, verdict.score, verdict.primary) == (Outcome.unknown, None, "")

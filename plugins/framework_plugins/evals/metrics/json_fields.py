@@ -1,0 +1,62 @@
+"""`metric=json_fields`: how much of the JSON that the reference is stands in the answer too."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from framework.api.errors import FrameworkError
+from framework_plugins.evals.config import JsonFieldsConfig
+
+NOTHING: Any = object()
+OPENING = re.compile(r"[{\[]")
+DECODER = json.JSONDecoder()
+
+
+class JsonFields:
+    """The share of the reference's values that the first JSON in the answer has in the same place."""
+
+    higher_is_better = True
+    needs_reference = True
+
+    def __init__(self, _: JsonFieldsConfig) -> None:
+        """Take no settings."""
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Compare value by value.
+
+        Raises:
+            FrameworkError: the reference is no JSON.
+        """
+        expected = _first(reference or "")
+        if expected is NOTHING:
+            raise FrameworkError("the reference is no JSON, which json_fields compares")
+        found = _first(answer)
+        values = [*_values(expected, ())] or [((), expected)]
+        known = {} if found is NOTHING else dict([*_values(found, ())] or [((), found)])
+        return sum(known.get(place, NOTHING) == value for place, value in values) / len(values)
+
+
+def _first(text: str) -> Any:
+    """Return a text as JSON, or else the first object or list in it: models put them into sentences and code blocks."""
+    with suppress(ValueError, RecursionError):
+        return json.loads(text)
+    for start in OPENING.finditer(text):
+        with suppress(ValueError, RecursionError):
+            return DECODER.raw_decode(text, start.start())[0]
+    return NOTHING
+
+
+def _values(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Give each value that holds no others with its place; as JSON writes it, so that 1 is not true."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _values(inner, (*place, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _values(inner, (*place, number))
+    else:
+        yield place, json.dumps(value)
