@@ -9,6 +9,7 @@ hold says so in `TokenRow.problem`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,13 +20,16 @@ from framework.api.backend import code_hash, hash_of
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
 from framework.api.text import summarize_error
+from framework_plugins.hf import message_check, template_switches
 from framework_plugins.hf.drafts import Draft
-from framework_plugins.hf.loss_mask import Labels
+from framework_plugins.hf.loss_mask import LAST_ONLY, Labels
 from framework_plugins.hf.masks import Prompts
 from framework_plugins.hf.render import Job, Renderer, as_turns
 
 __all__ = ["IGNORE", "Chat"]
 Render = Callable[[Job], str | FrameworkError]
+MOST_PROBLEMS = 20
+"""Different problems for which the switches of a template are tried."""
 PORTION = 1 << 19
 """Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
 
@@ -54,7 +58,8 @@ class Chat:
         self.last_turn_only = last_turn_only
         self._renderer = Renderer(tokenizer, self.settings)
         self._prompts = Prompts(tokenizer)
-        self._labels = Labels(tokenizer, stop_ids, self._prompts)
+        self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued)
+        self._advice: dict[tuple[str, bool, bool, bool], str] = {}
 
     @functools.cached_property
     def key(self) -> str:
@@ -87,10 +92,45 @@ class Chat:
         return self._renderer.text(Job(as_turns(messages), tools, prompt=True))
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`."""
+        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`.
+
+        Where a switch of the template makes a row exact, the problem names it.
+        """
+        pairs = zip(examples, self._encode(examples), strict=True)
+        return [self._advised(example, row) if row.problem else row for example, row in pairs]
+
+    def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         render = self._renderer.one_by_one()
         drafts = (self._draft(example, render) for example in examples)
         return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
+
+    def _advised(self, example: Example, row: TokenRow) -> TokenRow:
+        """Name the switch in the place of other advice; it is tried for the first row of a kind with a problem."""
+        kind = row.problem, *_kind(example)
+        if example.text is not None or (kind not in self._advice and len(self._advice) >= MOST_PROBLEMS):
+            return row
+        if kind not in self._advice:
+            self._advice[kind] = self._advice_for(example, row.problem)
+        return dataclasses.replace(row, problem=self._advice[kind])
+
+    def _advice_for(self, example: Example, problem: str) -> str:
+        """Return a problem with the switch that solves it, where all answers are learned or else the last one only."""
+        for last_only in dict.fromkeys((self.last_turn_only, True)):
+            proves = functools.partial(self._proves, example, last_only=last_only)
+            if last_only and proves({}):  # no switch is needed
+                return problem
+            if values := template_switches.found(self._switches, proves):
+                return _with_switch(problem, values, last_only=last_only and not self.last_turn_only)
+        return problem
+
+    def _proves(self, example: Example, values: Mapping[str, Any], *, last_only: bool) -> bool:
+        """Whether a row is exact with other switches."""
+        other = Chat(self.tokenizer, self.stop_ids, {**self.settings, **values}, last_turn_only=last_only)
+        return not other._encode([example])[0].problem
+
+    @functools.cached_property
+    def _switches(self) -> list[str]:
+        return template_switches.names(self.tokenizer)
 
     def _draft(self, example: Example, render: Render) -> Draft:
         """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
@@ -112,6 +152,22 @@ class Chat:
         numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
         return numbers[-1:] if self.last_turn_only else numbers
 
+    def _continued(self, example: Example) -> list[int]:
+        """Return the tokens of a conversation with one more question; none where the template refuses it."""
+        turns = as_turns([*example.messages, Message("user", "a")])
+        try:
+            return self._prompts.ids(self._renderer.text(Job(turns, example.tools, prompt=False)))
+        except FrameworkError:
+            return []
+
+    @functools.cached_property
+    def appended(self) -> str:
+        """The stop token that a last answer gets because the template writes none; empty where it writes one."""
+        example = Example((Message("user", "a"), Message("assistant", "b")), "chatml")
+        row, text = self._encode([example])[0], self._renderer.text(Job(as_turns(example.messages), (), prompt=False))
+        written = len(self._prompts.ids(text))
+        return str(self.tokenizer.convert_ids_to_tokens(row.input_ids[written])) if len(row.input_ids) > written else ""
+
     def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
         core = self._ready().backend_tokenizer
         for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
@@ -122,6 +178,21 @@ class Chat:
         for portion in _portions(drafts, _tails):
             self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
             yield from map(self._labels.row, portion)
+
+
+def _kind(example: Example) -> tuple[bool, bool, bool]:
+    """Return what decides which switch helps: several answers, thoughts, tools."""
+    answers = [message for message in example.messages if message.role == "assistant"]
+    thoughtful = any(answer.reasoning_content or message_check.THOUGHT_END in answer.content for answer in answers)
+    return len(answers) > 1, thoughtful, bool(example.tools)
+
+
+def _with_switch(problem: str, values: Mapping[str, bool], *, last_only: bool) -> str:
+    """Put a switch into the place of the advice, which stands behind the last colon."""
+    what, _, advice = problem.rpartition(": ")
+    known = advice.endswith((message_check.OTHER, LAST_ONLY))
+    more = " and data.mask_history=true" if last_only else ""
+    return f"{what if known else problem}: set {template_switches.as_override(values)}{more}, with which it is exact"
 
 
 def _length(draft: Draft) -> int:

@@ -17,6 +17,14 @@ from framework.api.schema import AdapterConfig, Affects, ModelConfig, Quantizati
 
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
+NOT_SWITCHES = frozenset(
+    (
+        "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
+        "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict",
+        "return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens",
+    )
+)  # fmt: skip
+"""What the program itself gives to a chat template, or to the method that renders one."""
 
 
 class Device(Enum):

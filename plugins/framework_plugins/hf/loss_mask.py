@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, Example, TokenRow
 from framework_plugins.hf import message_check
 from framework_plugins.hf.drafts import Draft, Turn
 from framework_plugins.hf.masks import Prompts, common, token_from
@@ -35,12 +36,20 @@ class Labels:
         tokenizer: a fast one.
         stop_ids: the token ids that end generation.
         prompts: knows how many tokens of a row are its prompt's.
+        continued: returns the tokens of a conversation with one more question.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], prompts: Prompts) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        prompts: Prompts,
+        continued: Callable[[Example], list[int]],
+    ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.prompts = prompts
+        self.continued = continued
         self.bos = tokenizer.bos_token_id
         self.special = Special(tokenizer, prompts)
         self._cuts_at_stops = stop_ids <= prompts.added.keys()
@@ -68,6 +77,7 @@ class Labels:
         """Label a tokenized draft; the first problem is reported."""
         if draft.example.text is not None:
             return self._plain(draft)
+        self._close(draft)
         ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
@@ -83,6 +93,18 @@ class Labels:
             )
         return TokenRow(ids, labels, draft.example.where, problem)
 
+    def _close(self, draft: Draft) -> None:
+        """Append the stop token to a last answer that the template ends without one.
+
+        It is the token that follows the answer once the conversation continues, so the one that generation produces.
+        """
+        turn = draft.learned.get(len(draft.example.messages) - 1)
+        if turn is None or turn.cut is None or turn.problem or self._stop(draft, turn.end)[1] is not None:
+            return
+        written, whole = len(draft.ids), self.continued(draft.example)
+        if whole[:written] == draft.ids and self.stop_ids.issuperset(whole[written : written + 1] or [-1]):
+            draft.ids = whole[: written + 1]
+
     def _span(self, draft: Draft, number: int) -> Span:
         """Find what is learned of an assistant's turn."""
         turn = draft.learned[number]
@@ -90,7 +112,7 @@ class Labels:
             return Span(problem=turn.problem)
         first = self.prompts.count(draft.ids, turn.cut)
         if first is None:
-            return Span(problem=_runs_on(draft, turn))
+            return Span(problem=_runs_on(draft, turn, number))
         if turn.problem:
             return Span(problem=turn.problem)
         return self._answer(draft, number, first)
@@ -99,7 +121,7 @@ class Labels:
         """Find the end of a turn whose first token is known."""
         turn = draft.learned[number]
         after, stop = self._stop(draft, min(turn.end, turn.limit))
-        if stop is None or turn.end > turn.limit or not _within(draft, stop, turn.limit):
+        if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
             stopless = turn.end <= turn.limit and turn.complete
             return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
         if not turn.last and not self._same(draft.ids[: stop + 1], turn.alone):
@@ -108,10 +130,19 @@ class Labels:
             return Span(problem=self._stopped(draft, number, range(first, stop)))
         return Span(first, stop + 1)
 
+    def _ends(self, draft: Draft, turn: Turn, stop: int) -> bool:
+        """Whether a stop token belongs to a turn: written by it, appended, or the first of what is written after it."""
+        if stop >= len(draft.encoding):
+            return True
+        start, end = draft.encoding.token_to_chars(stop)
+        if start + len(draft.text[start:end].rstrip()) <= turn.limit:
+            return True
+        return turn.complete and not draft.text[turn.limit : start].strip() and draft.ids[stop] in self.prompts.added
+
     def _stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
         """Return the first token after character `end`, and the first stop token from there on."""
         ids = draft.ids
-        after = token_from(draft.encoding, end, len(draft.text), len(ids))
+        after = token_from(draft.encoding, end, len(draft.text), len(draft.encoding))
         return after, next((token for token in range(after, len(ids)) if ids[token] in self.stop_ids), None)
 
     def _same(self, ids: list[int], alone: str) -> bool:
@@ -185,18 +216,17 @@ _PLAIN_STOP = (
 )
 
 
-def _runs_on(draft: Draft, turn: Turn) -> str:
+def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
     """Say that the tokens of a prompt are not the first of its row, and what to do."""
-    ours = draft.text[turn.prompt : turn.prompt + 1].isspace()
-    advice = (
-        "strip the white space before the answer, format.strip=true"
-        if ours
-        else "the template's opening of an answer must not end with white space"
-    )
-    return (
+    what = (
         "the answer's first characters join the prompt's last token, so the prompt that inference would use is not the "
-        f"beginning of the training tokens: {advice}, or {message_check.OTHER}"
+        "beginning of the training tokens"
     )
+    if draft.example.messages[number].content[:1].isspace():
+        return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER}"
+    if draft.text[turn.prompt : turn.prompt + 1].isspace():
+        return f"{what}, and the chat template writes them: {message_check.OTHER}"
+    return f"{what}: the template's opening of an answer must not end with white space, or {message_check.OTHER}"
 
 
 def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
@@ -216,9 +246,3 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
         "the prompt that inference would use is not the beginning of the training text, so training would teach "
         f"something else{hint}: {message_check.OTHER}"
     )
-
-
-def _within(draft: Draft, token: int, limit: int) -> bool:
-    """Whether a token ends before a character; white space that it took with it does not count."""
-    start, end = draft.encoding.token_to_chars(token)
-    return bool(start + len(draft.text[start:end].rstrip()) <= limit)

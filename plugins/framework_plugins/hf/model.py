@@ -94,6 +94,8 @@ class HFModel:
         check_template(self.tokenizer, settings.chat_template_kwargs, settings.chat_template or f"model {place.name}")
         self.stop_ids = stop_ids(place, self.tokenizer)
         set_padding(self.tokenizer, self.stop_ids)
+        if appended := self.chat.appended:
+            machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
         self.trained = False
         self.oom_retry = oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")

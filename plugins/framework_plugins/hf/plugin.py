@@ -15,29 +15,6 @@ if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.api.records import MemoryReduction, Work
 
-NOT_SWITCHES = frozenset(
-    (
-        "messages",
-        "conversation",
-        "conversations",
-        "tools",
-        "documents",
-        "chat_template",
-        "add_generation_prompt",
-        "continue_final_message",
-        "tokenize",
-        "padding",
-        "truncation",
-        "max_length",
-        "return_tensors",
-        "return_dict",
-        "return_assistant_tokens_mask",
-        "tokenizer_kwargs",
-        "sanitize_control_tokens",
-    )
-)
-"""What the program itself gives to a chat template, or to the method that renders one."""
-
 BITSANDBYTES = "bitsandbytes>=0.49,<1"
 """Comes along where there are wheels of it; the range is that of pyproject.toml."""
 FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
@@ -63,7 +40,7 @@ def framework_components() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot work together."""
-    for name in sorted(NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
+    for name in sorted(config.NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
         yield (
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is no switch of a chat "
             f"template, the program sets {name} itself: leave it out"
