@@ -77,12 +77,11 @@ def test_a_merged_model_is_what_peft_makes_of_base_and_adapter(family: str, kind
 
 def test_a_base_out_of_the_cache_is_merged_and_one_with_links_to_private_files_is_not(tmp_path: Path) -> None:
     snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0", tmp_path / "models--a--b" / "blobs"
-    base = tiny_base(tmp_path / "base", "llama")
-    adapted(base, tmp_path / "adapter")
     snapshot.mkdir(parents=True)
-    base.rename(blobs)
+    tiny_base(tmp_path / "base", "llama").rename(blobs)
     for file in blobs.iterdir():
         (snapshot / file.name).symlink_to(Path("..", "..", "blobs", file.name))
+    adapted(snapshot, tmp_path / "adapter")
     merge(plan_for(snapshot), tmp_path / "adapter", tmp_path / "merged")
     copied = [file for file in (tmp_path / "merged").iterdir() if file.name in {"config.json", "tokenizer.json"}]
     assert [file.is_symlink() for file in copied] == [False, False]
