@@ -50,7 +50,7 @@ OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens
 OF_TRAINING = {"seconds", "resumed", "peak_memory_bytes"}
 STAGES = ("start", "baseline", "train", "evaluate", "export", "end")
 """As the log shows them: it begins after the data, and its last line comes after the report."""
-HALVES = {".resume", ".completed.json", ".lock"}
+HALVES = {".resume", ".completed.json"}
 """What a run has removed when it ends, beside folders `….part`."""
 
 
@@ -156,7 +156,7 @@ class Soak:
             if took[name] != seconds:  # the time of a stage that is kept is kept with it
                 self.fails(folder, f"{name} was complete and ran again")
         halves = [path.name for path in folder.iterdir() if path.name in HALVES or path.name.endswith(".part")]
-        if halves:
+        if halves and not (folder / ".lock").exists():  # it is there where the kill came after the last word of the run
             self.fails(folder, f"left: {', '.join(halves)}")
 
     def fails(self, folder: Path, problem: str) -> None:
