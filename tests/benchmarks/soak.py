@@ -156,7 +156,7 @@ class Soak:
             if took[name] != seconds:  # the time of a stage that is kept is kept with it
                 self.fails(folder, f"{name} was complete and ran again")
         halves = [path.name for path in folder.iterdir() if path.name in HALVES or path.name.endswith(".part")]
-        if halves and not (folder / ".lock").exists():  # it is there where the kill came after the last word of the run
+        if halves and not (folder / ".lock").exists():  # it is there where the kill came after the end was noted
             self.fails(folder, f"left: {', '.join(halves)}")
 
     def fails(self, folder: Path, problem: str) -> None:
