@@ -1,7 +1,7 @@
 """Files and folders that are there whole or not at all, and the cache folder of the user."""
 
 from framework.util.cache import cache_dir, digest, read_json, write_json
-from framework.util.files import atomic_folder, describe_room, write_atomically, write_failure
+from framework.util.files import atomic_folder, describe_room, refuse_links, write_atomically, write_failure
 
 __all__ = [
     "atomic_folder",
@@ -9,6 +9,7 @@ __all__ = [
     "describe_room",
     "digest",
     "read_json",
+    "refuse_links",
     "write_atomically",
     "write_failure",
     "write_json",

@@ -131,10 +131,11 @@ class CompletedStages:
         self._known = replace(known, keys=keys, seconds={**known.seconds, stage.value: seconds[stage.value]})
         records.save(self._known, self._file)
 
-    def clear(self) -> None:
-        """Forget all of it: the run is finished."""
-        self._file.unlink(missing_ok=True)
-
     @property
     def _weights(self) -> Path:
         return self._plan.run_dir / CHECKPOINT
+
+
+def forget(run_dir: Path) -> None:
+    """Forget what a run has completed: it is finished."""
+    (run_dir / FILE).unlink(missing_ok=True)

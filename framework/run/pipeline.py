@@ -35,7 +35,7 @@ from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
-from framework.run.completed import CompletedStages
+from framework.run.completed import CompletedStages, forget
 from framework.run.events import Events
 from framework.run.export import check_exporters, export
 from framework.run.interruption import Interruption
@@ -81,6 +81,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             check_distributed(plan, model)
             finished = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
         events.send(finished)  # the memory of the model is free by now
+        forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report
 
 
@@ -194,7 +195,6 @@ def _run_stages(
             results = (data.result, before, trained, after, exported)
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
-    completed.clear()
     return RunFinished(report, pair(before, after))
 
 

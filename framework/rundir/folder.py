@@ -121,7 +121,9 @@ def saved_overrides(run_dir: str) -> list[str]:
     except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong
         return []
     except ValueError as error:
-        raise FrameworkError(f"{file} is no JSON: {error}") from error
+        raise FrameworkError(
+            f"{file} is no JSON ({error}): put the run's overrides back, or give another folder"
+        ) from error
     return list(check_overrides(words, file))
 
 

@@ -50,7 +50,7 @@ def _json(file: Path, kind: type[T]) -> T:
     except OSError as error:
         raise _unreadable(file, error) from error
     except ValueError as error:
-        raise FrameworkError(f"{file} is no JSON: {error}") from error
+        raise FrameworkError(f"{file} is no JSON ({error}): restore it, or give another run") from error
     if not isinstance(value, kind):
         raise FrameworkError(f"{file} is not what a run writes: it holds a {type(value).__name__}, no {kind.__name__}")
     return value

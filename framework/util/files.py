@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from framework.util.errors import FrameworkError
+
 PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -80,6 +82,33 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         _sync_folder(folder.parent)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
+    """Refuse a folder that links out of itself: from elsewhere, it would have private files of the user copied.
+
+    A snapshot in the cache of huggingface_hub may link to the blobs beside it.
+
+    Args:
+        folder: is searched with all folders in it.
+        name: how a message calls it.
+        besides: the suffix of files that may lie elsewhere.
+
+    Raises:
+        FrameworkError: it has such a link.
+    """
+    own = folder.resolve()
+    allowed = [own, (own.parents[1] / "blobs").resolve()] if own.parent.name == "snapshots" else [own]
+    for place, folders, files in os.walk(folder):
+        for inner in (Path(place, each) for each in (*folders, *files)):
+            if not inner.is_symlink() or (besides and inner.suffix == besides):
+                continue
+            target = Path(os.path.realpath(inner))  # `resolve` raises where a link leads to itself
+            if not any(target.is_relative_to(root) for root in allowed):
+                raise FrameworkError(
+                    f"{name}: {inner.relative_to(folder)} is a link to {target}, outside of the folder, and would be "
+                    "copied into exports: replace it with the file, or remove it"
+                )
 
 
 def _sync_below(folder: Path) -> None:

@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 ROOT = Path(__file__).parents[2]
-SECONDS, WALL, MEMORY = 10, 120.0, 2 << 30
+SECONDS, WALL, MEMORY = 10, 600.0, 2 << 30
+"""Of a case: seconds of processor time, seconds until a process that waits for nothing is found, bytes."""
 ROUND = 10
 """Cases between two looks at the clock; those of making a fault small are not counted."""
 KINDS = ("overrides", "yaml", "rows", "templates", "models", "adapters")

@@ -1,27 +1,33 @@
 """A run that is killed at random moments, again and again, beside one that is left alone.
 
     python tests/benchmarks/soak.py                       # 100 kills over whole runs of the quickstart
+    python tests/benchmarks/soak.py --minutes 60          # as many of them as fit into an hour
     python tests/benchmarks/soak.py --tiny --kills 6      # of a tiny model, a few minutes
 
-Half of the kills (SIGKILL, to the process and its children) come in the training, half anywhere in a run. A killed run
-is started again with the same command; one that comes to its end is compared with the one that was left alone, and the
-next begins in a new folder. Adapter, GGUF and the numbers of the report have to be identical, and no stage may begin
-that was complete. Exit code 1 where one of this fails.
+Half of the kills (SIGKILL, to the process and its children) come in the training, at a random step. The other half come
+in a random one of the stages that are not complete yet, at a random moment of it. A killed run is started again with
+the same command; one that comes to its end is compared with the one that was left alone, and the next begins in a new
+folder. Adapter, GGUF and the numbers of the report have to be identical, and no stage may begin that was complete.
+Exit code 1 where one of this fails. Each kill prints a line; Ctrl-C ends early, with the sum of what there was.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
+import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +48,10 @@ TINY = (
 OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens_per_second", "peak_memory_bytes"}
 """What differs from one run to the next in any case; so do `OF_TRAINING` in the part `train`."""
 OF_TRAINING = {"seconds", "resumed", "peak_memory_bytes"}
+STAGES = ("start", "baseline", "train", "evaluate", "export", "end")
+"""As the log shows them: it begins after the data, and its last line comes after the report."""
+HALVES = {".resume", ".completed.json"}
+"""What a run has removed when it ends, beside folders `….part`."""
 
 
 @dataclass
@@ -51,6 +61,9 @@ class Soak:
     Attributes:
         words: of the run.
         place: the working folder.
+        say: prints a line.
+        lengths: by stage, how many seconds it took in the run that was left alone.
+        steps: of that run.
         kills: how many so far, by the stage that was running.
         problems: what must not be.
         complete: by the folder of a run, the seconds of each stage that was complete when it was killed last.
@@ -59,65 +72,146 @@ class Soak:
     words: Sequence[str]
     place: Path
     chance: random.Random
-    kills: dict[str, int] = field(default_factory=dict)
+    say: Callable[[str], None]
+    lengths: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     complete: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def start(self, folder: Path) -> subprocess.Popen[bytes]:
         """Start the run."""
         command = [sys.executable, "-m", "framework", *self.words, "logger=[jsonl]", f"run_dir={folder}"]
-        with (self.place / "output.txt").open("ab") as output:
-            return subprocess.Popen(
-                command, cwd=self.place, env=environment(self.place), stdout=output, stderr=output, process_group=0
-            )
+        env = environment(self.place, FRAMEWORK_CACHE=str(self.place / "cache"))
+        with (self.place / f"{folder.name}.txt").open("ab") as output:
+            return subprocess.Popen(command, cwd=self.place, env=env, stdout=output, stderr=output, process_group=0)
 
-    def killed(self, folder: Path, seconds: float, in_training: float) -> bool:
+    def finish(self, folder: Path) -> None:
+        """Run to the end.
+
+        Raises:
+            subprocess.CalledProcessError: the run failed.
+        """
+        process = self.start(folder)
+        try:
+            if code := process.wait():
+                raise subprocess.CalledProcessError(code, process.args)
+        finally:
+            kill(process)
+
+    def measure(self, folder: Path) -> None:
+        """Run once to the end, and learn how long each stage takes."""
+        begun = time.monotonic()
+        self.finish(folder)
+        seconds = time.monotonic() - begun
+        lengths = json.loads((folder / "status.json").read_text(encoding="utf-8"))["seconds"]
+        self.lengths = {name: lengths[name] for name in ("baseline", "train", "evaluate", "export")}
+        # Imports, the plan, the model and the data before the first line of the log; the report and what loggers do.
+        self.lengths |= {"start": seconds - sum(self.lengths.values()), "end": lengths["report"] + 1}
+        self.steps = progress(folder, 0)[1]
+        shown = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.lengths.items())
+        self.say(f"left alone: {seconds:.0f} s ({shown}), {self.steps} steps")
+
+    def killed(self, folder: Path) -> bool:
         """Start the run and kill it, half of the time in its training; return whether it was killed."""
         log = folder / "log.jsonl"
-        since_byte = log.stat().st_size if log.exists() else 0
-        process, begun = self.start(folder), time.monotonic()
-        wanted = self.chance.random()
-        in_stage = self.chance.random() < 0.5 and not (folder / "train.json").exists()
-        while in_stage and process.poll() is None and stage(folder, since_byte) != "train":
-            time.sleep(0.05)
-        since = time.monotonic() if in_stage else begun
-        while process.poll() is None and time.monotonic() - since < wanted * (in_training if in_stage else seconds):
-            time.sleep(0.02)
-        if process.poll() is not None:
-            if process.returncode:
-                self.problems.append(f"{folder.name}: exit code {process.returncode}, see output.txt")
-            return False
-        where = stage(folder, since_byte)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        noted = folder / ".completed.json"
+        since = log.stat().st_size if log.exists() else 0
+        complete = self.complete.get(folder.name, {})
+        open_stages = [name for name in STAGES if name not in complete]
+        aim, step = self.chance.choice(open_stages), 0
+        if "train" not in complete and self.chance.random() < 0.5:
+            aim, step = "train", self.chance.randint(1, self.steps)
+        # The moments of a step are as likely as those between two of them.
+        length = self.lengths["train"] / self.steps if step else self.lengths[aim]
+        process = self.start(folder)
+        try:
+            while process.poll() is None and not reached(progress(folder, since), aim, step):
+                time.sleep(0.02)
+            end = time.monotonic() + self.chance.random() * length
+            while process.poll() is None and time.monotonic() < end:
+                time.sleep(0.01)
+            if process.poll() is not None:
+                if process.returncode:
+                    self.fails(folder, f"exit code {process.returncode}")
+                return False
+            where, at = progress(folder, since)
+        finally:
+            kill(process)
+        noted, status = folder / ".completed.json", folder / "status.json"
         if noted.exists():
             self.complete[folder.name] = json.loads(noted.read_text(encoding="utf-8"))["seconds"]
-        self.kills[where] = self.kills.get(where, 0) + 1
-        return True
+        self.kills[where] += 1
+        kept = ", ".join(self.complete.get(folder.name, {})) or "nothing"
+        self.say(f"kill {self.kills.total()}: {folder.name}, {where}, step {at}; complete: {kept}")
+        return not (status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished")
 
     def check(self, folder: Path, straight: dict[str, Any]) -> None:
         """Compare a run that came to its end with the one that was left alone."""
         found = outcome(folder)
-        for name, value in straight.items():
-            if found.get(name) != value:
-                self.problems.append(f"{folder.name}: {name} differs")
+        for name in sorted({*straight, *found}):
+            if found.get(name) != straight.get(name):
+                self.fails(folder, f"{name} differs: {found.get(name)!r:.200} and {straight.get(name)!r:.200}")
         took = json.loads((folder / "report.json").read_text(encoding="utf-8"))["seconds"]
         for name, seconds in self.complete.get(folder.name, {}).items():
             if took[name] != seconds:  # the time of a stage that is kept is kept with it
-                self.problems.append(f"{folder.name}: {name} was complete and ran again")
+                self.fails(folder, f"{name} was complete and ran again")
+        halves = [path.name for path in folder.iterdir() if path.name in HALVES or path.name.endswith(".part")]
+        if halves and not (folder / ".lock").exists():  # it is there where the kill came after the end was noted
+            self.fails(folder, f"left: {', '.join(halves)}")
+
+    def fails(self, folder: Path, problem: str) -> None:
+        """Note a problem."""
+        self.problems.append(f"{folder.name}: {problem}")
+        self.say(f"PROBLEM {self.problems[-1]}")
+
+    def runs(self, straight: dict[str, Any], kills: int, until: float) -> Iterator[Path]:
+        """Kill and compare one run after the other; give the folder of each that came to its end."""
+        number = 0
+        while self.kills.total() < kills and time.monotonic() < until:
+            folder = self.place / f"run-{number}"
+            shutil.rmtree(self.place / "cache" / "data", ignore_errors=True)  # tokenizing can be killed too
+            before = len(self.problems)
+            while self.kills.total() < kills and time.monotonic() < until and self.killed(folder):
+                pass
+            if len(self.problems) == before:
+                try:
+                    status = folder / "status.json"
+                    if not status.exists() or json.loads(status.read_text(encoding="utf-8"))["state"] != "finished":
+                        self.finish(folder)
+                    self.check(folder, straight)
+                except (OSError, ValueError, subprocess.CalledProcessError) as error:
+                    self.fails(folder, str(error))
+            if len(self.problems) == before:
+                self.say(f"{folder.name} is identical")
+                shutil.rmtree(folder)  # a folder with a problem stays
+            yield folder
+            number += 1
 
 
-def stage(folder: Path, since: int) -> str:
-    """Return the stage that a run is in; its log before the byte `since` is of an earlier start."""
-    file, last = folder / "log.jsonl", "start"
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a run and its children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def reached(now: tuple[str, int], aim: str, step: int) -> bool:
+    """Whether a run has begun a stage and, in the training, logged a step; it may be past that."""
+    order = STAGES.index(now[0]) - STAGES.index(aim)
+    return order > 0 or (order == 0 and now[1] >= step)
+
+
+def progress(folder: Path, since: int) -> tuple[str, int]:
+    """Return the stage that a run is in, and its last step; its log before the byte `since` is of an earlier start."""
+    file, last, step = folder / "log.jsonl", "start", 0
     for line in file.read_bytes()[since:].splitlines() if file.exists() else ():
         try:
             event = json.loads(line)
         except ValueError:  # not written to its end
             continue
         last = {"stage": event.get("stage", ""), "finished": "end"}.get(event["event"], last)
-    return last
+        step = event.get("step", step) if event["event"] == "step" else step
+    return last, step
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -139,34 +233,27 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tiny", action="store_true", help="a tiny model instead of the quickstart")
     parser.add_argument("--place", type=Path, help="a folder to work in, which is kept")
-    parsed, say = parser.parse_args(), Console(markup=False, highlight=False).print
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no kill after that")
+    parsed, say = parser.parse_args(), Console(markup=False, highlight=False, soft_wrap=True).print
     with tempfile.TemporaryDirectory() as scratch:
-        place = (parsed.place or Path(scratch)).absolute()
+        place, until = (parsed.place or Path(scratch)).absolute(), time.monotonic() + 60 * parsed.minutes
         place.mkdir(parents=True, exist_ok=True)
         if parsed.tiny:
             tiny_llama(place / "model")
             rows = "".join(json.dumps(row) + "\n" for row in chat_rows(60))
             (place / "rows.jsonl").write_text(rows, encoding="utf-8")
-        soak = Soak(TINY if parsed.tiny else QUICKSTART, place, random.Random(parsed.seed))  # noqa: S311 - no secret
-        begun = time.monotonic()
-        if soak.start(place / "straight").wait():
-            say((place / "output.txt").read_text(encoding="utf-8")[-2000:])
-            return 1
-        seconds, straight = time.monotonic() - begun, outcome(place / "straight")
-        status = json.loads((place / "straight" / "status.json").read_text(encoding="utf-8"))
-        in_training, number = status["seconds"]["train"], 0
-        say(f"left alone: {seconds:.0f} s, of it {in_training:.0f} s of training")
-        while sum(soak.kills.values()) < parsed.kills and not soak.problems:
-            folder = place / f"run-{number}"
-            while sum(soak.kills.values()) < parsed.kills and soak.killed(folder, seconds, in_training):
-                pass
-            if not (folder / "report.json").exists() and not soak.problems:
-                soak.start(folder).wait()
-            if not soak.problems:
-                soak.check(folder, straight)
-            number += 1
-        counts = ", ".join(f"{count} in {where}" for where, count in sorted(soak.kills.items()))
-        say(f"{sum(soak.kills.values())} kills ({counts}) of {number} runs: {soak.problems or 'all identical'}")
+        soak = Soak(TINY if parsed.tiny else QUICKSTART, place, random.Random(parsed.seed), say)  # noqa: S311 - no secret
+        soak.measure(place / "straight")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        ended = 0
+        try:
+            for _ in soak.runs(outcome(place / "straight"), parsed.kills, until):
+                ended += 1
+        except KeyboardInterrupt:
+            say("interrupted")
+        counts = ", ".join(f"{soak.kills[name]} in {name}" for name in STAGES)
+        problems = "\n".join(soak.problems) or "all identical"
+        say(f"{soak.kills.total()} kills ({counts}), {ended} runs that came to their end: {problems}")
         return 1 if soak.problems else 0
 
 

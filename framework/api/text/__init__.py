@@ -7,6 +7,7 @@ from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, override_key, quoted
 from framework.api.text.results import (
+    CONTROL,
     Fact,
     count,
     data_facts,
@@ -25,6 +26,7 @@ from framework.util.errors import display_path, error_location, nearest, signal_
 from framework.util.redact import HIDDEN, hide, redact
 
 __all__ = [
+    "CONTROL",
     "HIDDEN",
     "Fact",
     "as_overrides",

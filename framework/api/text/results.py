@@ -20,7 +20,9 @@ LINE = 120
 """Characters of what is wrong with a bad row; `data.json` has all of it."""
 FIELDS = 80
 """Characters of a list of fields."""
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tab and newline: a terminal obeys them, so text from elsewhere may not print them."""
+_UNSEEN = re.compile(rf"{CONTROL.pattern}|[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 """Control characters, and those that turn the direction of writing: a terminal or a browser would obey them."""
 
 _COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Iterator
 
 from framework.api.errors import FrameworkError
+from framework.api.text import CONTROL
 from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tab and newline: what reads the pipe may be a terminal in the end."""
 
 
 def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> None:
@@ -57,7 +54,7 @@ def _print(reply: Reply, *, as_json: bool, marked: bool) -> None:
     if as_json:
         whole = {"speaker": reply.speaker, "prompt": reply.prompt, "answer": "".join(reply.pieces)}
         text = json.dumps({**whole, "dropped": reply.dropped}, ensure_ascii=False)
-        print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)  # noqa: T201
+        print(_spelled(text), flush=True)  # noqa: T201
         return
     mark = f"{reply.speaker}: " if marked else ""
     print(mark, end="")  # noqa: T201
@@ -67,4 +64,5 @@ def _print(reply: Reply, *, as_json: bool, marked: bool) -> None:
 
 
 def _spelled(text: str) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    """Spell out what a terminal obeys, as JSON does: what reads the pipe may be a terminal in the end."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import signal
 from collections.abc import Generator, Iterator, Sequence
 from types import FrameType
@@ -14,11 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from framework.api.errors import FrameworkError
+from framework.api.text import CONTROL
 from framework_plugins.chat.columns import THINKING, THINKING_AFTER, TerminalColumns, column_width
 from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 
-UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tab and newline: an answer is not to move the cursor or change colours."""
 BURST = 4
 """Pieces of one answer before the other continues: switching between base and adapter takes time."""
 
@@ -144,4 +142,4 @@ def _printable(reply: Reply) -> Generator[str]:
     """Give the pieces of an answer as they may be printed."""
     with contextlib.closing(reply.pieces) as pieces:
         for piece in pieces:
-            yield UNPRINTED.sub("", piece).replace("\t", "    ")
+            yield CONTROL.sub("", piece).replace("\t", "    ")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from framework.api.errors import FrameworkError
+from framework.api.files import refuse_links
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
 from framework_plugins.exports import chat_template
@@ -31,13 +32,15 @@ class AdapterExporter:
         the run rendered its chat template with are written into the template.
 
         Raises:
-            FrameworkError: there are no weights, the folder holds something else, or the disk is full.
+            FrameworkError: there are no weights, they link to files elsewhere, the folder holds something else, or the
+            disk is full.
         """
         folder = context.run_dir / self.config.folder
         if not context.checkpoint.is_dir():
             raise FrameworkError(
                 f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
             )
+        refuse_links(context.checkpoint, str(context.checkpoint))  # it may be of somebody else
         if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked
             check_room(folder, size_of(context.checkpoint))
         with whole(folder, context.config) as half:

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from framework.api.errors import FrameworkError
+from framework.api.files import refuse_links
 from framework.api.plan import Plan
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
@@ -40,8 +41,11 @@ def copy(
         settings: what is different in config.json.
 
     Raises:
-        FrameworkError: there is no tokenizer, or it has tokens that the embedding lacks.
+        FrameworkError: there is no tokenizer, or it has tokens that the embedding lacks, or a folder has links to files
+            elsewhere.
     """
+    for folder in folders:
+        refuse_links(folder, str(folder), besides=".safetensors")
     own = [folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()]
     if not own:
         raise FrameworkError(

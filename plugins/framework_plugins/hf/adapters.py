@@ -30,7 +30,7 @@ from framework.api.text import model_name, summarize_error
 from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
-from framework_plugins.hf.models import check_index
+from framework_plugins.hf.models import check_inside
 from framework_plugins.hf.whole import SHOWN, refuse_partial, times
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -98,7 +98,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if not any(weights.glob("*.safetensors")):
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
-    check_index(weights, f"checkpoint={plan.config['checkpoint']}")
+    check_inside(weights, f"checkpoint={plan.config['checkpoint']}")
     if (weights / CONFIG).is_file():
         return _saved_config(weights / CONFIG, f"checkpoint={plan.config['checkpoint']}")
     if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
@@ -242,7 +242,7 @@ def weights(source: ModelSource) -> ModelPlace:
         raise FrameworkError(
             f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
         )
-    check_index(place.folder, f"model {place.name}")
+    check_inside(place.folder, f"model {place.name}")
     return place
 
 

@@ -28,6 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars
 
 from framework.api.errors import FrameworkError
+from framework.api.files import refuse_links
 from framework.api.machine import reachable
 from framework.api.protocols import ModelPlace
 from framework.api.schema import plain_name
@@ -63,12 +64,13 @@ LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
-def check_index(folder: Path, setting: str) -> None:
-    """Make sure that a folder of weights reads files of that folder alone.
+def check_inside(folder: Path, setting: str) -> None:
+    """Make sure that a folder of weights reads files of that folder alone; weights may be links to files elsewhere.
 
     Raises:
-        FrameworkError: an index names a file elsewhere, or is none. `setting` names the folder.
+        FrameworkError: an index names a file elsewhere, or is none, or a link leads there. `setting` names the folder.
     """
+    refuse_links(folder, setting, besides=".safetensors")
     for index in folder.glob(INDEX):
         try:
             names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
@@ -120,7 +122,7 @@ class LocalModel:
                     f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
                     "loaded and are refused"
                 )
-            check_index(self.folder, f"model.path={self.config.path}")
+            check_inside(self.folder, f"model.path={self.config.path}")
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.text import summarize_error
-from framework_plugins.hf.models import check_index
+from framework_plugins.hf.models import check_inside
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3
@@ -132,7 +132,7 @@ def _files(place: ModelPlace) -> list[Path]:
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
         raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}")
-    check_index(folder, f"model {place.name}")
+    check_inside(folder, f"model {place.name}")
     names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(names)]
     if absent := [file.name for file in files if not file.is_file()]:

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from framework import testing
+from framework.api.events import Event, RunFinished
 from framework.run import pipeline
 from framework.run.completed import FILE
 from framework.testing.echo import EchoModel
 from framework_plugins.exports.adapter import AdapterExporter
+from framework_plugins.trackers.jsonl import Jsonl
 
 Run = Callable[..., dict[str, Any]]
 OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens_per_second"}
@@ -103,6 +105,26 @@ def test_killed_in_the_evaluation_it_does_not_train_again(
     assert run("run") == straight
     assert "train" not in calls
     assert "generate" in calls
+
+
+def test_killed_while_its_loggers_finish_it_only_reports_again(
+    run: Run, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, log = run("straight"), Jsonl.log
+
+    def ends(self: Jsonl, event: Event) -> None:
+        if isinstance(event, RunFinished):
+            raise Killed
+        log(self, event)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Jsonl, "log", ends)
+        with pytest.raises(Killed):
+            run("run")
+    calls.clear()
+    assert run("run") == straight
+    assert calls == ["restore"]
+    assert not (tmp_path / "run" / FILE).exists()
 
 
 def test_a_model_without_a_key_sees_its_base_again(run: Run, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ class Disk:
 def test_a_write_that_is_refused_ends_the_run_in_words_or_is_done_without(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
-    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache" / "straight"))
     whole = Disk(None, 0)
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", whole)
@@ -54,6 +54,7 @@ def test_a_write_that_is_refused_ends_the_run_in_words_or_is_done_without(
     ended = 0
     for full in range(1, whole.count + 1, stride):
         folder = tmp_path / str(full)
+        monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache" / str(full)))  # an empty one: it is written too
         disk = Disk(full, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)[full % 4])
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", disk)

@@ -65,7 +65,7 @@ def test_a_folder_without_overrides_has_none(tmp_path: Path) -> None:
 def test_damaged_overrides_are_reported(tmp_path: Path) -> None:
     save_overrides(tmp_path, ["a=1"])
     (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON"):
+    with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON \(.*\): put the run's overrides back"):
         saved_overrides(str(tmp_path))
 
 

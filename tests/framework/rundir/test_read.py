@@ -27,11 +27,11 @@ def mangle(folder: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("plan.json", "{", "plan.json is no JSON: "),
+        ("plan.json", "{", "plan.json is no JSON ("),
         ("plan.json", "[]", "plan.json is not what a run writes: it holds a list, no dict"),
         ("overrides.json", "{}", "overrides.json is not what a run writes: it holds no list of texts. "),
         ("overrides.json", "[1]", "overrides.json is not what a run writes: it holds no list of texts. "),
-        ("overrides.json", "\0", "overrides.json is no JSON: "),
+        ("overrides.json", "\0", "overrides.json is no JSON ("),
     ],
 )
 def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, name: str, text: str, told: str) -> None:

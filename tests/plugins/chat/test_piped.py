@@ -69,7 +69,7 @@ EVIL = ("\x1b]0;owned\x07\x1b[2J", "Hi \x9b31m\ttab\r")
 
 def test_control_characters_of_an_answer_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
     converse(session(Parrot("tuned", pieces=EVIL)), ["one\n"], as_json=False)
-    assert capsys.readouterr().out == "\\x1b]0;owned\\x07\\x1b[2JHi \\x9b31m\ttab\\r\n"
+    assert capsys.readouterr().out == r"\u001b]0;owned\u0007\u001b[2JHi \u009b31m" + "\ttab\\u000d\n"
 
 
 def test_in_json_they_are_escaped_and_read_back_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:

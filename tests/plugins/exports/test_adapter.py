@@ -113,3 +113,14 @@ def test_a_folder_that_no_exporter_made_is_left_alone(context: ExportContext) ->
     with pytest.raises(FrameworkError, match="no exporter made it"):
         export(context)
     assert (context.run_dir / "adapter" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "more.safetensors", "below"])
+def test_a_checkpoint_that_links_to_private_files_is_not_copied(context: ExportContext, name: str) -> None:
+    private = context.run_dir / "private"
+    private.mkdir()
+    (private / "key").write_text(SECRET, encoding="utf-8")
+    (context.checkpoint / name).symlink_to(private if name == "below" else private / "key")
+    with pytest.raises(FrameworkError, match=f"checkpoint: {name} is a link to .*private.*, outside of the folder"):
+        export(context)
+    assert not (context.run_dir / "adapter").exists()

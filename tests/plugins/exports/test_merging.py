@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merging import merge
@@ -73,6 +73,24 @@ def test_a_merged_model_is_what_peft_makes_of_base_and_adapter(family: str, kind
     for name, weight in merged.state_dict().items():
         torch.testing.assert_close(weight, reference[name], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_base_out_of_the_cache_is_merged_and_one_with_links_to_private_files_is_not(tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    tiny_base(tmp_path / "base", "llama").rename(blobs)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(Path("..", "..", "blobs", file.name))
+    adapted(snapshot, tmp_path / "adapter")
+    merge(plan_for(snapshot), tmp_path / "adapter", tmp_path / "merged")
+    copied = [file for file in (tmp_path / "merged").iterdir() if file.name in {"config.json", "tokenizer.json"}]
+    assert [file.is_symlink() for file in copied] == [False, False]
+    (tmp_path / "adapter" / "vocab.txt").symlink_to("/etc/passwd")
+    with pytest.raises(FrameworkError, match=r"adapter: vocab\.txt is a link to /etc/passwd, outside of the folder"):
+        merge(plan_for(snapshot), tmp_path / "adapter", tmp_path / "again")
+    (snapshot / "notes.txt").symlink_to("/etc/passwd")
+    with pytest.raises(FrameworkError, match=r"^model\.path=.*: notes\.txt is a link to /etc/passwd"):
+        plan_for(snapshot).model.create().check()
 
 
 def test_a_base_in_16_bits_is_computed_in_fp32_and_rounded_once(tmp_path: Path) -> None:
@@ -234,7 +252,7 @@ def test_a_merged_model_stops_at_the_tokens_at_which_the_run_did(tmp_path: Path)
 MEASURE = """
 import json, sys
 from pathlib import Path
-from framework import testing
+from framework import FrameworkError, testing
 from framework_plugins.exports.merging import merge
 
 def plan(base):
