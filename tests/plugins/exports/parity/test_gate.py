@@ -68,11 +68,11 @@ def change(folder: Path, **factors: float) -> None:
 def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> None:
     words = ("stages=[export]", "exporter=[merged,gguf]", "exporter.gguf.quantizations=[f16,q8_0]")
     plan = trained(*words, "exporter.merged.dtype=fp32")
-    folder, made = plan.run_dir, {artifact.path: artifact.notes[-1] for artifact in export(plan)}
-    assert made["merged"].startswith("parity: top-1 100.00% of ")
+    folder, made = plan.run_dir, {artifact.path: artifact.parity for artifact in export(plan)}
+    assert made["merged"].startswith("top-1 100.00% of ")
     (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
     assert "top-1 100.00%" in f16
-    assert re.search(r"greedy answers equal \d of 8$", f16)
+    assert re.search(r"greedy answers equal \d of 8; KL \S+ at the end of 512 tokens$", f16)
     found = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     (merge_of_files,) = [each for each in found if each["name"].endswith("-merged")]
     assert (merge_of_files["against"], merge_of_files["format"], merge_of_files["top1"]) == ("trained", "float16", 1)
@@ -221,7 +221,7 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
     (record,) = [each for each in records if each["name"] == "short"]
     assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
-    assert f"top-1 {record['top1']:.2%}" in made.notes[-1]
+    assert f"top-1 {record['top1']:.2%}" in made.parity
     assert record["top1"] < 1
     with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
         export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
@@ -254,7 +254,7 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(gate, "affordable", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
-    assert made.notes == ["parity: not checked: the trained model does not fit into memory a second time"]
+    assert (made.notes, made.parity) == ([], "not checked: the trained model does not fit into memory a second time")
 
 
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
@@ -276,7 +276,7 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     )
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
     (made,) = export(trained(*words))
-    assert made.notes[-1].startswith("parity: top-1 100.00% of ")
+    assert made.parity.startswith("top-1 100.00% of ")
     assert asked == ["cuda", "cpu"]
 
 
