@@ -174,14 +174,10 @@ class Gate:
         if early := handed_out.stops_early(reference.rows, stops):
             raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
         rounding = self._rounding(reference, form)
-        agreement, *beside = agree_each(
-            reference.rows,
-            [reference.logits, *([rounding.logits] if rounding.logits else [])],
-            self._logits(folder),
-            reference.stop_ids,
-            [rounding.tie, TIE],
-            stops,
-        )
+        models, ties = [reference.logits], [rounding.tie]
+        if rounding.logits:
+            models, ties = [*models, rounding.logits], [*ties, TIE]
+        agreement, *beside = agree_each(reference.rows, models, self._logits(folder), reference.stop_ids, ties, stops)
         self._judge(name, TRAINED, form, agreement, exact(agreement, self.config, rounding.end_kl))
         for one in beside:
             self._judge(name, ROUNDED, form, one, exact(one, self.config))

@@ -219,14 +219,70 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
     )
     (made,) = export(trained(*words, "exporter.merged.parity.exact_top1=0", "exporter.merged.parity.exact_raw_top1=0"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
-    (record,) = [each for each in records if each["name"] == "short"]
-    assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
+    kinds = ("trained", "rounded", "folder")
+    record, rounded, folder = (
+        each for kind in kinds for each in records if (each["name"], each["against"]) == ("short", kind)
+    )
+    assert (rounded["problem"], rounded["top1"], rounded["tie_nats"]) == (
+        "",
+        1,
+        0.02,
+    )  # the rounding explains all of it
+    assert rounded["kl"] < record["kl"] / 100
+    assert (folder["problem"], folder["conversations"]) == ("", 4 + 8)
+    assert record["format"] == "bfloat16"
+    assert 0.02 <= record["tie_nats"] < 0.25  # as far as the rounding moves them
     assert f"top-1 {record['top1']:.2%}" in made.parity
     assert record["top1"] < 1
     with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
         export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
-    assert [each["problem"].startswith("top-1 is") for each in records if each["name"] == "short"] == [True]
+    (again,) = [each for each in records if (each["name"], each["against"]) == ("short", "trained")]
+    assert again["problem"].startswith("top-1 is")
+
+
+def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(*arguments: Any, **more: Any) -> Any:
+        return [-logits for logits in rounded(*arguments, **more)]
+
+    rounded = gate.rounded_logits
+    monkeypatch.setattr(gate, "rounded_logits", turned)
+    words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
+    plan = trained(*words, "exporter.merged.parity.exact_kl=1")
+    with pytest.raises(ParityError, match=r"odd is not what was trained, rounded to bf16: "):
+        export(plan)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
+    trained: Callable[..., Plan], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    from framework_plugins.exports.config import Dtype
+    from framework_plugins.exports.parity.agreement import agree
+    from framework_plugins.exports.parity.folders import Held, folder_logits, rounded_logits, trained_logits
+    from framework_plugins.exports.parity.rows import CheckRow
+
+    rows = [
+        CheckRow("", tuple(range(5, 60)), (9,), stopped=False),
+        CheckRow("", tuple(range(5, 90)), (), stopped=False, last=8),
+    ]
+    plan, held = trained("stages=[export]"), Held("cpu", dtype)
+    merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
+    exact, _ = trained_logits(plan, plan.checkpoint, rows, held)
+    found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
+    rounded, coarser = (
+        list(rounded_logits(plan, plan.checkpoint, rows, held, inputs=inputs)) for inputs in (False, True)
+    )
+    assert [each.shape[0] for each in rounded] == [56, 8]
+    for one, two, three, four in zip(rounded, found, exact, coarser, strict=True):
+        assert abs(one - two).max() < abs(one - three).max() / 20
+        assert abs(four - three).mean() > abs(one - three).mean()
+    change(tmp_path / "merged", o_proj=1.01)
+    wrong = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
+    right, off = (agree(rows, rounded, each, frozenset(), 0.02).kl for each in (found, wrong))
+    assert off > 50 * right
 
 
 def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
