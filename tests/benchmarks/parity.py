@@ -254,7 +254,7 @@ def word(problem: str) -> str:
     return "refused" if problem else "passes"
 
 
-def attack(case: Case, only: str) -> None:
+def attack(case: Case, only: Sequence[str]) -> None:
     """Print the table of wrong exports."""
     with restored(case):
         right = rounded(case, case.rows)
@@ -267,7 +267,7 @@ def attack(case: Case, only: str) -> None:
     OUT.print("| wrong export | top-1 | KL | KL at the end | share | f16, f32 | bf16 | quantized |")
     OUT.print("|---|---|---|---|---|---|---|---|")
     for name, change in attacks(case):
-        if only not in name:
+        if not any(part in name for part in only):
             continue
         rows = case.rows if "rope" in name or name == "nothing" else case.rows[:-1]
         with restored(case):
@@ -316,7 +316,7 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--only", nargs="+", default=[""], help="rows whose name has one of these in it")
     parser.add_argument("--files", nargs="+", default=[], help="quantizations of real files, instead of the table")
     arguments = parser.parse_args()
     case = prepared(arguments.run)
