@@ -22,6 +22,17 @@ OF_THE_MERGE = frozenset({"dtype", "torch_dtype", "vocab_size", "tie_word_embedd
 """Settings of config.json that a merge may change; the weights are compared by what they compute."""
 OF_THE_FILE = frozenset({"transformers_version", "_name_or_path", "_from_model_config"})
 """Settings that no model depends on."""
+OF_THE_OUTPUT = frozenset(
+    (
+        "use_cache",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "output_logits",
+        "return_dict_in_generate",
+    )
+)
+"""Settings of generation_config.json that change no text; a file that transformers makes of config.json has them."""
 SHOWN = 3
 """Settings that an error names."""
 BASE = 10000.0
@@ -50,11 +61,13 @@ def problem(
     if told := _different(MODEL, ours.to_dict(), theirs.to_dict(), OF_THE_MERGE | OF_THE_FILE):
         return told
     source = next((each for each in (trained, base) if (each / GENERATION).is_file()), trained)
-    own, expected = _generation(folder, ours), _generation(source, theirs)
-    # Where to stop is compared as a set, and padding with what the tokenizer pads with.
-    if told := _different(
-        GENERATION, own.to_dict(), expected.to_dict(), OF_THE_FILE | {"eos_token_id", "pad_token_id"}
-    ):
+    expected = _generation(source, theirs)
+    try:
+        own = _generation(folder, ours)
+    except Exception as error:  # noqa: BLE001 - as above; the class checks no types
+        return f"{GENERATION} cannot be read: {summarize_error(error)}"
+    free = OF_THE_FILE | OF_THE_OUTPUT | {"eos_token_id"}  # the last is compared as a set, below
+    if told := _different(GENERATION, own.to_dict(), expected.to_dict(), free):
         return told
     if missing := sorted(stop_ids - _stops(own)):
         return f"{GENERATION} ends answers at the tokens {sorted(_stops(own))}, and the training at {missing} too"

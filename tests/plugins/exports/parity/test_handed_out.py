@@ -55,6 +55,10 @@ def damaged(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
 
 
+def unreadable(folder: Path) -> None:
+    (folder / "generation_config.json").write_text("[")
+
+
 def other_tokens(folder: Path) -> None:
     """Let the tokenizer take the letters of a text for lower-case ones: the text is the same, its tokens are not."""
     path = folder / "tokenizer.json"
@@ -89,6 +93,10 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "many": (
         setting("config.json", eos_token_id=1, bos_token_id=1, hidden_act="gelu", rms_norm_eps=1.0),
         r"config\.json says (\S+=\S+ instead of \S+, ){2}\S+=\S+ instead of \S+ and 1 more",
+    ),
+    "no settings": (
+        unreadable,
+        r"generation_config\.json cannot be read: ",
     ),
     "no JSON": (lambda folder: (folder / "config.json").unlink(), r"config\.json cannot be read: "),
 }  # fmt: skip
@@ -129,14 +137,21 @@ def test_what_differs_is_named(name: str, folder: Path, base: Path, rendered: li
     assert re.match(expected, told(folder, base, rendered)), told(folder, base, rendered)
 
 
-def test_a_folder_without_settings_of_generation_stops_by_its_config(folder: Path) -> None:
+def test_a_folder_without_settings_of_generation_stops_by_its_config(
+    folder: Path, rendered: list[Rendered], tmp_path: Path
+) -> None:
     (folder / "generation_config.json").unlink()
     eos = json.loads((folder / "config.json").read_text(encoding="utf-8"))["eos_token_id"]
     assert folder_stops(folder, trust=False) == {eos}
     setting("config.json", eos_token_id=None)(folder)
     assert folder_stops(folder, trust=False) == {2}  # what transformers takes for a Llama, whatever token that is
+    base = Path(shutil.copytree(folder, tmp_path / "without"))
+    assert problem(folder, base, base, rendered, frozenset({eos}), trust=False).startswith(
+        "generation_config.json ends"
+    )
     companions._stop_as_the_run_did(folder)  # noqa: SLF001 - a part of `copy`, which needs a plan
     assert folder_stops(folder, trust=False) == {eos} != {2}
+    assert problem(folder, base, base, rendered, frozenset({eos}), trust=False) == ""
 
 
 def test_a_stop_token_within_an_answer_ends_it_early() -> None:
