@@ -50,7 +50,8 @@ def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
                 expected = theirs(torch.tensor([ids])).logits[0].numpy()
             found = llama.logits(ids)
             assert np.abs(found - expected).max() < 0.03 * expected.std()
-            assert np.allclose(llama.logits(ids, last=7), found[-7:], atol=1e-3 * expected.std())
+            # Other passes, and the cache of keys and values is in 16 bits.
+            assert np.abs(llama.logits(ids, last=7) - found[-7:]).max() < 0.02 * expected.std()
             agreed += list(found.argmax(1) == expected.argmax(1))
         with torch.no_grad():
             out = theirs.generate(torch.tensor([ids[:9]]), max_new_tokens=12, do_sample=False)[0, 9:].tolist()

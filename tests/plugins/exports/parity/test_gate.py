@@ -229,7 +229,7 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
         0.02,
     )  # the rounding explains all of it
     assert rounded["kl"] < record["kl"] / 100
-    assert (folder["problem"], folder["conversations"]) == ("", 4 + 8)
+    assert (folder["problem"], folder["conversations"]) == ("", 4 + 4)
     assert record["format"] == "bfloat16"
     assert 0.02 <= record["tie_nats"] < 0.25  # as far as the rounding moves them
     assert f"top-1 {record['top1']:.2%}" in made.parity
@@ -239,6 +239,18 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
     (again,) = [each for each in records if (each["name"], each["against"]) == ("short", "trained")]
     assert again["problem"].startswith("top-1 is")
+
+
+def test_a_file_in_bf16_has_ties_as_wide_as_the_roundings_of_llama_cpp(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=wide", "exporter.gguf.quantizations=[bf16]")
+    loose = ("exact_kl=1", "exact_top1=0", "exact_raw_top1=0")
+    plan = trained(*words, *(f"exporter.gguf.parity.{each}" for each in loose))
+    export(plan)
+    records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
+    found = {each["against"]: each for each in records if each["name"].endswith("-BF16.gguf")}
+    assert found.keys() == {"trained", "merged", "chat_template"}
+    assert found["trained"]["end_tokens"] == found["merged"]["end_tokens"] == 512
+    assert 0.02 <= found["trained"]["tie_nats"] == found["merged"]["tie_nats"] < 0.25
 
 
 def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
