@@ -193,7 +193,7 @@ def _logits(
             lengths = torch.tensor([len(each) for each in some], device=held.device)
             real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
             # Behind the end of a row nothing looks back, so where none has a gap there is no mask to be made.
-            more = {} if len(some) == 1 else {"attention_mask": real[0].long()}
+            more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
             if group[0].last and keeps:
                 more["logits_to_keep"] = group[0].last
             logits = model(input_ids=ids, use_cache=False, **more).logits

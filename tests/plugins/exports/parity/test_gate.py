@@ -23,7 +23,7 @@ from framework.run import pipeline
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf_exporter import GgufExporter
 from framework_plugins.exports.merging import merge
-from framework_plugins.exports.parity import gate
+from framework_plugins.exports.parity import folders, gate
 from framework_plugins.exports.parity.gate import ParityError
 from tests.support.ggufs import tiny_model
 
@@ -259,7 +259,7 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
     def turned(*arguments: Any, **more: Any) -> Any:
         return [-logits for logits in rounded(*arguments, **more)]
 
-    rounded = gate.rounded_logits
+    rounded = folders.rounded_logits
     monkeypatch.setattr(gate, "rounded_logits", turned)
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
     plan = trained(*words, "exporter.merged.parity.exact_kl=1")
@@ -328,7 +328,6 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework_plugins.exports.parity import folders
 
     compute, asked = folders.trained_logits, []
 
@@ -363,7 +362,6 @@ def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from framework.api.machine import HostMemory
-    from framework_plugins.exports.parity import folders
     from framework_plugins.exports.parity.folders import Held, affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))

@@ -49,7 +49,7 @@ def test_probabilities_near_one_do_not_hide_half_of_the_change() -> None:
     base, change = np.zeros((2, 40), np.float32), np.zeros((2, 40), np.float32)
     base[:, 0], change[:, 1] = 12, 40
     rows = [CheckRow("", (1,), (1,), stopped=True)] * 2
-    half = base + change / 2
+    half = base + change / np.float32(2)
     assert np.exp(half[0, 1]) / np.exp(half[0]).sum() > 0.999
     found = survival(rows, [base] * 2, [base + change] * 2, [half] * 2)
     assert found is not None
