@@ -33,7 +33,7 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
-from framework.api.records import Prompt
+from framework.api.records import Message, Prompt
 from framework_plugins.exports.chat_template import put
 from framework_plugins.exports.config import Dtype, ParityConfig
 from framework_plugins.exports.convert import pieces
@@ -48,6 +48,7 @@ from framework_plugins.exports.parity.long_row import END, long_row
 from framework_plugins.exports.parity.rows import GENERAL, LONGEST, CheckRow
 from framework_plugins.exports.parity.survival import of_answer, survival
 from tests.support.ggufs import converted
+from tests.support.speaks import Speaks
 
 OUT = Console(soft_wrap=True, highlight=False)
 CONFIG = ParityConfig()
@@ -114,26 +115,17 @@ def prepared(run: Path) -> Case:
         if hasattr(module, "get_delta_weight") and "default" in module.lora_A
     }
 
+    writes = Speaks(tokenizer)
+
     def render(text: str) -> str:
-        turns = [{"role": "user", "content": text}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-    class Writes:
-        """The part of a model that `long_row` asks."""
-
-        def render(self, prompt: Prompt) -> str:
-            return render(prompt.messages[0].content)
-
-        def tokenize(self, text: str) -> list[int]:
-            ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-            return ids
+        return writes.render(Prompt((Message("user", text),)))
 
     source = files("framework_plugins.quickstart") / "data" / "orders_held_out.jsonl"
     orders = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()[:PROMPTS]]
     texts = [render(f"{order['instruction']}\n\n{order['input']}") for order in orders] + list(map(render, GENERAL))
     stop_ids, rows = frozenset({tokenizer.eos_token_id, 2}), []
     for text in texts:
-        ids = Writes().tokenize(text)
+        ids = writes.tokenize(text)
         given = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": list(stop_ids), "pad_token_id": 2}
         answer = tuned.generate(input_ids=torch.tensor([ids]), **given)[0, len(ids) :].tolist()
         stopped = answer[-1] in stop_ids
@@ -141,7 +133,7 @@ def prepared(run: Path) -> Case:
         rows.append(CheckRow(text, tuple(ids), tuple(answer), stopped))
     with torch.no_grad(), tuned.disable_adapter():
         base = [of_answer(row, each) for row, each in zip(rows, logits(tuned, rows), strict=True)]
-    if long := long_row(Writes(), LONG):  # type: ignore[arg-type] - it renders and tokenizes, no more
+    if long := long_row(writes, LONG):
         rows.append(long)
     model = tuned.merge_and_unload().eval()
     return Case(model, changes, rows, stop_ids, base, logits(model, rows))
@@ -194,7 +186,7 @@ def attacks(case: Case) -> Iterator[tuple[str, Change]]:
 
     def theta(value: float) -> torch.Tensor:
         count = 2 * len(frequencies)
-        return value ** -(torch.arange(0, count, 2) / count)
+        return torch.pow(value, -(torch.arange(0, count, 2) / count))
 
     def llama3(factor: float, original: int) -> torch.Tensor:
         wave = 2 * math.pi / frequencies

@@ -194,7 +194,7 @@ class Llama:
 
         Args:
             ids: the sequence.
-            last: only those behind so many tokens at its end; 0: all of them.
+            last: how many tokens at its end have logits; 0: all of them.
         """
         return np.concatenate([logits.copy() for _, logits in self.passes(ids, skip=len(ids) - last if last else 0)])
 

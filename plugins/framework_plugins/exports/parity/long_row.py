@@ -1,7 +1,7 @@
 """One long row: what goes wrong with positions shows at its end, where the short rows never come.
 
-The text is a made-up list of railway stations. Each entry names two earlier ones and what was said of them, so at the
-end of the row the likeliest token depends on what stands a thousand tokens or more before it: a lost rope scaling,
+The text is a made-up list of railway stations. Each entry names two earlier ones and repeats facts about them, so at
+the end of the row the likeliest token depends on what stands a thousand tokens or more before it: a lost rope scaling,
 another rope theta or a lost sliding window changes it.
 """
 

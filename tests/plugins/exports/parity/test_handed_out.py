@@ -23,7 +23,9 @@ from tests.support.speaks import Speaks
 TOOL = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
 TALKS = (
     Prompt((Message("user", "How many?"), Message("assistant", "Two."), Message("user", "Sure?"))),
-    Prompt((Message("user", "1.0 + 2?"), Message("assistant", "", (ToolCall("add", {"a": 1.0}, "c1"),))), (TOOL,)),
+    Prompt(
+        (Message("user", "1.0 + 2?"), Message("assistant", "", (ToolCall("add", {"a": 1.0}, "c1"),))), tools=(TOOL,)
+    ),
 )
 
 
