@@ -178,7 +178,7 @@ def attacks(case: Case) -> Iterator[tuple[str, Change]]:
     yield "adapter of layer 29 down_proj left out", partial(merge_at, 0, ".layers.29.mlp.down_proj")
     yield "adapter of all k_proj left out", partial(merge_at, 0, "k_proj")
     rotary = case.model.model.rotary_emb
-    frequencies = rotary.inv_freq.clone()
+    frequencies: torch.Tensor = rotary.inv_freq.clone()
 
     def turn(new: torch.Tensor) -> None:
         rotary.inv_freq.copy_(new)
