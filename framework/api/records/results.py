@@ -173,12 +173,16 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something an exporter wrote; `notes` are sentences on what one might not expect of it."""
+    """Something an exporter wrote; `notes` are sentences on what one might not expect of it.
+
+    `parity` says in one line how far it agrees with the trained model; empty where nobody compared them.
+    """
 
     kind: str
     path: str
     bytes: int
     notes: list[str] = field(default_factory=list)
+    parity: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,12 @@ class Folder:
     Attributes:
         kinds: of the artifacts that lie in the folder.
         uses: how to use them.
+        compared: how far each agrees with the trained model, by the name of its file, or of the folder.
     """
 
     kinds: Sequence[str]
     uses: Sequence[Use]
+    compared: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def card(folder: Folder, known: Known) -> str:
         asked=_evaluation_data(known.report),
         sure=_sure(known.report),
         uses=folder.uses,
+        compared=folder.compared,
         data=[] if known.elsewhere or known.report.data is None else list(_data(known, known.report.data)),
         settings=list(_settings(known)),
         elsewhere="The weights were trained elsewhere; see `adapter_config.json`." if known.elsewhere else "",

@@ -25,6 +25,7 @@ TOKENIZERS = frozenset(
 )  # fmt: skip
 """Files that are a tokenizer, in one form or another: they are taken from one folder, never mixed."""
 PLAIN = frozenset({".json", ".jinja", ".model", ".txt"})
+ROLES = ("bos_token_id", "eos_token_id", "pad_token_id")
 LEFT_OUT = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})
 
 
@@ -107,9 +108,13 @@ def _tokens(folder: Path) -> int:
 
 def _stop_as_the_run_did(target: Path) -> None:
     """Add the tokenizer's eos token to those that end an answer: a run stops at both, transformers at the latter."""
-    if not all((target / name).is_file() for name in (GENERATION, TOKENIZER, TOKENIZER_CONFIG)):
+    if not all((target / name).is_file() for name in (MODEL, TOKENIZER, TOKENIZER_CONFIG)):
         return
-    settings, eos = read(target / GENERATION), read(target / TOKENIZER_CONFIG).get("eos_token")
+    config = read(target / MODEL)
+    # Without generation_config.json transformers takes what config.json says.
+    named = {name: config[name] for name in ROLES if config.get(name) is not None}
+    settings = read(target / GENERATION) if (target / GENERATION).is_file() else named
+    eos = read(target / TOKENIZER_CONFIG).get("eos_token")
     eos = eos.get("content") if isinstance(eos, dict) else eos
     number = Tokenizer.from_file(str(target / TOKENIZER)).token_to_id(eos) if eos else None
     listed = settings.get("eos_token_id")

@@ -64,19 +64,27 @@ class ParityConfig:
     """Prompts of the run that are asked; four general ones are asked besides."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Longest answer in tokens."""
+    long_row: Annotated[int, Ge(0)] = 2000
+    """Tokens of one row besides, at most those of the model's context; its last 256 positions are compared. 0: none."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
     """The likeliest token has to be the same at this share of positions, near ties counted as the same: places where
-    the trained model holds both tokens within 0.02 nats, or within 0.25 where the export is in bf16."""
+    the trained model holds both tokens within 0.02 nats, or as far apart as a rounding to bf16 moves them, which is
+    measured where the export is in bf16."""
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
     """The same share with no near tie counted. Set it to 0.999 to excuse none; a merge in bf16 may not reach that."""
     exact_kl: Annotated[float, Gt(0)] = 0.01
     """Largest mean divergence from the trained model, in nats."""
+    exact_end_kl: Annotated[float, Gt(0)] = 0.001
+    """The same at the end of the long row."""
     quantized_top1: Annotated[float, Interval(ge=0, le=1)] = 0.75
     """The same share for quantized files, near ties not counted."""
     quantized_kl: Annotated[float, Gt(0)] = 0.25
-    """Largest mean divergence of a quantized file."""
+    """Largest mean divergence of a quantized file; at the end of the long row too."""
     quantized_perplexity: Annotated[float, Gt(0)] = 1.25
     """Largest perplexity of a quantized file, as a multiple of the trained model's."""
+    quantized_share: Annotated[float, Interval(ge=0, le=1)] = 0.8
+    """Least share of the change from the base to the trained model that a quantized file has, where that can be
+    measured with a standard error of 0.1 or less. 0 requires nothing, and the base is not loaded."""
 
 
 @dataclass

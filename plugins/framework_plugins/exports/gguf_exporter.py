@@ -40,6 +40,7 @@ class Made:
     quantization: str
     file: Path
     notes: tuple[str, ...]
+    parity: str = ""
 
 
 class GgufExporter:
@@ -168,9 +169,10 @@ def _checked(output: Made, gate: Gate, run_dir: Path, name: str) -> Made:
     with put_aside(output.file, run_dir, final):
         conversations = gate.conversations(output.file, final)
         parity = gate.gguf(output.file, final, output.quantization)
-    return replace(output, notes=(*output.notes, f"chat template: {conversations}", f"parity: {parity}"))
+    return replace(output, notes=(*output.notes, f"chat template: {conversations}"), parity=parity)
 
 
 def _publish(output: Made, final: Path) -> Artifact:
     output.file.replace(final)
-    return Artifact("gguf", f"{final.parent.name}/{final.name}", final.stat().st_size, list(output.notes))
+    path = f"{final.parent.name}/{final.name}"
+    return Artifact("gguf", path, final.stat().st_size, list(output.notes), output.parity)

@@ -35,18 +35,18 @@ class MergedExporter:
         unchecked, size = context.run_dir / f"{settings.folder}.unchecked", settings.max_shard_size
         gate = Gate(settings.parity, model, context) if settings.parity.check else None
         number_type = self._format(context, gate)
-        notes = [number_type.note] if number_type.note else []
+        notes, parity = [number_type.note] if number_type.note else [], ""
         try:
             merge(context.plan, context.checkpoint, unchecked, dtype=number_type.dtype, max_shard_size=size)
             if gate:
                 gate.remedy = number_type.remedy
                 with put_aside(unchecked, context.run_dir, settings.folder):
-                    notes.append(f"parity: {gate.folder(unchecked)}")
+                    parity = gate.folder(unchecked)
             shutil.rmtree(folder, ignore_errors=True)
             unchecked.replace(folder)
         finally:
             shutil.rmtree(unchecked, ignore_errors=True)  # of an export that was interrupted
-        return [Artifact("merged", settings.folder, size_of(folder), notes)]
+        return [Artifact("merged", settings.folder, size_of(folder), notes, parity)]
 
     def _format(self, context: ExportContext, gate: Gate | None) -> number_format.Chosen:
         """Choose the number format, or take the one that was."""

@@ -50,7 +50,8 @@ class ModelCardExporter:
             asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.chat_template_kwargs)
             name = plain(redact(context.plan.name)).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
-            text = card(Folder([artifact.kind for artifact in artifacts], ways), known)
+            compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
+            text = card(Folder([artifact.kind for artifact in artifacts], ways, compared), known)
             file = context.run_dir / folder / FILE
             write_atomically(file, text)
             cards.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))

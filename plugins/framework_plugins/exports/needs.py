@@ -17,6 +17,7 @@ from framework_plugins.exports.config import (
     ParityConfig,
     PushExporterConfig,
 )
+from framework_plugins.exports.parity.long_row import END
 from framework_plugins.exports.quantizations import BLOCK, gguf_bytes
 
 WIDTHS = {Dtype.bf16: 2, Dtype.fp16: 2, Dtype.fp32: 4}
@@ -28,8 +29,8 @@ SHARD = 5 * 10**9
 PIECES = 48 * 2**20
 """The piece of a weight that is being merged, its sum, and the adapter's matrices; measured."""
 ROWS, TOKENS = 12, 128
-"""What the parity gate asks: rows, and tokens of each, about. It holds the logits of the trained model, of the export,
-and of the merged weights that files are made of."""
+"""What the parity gate asks: rows, and tokens of each, about, besides the end of a long one. It holds the logits of the
+trained model, of the export, of the merged weights that files are made of, and of the base."""
 FP32, BF16 = 4, 2
 SPARE = 1.2
 """How many times its weights a model takes while it is loaded."""
@@ -52,7 +53,7 @@ def _need(name: str, choice: Selection, shape: Shape, *, full: bool) -> ExportNe
         whole = shape.total * WIDTHS[Dtype.fp32 if "f32" in settings.quantizations else Dtype.fp16]
         blocks = shape.hidden % BLOCK == 0
         files = sum(gguf_bytes(shape.total, one, in_blocks=blocks) for one in settings.quantizations)
-        memory = _memory(shape, settings.parity, full=full, models=3)
+        memory = _memory(shape, settings.parity, full=full, models=4)
         return ExportNeed(name, files, scratch=2 * whole, memory=memory)
     if isinstance(settings, OllamaExporterConfig | ModelCardExporterConfig | PushExporterConfig):
         return ExportNeed(name, TEXT)
@@ -79,6 +80,6 @@ def comparing(shape: Shape, width: int, models: int = 2) -> int:
 
     Weights that are held in 16 bits have 32 while they compute, one matrix at a time.
     """
-    logits = models * ROWS * TOKENS * shape.vocab * FP32
+    logits = models * (ROWS * TOKENS + END) * shape.vocab * FP32
     matrix = max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
     return int(SPARE * shape.total * width) + logits + (FP32 * matrix if width == BF16 else 0)

@@ -68,7 +68,7 @@ def render(run: Run, samples: int) -> str:
         report=report,
         results=list(_results(report)) if report else [],
         notes=[redact(note) for note in run.notes],
-        numbers=dict(_numbers(report)) if report else {},
+        numbers=list(_numbers(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         curve=charts.curve(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
@@ -148,7 +148,7 @@ def _asked(change: Change) -> str:
 
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
-    """Return the rows about training and stages: duration, memory, result."""
+    """Return the rows about training and stages: duration, memory, what was exported and how it was compared."""
     if train := report.train:
         yield "training", f"{train.steps:,} steps, {train.epochs:.3g} epochs in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"
@@ -165,6 +165,8 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     for artifact in report.artifacts:
         yield artifact.kind, f"{artifact.path} ({artifact.bytes / 2**20:.1f} MiB)"
+        if artifact.parity:
+            yield f"{artifact.kind}, compared with the trained model", artifact.parity
 
 
 def duration(seconds: float) -> str:

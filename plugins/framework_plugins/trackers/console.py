@@ -207,7 +207,10 @@ class Console(Logger):
         rows = training_rows(report, self.expected, self.plan)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
-            rows[artifact.kind] = f"{display_path(where)} ({artifact.bytes / 2**20:.1f} MiB)"
+            line = f"{display_path(where)} ({artifact.bytes / 2**20:.1f} MiB)"
+            line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
+            # There may be several files of a kind.
+            rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
         rows["report"] = display_path(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()

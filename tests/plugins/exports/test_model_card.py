@@ -53,7 +53,7 @@ def draft(plan: Plan, model: testing.EchoModel) -> Report:
     return make_report(plan, model.facts, {}, data, before, trained, after, None, current().plugins)
 
 
-def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str, str]:
+def write(plan: Plan, artifacts: Mapping[str, str], parity: Mapping[str, str] = {}, **settings: Any) -> dict[str, str]:
     """Write the cards beside artifacts, kinds by paths, and return their texts by path."""
     made = []
     for path, kind in artifacts.items():
@@ -61,7 +61,7 @@ def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str
         (place if "." not in path and kind != "ollama" else place.parent).mkdir(parents=True, exist_ok=True)
         if not place.is_dir():
             place.touch()
-        made.append(Artifact(kind, path, 0))
+        made.append(Artifact(kind, path, 0, parity=parity.get(path, "")))
     (plan.checkpoint / "adapter_config.json").write_text(
         json.dumps({"r": 16, "lora_alpha": 32, "use_dora": False, "base_model_name_or_path": "/home/me/base"}), "utf-8"
     )
@@ -140,6 +140,16 @@ def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:
     assert "| exact_match | 20 | 0% | 100% | +74 to +100 points | better |" in text
     assert "differences with their 95% interval" in text
     assert "- gained: " in text
+
+
+def test_how_far_each_file_agrees_with_the_trained_model_is_on_the_card(plan: Plan) -> None:
+    files = {"gguf/a.gguf": "gguf", "gguf/b.gguf": "gguf", "adapter": "adapter"}
+    cards = write(plan, files, {"gguf/a.gguf": "KL 0.05", "gguf/b.gguf": "KL 0.01"})
+    assert (
+        "\n\n## Compared with the trained model\n\n- `a.gguf`: KL 0.05\n- `b.gguf`: KL 0.01\n\n## Training\n"
+        in cards["gguf/README.md"]
+    )
+    assert "Compared" not in cards["adapter/README.md"]
 
 
 def test_no_path_of_this_machine_and_no_secret_is_reported(plan: Plan) -> None:

@@ -15,7 +15,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunStarted, TrainingStep
-from framework.api.records import DataResult, Report
+from framework.api.records import Artifact, DataResult, Report
 from framework.api.text.results import visible
 from framework.hooks.session import current
 from framework.run import pipeline
@@ -112,6 +112,18 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert report.versions["python"] in page.within("#run", "dd")
     assert "none" in page.within("#run", "dd")
     assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_how_far_an_export_agrees_with_the_trained_model_is_on_the_page(
+    made: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = [Artifact("gguf", f"gguf/{name}.gguf", 2**20, parity=f"KL 0.0{name}") for name in "12"]
+    monkeypatch.setattr("framework_plugins.exports.adapter.AdapterExporter.export", lambda *_: artifacts)
+    page = made("exporter=[adapter]")
+    names, said = page.within("#training", "dt"), page.within("#training", "dd")
+    at = names.index("gguf")
+    assert names[at:] == ["gguf", "gguf, compared with the trained model"] * 2
+    assert said[at:] == ["gguf/1.gguf (1.0 MiB)", "KL 0.01", "gguf/2.gguf (1.0 MiB)", "KL 0.02"]
 
 
 def test_the_marked_text_is_what_the_data_teach(made: Callable[..., Page], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 
 from framework import testing
 from framework.api.events import IssueFound, RunFinished, RunPlanned, StageFinished, TrainingStep
-from framework.api.records import EvalResult, Measure, Sample, Step
+from framework.api.records import Artifact, EvalResult, Measure, Sample, Step
 from framework.api.schema import Stage
 from framework.config.check import check
 from framework.config.compose import compose
@@ -241,3 +241,14 @@ def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
         check(compose(values))
     assert "data.path=FILE.jsonl" in own
     assert rates.endswith("trainer.learning_rate=0.0001,0.0002,0.0004")
+
+
+def test_what_was_exported_is_shown_with_its_agreement_with_the_trained_model(
+    see: See, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [Artifact("gguf", f"gguf/{name}.gguf", 2**20, parity=told) for name, told in (("a", "KL 0.05"), ("b", ""))]
+    monkeypatch.setattr("framework_plugins.exports.adapter.AdapterExporter.export", lambda *_: made)
+    lines = see("exporter=[adapter]").splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("gguf"))
+    shown = [" ".join(line.split()) for line in lines[at : at + 3]]
+    assert shown == ["gguf run/gguf/a.gguf (1.0 MiB)", "parity: KL 0.05", "run/gguf/b.gguf (1.0 MiB)"]

@@ -170,22 +170,33 @@ class Llama:
         """Return the text of token ids, special tokens included."""
         return b"".join(map(self.piece, ids)).decode("utf-8", errors="replace")
 
-    def passes(self, ids: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def passes(self, ids: Sequence[int], *, skip: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Give the logits behind each token of a sequence, some tokens at a time.
+
+        Args:
+            ids: the sequence.
+            skip: tokens at its beginning that are read without logits.
 
         Yields:
             The place of the first token of a pass, and logits of shape (tokens of the pass, vocabulary). The array is
             llama.cpp's own memory: the next pass overwrites it.
         """
         self._forget(0)
-        for first in range(0, len(ids), self.pass_size):
+        for first in range(0, skip, self.pass_size):
+            self._decode(ids[first : min(skip, first + self.pass_size)], every=False)
+        for first in range(skip, len(ids), self.pass_size):
             part = ids[first : first + self.pass_size]
             self._decode(part, every=True)
             yield first, self._logits(len(part))
 
-    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return the logits behind each token of a sequence: shape (tokens, vocabulary). Long ones need memory."""
-        return np.concatenate([logits.copy() for _, logits in self.passes(ids)])
+    def logits(self, ids: Sequence[int], *, last: int = 0) -> NDArray[np.float32]:
+        """Return the logits behind each token of a sequence: shape (tokens, vocabulary). Long ones need memory.
+
+        Args:
+            ids: the sequence.
+            last: how many tokens at its end have logits; 0: all of them.
+        """
+        return np.concatenate([logits.copy() for _, logits in self.passes(ids, skip=len(ids) - last if last else 0)])
 
     def follow(self, ids: Sequence[int], choose: Choice = likeliest) -> Iterator[int]:
         """Continue a sequence: yield the next token repeatedly, stop tokens too.

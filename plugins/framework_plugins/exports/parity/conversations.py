@@ -59,7 +59,7 @@ class Rendered:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
         expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
         if served.text != expected:
-            ours, theirs = _difference(expected, served.text)
+            ours, theirs = difference(expected, served.text)
             return f"llama.cpp's chat template writes the turns {self.roles} otherwise, {theirs!r} instead of {ours!r}"
         if served.ids != self.ids:
             return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
@@ -123,7 +123,7 @@ def _message(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content, **{name: value for name, value in more.items() if value}}
 
 
-def _difference(ours: str, theirs: str) -> tuple[str, str]:
+def difference(ours: str, theirs: str) -> tuple[str, str]:
     """Return both texts around the first character in which they differ."""
     pairs = zip(ours, theirs, strict=False)
     at = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))

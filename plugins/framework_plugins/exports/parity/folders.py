@@ -8,6 +8,7 @@ trained model, it computes; TF32 is for passes of a training and off here.
 from __future__ import annotations
 
 import gc
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -50,17 +52,57 @@ def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held:
     And the size of the largest number that any layer gives on the way.
     """
     largest = [0.0]
-    trust = plan.model.config.trust_remote_code
+    logits = list(_logits(lambda: _trained(plan, checkpoint, held), rows, held, partial(_watch, largest)))
+    return logits, largest[0]
+
+
+def rounded_logits(
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held, *, inputs: bool
+) -> Iterator[Logits]:
+    """Give the logits of the trained weights, merged by peft in fp32 and rounded to bf16: what a right export gives.
+
+    Args:
+        plan: names the base.
+        checkpoint: the trained weights.
+        rows: what is asked.
+        held: where and how memory holds the weights.
+        inputs: round what goes into each linear layer to bf16 too, as llama.cpp does where the weights are in bf16.
+    """
 
     def load() -> Any:
-        if not (checkpoint / "adapter_config.json").is_file():
-            return _load(checkpoint, held, trust=trust)
-        source: ModelSource = plan.model.create()
-        base = _load(source.fetch(weights=True).folder, held, trust=trust)
-        return PeftModel.from_pretrained(base, checkpoint, torch_device=held.device)
+        model = _trained(plan, checkpoint, held)
+        _round(model)
+        for module in model.modules() if inputs else ():
+            if isinstance(module, nn.Linear):
+                module.register_forward_pre_hook(lambda _, given: (given[0].bfloat16().to(given[0].dtype), *given[1:]))
+        return model
 
-    logits = list(_logits(load, rows, held, partial(_watch, largest)))
-    return logits, largest[0]
+    return _logits(load, rows, held)
+
+
+def _trained(plan: Plan, checkpoint: Path, held: Held) -> Any:
+    trust = plan.model.config.trust_remote_code
+    if not (checkpoint / "adapter_config.json").is_file():
+        return _load(checkpoint, held, trust=trust)
+    source: ModelSource = plan.model.create()
+    base = _load(source.fetch(weights=True).folder, held, trust=trust)
+    return PeftModel.from_pretrained(base, checkpoint, torch_device=held.device)
+
+
+def _round(model: nn.Module) -> None:
+    """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            weights = list(module.get_base_layer().parameters(recurse=False))
+            kept = [weight.dtype for weight in weights]
+            for weight in weights:
+                weight.data = weight.data.float()
+            module.merge()
+            for weight, dtype in zip(weights, kept, strict=True):
+                weight.data = weight.data.bfloat16().to(dtype)
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.bfloat16().to(weight.dtype)
 
 
 def folder_logits(folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool) -> Iterator[Logits]:
@@ -122,7 +164,10 @@ def _logits(
     held: Held,
     watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
 ) -> Iterator[Logits]:
-    """Give the logits of each row; several are asked together where that spares widening the weights for each."""
+    """Give the logits of each row, of a long one those of its end.
+
+    Several are asked together where that spares widening the weights for each; long ones are asked alone.
+    """
     model = load().eval()
     real: list[torch.Tensor] = []
     widened = False
@@ -132,21 +177,28 @@ def _logits(
         if any(_is_short(weight) for weight in module.parameters(recurse=False)):
             _compute_in_fp32(module)
             widened = True
-    together = 1
-    if rows and (widened or held.device != "cpu"):
-        one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in rows)
+    together, short = 1, [row for row in rows if not row.last]
+    if short and (widened or held.device != "cpu"):
+        one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in short)
         together = max(1, LOGITS // one)
+    groups = [short[start : start + together] for start in range(0, len(short), together)]
+    groups += [[row] for row in rows if row.last]
+    assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
     with torch.no_grad():
-        for start in range(0, len(rows), together):
-            some = [torch.tensor(row.ids) for row in rows[start : start + together]]
+        for group in groups:
+            some = [torch.tensor(row.ids) for row in group]
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
             lengths = torch.tensor([len(each) for each in some], device=held.device)
             real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
             # Behind the end of a row nothing looks back, so where none has a gap there is no mask to be made.
-            masked = {} if len(some) == 1 else {"attention_mask": real[0].long()}
-            logits = model(input_ids=ids, use_cache=False, **masked).logits
-            for each, row in zip(logits, some, strict=True):
-                yield each[: len(row)].float().cpu().numpy()
+            more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
+            if group[0].last and keeps:
+                more["logits_to_keep"] = group[0].last
+            logits = model(input_ids=ids, use_cache=False, **more).logits
+            for each, row in zip(logits, group, strict=True):
+                yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
     del model, logits
     gc.collect()
     if held.device != "cpu":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,38 @@ import torch
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model, ModelSource
 from framework_plugins.exports.config import ParityConfig
+from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.llama.model import Llama
-from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each
+from framework_plugins.exports.parity import handed_out
+from framework_plugins.exports.parity.agreement import Agreement, Answer, agree, agree_each, widest_tie
 from framework_plugins.exports.parity.bounds import exact, within
 from framework_plugins.exports.parity.conversations import Compared, compare, conversations, unchecked
-from framework_plugins.exports.parity.folders import Held, affordable, folder_logits, on_disk, trained_logits
+from framework_plugins.exports.parity.folders import (
+    Held,
+    affordable,
+    folder_logits,
+    on_disk,
+    rounded_logits,
+    trained_logits,
+)
+from framework_plugins.exports.parity.long_row import long_row
 from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
 from framework_plugins.exports.parity.rows import CheckRow, check_rows
+from framework_plugins.exports.parity.survival import of_answer, survival
 
-TIE, BF16_TIE = 0.02, 0.25
+TIE, CUT_TIE = 0.02, 0.15
 """How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
-the point, and of weights with the seven of bf16."""
+the point; and where memory holds the trained weights in bf16 and the export has more bits, so that what a rounding does
+cannot be measured. Of an export in bf16 it is: SmolLM2 with the quickstart's adapter has 0.137."""
 BF16 = ("bfloat16", "bf16")
 EXACT = ("f32", "f16", "bf16")
 """Quantizations that hold the weights as they are, or round them once."""
-TRAINED, MERGED = "trained", "merged"
-"""What an export is compared with."""
+TRAINED, MERGED, ROUNDED = "trained", "merged", "rounded"
+"""What an export is compared with; the last are the trained weights after a rounding to bf16."""
+FOLDER = "folder"
+"""In `parity.json`: tokenizer, template, stop tokens and settings of a folder, compared with the training's."""
+CONTEXT = ("max_position_embeddings", "n_positions")
+"""Names of the longest row that a model takes."""
 REJECTED = "rejected"
 HELD = "parity"
 LOG = "llama_server.log"
@@ -59,6 +75,21 @@ class Reference:
     largest: float
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding the weights of an export explains.
+
+    Attributes:
+        tie: how near the likeliest tokens may be for it to swap them, in nats.
+        end_kl: divergence at the end of the long row, in nats.
+        logits: of the trained weights after the rounding; empty where the export does not round to bf16.
+    """
+
+    tie: float = TIE
+    end_kl: float = 0.0
+    logits: list[Any] = field(default_factory=list)
+
+
 class Gate:
     """Compares exports with the trained model.
 
@@ -75,6 +106,8 @@ class Gate:
         self.context = context
         self.remedy = remedy
         self._merged: list[Any] = []
+        self._base: list[Any] = []
+        self._roundings: dict[str, Rounding] = {}
 
     @property
     def reference(self) -> Reference | None:
@@ -89,6 +122,8 @@ class Gate:
         if affordable(self._trained_folder()) is None:
             return None
         rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
+        if long := long_row(self.model, self._long_row()):
+            rows.append(long)
         held = affordable(self._trained_folder())  # once more: answering has taken memory of a GPU
         if held is None:
             return None
@@ -105,11 +140,25 @@ class Gate:
         """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
         if not (self.context.checkpoint / "adapter_config.json").is_file():
             return self.context.checkpoint
+        return self._base_folder()
+
+    def _base_folder(self) -> Path:
         source: ModelSource = self.context.plan.model.create()
         return source.fetch(weights=True).folder
 
+    def _long_row(self) -> int:
+        """Return how long the long row is: no longer than the model takes."""
+        config = read(self._trained_folder() / MODEL)
+        text = config.get("text_config") or config
+        known = [int(text[name]) for name in CONTEXT if isinstance(text.get(name), int)]
+        return min([self.config.long_row, *known])
+
+    @property
+    def _trust(self) -> bool:
+        return bool(self.context.plan.model.config.trust_remote_code)
+
     def folder(self, folder: Path) -> str:
-        """Check a model folder for transformers.
+        """Check a model folder for transformers: what it says beside its weights, and what these compute.
 
         Returns:
             What came out, in words.
@@ -117,13 +166,40 @@ class Gate:
         Raises:
             ParityError: it is not what was trained.
         """
+        name, form = folder.name.removesuffix(".unchecked"), on_disk(folder)
+        self._handed_out(folder, name)
         reference = self.reference
         if reference is None:
             return NOT_CHECKED
-        agreement = self._folder(
-            reference, folder.name.removesuffix(".unchecked"), on_disk(folder), self._logits(folder)
+        stops = handed_out.folder_stops(folder, trust=self._trust)
+        if early := handed_out.stops_early(reference.rows, stops):
+            add(ConversationsRecord(name, early, "", 0, "", against=FOLDER), self.context.run_dir)
+            raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
+        rounding = self._rounding(reference, form)
+        models, ties = [reference.logits], [rounding.tie]
+        if rounding.logits:
+            models, ties = [*models, rounding.logits], [*ties, TIE]
+        agreement, *beside = agree_each(reference.rows, models, self._logits(folder), reference.stop_ids, ties, stops)
+        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config, rounding.end_kl))
+        for one in beside:
+            self._judge(name, ROUNDED, form, one, exact(one, self.config))
+        return agreement.text() + self._finer(form, agreement)
+
+    def _handed_out(self, folder: Path, name: str) -> None:
+        """Compare tokenizer, chat template, stop tokens and settings of a folder with those of the training.
+
+        Raises:
+            ParityError: they differ.
+        """
+        rendered = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
+        source: ModelSource = self.context.plan.model.create()
+        base = source.fetch(weights=False).folder
+        found = handed_out.problem(
+            folder, self._trained_folder(), base, rendered, self.model.stop_ids, trust=self._trust
         )
-        return agreement.text() + self._finer(on_disk(folder), agreement)
+        add(ConversationsRecord(name, found, "", len(rendered), "", against=FOLDER), self.context.run_dir)
+        if found:
+            raise _failed(name, TRAINED, found, f"{len(rendered)} conversations were compared")
 
     def merged(self, folder: Path, name: str) -> None:
         """Check the merged weights that files are made of, and keep what they say to compare the files with it.
@@ -137,21 +213,16 @@ class Gate:
         """
         reference = self.reference
         if reference is not None:
-            logits = list(self._logits(folder))
-            self._folder(reference, name, on_disk(folder), logits)
-            self._merged = logits
+            self._merged = list(self._logits(folder))
+            form = on_disk(folder)
+            rounding = self._rounding(reference, form)
+            agreement = agree(reference.rows, reference.logits, self._merged, reference.stop_ids, rounding.tie)
+            self._judge(name, TRAINED, form, agreement, exact(agreement, self.config, rounding.end_kl))
 
     def _logits(self, folder: Path) -> Iterator[Any]:
         reference, trust = self.reference, self.context.plan.model.config.trust_remote_code
         assert reference is not None  # noqa: S101 - whoever asks has seen it
         return folder_logits(folder, reference.rows, reference.held, trust=trust)
-
-    def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
-        (agreement,) = agree_each(
-            reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(reference, form)
-        )
-        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
-        return agreement
 
     def gguf(self, file: Path, name: str, quantization: str) -> str:
         """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
@@ -169,17 +240,23 @@ class Gate:
         reference = self.reference
         if reference is None:
             return NOT_CHECKED
-        longest = max(len(row.ids) for row in reference.rows) + self.config.max_new_tokens + 1
-        with Llama(file, n_ctx=longest) as llama:
+        short = [(row, logits) for row, logits in zip(reference.rows, reference.logits, strict=True) if not row.last]
+        lengths = [len(row.ids) + (0 if row.last else self.config.max_new_tokens + 1) for row in reference.rows]
+        rounding = self._rounding(reference, quantization)
+        with Llama(file, n_ctx=max(lengths)) as llama:
             self._check_prompts(name, llama, reference)
-            agreement, *beside = self._asked(llama, reference, quantization)
-            agreement.answers = [
-                self._answer(llama, row, logits, agreement.tie)
-                for row, logits in zip(reference.rows, reference.logits, strict=True)
-            ]
-        bound = exact if quantization in EXACT else within
-        self._judge(name, TRAINED, quantization, agreement, bound(agreement, self.config))
-        self._judge_merged(name, quantization, beside)
+            if told := handed_out.metadata_problem(llama, self._trained_folder(), trust=self._trust):
+                raise _failed(name, TRAINED, told, "llama.cpp reads the positions by it")
+            if early := handed_out.stops_early(reference.rows, llama.stop_ids):
+                raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
+            agreement, *beside = self._asked(llama, reference, quantization, rounding, llama.stop_ids)
+            agreement.answers = [self._answer(llama, row, logits, agreement.tie) for row, logits in short]
+        if quantization in EXACT:
+            problem = exact(agreement, self.config, rounding.end_kl)
+        else:
+            problem = within(agreement, self.config)
+        self._judge(name, TRAINED, quantization, agreement, problem)
+        self._judge_merged(name, quantization, beside, rounding)
         return agreement.text()
 
     def conversations(self, file: Path, name: str) -> str:
@@ -223,25 +300,60 @@ class Gate:
         reference = self.reference
         if reference is None:
             return
+        rounding = self._rounding(reference, form)
         with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
-            agreement, *beside = self._asked(llama, reference, form)
-        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
-        self._judge_merged(name, form, beside)
+            agreement, *beside = self._asked(llama, reference, form, rounding)
+        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config, rounding.end_kl))
+        self._judge_merged(name, form, beside, rounding)
 
-    def _asked(self, llama: Llama, reference: Reference, form: str) -> list[Agreement]:
-        """Compare with the trained weights, and an exact file with those that it was made of."""
+    def _asked(
+        self, llama: Llama, reference: Reference, form: str, rounding: Rounding, stops: frozenset[int] | None = None
+    ) -> list[Agreement]:
+        """Compare with the trained weights, an exact file with those that it was made of, others with the base too."""
         models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
-        logits = (llama.logits(row.ids) for row in reference.rows)
-        return agree_each(reference.rows, models, logits, reference.stop_ids, self._tie(reference, form))
+        answers: list[Any] = []
 
-    def _tie(self, reference: Reference, form: str) -> float:
-        """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
-        cut = reference.held.dtype is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
-        return BF16_TIE if form in BF16 or cut else TIE
+        def logits() -> Iterator[Any]:
+            for row in reference.rows:
+                found = llama.logits(row.ids, last=row.last)
+                if not row.last:
+                    answers.append(of_answer(row, found))
+                yield found
 
-    def _judge_merged(self, name: str, form: str, agreements: list[Agreement]) -> None:
+        ties = [rounding.tie] * len(models)
+        agreements = agree_each(reference.rows, models, logits(), reference.stop_ids, ties, stops)
+        if form not in EXACT and self.config.quantized_share > 0:
+            self._survived(agreements[0], reference, answers)
+        return agreements
+
+    def _survived(self, agreement: Agreement, reference: Reference, export: list[Any]) -> None:
+        """Measure which share of the change from the base an export has, by its logits of the answers."""
+        rows = [row for row in reference.rows if not row.last]
+        if not self._base:
+            base = folder_logits(self._base_folder(), rows, reference.held, trust=self._trust)
+            self._base = [of_answer(row, logits) for row, logits in zip(rows, base, strict=True)]
+        trained = [of_answer(row, logits) for row, logits in zip(rows, reference.logits, strict=False)]
+        if found := survival(rows, self._base, trained, export):
+            agreement.share, agreement.share_error = found
+
+    def _rounding(self, reference: Reference, form: str) -> Rounding:
+        """Return what the coarsest rounding of either side explains, that of 32 bits in memory too."""
+        if form not in BF16:
+            cut = reference.held.dtype is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+            return Rounding(CUT_TIE if cut else TIE)
+        if form not in self._roundings:
+            rows, context = reference.rows, self.context
+            # llama.cpp rounds what goes into a product with such weights too; transformers computes in fp32 here.
+            inputs = form in EXACT
+            logits = list(rounded_logits(context.plan, context.checkpoint, rows, reference.held, inputs=inputs))
+            tie = max(TIE, widest_tie(rows, reference.logits, logits))
+            end_kl = agree(rows, reference.logits, logits, reference.stop_ids, tie).end_kl
+            self._roundings[form] = Rounding(tie, end_kl, logits)
+        return self._roundings[form]
+
+    def _judge_merged(self, name: str, form: str, agreements: list[Agreement], rounding: Rounding) -> None:
         for one in agreements:
-            self._judge(name, MERGED, form, one, exact(one, self.config))
+            self._judge(name, MERGED, form, one, exact(one, self.config, rounding.end_kl))
 
     def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
         """Write into `parity.json` what was found, and raise what it fails."""
@@ -252,14 +364,16 @@ class Gate:
     def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
         """Make sure that llama.cpp reads the prompts as the tokenizer does."""
         for row in reference.rows:
-            read = tuple(llama.read(row.text))
-            if read != row.prompt:
-                at = next((n for n, pair in enumerate(zip(read, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
+            if row.last:  # it is cut anywhere
+                continue
+            made = tuple(llama.read(row.text))
+            if made != row.prompt:
+                at = next((n for n, pair in enumerate(zip(made, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
                 raise _failed(
                     name,
                     TRAINED,
                     f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}",
-                    f"{len(read)} tokens instead of {len(row.prompt)}",
+                    f"{len(made)} tokens instead of {len(row.prompt)}",
                 )
 
     def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
@@ -314,4 +428,5 @@ def put_aside(path: Path, run_dir: Path, name: str) -> Iterator[None]:
 
 
 def _failed(name: str, against: str, problem: str, details: str) -> ParityError:
-    return ParityError(f"{name} is not what was {against}: {problem} ({details})")
+    what = "trained, rounded to bf16" if against == ROUNDED else against
+    return ParityError(f"{name} is not what was {what}: {problem} ({details})")

@@ -32,6 +32,12 @@ class Record:
         kl: mean KL(trained || export) of a position, in nats.
         perplexity_ratio: perplexity of the trained model's answers in the export, by that in the trained model.
         answers: of the greedy answers how many are the same text, part at a near tie, or differ.
+        end_tokens: length of the long row; 0 where there is none. The other numbers are about the short rows.
+        end_positions: how many at its end were compared.
+        end_top1: share of them with the same likeliest token.
+        end_kl: mean divergence of them, in nats.
+        share: of what training changed, the share that a quantized file has; None where it was not measured.
+        share_error: its standard error.
         bounds: the settings of the comparison.
     """
 
@@ -47,6 +53,12 @@ class Record:
     kl: float
     perplexity_ratio: float
     answers: dict[str, int]
+    end_tokens: int
+    end_positions: int
+    end_top1: float
+    end_kl: float
+    share: float | None
+    share_error: float | None
     bounds: dict[str, Any]
 
     @classmethod
@@ -66,17 +78,24 @@ class Record:
             kl=agreement.kl,
             perplexity_ratio=agreement.perplexity_ratio,
             answers={each.value: counts[each.value] for each in Answer},
+            end_tokens=agreement.end_tokens,
+            end_positions=agreement.end_positions,
+            end_top1=agreement.end_top1,
+            end_kl=agreement.end_kl,
+            share=agreement.share,
+            share_error=agreement.share_error,
             bounds=asdict(bounds),
         )
 
 
 @dataclass(frozen=True)
 class ConversationsRecord:
-    """What llama.cpp made of conversations by the chat template in a file.
+    """What llama.cpp made of conversations by the chat template in a file, or transformers of those of a folder.
 
     Attributes:
-        name: of the file.
-        problem: in what one without tools differs from what the training made of it; empty where none does.
+        name: of the file, or the folder.
+        problem: in what one without tools differs from what the training made of it; of a folder also in what its
+            stop tokens and settings differ. Empty where none does.
         tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
         not_checked: why none was; empty where some were.

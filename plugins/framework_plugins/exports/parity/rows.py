@@ -1,4 +1,4 @@
-"""The rows of the comparison: chat prompts with the trained model's own answers."""
+"""The rows of the comparison: chat prompts with the trained model's own answers; `long_row` has another one."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ class CheckRow:
         prompt: its token ids.
         answer: the token ids that the trained model says, the stop token left out.
         stopped: whether it ended by itself.
+        last: how many positions at its end are compared, of a long row without an answer; 0: all of them.
     """
 
     text: str
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
     stopped: bool
+    last: int = 0
 
     @property
     def ids(self) -> list[int]:

@@ -23,7 +23,7 @@ from framework.run import pipeline
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf_exporter import GgufExporter
 from framework_plugins.exports.merging import merge
-from framework_plugins.exports.parity import gate
+from framework_plugins.exports.parity import folders, gate
 from framework_plugins.exports.parity.gate import ParityError
 from tests.support.ggufs import tiny_model
 
@@ -68,11 +68,11 @@ def change(folder: Path, **factors: float) -> None:
 def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> None:
     words = ("stages=[export]", "exporter=[merged,gguf]", "exporter.gguf.quantizations=[f16,q8_0]")
     plan = trained(*words, "exporter.merged.dtype=fp32")
-    folder, made = plan.run_dir, {artifact.path: artifact.notes[-1] for artifact in export(plan)}
-    assert made["merged"].startswith("parity: top-1 100.00% of ")
+    folder, made = plan.run_dir, {artifact.path: artifact.parity for artifact in export(plan)}
+    assert made["merged"].startswith("top-1 100.00% of ")
     (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
     assert "top-1 100.00%" in f16
-    assert re.search(r"greedy answers equal \d of 8$", f16)
+    assert re.search(r"greedy answers equal \d of 8; KL \S+ at the end of 512 tokens$", f16)
     found = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     (merge_of_files,) = [each for each in found if each["name"].endswith("-merged")]
     assert (merge_of_files["against"], merge_of_files["format"], merge_of_files["top1"]) == ("trained", "float16", 1)
@@ -219,14 +219,82 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
     )
     (made,) = export(trained(*words, "exporter.merged.parity.exact_top1=0", "exporter.merged.parity.exact_raw_top1=0"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
-    (record,) = [each for each in records if each["name"] == "short"]
-    assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
-    assert f"top-1 {record['top1']:.2%}" in made.notes[-1]
+    kinds = ("trained", "rounded", "folder")
+    record, rounded, folder = (
+        each for kind in kinds for each in records if (each["name"], each["against"]) == ("short", kind)
+    )
+    assert (rounded["problem"], rounded["top1"], rounded["tie_nats"]) == (
+        "",
+        1,
+        0.02,
+    )  # the rounding explains all of it
+    assert rounded["kl"] < record["kl"] / 100
+    assert (folder["problem"], folder["conversations"]) == ("", 4 + 4)
+    assert record["format"] == "bfloat16"
+    assert 0.02 <= record["tie_nats"] < 0.25  # as far as the rounding moves them
+    assert f"top-1 {record['top1']:.2%}" in made.parity
     assert record["top1"] < 1
     with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
         export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
-    assert [each["problem"].startswith("top-1 is") for each in records if each["name"] == "short"] == [True]
+    (again,) = [each for each in records if (each["name"], each["against"]) == ("short", "trained")]
+    assert again["problem"].startswith("top-1 is")
+
+
+def test_a_file_in_bf16_has_ties_as_wide_as_the_roundings_of_llama_cpp(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=wide", "exporter.gguf.quantizations=[bf16]")
+    loose = ("exact_kl=1", "exact_top1=0", "exact_raw_top1=0")
+    plan = trained(*words, *(f"exporter.gguf.parity.{each}" for each in loose))
+    export(plan)
+    records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
+    found = {each["against"]: each for each in records if each["name"].endswith("-BF16.gguf")}
+    assert found.keys() == {"trained", "merged", "chat_template"}
+    assert found["trained"]["end_tokens"] == found["merged"]["end_tokens"] == 512
+    assert 0.02 <= found["trained"]["tie_nats"] == found["merged"]["tie_nats"] < 0.25
+
+
+def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turned(*arguments: Any, **more: Any) -> Any:
+        return [-logits for logits in rounded(*arguments, **more)]
+
+    rounded = folders.rounded_logits
+    monkeypatch.setattr(gate, "rounded_logits", turned)
+    words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
+    plan = trained(*words, "exporter.merged.parity.exact_kl=1")
+    with pytest.raises(ParityError, match=r"odd is not what was trained, rounded to bf16: "):
+        export(plan)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
+    trained: Callable[..., Plan], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    from framework_plugins.exports.config import Dtype
+    from framework_plugins.exports.parity.agreement import agree
+    from framework_plugins.exports.parity.folders import Held, folder_logits, rounded_logits, trained_logits
+    from framework_plugins.exports.parity.rows import CheckRow
+
+    rows = [
+        CheckRow("", tuple(range(5, 60)), (9,), stopped=False),
+        CheckRow("", tuple(range(5, 90)), (), stopped=False, last=8),
+    ]
+    plan, held = trained("stages=[export]"), Held("cpu", dtype)
+    merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
+    exact, _ = trained_logits(plan, plan.checkpoint, rows, held)
+    found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
+    rounded, coarser = (
+        list(rounded_logits(plan, plan.checkpoint, rows, held, inputs=inputs)) for inputs in (False, True)
+    )
+    assert [each.shape[0] for each in rounded] == [56, 8]
+    for one, two, three, four in zip(rounded, found, exact, coarser, strict=True):
+        assert abs(one - two).max() < abs(one - three).max() / 20
+        assert abs(four - three).mean() > abs(one - three).mean()
+    change(tmp_path / "merged", o_proj=1.01)
+    wrong = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
+    right, off = (agree(rows, rounded, each, frozenset(), 0.02).kl for each in (found, wrong))
+    assert off > 50 * right
 
 
 def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
@@ -254,13 +322,12 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 ) -> None:
     monkeypatch.setattr(gate, "affordable", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
-    assert made.notes == ["parity: not checked: the trained model does not fit into memory a second time"]
+    assert (made.notes, made.parity) == ([], "not checked: the trained model does not fit into memory a second time")
 
 
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework_plugins.exports.parity import folders
 
     compute, asked = folders.trained_logits, []
 
@@ -276,7 +343,7 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     )
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
     (made,) = export(trained(*words))
-    assert made.notes[-1].startswith("parity: top-1 100.00% of ")
+    assert made.parity.startswith("top-1 100.00% of ")
     assert asked == ["cuda", "cpu"]
 
 
@@ -295,7 +362,6 @@ def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from framework.api.machine import HostMemory
-    from framework_plugins.exports.parity import folders
     from framework_plugins.exports.parity.folders import Held, affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))

@@ -1,0 +1,44 @@
+"""parity/long_row.py: a row whose end depends on its beginning."""
+
+from __future__ import annotations
+
+import pytest
+
+from framework.api.errors import FrameworkError
+from framework.api.records import Prompt
+from framework_plugins.exports.parity.long_row import END, long_row
+from tests.support.families import make_tokenizer
+from tests.support.speaks import Speaks
+
+
+@pytest.mark.parametrize("kind", ["llama3", "mistral_v3", "gemma", "qwen3"])
+def test_it_has_as_many_tokens_as_asked_for_and_begins_as_a_conversation(kind: str) -> None:
+    model = Speaks(make_tokenizer(kind))
+    row = long_row(model, 2000)
+    assert row is not None
+    assert (len(row.ids), row.last, row.answer) == (2000, END, ())
+    text = model.tokenizer.decode(row.ids)
+    assert 0 < text.index("The stations of a railway") < 60  # behind the opening of the user's turn
+    short = long_row(model, 100)
+    assert short is not None
+    assert (len(short.ids), short.last) == (100, 100)
+    assert long_row(model, 0) is None
+
+
+def test_its_end_names_what_stands_at_its_beginning() -> None:
+    from framework_plugins.exports.parity.long_row import _entry
+
+    entries = [_entry(number) for number in range(60)]
+    assert entries[0].startswith("1. Orrin was opened in 1840. ")
+    assert all(entries[number % 5].split()[1] in entries[number] for number in range(5, 60))
+    assert len(set(entries)) == 60
+
+
+def test_a_template_that_refuses_it_leaves_plain_text() -> None:
+    class Refuses(Speaks):
+        def render(self, prompt: Prompt) -> str:
+            raise FrameworkError(f"a system prompt is missing among {len(prompt.messages)} turns")
+
+    row = long_row(Refuses(make_tokenizer("llama3")), 50)
+    assert row is not None
+    assert len(row.ids) == 50
