@@ -243,8 +243,8 @@ def main() -> int:
             rows = "".join(json.dumps(row) + "\n" for row in chat_rows(60))
             (place / "rows.jsonl").write_text(rows, encoding="utf-8")
         soak = Soak(TINY if parsed.tiny else QUICKSTART, place, random.Random(parsed.seed), say)  # noqa: S311 - no secret
-        soak.measure(place / "straight")
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        soak.measure(place / "straight")
         ended = 0
         try:
             for _ in soak.runs(outcome(place / "straight"), parsed.kills, until):
