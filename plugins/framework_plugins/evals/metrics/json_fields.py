@@ -37,7 +37,7 @@ class JsonFields:
         found = _first(answer)
         values = [*_values(expected, ())] or [((), expected)]
         known = {} if found is NOTHING else dict([*_values(found, ())] or [((), found)])
-        return sum(known.get(place, NOTHING) == value for place, value in values) / len(values)
+        return sum(bool(known.get(place, NOTHING) == value) for place, value in values) / len(values)
 
 
 def _first(text: str) -> Any:
