@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ COMPARED = 100
 FEW_ANSWERS = 3
 """Training rows that give an answer, up to which it is no label."""
 UNCOMMON, SHARED = 0.05, 0.5
-"""Share of the training rows that an uncommon word stands in at most; share of those words that two questions share."""
+"""Share of the training rows that an uncommon word or pair of words stands in at most; share of them that two questions
+share."""
 _MIX = np.int64(-7046029254386353131)
 
 
@@ -219,8 +221,8 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
 def _answered_in_training(survey: Survey) -> dict[int, int]:
     """Return the rows of an evaluation that ask in other words what a training row answers, with that row.
 
-    Both have one answer, which few training rows give, and their questions share most of their uncommon words: names,
-    numbers, codes. A label is the answer of many rows, and two sums with one result have other numbers.
+    Both have one answer, which few training rows give, and their questions share half of their uncommon words and pairs
+    of words: names, numbers, codes. A label is the answer of many rows, and sums with one result have other numbers.
     """
     pairs = _same_answers(survey)
     if not pairs:
@@ -260,7 +262,9 @@ def _same_answers(survey: Survey) -> list[tuple[int, int]]:
 
 
 def _words(text: str) -> set[str]:
-    return set(WORD.findall(text[:KEPT].lower()))
+    """Return the words of a text, and its pairs of neighbours: a name may be uncommon whose parts are not."""
+    words = WORD.findall(text[:KEPT].lower())
+    return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 
 def _sources(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, int]) -> tuple[tuple[int, str], ...]:

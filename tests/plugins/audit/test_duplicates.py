@@ -130,6 +130,15 @@ def test_a_question_in_other_words_with_the_same_answer_is_a_leak(tmp_path: Path
     assert "asks in other words what is answered by" in finding.examples[0]
 
 
+def test_a_name_of_common_parts_is_uncommon_as_a_pair(tmp_path: Path) -> None:
+    names = [f"{first} {last}" for first in NAMES[:6] for last in NAMES[6:12]]
+    train = [(f"What is the access code of {name}?", f"code {number} of {name}") for number, name in enumerate(names)]
+    held = [(f"Please tell me: what's the access code for {name}?", answer) for name, (_, answer) in
+            zip(names, train, strict=True)]  # fmt: skip
+    found = look(audit_data(tmp_path, train, (), held))[Check.leaked]
+    assert len(found.numbers) == len(names)
+
+
 def test_a_label_or_a_sum_with_the_same_result_is_no_leak(tmp_path: Path) -> None:
     train = [(f"Is {name} a city or a river?", "a city" if number % 2 else "a river") for number, name in
              enumerate(NAMES)]  # fmt: skip
