@@ -42,7 +42,7 @@ def judge(
         gained=gained,
         forgot=harms.get(Aspect.general),
         copied=harms.get(Aspect.copying),
-        score=None if gain is None else gain - sum(concern.harm for concern in concerns),
+        score=None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns)),
         confidence=config.confidence,
         concerns=list(concerns),
         lines=[

@@ -62,6 +62,11 @@ def test_form_without_content_is_better_in_form_only() -> None:
     assert verdict.score == 0
 
 
+def test_a_score_does_not_fall_below_minus_one() -> None:
+    harms = [concern(Aspect.general, harm=0.9), concern(Aspect.copying, harm=0.8)]
+    assert judged(*harms, exact_match=one(10, 10)).score == -1
+
+
 def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_nothing_to_lose() -> None:
     verdict = judged(exact_match=one(0, 0), json_fields=one(25, 0), json_valid=one(0, 60, kind=MeasureKind.form))
     assert "; the base has nothing to lose there; 60 prompts show" in verdict.lines[0]
