@@ -49,7 +49,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.slow
 def test_without_a_word_it_is_the_quickstart(tmp_path: Path) -> None:
     done = run(tmp_path / "work")
-    assert "768 to train, 32 held out, 30 prompts" in done.printed
+    assert "768 to train, 32 held out, 60 prompts" in done.printed
     check_held_out(done)
 
 
@@ -65,15 +65,15 @@ def check_held_out(quickstart: Run) -> None:
     assert metrics["json_valid"]["after"] >= 0.95 > metrics["json_valid"]["before"]
     assert metrics["eval_loss"]["after"] < metrics["eval_loss"]["before"] / 5
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]
-    assert len(samples) == 20
+    assert len(samples) == 60
     right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
-    assert sum(right) >= 19
+    assert sum(right) >= 57
 
 
 def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quickstart: Run) -> None:
     printed = quickstart.printed
     for part in (
-        "SmolLM2-135M-Instruct", "lora r=16", "120 to train, 20 held out, 30 prompts", "step 15/15", "left",
+        "SmolLM2-135M-Instruct", "lora r=16", "120 to train, 20 held out, 60 prompts", "step 15/15", "left",
         "before", "after", "exact_match", "json_valid", "tokens/s", "peak memory", "GiB",
         f"python -m framework +experiment=quickstart {' '.join(LESS)} data=local_file data.path=FILE.jsonl",
     ):  # fmt: skip

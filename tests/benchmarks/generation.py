@@ -1,4 +1,4 @@
-"""Answers of the quickstart's 30 prompts: one by one with transformers' `generate`, and as the run makes them.
+"""Answers of the quickstart's prompts: one by one with transformers' `generate`, and as the run makes them.
 
     .venv/bin/python tests/benchmarks/generation.py [--repeats 3]
 
