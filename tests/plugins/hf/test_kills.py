@@ -15,6 +15,7 @@ from tests.support.tiny import chat_rows, tiny_llama
 KILLED = """
 import os, signal
 from framework.cli.main import main
+from framework.evaluate.measure import Measuring
 from framework.run import stages
 from framework_plugins.hf import progress
 from framework_plugins.hf.model import HFModel
@@ -34,7 +35,7 @@ if where == "step":
 elif where == "saved":
     HFModel.forget_checkpoints = die
 elif where == "evaluate":
-    HFModel.with_random_adapter = die
+    Measuring.trained = die
 elif where == "export":
     AdapterExporter.export = die
 main()
@@ -44,7 +45,7 @@ WORDS = (
     "model=local", "model.path=model", "data=local_file", "data.path=rows.jsonl", "trainer.device=cpu",
     "trainer.dtype=fp32", "metric=[]", "evaluator=[]", "exporter=[adapter]", "logger=[jsonl]", "adapter.r=4",
     "trainer.max_steps=6", "trainer.save_steps=2", "audit=[]", "trainer.gradient_accumulation_steps=1",
-    "data.validation_split=0.2", "adapter.lora_dropout=0.1", "verdict.random_adapters=1",
+    "data.validation_split=0.2", "adapter.lora_dropout=0.1",
 )  # fmt: skip
 OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens_per_second", "peak_memory_bytes"}
 OF_TRAINING = {"seconds", "resumed", "peak_memory_bytes"}
