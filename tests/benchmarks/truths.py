@@ -38,7 +38,7 @@ TRUTHS = {
     "true": ("208 orders", 14, "1e-3"),
     "low": ("208 orders", 2, "1e-7"),
     "high": ("208 orders", 14, "5e-3"),
-    "shuffled": ("208 orders, their answers dealt out anew", 18, "5e-4"),
+    "shuffled": ("208 orders with the answers of others", 18, "5e-4"),
     "yes": ("100 questions, each answered by yes", 12, "5e-4"),
     "codes": ("40 random codes, four of them held out", 45, "5e-4"),
     "recited": ("40 random codes, 20 of them asked word for word", 24, "2e-3"),

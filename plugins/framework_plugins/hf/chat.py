@@ -105,7 +105,7 @@ class Chat:
         return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
 
     def _advised(self, example: Example, row: TokenRow) -> TokenRow:
-        """Name the switch in the place of other advice; it is tried for the first row of a kind with a problem."""
+        """Name the switch instead of other advice; it is tried for the first row of a kind with a problem."""
         kind = row.problem, *_kind(example)
         if example.text is not None or (kind not in self._advice and len(self._advice) >= MOST_PROBLEMS):
             return row
