@@ -123,7 +123,8 @@ def _groups(answers: Sequence[Answered]) -> list[int]:
 
 
 def _kind(metric: AnyMetric) -> MeasureKind:
-    if isinstance(metric, MetricWithKind):
+    # A metric may have another attribute of that name.
+    if isinstance(metric, MetricWithKind) and isinstance(metric.kind, MeasureKind):
         return metric.kind
     if isinstance(metric, AnswerMetric) and (metric.needs_log_probs or metric.exponential):
         return MeasureKind.loss

@@ -92,6 +92,16 @@ class TestExactMatchOfAnyCase(MetricSuite):
     answers = (("LIMA", "lima", 1.0), ("Straße", "STRASSE", 1.0), ("Quito", "Lima", 0.0))
 
 
+class TestJsonFields(MetricSuite):
+    option = "json_fields"
+    answers = (
+        ('{"a": 1, "b": [2]}', '{"b": [2], "a": 1}', 1.0),
+        ('Sure: {"a": 1, "b": [3]}', '{"a": 1, "b": [2]}', 0.5),
+        ("", '{"a": 1}', 0.0),
+        ("Lima", "Lima", 1.0),
+    )
+
+
 class TestJsonValid(MetricSuite):
     option = "json_valid"
     answers = (('{"a": [1]}', None, 1.0), (" 3 ", None, 1.0), ("```json\n{}\n```", None, 0.0), ("", None, 0.0))

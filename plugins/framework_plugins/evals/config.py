@@ -150,7 +150,10 @@ class JsonValidConfig(MetricConfig):
 
 @dataclass
 class JsonFieldsConfig(MetricConfig):
-    """Share of the values of the reference, which is JSON, that the first JSON in the answer has in the same place."""
+    """Share of the values of the JSON in the reference that the first JSON in the answer has in the same place.
+
+    A reference without JSON is compared as a whole.
+    """
 
 
 @dataclass

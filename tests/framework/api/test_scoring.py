@@ -11,7 +11,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api import scoring
 from framework.api.protocols import AnswerMetric, AnyMetric
-from framework.api.records import Answer, Answered, Message, Prompt, Scores
+from framework.api.records import Answer, Answered, MeasureKind, Message, Prompt, Scores
 from framework.hooks.decorators import FunctionMetric, metric
 
 KNOWN = Answered("Capital of Peru?", "Lima", "Lima", 1, stopped=True)
@@ -242,3 +242,11 @@ def test_no_reference_at_all_asks_the_model_nothing(model: Watched) -> None:
         None
     ]
     assert model.asked == []
+
+
+def test_another_attribute_by_the_name_of_kind_is_none_of_a_measure() -> None:
+    class Named(Same):
+        kind = "rouge1"
+
+    measures, _ = scoring.measure({"named": Named()}, [KNOWN])
+    assert measures["named"].kind is MeasureKind.content
