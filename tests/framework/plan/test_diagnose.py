@@ -29,7 +29,7 @@ def told(*words: str) -> list[str]:
         ("evaluator.prompts.cuont=1", "Did you mean 'evaluator.prompts.count'?"),
         (
             "format.zzz=1",
-            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: columns, strip, system_prompt.",
+            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: cluster, columns, strip, system_prompt.",
         ),
         ("adapter=loro", "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora."),
         ("metric=[exact_mtch]", "metric=[exact_mtch]: unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
