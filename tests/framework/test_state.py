@@ -25,6 +25,7 @@ READS_ONLY = {
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
     "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",
+    "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
 }
 """Functions with a cache, and what they read: it does not change while a process lives."""
 
