@@ -29,7 +29,11 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
     [
         (["data.validation_split=0"], None, "data.validation_split=0 holds no rows out"),
         ([], work(rows=50_000, epochs=3.0), "3 epochs over 50,000 rows"),
-        (["trainer.warmup_steps=1"], work(rows=100, steps=13, epochs=1.0), "1 epochs over 100 rows are 13 steps"),
+        (
+            ["trainer.warmup_steps=1", "evaluator=[]"],
+            work(rows=100, steps=13, epochs=1.0),
+            "1 epochs over 100 rows are 13 steps",
+        ),
         (
             ["evaluator=[prompts]", "evaluator.prompts.count=500", "trainer.warmup_steps=1"],
             work(rows=300, steps=75),

@@ -28,7 +28,7 @@ class Judge(AnswerMetric):
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
         self.needs_reference = grading.needs_reference(config)
-        self.compares = config.compares
+        self.compares = config.compare
         self._known: dict[str, float] = {}
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
