@@ -136,15 +136,15 @@ def show(sweep: Sweep) -> None:
     for trial in sweep.trials:
         if trial.reason:
             console.print(f"trial {trial.number} {trial.state}: {visible(trial.reason, '; ')}", soft_wrap=True)
-    for trial in sweep.trials:
-        if trial.number == sweep.best:
-            console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
     if sweep.best is not None and not sweep.judged_apart and len(sweep.trials) > 1:
         console.print(
             "the best trial was chosen by the rows that its verdict judges by: measure it again on other prompts "
             "before you report its gain",
             soft_wrap=True,
         )
+    for trial in sweep.trials:
+        if trial.number == sweep.best:
+            console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
 
 
 def times(folder: Path) -> dict[str, int]:
