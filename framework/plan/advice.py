@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from framework.api.plan import Plan
 from framework.api.records import Work
 from framework.api.schema import Stage
+from framework.api.text import count
 from framework.hooks.manager import Plugins
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
@@ -37,13 +38,13 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     training = plan.training
     if work.rows >= MANY_ROWS and work.epochs > TWICE:
         yield (
-            f"{work.epochs:g} epochs over {work.rows:,} rows: with that many rows one or two are enough, and more "
-            "memorize them. Set trainer.num_train_epochs=1"
+            f"{count(work.epochs, 'epoch')} over {work.rows:,} rows: with that many rows one or two are enough, and "
+            "more memorize them. Set trainer.num_train_epochs=1"
         )
     if work.rows < FEW_ROWS and work.epochs < TWICE and training.max_steps is None:
         yield (
-            f"{work.epochs:g} epochs over {work.rows:,} rows are {work.steps} steps: so few rows have to be seen more "
-            "than once. Set trainer.num_train_epochs=3"
+            f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
+            "seen more than once. Set trainer.num_train_epochs=3"
         )
     if training.warmup_steps > WARM_UP * work.steps:
         few = max(1, round(0.05 * work.steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework.api.records import Disk, FitStatus, Forecast, Memory, Work
-from framework.api.text.results import Fact
+from framework.api.text.results import Fact, count
 from framework.util import host
 from framework.util.host import GIB
 
@@ -77,10 +77,10 @@ def _work(work: Work) -> Fact:
     seconds = ""
     if work.seconds_low is not None and work.seconds_high is not None:
         seconds = f"; {roughly(work.seconds_low)} to {roughly(work.seconds_high)} by earlier runs on this machine"
-    epochs = "1 epoch" if work.epochs == 1 else f"{work.epochs:g} epochs"
     return Fact(
         "work",
-        f"{work.steps:,} steps, {epochs} of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
+        f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "
+        f"{count(work.tokens, 'token')}{seconds}",
     )
 
 

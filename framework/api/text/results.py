@@ -162,12 +162,12 @@ def share(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if whole else "0%"
 
 
-def count(number: int, noun: str) -> str:
-    """Write how many: `1 row`, `1,200 rows`."""
-    return f"{number:,} {_plural(number, noun)}"
+def count(number: float, noun: str) -> str:
+    """Write how many: `1 row`, `1,200 rows`, `0.58 epochs`."""
+    return f"{f'{number:,}' if isinstance(number, int) else f'{number:.4g}'} {_plural(number, noun)}"
 
 
-def _plural(number: int, noun: str) -> str:
+def _plural(number: float, noun: str) -> str:
     return noun if number == 1 else f"{noun}s"
 
 

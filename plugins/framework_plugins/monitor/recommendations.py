@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from framework.api.plan import Plan
+from framework.api.text import count
 
 TOO_LOW, TOO_HIGH = 2.0, 10.0
 """A rate that is wrong is changed by a factor between these."""
@@ -64,7 +65,9 @@ def _warm_up(plan: Plan) -> int:
 
 def _memorized(plan: Plan) -> str:
     training = plan.training
-    fewer = "lower trainer.max_steps" if training.max_steps else f"fewer than {training.num_train_epochs:g} epochs"
+    fewer = (
+        "lower trainer.max_steps" if training.max_steps else f"fewer than {count(training.num_train_epochs, 'epoch')}"
+    )
     stop = "" if training.early_stopping_patience else ", trainer.early_stopping_patience=2"
     return f"The rows are memorized: {fewer}{stop}, or more rows"
 

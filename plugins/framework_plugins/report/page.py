@@ -20,6 +20,7 @@ from framework.api.plan import Plan
 from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, TrainingIssue
 from framework.api.schema import Stage
 from framework.api.text import (
+    count,
     data_facts,
     difference,
     forecast_facts,
@@ -150,7 +151,7 @@ def _asked(change: Change) -> str:
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
     """Return the rows about training and stages: duration, memory, what was exported and how it was compared."""
     if train := report.train:
-        yield "training", f"{train.steps:,} steps, {train.epochs:.3g} epochs in {duration(train.seconds)}"
+        yield "training", f"{train.steps:,} steps, {count(train.epochs, 'epoch')} in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"
         speed, learned = report.tokens_per_second or 0, report.supervised_tokens_per_second or 0
         yield "speed", f"{speed:,.0f} tokens a second, {learned:,.0f} of them learned"

@@ -41,7 +41,18 @@ from framework.api.records import (
     Verdict,
 )
 from framework.api.schema import Stage
-from framework.api.text import HIDDEN, as_text, difference, display_path, forecast_facts, hide, number, redact, visible
+from framework.api.text import (
+    HIDDEN,
+    as_text,
+    count,
+    difference,
+    display_path,
+    forecast_facts,
+    hide,
+    number,
+    redact,
+    visible,
+)
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_training import training_rows
 
@@ -100,7 +111,7 @@ class Console(Logger):
     def _show_plan(self, plan: Plan) -> None:
         """Show what will run."""
         training = plan.training
-        length = f"{training.max_steps} steps" if training.max_steps else f"{training.num_train_epochs:g} epochs"
+        length = count(training.max_steps, "step") if training.max_steps else count(training.num_train_epochs, "epoch")
         batch = f"{training.per_device_train_batch_size} x {training.gradient_accumulation_steps} rows a step"
         if group := plan.launch.config.group():
             batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"

@@ -32,7 +32,7 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
         (
             ["trainer.warmup_steps=1", "evaluator=[]"],
             work(rows=100, steps=13, epochs=1.0),
-            "1 epochs over 100 rows are 13 steps",
+            "1 epoch over 100 rows are 13 steps",
         ),
         (
             ["evaluator=[prompts]", "evaluator.prompts.count=500", "trainer.warmup_steps=1"],

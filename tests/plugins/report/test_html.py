@@ -107,7 +107,7 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert page.within("#answers", ".after")[0] == "it is 0"
     assert len(page.within("#answers", ".after")) == 7
     assert report.train is not None
-    assert f"{report.train.steps} steps, 1 epochs in 0.0 s" in page.within("#training", "dd")
+    assert f"{report.train.steps} steps, 1 epoch in 0.0 s" in page.within("#training", "dd")
     assert "adapter" in page.within("#training", "dt")
     assert report.versions["python"] in page.within("#run", "dd")
     assert "none" in page.within("#run", "dd")
