@@ -31,8 +31,8 @@ KEPT_FIELDS = 200
 class ReadSummary:
     """What reading the rows showed besides the conversations.
 
-    `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the rows
-    that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
+    `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
+    rows that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
     of which are `stopped_examples`.
     """

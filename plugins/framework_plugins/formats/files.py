@@ -90,10 +90,11 @@ class LocalFile:
         more = f" and {len(self._left_out) - SHOWN} more" if len(self._left_out) > SHOWN else ""
         first, folder = self._left_out[0].path, Path(self.config.path)
         one = len(self._left_out) == 1
-        return (
+        note = (
             f"{names}{more} {'is' if one else 'are'} of another split and not used: data.validation_path={first} holds "
-            f"{'it' if one else 'the first'} out; a glob such as \"data.path='{folder / '**/*'}'\" trains on all",
+            f"{'it' if one else 'the first'} out; a glob such as \"data.path='{folder / '**/*'}'\" trains on all"
         )
+        return (note,)
 
 
 @dataclass(frozen=True)

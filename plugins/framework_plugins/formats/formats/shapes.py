@@ -1,4 +1,4 @@
-"""Shapes of published data that no format has by its own names: those with one clear reading, and advice for the others.
+"""Shapes of published data that no format has by its own names: those with one clear reading, and advice for others.
 
     shaped({"question": "say", "answer": "it"})
 
