@@ -130,12 +130,10 @@ def _proof(proof: Proof) -> Fact:
     if proof.plain == proof.rows:
         first = "its first token" if proof.lowest_share == 1 else "the token after its BOS token"
         return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from {first} to its last token")
-    what, more = "row", ""
+    what, rest = "row", ""
     if proof.plain:
-        what = "conversation"
-        more = (
-            f"; {count(proof.plain, 'more row')} {'is' if proof.plain == 1 else 'are'} plain text, learned as a whole"
-        )
+        verb = "is" if proof.plain == 1 else "are"
+        what, rest = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
     learned = (
         f"{mean} of each {what} is learned"
@@ -145,7 +143,7 @@ def _proof(proof: Proof) -> Fact:
     return Fact(
         "proof",
         f"every {what} ({proof.rows - proof.plain:,}) begins with the prompt as inference renders it, every answer "
-        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{more}",
+        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{rest}",
     )
 
 

@@ -46,7 +46,8 @@ class StandardConfig(AuditConfig):
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
-    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; which went, beside it."""
+    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; beside it a list says
+    which rows went and why."""
     few_rows: Annotated[int, Ge(0)] = 100
     """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0

@@ -168,7 +168,7 @@ def test_plain_text_has_no_turns() -> None:
         (
             ChatML,
             {"messages": [{"role": "human", "content": "a"}]},
-            "has an unknown role 'human'. Valid: assistant, developer, function, system, tool, user",
+            "has an unknown role 'human'. Valid: assistant, chatbot, developer, function, model, system, tool, user",
         ),
         (
             ChatML,

@@ -112,7 +112,7 @@ def _listed(fields: Fields) -> Shape | None:
 def _openai_preference(fields: Fields) -> Shape | None:
     """What OpenAI takes for its preference fine-tuning."""
     asked, chosen = fields.get("input"), fields.get("preferred_output")
-    if not is_object(asked) or not chosen or "messages" not in asked:
+    if not isinstance(asked, Mapping) or not chosen or "messages" not in asked:
         return None
     tools = asked.get("tools")
     pair = {"prompt": asked["messages"], "chosen": chosen, "rejected": fields.get("non_preferred_output")}
@@ -136,7 +136,7 @@ def _gemini(fields: Fields) -> Shape | None:
     ]
     system = fields.get("systemInstruction") or fields.get("system_instruction")
     if system:
-        said.insert(0, {"role": "system", "content": _parts(system) if is_object(system) else system})
+        said.insert(0, {"role": "system", "content": _parts(system) if isinstance(system, Mapping) else system})
     return "chatml", {"messages": said}
 
 
@@ -167,7 +167,7 @@ def _xlam(fields: Fields) -> Shape | None:
 
 def _with_schema(tool: Fields) -> Fields:
     parameters = tool.get("parameters")
-    if not is_object(parameters) or not all(map(is_object, parameters.values())):
+    if not isinstance(parameters, Mapping) or not all(map(is_object, parameters.values())):
         return tool  # JSON Schema has `type` beside the properties, whose value is text
     properties = {name: _property(value) for name, value in parameters.items()}
     required = [name for name, value in parameters.items() if _is_required(value)]

@@ -17,7 +17,7 @@ from framework_plugins.formats.formats.values import Fields, check_media, is_obj
 
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
-    "function": "tool",
+    "function": "tool", "model": "assistant", "chatbot": "assistant",
 }  # fmt: skip
 SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
@@ -188,7 +188,7 @@ def by_speaker(turn: Fields) -> Message:
 
 def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
     value = turn.get(name)
-    role = roles.get(value) if isinstance(value, str) else None
+    role = roles.get(value) or roles.get(value.lower()) if isinstance(value, str) else None
     if role is not None:
         return role
     if name not in turn:

@@ -68,9 +68,15 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
         return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
         return False
-    if file.kind != ".json" or second or not isinstance(value, dict):
+    if file.kind != ".json" or second or not isinstance(value, dict) or not value or _has_turns(value):
         return False
     return bool(_lists_of_rows(value)) or all(isinstance(inner, dict) for inner in value.values()) or _is_table(value)
+
+
+def _has_turns(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a row, for it holds the turns of a chat."""
+    lists = (inner for inner in value.values() if isinstance(inner, list) and inner)
+    return any(isinstance(inner[0], dict) and not _is_row(inner[0]) for inner in lists)
 
 
 def _is_table(value: Mapping[str, Any]) -> bool:
