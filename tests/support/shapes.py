@@ -271,7 +271,7 @@ def outcome(shape: Shape, plan: Plan, folder: Path) -> Outcome:
 def _short(text: str, folder: Path) -> str:
     """Leave out what differs from one machine to another, and the name of the row."""
     text = text.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
-    return re.sub(r"^rows\.\w+:[^:]*: ", "", text).replace("\n", " ⏎ ")
+    return re.sub(r"^rows\.\w+:(?:(?:item |row )?\d+:)? ", "", text).replace("\n", " ⏎ ")
 
 
 def page(folder: Path) -> str:

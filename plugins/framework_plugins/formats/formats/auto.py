@@ -78,7 +78,7 @@ class Auto:
         plain = shapes.plain_names(fields)
         if plain is not None and (fitting := self.fitting(plain)):
             return (fitting[0], plain) if len(fitting) == 1 else None
-        shape = shapes.shaped(fields if plain is None else plain)
+        shape = shapes.shaped(fields) or (None if plain is None else shapes.shaped(plain))
         return shape if shape is not None and shape[0] in self.formats else None
 
     def _reason(self, fields: Fields) -> str:

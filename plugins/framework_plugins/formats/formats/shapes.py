@@ -209,11 +209,17 @@ def _overrides(fields: Fields) -> Iterator[str]:
     worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
     asks = [names[ask] for ask in ASKS if ask in names]
     if better and worse:
-        yield _columns({"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks else {})})
+        yield _columns(
+            {"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks and asks[0] != "prompt" else {})}
+        )
         return
     texts = {low: name for low, name in names.items() if isinstance(fields.get(name), str)}
     pairs = [(texts[ask], texts[answer]) for ask, answer in PAIRS if ask in texts and answer in texts]
     yield from (_columns({"instruction": ask, "output": answer}) for ask, answer in pairs)
+    spoken = [names[ask] for ask in ASKS if ask in names and turns.first_turn(fields, names[ask])]
+    answers = [texts[answer] for _, answer in PAIRS if answer in texts]
+    if spoken and answers:
+        yield _columns({"prompt": spoken[0], "completion": answers[0]})
     if not pairs:
         yield from (_columns({"text": texts[name]}) for name in TEXTS if name in texts)
 
