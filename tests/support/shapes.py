@@ -1,6 +1,6 @@
 """Shapes of data as people publish them, and what a run makes of each; writes docs/reference/data-shapes.md.
 
-python tests/support/shapes.py    runs the data stage of every shape and writes the page; `make reference` does too
+python -m tests.support.shapes    runs the data stage of every shape and writes the page; `make reference` does too
 """
 
 from __future__ import annotations

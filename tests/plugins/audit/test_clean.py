@@ -13,19 +13,19 @@ from framework.api.data import Data
 from framework.api.records import Example
 from framework.data.stage import load_data
 
-NAMES = "Ann Bob Cid Dan Eva Fay Gus Hal Ida Jon Kim Lea Max Nia Ole Pia Quy Ron Sue Tom".split()
-PLACES = "Oslo Lima Rome Cairo Accra Paris Kyoto Delhi Quito Perth Malmo Turin Lyon Porto Basel Essen".split()
-THINGS = "bridge lamp violin ladder carpet kettle wagon mirror basket anchor candle drum".split()
+NAMES = ["Ann", "Bob", "Cid", "Dan", "Eva", "Fay", "Gus", "Hal", "Ida", "Jon", "Kim", "Lea", "Max", "Nia", "Ole"]
+PLACES = ["Oslo", "Lima", "Rome", "Cairo", "Accra", "Paris", "Kyoto", "Delhi", "Quito", "Perth", "Malmo", "Turin"]
+THINGS = ["bridge", "lamp", "violin", "ladder", "carpet", "kettle", "wagon", "mirror", "basket", "anchor", "candle"]
 
 
 def row(number: int) -> dict[str, Any]:
-    name, place, thing = NAMES[number % 20], PLACES[number * 7 % 16], THINGS[number * 5 % 12]
+    name, place, thing = NAMES[number % 15], PLACES[number * 7 % 12], THINGS[number * 5 % 11]
     asked = f"{name} wants to carry the {thing} number {number} from {place}; what does {name} need first?"
     return {"instruction": asked, "output": f"A permit {number * 37} of {place} for the {thing}", "id": number}
 
 
 def write(file: Path, rows: list[dict[str, Any]]) -> Path:
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
 
@@ -64,9 +64,8 @@ def test_the_rows_that_are_left_are_read_again_to_the_same_conversations(tmp_pat
         {"where": "rows.jsonl:39", "why": ["bad_row"]},
     ]
     (said,) = (finding for finding in data.result.findings if finding.name == "cleaned")
-    assert said.text == (
-        f"35 of 39 rows are left in {left}; {left.with_name('clean.removed.jsonl')} says where the other 4 stand and why"
-    )
+    listed = left.with_name("clean.removed.jsonl")
+    assert said.text == f"35 of 39 rows are left in {left}; {listed} says where the other 4 stand and why"
     again, examples = run(tmp_path, f"data.path={left}", "data.validation_split=0", "audit=[]")
     _, first = run(tmp_path, f"data.path={write(tmp_path / 'good.jsonl', good)}", "data.validation_split=0", "audit=[]")
     assert [_bare(example) for example in examples.values()] == [_bare(example) for example in first.values()]

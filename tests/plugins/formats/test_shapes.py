@@ -42,7 +42,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def test_the_page_of_shapes_is_what_runs_make_of_them(tmp_path: Path) -> None:
     assert len(SHAPES) >= 60
     assert len(SHAPES) - len(FINDINGS) >= 20
-    assert page(tmp_path) == PAGE.read_text(encoding="utf-8"), "run python tests/support/shapes.py"
+    assert page(tmp_path) == PAGE.read_text(encoding="utf-8"), "run python -m tests.support.shapes"
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=[shape.name for shape in SHAPES])
