@@ -1,4 +1,4 @@
-"""`data.cut`: a plain text that is longer than so many tokens becomes several rows.
+"""`data.cut`: a plain text that is longer than its limit becomes several rows.
 
     cut.pieces(example, row, 512, model)
 

@@ -37,7 +37,7 @@ def removed_file(file: Path) -> Path:
 
 
 def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
-    """Say why the rows cannot be written where the config wants them."""
+    """Say why the rows cannot be written where the config says."""
     if config.clean is None:
         return
     file = Path(config.clean).expanduser()

@@ -20,7 +20,7 @@ THINGS = ["bridge", "lamp", "violin", "ladder", "carpet", "kettle", "wagon", "mi
 
 def row(number: int) -> dict[str, Any]:
     name, place, thing = NAMES[number % 15], PLACES[number * 7 % 12], THINGS[number * 5 % 11]
-    asked = f"{name} wants to carry the {thing} number {number} from {place}; what does {name} need first?"
+    asked = f"{name} plans to carry the {thing} number {number} from {place}; what does {name} need first?"
     return {"instruction": asked, "output": f"A permit {number * 37} of {place} for the {thing}", "id": number}
 
 
@@ -78,7 +78,7 @@ def _bare(example: Example) -> Any:
 
 def test_a_training_row_that_answers_what_is_held_out_goes_and_what_is_held_out_stays(tmp_path: Path) -> None:
     rows, held_out = [row(number) for number in range(40)], [row(number) for number in (3, 8, 60)]
-    held_out[1]["instruction"] = held_out[1]["instruction"].replace("wants to carry", "would like to carry")
+    held_out[1]["instruction"] = held_out[1]["instruction"].replace("plans to carry", "would like to carry")
     left = tmp_path / "clean.jsonl"
     words = [f"data.path={write(tmp_path / 'rows.jsonl', rows)}", f"audit.standard.clean={left}"]
     run(tmp_path, *words, f"data.validation_path={write(tmp_path / 'held_out.jsonl', held_out)}")

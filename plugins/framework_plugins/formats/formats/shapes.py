@@ -188,7 +188,7 @@ def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def advice(fields: Fields) -> str:
-    """Say what to type, or to do, for a row that no format fits; empty where nothing is known of such rows."""
+    """Say what to type, or to do, for a row that no format fits; empty where there is no advice."""
     texts = [name for name in (*DIALOGUE, *LISTS, "data") if _is_texts(fields.get(name))]
     if texts:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
