@@ -58,7 +58,7 @@ def test_a_shape_is_read_as_it_is_meant_or_refused_with_what_to_do(shape: Shape,
             assert example.messages[-1].tool_calls[0].name == "capital"
         else:
             learned = [turn.content for turn in example.messages if turn.role == "assistant" and turn.learned]
-            assert learned == [ANSWERED]
+            assert [text for text in learned if text] == [ANSWERED]
             assert any(turn.content.startswith(ASKED) for turn in example.messages if turn.role == "user")
     for name, told in TELLS.items():
         if name in shape.name:

@@ -143,9 +143,9 @@ def _gemini(fields: Fields) -> Shape | None:
 def _parts(turn: Fields) -> str:
     parts = turn.get("parts")
     listed = parts if isinstance(parts, list) else [parts]
-    other = next((part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)), None)
-    if other is not None:
-        found = ", ".join(map(str, other)) if is_object(other) else kind_of(other)
+    others = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
+    if others:
+        found = ", ".join(map(str, others[0])) if is_object(others[0]) else kind_of(others[0])
         raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {found}")
     return "".join(part["text"] for part in listed)
 

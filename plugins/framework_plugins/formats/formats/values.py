@@ -109,7 +109,15 @@ def optional(fields: Fields, name: str) -> str:
 
 def system(fields: Fields) -> tuple[Message, ...]:
     """Return the system prompt in the field `system`, or else `system_prompt`, as one turn or none."""
-    prompt = optional(fields, "system") or optional(fields, "system_prompt")
+    value = fields.get("system")
+    if (
+        isinstance(value, list)
+        and value
+        and all(is_object(part) and isinstance(part.get("text"), str) for part in value)
+    ):
+        prompt = "".join(part["text"] for part in value)  # parts, as Anthropic and Bedrock have them
+    else:
+        prompt = optional(fields, "system") or optional(fields, "system_prompt")
     return (Message("system", prompt),) if prompt else ()
 
 
