@@ -141,8 +141,8 @@ def _gemini(fields: Fields) -> Shape | None:
 
 
 def _parts(turn: Fields) -> str:
-    parts = turn.get("parts")
-    listed = parts if isinstance(parts, list) else [parts]
+    parts: Any = turn.get("parts")
+    listed: list[Any] = parts if isinstance(parts, list) else [parts]
     others = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
     if others:
         found = ", ".join(map(str, others[0])) if is_object(others[0]) else kind_of(others[0])
