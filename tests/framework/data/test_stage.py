@@ -583,3 +583,12 @@ def test_a_cut_above_the_longest_row_is_refused(data_file: Path, tmp_path: Path)
         FrameworkError, match=r"^data\.cut=64 is more than trainer\.max_seq_length=32: set data\.cut=32 or"
     ):
         load(data_file, tmp_path, "data.cut=64", "trainer.max_seq_length=32")
+
+
+def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(write_rows: Write, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "it"}]
+    rows: list[dict[str, Any]] = [{"messages": turns, "label": number != 1} for number in range(3)]
+    with pytest.raises(FrameworkError, match=r"^rows\.jsonl:2: format chatml has an answer that was not wanted"):
+        load(write_rows(rows), tmp_path)
+    data = load(write_rows(rows), tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
+    assert ([row.where for row in data.train], data.result.bad_rows) == (["rows.jsonl:1", "rows.jsonl:3"], 1)
