@@ -92,10 +92,12 @@ canary:
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
 
-# docs/reference: config.md and the JSON Schemas, of the options in this repository, and api.md with its snapshot.
+# docs/reference: config.md and the JSON Schemas, of the options in this repository, api.md with its snapshot, and the
+# page of data-shapes.md.
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework
 	$(VENV)/bin/python tests/support/api_page.py
+	$(VENV)/bin/python -m tests.support.shapes
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made

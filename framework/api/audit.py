@@ -55,6 +55,8 @@ class AuditData(Protocol):
         supervised: learned tokens of each row.
         system: whether the conversation has a system prompt.
         plain: whether the row is plain text, which asks nothing.
+        own: whether the row is one of the source's rows for training, those split off for validation too; not of
+            what is mixed in, and not of files that are held out.
     """
 
     plan: Plan
@@ -63,6 +65,7 @@ class AuditData(Protocol):
     supervised: NDArray[np.int32]
     system: NDArray[np.bool_]
     plain: NDArray[np.bool_]
+    own: NDArray[np.bool_]
 
     def __len__(self) -> int:
         """Return how many rows there are."""

@@ -148,6 +148,8 @@ class DataConfig:
     """Read the first rows only, this many."""
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
     """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
+    cut: Annotated[int | None, Ge(8)] = None
+    """Cut plain text into rows of at most this many tokens. A conversation stays whole: `data.overflow`."""
     mask_history: Annotated[bool, ~Affects.rows] = False
     """Learn the last assistant's turn of a conversation only, not the earlier ones."""
     mix: list[dict[str, Any]] = field(default_factory=list)

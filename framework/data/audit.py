@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api import records
-from framework.api.audit import PROMPTS, AuditData, Texts
+from framework.api.audit import PROMPTS, TRAIN, AuditData, Texts
 from framework.api.plan import Plan
-from framework.api.protocols import Audit
+from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
 from framework.data import lengths, shared_prefix
@@ -48,6 +48,7 @@ class StoredRows(AuditData):
         columns, none = store.columns, np.zeros(len(prompts), np.int32)
         self.tokens, self.supervised = (np.append(column, none) for column in (columns.tokens, columns.supervised))
         self.system, self.plain = (np.append(column, none > 0) for column in (columns.system, columns.plain))
+        self.own = np.append((columns.part == TRAIN) & (columns.source == 0), none > 0)
         self._store = store
         self._prompts = [_as_example(prompt) for prompt in prompts]
 
@@ -182,15 +183,18 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence
         return []
     audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
     file = store.folder / f"findings-{_key(plan, part, prompts, audits)[:16]}.json"
+    data = StoredRows(plan, store, part, prompts)
     try:
         results = records.load(list[Finding], file)
     except (OSError, ValueError):
-        data = StoredRows(plan, store, part, prompts)
         results = [finding for audit in audits.values() for finding in audit.audit(data)]
         order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
         results.sort(key=lambda finding: order[finding.severity])
         with suppress(OSError):
             records.save(results, file)
+    # Before what is fatal: the rows that are left may be the remedy.
+    cleaning = [audit for audit in audits.values() if isinstance(audit, CleaningAudit)]
+    results += [finding for audit in cleaning for finding in audit.clean(data)]
     if fatal := [finding for finding in results if finding.fatal]:
         raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
     return results

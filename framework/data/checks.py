@@ -11,7 +11,10 @@ from framework.api.protocols import CheckedSource
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Check `data.mix`."""
+    """Check `data.mix` and `data.cut`."""
+    limit, longest = plan.data.config.cut, plan.training.max_seq_length
+    if limit is not None and limit > longest:
+        yield f"data.cut={limit} is more than trainer.max_seq_length={longest}: set data.cut={longest} or less"
     if plan.data.config.mix:
         from framework.data.mixture import problems  # noqa: PLC0415 - a run without a mix need not import it
 

@@ -7,6 +7,7 @@ import json
 from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError, summarize_error
 
+SKIP = "; take out the turns that are too many, or data.on_bad_row=skip leaves such rows out"
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -23,11 +24,11 @@ def check_turns(example: Example) -> None:
     messages = example.messages
     if not messages or messages[-1].role != "assistant":
         last = f"'{messages[-1].role}'" if messages else "no message"
-        raise FrameworkError(f"a conversation to learn from ends with an assistant's turn, this one with {last}")
+        raise FrameworkError(f"a conversation to learn from ends with an assistant's turn, this one with {last}{SKIP}")
     first = next((message.role for message in messages if message.role != "system"), "")
     if first in ("assistant", "tool"):
         raise FrameworkError(
-            f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
+            f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked{SKIP}"
         )
     if not any(turn.learned for turn in messages if turn.role == "assistant"):
         raise FrameworkError("no assistant's turn is to be learned: all have the weight 0")

@@ -23,16 +23,17 @@ def prove(store: Store) -> Proof:
     """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
     counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
+    failed, talks = counted & ~columns.proven, counted & ~columns.plain
     # A row that the template refuses has no tokens.
-    share = (columns.supervised / np.maximum(columns.tokens, 1))[counted]
-    failed = counted & ~columns.proven
+    share = (columns.supervised / np.maximum(columns.tokens, 1))[talks if talks.any() else counted]
     return Proof(
         rows=int(counted.sum()),
         failed=int(failed.sum()),
-        turns=int(columns.turns[counted].sum()),
+        turns=int(columns.turns[talks].sum()),
         lowest_share=round(float(share.min()), 6),
         mean_share=round(float(share.mean()), 6),
         problems=sorted(_problems(store, failed), key=lambda problem: -problem.rows),
+        plain=int((counted & columns.plain).sum()),
     )
 
 

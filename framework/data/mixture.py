@@ -26,7 +26,7 @@ from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")
-BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "mix")
+BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "cut", "mix")
 """Settings of the whole run, not of one source."""
 HELD_OUT = ("validation", "prompts")
 """How the names of settings begin that name what is not trained on: mixed in is training only."""

@@ -8,17 +8,17 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
-from framework.api.records import Example, MixedIn, RawData, Row
+from framework.api.records import Example, MixedIn, RawData, Row, TokenRow
 from framework.api.schema import Affects, OnBadRow
-from framework.data import fingerprint, mixture, store, writer
-from framework.data.rows import characters, read
+from framework.data import cut, fingerprint, mixture, store, writer
+from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.util import hashing
@@ -44,6 +44,7 @@ class Reader:
         self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
         marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
+        self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]
 
     def store(self) -> tuple[Store, bool]:
         """Return the store, and whether an earlier run had made it.
@@ -121,14 +122,29 @@ class Reader:
         examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
         count, said = 0, time.monotonic()
         for batch in batches(examples):
-            count += len(batch)
             if time.monotonic() - said > PROGRESS:
-                print(f"{count:,} rows have been read, the last is {batch[-1].where}", file=sys.stderr)
+                print(f"{count + len(batch):,} rows have been read, the last is {batch[-1].where}", file=sys.stderr)
                 said = time.monotonic()
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
+                count += len(batch)
                 continue
-            into.add(batch, self.model.encode(batch), part, source)
+            pairs = list(self._encoded(batch, into.summary))
+            into.add([example for example, _ in pairs], [row for _, row in pairs], part, source)
+            count += len(pairs)
         return count
+
+    def _encoded(self, batch: Sequence[Example], summary: ReadSummary) -> Iterator[tuple[Example, TokenRow]]:
+        """Encode examples; a plain text may become several rows."""
+        limit, stop_ids = self.plan.data.config.cut, self.model.stop_ids
+        for example, row in zip(batch, self.model.encode(batch), strict=True):
+            if example.text is not None and not stop_ids.isdisjoint(row.labels[:-1]):
+                summary.stopped += 1
+                summary.stopped_examples += [example.where] if summary.stopped <= SHOWN_ERRORS else []
+            pairs = [(example, row)] if limit is None else cut.pieces(example, row, limit, self.model)
+            if len(pairs) > 1:
+                summary.cut_texts += 1
+                summary.cut_rows += len(pairs)
+            yield from pairs
 
 
 def _places(raw: RawData) -> list[str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.api.protocols import Formatter
+from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.conversation_checks import check_turns
@@ -22,13 +23,18 @@ NAMED_PLACES = 3
 """Rows with one problem that are all named; of more the first two and the last."""
 KEPT_RUNS = 20
 """Stretches of one format that are remembered; those after it are counted."""
+KEPT_FIELDS = 200
+"""Fields that nothing reads and that are counted: names may be data, and without end."""
 
 
 @dataclass
 class ReadSummary:
     """What reading the rows showed besides the conversations.
 
-    `formats` counts the good rows of each format; `runs` has the first stretches of one format.
+    `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
+    rows that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
+    `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
+    of which are `stopped_examples`.
     """
 
     bad_rows: int = 0
@@ -36,6 +42,12 @@ class ReadSummary:
     formats: dict[str, int] = field(default_factory=dict)
     runs: list[FormatRun] = field(default_factory=list)
     mixed: list[MixedIn] = field(default_factory=list)
+    unread: dict[str, int] = field(default_factory=dict)
+    rejected: int = 0
+    cut_texts: int = 0
+    cut_rows: int = 0
+    stopped: int = 0
+    stopped_examples: list[str] = field(default_factory=list)
 
     def bad(self, row: Row, problem: str) -> None:
         """Take note of a bad row."""
@@ -66,27 +78,38 @@ def _by_problem(examples: Iterable[str]) -> Iterator[str]:
 
 
 class FormatTracker:
-    """Follows the format from row to row; memory does not grow with the rows."""
+    """Follows the format from row to row, and which fields change nothing; memory does not grow with the rows.
 
-    def __init__(self, summary: ReadSummary, formatter: Formatter) -> None:
+    `own` is a field that the core reads itself, `format.cluster`.
+    """
+
+    def __init__(self, summary: ReadSummary, formatter: Formatter, own: str | None = None) -> None:
         self.summary = summary
         self.formatter = formatter
-        self._evidence: dict[tuple[Any, ...], str] = {}
+        self.own = own
+        self._known: dict[tuple[Any, ...], tuple[str, list[str]]] = {}
         self._now = ("", "")
         self._first = self._last = ""
         self._rows = 0
 
-    def good(self, where: str, fields: Mapping[str, Any], format_name: str) -> None:
-        """Take note of the format of a row."""
-        names = (format_name, *fields)
-        evidence = self._evidence.get(names)
-        if evidence is None:
-            if len(self._evidence) > 100 * KEPT_RUNS:  # fields whose names are data
-                self._evidence.clear()
-            evidence = self._evidence[names] = decisive(self.formatter, fields, format_name)
-        if (format_name, evidence) != self._now:
+    def good(self, where: str, fields: Mapping[str, Any], example: Example) -> None:
+        """Take note of a row and of what its format made of it."""
+        held = tuple(name for name, value in fields.items() if not _is_empty(value))
+        names = (example.format, held, *fields)
+        known = self._known.get(names)
+        if known is None:
+            if len(self._known) > 100 * KEPT_RUNS:  # fields whose names are data
+                self._known.clear()
+            needed, unread = decisive(self.formatter, fields, example)
+            known = self._known[names] = needed, [name for name in unread if name in held and name != self.own]
+        evidence, unread = known
+        for name in unread:
+            if name in self.summary.unread or len(self.summary.unread) < KEPT_FIELDS:
+                self.summary.unread[name] = self.summary.unread.get(name, 0) + 1
+        self.summary.rejected += bool(example.rejected)
+        if (example.format, evidence) != self._now:
             self.close()
-            self._now, self._first = (format_name, evidence), where
+            self._now, self._first = (example.format, evidence), where
         self._last = where
         self._rows += 1
 
@@ -97,17 +120,54 @@ class FormatTracker:
         self._rows, self._now = 0, ("", "")
 
 
-def decisive(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> str:
-    """Name the fields without any of which the row would not be read in this format; all of them if none is."""
-    needed = [name for name in fields if _format_without(formatter, fields, name) != format_name]
-    return ", ".join(map(str, needed or fields))
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
-def _format_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> str:
+def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) -> tuple[str, list[str]]:
+    """Name the fields without any of which the row would not be read in its format, and those that change nothing.
+
+    The first are all of them if none is needed. The second are neither asked for by the format that reads the row nor
+    missing in the conversation if they are taken out.
+    """
+    without = {name: _example_without(formatter, fields, name) for name in fields}
+    needed = [name for name, other in without.items() if other is None or other.format != example.format]
+    asked = _asked_for(formatter, fields, example.format)
+    return ", ".join(map(str, needed or fields)), [
+        name for name, other in without.items() if other == example and name not in asked
+    ]
+
+
+def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
     try:
-        return formatter.example({other: value for other, value in fields.items() if other != name}).format
+        return formatter.example({other: value for other, value in fields.items() if other != name})
     except Exception:  # noqa: BLE001 - of a format's own code too: without the field the row cannot be read
-        return ""
+        return None
+
+
+def _asked_for(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> set[str]:
+    """Return the fields that a format asks for by name; a label that is true is one, and changes nothing."""
+    row = _NotingRow(fields)
+    reader = formatter.formats.get(format_name, formatter) if isinstance(formatter, CompositeFormatter) else formatter
+    with suppress(Exception):  # a composite may have renamed the fields
+        reader.example(row)
+    return row.asked
+
+
+class _NotingRow(dict[str, Any]):
+    """A row that notes which of its fields are asked for by name."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
 
 
 def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
@@ -134,14 +194,15 @@ def read(
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
             a row is bad and `data.on_bad_row=fail`.
     """
-    columns, runs = Columns(config), FormatTracker(summary, formatter)
+    columns, runs = Columns(config), FormatTracker(summary, formatter, config.cluster)
     for row in rows:
         if row.problem:
             summary.bad(row, row.problem)
             continue
         fields = columns.renamed(row.fields)
         try:
-            example = with_system_prompt(formatter.example(fields), config.system_prompt)
+            found = formatter.example(fields)
+            example = with_system_prompt(found, config.system_prompt)
             example = stripped(example) if config.strip else example
             check_turns(example)
             _check_length(example, longest)
@@ -150,7 +211,7 @@ def read(
         except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
             summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
-            runs.good(row.where, fields, example.format)
+            runs.good(row.where, fields, found)
             yield _placed(example, row.where, columns.cluster(row.fields))
     runs.close()
     if strict:

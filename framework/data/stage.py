@@ -57,7 +57,9 @@ def load_data(plan: Plan, model: Model) -> Data:
     findings = [*data.result.findings, *audit.findings(plan, rows, part, own)]
     findings += _few_prompts(plan, len(data.prompts), len(own))
     return dataclasses.replace(
-        data, result=dataclasses.replace(data.result, cached=cached, findings=findings), format=plan.format
+        data,
+        result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
+        format=plan.format,
     )
 
 
@@ -124,11 +126,15 @@ def _from_store(
         bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
-        findings=_held_out_nothing(plan, rows, held_out),
+        findings=[*_held_out_nothing(plan, rows, held_out), *_stopped_text(rows)],
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
         judged_apart=apart or len(judged_by) != len(validation),
+        unread_fields=rows.summary.unread,
+        rejected_answers=rows.summary.rejected,
+        cut_texts=rows.summary.cut_texts,
+        cut_rows=rows.summary.cut_rows,
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
     groups = _alike(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
@@ -157,6 +163,18 @@ def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding
     text = f"No row is held out of {own}: {why}."
     advice = "Give rows of their own to validate on, or go without: data.validation_split=0 objective=train_loss"
     return [Finding("nothing_held_out", Severity.warning, own, text, advice, [])]
+
+
+def _stopped_text(rows: Store) -> list[Finding]:
+    """Warn of plain texts that a chat template has rendered, by the stop tokens in them."""
+    count = rows.summary.stopped
+    if not count:
+        return []
+    hold = "1 plain text holds" if count == 1 else f"{count} plain texts hold"
+    text = f"{hold} a token at which generation stops before the end, as a chat template writes them: all is learned"
+    advice = "give the turns as messages (role, content) to learn the answers alone; for documents joined to one text, "
+    advice += "nothing has to be done"
+    return [Finding("stop_in_text", Severity.warning, count, text, advice, rows.summary.stopped_examples[:5])]
 
 
 def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:

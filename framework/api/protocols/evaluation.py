@@ -27,6 +27,20 @@ class Audit(Protocol):
 
 
 @runtime_checkable
+class CleaningAudit(Protocol):
+    """An audit that writes the rows which are left after what it found."""
+
+    def clean(self, data: AuditData) -> Iterable[Finding]:
+        """Write them where the config says so, and say what was written; nothing where it does not.
+
+        Every run calls it, `audit` only where its findings of the same rows are not kept.
+
+        Raises:
+            FrameworkError: they cannot be written.
+        """
+
+
+@runtime_checkable
 class Metric(Protocol):
     """An option of `metric=` that looks at the text of one answer. It may be a `MetricWithUnit` too."""
 

@@ -39,7 +39,8 @@ class ProofProblem:
 class Proof:
     """Whether every row teaches what inference will do. `turns` are the assistants', each with its stop token learned.
 
-    `lowest_share` and `mean_share` are the supervised part of a row's tokens.
+    `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations where there are any.
+    `plain` of the rows are plain text, which has no turns.
     """
 
     rows: int
@@ -48,6 +49,7 @@ class Proof:
     lowest_share: float
     mean_share: float
     problems: list[ProofProblem]
+    plain: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ class DataResult:
     """The data stage. Lengths and counts are in tokens unless the name says rows.
 
     `system_prompt` is the one that most training rows have; empty where no one has most of them. `judged_apart` says
-    that no prompt is a validation row, by which a training may choose its weights.
+    that no prompt is a validation row, by which a training may choose its weights. `unread_fields` counts the rows that
+    have a value in a field which changes nothing, `rejected_answers` the preference pairs whose rejected answer is left
+    out. `cut_texts` plain texts became `cut_rows` rows by `data.cut`. `notes` are what the source says of its rows.
     """
 
     train_rows: int
@@ -151,3 +155,8 @@ class DataResult:
     cached: bool
     system_prompt: str = ""
     judged_apart: bool = True
+    unread_fields: dict[str, int] = field(default_factory=dict)
+    rejected_answers: int = 0
+    cut_texts: int = 0
+    cut_rows: int = 0
+    notes: list[str] = field(default_factory=list)

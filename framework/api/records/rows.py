@@ -49,7 +49,8 @@ class RawData:
     The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
     over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
     over a network as they are asked for, so that nobody reads them twice without need. `places` are the names of files
-    as in `Row.where`: cached rows are reported by these names.
+    as in `Row.where`: cached rows are reported by these names. `notes` are sentences about the rows for the user, such
+    as which files are left out.
     """
 
     train: Iterable[Row]
@@ -58,6 +59,7 @@ class RawData:
     key: str = ""
     streamed: bool = False
     places: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

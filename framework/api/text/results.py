@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Trial
@@ -45,6 +45,16 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     cached = "; from the cache" if data.cached else ""
     yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
     yield _format(data)
+    if data.notes:
+        yield Fact("files", data.notes[0], tuple(data.notes[1:]), amiss=True)
+    if data.unread_fields:
+        yield Fact("not read", _unread(data.unread_fields))
+    if data.rejected_answers:
+        answers = f"the rejected {_plural(data.rejected_answers, 'answer')} of {count(data.rejected_answers, 'row')}"
+        yield Fact("preference", f"{answers} left out: supervised training learns the chosen ones")
+    if data.cut_texts:
+        cut = f"{count(data.cut_texts, 'plain text')} into {count(data.cut_rows, 'row')} (data.cut)"
+        yield Fact("cut", cut)
     if data.mixed:
         parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
         yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
@@ -73,6 +83,16 @@ def _format(data: DataResult) -> Fact:
     rest = sum(data.formats.values()) - sum(run.rows for run in runs[:SHOWN_RUNS])
     more = [f"and {count(rest, 'more row')}"] if rest else []
     return Fact("format", totals or "none", (*shown, *more), amiss=len(data.formats) > 1)
+
+
+def _unread(fields: Mapping[str, int]) -> str:
+    """Name the fields that change nothing, those that as many rows have together: `id, lang in 20 rows`."""
+    rows_by_names: dict[int, list[str]] = {}
+    for name, rows in sorted(fields.items(), key=lambda item: -item[1]):
+        rows_by_names.setdefault(rows, []).append(name)
+    parts = [f"{_cut(', '.join(names))} in {count(rows, 'row')}" for rows, names in rows_by_names.items()]
+    more = f"; and {count(len(parts) - SHOWN, 'more group')}" if len(parts) > SHOWN else ""
+    return "; ".join(parts[:SHOWN]) + more
 
 
 def _all_fields(runs: Sequence[FormatRun]) -> str:
@@ -109,18 +129,23 @@ def _proof(proof: Proof) -> Fact:
         ]
         text = f"{proof.failed:,} of {count(proof.rows, 'row')} not proven (data.proof=warn)"
         return Fact("proof", text, _examples(more, len(more)), amiss=True)
-    if proof.lowest_share == 1:
-        return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from its first to its last token")
+    if proof.plain == proof.rows:
+        first = "its first token" if proof.lowest_share == 1 else "the token after its BOS token"
+        return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from {first} to its last token")
+    what, rest = "row", ""
+    if proof.plain:
+        verb = "is" if proof.plain == 1 else "are"
+        what, rest = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
     learned = (
-        f"{mean} of each row is learned"
+        f"{mean} of each {what} is learned"
         if lowest == mean
-        else f"{lowest} of a row or more is learned, {mean} on average"
+        else f"{lowest} of a {what} or more is learned, {mean} on average"
     )
     return Fact(
         "proof",
-        f"every row ({proof.rows:,}) begins with the prompt as inference renders it, every answer ({proof.turns:,}) "
-        f"ends with a stop token that is learned; {learned}",
+        f"every {what} ({proof.rows - proof.plain:,}) begins with the prompt as inference renders it, every answer "
+        f"({proof.turns:,}) ends with a stop token that is learned; {learned}{rest}",
     )
 
 

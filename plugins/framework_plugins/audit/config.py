@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from framework.api.schema import AuditConfig
+from framework.api.schema import Affects, AuditConfig
 
 
 class Check(Enum):
@@ -45,6 +45,9 @@ class StandardConfig(AuditConfig):
     """Findings that end the run: `[secrets, leaked]`."""
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
+    clean: Annotated[str | None, Affects.nothing] = None
+    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; beside it a list says
+    which rows went and why."""
     few_rows: Annotated[int, Ge(0)] = 100
     """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0

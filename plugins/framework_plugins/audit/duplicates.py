@@ -215,11 +215,19 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
             "a score on them measures memory",
             labels=_sources(survey, rows, groups, answered),
             named=True,
+            leaks=_leaking(survey, rows, groups, answered),
         )
 
 
-def _answered_in_training(survey: Survey) -> dict[int, int]:
-    """Return the rows of an evaluation that ask in other words what a training row answers, with that row.
+def _leaking(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]) -> Numbers:
+    """Return the training rows that ask what some rows ask, or answer it in other words."""
+    alike = survey.train[np.isin(groups[survey.train], groups[rows])]
+    others = [number for row in rows.tolist() for number in answered.get(row, ())]
+    return np.unique(np.concatenate([alike, np.array(others, np.int64)]))
+
+
+def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
+    """Return the rows of an evaluation that ask in other words what training rows answer, with those rows.
 
     Both have one answer, which few training rows give, and their questions share half of their uncommon words and pairs
     of words: names, numbers, codes. A label is the answer of many rows, and sums with one result have other numbers.
@@ -239,11 +247,11 @@ def _answered_in_training(survey: Survey) -> dict[int, int]:
             counts.update(_words(batch.question[int(place)]) & known)
     limit = max(FEW_ANSWERS, UNCOMMON * len(survey.train))
     uncommon = {word for word, count in counts.items() if count <= limit}
-    found: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
     for row, first in pairs:
         one, other = texts[row] & uncommon, texts[first] & uncommon
         if one & other and len(one & other) >= SHARED * len(one | other):
-            found.setdefault(row, first)
+            found.setdefault(row, []).append(first)
     return found
 
 
@@ -267,7 +275,9 @@ def _words(text: str) -> set[str]:
     return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 
-def _sources(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, int]) -> tuple[tuple[int, str], ...]:
+def _sources(
+    survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int, list[int]]
+) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row answers them."""
     trained, labels = groups[survey.train], []
     for row in rows[:SHOWN].tolist():
@@ -275,7 +285,7 @@ def _sources(survey: Survey, rows: Numbers, groups: Numbers, answered: dict[int,
         first, what = (
             (int(survey.train[np.argmax(alike)]), "asks the question of")
             if alike.any()
-            else (answered[row], "asks in other words what is answered by")
+            else (answered[row][0], "asks in other words what is answered by")
         )
         labels.append((row, f"{what} {survey.data.where(first)}"))
     return tuple(labels)

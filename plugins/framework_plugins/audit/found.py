@@ -30,6 +30,7 @@ class FindingDraft:
         labels: what is shown of a row instead of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
         named: whether the finding says where each of the rows stands, for a verdict that leaves them out.
+        leaks: of a leak, the training rows that answer what `numbers` ask.
     """
 
     check: Check
@@ -41,6 +42,7 @@ class FindingDraft:
     labels: tuple[tuple[int, str], ...] = ()
     whole: bool = False
     named: bool = False
+    leaks: Numbers | None = None
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
 from framework_plugins.audit import config
+
+if TYPE_CHECKING:
+    from framework.api.plan import Plan
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Look where the rows that are left are to be written."""
+    from framework_plugins.audit import clean  # noqa: PLC0415 - it loads numpy
+
+    for choice in plan.audit.values():
+        if isinstance(choice.config, config.StandardConfig) and choice.config.clean is not None:
+            yield from clean.problems(plan, choice.config)
 
 
 @hookimpl

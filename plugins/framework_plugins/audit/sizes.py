@@ -9,7 +9,7 @@ import numpy as np
 from framework.api.records import Severity
 from framework.api.schema import Overflow
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, are, of
+from framework_plugins.audit.found import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
 FEW = 20
@@ -49,8 +49,13 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
         rows,
         f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
         + _loss(len(rows), losing, int(lost.sum()), cut=cut),
-        f"set trainer.max_seq_length={wider}, or shorten them" if losing else "nothing has to be done",
+        f"set trainer.max_seq_length={wider}, or {_shorter(survey, rows)}" if losing else "nothing has to be done",
     )
+
+
+def _shorter(survey: Survey, rows: Numbers) -> str:
+    limit = survey.data.plan.training.max_seq_length
+    return f"cut plain text into rows, data.cut={limit}" if survey.data.plain[rows].any() else "shorten them"
 
 
 def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:

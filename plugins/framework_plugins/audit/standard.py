@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from framework.api.audit import AuditData
 from framework.api.records import Finding
-from framework_plugins.audit import content, duplicates, sizes, whole
+from framework_plugins.audit import clean, content, duplicates, sizes, whole
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.found import FindingDraft
 from framework_plugins.audit.texts import survey
@@ -20,6 +20,13 @@ class Standard:
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
         return [draft.finding(data, fatal=draft.check in self.config.fatal) for draft in self.look(data)]
+
+    def clean(self, data: AuditData) -> Iterable[Finding]:
+        """Write the rows that are left, where `clean` says so."""
+        if self.config.clean is None:
+            return []
+        rows = clean.training_rows(data)
+        return [clean.write(rows, self.look(rows), self.config.clean)]
 
     def look(self, data: AuditData) -> Iterator[FindingDraft]:
         """Give the same by row numbers."""

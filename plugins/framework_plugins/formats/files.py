@@ -12,8 +12,10 @@ from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.readers import read
-from framework_plugins.formats.readers.find import DataFile, find, with_unique_names
+from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
+SHOWN = 3
+"""Files that are left out and named."""
 BESIDE = 1 << 20
 """Bytes of a row beside its texts: names of fields, and fields that no format reads."""
 Stamp = tuple[int, int, int]
@@ -25,6 +27,7 @@ class LocalFile:
 
     def __init__(self, config: LocalFileConfig) -> None:
         self.config = config
+        self._left_out: list[DataFile] = []
 
     def check(self) -> None:
         """Find the files of the config, without a look into them.
@@ -38,7 +41,8 @@ class LocalFile:
         """Find the files of the config and hash them; the rows are read when they are iterated over.
 
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
-        folder or a glob.
+        folder or a glob. In a folder with a training split the files of the other splits are left out too, and the
+        run says so.
         """
         config = self.config
         train, validation, prompts = (Noted.all(part) for part in with_unique_names(self._bounded()))
@@ -49,6 +53,7 @@ class LocalFile:
             FileRows(prompts, config.sample_by, "data.prompts_path") if prompts else (),
             key,
             places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
+            notes=self._notes(),
         )
 
     def _bounded(self) -> list[list[DataFile]]:
@@ -74,7 +79,22 @@ class LocalFile:
             raise FrameworkError(
                 f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
             )
-        return remaining
+        # A glob names what it is about; whoever names a folder may not know what lies there.
+        self._left_out = held_out(remaining) if Path(self.config.path).expanduser().is_dir() else []
+        return [file for file in remaining if file not in self._left_out]
+
+    def _notes(self) -> tuple[str, ...]:
+        if not self._left_out:
+            return ()
+        names = ", ".join(file.name for file in self._left_out[:SHOWN])
+        more = f" and {len(self._left_out) - SHOWN} more" if len(self._left_out) > SHOWN else ""
+        first, folder = self._left_out[0].path, Path(self.config.path)
+        one = len(self._left_out) == 1
+        note = (
+            f"{names}{more} {'is' if one else 'are'} of another split and not used: data.validation_path={first} holds "
+            f"{'it' if one else 'the first'} out; a glob such as \"data.path='{folder / '**/*'}'\" trains on all"
+        )
+        return (note,)
 
 
 @dataclass(frozen=True)

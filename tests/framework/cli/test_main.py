@@ -108,7 +108,7 @@ ROW = '{"instruction": "say", "output": "it"}\n'
     [
         (None, "there is no data file "),
         (ROW + "\n{'a': 1}\n", "rows.jsonl:3: no JSON: "),
-        (ROW + '{"instruction": "say", "answer": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
+        (ROW + '{"instruction": "say", "reply": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
         (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, this one is a list"),
         ("", "data 'local_file' has no rows"),
     ],

@@ -17,6 +17,7 @@ from framework.api.data import Data
 from framework.api.plan import Selection
 from framework.api.records import Example, Finding, Message, Severity, TokenRow
 from framework.api.schema import AuditConfig
+from framework.api.text import data_facts
 from framework.data.audit import StoredRows
 from framework.data.stage import load_data, to_prompt
 from framework.hooks.session import current
@@ -485,3 +486,109 @@ def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
     assert [text for text in told if "a step" in text] == [
         "1 epochs of 8 rows a step", "30 epochs of 8 rows a step", "3 epochs of 16 rows a step",
     ]  # fmt: skip
+
+
+def test_fields_that_nothing_reads_are_counted_once_with_their_rows(write_rows: Write, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": f"say {number}", "output": "it", "input": "", "lang": "en", "label": True, "customer": "ann"}
+        for number in range(6)
+    ]
+    rows[2]["score"] = 0
+    rows[3] |= {"lang": None, "note": "x", "system": "Be brief."}
+    data = load(write_rows(rows), tmp_path, "format.cluster=customer", "data.validation_split=0")
+    assert data.result.unread_fields == {"lang": 5, "score": 1, "note": 1}
+    fact = next(fact for fact in data_facts(data.result) if fact.name == "not read")
+    assert (fact.text, fact.more) == ("lang in 5 rows; score, note in 1 row", ())
+    assert load(write_rows([{"instruction": "say", "output": "it"}]), tmp_path).result.unread_fields == {}
+
+
+def test_rejected_answers_are_counted_as_left_out(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    pairs = [{"prompt": f"say {number}", "chosen": "it", "rejected": "no"} for number in range(4)]
+    result = load(write_rows([*rows, *pairs]), tmp_path).result
+    assert (result.rejected_answers, result.unread_fields) == (4, {})
+    told = next(fact.text for fact in data_facts(result) if fact.name == "preference")
+    assert told == "the rejected answers of 4 rows left out: supervised training learns the chosen ones"
+
+
+def test_what_a_source_says_of_its_rows_is_reported(data_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in ("train-0.jsonl", "test-0.jsonl"):
+        (folder / name).write_bytes(data_file.read_bytes())
+    result = load(folder, tmp_path / "run").result
+    assert sum(result.formats.values()) == 20
+    assert [
+        note.startswith("test-0.jsonl is of another split and not used: data.validation") for note in result.notes
+    ] == [True]
+    assert next(fact for fact in data_facts(result) if fact.name == "files").amiss
+
+
+def test_plain_text_is_not_counted_as_conversations_in_the_proof(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    texts = [{"text": f"The number {number} follows {number - 1}."} for number in range(5)]
+    both = load(write_rows([*texts, *rows]), tmp_path, "data.validation_split=0").result
+    assert (both.proof.rows, both.proof.plain, both.proof.turns) == (25, 5, 20)
+    assert both.proof.lowest_share == both.proof.mean_share == pytest.approx(4 / 7, abs=1e-6)
+    alone = load(write_rows(texts), tmp_path, "data.validation_split=0").result
+    assert (alone.proof.rows, alone.proof.plain, alone.proof.turns, alone.proof.lowest_share) == (5, 5, 0, 1.0)
+
+
+class BeginsTexts(testing.EchoModel):
+    """Begins a text with a token that is not learned, and knows a stop token by a word."""
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        rows = super().encode(examples)
+        begin, stop = self._ids("<begin>")[0], self._ids("<end>")[0]
+        for row in rows:
+            row.input_ids[:] = [0 if token == stop else token for token in (begin, *row.input_ids)]
+            row.labels[:] = [-100, *(0 if token == stop else token for token in row.labels)]
+        return rows
+
+
+def test_texts_with_a_stop_token_before_their_end_are_reported(write_rows: Write, tmp_path: Path) -> None:
+    file = write_rows([{"text": "one two"}, {"text": "what is it <end> it is <end>"}, {"text": "three"}])
+    result = load(file, tmp_path, "data.validation_split=0", "audit=[]", model=BeginsTexts).result
+    (found,) = (finding for finding in result.findings if finding.name == "stop_in_text")
+    assert (found.rows, found.examples) == (1, ["rows.jsonl:2"])
+    assert found.text.startswith("1 plain text holds a token at which generation stops before the end")
+
+
+@pytest.mark.parametrize("model", [testing.EchoModel, BeginsTexts])
+@pytest.mark.parametrize("length", [7, 8, 9, 20, 101])
+def test_a_long_text_is_cut_into_rows_that_together_are_the_text(
+    write_rows: Write, tmp_path: Path, model: type[testing.EchoModel], length: int
+) -> None:
+    words = [f"w{number}" for number in range(length)]
+    file = write_rows([{"text": " ".join(words)}, {"instruction": "say " * 40, "output": "it"}])
+    data = load(file, tmp_path, "data.cut=8", "data.validation_split=0", "audit=[]", model=model)
+    result, begin = data.result, 1 if model is BeginsTexts else 0
+    pieces = [row for row in data.train if row.where.startswith("rows.jsonl:1")]
+    whole = length + 1 + begin  # the stop token, and what begins every row
+    assert all(len(row.input_ids) <= 8 for row in pieces)
+    assert [label for row in pieces for label in row.labels if label != -100][-1] == 0  # the stop token ends the text
+    assert sum(0 in row.labels for row in pieces) == 1
+    learned = [label for row in pieces for label in row.labels if label != -100]
+    assert learned == [row_id for row in pieces for row_id in row.input_ids[begin:]]
+    assert len(learned) == length + 1 == len(set(learned))  # all words once, in their order
+    assert max(len(row.input_ids) for row in pieces) - min(len(row.input_ids) for row in pieces) <= 1
+    assert (result.cut_texts, result.cut_rows) == ((1, len(pieces)) if whole > 8 else (0, 0))
+    assert [row.where for row in pieces] == (
+        [f"rows.jsonl:1, part {number}" for number in range(1, len(pieces) + 1)] if whole > 8 else ["rows.jsonl:1"]
+    )
+    (talk,) = (row for row in data.train if row.where == "rows.jsonl:2")
+    assert len(talk.input_ids) > 8  # a conversation stays whole
+
+
+def test_a_cut_above_the_longest_row_is_refused(data_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        FrameworkError, match=r"^data\.cut=64 is more than trainer\.max_seq_length=32: set data\.cut=32 or"
+    ):
+        load(data_file, tmp_path, "data.cut=64", "trainer.max_seq_length=32")
+
+
+def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(write_rows: Write, tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "it"}]
+    rows: list[dict[str, Any]] = [{"messages": turns, "label": number != 1} for number in range(3)]
+    with pytest.raises(FrameworkError, match=r"^rows\.jsonl:2: format chatml has an answer that was not wanted"):
+        load(write_rows(rows), tmp_path)
+    data = load(write_rows(rows), tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
+    assert ([row.where for row in data.train], data.result.bad_rows) == (["rows.jsonl:1", "rows.jsonl:3"], 1)

@@ -260,3 +260,38 @@ def _rewrite(file: Path, content: str) -> None:
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_TRUNC), "w") as stream:
         stream.write(content)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize(
+    ("names", "trained"),
+    [
+        (
+            ["data/train-00000-of-00002.jsonl", "data/train-00001-of-00002.jsonl", "data/test-00000-of-00001.jsonl"],
+            [0, 1],
+        ),
+        (["train.jsonl", "validation.jsonl", "notes.jsonl"], [0, 2]),
+        (["train/a.jsonl", "dev/a.jsonl"], [0]),
+        (["a_train.jsonl", "a_test.jsonl", "a_train_test.jsonl"], [0, 2]),
+        (["test.jsonl", "latest.jsonl"], [0, 1]),
+        (["en/test.jsonl", "de/test.jsonl"], [0, 1]),
+    ],
+)
+def test_other_splits_of_a_folder_are_left_out_and_named(tmp_path: Path, names: list[str], trained: list[int]) -> None:
+    for number, name in enumerate(names):
+        written(tmp_path, name, line(number))
+    raw = load(tmp_path)
+    assert sorted(values(raw.train)) == trained
+    left_out = [name for number, name in enumerate(names) if number not in trained]
+    assert [bool(left_out)] == [bool(raw.notes)]
+    for name in left_out:
+        assert name in raw.notes[0]
+        assert f"data.validation_path={tmp_path}" in raw.notes[0]
+    everything = load(tmp_path / "**/*")
+    assert (sorted(values(everything.train)), everything.notes) == ([*range(len(names))], ())
+
+
+def test_a_split_that_is_held_out_is_not_reported_as_left_out(tmp_path: Path) -> None:
+    for number, name in enumerate(("train.jsonl", "test.jsonl")):
+        written(tmp_path, name, line(number))
+    raw = load(tmp_path, validation_path=str(tmp_path / "test.jsonl"))
+    assert (values(raw.train), values(raw.validation), raw.notes) == ([0], [1], ())

@@ -25,7 +25,7 @@ def test_one_conversation_gives_the_same_messages_in_every_format(messages: list
         example = auto.formats[kind].example(read)
         assert list(example.messages) == learned_by(kind, messages)
         assert (example.format, example.tools, example.rejected, example.text) == (kind, (), (), None)
-        assert auto.recognise(read) == kind
+        assert auto.recognise(read)[0] == kind
         assert auto.matches(read)
         assert auto.example(read) == example
 
@@ -168,7 +168,7 @@ def test_plain_text_has_no_turns() -> None:
         (
             ChatML,
             {"messages": [{"role": "human", "content": "a"}]},
-            "has an unknown role 'human'. Valid: assistant, developer, function, system, tool, user",
+            "has an unknown role 'human'. Valid: assistant, chatbot, developer, function, model, system, tool, user",
         ),
         (
             ChatML,

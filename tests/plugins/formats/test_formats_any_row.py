@@ -51,4 +51,4 @@ def test_what_a_single_format_fits_is_what_auto_reads(fields: dict[str, Any]) ->
     names = AUTO.fitting(fields)
     assert AUTO.matches(fields) == (len(names) == 1)
     if len(names) == 1:
-        assert AUTO.recognise(fields) == names[0]
+        assert AUTO.recognise(fields)[0] == names[0]

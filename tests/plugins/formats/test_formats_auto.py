@@ -1,10 +1,12 @@
 """`format=auto`: rows as they are published have one format, and the error for none or several says why."""
 
+import json
 from typing import Any
 
 import pytest
 
 from framework import FrameworkError
+from framework.api.records import ToolCall
 from framework.api.schema import FormatConfig
 from framework_plugins.formats.formats import Auto
 
@@ -53,13 +55,13 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
     assert auto.example(fields).format == kind
 
 
-OPTIONS = "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, or say which field is which with "
+OPTIONS = "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, or say which field is which, "
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"question": "?", "answer": "!"}, f"no format fits a row with the fields question, answer: {OPTIONS}"),
+        ({"quest": "?", "reply": "!"}, f"no format fits a row with the fields quest, reply: {OPTIONS}"),
         ({}, "no format fits a row with the fields (none): set format=alpaca|chatml|"),
         (
             {"messages": []},
@@ -76,8 +78,8 @@ OPTIONS = "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, 
             "(format sharegpt (turn 1 of 'conversations') needs the field 'value'; the turn has from): ",
         ),
         (
-            {"instruction": "a", "response": "b"},
-            "fields instruction, response (format alpaca needs the field 'output'): ",
+            {"instruction": "a", "reply": "b"},
+            "fields instruction, reply (format alpaca needs the field 'output'): ",
         ),
         ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): set format="),
         ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): set format="),
@@ -106,3 +108,116 @@ def test_a_turn_that_is_wrong_further_on_is_reported_by_its_format() -> None:
         FrameworkError, match=r"^format chatml \(turn 3 of 'messages'\) needs the field 'role'; the turn"
     ):
         Auto(CONFIG).example({"messages": [ASKED, ANSWERED, TALK[0]]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "override"),
+    [
+        (
+            {"problem": "?", "solution": "!", "answer": "!"},
+            'type "format.columns={instruction: problem, output: answer}" or '
+            '"format.columns={instruction: problem, output: solution}"',
+        ),
+        ({"question": "?", "options": ["a", "b"], "answer": "a"}, '"format.columns={instruction: question, output: '),
+        ({"Question": "?", "Choices": "a", "Answer": "a"}, '"format.columns={instruction: Question, output: Answer}"'),
+        ({"inputs": "?", "targets": "!"}, 'type "format.columns={instruction: inputs, output: targets}"'),
+        ({"chosen_text": "?", "rejected_text": "!"}, '"format.columns={chosen: chosen_text, rejected: rejected_text}"'),
+        ({"content": "words"}, 'type "format.columns={text: content}"'),
+        ({"conversations": ["?", "!"]}, "'conversations' does not say who speaks: write its turns as {role: user, con"),
+    ],
+)
+def test_a_row_that_could_be_read_in_two_ways_is_refused_with_the_override_to_type(
+    fields: Fields, override: str
+) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        Auto(CONFIG).example(fields)
+    assert override in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (
+            {"messages": [ASKED, ANSWERED], "images": ["a.jpg"]},
+            "has 'images', which no model reads here: format=chatml ",
+        ),
+        ({"conversations": TALK, "audio": "a.wav"}, "has 'audio', which no model reads here: format=sharegpt learns"),
+        (
+            {"text": "say", "parent_id": None, "role": "prompter"},
+            "one message in 'text' and 'parent_id' beside it: wri",
+        ),
+        (
+            {"text": "<|im_start|>user\nsay<|im_end|>"},
+            "a chat template rendered ('<|im_start|>' in 'text'): write its ",
+        ),
+        ({"text": "<s>[INST] say [/INST] it</s>"}, "rendered ('[INST]' in 'text')"),
+        ({"text": "<｜User｜>say<｜Assistant｜>it"}, "rendered ('<｜User｜>' in 'text')"),
+        ({"text": "### Human: say\n### Assistant: it"}, "rendered ('### Human:' in 'text')"),
+    ],
+)
+def test_a_row_that_would_be_misread_is_refused_and_its_format_by_name_takes_it(fields: Fields, text: str) -> None:
+    auto = Auto(CONFIG)
+    with pytest.raises(FrameworkError) as caught:
+        auto.example(fields)
+    assert text in str(caught.value)
+    (kind,) = auto.fitting(fields)
+    assert f"format={kind} " in str(caught.value)
+    assert auto.formats[kind].example(fields).format == kind
+
+
+@pytest.mark.parametrize("text", ["a list [1] and <b>", "### Instruction: alone", "Human: it is", "if a < b | c > d:"])
+def test_text_that_no_template_rendered_is_plain_text(text: str) -> None:
+    assert Auto(CONFIG).example({"text": text}).text == text
+
+
+def test_a_question_with_a_context_becomes_one_turn() -> None:
+    row = {
+        "instruction": "Who?",
+        "context": "Ann ran.",
+        "response": "Ann",
+        "category": "qa",
+        "system_prompt": "Be brief",
+    }
+    turns = Auto(CONFIG).example(row).messages
+    assert [turn.content for turn in turns] == ["Be brief", "Who?\n\nAnn ran.", "Ann"]
+
+
+def test_the_parameters_of_xlam_become_a_json_schema() -> None:
+    parameters = {"x": {"type": "List[int]", "description": "d"}, "n": {"type": "str, optional", "default": "a"}}
+    tools = json.dumps([{"name": "f", "description": "d", "parameters": parameters}])
+    row = {"query": "say", "answers": json.dumps([{"name": "f", "arguments": {"x": [1]}}]), "tools": tools}
+    example = Auto(CONFIG).example(row)
+    assert example.messages[-1].tool_calls == (ToolCall("f", {"x": [1]}),)
+    assert example.tools[0]["function"]["parameters"] == {
+        "type": "object",
+        "properties": {"x": {"description": "d", "type": "array"}, "n": {"default": "a", "type": "string"}},
+        "required": ["x"],
+    }
+
+
+@pytest.mark.parametrize("part", [{"inlineData": {"data": "x"}}, {"functionCall": {"name": "f"}}, "words", None])
+def test_a_part_of_gemini_that_is_no_text_is_refused(part: object) -> None:
+    row = {"contents": [{"role": "user", "parts": [part]}, {"role": "model", "parts": [{"text": "it"}]}]}
+    with pytest.raises(FrameworkError, match=r"^needs parts with text in Gemini's 'contents', found "):
+        Auto(CONFIG).example(row)
+
+
+@pytest.mark.parametrize("label", [False, "False", "false "])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "say", "output": "it"},
+        {"messages": [ASKED, ANSWERED]},
+        {"conversations": TALK},
+        {"prompt": "say", "completion": "it"},
+        {"question": "say", "answer": "it"},
+    ],
+)
+def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, label: object) -> None:
+    auto = Auto(CONFIG)
+    for unlabelled in (row, {**row, "label": True}, {**row, "label": None}):
+        assert auto.example(unlabelled).messages[-1].content == "it"
+    with pytest.raises(
+        FrameworkError, match=r"has an answer that was not wanted \('label' is false\): data\.on_bad_ro"
+    ):
+        auto.example({**row, "label": label})

@@ -51,7 +51,9 @@ def test_what_datasets_writes_beside_its_rows_is_no_data(tmp_path: Path) -> None
 def test_a_folder_of_splits_is_refused_with_the_first(tmp_path: Path) -> None:
     for name in ("dataset_dict.json", "train/data.arrow", "test/data.arrow"):
         written(tmp_path, name, "")
-    with pytest.raises(FrameworkError, match=r"holds splits: choose one of them, data\.path=.*/test$"):
+    with pytest.raises(
+        FrameworkError, match=r"holds splits: choose one of them, data\.path=.*/train \(there are test, train\)$"
+    ):
         find(str(tmp_path), "data.path")
 
 

@@ -85,6 +85,68 @@ def test_an_object_around_one_list_of_rows_is_looked_into(tmp_path: Path, conten
     assert not any(row.problem for row in found)
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+@pytest.mark.parametrize("between", ["\n", "\n\n", " "])
+def test_objects_that_go_over_several_lines_are_rows(tmp_path: Path, name: str, between: str) -> None:
+    rows = [{"a": 1, "tools": [{"name": "f"}]}, {"a": "}\n{", "tools": []}, {"a": 3}]
+    content = between.join(json.dumps(row, indent=2) for row in rows)
+    found = rows_of(written(tmp_path, name, content))
+    assert [(row.fields, row.where, row.problem) for row in found] == [
+        (row, f"{name}:item {number}", "") for number, row in enumerate(rows, start=1)
+    ]
+
+
+def test_objects_side_by_side_on_a_line_are_rows(tmp_path: Path) -> None:
+    content = '{"a": 1}\n{"a": 2} {"a": 3}{"a": 4}\n{"a": 5} [6]\n{"a": 7} {"a": \n'
+    assert [(row.fields, row.where, row.problem) for row in rows_of(written(tmp_path, "rows.jsonl", content))] == [
+        ({"a": 1}, "rows.jsonl:1", ""),
+        ({"a": 2}, "rows.jsonl:2, object 1", ""),
+        ({"a": 3}, "rows.jsonl:2, object 2", ""),
+        ({"a": 4}, "rows.jsonl:2, object 3", ""),
+        ({}, "rows.jsonl:3", "no JSON: Extra data at column 10"),
+        ({}, "rows.jsonl:4", "no JSON: Extra data at column 10"),
+    ]
+
+
+def test_a_conversation_with_tools_that_is_the_whole_file_is_a_row(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "say"}], "tools": [{"name": "f"}]}
+    assert [found.fields for found in rows_of(written(tmp_path, "rows.json", json.dumps(row)))] == [row]
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        (
+            {"test": [{"a": 1}], "train": [{"a": 2}]},
+            "import json; [print(json.dumps(row)) for row in json.load(open('rows.json'))['train']]",
+        ),
+        (
+            {"a": ["x", "y"], "b": ["z", "w"]},
+            "import json, pandas; pandas.DataFrame(json.load(open('rows.json'))).to_json('rows.jsonl', "
+            "orient='records', lines=True)",
+        ),
+        (
+            {"0": {"a": "x"}, "1": {"a": "y"}},
+            "import json, pandas; pandas.DataFrame.from_dict(json.load(open('rows.json')), orient='index').to_json(",
+        ),
+        (
+            {"a": {"0": "x", "1": "y"}},
+            "import json, pandas; pandas.DataFrame.from_dict(json.load(open('rows.json')), orient='columns').to_json(",
+        ),
+    ],
+    ids=["splits", "columns", "index", "columns of pandas"],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], command: str, indent: int | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "rows.json", json.dumps(content, indent=indent))
+    with pytest.raises(FrameworkError) as caught:
+        rows_of(Path("rows.json"))
+    assert f'python -c "{command}' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -8,7 +8,16 @@ from typing import Any
 from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
 from framework_plugins.formats.formats import tools
-from framework_plugins.formats.formats.values import Fields, Format, kind_of, optional, parsed, system, text
+from framework_plugins.formats.formats.values import (
+    Fields,
+    Format,
+    check_label,
+    kind_of,
+    optional,
+    parsed,
+    system,
+    text,
+)
 
 EXCHANGE = 2
 
@@ -24,6 +33,7 @@ class Alpaca(Format):
 
     def read(self, fields: Fields) -> Example:
         """Join instruction and input with an empty line between, as the user's last turn."""
+        check_label(fields)
         messages = question(fields)
         return Example((*messages, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.schemas(fields))
 

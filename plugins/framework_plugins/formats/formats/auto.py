@@ -7,6 +7,8 @@ from framework.api.protocols import FallbackFormatter, Formatter
 from framework.api.records import Example
 from framework.api.registry import components
 from framework.api.schema import FormatConfig
+from framework_plugins.formats.formats import shapes
+from framework_plugins.formats.formats.misread import check_misread
 from framework_plugins.formats.formats.names import DIALOGUE, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
 from framework_plugins.formats.formats.values import Fields, names
@@ -15,7 +17,9 @@ from framework_plugins.formats.formats.values import Fields, names
 class Auto:
     """Asks every registered format which rows it recognises; a row that fits none or several is refused.
 
-    One that says `fallback` of itself, plain text, is taken only where no other fits.
+    One that says `fallback` of itself, plain text, is taken only where no other fits. A row that none fits is read by
+    the shapes of published data, where it has one clear reading. One that a format fits and that would be misread, as
+    ready-rendered text would be, is refused with the override that reads it all the same.
     """
 
     def __init__(self, config: FormatConfig) -> None:
@@ -39,24 +43,43 @@ class Auto:
             return [name for name in names if name not in self._fallback] or names
         return names
 
-    def recognise(self, fields: Fields) -> str:
-        """Return the name of the one format that fits.
+    def recognise(self, fields: Fields) -> tuple[str, Fields]:
+        """Return the name of the one format that fits, and the fields by its names.
 
         Raises:
-            FrameworkError: none or several fit.
+            FrameworkError: none or several fit, or the one that fits would misread the row.
         """
+        found = self._found(fields)
+        if found is not None:
+            check_misread(*found, shapes.plain_names(fields) or fields)
+            return found
         fitting = self.fitting(fields)
-        if len(fitting) == 1:
-            return fitting[0]
         have = f"a row with the fields {names(fields) or '(none)'}"
         if fitting:
             message = f"several formats fit ({', '.join(fitting)}) {have}: set format={'|'.join(fitting)}"
         else:
-            message = (
-                f"no format fits {have}{self._reason(fields)}: set format={'|'.join(self.formats)}, or say which field "
-                "is which with format.columns"
+            known = shapes.advice(fields)
+            more = (
+                f": {known}"
+                if known
+                else (
+                    f": set format={'|'.join(self.formats)}, or say which field is which, "
+                    '"format.columns={instruction: FIELD, output: FIELD}"'
+                )
             )
+            message = f"no format fits {have}{self._reason(fields)}{more}"
         raise FrameworkError(message)
+
+    def _found(self, fields: Fields) -> tuple[str, Fields] | None:
+        """Return the format that fits and the fields by its names; None where none or several fit."""
+        fitting = self.fitting(fields)
+        if fitting:
+            return (fitting[0], fields) if len(fitting) == 1 else None
+        plain = shapes.plain_names(fields)
+        if plain is not None and (fitting := self.fitting(plain)):
+            return (fitting[0], plain) if len(fitting) == 1 else None
+        shape = shapes.shaped(fields) or (None if plain is None else shapes.shaped(plain))
+        return shape if shape is not None and shape[0] in self.formats else None
 
     def _reason(self, fields: Fields) -> str:
         """Say what the format that comes closest lacks; empty where none comes close."""
@@ -77,9 +100,13 @@ class Auto:
         return ""
 
     def matches(self, fields: Fields) -> bool:
-        """Whether exactly one format fits."""
-        return len(self.fitting(fields)) == 1
+        """Whether the row has one format, though something in it may be wrong."""
+        try:
+            return self._found(fields) is not None
+        except FrameworkError:
+            return True
 
     def example(self, fields: Fields) -> Example:
         """Let the format that fits do it."""
-        return self.formats[self.recognise(fields)].example(fields)
+        name, known = self.recognise(fields)
+        return self.formats[name].example(known)

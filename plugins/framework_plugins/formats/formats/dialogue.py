@@ -7,7 +7,7 @@ from typing import ClassVar
 from framework.api.records import Example, Message
 from framework_plugins.formats.formats import tools, turns
 from framework_plugins.formats.formats.names import DIALOGUE, SPOKEN
-from framework_plugins.formats.formats.values import Fields, Format, is_pair, system
+from framework_plugins.formats.formats.values import Fields, Format, check_label, is_pair, system
 
 
 class Dialogue(Format):
@@ -24,6 +24,7 @@ class Dialogue(Format):
 
     def read(self, fields: Fields) -> Example:
         """Take the turns as they are; a field `system` counts where no turn has that role."""
+        check_label(fields)
         name, values = turns.dialogue(fields, self.lists, self.fits)
         messages = turns.read(values, name, self.turn)
         before = () if messages[0].role == "system" else system(fields)

@@ -9,13 +9,13 @@ QUESTION = ("instruction", "input", "history")
 DIALOGUE = ("messages", "conversations", "conversation")
 SPOKEN = ("conversations", "conversation", "messages")
 """The same fields, in the order in which turns with from and value are met in them."""
-SHARED = ("system", "tools", "functions")
+SHARED = ("system", "system_prompt", "tools", "functions")
 """What a row may say besides its turns; plain text has no place for it."""
 
 READS: dict[str, tuple[str, ...]] = {
-    "alpaca": (*QUESTION, "output", *SHARED),
-    "chatml": (*DIALOGUE, *SHARED),
-    "sharegpt": (*DIALOGUE, *SHARED),
+    "alpaca": (*QUESTION, "output", "label", *SHARED),
+    "chatml": (*DIALOGUE, "label", *SHARED),
+    "sharegpt": (*DIALOGUE, "label", *SHARED),
     "prompt_completion": ("prompt", "completion", "label", *SHARED),
     "preference": ("chosen", "rejected", "prompt", *QUESTION, *SPOKEN[:2], *SHARED),
     "text": ("text",),
@@ -33,6 +33,6 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 BESIDE_TEXT = frozenset({
     *DIALOGUE, "instruction", "output", "prompt", "completion", "chosen", "rejected", "label", "labels",
-    "question", "answer", "answers", "query", "response", "target", "summary", "context",
+    "question", "answer", "answers", "query", "response", "target", "summary", "context", "code", "solution",
 })  # fmt: skip
 """With one of these a row is more than plain text: `format=auto` does not take its `text` alone."""

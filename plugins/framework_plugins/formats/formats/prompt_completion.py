@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
 from framework_plugins.formats.formats import tools, turns
-from framework_plugins.formats.formats.values import Fields, Format, system, text
+from framework_plugins.formats.formats.values import Fields, Format, check_label, system, text
 
 
 class PromptCompletion(Format):
@@ -19,10 +18,7 @@ class PromptCompletion(Format):
 
     def read(self, fields: Fields) -> Example:
         """Take messages as they are; text becomes a user's and an assistant's turn. The completion alone is learned."""
-        if fields.get("label") is False:
-            raise FrameworkError(
-                "has a completion that was not wanted ('label' is false): data.on_bad_row=skip leaves it out"
-            )
+        check_label(fields)
         prompt, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)
         return Example((*before, *turns.as_context(prompt), *answer), "prompt_completion", tools=tools.schemas(fields))

@@ -13,11 +13,11 @@ from framework.api.errors import FrameworkError
 from framework.api.records import Message
 from framework.api.text import unknown
 from framework_plugins.formats.formats import tools
-from framework_plugins.formats.formats.values import Fields, is_object, kind_of, missing, optional, text
+from framework_plugins.formats.formats.values import Fields, check_media, is_object, kind_of, missing, optional, text
 
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
-    "function": "tool",
+    "function": "tool", "model": "assistant", "chatbot": "assistant",
 }  # fmt: skip
 SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
@@ -27,6 +27,7 @@ SPEAKERS = {
 }  # fmt: skip
 CALLING = ("function_call", "tool_call")
 AS_PYTHON = "a list as Python shows it; write it with json.dumps"
+WITHOUT_MEDIA = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 PLAIN = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
@@ -136,6 +137,7 @@ def by_role(turn: Fields) -> Message:
     role = _role(turn, "role", ROLES)
     if len(turn) == PLAIN and "content" in turn:
         return Message(role, content(turn))
+    check_media(turn, WITHOUT_MEDIA)
     if role == "assistant":
         return _assistant(turn)
     if role == "tool":
@@ -175,6 +177,7 @@ def by_speaker(turn: Fields) -> Message:
     role = _role(turn, "from", SPEAKERS)
     if len(turn) == PLAIN and turn["from"] not in CALLING:
         return Message(role, text(turn, "value", "the turn"))
+    check_media(turn, WITHOUT_MEDIA)
     if role == "assistant":
         calling = turn["from"] in CALLING
         calls = tools.calls_in(turn.get("value"), "value") if calling else ()
@@ -185,7 +188,7 @@ def by_speaker(turn: Fields) -> Message:
 
 def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
     value = turn.get(name)
-    role = roles.get(value) if isinstance(value, str) else None
+    role = roles.get(value) or roles.get(value.lower()) if isinstance(value, str) else None
     if role is not None:
         return role
     if name not in turn:

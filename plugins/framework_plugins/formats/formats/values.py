@@ -18,6 +18,8 @@ from framework.api.schema import FormatConfig
 Fields = Mapping[str, Any]
 SHOWN = 20
 """Fields of a row that a message names."""
+MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+"""Fields and keys of turns that hold, or name, what is no text."""
 
 
 class Format(ABC):
@@ -106,9 +108,41 @@ def optional(fields: Fields, name: str) -> str:
 
 
 def system(fields: Fields) -> tuple[Message, ...]:
-    """Return the system prompt in the field of that name, as one turn or none."""
-    prompt = optional(fields, "system")
+    """Return the system prompt in the field `system`, or else `system_prompt`, as one turn or none."""
+    value = fields.get("system")
+    if (
+        isinstance(value, list)
+        and value
+        and all(is_object(part) and isinstance(part.get("text"), str) for part in value)
+    ):
+        prompt = "".join(part["text"] for part in value)  # parts, as Anthropic and Bedrock have them
+    else:
+        prompt = optional(fields, "system") or optional(fields, "system_prompt")
     return (Message("system", prompt),) if prompt else ()
+
+
+def check_label(fields: Fields) -> None:
+    """Look at the label of an answer, as data for KTO have it.
+
+    Raises:
+        FrameworkError: the answer was not wanted, so it is nothing to learn.
+    """
+    label = fields.get("label")
+    if label is False or (isinstance(label, str) and label.strip().lower() == "false"):
+        raise FrameworkError(
+            "has an answer that was not wanted ('label' is false): data.on_bad_row=skip leaves such rows out"
+        )
+
+
+def check_media(fields: Fields, what: str) -> None:
+    """Look for pictures, sound and films beside the text of a row or a turn.
+
+    Raises:
+        FrameworkError: there are some; `what` says what to do.
+    """
+    name = next((name for name in MEDIA if fields.get(name)), None)
+    if name is not None:
+        raise FrameworkError(f"has '{name}', which no model reads here: {what}")
 
 
 def parsed(value: str, name: str) -> Any:

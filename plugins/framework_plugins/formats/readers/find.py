@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,16 @@ DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
 SPLITS = "dataset_dict.json"
 """What `datasets` writes into a folder that holds a folder for each split."""
+OTHER_KINDS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "; save the table as .csv"),
+    **dict.fromkeys((".zip", ".tar", ".rar", ".7z"), "; unpack it"),
+    **dict.fromkeys((".yaml", ".yml", ".xml", ".pkl", ".db"), "; write a row a line, as JSON"),
+    **dict.fromkeys((".md", ".html", ".rst"), "; as plain text, give it a name that ends with .txt"),
+}
+"""What to do with files that people have."""
+HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "heldout"}
+TRAINED = {"train", "training"}
+WORDS = re.compile(r"[^a-zA-Z]+")
 VALID = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
 SHOWN = 5
 
@@ -75,6 +86,25 @@ def find(path: str, setting: str) -> list[DataFile]:
     return files
 
 
+def held_out(files: Sequence[DataFile]) -> list[DataFile]:
+    """Return the files of a folder that are named as those of a test or validation split, where others are to train on.
+
+    As in a clone of a Hub data set, `data/train-00000-of-00001.parquet` beside `data/test-00000-of-00001.parquet`. The
+    name of the file counts, and where it says nothing, those of its folders.
+    """
+    splits = {file: _split(file) for file in files}
+    return [file for file in files if splits[file] == "held out"] if "train" in splits.values() else []
+
+
+def _split(file: DataFile) -> str:
+    for part in reversed(Path(file.name).parts):
+        words = {word.lower() for word in WORDS.split(part)}
+        train, other = not words.isdisjoint(TRAINED), not words.isdisjoint(HELD_OUT)
+        if train != other:
+            return "train" if train else "held out"
+    return ""
+
+
 def with_unique_names(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
     """Return the files with names of which no two files have the same: more of the path stands in those that had."""
     places = {file: file.path.resolve() for part in parts for file in part}
@@ -120,7 +150,8 @@ def _single(path: Path) -> DataFile:
             f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
         )
     if (kind := kind_of(path)) is None:
-        raise FrameworkError(f"{path} is of no kind that data=local_file reads: {VALID}")
+        advice = OTHER_KINDS.get(path.suffix.lower(), "")
+        raise FrameworkError(f"{path} is of no kind that data=local_file reads{advice}: {VALID}")
     return DataFile(path, path.name, *kind)
 
 
@@ -137,9 +168,9 @@ def _in_folder(folder: Path, setting: str) -> list[DataFile]:
     """All data files below a folder; of plain text only where there is nothing else, for it may be a README."""
     if (folder / SPLITS).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
-        raise FrameworkError(
-            f"{folder} holds splits: choose one of them, {setting}={folder / splits[0] if splits else folder}"
-        )
+        first = "train" if "train" in splits else splits[0] if splits else ""
+        others = f" (there are {', '.join(splits)})" if len(splits) > 1 else ""
+        raise FrameworkError(f"{folder} holds splits: choose one of them, {setting}={folder / first}{others}")
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     files = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
     files = [file for file in files if file.kind != ".txt"] or files

@@ -1,6 +1,7 @@
 """JSON: an object on each line, or one array of objects, or one object that holds such an array.
 
-Which of them is seen from the beginning of the file, not from its suffix.
+Which of them is seen from the beginning of the file, not from its suffix. Objects may also go over several lines each,
+or stand side by side on one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, b
 from framework_plugins.formats.readers.opened import Opened, not_utf8
 
 HEAD = 1 << 20
-"""Bytes of the first line that are checked."""
+"""Bytes of the first line, or of the first object, that are checked."""
+SHOWN = 10
+"""Fields of an object that a message names."""
 LIST_OF_OBJECTS = re.compile(
     rb"""\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^\s"\[\]{},]+)\s*,\s*)*"[^"\\]*"\s*:\s*\[\s*\{\s*(?!"(?:role|from)")"""
 )
@@ -37,7 +40,21 @@ def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
     start = first.lstrip()
     if start.startswith(b"["):
         return _array
-    return _object if start.startswith(b"{") and _is_object(file, start, second) else _lines
+    if not start.startswith(b"{") or not _is_object(file, start, second):
+        return _lines
+    return _objects if _has_several(file) else _object
+
+
+def _has_several(file: DataFile) -> bool:
+    """Whether an object ends near the beginning of the file and another one follows."""
+    with Opened(file) as opened:
+        opened.start()
+        head = opened.stream.read(HEAD).decode(errors="ignore").lstrip()
+    try:
+        _, end = json.JSONDecoder().raw_decode(head)
+    except (ValueError, RecursionError):
+        return False
+    return head[end:].lstrip().startswith("{")
 
 
 def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
@@ -51,7 +68,21 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
         return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
         return False
-    return file.kind == ".json" and not second and isinstance(value, dict) and len(_lists_of_rows(value)) == 1
+    if file.kind != ".json" or second or not isinstance(value, dict) or not value or _has_turns(value):
+        return False
+    return bool(_lists_of_rows(value)) or all(isinstance(inner, dict) for inner in value.values()) or _is_table(value)
+
+
+def _has_turns(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a row, for it holds the turns of a chat."""
+    lists = (inner for inner in value.values() if isinstance(inner, list) and inner)
+    return any(isinstance(inner[0], dict) and not _is_row(inner[0]) for inner in lists)
+
+
+def _is_table(value: Mapping[str, Any]) -> bool:
+    """Whether a value is a table written by its columns: lists of one length, none of objects."""
+    lists = [inner for inner in value.values() if isinstance(inner, list) and inner and not isinstance(inner[0], dict)]
+    return bool(lists) and len(lists) == len(value) and len({len(inner) for inner in lists}) == 1
 
 
 def _lists_of_rows(value: Mapping[str, Any]) -> list[str]:
@@ -67,19 +98,49 @@ def _lines(file: DataFile) -> Iterator[Row]:
     with Opened(file) as opened:
         for number, line in opened.lines():
             if line.strip():
-                yield _line(file.where(number), line, decoder)
+                yield from _line(file, number, line, decoder)
 
 
-def _line(where: str, line: bytes, decoder: Decoder) -> Row:
+def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterator[Row]:
+    where = file.where(number)
     try:
-        value = decoder.whole(line.rstrip(b"\r\n").decode())
+        text = line.rstrip(b"\r\n").decode()
+        value = decoder.whole(text)
     except UnicodeDecodeError as error:
-        return Row({}, where, not_utf8(error))
+        yield Row({}, where, not_utf8(error))
     except json.JSONDecodeError as error:
-        return Row({}, where, f"no JSON: {error.msg} at column {error.colno}")
+        several = list(_side_by_side(file, number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
+        yield from several or [Row({}, where, f"no JSON: {error.msg} at column {error.colno}")]
     except (ValueError, RecursionError) as error:
-        return Row({}, where, f"no JSON: {beyond(error)}")
-    return _row(where, value, decoder.duplicate)
+        yield Row({}, where, f"no JSON: {beyond(error)}")
+    else:
+        yield _row(where, value, decoder.duplicate)
+
+
+def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
+    """Read a line that holds objects and nothing between them but white space; none where it holds something else."""
+    rows, at = list[Row](), 0
+    while at < len(text):
+        try:
+            value, at = decoder.next(text, at)
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(value, dict):
+            return
+        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.duplicate))
+        at += len(text) - at - len(text[at:].lstrip())
+    yield from rows
+
+
+def _objects(file: DataFile) -> Iterator[Row]:
+    """Read objects that go over several lines each."""
+    number = 0
+    with Opened(file) as opened:
+        stream = JsonStream(opened)
+        while stream.peek():
+            number += 1
+            value = stream.value()
+            yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
 
 
 def _array(file: DataFile) -> Iterator[Row]:
@@ -92,11 +153,12 @@ def _array(file: DataFile) -> Iterator[Row]:
 
 def _object(file: DataFile) -> Iterator[Row]:
     """Read the one list of objects in an object. Whether there is a second one shows when the first was read."""
-    names, list_name = list[str](), ""
+    names, list_name, kinds = list[str](), "", set[str]()
     with Opened(file) as opened:
         stream = JsonStream(opened)
         for name in stream.fields():
             names.append(name)
+            kinds.add(stream.peek())
             if stream.peek() != "[":
                 stream.value()
                 continue
@@ -107,16 +169,32 @@ def _object(file: DataFile) -> Iterator[Row]:
                     yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
         stream.end()
     if not list_name:
-        fields = ", ".join(names) or "none"
-        raise file.error(
-            f"the file is one object, and none of its fields ({fields}) is a list of rows: write a row a line"
-        )
+        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
+        raise file.error(problem + _as_lines(file, names, kinds))
+
+
+def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
+    """Say how to write a table that is one object as a row a line; `kinds` are the signs that its fields begin with."""
+    if kinds == {"["}:
+        table = "DataFrame(json.load(open(FILE)))"
+    elif kinds == {"{"}:
+        orient = "index" if all(name.isdigit() for name in names) else "columns"
+        table = f"DataFrame.from_dict(json.load(open(FILE)), orient='{orient}')"
+    else:
+        return "write a row a line"
+    table = table.replace("FILE", repr(str(file.path)))
+    command = f"import json, pandas; pandas.{table}.to_json('rows.jsonl', orient='records', lines=True)"
+    return f'write a row a line, python -c "{command}"'
 
 
 def _only(file: DataFile, earlier: str, name: str) -> str:
     if earlier:
+        first = "train" if "train" in (earlier, name) else earlier
+        command = f"import json; [print(json.dumps(row)) for row in json.load(open({str(file.path)!r}))[{first!r}]]"
         raise file.error(
-            f"the file has two lists of objects, '{earlier}' and '{name}': write each into a file of its own"
+            f"the file has two lists of objects, '{earlier}' and '{name}': write each into a file of its own, "
+            f'python -c "{command}" > {first}.jsonl'
         )
     return name
 

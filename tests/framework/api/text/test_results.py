@@ -94,8 +94,37 @@ def test_many_fields_are_cut() -> None:
 
 
 def test_plain_text_has_no_prompt_to_prove() -> None:
-    proof = dataclasses.replace(PLAIN, lowest_share=1.0, mean_share=1.0)
-    assert facts(proof=proof)["proof"].text == "every row (330) is plain text, learned from its first to its last token"
+    proof = dataclasses.replace(PLAIN, lowest_share=1.0, mean_share=1.0, plain=330, turns=0)
+    told = "every row (330) is plain text, learned from its first token to its last token"
+    assert facts(proof=proof)["proof"].text == told
+    begun = dataclasses.replace(proof, lowest_share=0.889, mean_share=0.9)
+    assert facts(proof=begun)["proof"].text == told.replace("its first token", "the token after its BOS token")
+
+
+def test_plain_text_beside_conversations_is_said_apart() -> None:
+    proof = dataclasses.replace(PLAIN, plain=30)
+    assert facts(proof=proof)["proof"].text == (
+        "every conversation (300) begins with the prompt as inference renders it, every answer (340) ends with a stop "
+        "token that is learned; 28% of a conversation or more is learned, 31% on average; 30 more rows are plain text, "
+        "learned as a whole"
+    )
+
+
+def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
+    told = facts(
+        unread_fields={"id": 20, "lang": 20, "score": 3, "a": 2, "b": 1},
+        rejected_answers=1,
+        cut_texts=2,
+        cut_rows=1200,
+        notes=["test.jsonl is not used", "nor is dev.jsonl"],
+    )
+    assert told["not read"].text == "id, lang in 20 rows; score in 3 rows; a in 2 rows; and 1 more group"
+    assert (
+        told["preference"].text == "the rejected answer of 1 row left out: supervised training learns the chosen ones"
+    )
+    assert told["cut"].text == "2 plain texts into 1,200 rows (data.cut)"
+    assert (told["files"].text, told["files"].more) == ("test.jsonl is not used", ("nor is dev.jsonl",))
+    assert [fact.name for fact in told.values() if fact.amiss] == ["files"]
 
 
 def test_a_share_that_all_rows_have_is_reported_once() -> None:

@@ -1,0 +1,291 @@
+"""Shapes of data as people publish them, and what a run makes of each; writes docs/reference/data-shapes.md.
+
+python -m tests.support.shapes    runs the data stage of every shape and writes the page; `make reference` does too
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from framework import FrameworkError, testing
+from framework.api.data import Data
+from framework.api.plan import Plan, Selection
+from framework.api.records import Example
+from framework.data.stage import load_data
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "data-shapes.md"
+ASKED, ANSWERED = "Which city is the capital of Peru?", "Lima is the capital of Peru."
+CALL = {"name": "capital", "arguments": {"country": "Peru"}}
+PARAMETERS = {"type": "object", "properties": {"country": {"type": "string"}}}
+TOOL = {"type": "function", "function": {"name": "capital", "description": "d", "parameters": PARAMETERS}}
+HEAD = f"""\
+<!-- Made by `make reference` out of tests/support/shapes.py; a test runs every shape. -->
+# Shapes of data
+
+What `data=local_file` with `format=auto` makes of data as people publish them: how a row is read, which of its fields
+nothing reads, or how it is refused. `FIELD` and `…` stand for names of your own. Each shape is a row of this question
+and answer:
+
+> {ASKED} {ANSWERED}
+
+"""
+
+
+def said(asked: str = "user", answered: str = "assistant", who: str = "role", what: str = "content") -> list[Any]:
+    """Return the two turns, by the names of a format."""
+    return [{who: asked, what: ASKED}, {who: answered, what: ANSWERED}]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape of data.
+
+    Attributes:
+        name: what people know it by.
+        content: a row; or text or bytes of the file; or a function that writes into a folder and returns the path.
+        file: the name of the file.
+    """
+
+    name: str
+    content: Mapping[str, Any] | str | bytes | Callable[[Path], Path]
+    file: str = "rows.jsonl"
+
+    def write(self, folder: Path) -> Path:
+        """Write it into a folder."""
+        if callable(self.content):
+            return self.content(folder)
+        path = folder / self.file
+        content = json.dumps(self.content, ensure_ascii=False) if isinstance(self.content, Mapping) else self.content
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+
+def _parquet(folder: Path, name: str, row: Mapping[str, Any]) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([dict(row)]), path)
+    return path
+
+
+def _hub_folder(folder: Path) -> Path:
+    for split in ("test", "train", "validation"):
+        _parquet(folder, f"data/{split}-00000-of-00001.parquet", {"prompt": ASKED, "completion": ANSWERED})
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    return folder
+
+
+def _saved(folder: Path) -> Path:
+    for split in ("test", "train"):
+        _parquet(folder, f"{split}/data.parquet", {"prompt": ASKED, "completion": ANSWERED})
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}', encoding="utf-8")
+    return folder
+
+
+def _nulls(folder: Path) -> Path:
+    turns = [turn | {"tool_calls": None, "name": None} for turn in said()]
+    return _parquet(folder, "rows.parquet", {"messages": turns, "meta": {"a": 1}})
+
+
+ALPACA = {"instruction": ASKED, "input": "", "output": ANSWERED}
+RENDERED = f"<|im_start|>user\n{ASKED}<|im_end|>\n<|im_start|>assistant\n{ANSWERED}<|im_end|>\n"
+FINDINGS = [
+    Shape("Alpaca", ALPACA),
+    Shape("Alpaca with its rendered text", {**ALPACA, "text": f"### Instruction:\n{ASKED}\n\n### Response:\n"}),
+    Shape("OpenAI messages with weights", {"messages": [
+        said()[0], {"role": "assistant", "content": "Hm.", "weight": 0}, *said()
+    ]}),
+    Shape("OpenAI tools", {"messages": [
+        said()[0],
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": {**CALL, "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "1", "content": "Lima"}, said()[1],
+    ], "tools": [TOOL], "parallel_tool_calls": False}),
+    Shape("OpenAI preference", {
+        "input": {"messages": said()[:1], "tools": [], "parallel_tool_calls": True},
+        "preferred_output": said()[1:], "non_preferred_output": [{"role": "assistant", "content": "No."}],
+    }),
+    Shape("Parts of text", {"messages": [
+        {"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in said()
+    ]}),
+    Shape("Parts with an image", {"messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, said()[1]
+    ]}),
+    Shape("LLaMA-Factory, images", {"messages": said(), "images": ["a.jpg"]}),
+    Shape("LLaMA-Factory, audio", {"messages": said(), "audios": ["a.wav"]}),
+    Shape("Anthropic", {"system": "Be brief.", "messages": said()}),
+    Shape("Anthropic tool_use", {"messages": [
+        said()[0], {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}
+    ]}),
+    Shape("Gemini contents", {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [{"role": "user", "parts": [{"text": ASKED}]}, {"role": "model", "parts": [{"text": ANSWERED}]}],
+    }),
+    Shape("ShareGPT with more keys", {
+        "id": "1", "conversations": said("human", "gpt", "from", "value"), "lang": "en", "score": 0.5
+    }),
+    Shape("ShareGPT items", {"id": "1", "items": said("human", "gpt", "from", "value")}),
+    Shape("ShareGPT that begins with the model", {
+        "conversations": [{"from": "gpt", "value": "Hello"}, *said("human", "gpt", "from", "value")]
+    }),
+    Shape("ShareGPT that ends with the user", {"conversations": said("human", "gpt", "from", "value")[:1]}),
+    Shape("prompt, response", {"prompt": ASKED, "response": ANSWERED}),
+    Shape("question, answer (GSM8K)", {"question": ASKED, "answer": ANSWERED}),
+    Shape("input, output", {"input": ASKED, "output": ANSWERED}),
+    Shape("instruction, response", {"instruction": ASKED, "response": ANSWERED}),
+    Shape("query, response (MetaMath)", {"type": "x", "query": ASKED, "original_question": "?", "response": ANSWERED}),
+    Shape("problem, solution", {"problem": ASKED, "solution": ANSWERED, "source": "olympiads"}),
+    Shape("problem, solution, answer", {"problem": ASKED, "solution": ANSWERED, "answer": "Lima"}),
+    Shape("Dolly", {"instruction": ASKED, "context": "Peru", "response": ANSWERED, "category": "open_qa"}),
+    Shape("Orca", {"id": "1", "system_prompt": "Be brief.", "question": ASKED, "response": ANSWERED}),
+    Shape("SQuAD", {"context": "C", "question": ASKED, "answers": {"text": [ANSWERED], "answer_start": [0]}}),
+    Shape("Text rendered by ChatML", {"text": RENDERED}),
+    Shape("Text rendered by Llama 2", {"text": f"<s>[INST] {ASKED} [/INST] {ANSWERED} </s>"}),
+    Shape("Text rendered by Llama 3", {"text": f"<|start_header_id|>user<|end_header_id|>\n\n{ASKED}<|eot_id|>"}),
+    Shape("Text rendered by Gemma", {"text": f"<start_of_turn>user\n{ASKED}<end_of_turn>"}),
+    Shape("UltraChat", {"prompt": ASKED, "prompt_id": "1", "messages": said()}),
+    Shape("UltraFeedback", {
+        "prompt": ASKED, "chosen": said(), "rejected": [said()[0], {"role": "assistant", "content": "No."}],
+        "messages": said(), "score_chosen": 9.0,
+    }),
+    Shape("HH-RLHF", {
+        "chosen": f"\n\nHuman: {ASKED}\n\nAssistant: {ANSWERED}", "rejected": f"\n\nHuman: {ASKED}\n\nAssistant: No."
+    }),
+    Shape("KTO, wanted", {"prompt": ASKED, "completion": ANSWERED, "label": True}),
+    Shape("KTO, not wanted", {"prompt": ASKED, "completion": ANSWERED, "label": False}),
+    Shape("KTO with messages, not wanted", {"messages": said(), "label": False}),
+    Shape("KTO in a CSV, not wanted", f"prompt,completion,label\n{ASKED},{ANSWERED},False\n", "rows.csv"),
+    Shape("OpenAssistant's message tree", {
+        "message_id": "1", "parent_id": None, "text": ASKED, "role": "prompter", "lang": "en"
+    }),
+    Shape("dialog of texts", {"dialog": [ASKED, ANSWERED]}),
+    Shape("xLAM", {
+        "query": ASKED, "answers": json.dumps([CALL]),
+        "tools": json.dumps([{"name": "capital", "description": "d", "parameters": {"country": {"type": "str"}}}]),
+    }),
+    Shape("JSON by split", json.dumps({"train": [ALPACA], "test": [ALPACA]}), "rows.json"),
+    Shape("JSON by column", json.dumps({"instruction": [ASKED], "output": [ANSWERED]}), "rows.json"),
+    Shape("JSON by index", json.dumps({"0": ALPACA, "1": ALPACA}), "rows.json"),
+    Shape("JSON with a data key", json.dumps({"version": "1.0", "data": [ALPACA]}), "rows.json"),
+    Shape("Objects over several lines", f"{json.dumps(ALPACA, indent=2)}\n{json.dumps(ALPACA, indent=2)}\n"),
+    Shape("Two objects on a line", f"{json.dumps(ALPACA)} {json.dumps(ALPACA)}\n"),
+    Shape("CSV with capitals", f"Instruction,Input,Output\n{ASKED},,{ANSWERED}\n", "rows.csv"),
+    Shape("CSV with an index", f"Unnamed: 0,question,answer\n0,{ASKED},{ANSWERED}\n", "rows.csv"),
+    Shape("CSV in Latin-1", f"question,answer\n{ASKED},é\n".encode("latin-1"), "rows.csv"),
+    Shape("Parquet with nulls and a struct", _nulls),
+    Shape("Clone of a Hub folder", _hub_folder),
+    Shape("save_to_disk", _saved),
+    Shape("Spreadsheet", b"PK\x03\x04", "rows.xlsx"),
+    Shape("Plain text", {"text": ANSWERED, "url": "https://example.org"}),
+]  # fmt: skip
+"""What was tried in November 2026: data of LLaMA-Factory, and the shapes that are frequent on the Hub."""
+SEARCHED = [
+    Shape("Cohere, capital roles", {"messages": said("User", "Chatbot")}),
+    Shape("LIMA, a list of texts", {"conversations": [ASKED, ANSWERED], "source": "stackexchange"}),
+    Shape("Capybara, pairs in a list", {"source": "x", "conversation": [{"input": ASKED, "output": ANSWERED}]}),
+    Shape("Self-Instruct, instances", {"instruction": ASKED, "instances": [{"input": "", "output": ANSWERED}]}),
+    Shape("FLAN, inputs and targets", {"inputs": ASKED, "targets": ANSWERED, "task": "qa"}),
+    Shape("TRL, stepwise supervision", {"prompt": ASKED, "completions": [ANSWERED], "labels": [True]}),
+    Shape("TRL, prompts alone", {"prompt": ASKED}),
+    Shape("Axolotl, segments", {"segments": [{"label": True, "text": ANSWERED}]}),
+    Shape("Tokens", {"input_ids": [1, 2], "labels": [-100, 2]}),
+    Shape("Bedrock conversation", {
+        "schemaVersion": "bedrock-conversation-2024", "system": [{"text": "Be brief."}],
+        "messages": [{"role": turn["role"], "content": [{"text": turn["content"]}]} for turn in said()],
+    }),
+    Shape("HelpSteer, rated answers", {"prompt": ASKED, "response": ANSWERED, "helpfulness": 3, "verbosity": 2}),
+    Shape("PKU-SafeRLHF, two answers", {"prompt": ASKED, "response_0": ANSWERED, "response_1": "No."}),
+    Shape("Zephyr, chosen and rejected messages", {
+        "prompt": ASKED, "chosen_messages": said(), "rejected_messages": said()
+    }),
+    Shape("SAMSum", {"id": "1", "dialogue": "A: Lima?\nB: Yes.", "summary": "They agree."}),
+    Shape("CNN/DailyMail", {"article": "A text.", "highlights": "Short.", "id": "1"}),
+    Shape("sql-create-context", {"question": ASKED, "context": "CREATE TABLE c", "answer": ANSWERED}),
+    Shape("RACE, with choices", {"article": "A", "question": ASKED, "options": ["Lima", "Cusco"], "answer": "A"}),
+    Shape("MMLU", {"question": ASKED, "subject": "s", "choices": ["Lima", "Cusco"], "answer": 0}),
+    Shape("MBPP", {"text": "Write a function.", "code": "def f(): ...", "test_list": ["f()"]}),
+    Shape("HumanEval", {"prompt": "def f():", "canonical_solution": "    return 1\n", "test": "assert f()"}),
+    Shape("OpenAI evals", {"input": said()[:1], "ideal": ANSWERED}),
+    Shape("Pairs of languages", {"translation": {"en": ASKED, "de": ANSWERED}}),
+    Shape("Classification", {"text": ASKED, "label": 1}),
+    Shape("Guanaco", {"text": f"### Human: {ASKED}### Assistant: {ANSWERED}"}),
+    Shape("LLaVA", {"id": "1", "image": "a.jpg", "conversations": said("human", "gpt", "from", "value")}),
+    Shape("Reasoning beside the answer", {"question": ASKED, "reasoning": "Peru …", "answer": ANSWERED}),
+    Shape("The Stack, content", {"content": "print(1)", "lang": "Python", "size": 8}),
+]  # fmt: skip
+"""What a search of documentation and code found: Axolotl, TRL, Cohere, Together, Bedrock, data sets of the Hub."""
+SHAPES = (*FINDINGS, *SEARCHED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made of a shape: `refused` with a message, or `data` with the conversations by where they stand."""
+
+    refused: str
+    data: Data | None
+    examples: dict[str, Example]
+
+    @property
+    def line(self) -> str:
+        """Say it in one line."""
+        if self.data is None:
+            return f"refused: {self.refused}"
+        result = self.data.result
+        said = [f"{name}, {rows} row{'s' * (rows > 1)}" for name, rows in result.formats.items()]
+        said += [f"not read: {', '.join(result.unread_fields)}"] if result.unread_fields else []
+        said += [f"{result.rejected_answers} rejected answer left out"] if result.rejected_answers else []
+        return "; ".join([*said, *result.notes])
+
+
+def shapes_plan(folder: Path) -> Plan:
+    """Return the plan of a run that reads a file, with no validation and no audit; `outcome` puts its own file in."""
+    words = ["data=local_file", f"data.path='{folder}'", "data.validation_split=0", "audit=[]"]
+    return testing.plan(words, run_dir=folder / "run")
+
+
+def outcome(shape: Shape, plan: Plan, folder: Path) -> Outcome:
+    """Run the data stage of a shape; paths in messages become those of the working folder."""
+    folder = folder.resolve()
+    folder.mkdir(parents=True)
+    config = dataclasses.replace(plan.data.config, path=str(shape.write(folder)))
+    plan = dataclasses.replace(plan, data=Selection(plan.data.component, config))
+    model = testing.EchoModel(plan)
+    try:
+        data = load_data(plan, model)
+    except FrameworkError as error:
+        return Outcome(_short(str(error), folder), None, {})
+    notes = [_short(note, folder) for note in data.result.notes]
+    result = dataclasses.replace(data.result, notes=notes)
+    return Outcome("", dataclasses.replace(data, result=result), model.examples)
+
+
+def _short(text: str, folder: Path) -> str:
+    """Leave out what differs from one machine to another, and the name of the row."""
+    text = text.replace(f"{folder}/", "").replace(str(folder), "FOLDER")
+    return re.sub(r"^rows\.\w+:(?:(?:item |row )?\d+:)? ", "", text).replace("\n", " ⏎ ")
+
+
+def page(folder: Path) -> str:
+    """Return the page of all shapes, made in a folder."""
+    rows, plan = [], shapes_plan(folder)
+    for number, shape in enumerate(SHAPES):
+        line = outcome(shape, plan, folder / str(number)).line.replace("|", "\\|")
+        fields = ", ".join(shape.content) if isinstance(shape.content, Mapping) else shape.file
+        rows.append(f"| {shape.name} | {'folder' if callable(shape.content) else fields} | {line} |\n")
+    return f"{HEAD}| shape | fields or file | what a run makes of it |\n|---|---|---|\n{''.join(rows)}"
+
+
+if __name__ == "__main__":
+    testing.install()
+    with tempfile.TemporaryDirectory() as made:
+        PAGE.write_text(page(Path(made)), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
