@@ -18,6 +18,7 @@ from framework.api.process_group import ProcessGroup
 from framework.util.affects import Affects
 
 __all__ = [
+    "THINKING_SWITCHES",
     "Action",
     "AdapterConfig",
     "Affects",
@@ -29,6 +30,7 @@ __all__ = [
     "FormatConfig",
     "HealthConfig",
     "LaunchConfig",
+    "Learn",
     "LoggerConfig",
     "MetricConfig",
     "ModelConfig",
@@ -42,6 +44,8 @@ __all__ = [
     "Schedule",
     "SpeakerConfig",
     "Stage",
+    "Thinking",
+    "Thoughts",
     "TrainerConfig",
     "VerdictConfig",
     "plain_name",
@@ -86,6 +90,28 @@ class ProofMode(Enum):
     warn = "warn"
 
 
+class Learn(Enum):
+    """What is learned of a conversation.
+
+    `each` makes a row of every answer with the turns before it, as inference renders them: chat templates that write
+    earlier answers otherwise, as Qwen3's and gpt-oss's do, are learned exactly so. `everything` learns questions too.
+    """
+
+    assistant = "assistant"
+    last = "last"
+    each = "each"
+    everything = "everything"
+
+
+class Thoughts(Enum):
+    """Where the thoughts of an answer are: as the data have them, in `reasoning_content`, in the answer, or nowhere."""
+
+    keep = "keep"
+    field = "field"
+    inline = "inline"
+    drop = "drop"
+
+
 class OnBadRow(Enum):
     """What happens to a row that cannot be read."""
 
@@ -109,16 +135,38 @@ class Optimizer(Enum):
     paged_adamw_8bit = "paged_adamw_8bit"
 
 
+THINKING_SWITCHES = ("enable_thinking", "thinking")
+"""Names by which chat templates read whether to think; the most are of Qwen's and of DeepSeek's kind."""
+
+
+class Thinking(Enum):
+    """Whether a chat template lets the model think first. `auto` leaves that to the template's default."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
 @dataclass
 class ModelConfig:
     """A base model."""
 
     chat_template: str | None = None
-    """A Jinja file to use instead of the chat template that comes with the tokenizer."""
+    """What to use instead of the chat template that comes with the tokenizer: a Jinja file, or one by name for a base
+    model that has none, alpaca, chatml, gemma, llama3, mistral or phi3."""
+    thinking: Thinking = Thinking.auto
+    """Whether the chat template lets the model think before it answers, in training and in generation alike."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Switches of the chat template, in training and in generation alike: {enable_thinking: false} for Qwen3."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off: such a model is refused."""
+
+    @property
+    def template_switches(self) -> dict[str, Any]:
+        """The values that a chat template is given: those of `thinking`, by the names in use, and the others."""
+        if self.thinking is Thinking.auto:
+            return dict(self.chat_template_kwargs)
+        return dict.fromkeys(THINKING_SWITCHES, self.thinking is Thinking.on) | self.chat_template_kwargs
 
 
 @dataclass
@@ -150,8 +198,9 @@ class DataConfig:
     """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
     cut: Annotated[int | None, Ge(8)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole: `data.overflow`."""
-    mask_history: Annotated[bool, ~Affects.rows] = False
-    """Learn the last assistant's turn of a conversation only, not the earlier ones."""
+    learn: Learn = Learn.assistant
+    """What is learned of a conversation: all answers (assistant), the last one, each in a row of its own, or all turns
+    (everything)."""
     mix: list[dict[str, Any]] = field(default_factory=list)
     """Other data in training: `[{data: hub, path: owner/name, weight: 0.1}]`; `weight` is a share, or give `count`."""
 
@@ -166,6 +215,9 @@ class FormatConfig:
     """A system prompt for conversations that have none."""
     strip: bool = False
     """Take the white space off both ends of every turn: some templates cannot be masked exactly before it."""
+    thoughts: Thoughts = Thoughts.keep
+    """Thoughts of an answer: keep them where they are, move them to the field `reasoning_content` or into the answer
+    between <think> and </think> (inline), or drop them."""
     cluster: Annotated[str | None, Len(1)] = None
     """A field that rows which belong together have in common, such as `customer` or `document`. They stay on one side
     of the split, and the verdict counts them as one."""

@@ -125,7 +125,10 @@ def out_of_range(place: str, value: Any, kind: Type) -> str:
     shown = (
         repr(value) if kind.base is int and isinstance(value, float) else as_text(value)
     )  # 1e3 is no whole number, though it looks like 1000
-    return f"{place}={shown} must be {kind.valid}"
+    hint = ""
+    if isinstance(value, bool) and (words := {True: "on", False: "off"}[value]) in choices:
+        hint = f': YAML reads on and off as true and false, so write "{words}" in quotes'
+    return f"{place}={shown} must be {kind.valid}{hint}"
 
 
 def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from framework.api import records
 from framework.api.audit import PROMPTS, TRAIN, AuditData, Texts
+from framework.api.conversations import conversation
 from framework.api.plan import Plan
 from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
@@ -135,7 +137,26 @@ def _near_duplicates(store: Store) -> NDArray[np.int64]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    return minhash.group(whole, len(store), folder=_scratch(store))
+    return _answer_by_answer(minhash.group(whole, len(store), folder=_scratch(store)), store)
+
+
+def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:
+    """Compare the answers of one conversation with those of others only, each with the one that has its place there.
+
+    Two rows of one conversation (`data.learn=each`) have most turns in common, and are no near-duplicates.
+    """
+    several = np.bincount(alike, minlength=len(alike))[alike] > 1
+    if not several.any():
+        return alike
+    split, first, places = alike.copy(), dict[tuple[int, int], int](), Counter[tuple[int, str]]()
+    for texts in store.texts():
+        numbers = np.flatnonzero(several[texts.start : texts.start + len(texts.where)])
+        for number in numbers.tolist():
+            row = texts.start + number
+            group, name = int(alike[row]), conversation(texts.where[number])
+            split[row] = first.setdefault((group, places[group, name]), row)
+            places[group, name] += 1
+    return split
 
 
 def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS
 from framework.api.records import Proof, ProofProblem
+from framework.api.schema import Learn
 from framework.data.store import Store
 from framework.util.errors import FrameworkError
 
 SHOWN = 10
 
 
-def prove(store: Store) -> Proof:
+def prove(store: Store, learn: Learn) -> Proof:
     """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
     counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
@@ -34,6 +35,7 @@ def prove(store: Store) -> Proof:
         mean_share=round(float(share.mean()), 6),
         problems=sorted(_problems(store, failed), key=lambda problem: -problem.rows),
         plain=int((counted & columns.plain).sum()),
+        whole=learn is Learn.everything,
     )
 
 

@@ -26,7 +26,7 @@ from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")
-BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "cut", "mix")
+BASE = ("validation_split", "overflow", "proof", "on_bad_row", "learn", "cut", "mix")
 """Settings of the whole run, not of one source."""
 HELD_OUT = ("validation", "prompts")
 """How the names of settings begin that name what is not trained on: mixed in is training only."""
@@ -97,7 +97,8 @@ def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
     """Return the format of an entry: one of its own, or the run's, with columns of its own where it names some."""
     if entry.get("format") is not None:
         own = _option("format", str(entry["format"]), place)
-        form = Selection(own, own.schema(system_prompt=form.config.system_prompt, strip=form.config.strip))
+        same = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}
+        form = Selection(own, own.schema(**same))
     columns = entry.get("columns")
     if columns is None:
         return form

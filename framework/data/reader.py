@@ -13,10 +13,11 @@ from pathlib import Path
 from shutil import rmtree
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
+from framework.api.conversations import for_each_answer
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row, TokenRow
-from framework.api.schema import Affects, OnBadRow
+from framework.api.schema import Affects, Learn, OnBadRow
 from framework.data import cut, fingerprint, mixture, store, writer
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
@@ -106,20 +107,30 @@ class Reader:
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             target = part.target_rows(trained, self.mixed)
             rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
-            while count < target and (more := rows.draw(target - count)) is not None:  # again in place of bad rows
-                count += self._add(into, more, part.format, TRAIN, number)
+            several = 4 if data.learn is Learn.each else 1  # rows of a conversation, about
+            # Again in place of bad rows, and of conversations with fewer answers.
+            while count < target and (more := rows.draw(-(-(target - count) // several))) is not None:
+                count += self._add(into, more, part.format, TRAIN, number, most=target - count)
             if not count and not summary.bad_rows:
                 raise FrameworkError(f"data.mix[{number - 1}] ({part.name}) has no rows")
             summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
 
-    def _add(self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int) -> int:
-        """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
+    def _add(
+        self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int, most: int | None = None
+    ) -> int:
+        """Read, format and encode rows, at most so many; once one is bad and that is fatal, the rest is only looked at.
+
+        Returns:
+            How many there are.
+        """
         formatter: Formatter = choice.create()
         strict = part == TRAIN and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
+        if self.plan.data.config.learn is Learn.each and part != PROMPTS:
+            examples = _for_each_answer(examples, into.summary, most)
         count, said = 0, time.monotonic()
         for batch in batches(examples):
             if time.monotonic() - said > PROGRESS:
@@ -145,6 +156,19 @@ class Reader:
                 summary.cut_texts += 1
                 summary.cut_rows += len(pairs)
             yield from pairs
+
+
+def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: int | None) -> Iterator[Example]:
+    """Give a row for each answer, at most so many; all examples are read, so that `read` comes to its end."""
+    left = most
+    for example in examples:
+        made = list(for_each_answer(example))[:left]
+        if left is not None:
+            left -= len(made)
+        if len(made) > 1:
+            summary.conversations += 1
+            summary.conversation_rows += len(made)
+        yield from made
 
 
 def _places(raw: RawData) -> list[str]:

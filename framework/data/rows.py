@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from framework.api.conversations import with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
@@ -34,7 +35,8 @@ class ReadSummary:
     `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
     rows that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
-    of which are `stopped_examples`.
+    of which are `stopped_examples`. `conversations` with several answers became `conversation_rows` rows by
+    `data.learn=each`.
     """
 
     bad_rows: int = 0
@@ -48,6 +50,8 @@ class ReadSummary:
     cut_rows: int = 0
     stopped: int = 0
     stopped_examples: list[str] = field(default_factory=list)
+    conversations: int = 0
+    conversation_rows: int = 0
 
     def bad(self, row: Row, problem: str) -> None:
         """Take note of a bad row."""
@@ -203,7 +207,7 @@ def read(
         try:
             found = formatter.example(fields)
             example = with_system_prompt(found, config.system_prompt)
-            example = stripped(example) if config.strip else example
+            example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
             check_turns(example)
             _check_length(example, longest)
         except FrameworkError as error:

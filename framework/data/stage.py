@@ -135,6 +135,8 @@ def _from_store(
         rejected_answers=rows.summary.rejected,
         cut_texts=rows.summary.cut_texts,
         cut_rows=rows.summary.cut_rows,
+        conversations=rows.summary.conversations,
+        conversation_rows=rows.summary.conversation_rows,
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
     groups = _alike(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
@@ -147,7 +149,7 @@ def _prove(plan: Plan, rows: Store) -> Proof:
         bad = rows.summary
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
         raise FrameworkError(f"data '{plan.data.component.name}' has no rows{skipped}")
-    proven = mask_verification.prove(rows)
+    proven = mask_verification.prove(rows, plan.data.config.learn)
     if proven.failed and plan.data.config.proof is ProofMode.fail:
         raise mask_verification.refusal(proven)
     return proven

@@ -7,6 +7,7 @@ import itertools
 from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow, ToolCall
+from framework.api.schema import Learn
 from framework_plugins.hf.chat import IGNORE, Chat
 from tests.support.families import family_tokenizer, stop_ids
 
@@ -25,13 +26,13 @@ TOOLS = (
 )
 
 
-def encode(name: str, *messages: Message, last_turn_only: bool = False, **settings: object) -> TokenRow:
-    chat = Chat(family_tokenizer(name), stop_ids(name), settings, last_turn_only=last_turn_only)
+def encode(name: str, *messages: Message, learn: Learn = Learn.assistant, **settings: object) -> TokenRow:
+    chat = Chat(family_tokenizer(name), stop_ids(name), settings, learn=learn)
     return chat.encode([Example(messages, "chatml", "rows.jsonl:7")])[0]
 
 
-def with_tools(name: str, *messages: Message, last_turn_only: bool = False) -> TokenRow:
-    chat = Chat(family_tokenizer(name), stop_ids(name), last_turn_only=last_turn_only)
+def with_tools(name: str, *messages: Message, learn: Learn = Learn.assistant) -> TokenRow:
+    chat = Chat(family_tokenizer(name), stop_ids(name), learn=learn)
     return chat.encode([Example(messages, "chatml", tools=TOOLS)])[0]
 
 

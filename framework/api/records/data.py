@@ -40,7 +40,8 @@ class Proof:
     """Whether every row teaches what inference will do. `turns` are the assistants', each with its stop token learned.
 
     `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations where there are any.
-    `plain` of the rows are plain text, which has no turns.
+    `plain` of the rows are plain text, which has no turns. `whole` says that all turns of a conversation are learned,
+    and the proof is of its last answer.
     """
 
     rows: int
@@ -50,6 +51,7 @@ class Proof:
     mean_share: float
     problems: list[ProofProblem]
     plain: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ class DataResult:
     `system_prompt` is the one that most training rows have; empty where no one has most of them. `judged_apart` says
     that no prompt is a validation row, by which a training may choose its weights. `unread_fields` counts the rows that
     have a value in a field which changes nothing, `rejected_answers` the preference pairs whose rejected answer is left
-    out. `cut_texts` plain texts became `cut_rows` rows by `data.cut`. `notes` are what the source says of its rows.
+    out. `cut_texts` plain texts became `cut_rows` rows by `data.cut`, and `conversations` with several answers
+    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says of its rows.
     """
 
     train_rows: int
@@ -159,4 +162,6 @@ class DataResult:
     rejected_answers: int = 0
     cut_texts: int = 0
     cut_rows: int = 0
+    conversations: int = 0
+    conversation_rows: int = 0
     notes: list[str] = field(default_factory=list)

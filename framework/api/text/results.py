@@ -55,6 +55,9 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     if data.cut_texts:
         cut = f"{count(data.cut_texts, 'plain text')} into {count(data.cut_rows, 'row')} (data.cut)"
         yield Fact("cut", cut)
+    if data.conversations:
+        made = f"{count(data.conversations, 'conversation')} into {count(data.conversation_rows, 'row')}, one for each"
+        yield Fact("answers", f"{made} answer (data.learn=each)")
     if data.mixed:
         parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
         yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
@@ -142,6 +145,10 @@ def _proof(proof: Proof) -> Fact:
         if lowest == mean
         else f"{lowest} of a {what} or more is learned, {mean} on average"
     )
+    if proof.whole:
+        text = f"the last answer of every conversation ({proof.rows - proof.plain:,}) begins behind the prompt as "
+        text += "inference renders it and ends with a stop token; all turns are learned, questions too"
+        return Fact("proof", f"{text} (data.learn=everything){rest}")
     return Fact(
         "proof",
         f"every {what} ({proof.rows - proof.plain:,}) begins with the prompt as inference renders it, every answer "

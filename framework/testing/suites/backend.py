@@ -76,14 +76,14 @@ class BackendSuite(Trained):
             expect(right, f"{example.where}: what is learned decodes to {text!r}, not to {answer!r}")
 
     def test_the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned(self, tmp_path: Path) -> None:
-        """`encoding` is the same each time, empty where rows are not cached, and `data.mask_history` changes it."""
+        """`encoding` is the same each time, empty where rows are not cached, and `data.learn` changes it."""
         names = []
-        for more in ((), (), ("data.mask_history=true",)):
+        for more in ((), (), ("data.learn=last",)):
             with self.only_opened(tmp_path, *more) as model:
                 names.append(model.encoding)
         expect(all(isinstance(name, str) for name in names), f"encoding is no text: {names}")
         expect(names[0] == names[1], f"encoding differs from one model to the next: {names[:2]}")
-        expect(not names[0] or names[0] != names[2], "encoding is the same with data.mask_history=true")
+        expect(not names[0] or names[0] != names[2], "encoding is the same with data.learn=last")
 
     def test_the_answers_keep_the_order_and_the_limit(self, tmp_path: Path) -> None:
         """Prompts asked in another order get the same answers, and a limit of one token cuts a longer answer."""

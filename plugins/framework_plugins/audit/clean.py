@@ -20,6 +20,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import Source
 from framework.api.records import Finding, Severity
+from framework.api.schema import Learn
 from framework.api.text import summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.found import FindingDraft, are
@@ -45,6 +46,8 @@ def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
         yield f"{SETTING}={config.clean} must end with .jsonl: rows are written as JSON, one a line"
     if plan.data.config.cut is not None:
         yield f"{SETTING} writes whole rows and data.cut={plan.data.config.cut} makes several of one: leave one out"
+    if plan.data.config.learn is Learn.each:
+        yield f"{SETTING} writes whole conversations and data.learn=each makes several rows of one: set data.learn=last"
     for name, value in vars(plan.data.config).items():
         if isinstance(value, str) and _reads(Path(value).expanduser(), file):
             yield f"{SETTING}={config.clean} would be read as part of data.{name}={value}: write it elsewhere"

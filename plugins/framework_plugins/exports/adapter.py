@@ -47,7 +47,7 @@ class AdapterExporter:
             shutil.copytree(context.checkpoint, half, copy_function=_link, ignore=LEFT_OUT, dirs_exist_ok=True)
             if not (half / TOKENIZER).is_file():
                 model.save_tokenizer(half)
-            chat_template.switch_on(half, context.plan.model.config.chat_template_kwargs)
+            chat_template.switch_on(half, context.plan.model.config.template_switches)
         return [Artifact("adapter", self.config.folder, size_of(folder))]
 
 

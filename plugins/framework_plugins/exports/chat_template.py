@@ -37,6 +37,7 @@ def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str
         always: set them whatever the program that renders gives. llama.cpp gives each template `enable_thinking` and
             `date_string`, asked or not. Else only where it gives no value of its own.
     """
+    switches = {name: value for name, value in switches.items() if name in template}  # the others change nothing
     if not template or not switches:
         return template
     for earlier in (_sets(switches, end, always=one) for one in (True, False) for end in (TIGHT, LOOSE)):

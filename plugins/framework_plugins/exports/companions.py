@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from framework.api import chat_templates
 from framework.api.errors import FrameworkError
 from framework.api.files import refuse_links
 from framework.api.plan import Plan
@@ -59,8 +60,10 @@ def copy(
         if (own[0] / name).is_file():
             shutil.copyfile(own[0] / name, target / name)
     if plan.model.config.chat_template is not None:
-        chat_template.put(target, Path(plan.model.config.chat_template).read_text(encoding="utf-8"))
-    chat_template.switch_on(target, plan.model.config.chat_template_kwargs)
+        template = chat_templates.read(plan.model.config.chat_template)
+        chat_template.put(target, template.text)
+        _stop_with(target, template.stop)
+    chat_template.switch_on(target, plan.model.config.template_switches)
     _change(target / MODEL, settings)
     _check_tokens(own[0], folders[-1], target, settings)
     _stop_as_the_run_did(target)
@@ -104,6 +107,12 @@ def _tokens(folder: Path) -> int:
         return 0
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab(with_added_tokens=True)
     return max(vocabulary.values(), default=-1) + 1
+
+
+def _stop_with(target: Path, stop: str) -> None:
+    """Make the stop token of a chat template by name the tokenizer's eos token, as the run did."""
+    if stop and (target / TOKENIZER_CONFIG).is_file():
+        write(target / TOKENIZER_CONFIG, {**read(target / TOKENIZER_CONFIG), "eos_token": stop})
 
 
 def _stop_as_the_run_did(target: Path) -> None:

@@ -95,7 +95,7 @@ class GgufExporter:
         weights = Weights.read(merged)
         run_dir = context.run_dir
         Room.after_merging(merged, weights, self.quantizations).check(run_dir)
-        vocabulary = Vocabulary.read(merged, context.plan.model.config.chat_template_kwargs)
+        vocabulary = Vocabulary.read(merged, context.plan.model.config.template_switches)
         if vocabulary.template:
             chat_template.put(merged, vocabulary.template)
         whole = scratch / WHOLE

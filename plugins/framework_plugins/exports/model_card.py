@@ -47,7 +47,7 @@ class ModelCardExporter:
         for folder, artifacts in _folders(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
-            asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.chat_template_kwargs)
+            asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.template_switches)
             name = plain(redact(context.plan.name)).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}

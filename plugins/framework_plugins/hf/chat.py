@@ -17,12 +17,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from framework.api.backend import code_hash, hash_of
+from framework.api.conversations import END, for_each_answer, with_thoughts
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
+from framework.api.schema import Learn, Thoughts
 from framework.api.text import summarize_error
 from framework_plugins.hf import message_check, template_switches
 from framework_plugins.hf.drafts import Draft
-from framework_plugins.hf.loss_mask import LAST_ONLY, Labels
+from framework_plugins.hf.loss_mask import PER_ANSWER, Labels
 from framework_plugins.hf.masks import Prompts
 from framework_plugins.hf.render import Job, Renderer, as_turns
 
@@ -41,7 +43,7 @@ class Chat:
         tokenizer: a fast tokenizer with a chat template.
         stop_ids: the token ids that end generation; each assistant's turn must end with one of them.
         settings: switches of the template, `chat_template_kwargs`.
-        last_turn_only: learn the last assistant's turn only.
+        learn: which turns; a row for each answer is made before, and of such a row the last answer is learned.
     """
 
     def __init__(
@@ -50,15 +52,16 @@ class Chat:
         stop_ids: frozenset[int],
         settings: Mapping[str, Any] | None = None,
         *,
-        last_turn_only: bool = False,
+        learn: Learn = Learn.assistant,
     ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.settings = dict(settings or {})
-        self.last_turn_only = last_turn_only
+        self.learn = learn
         self._renderer = Renderer(tokenizer, self.settings)
         self._prompts = Prompts(tokenizer)
-        self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued)
+        whole = learn is Learn.everything
+        self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued, whole=whole)
         self._advice: dict[tuple[str, bool, bool, bool], str] = {}
 
     @functools.cached_property
@@ -67,7 +70,7 @@ class Chat:
         tokenizer = self._ready()
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
-        parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.last_turn_only)
+        parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.learn.value)
         return hash_of(*core, *parts, self._probe, code_hash(Chat))
 
     @property
@@ -114,19 +117,41 @@ class Chat:
         return dataclasses.replace(row, problem=self._advice[kind])
 
     def _advice_for(self, example: Example, problem: str) -> str:
-        """Return a problem with the switch that solves it, where all answers are learned or else the last one only."""
-        for last_only in dict.fromkeys((self.last_turn_only, True)):
-            proves = functools.partial(self._proves, example, last_only=last_only)
-            if last_only and proves({}):  # no switch is needed
-                return problem
-            if values := template_switches.found(self._switches, proves):
-                return _with_switch(problem, values, last_only=last_only and not self.last_turn_only)
+        """Return a problem with the settings that solve it, found by trying; else with the advice that it has."""
+        ways = list(self._solutions(example))
+        if ways:
+            return _with_settings(problem, ways)
+        if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
+            last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
+            return last._encode([example])[0].problem or problem
         return problem
 
-    def _proves(self, example: Example, values: Mapping[str, Any], *, last_only: bool) -> bool:
-        """Whether a row is exact with other switches."""
-        other = Chat(self.tokenizer, self.stop_ids, {**self.settings, **values}, last_turn_only=last_only)
-        return not other._encode([example])[0].problem
+    def _solutions(self, example: Example) -> Iterator[str]:
+        """Give what makes a row exact: with its thoughts as they are, else one way for each other place of them."""
+        if way := self._solution(example, Thoughts.keep):
+            yield way
+            return
+        for thoughts in (Thoughts.field, Thoughts.inline, Thoughts.drop):
+            if (moved := with_thoughts(example, thoughts)) != example and (way := self._solution(moved, thoughts)):
+                yield way
+
+    def _solution(self, example: Example, thoughts: Thoughts) -> str:
+        """Return the first settings with which a row is exact, its thoughts being there already; empty without one."""
+        unchanged = thoughts is Thoughts.keep
+        modes = [self.learn]
+        if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in example.messages) > 1:
+            modes += [Learn.each, Learn.last]
+        for learn in modes:
+            rows = list(for_each_answer(example)) if learn is Learn.each else [example]
+            for values in template_switches.candidates(self._switches):
+                if unchanged and learn is self.learn and not values:
+                    continue
+                other = Chat(self.tokenizer, self.stop_ids, {**self.settings, **values.given}, learn=learn)
+                if not any(row.problem for row in other._encode(rows)):
+                    words = [] if unchanged else [f"format.thoughts={thoughts.value}"]
+                    words += [] if learn is self.learn else [f"data.learn={learn.value}"]
+                    return " ".join([*words, *values.overrides])
+        return ""
 
     @functools.cached_property
     def _switches(self) -> list[str]:
@@ -150,7 +175,7 @@ class Chat:
 
     def _learned(self, messages: Sequence[Message]) -> list[int]:
         numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
-        return numbers[-1:] if self.last_turn_only else numbers
+        return numbers if self.learn is Learn.assistant else numbers[-1:]
 
     def _continued(self, example: Example) -> list[int]:
         """Return the tokens of a conversation with one more question; none where the template refuses it."""
@@ -183,16 +208,16 @@ class Chat:
 def _kind(example: Example) -> tuple[bool, bool, bool]:
     """Return what decides which switch helps: several answers, thoughts, tools."""
     answers = [message for message in example.messages if message.role == "assistant"]
-    thoughtful = any(answer.reasoning_content or message_check.THOUGHT_END in answer.content for answer in answers)
+    thoughtful = any(answer.reasoning_content or END in answer.content for answer in answers)
     return len(answers) > 1, thoughtful, bool(example.tools)
 
 
-def _with_switch(problem: str, values: Mapping[str, bool], *, last_only: bool) -> str:
-    """Put a switch into the place of the advice, which stands behind the last colon."""
+def _with_settings(problem: str, ways: Sequence[str]) -> str:
+    """Put settings into the place of the advice, which stands behind the last colon."""
     what, _, advice = problem.rpartition(": ")
-    known = advice.endswith((message_check.OTHER, LAST_ONLY))
-    more = " and data.mask_history=true" if last_only else ""
-    return f"{what if known else problem}: set {template_switches.as_override(values)}{more}, with which it is exact"
+    known = advice.endswith((message_check.OTHER, PER_ANSWER))
+    exact = "with which it is exact" if len(ways) == 1 else "with either of which it is exact"
+    return f"{what if known else problem}: set {' or '.join(ways)}, {exact}"
 
 
 def _length(draft: Draft) -> int:

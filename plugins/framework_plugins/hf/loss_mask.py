@@ -15,7 +15,7 @@ from framework_plugins.hf.drafts import Draft, Turn
 from framework_plugins.hf.masks import Prompts, common, token_from
 from framework_plugins.hf.special import TAKE_OUT, Special
 
-LAST_ONLY = "learn the last answer only, data.mask_history=true"
+PER_ANSWER = "learn each answer in a row of its own, data.learn=each, or the last one only, data.learn=last"
 SHOWN_OPENING = 30
 """Characters of a prompt's end that are quoted."""
 
@@ -37,6 +37,7 @@ class Labels:
         stop_ids: the token ids that end generation.
         prompts: knows how many tokens of a row are its prompt's.
         continued: returns the tokens of a conversation with one more question.
+        whole: learn all turns, and prove the last answer.
     """
 
     def __init__(
@@ -45,11 +46,14 @@ class Labels:
         stop_ids: frozenset[int],
         prompts: Prompts,
         continued: Callable[[Example], list[int]],
+        *,
+        whole: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.prompts = prompts
         self.continued = continued
+        self.whole = whole
         self.bos = tokenizer.bos_token_id
         self.special = Special(tokenizer, prompts)
         self._cuts_at_stops = stop_ids <= prompts.added.keys()
@@ -91,7 +95,14 @@ class Labels:
                 or self._bos_problem(ids, spans)
                 or message_check.lost(draft.example, draft.text)
             )
+        if self.whole:
+            labels = self._all(ids)
+            problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
         return TokenRow(ids, labels, draft.example.where, problem)
+
+    def _all(self, ids: list[int]) -> list[int]:
+        """Learn all tokens but a BOS token at the start, which nothing comes before."""
+        return [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(ids)]
 
     def _close(self, draft: Draft) -> None:
         """Append the stop token to a last answer that the template ends without one.
@@ -185,9 +196,8 @@ class Labels:
         begin = [self.bos] if self._adds_bos and ids[:1] != [self.bos] else []
         end = [eos] if eos is not None and ids[-1:] != [eos] else []
         row = [*begin, *ids, *end]
-        labels = [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(row)]
         problem = draft.problem or ("" if eos in self.stop_ids else _PLAIN_STOP)
-        return TokenRow(row, labels, where, problem)
+        return TokenRow(row, self._all(row), where, problem)
 
     @functools.cached_property
     def _adds_bos(self) -> bool:
@@ -206,9 +216,10 @@ class Labels:
 
 
 _NOTHING = "there is no assistant's turn to learn"
+_WEIGHTED = "an assistant's turn has the weight 0, and data.learn=everything learns all: set data.learn=assistant"
 _REWRITTEN = (
     "the chat template writes an earlier answer otherwise once turns follow, so it would be learned otherwise than it "
-    f"would be generated: {LAST_ONLY}"
+    f"would be generated: {PER_ANSWER}"
 )
 _PLAIN_STOP = (
     "the tokenizer has no eos_token that ends generation, so a plain text would be learned without a stop token: give "
@@ -234,7 +245,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     if not last:
         return (
             "the chat template writes earlier turns otherwise once others follow, so the prompt of an earlier answer "
-            f"is not the beginning of the training text: {LAST_ONLY}"
+            f"is not the beginning of the training text: {PER_ANSWER}"
         )
     if cause := message_check.lost(draft.example, draft.text):  # in training, though not for inference
         return cause

@@ -25,7 +25,8 @@ from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, TrainRun
 from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.api.registry import shared_cache
-from framework_plugins.hf import chat, hardware, scoring
+from framework.api.schema import THINKING_SWITCHES, Thinking
+from framework_plugins.hf import chat, hardware, scoring, template_switches
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
 from framework_plugins.hf.base_key import base_key
 from framework_plugins.hf.config import HFTrainerConfig
@@ -91,7 +92,8 @@ class HFModel:
         tokenizer_place = ModelPlace(weights, str(weights)) if weights and own else place
         self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
         settings = plan.model.config
-        check_template(self.tokenizer, settings.chat_template_kwargs, settings.chat_template or f"model {place.name}")
+        check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
+        self._think()
         self.stop_ids = stop_ids(place, self.tokenizer)
         set_padding(self.tokenizer, self.stop_ids)
         if appended := self.chat.appended:
@@ -104,11 +106,31 @@ class HFModel:
         self._from_base = FromBase()
         self._shown = ""
 
+    def _think(self) -> None:
+        """Say which switches `model.thinking` sets.
+
+        Raises:
+            FrameworkError: the template reads none of them.
+        """
+        settings = self.plan.model.config
+        if settings.thinking is Thinking.auto:
+            return
+        read = template_switches.names(self.tokenizer)
+        set_here = [name for name in read if name in THINKING_SWITCHES]
+        if not set_here:
+            has = f"; its switches are {', '.join(read)}, set with model.chat_template_kwargs" if read else ""
+            raise FrameworkError(
+                f"model.thinking={settings.thinking.value}: the chat template of model {self.place.name} reads neither "
+                f"{' nor '.join(THINKING_SWITCHES)}{has}: leave model.thinking=auto"
+            )
+        values = ", ".join(f"{name}={str(settings.template_switches[name]).lower()}" for name in set_here)
+        self.machine.facts["thinking"] = f"{settings.thinking.value} ({values} in the chat template)"
+
     @functools.cached_property
     def chat(self) -> chat.Chat:
         """The conversation as this model writes it."""
-        settings = self.plan.model.config.chat_template_kwargs
-        return chat.Chat(self.tokenizer, self.stop_ids, settings, last_turn_only=self.plan.data.config.mask_history)
+        settings = self.plan.model.config.template_switches
+        return chat.Chat(self.tokenizer, self.stop_ids, settings, learn=self.plan.data.config.learn)
 
     @property
     def encoding(self) -> str:

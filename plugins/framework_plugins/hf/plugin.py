@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.api import chat_templates
 from framework_plugins.hf import config
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def framework_components() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot work together."""
+    if (template := plan.model.config.chat_template) is not None and (problem := chat_templates.problem(template)):
+        yield problem
     for name in sorted(config.NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
         yield (
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is no switch of a chat "

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from framework.api.conversations import BEGIN, END
 from framework.api.records import Example
 from framework_plugins.hf import message_check
 from framework_plugins.hf.masks import Prompts
 
 TAKE_OUT = "take it out of the data"
-THOUGHT = ("<think>", message_check.THOUGHT_END)
+THOUGHT = (BEGIN, END)
 
 
 class Special:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
+from framework.api import chat_templates
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
@@ -93,23 +93,35 @@ def set_padding(tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> No
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(stops))
 
 
-def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
-    """Take the chat template from `file`, or make sure that the tokenizer has one.
+def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
+    """Take the chat template that `model.chat_template` names, or make sure that the tokenizer has one.
 
     Raises:
-        FrameworkError: there is none.
+        FrameworkError: there is none, or it writes tokens that the tokenizer lacks.
     """
-    if file is not None:
-        try:
-            tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-            raise FrameworkError(f"model.chat_template={file}: {reason}") from error
+    if value is not None:
+        template = chat_templates.read(value)
+        if missing := _missing(tokenizer, template):
+            fitting = [name for name, other in chat_templates.NAMED.items() if not _missing(tokenizer, other)]
+            raise FrameworkError(
+                f"model.chat_template={value} writes {', '.join(missing)}, and the tokenizer has no such token: "
+                f"{', '.join(fitting) or 'none'} of the templates by name would do"
+            )
+        tokenizer.chat_template = template.text
+        if template.stop:
+            tokenizer.eos_token = template.stop
     if not tokenizer.chat_template:
         raise FrameworkError(
-            "the tokenizer has no chat template, so nobody can know how this model writes a conversation: give the "
-            "one it was trained with, model.chat_template=FILE.jinja, or take an instruct model"
+            "the tokenizer has no chat template, so nobody can know how this model writes a conversation: take an "
+            f"instruct model, or for a base model set model.chat_template={'|'.join(chat_templates.NAMED)}|FILE.jinja"
         )
+
+
+def _missing(tokenizer: PreTrainedTokenizerBase, template: chat_templates.ChatTemplate) -> list[str]:
+    """Return what a template writes as one token and the tokenizer has not, its own stop token included."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    stopless = not template.stop and "eos_token" in template.text and tokenizer.eos_token is None
+    return [token for token in template.tokens if token not in added] + (["an eos_token"] if stopless else [])
 
 
 def text_form(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> TextForm:

@@ -592,3 +592,68 @@ def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(write_
         load(write_rows(rows), tmp_path)
     data = load(write_rows(rows), tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
     assert ([row.where for row in data.train], data.result.bad_rows) == (["rows.jsonl:1", "rows.jsonl:3"], 1)
+
+
+def talk(number: int, answers: int = 3) -> dict[str, Any]:
+    turns = []
+    for turn in range(answers):
+        turns += [
+            {"role": "user", "content": " ".join(f"w{number * 100 + turn * 10 + word}" for word in range(10))},
+            {"role": "assistant", "content": f"it is {number} and {turn}"},
+        ]
+    return {"messages": turns}
+
+
+def test_each_answer_becomes_a_row_and_those_of_a_conversation_stay_together(write_rows: Write, tmp_path: Path) -> None:
+    file = write_rows([talk(number) for number in range(40)])
+    data = load(file, tmp_path, "data.learn=each", "data.validation_split=0.25")
+    result = data.result
+    assert (result.conversations, result.conversation_rows, result.proof.rows) == (40, 120, 120)
+    assert all(row.supervised == 6 for row in data.train)  # the last answer and its stop token
+    trained, asked = ({row.where.partition(",")[0] for row in part} for part in (data.train, data.prompts))
+    assert not trained & asked
+    assert {prompt.cluster for prompt in data.prompts} == asked
+    assert not [found for found in result.findings if found.name in ("near_duplicates", "leaked")]
+    facts = {fact.name: fact.text for fact in data_facts(result)}
+    assert facts["answers"] == "40 conversations into 120 rows, one for each answer (data.learn=each)"
+
+
+def test_near_duplicates_of_another_conversation_are_found_answer_by_answer(write_rows: Write, tmp_path: Path) -> None:
+    long = " ".join(f"word{number}" for number in range(60))
+    first, second = talk(1), talk(1)
+    first["messages"][0]["content"] = second["messages"][0]["content"] = long
+    second["messages"][1]["content"] += " indeed"
+    data = load(write_rows([first, second]), tmp_path, "data.learn=each", "data.validation_split=0")
+    (found,) = [each for each in data.result.findings if each.name == "near_duplicates"]
+    assert found.rows == 3
+    assert [text.partition(": ")[2] for text in found.examples[:3]] != []
+    assert [f"is nearly rows.jsonl:1, answer {number}" in found.examples[number - 1] for number in (1, 2, 3)] == [
+        True
+    ] * 3
+
+
+def test_what_is_mixed_in_is_as_much_as_was_asked_for_in_rows(write_rows: Write, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    more.write_text("".join(json.dumps(talk(number)) + "\n" for number in range(50, 90)), encoding="utf-8")
+    file = write_rows([talk(number) for number in range(10)])
+    mix = f"data.mix=[{{path: {more}, count: 10}}]"
+    result = load(file, tmp_path, mix, "data.learn=each", "data.validation_split=0").result
+    assert [(part.requested, part.rows) for part in result.mixed] == [(10, 10)]
+    assert result.train_rows == 40
+    assert result.formats == {"chatml": 14}  # conversations: of the last one drawn two rows are left out
+
+
+def test_the_proof_of_conversations_that_are_learned_whole_says_so(data_file: Path, tmp_path: Path) -> None:
+    result = load(data_file, tmp_path, "data.learn=everything").result
+    assert result.proof.whole
+    (fact,) = [fact for fact in data_facts(result) if fact.name == "proof"]
+    assert fact.text.endswith("all turns are learned, questions too (data.learn=everything)")
+
+
+def test_thoughts_are_dropped_before_the_rows_are_encoded(write_rows: Write, tmp_path: Path) -> None:
+    file = write_rows([{"instruction": "say", "output": "<think>\nwell\n</think>\n\nit"}])
+    kept, dropped = (
+        load(file, tmp_path, f"format.thoughts={where}", "data.validation_split=0").train[0]
+        for where in ("keep", "drop")
+    )
+    assert (kept.supervised, dropped.supervised) == (5, 2)

@@ -184,7 +184,7 @@ CASES = [
     (BACKEND, "unproven", LABELS, "row 0: not proven: no stop token"),
     (BACKEND, "wordblind", "what_is_learned_can_be_read", "what is learned decodes to ''"),
     (BACKEND, "renamed", ENCODING, "encoding differs from one model to the next"),
-    (BACKEND, "samename", ENCODING, "encoding is the same with data.mask_history=true"),
+    (BACKEND, "samename", ENCODING, "encoding is the same with data.learn=last"),
     (BACKEND, "wholerows", LABELS, "learned"),
     (BACKEND, "sorted", LABELS, "encode lost the order"),
     (BACKEND, "drifts", LABELS, "encoding the same examples twice gives different rows"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import tracemalloc
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow
+from framework.api.schema import Learn
 from framework.util.errors import FrameworkError
 from framework_plugins.hf import chat
 from framework_plugins.hf.chat import IGNORE, Chat
+from tests.support.conversations import DOUBT, NO, SYSTEM, encode
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 from tests.support.tiny import tiny_chatml, tiny_llama
@@ -129,7 +132,7 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
     some = texts([token.content for token in tokenizer.added_tokens_decoder.values()])
     roles = ["user", "assistant"] * data.draw(st.integers(1, 2))
     messages = tuple(Message(role, data.draw(some)) for role in roles)
-    encoder = Chat(tokenizer, stop_ids(name), last_turn_only=last_only)
+    encoder = Chat(tokenizer, stop_ids(name), learn=Learn.last if last_only else Learn.assistant)
     row = encoder.encode([Example(messages, "chatml")])[0]
     whole = tokenizer.apply_chat_template(turns(messages), tokenize=False)
     assert row.input_ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
@@ -157,7 +160,7 @@ def test_a_special_token_in_a_thought_that_the_template_leaves_out_is_no_problem
     tokenizer = family_tokenizer("qwen3")
     texts_ = ("a", "a<|endoftext|></think>", "a", "a")
     messages = tuple(Message(role, text) for role, text in zip(["user", "assistant"] * 2, texts_, strict=True))
-    row = Chat(tokenizer, stop_ids("qwen3"), last_turn_only=True).encode([Example(messages, "chatml")])[0]
+    row = Chat(tokenizer, stop_ids("qwen3"), learn=Learn.last).encode([Example(messages, "chatml")])[0]
     assert row.problem == ""
     assert tokenizer.convert_tokens_to_ids("<|endoftext|>") not in row.input_ids
 
@@ -221,7 +224,7 @@ def test_the_key_changes_with_all_that_rows_depend_on_and_with_nothing_else() ->
         _other("chatml", split_special_tokens=True).key,
         _with_another_token().key,
         of(make_tokenizer("chatml"), settings={"enable_thinking": False}).key,
-        of(make_tokenizer("chatml"), last_turn_only=True).key,
+        of(make_tokenizer("chatml"), learn=Learn.last).key,
         Chat(make_tokenizer("chatml"), frozenset([1])).key,
     ]
     assert len({key, *others}) == len(others) + 1
@@ -260,3 +263,26 @@ def test_a_template_that_writes_the_date_has_another_key_the_next_day(monkeypatc
     later = Chat(tokenizer, frozenset([tokenizer.eos_token_id]))
     monkeypatch.setattr(later, "prompt", lambda messages: f"the next day {messages}")
     assert later.key != today
+
+
+def test_everything_is_learned_but_the_bos_token_and_the_last_answer_is_proven() -> None:
+    tokenizer = family_tokenizer("llama3")
+    chat = Chat(tokenizer, stop_ids("llama3"), learn=Learn.everything)
+    row, light = chat.encode(
+        [
+            Example((SYSTEM, ASK, TELL, DOUBT, NO), "chatml", "a:1"),
+            Example((ASK, dataclasses.replace(TELL, learned=False), DOUBT, NO), "chatml", "a:2"),
+        ]
+    )
+    assert row.problem == ""
+    assert row.labels == [IGNORE, *row.input_ids[1:]]
+    assert light.problem.startswith("an assistant's turn has the weight 0, and data.learn=everything learns all")
+    qwen = Chat(family_tokenizer("qwen3"), stop_ids("qwen3"), learn=Learn.everything)
+    assert qwen.encode([Example((ASK, TELL, DOUBT, NO), "chatml", "a:3")])[0].problem == ""
+
+
+def test_the_ways_for_thoughts_that_a_template_drops_are_named() -> None:
+    row = encode("llama3", ASK, dataclasses.replace(TELL, reasoning_content="Let me see."))
+    assert row.problem.endswith(
+        ": set format.thoughts=inline or format.thoughts=drop, with either of which it is exact"
+    )

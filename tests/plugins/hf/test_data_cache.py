@@ -76,7 +76,7 @@ def test_what_does_not_touch_the_tokens_does_not_make_them_again(base: Path, row
     [
         "data.max_rows=20",
         "format.system_prompt=Be brief",
-        "data.mask_history=true",
+        "data.learn=last",
         "data.on_bad_row=skip",
         "model.chat_template_kwargs={enable_thinking: false}",
         "format=alpaca",

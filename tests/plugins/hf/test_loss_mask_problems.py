@@ -8,6 +8,7 @@ import re
 import pytest
 
 from framework.api.records import Example, Message
+from framework.api.schema import Learn
 from framework_plugins.hf.chat import Chat
 from tests.support.conversations import (
     ASK,
@@ -26,7 +27,7 @@ from tests.support.families import family_tokenizer, make_tokenizer, stop_ids
 
 NOT_THE_BEGINNING = "not the beginning of the training text"
 REWRITTEN = "learned otherwise than it would be generated"
-LAST_ONLY = "data.mask_history=true"
+PER_ANSWER = "data.learn=each"
 
 
 def test_gemma_refuses_a_system_prompt_with_a_way_out() -> None:
@@ -45,8 +46,8 @@ def test_turns_in_an_order_that_a_template_forbids_are_refused_as_its_rule() -> 
 
 
 def test_a_system_prompt_that_is_written_for_inference_only_is_a_problem() -> None:
-    for last_turn_only in (False, True):
-        row = encode("mistral_v3", SYSTEM, ASK, TELL, last_turn_only=last_turn_only)
+    for learn in (Learn.assistant, Learn.last):
+        row = encode("mistral_v3", SYSTEM, ASK, TELL, learn=learn)
         assert "drops or changes the system prompt" in row.problem
         assert row.supervised == 0
 
@@ -58,9 +59,9 @@ def test_a_system_prompt_that_moves_to_the_last_question_allows_the_last_answer_
     example = Example((SYSTEM, ASK, TELL, DOUBT, NO), "chatml")
     row = Chat(tokenizer, stop_ids("mistral_v3")).encode([example])[0]
     assert NOT_THE_BEGINNING in row.problem
-    assert LAST_ONLY in row.problem
+    assert PER_ANSWER in row.problem
     assert learned(tokenizer, row) == [" No</s>"]
-    last = Chat(tokenizer, stop_ids("mistral_v3"), last_turn_only=True).encode([example])[0]
+    last = Chat(tokenizer, stop_ids("mistral_v3"), learn=Learn.last).encode([example])[0]
     assert last.problem == ""
     assert last.labels == row.labels
 
@@ -68,8 +69,8 @@ def test_a_system_prompt_that_moves_to_the_last_question_allows_the_last_answer_
 def test_thoughts_that_go_once_a_turn_follows_allow_the_last_answer_only() -> None:
     row = encode("qwen3", ASK, TELL, DOUBT, NO)
     assert REWRITTEN in row.problem
-    assert LAST_ONLY in row.problem
-    last = encode("qwen3", ASK, TELL, DOUBT, NO, last_turn_only=True)
+    assert PER_ANSWER in row.problem
+    last = encode("qwen3", ASK, TELL, DOUBT, NO, learn=Learn.last)
     assert last.problem == ""
     assert learned(family_tokenizer("qwen3"), last) == ["<think>\n\n</think>\n\nNo<|im_end|>"]
     assert last.labels == row.labels
@@ -105,13 +106,13 @@ def test_a_thought_that_the_template_does_not_write_is_a_problem(name: str) -> N
     assert row.supervised == 0
 
 
-@pytest.mark.parametrize("last_turn_only", [False, True])
+@pytest.mark.parametrize("learn", [Learn.assistant, Learn.last])
 @pytest.mark.parametrize("answer", ["Two", "<think>\nLet me see.\n</think>\n\nTwo"])
-def test_r1_opens_a_thought_for_inference_that_it_does_not_train(answer: str, *, last_turn_only: bool) -> None:
-    row = encode("deepseek_r1", ASK, Message("assistant", answer), last_turn_only=last_turn_only)
+def test_r1_opens_a_thought_for_inference_that_it_does_not_train(answer: str, *, learn: Learn) -> None:
+    row = encode("deepseek_r1", ASK, Message("assistant", answer), learn=learn)
     assert NOT_THE_BEGINNING in row.problem
     assert "inference would continue with '<think>\\n'" in row.problem
-    assert LAST_ONLY not in row.problem
+    assert PER_ANSWER not in row.problem
     assert row.supervised == 0
 
 

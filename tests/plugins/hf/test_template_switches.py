@@ -10,6 +10,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow
+from framework.api.schema import Learn
 from framework_plugins.hf import template_switches
 from framework_plugins.hf.chat import Chat
 from tests.support.conversations import ASK, DOUBT, NO, TELL, learned
@@ -18,7 +19,8 @@ from tests.support.families import make_tokenizer, stop_ids
 GLM = """[gMASK]{% for m in messages %}<|{{ m.role }}|>
 {{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>
 {% endif %}"""
-OFF, KEPT = '"model.chat_template_kwargs={enable_thinking: false}"', "enable_thinking: false, preserve_thinking: true"
+OFF = "model.thinking=off"
+KEPT = f'{OFF} "model.chat_template_kwargs={{preserve_thinking: true}}"'
 
 
 def tokenizer_with(name: str) -> PreTrainedTokenizerFast:
@@ -33,9 +35,9 @@ def tokenizer_with(name: str) -> PreTrainedTokenizerFast:
 
 
 def row_of(
-    tokenizer: PreTrainedTokenizerFast, *messages: Message, last_turn_only: bool = False, **settings: bool
+    tokenizer: PreTrainedTokenizerFast, *messages: Message, learn: Learn = Learn.assistant, **settings: bool
 ) -> TokenRow:
-    chat = Chat(tokenizer, stop_ids("qwen3"), settings, last_turn_only=last_turn_only)
+    chat = Chat(tokenizer, stop_ids("qwen3"), settings, learn=learn)
     return chat.encode([Example(messages, "chatml", "rows.jsonl:7")])[0]
 
 
@@ -52,20 +54,20 @@ def test_the_switch_that_makes_a_row_exact_is_named_and_does() -> None:
 def test_two_switches_are_named_where_one_is_not_enough() -> None:
     tokenizer = tokenizer_with("qwen3_6")
     refused = row_of(tokenizer, ASK, TELL, DOUBT, NO)
-    assert f'"model.chat_template_kwargs={{{KEPT}}}"' in refused.problem
+    assert refused.problem.endswith(f": set {KEPT}, with which it is exact")
     assert row_of(tokenizer, ASK, TELL, DOUBT, NO, enable_thinking=False, preserve_thinking=True).problem == ""
 
 
 def test_a_switch_goes_with_the_last_answer_alone_where_no_other_helps() -> None:
     tokenizer = tokenizer_with("qwen3_5_think")
     refused = row_of(tokenizer, ASK, TELL, DOUBT, NO)
-    assert refused.problem.endswith(f": set {OFF} and data.mask_history=true, with which it is exact")
-    assert row_of(tokenizer, ASK, TELL, DOUBT, NO, last_turn_only=True, enable_thinking=False).problem == ""
+    assert refused.problem.endswith(": set data.learn=each model.thinking=off, with which it is exact")
+    assert row_of(tokenizer, ASK, TELL, DOUBT, NO, learn=Learn.last, enable_thinking=False).problem == ""
 
 
 def test_no_switch_is_named_where_none_helps_or_none_is_needed() -> None:
     row = row_of(make_tokenizer("qwen3"), ASK, TELL, DOUBT, NO)
-    assert row.problem.endswith("learn the last answer only, data.mask_history=true")
+    assert row.problem.endswith(": set data.learn=each, with which it is exact")
     assert "chat_template_kwargs" not in row_of(tokenizer_with("deepseek_r1_distill"), ASK, TELL).problem
 
 

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.chat_templates import NAMED
+from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError
+from framework_plugins.hf.chat import Chat
 from framework_plugins.hf.tokenizer import set_template
+from tests.support.conversations import ASK, DOUBT, NO, SYSTEM, TELL, learned
 from tests.support.families import make_tokenizer
 
 
@@ -15,14 +19,55 @@ def test_a_tokenizer_without_a_template_says_how_to_give_one(tmp_path: Path) -> 
     tokenizer = make_tokenizer("llama3")
     template = tokenizer.chat_template
     tokenizer.chat_template = None
-    with pytest.raises(FrameworkError, match=r"model\.chat_template=FILE"):
+    with pytest.raises(FrameworkError, match=r"=alpaca\|chatml\|gemma\|llama3\|mistral\|phi3\|FILE"):
         set_template(tokenizer, None)
     file = tmp_path / "own.jinja"
     file.write_text(str(template), encoding="utf-8")
     set_template(tokenizer, str(file))
     assert tokenizer.chat_template == template
-    with pytest.raises(FrameworkError, match=r"missing\.jinja: No such file"):
+    with pytest.raises(FrameworkError, match=r"missing\.jinja: there is no such file, and the .* by name are alpaca"):
         set_template(tokenizer, str(tmp_path / "missing.jinja"))
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(FrameworkError, match=r"own\.jinja: no UTF-8 text"):
         set_template(tokenizer, str(file))
+
+
+FAMILIES = {
+    "alpaca": "llama3",
+    "chatml": "chatml",
+    "gemma": "gemma",
+    "llama3": "llama3",
+    "mistral": "mistral_v3",
+    "phi3": "phi3",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("turns", [(ASK, TELL), (SYSTEM, ASK, TELL), (SYSTEM, ASK, TELL, DOUBT, NO)])
+def test_rows_are_exact_by_a_template_of_that_name_and_end_with_its_stop(name: str, turns: tuple[Message, ...]) -> None:
+    tokenizer = make_tokenizer(FAMILIES[name])
+    tokenizer.chat_template = None
+    set_template(tokenizer, name)
+    stop = NAMED[name].stop or tokenizer.eos_token
+    row = Chat(tokenizer, frozenset([tokenizer.eos_token_id])).encode([Example(turns, "chatml", "a:1")])[0]
+    assert row.problem == ""
+    said = [message.content for message in turns if message.role == "assistant"]
+    assert [text.strip() for text in learned(tokenizer, row)] == [f"{text}{stop}" for text in said]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_template_of_that_name_knows_no_other_roles(name: str) -> None:
+    tokenizer = make_tokenizer(FAMILIES[name])
+    set_template(tokenizer, name)
+    found = Message("tool", "sunny", name="weather")
+    row = Chat(tokenizer, frozenset([tokenizer.eos_token_id])).encode([Example((ASK, found, TELL), "chatml", "a:1")])[0]
+    assert "this chat template knows" in row.problem
+
+
+def test_a_template_whose_tokens_the_tokenizer_lacks_is_refused_with_those_that_would_do() -> None:
+    tokenizer = make_tokenizer("chatml")
+    with pytest.raises(
+        FrameworkError,
+        match=r"^model\.chat_template=phi3 writes <\|system\|>, .*: alpaca, chatml of the templates by name would do$",
+    ):
+        set_template(tokenizer, "phi3")

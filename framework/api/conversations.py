@@ -1,0 +1,67 @@
+"""A conversation made into others: one for each of its answers, or one whose thoughts stand elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from framework.api.records import Example, Message
+from framework.api.schema import Thoughts
+
+ANSWER = ", answer "
+"""What stands between the name of a conversation and the number of its answer."""
+BEGIN, END = "<think>", "</think>"
+_TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
+
+
+def for_each_answer(example: Example) -> Iterator[Example]:
+    """Give a conversation for each answer that is learned: the turns up to it, of which it alone is learned.
+
+    They belong together, so they stay on one side of the split and the verdict counts them as one. One answer, or plain
+    text, stays as it is.
+    """
+    learned = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
+    if not learned[1:]:
+        yield example
+        return
+    context = [replace(turn, learned=turn.role != "assistant") for turn in example.messages]
+    cluster = example.cluster or example.where
+    for number, place in enumerate(learned, start=1):
+        yield Example(
+            (*context[:place], example.messages[place]),
+            example.format,
+            f"{example.where}{ANSWER}{number}",
+            example.tools,
+            example.rejected if place == len(example.messages) - 1 else (),
+            cluster=cluster,
+        )
+
+
+def conversation(where: str) -> str:
+    """Return where the conversation of a row stands that is one of its answers; of another the row itself."""
+    name, _, number = where.rpartition(ANSWER)
+    return name if number.isdecimal() else where
+
+
+def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
+    """Return a conversation whose answers have their thoughts where `format.thoughts` says; plain text is kept.
+
+    Thoughts are `reasoning_content`, and what stands between `<think>` and `</think>` at the beginning of an answer.
+    """
+    if thoughts is Thoughts.keep or example.text is not None:
+        return example
+    parts = example.messages, example.rejected
+    messages, rejected = (tuple(_moved(turn, thoughts) for turn in turns) for turns in parts)
+    return replace(example, messages=messages, rejected=rejected)
+
+
+def _moved(turn: Message, thoughts: Thoughts) -> Message:
+    if turn.role != "assistant":
+        return turn
+    tagged = _TAGGED.match(turn.content)
+    content = turn.content[tagged.end() :] if tagged else turn.content
+    thought = turn.reasoning_content or (tagged[1].strip() if tagged else "")
+    if thoughts is Thoughts.inline and thought:
+        return replace(turn, content=f"{BEGIN}\n{thought}\n{END}\n\n{content}", reasoning_content="")
+    return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")

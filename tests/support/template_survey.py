@@ -1,0 +1,270 @@
+"""What a chat template allows to train: rows of several kinds, exact, exact with settings, or refused for a reason.
+
+The reasons are found from the texts alone, without the sentences of a refusal, and the labels of an exact row are
+computed anew: the prompt of each answer is tokenized by transformers, and what is learned goes from there up to the
+first stop token.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import OmegaConf
+from tokenizers import AddedToken
+from transformers import PreTrainedTokenizerFast
+
+from framework.api.conversations import for_each_answer, with_thoughts
+from framework.api.records import IGNORE, Example, Message, ToolCall
+from framework.api.schema import THINKING_SWITCHES, Learn, Thoughts
+from framework_plugins.hf.chat import Chat
+
+SPECIAL = re.compile(
+    r"<\|[^|<>\s]+\|>|<\|\w+>|<\w+\|>|<｜[^｜<>]+｜>|</?s>|<[be]os>|<(?:start|end)_of_\w+>|<end_\w+>|<[A-Z]+_TOKEN>"
+    r"|<SPECIAL_\d+>|\[/?[A-Z][A-Z_]+\]|<seed:[a-z_:]+>|\[gMASK\]|<sop>|\]~!?b\[\]?|\[e~\[|<sep>|</assistant>"
+)
+PLAIN = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather of a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
+_ASK, _MORE = Message("user", "How many moons has Mars?"), Message("user", "And Jupiter?")
+_TELL, _REST = Message("assistant", "Mars has two moons."), Message("assistant", "Jupiter has ninety-five known ones.")
+_THOUGHT, _OTHER = "I count them: Phobos, Deimos.", "There are many of them."
+_CALL = Message("assistant", "", (ToolCall("get_weather", {"city": "Bern"}, "abcdef123"),))
+_FOUND = Message("tool", "sunny, 21 degrees", name="get_weather", tool_call_id="abcdef123")
+ROWS = {
+    "one answer": Example((_ASK, _TELL), "chatml", "row"),
+    "system prompt": Example((Message("system", "You answer in one sentence."), _ASK, _TELL), "chatml", "row"),
+    "several answers": Example((_ASK, _TELL, _MORE, _REST), "chatml", "row"),
+    "thoughts": Example((_ASK, Message("assistant", _TELL.content, reasoning_content=_THOUGHT)), "chatml", "row"),
+    "several thoughts": Example(
+        (
+            _ASK,
+            Message("assistant", _TELL.content, reasoning_content=_THOUGHT),
+            _MORE,
+            Message("assistant", _REST.content, reasoning_content=_OTHER),
+        ),
+        "chatml",
+        "row",
+    ),
+    "a tool": Example(
+        (Message("user", "What is the weather in Bern?"), _CALL, _FOUND, Message("assistant", "It is sunny in Bern.")),
+        "chatml",
+        "row",
+        (WEATHER,),
+    ),
+}
+KINDS = {
+    "raises": "the template refuses the turns",
+    "tools": "the template asks for tools in every conversation",
+    "vision": "the template reads lists of parts, not text",
+    "drops": "the template leaves a part of the row out",
+    "no row": "the prompt that the template writes for inference begins no row that it writes",
+    "no stop": "the template writes no token behind an answer at which generation could stop",
+    "joined": "the answer's first characters join the last token of the prompt",
+}
+"""Why a row may be refused."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: `settings` that make it exact, empty where none are needed, or the `kind` of its refusal.
+
+    `wrong` says that labels are not those that inference needs, and `unlisted` that a refusal is of no kind.
+    """
+
+    settings: str = ""
+    kind: str = ""
+    problem: str = ""
+    wrong: bool = False
+
+    @property
+    def unlisted(self) -> bool:
+        return self.kind == "?"
+
+
+def tokenizer_for(base: PreTrainedTokenizerFast, template: str) -> tuple[PreTrainedTokenizerFast, frozenset[int]]:
+    """Give a tokenizer the tokens of a template, and find what ends an answer: what the template writes after one."""
+    special = {*SPECIAL.findall(template), *(["<s>"] if "bos_token" in template else [])}
+    special |= {"</s>"} if "eos_token" in template else set()
+    base.add_tokens([AddedToken(token, special=True, normalized=False) for token in sorted(special)])
+    base.add_tokens([AddedToken(token, special=False, normalized=False) for token in PLAIN if token not in special])
+    base.chat_template = template
+    base.bos_token = "<s>" if "bos_token" in template else None
+    for example in ROWS.values():  # some put the names of tokens together
+        text = _text(base, example.messages, example.tools) or ""
+        special |= {*SPECIAL.findall(text)}
+    base.add_tokens([AddedToken(token, special=True, normalized=False) for token in sorted(special)])
+    base.eos_token = "</s>" if "eos_token" in template else next(iter(sorted(special)), "<|im_end|>")
+    ends = {end for row in ("one answer", "several answers") for end in _ends(base, special, row)}
+    stops = sorted(ends) or [base.eos_token]
+    if base.eos_token not in stops:
+        base.eos_token = stops[0]
+    base.pad_token = base.eos_token
+    return base, frozenset(base.convert_tokens_to_ids(stops))
+
+
+def _ends(tokenizer: PreTrainedTokenizerFast, special: Iterable[str], row: str) -> list[str]:
+    """Return the special token behind an answer: behind the last one, else behind one that turns follow."""
+    example = ROWS[row]
+    text = _text(tokenizer, example.messages, ())
+    if text is None:
+        return []
+    last = row == "one answer"
+    rest = text.rpartition(_TELL.content)[2] if last else text.partition(_TELL.content)[2]
+    if last and not rest.strip():
+        return []
+    if not last and _ends(tokenizer, special, "one answer"):
+        return []
+    found = [token for token in special if rest.lstrip().startswith(token)]
+    return [max(found, key=len)] if found else []
+
+
+def outcomes(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int]) -> dict[str, Outcome]:
+    """Encode each row, with the settings that a refusal names too."""
+    return {name: _outcome(tokenizer, stops, example) for name, example in ROWS.items()}
+
+
+def _outcome(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Example) -> Outcome:
+    row = Chat(tokenizer, stops).encode([example])[0]
+    if not row.problem:
+        return Outcome(wrong=not _right(tokenizer, stops, example, row.input_ids, row.labels, {}))
+    advised = re.search(r": set (.+), with (?:which|either)", row.problem)
+    if advised is None:
+        return Outcome(kind=_kind(tokenizer, stops, example), problem=row.problem)
+    ways = advised[1].split(" or ")
+    return Outcome(ways[0], "", row.problem, wrong=not all(_works(tokenizer, stops, example, way) for way in ways))
+
+
+def _works(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Example, way: str) -> bool:
+    """Whether settings that a refusal names make the row exact, and right."""
+    learn, switches = Learn.assistant, dict[str, Any]()
+    for word in shlex.split(way):
+        name, _, value = word.partition("=")
+        if name == "data.learn":
+            learn = Learn(value)
+        elif name == "format.thoughts":
+            example = with_thoughts(example, Thoughts(value))
+        elif name == "model.thinking":
+            switches |= dict.fromkeys(THINKING_SWITCHES, value == "on")
+        else:
+            switches |= dict(OmegaConf.create(f"{{value: {value}}}").value)
+    rows = list(for_each_answer(example)) if learn is Learn.each else [example]
+    made = Chat(tokenizer, stops, switches, learn=learn).encode(rows)
+    return all(
+        not row.problem and _right(tokenizer, stops, one, row.input_ids, row.labels, switches, learn)
+        for one, row in zip(rows, made, strict=True)
+    )
+
+
+def _right(
+    tokenizer: PreTrainedTokenizerFast,
+    stops: frozenset[int],
+    example: Example,
+    ids: Sequence[int],
+    labels: Sequence[int],
+    switches: Mapping[str, Any],
+    learn: Learn = Learn.assistant,
+) -> bool:
+    """Whether labels are those that tokenizing each prompt by itself gives, and hold the whole answer."""
+    wanted = [IGNORE] * len(ids)
+    numbers = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
+    for number in numbers if learn is Learn.assistant else numbers[-1:]:
+        prompt = tokenizer.apply_chat_template(
+            _turns(example.messages[:number]), tools=list(example.tools) or None, add_generation_prompt=True,
+            tokenize=True, return_dict=False, **switches,
+        )  # fmt: skip
+        if list(ids[: len(prompt)]) != list(prompt):
+            return False
+        end = next((place for place in range(len(prompt), len(ids)) if ids[place] in stops), None)
+        if end is None:
+            return False
+        wanted[len(prompt) : end + 1] = ids[len(prompt) : end + 1]
+        said = tokenizer.decode(ids[len(prompt) : end])
+        message = example.messages[number]
+        parts = [message.content.rpartition("</think>")[2].strip(), message.reasoning_content]
+        parts += [call.name for call in message.tool_calls]
+        if not all(part in said for part in parts):
+            return False
+    return list(labels) == wanted
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        turn: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls:
+            turn["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+                for call in message.tool_calls
+            ]
+        turn |= {name: getattr(message, name) for name in ("name", "tool_call_id") if getattr(message, name)}
+        turn |= {"reasoning_content": message.reasoning_content} if message.reasoning_content else {}
+        turns.append(turn)
+    return turns
+
+
+def _text(
+    tokenizer: PreTrainedTokenizerFast,
+    messages: Sequence[Message],
+    tools: Sequence[Mapping[str, Any]],
+    *,
+    prompt: bool = False,
+    parts: bool = False,
+    **switches: Any,
+) -> str | None:
+    turns = _turns(messages)
+    if parts:
+        for turn in turns:
+            turn["content"] = [{"type": "text", "text": turn["content"]}]
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=prompt, **switches
+            )
+        )
+    except Exception:  # noqa: BLE001 - a template may refuse in any way
+        return None
+
+
+def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Example) -> str:
+    """Find from the texts why a row cannot be learned, whatever the switches of the template."""
+    whole = _text(tokenizer, example.messages, example.tools)
+    if whole is None:
+        with_tools = _text(tokenizer, example.messages, [WEATHER], functions="[]", datetime="today")
+        return "tools" if with_tools is not None and not example.tools else "raises"
+    parts = [turn.content.strip() for turn in example.messages] + [turn.reasoning_content for turn in example.messages]
+    parts += [call.name for turn in example.messages for call in turn.tool_calls]
+    missing = [part for part in parts if part not in whole]
+    if missing and all(part in (_text(tokenizer, example.messages, example.tools, parts=True) or "") for part in parts):
+        return "vision"
+    if missing or (example.tools and "get_weather" not in whole.replace("get_weather", "", 1)):
+        return "drops"
+    texts = []
+    for switches in ({}, *(dict.fromkeys(THINKING_SWITCHES, on) for on in (False, True))):
+        prompt = _text(tokenizer, example.messages[:-1], example.tools, prompt=True, **switches)
+        text = _text(tokenizer, example.messages, example.tools, **switches)
+        texts.append((prompt, text))
+    if any(prompt is None for prompt, _ in texts):
+        return "raises"
+    begins = [text is not None and prompt is not None and text.startswith(prompt) for prompt, text in texts]
+    if not any(begins):
+        return "no row"
+    longer = _text(tokenizer, [*example.messages, _MORE], example.tools)
+    behind = (text.rpartition(example.messages[-1].content)[2] for text in (whole, longer or ""))
+    if not any(stops & {*tokenizer(rest, add_special_tokens=False).input_ids} for rest in behind):
+        return "no stop"
+    joined = [
+        tokenizer(text, add_special_tokens=False).input_ids[: len(ids)] != ids
+        for (prompt, text), begin in zip(texts, begins, strict=True)
+        if begin and (ids := tokenizer(prompt, add_special_tokens=False).input_ids)
+    ]
+    return "joined" if all(joined) else "?"
