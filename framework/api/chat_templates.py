@@ -11,6 +11,8 @@ from pathlib import Path
 
 from framework.api.errors import FrameworkError
 
+__all__ = ["NAMED", "ChatTemplate", "problem", "read"]
+
 
 @dataclass(frozen=True)
 class ChatTemplate:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from framework.api.records import Example, Message
 from framework.api.schema import Thoughts
 
+__all__ = ["BEGIN", "END", "conversation", "for_each_answer", "with_thoughts"]
+
 ANSWER = ", answer "
 """What stands between the name of a conversation and the number of its answer."""
 BEGIN, END = "<think>", "</think>"

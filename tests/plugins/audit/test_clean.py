@@ -108,6 +108,7 @@ def test_rows_are_written_though_a_finding_is_fatal_or_was_kept(tmp_path: Path) 
             ["data.path=.", "audit.standard.clean=new/c.jsonl"],
             "would be read as part of data.path=.: write it elsewhere",
         ),
+        (["data.learn=each", "audit.standard.clean=c.jsonl"], "makes several rows of one: set data.learn=last"),
         (["data.cut=8", "audit.standard.clean=c.jsonl"], "audit.standard.clean writes whole rows and data.cut=8 makes"),
     ],
 )

@@ -273,3 +273,24 @@ def test_the_image_part_of_a_model_gets_no_adapter(base: Path, rows: Path, tmp_p
         assert model.loss(data.validation) < first
     assert names
     assert not [name for name in names if "vision" in name]
+
+
+def test_thinking_is_set_where_the_template_reads_it_and_refused_where_it_does_not(
+    base: Path, rows: Path, tmp_path: Path
+) -> None:
+    begin = "<|start_header_id|>{{ m.role }}<|end_header_id|>{{ m.content }}<|eot_id|>"
+    thought = "{% if not enable_thinking | default(true) %}<think></think>{% endif %}"
+    opening = "<|start_header_id|>assistant<|end_header_id|>" + thought
+    text = f"{{% for m in messages %}}{begin}{{% endfor %}}{{% if add_generation_prompt %}}{opening}{{% endif %}}"
+    thinks, silent = tmp_path / "thinks.jinja", tmp_path / "silent.jinja"
+    thinks.write_text(text, encoding="utf-8")
+    silent.write_text(text.replace("default(true)", "default(false)"), encoding="utf-8")
+    with opened(make(base, rows, tmp_path, f"model.chat_template={thinks}", "model.thinking=on")) as (model, _):
+        assert model.facts["thinking"] == "on (enable_thinking=true in the chat template)"
+        assert "<think>" not in model.render(PROMPTS[0])
+    for words, message in (
+        ([f"model.chat_template={silent}"], r"^rows\.jsonl:1: .*: set model\.thinking=on, with which it is exact"),
+        (["model.thinking=off"], r"reads neither enable_thinking nor thinking: leave model\.thinking=auto$"),
+    ):
+        with pytest.raises(FrameworkError, match=message), opened(make(base, rows, tmp_path, *words)):
+            pass
