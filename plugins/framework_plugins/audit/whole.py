@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.records import Severity
+from framework.api.schema import Learn
 from framework.api.similarity import WORD, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import FindingDraft, Numbers, are, of
@@ -26,7 +27,8 @@ def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
     if len(survey.train) >= FEW:
         yield from _homogeneous(survey)
-        yield from _unshuffled(survey)
+        if survey.data.plan.data.config.learn is not Learn.each:  # neighbours are of one conversation
+            yield from _unshuffled(survey)
         yield from _languages(survey)
     yield from _missing_system(survey)
 
