@@ -120,7 +120,7 @@ class Reader:
     def _add(
         self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int, most: int | None = None
     ) -> int:
-        """Read, format and encode rows, at most so many; once one is bad and that is fatal, the rest is only looked at.
+        """Read, format and encode `most` rows; once one is bad and that is fatal, the rest is only looked at.
 
         Returns:
             How many there are.
@@ -159,7 +159,7 @@ class Reader:
 
 
 def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: int | None) -> Iterator[Example]:
-    """Give a row for each answer, at most so many; all examples are read, so that `read` comes to its end."""
+    """Give `most` rows, one for each answer; all examples are read, so that `read` comes to its end."""
     left = most
     for example in examples:
         made = list(for_each_answer(example))[:left]

@@ -1,7 +1,7 @@
 """What a chat template allows to train: rows of several kinds, exact, exact with settings, or refused for a reason.
 
 The reasons are found from the texts alone, without the sentences of a refusal, and the labels of an exact row are
-computed anew: the prompt of each answer is tokenized by transformers, and what is learned goes from there up to the
+computed again: the prompt of each answer is tokenized by transformers, and what is learned goes from there up to the
 first stop token.
 """
 
