@@ -179,6 +179,7 @@ FINDINGS = [
     Shape("Objects over several lines", f"{json.dumps(ALPACA, indent=2)}\n{json.dumps(ALPACA, indent=2)}\n"),
     Shape("Two objects on a line", f"{json.dumps(ALPACA)} {json.dumps(ALPACA)}\n"),
     Shape("CSV with capitals", f"Instruction,Input,Output\n{ASKED},,{ANSWERED}\n", "rows.csv"),
+    Shape("CSV without names", f"{ASKED},{ANSWERED}\n{ASKED},{ANSWERED}\n", "rows.csv"),
     Shape("CSV with an index", f"Unnamed: 0,question,answer\n0,{ASKED},{ANSWERED}\n", "rows.csv"),
     Shape("CSV in Latin-1", f"question,answer\n{ASKED},é\n".encode("latin-1"), "rows.csv"),
     Shape("Parquet with nulls and a struct", _nulls),

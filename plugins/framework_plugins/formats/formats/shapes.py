@@ -42,6 +42,8 @@ PAIRS = (
 )  # fmt: skip
 """Fields of published data that ask and answer, in the order in which they are advised."""
 TEXTS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
+SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
+"""No name of a field looks so: three words, or the end of a sentence."""
 PLAIN_NAME = re.compile(r"[\w-]+(?: [\w-]+)*")
 """A name that Hydra reads without quotation marks."""
 XLAM_TYPES = {
@@ -193,6 +195,8 @@ def advice(fields: Fields) -> str:
     if texts:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
     lines = list(_overrides(fields))[:MOST]
+    if not lines and any(SENTENCE.search(str(name)) for name in fields):
+        return "the names look like a row: put a first line with names into the file, instruction,output"
     if not lines:
         return ""
     return f"type {' or '.join(lines)}"
