@@ -1,15 +1,15 @@
-"""The coordinates of the two drawings, in units of an SVG that is 600 wide."""
+"""The coordinates of the drawings, in units of an SVG that is 600 wide."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from framework.api.records import Lengths, Step, TrainingIssue
 
-WIDTH, HEIGHT = 600, 150
+WIDTH, HEIGHT, LOW = 600, 150, 60
 POINTS = 300
 """Points of a curve; of more steps, as many are averaged as it takes."""
 
@@ -39,36 +39,89 @@ def histogram(lengths: Lengths) -> dict[str, Any]:
     return {"bars": bars, "most": most, "first": 1, "last": lengths.edges[-1]}
 
 
-def curve(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> dict[str, Any] | None:
-    """Return the training loss as a line and the validation losses as dots on another; None for fewer than two steps.
+@dataclass(frozen=True)
+class Panel:
+    """A drawing of one quantity over the steps.
 
-    Problems are marked at their steps.
+    Attributes:
+        name: of the quantity.
+        height: of the drawing; zero lies there, the highest value at 0.
+        line: the points of the line.
+        ticks: height and text of each line across.
+        steps: place and text of each mark of the axis below.
+        dots: validations: place, height, and what they stand for.
+        checks: the points of the line that joins them.
+        marks: problems: place, and what they are.
+    """
+
+    name: str
+    height: int
+    line: str
+    ticks: list[tuple[float, str]]
+    steps: list[tuple[float, str]]
+    dots: list[tuple[float, float, str]] = field(default_factory=list)
+    checks: str = ""
+    marks: list[tuple[float, str]] = field(default_factory=list)
+
+
+def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[Panel]:
+    """Draw the loss with the validations and the problems, the learning rate, and the norm of the gradient.
+
+    Returns:
+        A panel each, over the same steps; of a quantity with fewer than two finite values there is none.
     """
     steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
-    losses = [(step.step, step.loss) for step in steps if math.isfinite(step.loss)]
+    losses = [(step.step, step.loss) for step in steps]
     checks = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
-    dots = [(number, loss) for number, loss in checks if math.isfinite(loss)]
-    if len(losses) < 2:  # noqa: PLR2004 - a line has two ends
+    panels = [
+        _panel("loss", HEIGHT, losses, checks, issues),
+        _panel("learning rate", LOW, [(step.step, step.learning_rate) for step in steps]),
+        _panel("gradient norm", LOW, [(step.step, step.grad_norm) for step in steps]),
+    ]
+    return [panel for panel in panels if panel]
+
+
+def _panel(
+    name: str,
+    height: int,
+    values: Sequence[tuple[int, float]],
+    checks: Sequence[tuple[int, float]] = (),
+    issues: Sequence[TrainingIssue] = (),
+) -> Panel | None:
+    finite = [(number, value) for number, value in values if math.isfinite(value)]
+    dots = [(number, value) for number, value in checks if math.isfinite(value)]
+    if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
-    losses = _averaged(losses)
-    highest = max(loss for _, loss in [*losses, *dots]) or 1.0
-    last = max(number for number, _ in [*losses, *dots])
-    first = losses[0][0]
+    points = _averaged(finite)
+    highest = max(value for _, value in [*points, *dots]) or 1.0
+    first, last = points[0][0], max(number for number, _ in [*points, *dots])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        number, loss = point
+        number, value = point
         across = (number - first) / max(last - first, 1) * WIDTH
-        return round(across, 1), round(HEIGHT - max(loss, 0.0) / highest * HEIGHT, 1)
+        return round(across, 1), round(height - max(value, 0.0) / highest * height, 1)
 
-    return {
-        "line": " ".join(f"{x},{y}" for x, y in map(place, losses)),
-        "dots": [(*place(dot), f"step {dot[0]}: eval_loss {dot[1]:.4f}") for dot in dots],
-        "checks": " ".join(f"{x},{y}" for x, y in map(place, dots)),
-        "marks": [(place((max(issue.step, first), 0.0))[0], issue.line) for issue in issues],
-        "highest": f"{highest:.3g}",
-        "first": first,
-        "last": last,
-    }
+    return Panel(
+        name,
+        height,
+        " ".join(f"{x},{y}" for x, y in map(place, points)),
+        [(place((first, value))[1], f"{value:g}") for value in ticks(highest, 4 if height > LOW else 2)],
+        [
+            (place((number, 0.0))[0], f"{number:g}")
+            for number in dict.fromkeys((first, *ticks(last, 5)))
+            if first <= number <= last
+        ],
+        [(*place(dot), f"step {dot[0]}: eval_loss {dot[1]:.4f}") for dot in dots],
+        " ".join(f"{x},{y}" for x, y in map(place, dots)) if len(dots) > 1 else "",
+        [(place((max(issue.step, first), 0.0))[0], issue.line) for issue in issues],
+    )
+
+
+def ticks(highest: float, most: int) -> list[float]:
+    """Return round values above 0 and up to `highest`, about `most` of them: 1, 2 or 5 times a power of ten apart."""
+    least = 10.0 ** math.floor(math.log10(highest / most))
+    each = next(least * factor for factor in (1, 2, 5, 10, 20) if highest / (least * factor) < most + 1)
+    return [float(f"{each * number:.6g}") for number in range(1, int(highest / each * (1 + 1e-9)) + 1)]
 
 
 def _averaged(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import functools
 import hashlib
+import itertools
 import json
+import math
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +41,9 @@ LONGEST = 4000
 """Characters of a text; the middle of a longer one is left out."""
 LOOKING = {Stage.plan, Stage.data}
 EXAMPLES = 5
+WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
+ALIKE = 0.4
+"""Answers that are less alike than this have no differences that are worth a mark."""
 FIRST = 5
 """Answers that are not folded away."""
 
@@ -71,7 +78,8 @@ def render(run: Run, samples: int) -> str:
         notes=[redact(note) for note in run.notes],
         numbers=list(_numbers(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
-        curve=charts.curve(run.steps, run.issues),
+        headline=_headline(report) if report else None,
+        panels=charts.curves(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
         first=FIRST,
         more_samples=max(0, len(run.samples) - samples),
@@ -137,6 +145,18 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
+def _headline(report: Report) -> dict[str, str] | None:
+    """Say in a sentence what became of the measure that the verdict goes by."""
+    found = next(((name, change) for name, change in report.metrics.items() if change.primary), None)
+    if found is None or found[1].outcome is None:
+        return None
+    name, change = found
+    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
+    words = change.outcome.value
+    text = f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it."
+    return {"outcome": change.outcome.name, "text": text}
+
+
 def _asked(change: Change) -> str:
     """Write how many items were compared, and what is to know of them."""
     parts = [f"{change.pairs:,} compared"] if change.pairs else []
@@ -165,9 +185,13 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
             yield "ran out of memory", "; ".join(train.oom_fallbacks)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     for artifact in report.artifacts:
-        yield artifact.kind, f"{artifact.path} ({artifact.bytes / 2**20:.1f} MiB)"
+        yield artifact.kind, f"{artifact.path} ({_size(artifact.bytes)})"
         if artifact.parity:
             yield f"{artifact.kind}, compared with the trained model", artifact.parity
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{math.ceil(size / 2**10)} KiB"
 
 
 def duration(seconds: float) -> str:
@@ -185,7 +209,7 @@ def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
     rows = [
         {
             "prompt": after.prompt[shared:].strip(),
-            "reference": None if after.reference is None else after.reference.strip(),
+            "reference": None if after.reference is None else _missing(after),
             "before": before and said(before),
             "after": said(after),
         }
@@ -195,9 +219,34 @@ def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
 
 
 def said(sample: Sample) -> dict[str, Any]:
-    """Return an answer, whether it is the reference, and whether the model ended it by itself."""
+    """Return an answer in pieces, whether it is the reference, and whether the model ended it by itself.
+
+    A piece is a text and whether the reference has it not.
+    """
     right = sample.reference is not None and sample.answer.strip() == sample.reference.strip()
-    return {"text": sample.answer.strip(), "right": right, "stopped": sample.stopped}
+    answer = cut(sample.answer.strip())
+    pieces = [(answer, False)] if right or sample.reference is None else _differences(answer, cut(sample.reference))
+    return {"pieces": pieces, "right": right, "stopped": sample.stopped}
+
+
+def _missing(sample: Sample) -> list[tuple[str, bool]]:
+    """Return the reference in pieces, and whether the answer has them not."""
+    return _differences(cut((sample.reference or "").strip()), cut(sample.answer))
+
+
+def _differences(text: str, other: str) -> list[tuple[str, bool]]:
+    """Cut a text where it differs from another, word by word, white space aside; not where most of it differs."""
+    words, others = ([(found[1], found[2]) for found in WORD.finditer(each)] for each in (text, other))
+    matcher = difflib.SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=False)
+    if matcher.quick_ratio() < ALIKE or matcher.ratio() < ALIKE:
+        return [(text, False)]
+    same = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}
+    pieces = [(text[: len(text) - len(text.lstrip())], False)]
+    for at, (word, space) in enumerate(words):
+        pieces += [(word, at not in same), (space, at not in same and at + 1 not in same and at + 1 < len(words))]
+    return [
+        ("".join(part for part, _ in run), differs) for differs, run in itertools.groupby(pieces, lambda one: one[1])
+    ]
 
 
 def _pieces(pieces: Sequence[Piece]) -> list[tuple[str, bool]]:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from framework.api.records import Step
+from framework.api.records import Step, TrainingIssue
 from framework_plugins.report import charts
 from tests.support.results import FITTING, SPIKE
 
@@ -15,6 +18,12 @@ def steps(*losses: float, checks: dict[int, float] | None = None) -> list[Step]:
         Step(n, len(losses), 0.1, loss, 2e-4, 1.0, 300, 2.0, eval_loss=(checks or {}).get(n))
         for n, loss in enumerate(losses, start=1)
     ]
+
+
+def loss(*losses: float, issues: Sequence[TrainingIssue] = (), checks: dict[int, float] | None = None) -> charts.Panel:
+    panel = charts.curves(steps(*losses, checks=checks), issues)[0]
+    assert panel.name == "loss"
+    return panel
 
 
 def test_bars_are_as_high_as_they_have_rows_and_stand_on_the_axis() -> None:
@@ -36,50 +45,61 @@ def test_a_single_row_among_many_can_be_seen() -> None:
 
 
 def test_the_curve_runs_from_the_first_to_the_last_step_and_down_to_zero() -> None:
-    curve = charts.curve(steps(2.0, 1.0, 0.0, checks={2: 0.5}))
-    assert curve is not None
-    assert curve["line"] == "0.0,0.0 300.0,75.0 600.0,150.0"
-    assert curve["dots"] == [(300.0, 112.5, "step 2: eval_loss 0.5000")]
-    assert (curve["first"], curve["last"], curve["highest"]) == (1, 3, "2")
+    panel = loss(2.0, 1.0, 0.0, checks={2: 0.5})
+    assert panel.line == "0.0,0.0 300.0,75.0 600.0,150.0"
+    assert panel.dots == [(300.0, 112.5, "step 2: eval_loss 0.5000")]
+    assert panel.steps == [(0.0, "1"), (300.0, "2"), (600.0, "3")]
+    assert panel.ticks == [(112.5, "0.5"), (75.0, "1"), (37.5, "1.5"), (0.0, "2")]
+
+
+def test_learning_rate_and_gradient_norm_have_drawings_of_their_own_over_the_same_steps() -> None:
+    panels = charts.curves(steps(2.0, 1.0, 0.5))
+    assert [(panel.name, panel.height) for panel in panels] == [
+        ("loss", charts.HEIGHT), ("learning rate", charts.LOW), ("gradient norm", charts.LOW),
+    ]  # fmt: skip
+    assert len({tuple(panel.steps) for panel in panels}) == 1
+    assert panels[1].line == "0.0,0.0 300.0,0.0 600.0,0.0"  # constant
 
 
 @pytest.mark.parametrize("losses", [(), (1.0,), (math.nan, math.inf), (math.nan, 1.0)])
 def test_fewer_than_two_losses_are_no_curve(losses: tuple[float, ...]) -> None:
-    assert charts.curve(steps(*losses)) is None
+    assert "loss" not in [panel.name for panel in charts.curves(steps(*losses))]
 
 
 def test_a_loss_that_is_no_number_is_left_out() -> None:
-    curve = charts.curve(steps(2.0, math.nan, 1.0, checks={3: math.nan}))
-    assert curve is not None
-    assert curve["line"] == "0.0,0.0 600.0,75.0"
-    assert curve["dots"] == []
+    panel = loss(2.0, math.nan, 1.0, checks={3: math.nan})
+    assert panel.line == "0.0,0.0 600.0,75.0"
+    assert panel.dots == []
 
 
 def test_losses_of_zero_are_a_line_on_the_axis() -> None:
-    curve = charts.curve(steps(0.0, 0.0))
-    assert curve is not None
-    assert curve["line"] == "0.0,150.0 600.0,150.0"
+    assert loss(0.0, 0.0).line == "0.0,150.0 600.0,150.0"
 
 
 def test_troubles_stand_where_they_were_seen_and_validations_are_joined() -> None:
-    curve = charts.curve(steps(2.0, 1.0, 1.0, checks={2: 0.5, 3: 1.0}), [SPIKE, dataclasses.replace(SPIKE, step=0)])
-    assert curve is not None
-    assert curve["marks"] == [(300.0, SPIKE.line), (0.0, dataclasses.replace(SPIKE, step=0).line)]
-    assert curve["checks"] == "300.0,112.5 600.0,75.0"
+    panel = loss(2.0, 1.0, 1.0, issues=[SPIKE, dataclasses.replace(SPIKE, step=0)], checks={2: 0.5, 3: 1.0})
+    assert panel.marks == [(300.0, SPIKE.line), (0.0, dataclasses.replace(SPIKE, step=0).line)]
+    assert panel.checks == "300.0,112.5 600.0,75.0"
 
 
 def test_a_step_that_is_reported_again_is_drawn_once() -> None:
-    told = steps(2.0, 1.0, 0.5)
-    curve = charts.curve([*told, dataclasses.replace(told[-1], eval_loss=1.5)])
-    assert curve is not None
-    assert curve["line"] == "0.0,0.0 300.0,75.0 600.0,112.5"
-    assert curve["dots"] == [(600.0, 37.5, "step 3: eval_loss 1.5000")]
+    reported = steps(2.0, 1.0, 0.5)
+    panel = charts.curves([*reported, dataclasses.replace(reported[-1], eval_loss=1.5)])[0]
+    assert panel.line == "0.0,0.0 300.0,75.0 600.0,112.5"
+    assert panel.dots == [(600.0, 37.5, "step 3: eval_loss 1.5000")]
 
 
 def test_many_steps_are_averaged() -> None:
-    curve = charts.curve(steps(*[1.0, 3.0] * 5000))
-    assert curve is not None
-    points = [tuple(map(float, point.split(","))) for point in curve["line"].split()]
+    points = [tuple(map(float, point.split(","))) for point in loss(*[1.0, 3.0] * 5000).line.split()]
     assert len(points) <= charts.POINTS
     assert {y for _, y in points} == {0.0}
     assert points[-1][0] == 600.0
+
+
+@given(highest=st.floats(1e-8, 1e8), most=st.integers(2, 6))
+def test_ticks_are_a_few_round_values_up_to_the_highest(highest: float, most: int) -> None:
+    found = charts.ticks(highest, most)
+    assert 1 <= len(found) <= most
+    assert all(0 < value <= highest * (1 + 1e-6) for value in found)
+    assert found[0] > highest / (most + 1) * 0.999
+    assert len(f"{found[-1]:g}") <= 7

@@ -103,7 +103,10 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
         "better",
     ]
     assert "lower is better, the objective" in page.within("#results", ".label")
-    assert page.within("#answers", ".before")[0] == "say 0"
+    assert page.within("#answers", ".before")[:2] == ["say", " 0"]
+    assert page.within("#answers", ".before", "del")[0] == "say"  # the reference is: it is 0
+    (headline,) = page.within("#verdict", ".headline", ".better")
+    assert headline == "Better: exact_match was 0% before the training and is 100% after it."
     assert page.within("#answers", ".after")[0] == "it is 0"
     assert len(page.within("#answers", ".after")) == 7
     assert report.train is not None
@@ -244,7 +247,10 @@ def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
     assert SPIKE.line in page.within("#health", "dd", ".small")
     assert [attrs["x1"] for tag, attrs in page.tags if tag == "line" and attrs["class"] == "mark"] == ["200.0", "400.0"]
     assert SPIKE.line in page.within("svg", "title")
-    assert [attrs["class"] for tag, attrs in page.tags if tag == "polyline"] == ["line", "checks"]
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "polyline"] == [
+        *("line", "checks"),
+        *("line", "line"),  # learning rate, gradient norm
+    ]
     assert SCRIPT not in page.source
 
 

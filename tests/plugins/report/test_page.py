@@ -28,5 +28,23 @@ def test_a_long_text_is_cut_in_its_middle() -> None:
 
 def test_an_answer_is_right_only_beside_a_reference() -> None:
     sample = Sample("q", " b\n", "b", stopped=False, scores={})
-    assert page.said(sample) == {"text": "b", "right": True, "stopped": False}
+    assert page.said(sample) == {"pieces": [("b", False)], "right": True, "stopped": False}
     assert not page.said(Sample("q", "b", None, stopped=True, scores={}))["right"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "pieces"),
+    [
+        ("two red lamps", "two blue lamps", [("two ", False), ("red", True), (" lamps", False)]),
+        ("two lamps", "two blue lamps", [("two lamps", False)]),
+        ("a  b\n c", "a b c", [("a  b\n c", False)]),
+        (" two very red lamps", "two lamps", [("two ", False), ("very red", True), (" lamps", False)]),
+        ("no idea", "two blue lamps", [("no idea", False)]),  # nothing in common
+    ],
+)
+def test_words_of_an_answer_that_the_reference_has_not_are_marked(
+    answer: str, reference: str, pieces: list[tuple[str, bool]]
+) -> None:
+    found = page.said(Sample("q", answer, reference, stopped=True, scores={}))["pieces"]
+    assert found == pieces
+    assert "".join(text for text, _ in found) == answer.strip()
