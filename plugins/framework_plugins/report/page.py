@@ -147,14 +147,14 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
 
 def _headline(report: Report) -> dict[str, str] | None:
     """Say in a sentence what became of the measure that the verdict goes by."""
-    found = next(((name, change) for name, change in report.metrics.items() if change.primary), None)
-    if found is None or found[1].outcome is None:
+    found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
+    name, change, outcome = next(found, ("", None, None))
+    if change is None or outcome is None:
         return None
-    name, change = found
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
-    words = change.outcome.value
+    words = outcome.value
     text = f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it."
-    return {"outcome": change.outcome.name, "text": text}
+    return {"outcome": outcome.name, "text": text}
 
 
 def _asked(change: Change) -> str:
