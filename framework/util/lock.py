@@ -52,15 +52,16 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
     """
     new = [path for path in (place, *place.parents) if not path.exists()]
     place.mkdir(parents=True, exist_ok=True)
-    file, before = place / NAME, list[tuple[str, float]]()
+    file, opened = place / NAME, list[tuple[int, str, float]]()
     try:
-        mine = take(file, acquired=lambda opened: before.append(_read(opened)))
+        mine = take(file, acquired=lambda number: opened.append((number, *_read(number))))
         if mine is None:
             raise locked(place, holder(file) or "another process", remedy)
-        if before and (other := _lives_elsewhere(file, *before[0])):
+        if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
             mine.release()  # the file is the other's, and stays
             raise locked(place, other, remedy)
-        file.write_text(f"{_me()}\n{_machine()}\n", encoding="utf-8")
+        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number alone
+            _write(number, f"{_me()}\n{_machine()}\n")
         stop = threading.Event()
         threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
         try:
@@ -93,7 +94,8 @@ def _machine() -> str:
 
 def _read(opened: int) -> tuple[str, float]:
     """Return what the file of a lock says, and when it was touched."""
-    return os.pread(opened, 1000, 0).decode(errors="replace"), os.fstat(opened).st_mtime
+    os.lseek(opened, 0, os.SEEK_SET)
+    return os.read(opened, 1000).decode(errors="replace"), os.fstat(opened).st_mtime
 
 
 def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
@@ -163,13 +165,19 @@ def private_folder(folder: Path) -> Path:
 
 
 def _write_holder(file: int) -> None:
+    _write(file, _me())
+
+
+def _write(file: int, text: str) -> None:
     os.ftruncate(file, 0)  # what a process that was killed has left
-    os.write(file, _me().encode())
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, text.encode())
 
 
 def release(mine: FileLock) -> None:
     """Let go of a lock, and remove its file first: as long as it is locked, nobody else has a file of that name."""
-    Path(mine.lock_file).unlink(missing_ok=True)
+    with contextlib.suppress(PermissionError):  # on Windows a file that is open stays, unlocked
+        Path(mine.lock_file).unlink(missing_ok=True)
     mine.release()
 
 

@@ -9,7 +9,6 @@ Datasets, 3.4); of those, the share of features that they have in common (Jaccar
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,11 +126,11 @@ class _Index:
     def _read(self, rows: Groups) -> Features:
         """Read the features of some texts; a memory map would keep in memory what it has read."""
         starts, sizes = 4 * self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        with (self.folder / "features").open("rb") as file:
-            number = file.fileno()
-            parts = [
-                os.pread(number, 4 * size, start) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
-            ]
+        parts = []
+        with (self.folder / "features").open("rb", buffering=0) as file:
+            for start, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+                file.seek(start)
+                parts.append(file.read(4 * size) or b"")
         return Features(np.frombuffer(b"".join(parts), np.uint32), np.append(0, np.cumsum(sizes)))
 
 
