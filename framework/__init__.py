@@ -5,6 +5,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from framework.util.this_python import end_where_it_cannot
+
+end_where_it_cannot()  # before anything else is imported that may not be there
+
 from framework.api.component import Component
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan, Selection

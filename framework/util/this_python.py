@@ -1,0 +1,38 @@
+"""Whether this Python can run the program: `python -m framework` in a clone finds the code without its environment."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+"""Versions that are tested. Hydra 1.3 does not start on 3.14."""
+NEEDED = ("omegaconf", "annotated_types", "pluggy", "hydra")
+
+
+def end_where_it_cannot() -> None:
+    """End the program in a line that says which Python to use. An import of the package by other code goes on."""
+    if sys.argv[:1] != ["-m"]:  # so it is while `python -m` imports the package of the module that it runs
+        return
+    if found := problem():
+        print(f"{found}. To go on, {remedy(Path(__file__).parents[2])}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def problem() -> str:
+    version = sys.version_info[:2]
+    if not OLDEST <= version <= NEWEST:
+        return "Python {}.{} cannot run framework, which needs 3.11, 3.12 or 3.13".format(*version)
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    return f"{sys.executable} has no {missing[0]}: framework is installed for another Python" if missing else ""
+
+
+def remedy(root: Path) -> str:
+    for program in (root / ".venv/bin/python", root / ".venv/Scripts/python.exe"):
+        if program.exists():
+            here = Path.cwd()
+            return f"type {program.relative_to(here) if program.is_relative_to(here) else program} -m framework"
+    if (root / "Makefile").exists():
+        return "type make quickstart, which makes an environment in .venv"
+    return "activate the environment that it is installed in"
