@@ -16,7 +16,7 @@ PIP := -m pip install --no-compile --quiet --disable-pip-version-check
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary docs reference bench bench-gpu clean
+.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary site docs reference bench bench-gpu clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -53,8 +53,12 @@ lint: $(VENV)/dev
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# The site of the documentation in .site/html; a link or an anchor that leads nowhere is an error.
+site: $(VENV)/dev
+	$(VENV)/bin/python tests/support/site.py
+
 # What a change most often makes wrong, in two minutes: style, types, the order of imports, the pages that are made.
-check: lint
+check: lint site
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of

@@ -12,15 +12,16 @@ NEEDED = ("omegaconf", "annotated_types", "pluggy", "hydra")
 
 
 def end_where_it_cannot() -> None:
-    """End the program in a line that says which Python to use. An import of the package by other code goes on."""
+    """End the program in a line that says which Python to use. Other code may import the package."""
     if sys.argv[:1] != ["-m"]:  # so it is while `python -m` imports the package of the module that it runs
         return
     if found := problem():
-        print(f"{found}. To go on, {remedy(Path(__file__).parents[2])}", file=sys.stderr)
+        print(f"{found}. Instead, {remedy(Path(__file__).parents[2])}", file=sys.stderr)
         raise SystemExit(2)
 
 
 def problem() -> str:
+    """Say why this Python cannot run the program; empty where it can."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
         return "Python {}.{} cannot run framework, which needs 3.11, 3.12 or 3.13".format(*version)
@@ -29,6 +30,7 @@ def problem() -> str:
 
 
 def remedy(root: Path) -> str:
+    """Say what to type instead, by what is in a clone."""
     for program in (root / ".venv/bin/python", root / ".venv/Scripts/python.exe"):
         if program.exists():
             here = Path.cwd()

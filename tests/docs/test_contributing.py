@@ -117,7 +117,7 @@ def test_the_workflow_runs_everything_on_each_supported_python() -> None:
     (job,) = workflow["jobs"].values()
     versions = job["strategy"]["matrix"]["python"]
     assert versions == ["3.11", "3.12", "3.13"]
-    assert PROJECT["project"]["requires-python"] == f">={versions[0]}"
+    assert PROJECT["project"]["requires-python"] == f">={versions[0]},<3.14"
     actions = {step["uses"].partition("@")[0]: step for step in job["steps"] if "uses" in step}
     assert actions["actions/setup-python"]["with"]["python-version"] == "${{ matrix.python }}"
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@v\d+", step["uses"]) for step in actions.values())

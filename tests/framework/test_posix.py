@@ -21,9 +21,9 @@ NAMES = {
 ELSEWHERE = {
     "framework/plan/calibration.py": "behind sys.platform == 'linux'",
     "framework/run/worker.py": "several processes: launch=ddp|fsdp2",
-    "framework/sweep/gpu.py": "several points of a sweep at a time",
+    "framework/sweep/gpu.py": "several trials of a sweep at a time",
     "framework/util/host.py": "behind hasattr",
-    "framework/util/lock.py": "private_folder, for several points of a sweep",
+    "framework/util/lock.py": "private_folder, for several trials of a sweep",
     "plugins/framework_plugins/hf/hardware.py": "behind sys.platform == 'win32'",
     "plugins/framework_plugins/hf/template_limits.py": "behind hasattr(os, 'fork')",
     "plugins/framework_plugins/launch/child_process.py": "several processes: launch=subprocess",

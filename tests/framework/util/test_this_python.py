@@ -23,7 +23,7 @@ def test_the_line_says_which_python_to_use(tmp_path: Path) -> None:
     ended = bare("-m", "framework", "chat", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
-    assert "has no omegaconf: framework is installed for another Python. To go on, " in ended.stderr
+    assert "has no omegaconf: framework is installed for another Python. Instead, " in ended.stderr
 
 
 @pytest.mark.parametrize(
