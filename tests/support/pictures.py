@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation from a real run: `python tests/support/pictures.py RUN_DIR`.
+"""Take the pictures of the documentation from a real run: `python -m tests.support.pictures RUN_DIR`.
 
 docs/images/report.png is the top of the run's `report.html` in Chromium. Look at it before you commit it.
 """
@@ -9,11 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 from tests.support.browser import PROGRAM
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = "1000,1180"
 
 
