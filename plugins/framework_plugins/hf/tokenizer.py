@@ -113,7 +113,8 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
     if not tokenizer.chat_template:
         raise FrameworkError(
             "the tokenizer has no chat template, so nobody can know how this model writes a conversation: take an "
-            f"instruct model, or for a base model set model.chat_template={'|'.join(chat_templates.NAMED)}|FILE.jinja"
+            "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
+            f"{', '.join(chat_templates.NAMED)}"
         )
 
 
