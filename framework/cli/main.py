@@ -26,6 +26,7 @@ from framework.api.text.results import visible
 from framework.cli.arguments import (
     chooses_preset,
     complete_overrides,
+    described,
     is_command,
     load_plugins,
     readable,
@@ -189,7 +190,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """
     known = current().plugins.commands()
     if name not in known:
-        raise FrameworkError(unknown("command", name, known))
+        raise FrameworkError(described(name) or unknown("command", name, known))
     component = known[name]
     code: int = component.load()(component.schema()).main(arguments)
     return code

@@ -28,10 +28,13 @@ from framework.api.run_folder import (
 from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
 from framework.sweep import gpu, locks
+from framework.util import lock
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 
 SWEEP = "sweep.json"
+DEEPEST = 4
+"""How far below a folder runs are looked for: `./outputs/NAME/sweep_TIME/0`."""
 MULTIRUN = "multirun.yaml"
 """What Hydra writes there: the words as they were typed, with what is secret in them."""
 
@@ -109,6 +112,22 @@ def start_anew(run: Path) -> None:
 def name_of(folder: Path) -> str:
     """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its trials share it."""
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
+
+
+def folders(place: Path) -> dict[Path, list[Path]]:
+    """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
+    files = [file for depth in range(DEEPEST + 1) for file in place.glob(f"{'*/' * depth}{STATUS}")]
+    found: dict[Path, list[Path]] = {}
+    for run in sorted({file.parent for file in files}):
+        home = run.parent if (run.parent / MULTIRUN).exists() else run
+        found.setdefault(home, []).append(run)
+    return found
+
+
+def state_of(run: Path, home: Path) -> str:
+    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder."""
+    state = str(RunFolder(run).status().get("state", ""))
+    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:

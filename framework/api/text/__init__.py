@@ -22,6 +22,7 @@ from framework.api.text.results import (
 )
 from framework.api.text.thoughts import without_thought
 from framework.api.text.training import health_facts
+from framework.util.command import this_program
 from framework.util.errors import display_path, error_location, nearest, signal_name, summarize_error, unknown
 from framework.util.redact import HIDDEN, hide, redact
 
@@ -51,6 +52,7 @@ __all__ = [
     "shared_start",
     "signal_name",
     "summarize_error",
+    "this_program",
     "unknown",
     "visible",
     "without_thought",
