@@ -6,6 +6,7 @@ A first word that is neither an override nor an option is a command; everything 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import traceback
@@ -168,6 +169,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     for path in config.plugins if is_worker else ():  # the worker of a launcher has not read them
         load_file(session.plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
+    if run_dir is not None:
+        plan = dataclasses.replace(plan, trial=folder.describe_trial(run_dir, overrides))
     if chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)

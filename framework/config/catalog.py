@@ -1,8 +1,8 @@
-"""What can be chosen: the options of each group with where they come from and what they need, the presets, and
-the experiments.
+"""What can be chosen: the options of each group with where they come from and what they need, presets, experiments.
 
-An option is code that a plugin registers. An experiment is a YAML file with choices and values. A preset is a YAML file, below `conf/`, of a plugin or of the user, that is
-built on an option. `python -m framework plugins` and the generated reference both read them here.
+An option is code that a plugin registers. A preset is a YAML file, below `conf/`, of a plugin or of the user, that is
+built on an option; an experiment is one with choices and values. `python -m framework plugins` and the generated
+reference both read them here.
 """
 
 from __future__ import annotations

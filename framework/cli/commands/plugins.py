@@ -1,4 +1,4 @@
-"""`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and whether its libraries are here.
+"""`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and what it lacks here.
 
 Experiments are listed as a group, `plugins experiment [NAME]`.
 """
@@ -64,9 +64,7 @@ class PluginsCommand:
         )
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="print JSON")
-        form.add_argument(
-            "--yaml", action="store_true", help="print a preset of the option with a comment on each setting"
-        )
+        form.add_argument("--yaml", action="store_true", help="print a preset of the option, to copy")
         parsed = parser.read(arguments)
         if parsed.group and parsed.group not in (*ALL_GROUPS, EXPERIMENT):
             raise FrameworkError(unknown("group", parsed.group, [*ALL_GROUPS, EXPERIMENT]))
@@ -120,9 +118,7 @@ class Overview:
         """Print a block for each group with a row for each option: its name, what it is, where it comes from."""
         blocks = {name: list(_rows(*choices)) for name, choices in self.groups.items()}
         if self.experiments:
-            blocks[EXPERIMENT] = [
-                (Text(name), Text(each.summary), Text(each.file)) for name, each in self.experiments.items()
-            ]
+            blocks[EXPERIMENT] = [(Text(name), Text(each.summary), Text("")) for name, each in self.experiments.items()]
         every = [row for rows in blocks.values() for row in rows]
         left, right = (max((len(row[column]) for row in every), default=0) for column in (0, 2))
         right = min(right, console.width // 4)
@@ -262,9 +258,8 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
     prefix = f"{base}." if group.several and isinstance(about, Preset) else ""
     above: list[str] = []
     for setting in known:
-        if "[]" in setting.name or (
-            dataclasses.is_dataclass(setting.field.type.base) and setting.field.type.items is None
-        ):
+        kind = setting.field.type
+        if "[]" in setting.name or (kind.items is None and dataclasses.is_dataclass(kind.base)):
             continue  # what stands below it is listed itself
         *parents, last = setting.name.removeprefix(prefix).split(".")
         sets = setting.required or setting.value != defaults.get(".".join([*parents, last]))

@@ -1,4 +1,4 @@
-"""`python -m framework runs [FOLDER] [--json]`: the runs and sweeps of a folder, the newest first, with their verdicts."""
+"""`python -m framework runs [FOLDER] [--json]`: the runs and sweeps of a folder with their verdicts, newest first."""
 
 from __future__ import annotations
 
@@ -78,12 +78,10 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     sweep = _plain(home / SWEEP)
     best = next((trial for trial in sweep.get("trials", []) if trial["number"] == sweep.get("best")), None)
-    words = (
-        f"best: trial {best['number']}, {sweep['objective']} {number(best['value'], sweep['objective'])}"
-        if best
-        else ""
-    )
-    score = best["score"] if best else None
+    words, score = "", None
+    if best:
+        name, score = sweep["objective"], best["score"]
+        words = f"best: trial {best['number']}, {name} {number(best['value'], name)}"
     return Row(display_path(home), started, f"{count(len(runs), 'trial')}: {tally}", score, visible(words, " "))
 
 
@@ -102,7 +100,8 @@ def _show(rows: Sequence[Row]) -> None:
     # A folder is not broken, so that it can be copied.
     table.add_column("folder", no_wrap=True, style="cyan")
     table.add_column("started", no_wrap=True)
-    for heading in ("state", "score", "verdict"):
+    table.add_column("state", min_width=len("interrupted"), overflow="fold")
+    for heading in ("score", "verdict"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         began = datetime.fromisoformat(row.started).astimezone() if row.started else None
