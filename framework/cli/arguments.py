@@ -15,8 +15,7 @@ from framework.api import records
 from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
-from framework.config.catalog import EXPERIMENT
-from framework.config.compose import add_folder, announce_folders
+from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file

@@ -35,9 +35,10 @@ from framework.cli.arguments import (
 )
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
 from framework.config.sources import REFUSALS
+from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.session import Session, current
-from framework.plan.diagnose import diagnose
+from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
 from framework.plan.preset_conflicts import overruled
@@ -101,6 +102,7 @@ def start(session: Session, words: Sequence[str]) -> None:
     """
     sys.argv[1:] = words
     register(session)
+    session.unused = unused(session, overrides_of(words))
     if SWEEP & set(words):
         export_plugin_paths(session.plugins)
         check_sweep(words)

@@ -25,14 +25,12 @@ from framework import __version__
 from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, as_text, fields
 from framework.api.plan import as_plain
-from framework.config.compose import register
+from framework.config.compose import EXPERIMENT, register
 from framework.config.sources import entries, read_value_sources, source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.util.errors import display_path, summarize_error
 
-EXPERIMENT = "experiment"
-"""The folder of `conf/` with experiments: choices and values, which belong to no group."""
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
 

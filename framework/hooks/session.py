@@ -31,6 +31,7 @@ class Session:
         config_dirs: folders of `--config-dir`.
         shared: what trials of a sweep share.
         progress: where the counts of long work go.
+        unused: options, `evaluator.prompts`, whose settings in experiments are left out; see `config/unused.py`.
         sweep_dir: the folder of the sweep that this process started; None in a run, and in the worker of a launcher.
         on_exit: what is released and written at the end, the last first.
         schemas: the schemas of the components as Hydra composes them, and the hook implementations that gave them.
@@ -41,6 +42,7 @@ class Session:
         self.config_dirs: list[Path] = []
         self.shared = SharedCache()
         self.progress = Reporter()
+        self.unused: frozenset[str] = frozenset()
         self.sweep_dir: Path | None = None
         self.on_exit = ExitStack()
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}

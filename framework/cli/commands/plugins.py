@@ -23,7 +23,6 @@ from framework.api.plan import as_plain
 from framework.api.text import as_overrides, as_text
 from framework.cli.commands import PluginsCommandConfig
 from framework.config.catalog import (
-    EXPERIMENT,
     Experiment,
     Option,
     Preset,
@@ -34,7 +33,7 @@ from framework.config.catalog import (
     presets,
     settings,
 )
-from framework.config.compose import config_loader
+from framework.config.compose import EXPERIMENT, config_loader
 from framework.hooks.manager import DISABLE, disabled
 from framework.hooks.session import current
 from framework.plan.load import composed

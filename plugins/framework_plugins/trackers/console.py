@@ -172,7 +172,9 @@ class Console(Logger):
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
-        if plan.stages != (Stage.plan,):
+        if (
+            plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None
+        ):  # a plan leaves a folder where one is named
             rows["folder"] = display_path(plan.run_dir)
         self._facts(plan.name, rows)
 
