@@ -10,9 +10,10 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework import __version__
 from framework.api.protocols import Launcher
-from framework.api.records import Report
+from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.text.results import visible
 from framework.cli.arguments import (
@@ -78,7 +79,9 @@ def main() -> None:
                 sys.exit()
             if words and is_command(words[0]):
                 load_plugins(session, words)
-                code = run_command(words[0], words[1:])
+                with ExitStack() as stack:
+                    session.progress.send = _shown(stack)
+                    code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
             start(session, complete_overrides(words))
@@ -92,6 +95,20 @@ def main() -> None:
             sys.exit(error.code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+
+def _shown(stack: ExitStack) -> Callable[[Progress], None]:
+    """Return what shows the counts of a command, until the stack is closed; a run has its loggers for that."""
+
+    def show(progress: Progress) -> None:
+        from framework.api.progress import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
+
+        if not counts:
+            counts.append(stack.enter_context(Counts()))
+        counts[0].show(progress)
+
+    counts: list[Any] = []
+    return show
 
 
 def start(session: Session, words: Sequence[str]) -> None:

@@ -43,12 +43,15 @@ class Events:
         self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in plan.logger.items()}
 
     def __enter__(self) -> Self:
-        self._counts.send = lambda progress: self.send(ProgressMade(self._stage, progress))
+        self._before, self._counts.send = (
+            self._counts.send,
+            lambda progress: self.send(ProgressMade(self._stage, progress)),
+        )
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
         """Send the error, if there is one, and close the loggers."""
-        self._counts.send = None
+        self._counts.send = self._before
         try:
             if error is not None:
                 self.send(RunFailed(error))

@@ -6,6 +6,7 @@ Loggers say the same of a run, each in its own form.
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
+from framework.api.text.progress import PAUSE, clock, told
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -29,10 +30,12 @@ from framework.util.redact import HIDDEN, hide, redact
 __all__ = [
     "CONTROL",
     "HIDDEN",
+    "PAUSE",
     "Fact",
     "as_overrides",
     "as_text",
     "brief",
+    "clock",
     "count",
     "data_facts",
     "difference",
@@ -55,6 +58,7 @@ __all__ = [
     "signal_name",
     "summarize_error",
     "this_program",
+    "told",
     "unknown",
     "visible",
     "without_thought",

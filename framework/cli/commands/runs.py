@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from framework.api.run_folder import REPORT, STATUS, read_plain
 from framework.api.text import count, number, visible
@@ -30,7 +31,7 @@ class Row:
         started: when, in ISO 8601 with the zone; of a sweep when its first trial did.
         state: of a run that of its `status.json`, or `killed`; of a sweep how many trials have which.
         score: of the verdict, from 0 to 1; None where there is none.
-        verdict: its first line; of a sweep its best trial.
+        verdict: its first line, or why the run failed; of a sweep its best trial.
     """
 
     folder: str
@@ -72,7 +73,7 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     started = min((str(_plain(run / STATUS).get("started", "")) for run in runs), default="")
     if runs == [home]:
         verdict = _plain(home / REPORT).get("verdict") or {}
-        line = next(iter(verdict.get("lines") or []), "")
+        line = next(iter(verdict.get("lines") or []), "") or str(_plain(home / STATUS).get("error") or "")
         return Row(display_path(home), started, state_of(home, home), verdict.get("score"), visible(line, " "))
     states = [state_of(run, home) for run in runs]
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -95,16 +96,16 @@ def _plain(file: Path) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[Row]) -> None:
+    """Print two lines for each: where, when and how it ended, and below that what came of it."""
     console = Console(markup=False, emoji=False, highlight=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    # A folder is not broken, so that it can be copied.
-    table.add_column("folder", no_wrap=True, style="cyan")
-    table.add_column("started", no_wrap=True)
-    table.add_column("state", min_width=len("interrupted"), overflow="fold")
-    for heading in ("score", "verdict"):
-        table.add_column(heading, overflow="fold")
+    widths = [max(len(row.folder) for row in rows), max(len(row.state) for row in rows)]
     for row in rows:
-        began = datetime.fromisoformat(row.started).astimezone() if row.started else None
-        score = "" if row.score is None else f"{row.score:.2f}"
-        table.add_row(row.folder, f"{began:%Y-%m-%d %H:%M}" if began else "", row.state, score, row.verdict)
-    console.print(table)
+        began = f"{datetime.fromisoformat(row.started).astimezone():%Y-%m-%d %H:%M}" if row.started else ""
+        score = "" if row.score is None else f"score {row.score:.2f}"
+        line = Text.assemble(
+            (row.folder.ljust(widths[0]), "cyan"), f"  {began:16}  {row.state.ljust(widths[1])}  {score}"
+        )
+        line.rstrip()
+        console.print(line, soft_wrap=True)  # whole, so that the folder can be copied
+        if row.verdict:
+            console.print(Padding(Text(row.verdict, "dim"), (0, 0, 0, 2)))

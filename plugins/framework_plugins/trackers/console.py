@@ -45,29 +45,30 @@ from framework.api.records import (
 )
 from framework.api.schema import Stage
 from framework.api.text import (
+    PAUSE,
     as_text,
+    clock,
     count,
     difference,
     display_path,
     forecast_facts,
     number,
     redact,
+    told,
     visible,
 )
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_next import LOOKING, next_steps
-from framework_plugins.trackers.console_training import clock, training_rows
+from framework_plugins.trackers.console_training import training_rows
 from framework_plugins.trackers.console_trial import begun, outcome_line
 
 if TYPE_CHECKING:
-    from framework_plugins.trackers.console_bar import Bars
+    from framework.api.progress import Bars
 
 LINES = 10
 """How many progress lines a run prints where there is no terminal to draw a bar in."""
 FIRST = "0"
 """The folder of a sweep's first trial, which shows what all of them have in common."""
-PAUSE = 10.0
-"""Seconds between two lines of a count where there is no terminal: what is shorter has none."""
 DOING = {
     Stage.data: "reading and tokenizing the data",
     Stage.baseline: "asking the base model",
@@ -236,16 +237,16 @@ class Console(Logger):
         """Move the bar, or print a line now and then."""
         if self.out.is_terminal:
             self._drawn().count(progress)
-        elif lines and time.monotonic() - self.said >= PAUSE:
+        elif lines and progress.total is None:  # it takes long, and nothing is sent until it is over
+            self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
+        elif lines and progress.done != progress.total and time.monotonic() - self.said >= PAUSE:
             self.said = time.monotonic()
-            left = progress.seconds_left
-            more = f"  {clock(left)} left" if left is not None else f"  {clock(progress.seconds)} so far"
-            self.out.print(shown(f"  {progress.line}{more}"), soft_wrap=True)
+            self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
 
     def _drawn(self) -> Bars:
         """Return the bars of the stage."""
         if self.bars is None:
-            from framework_plugins.trackers.console_bar import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
+            from framework.api.progress import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
 
             in_sweep = self.plan is not None and bool(self.plan.sweep)
             self.bars = Bars(self.out, steps=self.stage is Stage.train and not in_sweep)

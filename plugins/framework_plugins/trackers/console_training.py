@@ -30,10 +30,3 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
     if plan:
         rows |= {fact.name: fact.text for fact in health_facts(train, plan.training)}
     return {name: text for name, text in rows.items() if text}
-
-
-def clock(seconds: float) -> str:
-    """Write a duration: `0:32`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
