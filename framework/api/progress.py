@@ -1,7 +1,7 @@
 """How a person sees what is counted: bars in a terminal, lines in a pipe.
 
-`counting` of `framework.api.registry` counts. A run hands its counts to its loggers. A command that is no run shows them on standard error, by `Counts`. rich's bars
-are imported here, so import this module where something is to be shown.
+`counting` of `framework.api.registry` counts. A run hands its counts to its loggers; a command that is no run shows
+them on standard error, by `Counts`. rich's bars are imported here, so import this module where something is shown.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Bars:
     def move(self, step: int, total: int, text: str) -> None:
         """Show the number of completed steps, with a text beside it."""
         if self._steps is None:
-            self._steps = self.display.add_task("", total=total, text="")
+            self._steps = self.display.add_task("step", total=total, text="", left=None)
         self.display.update(self._steps, completed=step, description=f"step {step}/{total}", text=text)
 
     def count(self, progress: Progress) -> None:
@@ -63,10 +63,11 @@ class Bars:
         if progress.done == progress.total:
             self._end_count()
             return
-        if self._count is None:
-            self._count = self.display.add_task("", total=progress.total, text="")
         line = escape(str(redact(progress.line)))
-        self.display.update(self._count, completed=progress.done, total=progress.total, description=line)
+        if self._count is None:
+            self._count = self.display.add_task(line, total=progress.total, text="", left=None)
+        left = progress.seconds_left
+        self.display.update(self._count, completed=progress.done, total=progress.total, description=line, left=left)
 
     def _end_count(self) -> None:
         if self._count is not None:
@@ -86,7 +87,8 @@ class TimeColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Write it as minutes and seconds."""
-        left = task.time_remaining
+        # rich knows it from the third report on.
+        left = task.fields["left"] if task.time_remaining is None else task.time_remaining
         seconds = task.elapsed if left is None else left
         if seconds is None:
             return Text("")

@@ -21,6 +21,9 @@ from framework.sweep.folder import SWEEP, folders, state_of
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
 
+LONGEST = 200
+"""Characters of a verdict in the list."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -108,4 +111,5 @@ def _show(rows: Sequence[Row]) -> None:
         line.rstrip()
         console.print(line, soft_wrap=True)  # whole, so that the folder can be copied
         if row.verdict:
-            console.print(Padding(Text(row.verdict, "dim"), (0, 0, 0, 2)))
+            text = row.verdict if len(row.verdict) <= LONGEST else f"{row.verdict[:LONGEST].rstrip()} …"
+            console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))

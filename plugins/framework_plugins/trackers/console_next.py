@@ -38,6 +38,8 @@ def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]
             yield f"with {artifact.kind}", artifact.use.format(path=path)
     if Stage.train in plan.stages and Stage.evaluate not in plan.stages:
         yield "measure it", f"{this_program()} run_dir={folder} stages=[baseline,evaluate,report]"
+    elif Stage.report not in plan.stages and (plan.run_dir / f"{Stage.evaluate.value}.json").exists():
+        yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
             others = [word for word in words if not word.startswith(("data=", "data."))]
