@@ -77,8 +77,8 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     if runs == [home]:
         verdict = _plain(home / REPORT).get("verdict") or {}
         line = next(iter(verdict.get("lines") or []), "") or str(_plain(home / STATUS).get("error") or "")
-        return Row(display_path(home), started, state_of(home, home), verdict.get("score"), visible(line, " "))
-    states = [state_of(run, home) for run in runs]
+        return Row(display_path(home), started, _state(home, home), verdict.get("score"), visible(line, " "))
+    states = [_state(run, home) for run in runs]
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     sweep = _plain(home / SWEEP)
     best = next((trial for trial in sweep.get("trials", []) if trial["number"] == sweep.get("best")), None)
@@ -87,6 +87,13 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
         name, score = sweep["objective"], best["score"]
         words = f"best: trial {best['number']}, {name} {number(best['value'], name)}"
     return Row(display_path(home), started, f"{count(len(runs), 'trial')}: {tally}", score, visible(words, " "))
+
+
+def _state(run: Path, home: Path) -> str:
+    try:
+        return state_of(run, home)
+    except (OSError, ValueError):
+        return "unreadable"
 
 
 def _plain(file: Path) -> dict[str, Any]:

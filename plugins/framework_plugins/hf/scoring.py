@@ -42,7 +42,7 @@ def each_row(
     of_row: Callable[[T, list[int]], R],
 ) -> list[R]:
     """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
-    passes, results = evaluation.passes, []
+    passes, results = evaluation.passes, list[R]()
 
     def take(some: Sequence[TokenRow]) -> dict[int, R]:
         by_row = {}
