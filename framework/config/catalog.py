@@ -111,27 +111,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment: the first comment in its file, the file, and what it chooses and sets.
-
-    `choices` are the options by their groups, `values` the settings by their keys. Both hold what the experiments add
-    that it is built on.
-    """
+    """One experiment: the first comment in its file, and the file."""
 
     name: str
     summary: str
     file: str
-    choices: Mapping[str, str]
-    values: Mapping[str, Any]
 
     @property
     def plain(self) -> dict[str, Any]:
         """It as JSON has it."""
-        return {
-            "summary": self.summary,
-            "file": self.file,
-            "choices": dict(self.choices),
-            "settings": as_plain(self.values),
-        }
+        return {"summary": self.summary, "file": self.file}
 
 
 def options(group: Group) -> dict[str, Option]:
@@ -185,13 +174,21 @@ def experiments(loader: ConfigLoader) -> dict[str, Experiment]:
 def _experiment(loader: ConfigLoader, name: str) -> Experiment:
     try:
         lines = [(file, line) for file, _, line in source_lines(loader, f"{EXPERIMENT}/{name}")]
-        files, choices = {lines[0][0]} if lines else set[str](), dict[str, str]()
-        _chosen_by(loader, name, choices, files)
-        known = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return Experiment(name, f"cannot be read: {summarize_error(error)}", "", {}, {})
-    values = {each.key: each.value for each in known.settings if each.where.rpartition(":")[0] in files}
-    return Experiment(name, _summary([line for _, line in lines]), lines[0][0] if lines else "", choices, values)
+        return Experiment(name, f"cannot be read: {summarize_error(error)}", "")
+    return Experiment(name, _summary([line for _, line in lines]), lines[0][0] if lines else "")
+
+
+def experiment_settings(loader: ConfigLoader, name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what an experiment chooses, options by groups, and what it sets, values by keys.
+
+    Both hold what the experiments add that it is built on.
+    """
+    choices: dict[str, str] = {}
+    files: set[str] = {file for file, _, _ in source_lines(loader, f"{EXPERIMENT}/{name}")}
+    _chosen_by(loader, name, choices, files)
+    known = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
+    return choices, {each.key: each.value for each in known.settings if each.where.rpartition(":")[0] in files}
 
 
 def _chosen_by(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:

@@ -27,6 +27,7 @@ from framework.config.catalog import (
     Option,
     Preset,
     Setting,
+    experiment_settings,
     experiments,
     options,
     preset_settings,
@@ -186,10 +187,13 @@ class ExperimentDetail:
         if name not in known:
             raise FrameworkError(unknown(EXPERIMENT, name, known))
         self.experiment = known[name]
+        with config_loader() as loader:
+            self.choices, self.values = experiment_settings(loader, name)
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        return {"name": self.experiment.name, **self.experiment.plain}
+        more = {"choices": self.choices, "settings": as_plain(self.values)}
+        return {"name": self.experiment.name, **self.experiment.plain, **more}
 
     def show(self, console: Console) -> None:
         """Print what it is for, how it is started, and what it chooses and sets."""
@@ -198,8 +202,8 @@ class ExperimentDetail:
         for line in (about.summary, f"An experiment: {about.file}"):
             console.print(Padding(Text(line), (0, 0, 0, MARGIN)))
         _print_section(console, "Start it", [f"{this_program()} +{EXPERIMENT}={about.name}"])
-        _print_section(console, "It chooses", [f"{group}={option}" for group, option in about.choices.items()])
-        _print_section(console, "It sets", as_overrides(as_plain(about.values)))
+        _print_section(console, "It chooses", [f"{group}={option}" for group, option in self.choices.items()])
+        _print_section(console, "It sets", as_overrides(as_plain(self.values)))
 
 
 def _chosen(group: Group, option: str) -> str:
@@ -251,7 +255,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
     file = f"conf/{group.name}/mine.yaml"
     choice = f"{group.name}=[mine]" if group.several else f"{group.name}=mine"
     yield f"# A preset of {group.name}={base}: save it as {file} and choose it with {choice}."
-    yield "# What is commented out has its default; take the # away in front of what you change."
+    yield "# What is commented out has its default; take the # in front of what you change away."
     yield "defaults:"
     yield f"  - {base}@_here_" if group.several else f"  - {base}"
     prefix = f"{base}." if group.several and isinstance(about, Preset) else ""
@@ -262,7 +266,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
             continue  # what stands below it is listed itself
         *parents, last = setting.name.removeprefix(prefix).split(".")
         sets = setting.required or setting.value != defaults.get(".".join([*parents, last]))
-        mark = "" if sets else "# "
+        mark = "" if sets else "#"
         yield ""
         for depth, parent in enumerate(parents):
             if parents[: depth + 1] != above[: depth + 1]:
@@ -270,7 +274,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
         above = parents
         indent = "  " * len(parents)
         for line in textwrap.wrap(f"{setting.field.doc} ({setting.field.valid})", WIDEST - 2 - len(indent)):
-            yield f"# {indent}{line}" if not sets else f"{indent}# {line}"
+            yield f"{indent if sets else ''}# {line}"
         value = "???" if setting.required else yaml.safe_dump(setting.value, default_flow_style=True, width=WIDEST * 9)
         yield f"{mark}{indent}{last}: {value.removesuffix(END_OF_YAML).strip()}"
 
