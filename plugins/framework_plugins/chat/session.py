@@ -63,11 +63,8 @@ class Beginning:
         """Say what they are, and what happens to them."""
         first, *rest = self.text.strip().splitlines()
         shown = f"{first[:BEGINNING_SHOWN]}…" if rest or len(first) > BEGINNING_SHOWN else first
-        what = (
-            "is put before what you type, /begin leaves it out"
-            if self.is_on
-            else "/begin puts that before what you type"
-        )
+        done = "that is put before what you type, /begin stops it"
+        what = done if self.is_on else "/begin puts that before what you type"
         return f'the prompts of the run begin with "{shown}": {what}'
 
     def before(self, prompt: str) -> str:

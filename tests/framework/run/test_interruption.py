@@ -20,6 +20,7 @@ from framework.run import interruption, pipeline
 from framework.testing.echo import EchoModel
 from framework.util.command import this_program
 from tests.support.forked_program import MODULE, launch
+from tests.support.program import typed
 
 PHASES = {
     "data": ("encode", 1),
@@ -191,7 +192,7 @@ def test_a_run_that_does_not_end_is_ended(
     done = launch(command, *words, f"grace_seconds={grace}", cwd=tmp_path, env=variables)
     assert done.code == code, done.err
     assert time.monotonic() - start < 60
-    assert f"Continue with: {this_program()} resume x" in done.err
+    assert f"Continue with: {typed(tmp_path)} resume x" in done.err
     assert status(tmp_path / "x")["state"] == "interrupted"
     assert not (tmp_path / "x" / ".lock").exists()
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.util.command import this_program
 from tests.support.forked_program import ECHO, MODULE, Result, echo, launch, program
-from tests.support.program import environment
+from tests.support.program import environment, typed
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
 
@@ -139,7 +138,7 @@ def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: i
     assert launch(command, *words, cwd=place, env=env).code == code
     (run,) = place.glob("outputs/*/*")
     listed = launch(command, "resume", cwd=place, env=env)
-    assert listed.out == f"{this_program()} resume {run.relative_to(place)}    # {state}\n"
+    assert listed.out == f"{typed(place)} resume {run.relative_to(place)}    # {state}\n"
     done = resume(str(run), cwd=place.parent)
     assert done.code == 0, done.err
     assert f"runs in {place}, where it was started" in done.err
