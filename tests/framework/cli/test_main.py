@@ -195,8 +195,8 @@ def test_a_multirun_shows_its_points_and_the_best(data_file: Path, tmp_path: Pat
     assert (result.code, result.err) == (0, "")
     rows = [line.split("│")[1:3] for line in result.out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["0", "trainer.learning_rate=0.0001"],
-        ["1", "trainer.learning_rate=0.0005"],
+        ["0", "learning_rate=0.0001"],
+        ["1", "learning_rate=0.0005"],
     ]
     assert result.out.splitlines()[-1].startswith("best: trial ")
 
