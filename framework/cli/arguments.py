@@ -171,6 +171,11 @@ def check_options(words: Sequence[str]) -> None:
             f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
             "--config-dir FOLDER adds a folder of options, +experiment=NAME chooses a file of it"
         )
+    commands = current().plugins.commands()
+    for word in known.overrides:
+        if "=" not in word and (word in commands or described(word)):
+            first = f"'{word}' stands behind an override: a command comes first, `{this_program()} {word} …`"
+            raise FrameworkError(first if word in commands else described(word))
     for word in rest:
         if "=" in word:
             raise FrameworkError(f"'{word}' stands after an option: options such as -m stand before the first override")

@@ -15,6 +15,9 @@ SECRET = "$SECRET"  # noqa: S105 - a place to fill in
 LOOKING = {Stage.plan, Stage.data}
 """A run of these stages alone is made to look at the data."""
 
+OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
+"""Keys of overrides that go with the data of a run."""
+
 
 def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
     """Give what can be done next, and the command for it.
@@ -42,7 +45,10 @@ def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]
         yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
-            others = [word for word in words if not word.startswith(("data=", "data."))]
+            # Its experiment, if there is one, measures what fits these data.
+            others = [word for word in words if override_key(word).partition(".")[0] not in OF_THE_DATA]
+            if "model" not in map(override_key, others):
+                others.insert(0, f"model={plan.model.component.name}")
             command = shlex.join([*shlex.split(this_program()), *others, "data=local_file", "data.path=FILE.jsonl"])
             yield "your own data", command
         rate = plan.training.learning_rate

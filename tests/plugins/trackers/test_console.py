@@ -33,6 +33,7 @@ from framework.run.report import make_report
 from framework.util.command import this_program
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console import Console
+from framework_plugins.trackers.console_next import next_steps
 from tests.support.results import AILING, CLIMBED, EVEN, SPIKE
 
 STEPS = [Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0) for number in (1, 2)]
@@ -258,6 +259,13 @@ def test_a_run_is_followed_by_what_can_be_done_with_it(see: See) -> None:
     at = lines.index("next")
     assert lines[at + 1] == f"  talk to it: {this_program()} chat run"
     assert [line.split(":")[0].strip() for line in lines[at + 1 :]] == ["talk to it", "other rates"]
+
+
+def test_after_the_data_that_came_with_a_plugin_ones_own_are_next(tmp_path: Path) -> None:
+    words = ["+experiment=quickstart", "adapter.r=4", "evaluator.prompts.count=3"]
+    plan = dataclasses.replace(testing.plan(words, run_dir=tmp_path), overrides=tuple(words))
+    own = dict(next_steps(plan, []))["your own data"]
+    assert own == f"{this_program()} model=echo adapter.r=4 data=local_file data.path=FILE.jsonl"
 
 
 def test_an_export_says_what_it_made_and_how_that_is_used(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
