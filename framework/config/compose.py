@@ -24,13 +24,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
-from framework.config.user_source import SCHEME, UserSource
+from framework.config.user_source import OWN, SCHEME, OwnSource, UserSource
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, summarize_error
 
 CONFIG_NAME = "config"
+EXPERIMENT = "experiment"
+"""The folder of `conf/` with experiments: choices and values, which belong to no group."""
 COMPONENT = "component"
 """The scheme of the source of components on Hydra's search path."""
 
@@ -175,6 +177,9 @@ class PluginConfigPaths(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append what `framework_config_paths` gives, the user's folders, and the components."""
+        for element in search_path.get_path():
+            if element.provider == "main":
+                element.path = f"{OWN}://{element.path.removeprefix('file://')}"
         for path, _ in _plugin_folders(current()):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
@@ -207,6 +212,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     session.schemas = plugins, schemas
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
+    Plugins.instance().register(OwnSource)
     Plugins.instance().register(UserSource)
     Plugins.instance().register(PluginConfigPaths)
     return schemas

@@ -132,8 +132,8 @@ def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
     yield from _of_store(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.
-        packaged = source.provider != "user" and source.scheme() in {"pkg", "file"}
-        if packaged and (source.provider != "main" or source.path == str(conf_dir())):
+        packaged = source.provider not in {"user", "main"} and source.scheme() in {"pkg", "file"}
+        if packaged or (source.provider == "main" and source.path == str(conf_dir())):
             yield from _of_source(source, "")
 
 

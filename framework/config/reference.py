@@ -15,11 +15,11 @@ from framework.api.fields import as_text
 from framework.api.schema import RunConfig
 from framework.config import json_schema
 from framework.config.catalog import Option, Setting, options, settings
+from framework.config.compose import EXPERIMENT
 from framework.util.errors import FrameworkError, unknown
 
 PAGE = "config.md"
 SCHEMAS = "schemas"
-EXPERIMENT = "experiment"
 HEAD = """\
 # Settings
 

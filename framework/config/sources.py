@@ -25,8 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api.component import GROUPS
-from framework.config.compose import COMPONENT, CONFIG_NAME, config_loader
+from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
 from framework.config.problem import Problem
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
 
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, RecursionError)
@@ -92,7 +93,11 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
             for chosen, place in entries(loader, default.config_path):
                 if isinstance(chosen, GroupDefault):
                     known.choices[str(chosen.group).lstrip("/")] = place
-            known.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
+            own = _of_file(loaded.path, default.config_path, package, loaded.config)
+            unused = current().unused if default.config_path.startswith(f"{EXPERIMENT}/") else ()
+            known.settings += [
+                each for each in own if not f"{each.key}.".startswith(tuple(f"{key}." for key in unused))
+            ]
     # Last, as Hydra merges them last: `where` takes the latest.
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
         key, word = override.key_or_group, str(override.input_line)

@@ -1,4 +1,7 @@
-"""The user's config folders as Hydra reads them, with limits: a YAML file may be a bomb, endlessly deep, or no text."""
+"""Config folders as Hydra reads them, without settings that a run does not use; the user's with limits.
+
+A YAML file of the user may be a bomb, endlessly deep, or no text.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,39 @@ from pathlib import Path
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig
 
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
 
-SCHEME = "user"
+SCHEME, OWN = "user", "own"
 LARGEST, DEEPEST, MOST = 1 << 20, 50, 100_000
 """Bytes of a file, levels of nesting, and values, each alias counted as all that it stands for."""
 
 
-class UserSource(FileConfigSource):
+class OwnSource(FileConfigSource):
+    """Reads the framework's own folder as Hydra does, without what experiments set for options that are not chosen."""
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        self._unused = current().unused  # now: a launcher pickles this
+
+    @staticmethod
+    def scheme() -> str:
+        """Return how the path of this source begins."""
+        return OWN
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read a file."""
+        result = super().load_config(config_path)
+        if config_path.startswith("experiment/") and isinstance(result.config, DictConfig):
+            for group, _, option in (key.partition(".") for key in self._unused):
+                if isinstance(node := result.config.get(group), DictConfig):
+                    node.pop(option, None)
+        return result
+
+
+class UserSource(OwnSource):
     """Reads a folder as Hydra does, after a look at each file that is read."""
 
     @staticmethod

@@ -38,11 +38,16 @@ class Measuring:
 
     def now(self) -> EvalResult:
         """Measure the model as it stands: the validation loss, then every evaluator."""
-        validation = self.data.validation
-        measures = {EVAL_LOSS: _validation_loss(self.model, self.data)} if validation else {}
+        measures: dict[str, Measure] = {}
         samples, notes = [], []
-        for evaluator in self.evaluators.values():
-            result = evaluator.evaluate(self.model, self.data, self.metrics)
+        losses = [EVAL_LOSS] if self.data.validation else []
+        parts = len(losses) + len(self.evaluators)
+        for name in losses:
+            with self.session.progress.part(name, 1, parts, "measure"):
+                measures[name] = _validation_loss(self.model, self.data)
+        for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
+            with self.session.progress.part(name, number, parts, "measure"):
+                result = evaluator.evaluate(self.model, self.data, self.metrics)
             measures |= result.measures
             samples += result.samples
             notes += result.notes

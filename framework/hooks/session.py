@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from pluggy import HookImpl
 
 from framework.hooks.manager import Plugins
+from framework.hooks.progress import Reporter
 from framework.util.shared_cache import SharedCache
 
 _current: ContextVar[Session] = ContextVar("session")
@@ -29,6 +30,8 @@ class Session:
         plugins: what is registered.
         config_dirs: folders of `--config-dir`.
         shared: what trials of a sweep share.
+        progress: where the counts of long work go.
+        unused: options, `evaluator.prompts`, whose settings in experiments are left out; see `config/unused.py`.
         sweep_dir: the folder of the sweep that this process started; None in a run, and in the worker of a launcher.
         on_exit: what is released and written at the end, the last first.
         schemas: the schemas of the components as Hydra composes them, and the hook implementations that gave them.
@@ -38,6 +41,8 @@ class Session:
         self.plugins = Plugins()
         self.config_dirs: list[Path] = []
         self.shared = SharedCache()
+        self.progress = Reporter()
+        self.unused: frozenset[str] = frozenset()
         self.sweep_dir: Path | None = None
         self.on_exit = ExitStack()
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}

@@ -21,7 +21,7 @@ from framework.api.component import GROUPS
 from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
 from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
-from framework.config.compose import config_loader
+from framework.config.compose import EXPERIMENT, config_loader
 from framework.config.problem import Problem
 from framework.config.sources import (
     REFUSALS,
@@ -36,7 +36,7 @@ from framework.config.sources import (
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
-EXPERIMENT, HYDRA = "experiment", "hydra"
+HYDRA = "hydra"
 GLOBAL = "its keys belong to no group: the first line of an experiment is '# @package _global_'"
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launchers that are distributions of their own, and the extra that brings each."""

@@ -13,6 +13,8 @@ from framework.config.check import check
 from framework.config.compose import CONFIG_NAME, compose, config_loader
 from framework.config.hydra_settings import hydra_problems
 from framework.config.sources import REFUSALS, refusal
+from framework.config.unused import unused
+from framework.hooks.session import current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.make import make_plan
 
@@ -35,6 +37,8 @@ def load_config(overrides: Sequence[str]) -> DictConfig:
     Raises:
         FrameworkError: what Hydra refuses, or everything that is wrong with what composed, each with its place.
     """
+    session = current()
+    session.unused = unused(session, overrides)
     config = composed(overrides)
     check(config, overrides)
     return config

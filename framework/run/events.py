@@ -11,7 +11,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from framework.api.events import Event, RunFailed, RunFinished, RunPlanned, RunStarted, StageFinished
+from framework.api.events import (
+    Event,
+    ProgressMade,
+    RunFailed,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+)
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.schema import Stage
@@ -29,13 +38,20 @@ class Events:
     def __init__(self, plan: Plan, session: Session) -> None:
         self._plan = plan
         self._plugins = session.plugins
+        self._counts = session.progress
+        self._stage = Stage.plan
         self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in plan.logger.items()}
 
     def __enter__(self) -> Self:
+        self._before, self._counts.send = (
+            self._counts.send,
+            lambda progress: self.send(ProgressMade(self._stage, progress)),
+        )
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
         """Send the error, if there is one, and close the loggers."""
+        self._counts.send = self._before
         try:
             if error is not None:
                 self.send(RunFailed(error))
@@ -48,6 +64,8 @@ class Events:
         match event:
             case RunPlanned(plan):
                 self._plan = plan  # the hooks get the plan as `plan.apply` has changed it
+            case StageStarted(stage):
+                self._stage = stage
             case RunStarted():
                 self._plugins.notify("framework_run_started", plan=self._plan)
             case StageFinished(stage, result, seconds) if stage is not Stage.plan:  # it ends before the run starts

@@ -25,6 +25,7 @@ from framework.api.protocols import (
 )
 from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
 from framework.api.schema import Affects, Stage
+from framework.hooks.session import current
 
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, this many are sampled from all over it."""
@@ -66,7 +67,8 @@ def export(
     exports = Exports(plan, earlier)
     shared: dict[str, Any] = {}
     rerun: set[str] = set()
-    for name in in_order(exporters):
+    counts = current().progress
+    for number, name in enumerate(in_order(exporters), start=1):
         exporter = exporters[name]
         # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
         outdated = isinstance(exporter, OrderedExporter) and rerun & {*exporter.after}
@@ -78,7 +80,8 @@ def export(
         context = ExportContext(
             plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, shared
         )
-        exports.add(name, exporter.export(model, context))
+        with counts.part(name, number, len(exporters), "exporter"):
+            exports.add(name, exporter.export(model, context))
     yield exports.result()
 
 

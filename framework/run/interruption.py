@@ -21,9 +21,11 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from framework.api.plan import Plan
-from framework.api.run_folder import OVERRIDES
+from framework.api.run_folder import OVERRIDES, RunFolder
+from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
+from framework.util.command import this_program
 from framework.util.errors import Interrupted, display_path
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
@@ -44,6 +46,7 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
         self._error: Interrupted | None = None
         self._is_asked = False
+        self._is_told = False
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
@@ -80,6 +83,7 @@ class Interruption:
         Whoever asks once is expected to ask after each step: until the end of `training`, nothing is raised elsewhere.
         """
         self._is_asked = True
+        self._is_told = self._error is not None
         return self._error
 
     @contextmanager
@@ -107,10 +111,18 @@ class Interruption:
         if not (plan.run_dir / OVERRIDES).exists():
             text = f"{error}: nothing was begun"
         else:
-            text = f"{error}. Continue with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+            kept = f" Kept: {', '.join(stages)}." if (stages := self._kept()) else ""
+            command = resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)
+            text = f"{error}.{kept} Continue with: {command}"
             if error.number != signal.SIGINT and (job := requeue()):
                 text += f"\nSlurm has put job {job} back into the queue"
         print(text, file=sys.stderr, flush=True)
+
+    def _kept(self) -> list[str]:
+        """Name the stages that are not run again; a training that was told to end has saved a checkpoint."""
+        done = [name for name in RunFolder(self._plan.run_dir).status().get("seconds", {}) if name != Stage.plan.value]
+        training = Stage.train.value
+        return [*done, f"{training} up to this step"] if self._is_told and training not in done else done
 
 
 def requeue() -> str:
@@ -143,4 +155,4 @@ def _scontrol(*words: str) -> str | None:
 
 def resume_command(folder: Path) -> str:
     """Return the command that continues with a run or a sweep."""
-    return f"python -m framework resume {shlex.quote(display_path(folder))}"
+    return f"{this_program()} resume {shlex.quote(display_path(folder))}"

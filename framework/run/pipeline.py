@@ -74,7 +74,8 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             events.send(ForecastUpdated(expected))
             check_fits(plan, expected)
         if plan.stages == (Stage.plan,):
-            WritableRunFolder.create(plan).save_forecast(expected)
+            if plan.config["run_dir"] is not None or plan.sweep:  # a question leaves no folder, unless it names one
+                WritableRunFolder.create(plan).save_forecast(expected)
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:

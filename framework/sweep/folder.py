@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
-from framework.api.plan import Plan
+from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
@@ -25,13 +27,21 @@ from framework.api.run_folder import (
     RunFolder,
     read_plain,
 )
+from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
+from framework.rundir.folder import saved_overrides
 from framework.sweep import gpu, locks
-from framework.util.errors import USER_MISTAKE, FrameworkError
-from framework.util.redact import hide, redact
+from framework.util import lock
+from framework.util.command import this_program
+from framework.util.errors import USER_MISTAKE, FrameworkError, display_path
+from framework.util.redact import HIDDEN, hide, redact
 
 SWEEP = "sweep.json"
+SECRET = "$SECRET"  # noqa: S105 - a place to fill in
+"""What stands in a printed command for what is secret."""
+DEEPEST = 4
+"""How far below a folder runs are looked for: `./outputs/NAME/sweep_TIME/0`."""
 MULTIRUN = "multirun.yaml"
 """What Hydra writes there: the words as they were typed, with what is secret in them."""
 
@@ -111,6 +121,35 @@ def name_of(folder: Path) -> str:
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 
+def folders(place: Path) -> dict[Path, list[Path]]:
+    """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
+    files = [file for depth in range(DEEPEST + 1) for file in place.glob(f"{'*/' * depth}{STATUS}")]
+    found: dict[Path, list[Path]] = {}
+    for run in sorted({file.parent for file in files}):
+        home = run.parent if (run.parent / MULTIRUN).exists() else run
+        found.setdefault(home, []).append(run)
+    return found
+
+
+def state_of(run: Path, home: Path) -> str:
+    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder."""
+    state = str(RunFolder(run).status().get("state", ""))
+    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
+
+
+def describe_trial(run: Path, overrides: Sequence[str]) -> str:
+    """Return which trial a run is and what it varies, without secrets: `1 (2 of 4): trainer.learning_rate=1e-4`."""
+    config = OmegaConf.load(run.parent / MULTIRUN)
+    words = [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
+    own = [hide(word) for word in overrides if word not in words]
+    total = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    if total is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
+        swept = [each for each in OverridesParser.create().parse_overrides(words) if each.is_discrete_sweep()]
+        total = math.prod(len([*each.sweep_string_iterator()]) for each in swept)
+    place = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
+    return f"{run.name}{place}: {', '.join(own)}" if own else f"{run.name}{place}"
+
+
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
     """Print the trials below `folder`, write `sweep.json`, and tell the plugins; nothing where there are none."""
     sweep = read_sweep(folder, before) if folder.is_dir() else None
@@ -119,6 +158,7 @@ def finish(session: Session, folder: Path, before: Mapping[str, int] | None = No
     show(sweep)
     records.save(sweep, folder / SWEEP)
     session.plugins.notify("framework_sweep_finished", folder=folder, sweep=sweep)
+    show_next(folder, sweep)
 
 
 def show(sweep: Sweep) -> None:
@@ -129,8 +169,13 @@ def show(sweep: Sweep) -> None:
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
     for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
         table.add_column(heading, overflow="fold")
+    keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
+    shown = dict(zip(keys, short_keys(keys), strict=True))
     for trial in sweep.trials:
-        table.add_row(str(trial.number), "\n".join(trial.overrides), *figures(trial))
+        words = [word.partition("=") for word in trial.overrides]
+        own = ", ".join(f"{shown.get(override_key(key), key)}={brief(value)}" for key, _, value in words)
+        style = "bold" if trial.number == sweep.best else ""
+        table.add_row(str(trial.number), own, *figures(trial), style=style)
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
     for trial in sweep.trials:
@@ -145,6 +190,18 @@ def show(sweep: Sweep) -> None:
     for trial in sweep.trials:
         if trial.number == sweep.best:
             console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
+
+
+def show_next(folder: Path, sweep: Sweep) -> None:
+    """Print the commands that go on with the best trial of a sweep; nothing where none is the best."""
+    if sweep.best is None:
+        return
+    best = folder / str(sweep.best)
+    words = [hide(word).replace(HIDDEN, SECRET) for word in saved_overrides(str(best))]
+    print("next")
+    print(redact(f"  the best values: {this_program()} {shlex.join(words)}"))
+    if (best / CHECKPOINT).is_dir():
+        print(redact(f"  talk to the best: {this_program()} chat {shlex.quote(display_path(best))}"))
 
 
 def times(folder: Path) -> dict[str, int]:

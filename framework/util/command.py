@@ -1,13 +1,20 @@
-"""The one parser for the arguments of commands. It refuses them as everything else is refused: in one line."""
+"""The one parser for the arguments of commands, and how a command is typed here.
+
+The parser refuses arguments as everything else is refused: in one line.
+"""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from framework.util.errors import FrameworkError, unknown
+from framework.util.errors import FrameworkError, display_path, unknown
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -75,3 +82,14 @@ class CommandParser(argparse.ArgumentParser):
             if "=" not in word and not word.startswith("~"):
                 self.error(f"'{word}' is no override like key=value")
         return parsed
+
+
+def this_program() -> str:
+    """Return how this program is started from here: `python -m framework`.
+
+    A Python that is not the first one on the path is written out, `.venv/bin/python -m framework`: the command works in
+    a shell where no environment is active.
+    """
+    first = shutil.which("python")
+    is_first = first is not None and Path(first) == Path(sys.executable)
+    return f"{'python' if is_first else shlex.quote(display_path(Path(sys.executable)))} -m framework"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from framework.util.command import this_program
 
 # A Hub that does not answer, so that no test depends on a network; a stand-in's address replaces it.
 CLOSED = "http://127.0.0.1:9"
@@ -21,6 +24,12 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     cache = {"FRAMEWORK_CACHE": os.environ.get("FRAMEWORK_CACHE", "")}
     wandb = {"WANDB_CONFIG_DIR": str(home / "wandb-settings")}
     return {**kept, **hub, **wandb, **{name: value for name, value in cache.items() if value}, "COLUMNS": "120", **more}
+
+
+def typed(cwd: Path) -> str:
+    """Return how the program is started in a folder, as its messages write it."""
+    with contextlib.chdir(cwd):
+        return this_program()
 
 
 def framework(

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a base model lies: a local `folder`, and the `name` by which others load it, a Hub id or a folder."""
+    """Where a base model lies: a local `folder`, and the `name` by which others load it, a Hub id or a folder.
+
+    A source that knows more about a folder says the Hub id of the model that lies there, `copy_of`, and its `license`.
+    """
 
     folder: Path
     name: str
     revision: str = ""
+    copy_of: str = ""
+    license: str = ""
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from framework.api.records.planned import (
     SuggestedChange,
     Work,
 )
+from framework.api.records.progress import Progress
 from framework.api.records.results import (
     Artifact,
     Aspect,
@@ -92,6 +93,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Piece",
+    "Progress",
     "Prompt",
     "Proof",
     "ProofProblem",

@@ -175,7 +175,8 @@ class TrainResult:
 class Artifact:
     """Something an exporter wrote; `notes` are sentences on what one might not expect of it.
 
-    `parity` says in one line how far it agrees with the trained model; empty where nobody compared them.
+    `parity` says in one line how far it agrees with the trained model; empty where nobody compared them. `use` is the
+    command that uses it, with `{path}` where its path stands; empty where there is none.
     """
 
     kind: str
@@ -183,6 +184,7 @@ class Artifact:
     bytes: int
     notes: list[str] = field(default_factory=list)
     parity: str = ""
+    use: str = ""
 
 
 @dataclass(frozen=True)

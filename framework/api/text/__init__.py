@@ -5,7 +5,8 @@ Loggers say the same of a run, each in its own form.
 
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
-from framework.api.text.overrides import as_overrides, override_key, quoted
+from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
+from framework.api.text.progress import PAUSE, clock, told
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -22,15 +23,19 @@ from framework.api.text.results import (
 )
 from framework.api.text.thoughts import without_thought
 from framework.api.text.training import health_facts
+from framework.util.command import this_program
 from framework.util.errors import display_path, error_location, nearest, signal_name, summarize_error, unknown
 from framework.util.redact import HIDDEN, hide, redact
 
 __all__ = [
     "CONTROL",
     "HIDDEN",
+    "PAUSE",
     "Fact",
     "as_overrides",
     "as_text",
+    "brief",
+    "clock",
     "count",
     "data_facts",
     "difference",
@@ -49,8 +54,11 @@ __all__ = [
     "redact",
     "share",
     "shared_start",
+    "short_keys",
     "signal_name",
     "summarize_error",
+    "this_program",
+    "told",
     "unknown",
     "visible",
     "without_thought",

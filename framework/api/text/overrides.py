@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -12,6 +12,8 @@ from framework.api.fields import as_text
 
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
 """A text that Hydra takes for one without quotes."""
+LONG = 9
+"""Characters of a number from which on it is shortened in a table."""
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -29,3 +31,19 @@ def quoted(value: object) -> str:
 def override_key(word: str) -> str:
     """Return the key of an override: `experiment` of `+experiment=quickstart`."""
     return word.partition("=")[0].lstrip("+~")
+
+
+def short_keys(keys: Sequence[str]) -> list[str]:
+    """Shorten keys to their last part if that is unique, for tables and axes."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True)]
+
+
+def brief(value: str) -> str:
+    """Write a number with many places as a short one; any other value stays as it is."""
+    if len(value) <= LONG:
+        return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value

@@ -26,6 +26,11 @@ class ResumeCommandConfig(CommandConfig):
 
 
 @dataclass
+class RunsCommandConfig(CommandConfig):
+    """List the runs and sweeps of a folder: when each began, how it ended, and its verdict."""
+
+
+@dataclass
 class DiffCommandConfig(CommandConfig):
     """Compare the settings, data and results of two runs."""
 
@@ -46,6 +51,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("plugins", PluginsCommandConfig, "framework.cli.commands.plugins:PluginsCommand")
     yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")
     yield Component("resume", ResumeCommandConfig, "framework.cli.commands.resume:ResumeCommand")
+    yield Component("runs", RunsCommandConfig, "framework.cli.commands.runs:RunsCommand")
     yield Component("diff", DiffCommandConfig, "framework.cli.commands.diff:DiffCommand")
     yield Component("reference", ReferenceCommandConfig, "framework.cli.commands.reference:ReferenceCommand")
     yield Component("plan-table", PlanTableCommandConfig, "framework.cli.commands.plan_table:PlanTableCommand")

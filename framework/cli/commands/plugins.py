@@ -1,28 +1,48 @@
-"""`python -m framework plugins [GROUP [OPTION]] [--json]`: what can be chosen, and whether its libraries are here."""
+"""`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and what it lacks here.
+
+Experiments are listed as a group, `plugins experiment [NAME]`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, Group
-from framework.api.text import as_text
+from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, UNCONFIGURED, Group
+from framework.api.plan import as_plain
+from framework.api.text import as_overrides, as_text
 from framework.cli.commands import PluginsCommandConfig
-from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings
-from framework.config.compose import config_loader
+from framework.config.catalog import (
+    Experiment,
+    Option,
+    Preset,
+    Setting,
+    experiment_settings,
+    experiments,
+    options,
+    preset_settings,
+    presets,
+    settings,
+)
+from framework.config.compose import EXPERIMENT, config_loader
 from framework.hooks.manager import DISABLE, disabled
 from framework.hooks.session import current
 from framework.plan.load import composed
-from framework.util.command import CommandParser
+from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, unknown
 
+END_OF_YAML = "...\n"
+"""What PyYAML writes after a single value."""
 WIDEST = 120  # columns: longer lines are hard to read
 MARGIN = 2
 Choices = tuple[Mapping[str, Option], Mapping[str, Preset]]
@@ -42,18 +62,27 @@ class PluginsCommand:
         parser.add_argument(
             "option", nargs="?", metavar="OPTION", help="an option or a preset of the group: its settings"
         )
-        parser.add_argument("--json", action="store_true", help="print JSON")
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="print JSON")
+        form.add_argument("--yaml", action="store_true", help="print a preset of the option, to copy")
         parsed = parser.read(arguments)
-        if parsed.group and parsed.group not in ALL_GROUPS:
-            raise FrameworkError(unknown("group", parsed.group, ALL_GROUPS))
-        chosen = [ALL_GROUPS[parsed.group]] if parsed.group else list(ALL_GROUPS.values())
+        if parsed.group and parsed.group not in (*ALL_GROUPS, EXPERIMENT):
+            raise FrameworkError(unknown("group", parsed.group, [*ALL_GROUPS, EXPERIMENT]))
+        chosen = [group for group in ALL_GROUPS.values() if parsed.group in (None, group.name)]
         with config_loader() as loader:
             groups = {group.name: (options(group), presets(group, loader)) for group in chosen}
+            known = experiments(loader) if parsed.group in (None, EXPERIMENT) else {}
         if parsed.option is None:
-            shown: Overview | Detail = Overview(groups)
+            shown: Overview | Detail | ExperimentDetail = Overview(groups, known)
+        elif parsed.group == EXPERIMENT:
+            shown = ExperimentDetail(parsed.option, known)
         else:
             shown = Detail(chosen[0], parsed.option, groups[chosen[0].name])
-        if parsed.json:
+        if parsed.yaml:
+            if not isinstance(shown, Detail) or shown.group.name in UNCONFIGURED:
+                parser.error("--yaml writes a preset of one option: plugins trainer hf --yaml")
+            print(shown.yaml(), end="")
+        elif parsed.json:
             print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))
         else:
             console = Console(highlight=False, emoji=False, markup=False)
@@ -63,10 +92,11 @@ class PluginsCommand:
 
 
 class Overview:
-    """The options and presets of groups, and what is not used."""
+    """The options and presets of groups, the experiments, and what is not used."""
 
-    def __init__(self, groups: Mapping[str, Choices]) -> None:
+    def __init__(self, groups: Mapping[str, Choices], known: Mapping[str, Experiment]) -> None:
         self.groups = groups
+        self.experiments = known
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -79,6 +109,7 @@ class Overview:
                 }
                 for name, (known, preset_by_name) in self.groups.items()
             },
+            "experiments": {name: experiment.plain for name, experiment in self.experiments.items()},
             "skipped": [vars(part) for part in current().plugins.skipped_plugins()],
             "disabled": sorted(disabled()),
         }
@@ -86,13 +117,18 @@ class Overview:
     def show(self, console: Console) -> None:
         """Print a block for each group with a row for each option: its name, what it is, where it comes from."""
         blocks = {name: list(_rows(*choices)) for name, choices in self.groups.items()}
+        if self.experiments:
+            blocks[EXPERIMENT] = [(Text(name), Text(each.summary), Text("")) for name, each in self.experiments.items()]
         every = [row for rows in blocks.values() for row in rows]
         left, right = (max((len(row[column]) for row in every), default=0) for column in (0, 2))
         right = min(right, console.width // 4)
         widths = (left, max(console.width - MARGIN - left - 2 * MARGIN - right, 1), right)
         for number, (name, rows) in enumerate(blocks.items()):
-            group, gap = ALL_GROUPS[name], "\n" if number else ""
-            console.print(Text.assemble(gap, (_chosen(group, "…"), "bold"), "  ", _first_sentence(group)))
+            gap = "\n" if number else ""
+            how, what = ("+experiment=…", "Choices and values for a task.")
+            if name in ALL_GROUPS:
+                how, what = _chosen(ALL_GROUPS[name], "…"), _first_sentence(ALL_GROUPS[name])
+            console.print(Text.assemble(gap, (how, "bold"), "  ", what))
             _print_columns(console, widths, rows)
         lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
         _print_section(console, "To install what is missing", lines)
@@ -124,6 +160,10 @@ class Detail:
         listed = [setting.plain for setting in self.settings]
         return {"group": self.group.name, "name": self.name, **self.about.plain, "settings": listed}
 
+    def yaml(self) -> str:
+        """Return a preset to copy: what differs from the option's defaults is set, the rest stands as a comment."""
+        return "\n".join(_preset_lines(self.group, self.name, self.about, self.settings)) + "\n"
+
     def show(self, console: Console) -> None:
         """Print what it is, and a row for each setting: its name, valid values, default and meaning."""
         console.print(Text(_chosen(self.group, self.name), "bold"))
@@ -138,6 +178,32 @@ class Detail:
         console.print(f"\nSettings, changed with {prefix}.NAME=VALUE:")
         left = min(max(len(setting.name) for setting in self.settings), console.width // 2)
         _print_columns(console, (left, console.width - 2 * MARGIN - left), [*map(_described, self.settings)])
+
+
+class ExperimentDetail:
+    """What one experiment chooses and sets."""
+
+    def __init__(self, name: str, known: Mapping[str, Experiment]) -> None:
+        if name not in known:
+            raise FrameworkError(unknown(EXPERIMENT, name, known))
+        self.experiment = known[name]
+        with config_loader() as loader:
+            self.choices, self.values = experiment_settings(loader, name)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        more = {"choices": self.choices, "settings": as_plain(self.values)}
+        return {"name": self.experiment.name, **self.experiment.plain, **more}
+
+    def show(self, console: Console) -> None:
+        """Print what it is for, how it is started, and what it chooses and sets."""
+        about = self.experiment
+        console.print(Text(f"+{EXPERIMENT}={about.name}", "bold"))
+        for line in (about.summary, f"An experiment: {about.file}"):
+            console.print(Padding(Text(line), (0, 0, 0, MARGIN)))
+        _print_section(console, "Start it", [f"{this_program()} +{EXPERIMENT}={about.name}"])
+        _print_section(console, "It chooses", [f"{group}={option}" for group, option in self.choices.items()])
+        _print_section(console, "It sets", as_overrides(as_plain(self.values)))
 
 
 def _chosen(group: Group, option: str) -> str:
@@ -177,6 +243,40 @@ def _about(about: Option | Preset) -> Iterator[str]:
     if about.component.extras:
         state = f"not installed: {', '.join(about.missing)}" if about.missing else "all installed"
         yield f"Needs {' and '.join(about.component.extras)}; {state}"
+
+
+def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequence[Setting]) -> Iterator[str]:
+    """Give the lines of a preset. Of a preset the names of the settings begin with the key of its option."""
+    base = name if isinstance(about, Option) else about.options[0] if about.options else name
+    option = options(group)[base].component
+    defaults = {setting.name: setting.value for setting in settings(option.schema)}
+    if group.several:
+        yield f"# @package {group.name}.{base}"
+    file = f"conf/{group.name}/mine.yaml"
+    choice = f"{group.name}=[mine]" if group.several else f"{group.name}=mine"
+    yield f"# A preset of {group.name}={base}: save it as {file} and choose it with {choice}."
+    yield "# What is commented out has its default; take the # in front of what you change away."
+    yield "defaults:"
+    yield f"  - {base}@_here_" if group.several else f"  - {base}"
+    prefix = f"{base}." if group.several and isinstance(about, Preset) else ""
+    above: list[str] = []
+    for setting in known:
+        kind = setting.field.type
+        if "[]" in setting.name or (kind.items is None and dataclasses.is_dataclass(kind.base)):
+            continue  # what stands below it is listed itself
+        *parents, last = setting.name.removeprefix(prefix).split(".")
+        sets = setting.required or setting.value != defaults.get(".".join([*parents, last]))
+        mark = "" if sets else "#"
+        yield ""
+        for depth, parent in enumerate(parents):
+            if parents[: depth + 1] != above[: depth + 1]:
+                yield f"{mark}{'  ' * depth}{parent}:"
+        above = parents
+        indent = "  " * len(parents)
+        for line in textwrap.wrap(f"{setting.field.doc} ({setting.field.valid})", WIDEST - 2 - len(indent)):
+            yield f"{indent if sets else ''}# {line}"
+        value = "???" if setting.required else yaml.safe_dump(setting.value, default_flow_style=True, width=WIDEST * 9)
+        yield f"{mark}{indent}{last}: {value.removesuffix(END_OF_YAML).strip()}"
 
 
 def _installs(group: Group, known: Mapping[str, Option]) -> Iterator[str]:

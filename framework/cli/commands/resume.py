@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api import records
-from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, RUNNING, STATUS, RunFolder
+from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, RunFolder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
@@ -28,15 +28,15 @@ from framework.hooks.session import Session, current
 from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
 from framework.rundir.read import read_run
-from framework.sweep.folder import MULTIRUN
+from framework.sweep.folder import MULTIRUN, folders, state_of
 from framework.util import lock
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
-PLACES = (f"outputs/*/*/{STATUS}", f"outputs/*/*/*/{STATUS}")
-"""Where runs and the trials of sweeps lie, if no other folder was given."""
+OUTPUTS = "outputs"
+"""Where runs and sweeps lie, if no other folder was given."""
 
 
 class ResumeCommand:
@@ -65,16 +65,9 @@ class ResumeCommand:
 
 def _resumable(place: Path) -> Iterator[str]:
     """Give a line for each run and each sweep below a folder that is not finished and that no process works on."""
-    seen = dict.fromkeys(_home(file.parent) for pattern in PLACES for file in sorted(place.glob(pattern)))
     found = False
-    for folder in seen:
-        runs = [file.parent for file in folder.glob(f"*/{STATUS}")] if (folder / MULTIRUN).exists() else [folder]
-        states = [str(RunFolder(run).status().get("state", "")) for run in runs]
-        states = [
-            "killed" if state == RUNNING else state
-            for state, run in zip(states, runs, strict=True)
-            if not RunFolder(run).is_complete
-        ]
+    for folder, runs in folders(place / OUTPUTS).items():
+        states = [state_of(run, folder) for run in runs if not RunFolder(run).is_complete]
         if not states or lock.holder(folder / lock.NAME):
             continue
         found = True
@@ -82,11 +75,6 @@ def _resumable(place: Path) -> Iterator[str]:
         yield f"{resume_command(folder)}    # {what}"
     if not found:
         yield "nothing can be resumed: below outputs/ no run was interrupted"
-
-
-def _home(run: Path) -> Path:
-    """Return the folder of the sweep that a run is a trial of, or that of the run."""
-    return run.parent if (run.parent / MULTIRUN).exists() else run
 
 
 def _run(session: Session, folder: Path) -> list[str]:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from rich.console import Console
 
 from framework.api.commands import read_run
+from framework.api.records import ExportResult
 from framework.api.run_folder import SavedRun
-from framework.api.text import display_path
+from framework.api.text import HIDDEN, display_path, this_program
 from framework_plugins.chat import piped, terminal
+from framework_plugins.chat.asked import common_beginning, system_prompt
 from framework_plugins.chat.config import ChatCommandConfig
 from framework_plugins.chat.offered import offered
 from framework_plugins.chat.options import Options, read_options
-from framework_plugins.chat.session import TUNED, ChatSession, Speakers
+from framework_plugins.chat.session import TUNED, Beginning, ChatSession, Speakers
 from framework_plugins.chat.trained import trained
+
+WITHOUT = "the system prompt of the training holds a secret and was not saved: give it with --system TEXT"
+GGUF = "gguf"
+"""The kind of the artifacts that `--gguf` opens, where its plugin is there."""
 
 
 class ChatCommand:
@@ -35,10 +42,16 @@ class ChatCommand:
             with console.status("loading the model …") if typed else nullcontext():
                 speakers = stack.enter_context(_speakers(run, options))
             session = ChatSession(
-                speakers, _first(speakers, options, typed=typed), _system(run, options), options.sampling
+                speakers,
+                _first(speakers, options, typed=typed),
+                _system(run, options),
+                options.sampling,
+                Beginning(common_beginning(run), is_on=options.begin),
             )
             if typed:
-                terminal.converse(session, console, f"{path}: {_heading(session)}\n/help lists the commands")
+                terminal.converse(session, console, f"{path}: {_greeting(session)}")
+                for line in _next(run, options):
+                    console.print(line, markup=False, soft_wrap=True)
             else:
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0
@@ -58,9 +71,32 @@ def _first(speakers: Speakers, options: Options, *, typed: bool) -> tuple[str, .
 
 def _system(run: SavedRun, options: Options) -> str | None:
     """Return the system prompt: the one that is given, else that with which the run was trained."""
-    trained_with: str | None = run.config.get("format", {}).get("system_prompt")
-    return trained_with if options.system is None else options.system
+    if options.system is not None:
+        return options.system
+    trained_with = system_prompt(run)
+    if HIDDEN in trained_with:  # a run saves no secret
+        print(WITHOUT, file=sys.stderr)  # noqa: T201 - standard output has the answers alone
+        return None
+    return trained_with or None
 
 
-def _heading(session: ChatSession) -> str:
-    return session.who() + (f"; system prompt: {session.system}" if session.system else "")
+def _greeting(session: ChatSession) -> str:
+    lines = [session.who() + (f"; system prompt: {session.system}" if session.system else "")]
+    if session.beginning.text:
+        lines.append(session.beginning.offer())
+    return "\n".join([*lines, "/help lists the commands"])
+
+
+def _next(run: SavedRun, options: Options) -> Iterator[str]:
+    """Give what can be done with the model of a run after a chat, a command a line; nothing where nothing was made."""
+    exported = run.record(ExportResult, "export.json")
+    artifacts = exported.artifacts if exported else []
+    folder = shlex.quote(display_path(run.folder))
+    if options.speaker is None and any(artifact.kind == GGUF for artifact in artifacts):
+        yield f"the exported file: {this_program()} chat {folder} --{GGUF}"
+    for artifact in artifacts:
+        if artifact.use:
+            path = shlex.quote(display_path(run.folder / artifact.path))
+            yield f"with {artifact.kind}: {artifact.use.format(path=path)}"
+    if not artifacts:
+        yield f"export it: {this_program()} run_dir={folder} stages=[export]"

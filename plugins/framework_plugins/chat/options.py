@@ -44,6 +44,7 @@ class Options:
         speaker: the plugin's speaker that answers instead of the model; None: the model itself.
         word: what was given to that speaker, a file for example; may be empty.
         system: the system prompt; None: that of the run.
+        begin: what all prompts of the run begin with is put before each prompt.
         as_json: one JSON object for each answer.
         sampling: how the answers are made.
     """
@@ -54,6 +55,7 @@ class Options:
     speaker: Component | None
     word: str
     system: str | None
+    begin: bool
     as_json: bool
     sampling: Sampling
 
@@ -78,6 +80,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         speaker=next((speakers[name] for name in selected), None),
         word="".join(selected.values()),
         system=parsed.system,
+        begin=parsed.begin,
         as_json=parsed.json,
         sampling=Sampling(parsed.max_new_tokens, parsed.temperature, parsed.top_p, parsed.seed),
     )
@@ -108,7 +111,10 @@ def _parser() -> CommandParser:
     seed = _number(int, lambda n: 0 <= n <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
     parser.add_argument("--seed", type=seed, metavar="N", help="of the draws; default: another one for each answer")
     parser.add_argument(
-        "--system", metavar="TEXT", help="the system prompt; default: that of the training, format.system_prompt",
+        "--system", metavar="TEXT", help="the system prompt; default: the one that most training rows had",
+    )  # fmt: skip
+    parser.add_argument(
+        "--begin", action="store_true", help="put what all prompts of the run begin with before each prompt",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true", help="for each answer an object in a line: speaker, prompt, answer, dropped",

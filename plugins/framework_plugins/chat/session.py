@@ -17,11 +17,14 @@ HELP = {
     "/tuned": "the trained model answers",
     "/both": "both answer, side by side",
     "/reset": "forget the conversation",
+    "/begin": "put what all prompts of the run begin with before each prompt, or no longer",
     "/system TEXT": "set the system prompt; without a text there is none",
     "/help": "this list",
     "/quit": "the end, as Ctrl-D",
 }
 QUOTE = '"""'
+BEGINNING_SHOWN = 60
+"""Characters of what all prompts begin with."""
 MORE = f"A prompt of several lines stands between {QUOTE} and {QUOTE}; one that begins with / is written with two."
 
 
@@ -44,6 +47,31 @@ class Reply:
     pieces: Generator[str]
 
 
+@dataclass
+class Beginning:
+    """The lines that all prompts of the run begin with: the model has seen no other ones in its training.
+
+    Attributes:
+        text: the lines; empty where the prompts have none in common.
+        is_on: whether they are put before what is asked.
+    """
+
+    text: str = ""
+    is_on: bool = False
+
+    def offer(self) -> str:
+        """Say what they are, and what happens to them."""
+        first, *rest = self.text.strip().splitlines()
+        shown = f"{first[:BEGINNING_SHOWN]}…" if rest or len(first) > BEGINNING_SHOWN else first
+        done = "that is put before what you type, /begin stops it"
+        what = done if self.is_on else "/begin puts that before what you type"
+        return f'the prompts of the run begin with "{shown}": {what}'
+
+    def before(self, prompt: str) -> str:
+        """Return the prompt as it is asked."""
+        return self.text + prompt if self.is_on and not prompt.startswith(self.text) else prompt
+
+
 class ChatSession:
     """A conversation with one speaker or several; each remembers what it was asked and has answered itself.
 
@@ -52,10 +80,19 @@ class ChatSession:
         talking: who does at first.
         system: the system prompt.
         sampling: how tokens are chosen.
+        beginning: what the prompts of the run begin with.
     """
 
-    def __init__(self, speakers: Speakers, talking: tuple[str, ...], system: str | None, sampling: Sampling) -> None:
+    def __init__(
+        self,
+        speakers: Speakers,
+        talking: tuple[str, ...],
+        system: str | None,
+        sampling: Sampling,
+        beginning: Beginning | None = None,
+    ) -> None:
         self.speakers = speakers
+        self.beginning = beginning or Beginning()
         self.system = system
         self.sampling = sampling
         self.over = False
@@ -80,7 +117,7 @@ class ChatSession:
         Raises:
             FrameworkError: the prompt is too long, or the chat template refuses the conversation.
         """
-        return [self._reply(name, prompt) for name in self.talking]
+        return [self._reply(name, self.beginning.before(prompt)) for name in self.talking]
 
     def _reply(self, name: str, prompt: str) -> Reply:
         speaker, history = self.speakers.available[name], self._histories[name]
@@ -118,6 +155,7 @@ class ChatSession:
             "/both": lambda _: self._hand_over(BASE, TUNED),
             "/reset": self._reset,
             "/system": self._set_system,
+            "/begin": self._begin,
             "/help": lambda _: help_text(),
             "/quit": self._quit,
         }
@@ -140,6 +178,12 @@ class ChatSession:
     def _set_system(self, text: str) -> str:
         self.system = text or None
         return "the system prompt is set" if text else "there is no system prompt"
+
+    def _begin(self, _: str) -> str:
+        if not self.beginning.text:
+            return "the prompts of the run have no first lines in common"
+        self.beginning.is_on = not self.beginning.is_on
+        return self.beginning.offer()
 
     def _quit(self, _: str) -> str:
         self.over = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -40,9 +39,7 @@ class DoctorCommand:
         words = complete_overrides(parsed.overrides)
         composed = load_config(words)
         plan, refusals = _planned(composed, words)
-        errors = Console(stderr=True)
-        with errors.status("looking at this machine …") if errors.is_terminal else nullcontext():
-            examined = DiagnosticRun(plan, list(composed.plugins)).records(list(registered()))
+        examined = DiagnosticRun(plan, list(composed.plugins)).records(list(registered()))
         records = [*examined, *refusals]
         redacted = [hide(word) for word in words]
         if parsed.json:

@@ -6,13 +6,13 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
 
 from framework.api.diagnostic import Diagnostic, DiagnosticResult, diagnostic_problem
 from framework.api.plan import Plan
-from framework.api.registry import ask, skip_plugin
+from framework.api.registry import ask, counting, skip_plugin
 from framework.api.text import redact
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.machine import libraries, machine, plugins
@@ -21,6 +21,8 @@ from framework_plugins.doctor.worker import DiagnosticProcess
 
 AT_ONCE = 4
 """Processes side by side: some wait for a network or a program, and a large library takes 300 MB."""
+LOOK = 0.5
+"""Seconds between two looks at how many checks are complete."""
 Registered = tuple[str, Diagnostic]
 
 
@@ -31,16 +33,22 @@ class DiagnosticRun:
         self.plan = plan
         self.files = files
         self.cancelled = threading.Event()
+        self._done: list[str] = []
+        """Checks that are complete, in whichever thread."""
 
     def records(self, diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
         """Look at everything, the `diagnostics` of plugins too, and return what was found without secrets."""
         outputs = self.plan.run_dir if self.plan else Path("outputs")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool, counting(len(diagnostics), "check", "this machine") as counter:
             try:
                 # Each thread has the session of this one, which knows the plugins.
                 of_run = pool.submit(copy_context().run, self._run)
                 of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _processes(diagnostics)]
                 own = [*machine(outputs), *libraries()]
+                while (state := wait([of_run, *of_plugins], timeout=LOOK)).not_done:
+                    counter.move(len(self._done))
+                    if any(future.exception() for future in state.done):
+                        break
                 of_others = [record for future in of_plugins for record in future.result()]
                 of_this_run = of_run.result()
             except BaseException:
@@ -68,6 +76,7 @@ class DiagnosticRun:
         with DiagnosticProcess(self.files) as worker:
             for plugin, each in group:
                 start = time.perf_counter()
+                self._done.append(each.name)
                 answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
                 if answer is not None:
                     seconds = time.perf_counter() - start

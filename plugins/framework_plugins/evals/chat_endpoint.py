@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from framework.api.registry import counting
 from framework.api.text import HIDDEN, redact, summarize_error, visible
 
 PATH = "/chat/completions"
@@ -79,12 +80,17 @@ class ChatEndpoint:
         Once it is clear that nobody replies, the rest is not sent.
         """
         with ThreadPoolExecutor(concurrency) as pool:
+            replies: list[str | NoReplyError] = []
             try:
-                return list(pool.map(self._reply, texts))
+                with counting(len(texts), "reply", self.name) as counter:
+                    for reply in pool.map(self._reply, texts):
+                        replies.append(reply)
+                        counter.advance()
             except BaseException:  # Ctrl-C: those that are under way end with this try
                 self._over.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        return replies
 
     def _reply(self, text: str) -> str | NoReplyError:
         if self._over.is_set() and self._failed is not None:

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework.api.plan import Plan
 from framework.api.records import DataResult, Report, TrainResult
-from framework.api.text import count, difference, number, redact, share
+from framework.api.text import count, difference, number, redact, share, visible
 from framework_plugins.exports.uses import Use
 
 LIBRARIES = {"adapter": "peft", "merged": "transformers"}
@@ -40,6 +40,8 @@ TRAINING = (
     "max_seq_length", "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm",
 )  # fmt: skip
 """Settings of every trainer that a reader wants to know."""
+LONGEST = 600
+"""Characters of a prompt or an answer; the middle of a longer one is left out."""
 _PATH = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\\/]*[\\/])*")
 
 
@@ -59,6 +61,16 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """A prompt, what the base answered, None where it was not asked, what the trained model did, and the reference."""
+
+    prompt: str
+    before: str | None
+    after: str
+    reference: str | None
+
+
+@dataclass(frozen=True)
 class Known:
     """The facts about a run.
 
@@ -72,6 +84,7 @@ class Known:
         datasets: Hub ids of the data.
         adapter: the settings of the adapter.
         elsewhere: whether the weights were trained by something else than this run.
+        answers: some of the prompts with their answers.
     """
 
     plan: Plan
@@ -83,6 +96,7 @@ class Known:
     datasets: Sequence[str]
     adapter: Mapping[str, Any]
     elsewhere: bool
+    answers: Sequence[Answers] = ()
 
 
 def card(folder: Folder, known: Known) -> str:
@@ -96,6 +110,7 @@ def card(folder: Folder, known: Known) -> str:
         rest=[row for row in _rows(known.report) if not row["first"]],
         asked=_evaluation_data(known.report),
         sure=_sure(known.report),
+        answers=[_quoted(one) for one in known.answers],
         uses=folder.uses,
         compared=folder.compared,
         data=[] if known.elsewhere or known.report.data is None else list(_data(known, known.report.data)),
@@ -161,6 +176,20 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
         row = {"name": plain(name), "before": before, "after": after, "words": words}
         row |= {"count": f"{change.pairs:,}" if change.pairs else "-", "first": "first" if change.primary else ""}
         yield row | {"difference": difference(change, name)}
+
+
+def _quoted(answers: Answers) -> list[tuple[str, str]]:
+    """Return the texts as blocks of Markdown with what they are: whatever stands in them ends no block."""
+    texts = {"Prompt": answers.prompt, "Base": answers.before, "Fine-tuned": answers.after}
+    texts["Reference"] = answers.reference
+    return [(name, _block(text)) for name, text in texts.items() if text is not None]
+
+
+def _block(text: str) -> str:
+    text = visible(str(redact(text)), "\n").strip()
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2].rstrip()} … {text[-LONGEST // 2 :].lstrip()}"
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _evaluation_data(report: Report) -> str:

@@ -23,8 +23,8 @@ from framework_plugins.exports.ollama import checks as ollama_checks
 
 NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are no artifact of their own on the Hub: a card goes with its folder."""
-
-
+MADE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
+"""Exporters whose artifacts can be pushed."""
 OURS = (AdapterExporterConfig, MergedExporterConfig)
 """Exporters that leave the mark of an export in their folder."""
 
@@ -76,7 +76,8 @@ def _push(plan: Plan) -> Iterator[str]:
         exported = [name for name in [*plan.exporter, *_left(plan)] if name not in NOT_PUSHED]
         for kind in choice.config.what:
             if kind not in exported:
-                yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}"
+                add = f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in MADE else ""
+                yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}"
         if not choice.config.dry_run and Stage.export in plan.stages and get_token() is None:
             yield (
                 f"exporter.{key} needs a token of the Hub: log in with `hf auth login`, set HF_TOKEN, or look first "

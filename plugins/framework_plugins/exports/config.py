@@ -112,6 +112,9 @@ class ModelCardExporterConfig(ExporterConfig):
     """Hub id of the base, where the run takes it from a folder."""
     datasets: list[str] = field(default_factory=list)
     """Hub ids of the data, where the run takes them from files."""
+    answers: Annotated[int, Ge(0)] = 3
+    """How many prompts are shown with the answers of the base and of the trained model. They are rows of the data: 0
+    shows none."""
 
 
 @dataclass

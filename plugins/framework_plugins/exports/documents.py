@@ -15,6 +15,7 @@ GENERATION = "generation_config.json"
 TEMPLATE = "chat_template.jinja"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CARD = "README.md"
 
 
 def read(file: Path) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
 from framework.api.text import display_path, nearest
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
+from framework_plugins.exports.documents import CARD
 from framework_plugins.exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
 LORA = "LoRA"
@@ -75,7 +76,7 @@ def foreign(folder: Path, name: str) -> str:
     """Say that a folder holds something that no export of this name wrote; empty where it does not."""
     if not folder.exists():
         return ""
-    ours = {file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA)}
+    ours = {CARD, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA))}
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
     if not others:
         return ""

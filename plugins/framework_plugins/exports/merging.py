@@ -17,6 +17,7 @@ import torch
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, ModelSource
+from framework.api.registry import counting
 from framework_plugins.exports import companions, documents, lora, shards
 from framework_plugins.exports.changes import Change, Reader, pieces
 from framework_plugins.exports.config import Dtype, bytes_of
@@ -238,10 +239,12 @@ def _write(contents: Made, folder: Path, limit: int) -> None:
 
     def made_of(tensor: Stored) -> Iterator[torch.Tensor]:
         output = outputs[tensor.name]
-        return pieces(output.base, output.change, tensor.dtype, read)
+        yield from pieces(output.base, output.change, tensor.dtype, read)
+        counter.advance()
 
     try:
-        shards.write(folder, [output.made for output in contents.outputs], made_of, limit)
+        with counting(len(outputs), "matrix", "merging") as counter:
+            shards.write(folder, [output.made for output in contents.outputs], made_of, limit)
     finally:
         base.close()
         adapter.close()

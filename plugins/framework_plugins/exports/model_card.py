@@ -16,14 +16,16 @@ from framework.api.files import write_atomically
 from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
-from framework.api.records import Artifact
+from framework.api.records import Artifact, EvalResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 from framework.api.text import redact
 from framework_plugins.exports import documents, lora
-from framework_plugins.exports.card import Folder, Known, card, plain
+from framework_plugins.exports.card import Answers, Folder, Known, card, plain
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
-from framework_plugins.exports.uses import Asking, uses
+from framework_plugins.exports.documents import CARD
+from framework_plugins.exports.uses import Asking, system_prompt, uses
 
-FILE = "README.md"
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
 TOLD = (
@@ -47,22 +49,23 @@ class ModelCardExporter:
         for folder, artifacts in _folders(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
-            asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.template_switches)
+            asking = Asking(system_prompt(context), context.plan.model.config.template_switches)
             name = plain(redact(context.plan.name)).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
             text = card(Folder([artifact.kind for artifact in artifacts], ways, compared), known)
-            file = context.run_dir / folder / FILE
+            file = context.run_dir / folder / CARD
             write_atomically(file, text)
-            cards.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
+            cards.append(Artifact("model_card", (folder / CARD).as_posix(), file.stat().st_size))
         return cards
 
     def _known(self, context: ExportContext) -> Known:
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
-        base = config.base_model or (place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else "")
-        license_of_base = "" if config.license else base_license(place, base)
+        on_hub = place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else place.copy_of
+        base = config.base_model or on_hub
+        license_of_base = "" if config.license else place.license or base_license(place, base)
         elsewhere = plan.external_checkpoint is not None
         return Known(
             plan=plan,
@@ -74,7 +77,17 @@ class ModelCardExporter:
             datasets=config.datasets or _hub_data(plan),
             adapter=_adapter(context.checkpoint),
             elsewhere=elsewhere,
+            answers=_answers(context, config.answers),
         )
+
+
+def _answers(context: ExportContext, count: int) -> list[Answers]:
+    """Return the first prompts that the run asked, with what the base and the trained model answered."""
+    folder = RunFolder(context.run_dir)
+    before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
+    of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}
+    samples = after.samples[:count] if after else []
+    return [Answers(one.prompt, of_base.get(one.prompt), one.answer, one.reference) for one in samples]
 
 
 def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
@@ -89,12 +102,12 @@ def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[P
 
 def base_license(place: ModelPlace, base: str) -> str:
     """Return the licence of a base by its own card; empty where there is none, or the Hub cannot be asked."""
-    file = place.folder / FILE
+    file = place.folder / CARD
     try:
         if not file.is_file() and base:
             offline = not reachable(ENDPOINT)
             revision = place.revision or None
-            file = Path(hf_hub_download(base, FILE, revision=revision, local_files_only=offline))
+            file = Path(hf_hub_download(base, CARD, revision=revision, local_files_only=offline))
         data = metadata_load(file) if file.is_file() else None
     except (HTTP_ERROR, OSError, ValueError, YAMLError):  # on a card nothing depends
         return ""

@@ -24,8 +24,8 @@ from framework.api.records import Artifact
 from framework.api.text import display_path, summarize_error
 from framework_plugins.exports import documents, lora
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
+from framework_plugins.exports.documents import CARD
 from framework_plugins.exports.folders import CONFIG
-from framework_plugins.exports.model_card import FILE as CARD
 from framework_plugins.exports.model_card import HTTP_ERROR
 
 RECORD = "push.json"

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from framework.api.records import Artifact
+from framework.api.protocols import ExportContext
+from framework.api.records import Artifact, DataResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 
 ASK = """\
 messages = {messages}
@@ -35,6 +38,13 @@ model = PeftModel.from_pretrained(base, folder)
 """
 
 
+def system_prompt(context: ExportContext) -> str:
+    """Return the system prompt that most training rows had; empty where most had none."""
+    data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
+    # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
+    return (data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""
+
+
 @dataclass(frozen=True)
 class Use:
     """A way to use an artifact: a sentence, and code in a language."""
@@ -48,7 +58,7 @@ class Use:
 class Asking:
     """How the model is asked: the system prompt of the data, and the switches of the chat template."""
 
-    system_prompt: str | None
+    system_prompt: str
     switches: Mapping[str, Any]
 
     def code(self) -> str:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from framework.api.records import Answer
+from framework.api.registry import Counter, counting
 from framework_plugins.hf.memory.oom_retry import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common
 
@@ -67,20 +68,39 @@ def complete(
     def batch(numbers: Sequence[int]) -> list[list[int]]:
         padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
         inputs = {name: part.to(model.device) for name, part in padded.items()}
+        ended = _Ended(counter, len(answers), inputs["input_ids"].shape[1], stop_ids)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
             part.batch_repeat_interleave(len(numbers))
         with _head_reads_a_block(model):
-            out = model.generate(**inputs, **read, generation_config=settings)
+            out = model.generate(
+                **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
+            )
         new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return new
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
-    for numbers, continuations in batches.of(order, batch_size, batch):
-        answers |= {
-            number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
-        }
+    with counting(len(rows), "prompt") as counter:
+        for numbers, continuations in batches.of(order, batch_size, batch):
+            answers |= {
+                number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
+            }
+            counter.move(len(answers))
     return [answers[number] for number in range(len(rows))]
+
+
+class _Ended(StoppingCriteria):
+    """Counts the answers of a batch that have ended, now and then; it stops none."""
+
+    def __init__(self, counter: Counter, before: int, start: int, stop_ids: frozenset[int]) -> None:
+        self._counter, self._before, self._start, self._stop_ids = counter, before, start, sorted(stop_ids)
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as transformers calls it
+        if self._counter.is_due:
+            stops = torch.tensor(self._stop_ids, device=input_ids.device)
+            ended = torch.isin(input_ids[:, self._start :], stops).any(dim=1)
+            self._counter.move(self._before + int(ended.sum()))
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from framework.api.records import Scored, TokenRow
+from framework.api.registry import counting
 from framework_plugins.hf.evaluation import CHUNK, LOWER, Evaluation, tokens
 from framework_plugins.hf.losses import moved
 from framework_plugins.hf.packing.parts import Part
@@ -41,7 +42,7 @@ def each_row(
     of_row: Callable[[T, list[int]], R],
 ) -> list[R]:
     """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
-    passes, results = evaluation.passes, []
+    passes, results = evaluation.passes, list[R]()
 
     def take(some: Sequence[TokenRow]) -> dict[int, R]:
         by_row = {}
@@ -50,12 +51,16 @@ def each_row(
                 values = of_part(moved(part, evaluation.device))
                 evaluation.largest = max(evaluation.largest, tokens(part))
                 by_row.update({id(row): of_row(values, places) for row, places in located})
+                counter.move(len(results) + len(by_row))
         return by_row
 
-    for start in range(0, len(rows), CHUNK):
-        some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
-        by_row = evaluation.oom_retry.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
-        results += [by_row[id(row)] for row in some]
+    with counting(len(rows), "row") as counter:
+        for start in range(0, len(rows), CHUNK):
+            some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
+            climb = partial(passes.climb, some)
+            by_row = evaluation.oom_retry.attempt(partial(take, some), climb, "scoring rows", LOWER)
+            results += [by_row[id(row)] for row in some]
+            counter.move(len(results))
     return results
 
 

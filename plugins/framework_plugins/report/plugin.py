@@ -7,6 +7,7 @@ from pathlib import Path
 
 from framework import Component, hookimpl
 from framework.api.records import Sweep
+from framework.api.text import display_path, redact
 from framework_plugins.report import config
 
 
@@ -18,7 +19,8 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
-    """Write the page of a sweep."""
-    from framework_plugins.report.sweep import write  # noqa: PLC0415 - Jinja, which a run alone need not load here
+    """Write the page of a sweep, and say where it is."""
+    from framework_plugins.report.sweep import FILE, write  # noqa: PLC0415 - Jinja, which a run alone need not load here
 
     write(folder, sweep)
+    print(redact(f"page: {display_path(folder / FILE)}"))  # noqa: T201 - once a sweep, below its table

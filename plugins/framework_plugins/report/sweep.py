@@ -13,7 +13,7 @@ from typing import Any
 
 from framework.api.files import write_atomically
 from framework.api.records import Sweep, Trial
-from framework.api.text import figures, override_key
+from framework.api.text import brief, figures, override_key, short_keys
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template
@@ -21,8 +21,6 @@ from framework_plugins.report.page import template
 FILE = "sweep.html"
 ENOUGH = 2
 """Trials that a drawing needs."""
-LONG = 9
-"""Characters of a number from which on it is shortened in the table."""
 
 
 def write(folder: Path, sweep: Sweep) -> None:
@@ -60,7 +58,7 @@ def _row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict
     page = folder / str(trial.number) / "report.html"
     return {
         "number": trial.number,
-        "settings": [_brief(value) for value in _table([trial], names)[0]],
+        "settings": [brief(value) for value in _table([trial], names)[0]],
         "value": value,
         "seconds": seconds,
         "memory": memory,
@@ -73,20 +71,10 @@ def _row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict
     }
 
 
-def _brief(value: str) -> str:
-    """Write a number with many places as a short one; the best trial is shown with all of them."""
-    if len(value) <= LONG:
-        return value
-    try:
-        return f"{float(value):.4g}"
-    except ValueError:
-        return value
-
-
 def _plot(names: Sequence[str], trials: Sequence[Trial], sweep: Sweep) -> dict[str, Any]:
     """Return the axes and lines of the trials that have an objective."""
     columns = [*zip(*_table(trials, names), strict=True), [str(trial.value) for trial in trials]]
-    placed = parallel.axes([*_short(names), sweep.objective or "objective"], columns)
+    placed = parallel.axes([*short_keys(names), sweep.objective or "objective"], columns)
     sign = -1 if sweep.higher_is_better else 1
     order = sorted(trials, key=lambda trial: (sign * (trial.value or 0.0), trial.number))  # the best one first
     ranks = [1 - order.index(trial) / (len(trials) - 1) for trial in trials]
@@ -97,12 +85,6 @@ def _plot(names: Sequence[str], trials: Sequence[Trial], sweep: Sweep) -> dict[s
         "width": parallel.WIDTH,
         "height": parallel.HEIGHT,
     }
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    """Shorten keys to their last part if that is unique: there is little space above an axis."""
-    last = [name.rpartition(".")[2] for name in names]
-    return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def _table(trials: Sequence[Trial], names: Sequence[str]) -> list[list[str]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from framework.api.events import (
     Event,
     ForecastUpdated,
     IssueFound,
+    ProgressMade,
     RunFinished,
     RunPlanned,
     RunStarted,
@@ -28,43 +27,48 @@ from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Logger
 from framework.api.records import (
+    Artifact,
     Aspect,
     Change,
     DataResult,
     EvalResult,
+    ExportResult,
     Forecast,
     MeasureKind,
     Outcome,
+    Progress,
     Report,
     Sample,
+    Severity,
     Step,
     Verdict,
 )
 from framework.api.schema import Stage
 from framework.api.text import (
-    HIDDEN,
+    PAUSE,
     as_text,
+    clock,
     count,
     difference,
     display_path,
     forecast_facts,
-    hide,
     number,
     redact,
+    told,
     visible,
 )
 from framework_plugins.trackers.config import ConsoleConfig
+from framework_plugins.trackers.console_next import LOOKING, next_steps
 from framework_plugins.trackers.console_training import training_rows
+from framework_plugins.trackers.console_trial import begun, outcome_line
 
 if TYPE_CHECKING:
-    from framework_plugins.trackers.console_bar import Bar
+    from framework.api.progress import Bars
 
 LINES = 10
 """How many progress lines a run prints where there is no terminal to draw a bar in."""
-SECRET = "$SECRET"  # noqa: S105 - a place to fill in
-"""What stands in a command for what is secret."""
-LOOKING = {Stage.plan, Stage.data}
-"""A run of these stages alone is made to look at the data."""
+FIRST = "0"
+"""The folder of a sweep's first trial, which shows what all of them have in common."""
 DOING = {
     Stage.data: "reading and tokenizing the data",
     Stage.baseline: "asking the base model",
@@ -81,32 +85,76 @@ class Console(Logger):
         self.config = config
         self.out = Terminal(highlight=False)
         self.plan: Plan | None = None
-        self.bar: Bar | None = None
+        self.bars: Bars | None = None
+        self.stage: Stage | None = None
+        self.made: Sequence[Artifact] = ()
+        self.said = 0.0
         self.forecast_shown = False
         self.expected: Forecast | None = None
         self.noted: set[str] = set()
 
     def log(self, event: Event) -> None:
+        if self.plan is not None and self.plan.sweep:
+            self._log_trial(event)
+        else:
+            self._log_run(event)
+
+    def _log_trial(self, event: Event) -> None:
+        """Show a trial in two lines, and what goes wrong in it: four of them fit a screen."""
+        match event:
+            case StageStarted(stage):
+                self._begin(stage)
+            case TrainingStep(step):
+                self._show_step(step, lines=False)
+            case ProgressMade(_, progress):
+                self._show_progress(progress, lines=False)
+            case IssueFound():
+                self._log_run(event)
+            case RunStarted(plan, data):
+                serious = [finding for finding in data.findings if finding.severity is Severity.serious]
+                for finding in serious if plan.run_dir.name == FIRST else ():
+                    line = f"  {finding.name}: {visible(finding.text, '⏎')}"
+                    self.out.print(shown(Text(line, style="bold red")), soft_wrap=True)
+            case RunFinished(Report() as report):
+                self._stop_bars()
+                self.out.print(shown(f"  {outcome_line(report)}"), soft_wrap=True)
+
+    def _log_run(self, event: Event) -> None:
         match event:
             case RunPlanned(plan):
                 self.plan = plan
-                self._show_plan(plan)
+                if plan.sweep:
+                    if plan.run_dir.name == FIRST:
+                        self._show_plan(plan)
+                    self.out.print(shown(Text(begun(plan), "bold")), soft_wrap=True)
+                else:
+                    self._show_plan(plan)
             case ForecastUpdated(forecast):
                 self._show_forecast(forecast)
             case RunStarted(plan, data, hardware):
                 self._show_data(plan, data, hardware)
             case StageStarted(stage):
-                self._stop_bar()
+                self._begin(stage)
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
             case TrainingStep(step):
                 self._show_step(step)
+            case ProgressMade(_, progress):
+                self._show_progress(progress)
             case IssueFound(issue):  # above the bar where there is one
                 self.out.print(shown(Text(f"  {issue.line}", style="yellow")), soft_wrap=True)
             case StageFinished(stage, EvalResult() as result):
+                self._stop_bars()
                 self._show_evaluation("before" if stage is Stage.baseline else "after", result)
+            case StageFinished(Stage.export, ExportResult() as exported):
+                self._stop_bars()
+                self.made = exported.artifacts
+            case StageFinished(Stage.plan) if self.plan is not None and self.plan.stages == (Stage.plan,):
+                self._show_next()
             case RunFinished(Report() as report, samples):
                 self._show_report(report, samples)
+            case RunFinished(None) if self.plan is not None:
+                self._show_made(self.plan)
 
     def _show_plan(self, plan: Plan) -> None:
         """Show what will run."""
@@ -124,8 +172,11 @@ class Console(Logger):
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {training.warmup_steps}",
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
-            "folder": display_path(plan.run_dir),
         }
+        if (
+            plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None
+        ):  # a plan leaves a folder where one is named
+            rows["folder"] = display_path(plan.run_dir)
         self._facts(plan.name, rows)
 
     def _show_forecast(self, forecast: Forecast) -> None:
@@ -165,24 +216,46 @@ class Console(Logger):
             return
         self._facts("machine", hardware)
 
-    def _show_step(self, step: Step) -> None:
+    def _begin(self, stage: Stage) -> None:
+        self._stop_bars()
+        self.stage = stage
+        self.said = time.monotonic()
+
+    def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
+            if not lines:
+                return
             every = max(1, step.total_steps // LINES)
             checked = step.eval_loss is not None or step.metrics
             if step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked:
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
-        if self.bar is None:
-            from framework_plugins.trackers.console_bar import Bar  # noqa: PLC0415 - a quarter of the time that rich takes
+        self._drawn().move(step.step, step.total_steps, _numbers(step))
 
-            self.bar = Bar(self.out, step.total_steps)
-        self.bar.move(step.step, _numbers(step))
+    def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
+        """Move the bar, or print a line now and then."""
+        if self.out.is_terminal:
+            self._drawn().count(progress)
+        elif lines and progress.total is None:  # it takes long, and nothing is sent until it is over
+            self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
+        elif lines and progress.done != progress.total and time.monotonic() - self.said >= PAUSE:
+            self.said = time.monotonic()
+            self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
 
-    def _stop_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+    def _drawn(self) -> Bars:
+        """Return the bars of the stage."""
+        if self.bars is None:
+            from framework.api.progress import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
+
+            in_sweep = self.plan is not None and bool(self.plan.sweep)
+            self.bars = Bars(self.out, steps=self.stage is Stage.train and not in_sweep)
+        return self.bars
+
+    def _stop_bars(self) -> None:
+        if self.bars is not None:
+            self.bars.stop()
+            self.bars = None
 
     def _show_evaluation(self, when: str, result: EvalResult) -> None:
         """Show the means, and warn of what could not be measured, once."""
@@ -196,7 +269,7 @@ class Console(Logger):
 
     def _show_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
-        self._stop_bar()
+        self._stop_bars()
         self._show_samples(samples[: self.config.samples])
         table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
         for heading in ("", "prompts", "before", "after"):
@@ -216,14 +289,20 @@ class Console(Logger):
         if report.verdict:
             self._show_verdict(report.verdict)
         rows = training_rows(report, self.expected, self.plan)
-        for artifact in report.artifacts:
-            where = Path(report.run_dir, artifact.path)
-            line = f"{display_path(where)} ({artifact.bytes / 2**20:.1f} MiB)"
-            line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
-            # There may be several files of a kind.
-            rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
+        self.made = report.artifacts
+        rows |= _artifacts(Path(report.run_dir), report.artifacts)
         rows["report"] = display_path(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
+        self._show_next()
+
+    def _show_made(self, plan: Plan) -> None:
+        """Show what stages without a report made, and what to type next."""
+        self._stop_bars()
+        rows = _artifacts(plan.run_dir, self.made) if Stage.export in plan.stages else {}
+        if Stage.train in plan.stages:
+            rows = {"weights": display_path(plan.checkpoint), **rows}
+        if rows:
+            self._facts("", rows)
         self._show_next()
 
     def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
@@ -245,23 +324,12 @@ class Console(Logger):
         """Print the commands to try next, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        # The command stands in logs of Slurm and CI: what is secret in it is to be filled in.
-        words = [hide(word).replace(HIDDEN, SECRET) for word in self.plan.overrides if not word.startswith("run_dir=")]
-        rate, python = self.plan.training.learning_rate, _python()
-        others = shlex.join(word for word in words if not word.startswith(("data=", "data.")))
-        rates = shlex.join(word for word in words if not word.startswith("trainer.learning_rate="))
         self.out.print("[bold]next[/]")
-        for aim, command in (
-            ("your own data", f"{python} -m framework {others} data=local_file data.path=FILE.jsonl"),
-            (
-                "other rates",
-                f"{python} -m framework -m {rates} trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}",
-            ),
-        ):
-            self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
+        for aim, command in next_steps(self.plan, self.made):
+            self.out.print(shown(f"  {aim}: {command}"), soft_wrap=True)
 
     def close(self) -> None:
-        self._stop_bar()
+        self._stop_bars()
 
 
 def shown(value: str | Text) -> Text:
@@ -295,10 +363,19 @@ def _words(choice: Selection, settings: Mapping[str, object]) -> str:
     return " ".join([choice.component.name, *(f"{name}={as_text(value)}" for name, value in settings.items())])
 
 
-def _python() -> str:
-    """Return how this Python is called from here: by its name where that is first on the path."""
-    path = shutil.which("python")
-    return "python" if path and Path(path) == Path(sys.executable) else display_path(Path(sys.executable))
+def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
+    """Return what was exported by its kind, a line for each file."""
+    rows: dict[str, str] = {}
+    for artifact in artifacts:
+        line = f"{display_path(run_dir / artifact.path)} ({_size(artifact.bytes)})"
+        line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
+        # There may be several files of a kind.
+        rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
+    return rows
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**20:.1f} MiB" if number >= 2**20 / 10 else f"{number / 2**10:.1f} KiB"
 
 
 def _numbers(step: Step) -> str:
@@ -308,8 +385,7 @@ def _numbers(step: Step) -> str:
 
 
 def _left(step: Step) -> str:
-    seconds = round(step.seconds / step.step * (step.total_steps - step.step))
-    return f"{seconds // 60}:{seconds % 60:02d}"
+    return clock(step.seconds / step.step * (step.total_steps - step.step))
 
 
 def outcome(change: Change) -> Text:

@@ -23,11 +23,19 @@ def side_by_side(samples: Sequence[tuple[Sample | None, Sample]]) -> Table:
     for before, after in samples:
         right = after.reference is not None and after.answer.strip() == after.reference.strip()
         table.add_row(
-            Text(_cut(after.prompt[shared:])),
+            _asked(after, shared, right=right),
             _answer(before) if before else Text("-"),
             _answer(after, style="green" if right else ""),
         )
     return table
+
+
+def _asked(sample: Sample, shared: int, *, right: bool) -> Text:
+    """Return what was asked, with the reference below it where the answer is another one."""
+    text = Text(_cut(sample.prompt[shared:]))
+    if sample.reference is not None and not right:
+        text.append(f"\nexpected: {_cut(sample.reference)}", style="dim")
+    return text
 
 
 def _answer(sample: Sample, style: str = "") -> Text:

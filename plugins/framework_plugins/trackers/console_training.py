@@ -5,7 +5,7 @@ from __future__ import annotations
 from framework.api.machine import GIB
 from framework.api.plan import Plan
 from framework.api.records import Forecast, Report
-from framework.api.text import health_facts
+from framework.api.text import count, health_facts
 
 
 def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:
@@ -16,7 +16,7 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
     memory = expected.memory if expected else None
     expectation = f" ({memory.allocated / GIB:.2f} expected)" if memory else ""
     rows = {
-        "training": f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
+        "training": f"{count(train.steps, 'step')} in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
         f"{train.last_loss:.3f} at the end",
         "speed": f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of "
         "them learned",

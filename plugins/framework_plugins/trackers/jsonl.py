@@ -10,6 +10,7 @@ from typing import IO, Any
 from framework.api.events import (
     Event,
     IssueFound,
+    ProgressMade,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -42,6 +43,8 @@ class Jsonl(Logger):
                 self._write("stage", stage=stage.value)
             case TrainingStep(step):
                 self._write("step", **asdict(step))
+            case ProgressMade(stage, progress):
+                self._write("progress", stage=stage.value, **asdict(progress))
             case IssueFound(issue):
                 self._write("issue", **as_plain(issue))
             case StageFinished(stage, EvalResult() as result):

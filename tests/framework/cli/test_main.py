@@ -14,6 +14,7 @@ from framework.cli.arguments import complete, is_command
 from framework.cli.main import main
 from framework.rundir.folder import save_overrides
 from tests.support.forked_program import MODULE, Result, echo, execute, program
+from tests.support.program import typed
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"
 
@@ -194,10 +195,10 @@ def test_a_multirun_shows_its_points_and_the_best(data_file: Path, tmp_path: Pat
     assert (result.code, result.err) == (0, "")
     rows = [line.split("│")[1:3] for line in result.out.splitlines() if line.startswith("│")]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ["0", "trainer.learning_rate=0.0001"],
-        ["1", "trainer.learning_rate=0.0005"],
+        ["0", "learning_rate=0.0001"],
+        ["1", "learning_rate=0.0005"],
     ]
-    assert result.out.splitlines()[-1].startswith("best: trial ")
+    assert "\nbest: trial " in result.out
 
 
 def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: Path, tmp_path: Path) -> None:
@@ -207,9 +208,9 @@ def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: P
     assert "trainer.max_seq_length=1 leaves no supervised token" in result.err
     assert "Traceback" not in result.err
     rows = [[cell.strip() for cell in line.split("│")] for line in result.out.splitlines() if line.startswith("│")]
-    assert rows[0][1:4] == ["0", "trainer.max_seq_length=1", "failed"]
-    assert rows[1][1:3] == ["1", "trainer.max_seq_length=64"]
-    assert result.out.splitlines()[-1] == "best: trial 1 (trainer.max_seq_length=64)"
+    assert rows[0][1:4] == ["0", "max_seq_length=1", "failed"]
+    assert rows[1][1:3] == ["1", "max_seq_length=64"]
+    assert "\nbest: trial 1 (trainer.max_seq_length=64)\n" in result.out
 
 
 def test_a_mistake_in_one_point_of_a_sweep_is_reported_before_anything_is_made(tmp_path: Path) -> None:
@@ -352,3 +353,29 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert (len(done.stdout), done.stderr) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("trainer", "--help"), "'trainer' is no command, it is a group of options. "),
+        (("--help", "trainer"), "'trainer' is no command, it is a group of options. "),
+        (("plugins=[]", "plugins", "exporter"), "'plugins' stands behind an override: a command comes first, "),
+        (("experiments",), "'experiments' is no command, an experiment is chosen with +experiment=NAME. "),
+        (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
+    ],
+)  # fmt: skip
+def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
+    done = program(*words, cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(told)
+    assert len(done.err.splitlines()) == 1
+    group = {"trainer": "trainer", "--help": "trainer", "experiments": "experiment"}.get(words[0])
+    assert group is None or f"`{typed(tmp_path)} plugins {group}` lists them" in done.err
+
+
+def test_a_plan_leaves_no_folder_unless_one_is_named(tmp_path: Path) -> None:
+    assert program("stages=[plan]", cwd=tmp_path).code == 0
+    assert [*tmp_path.iterdir()] == []
+    assert program("stages=[plan]", "run_dir=run", cwd=tmp_path).code == 0
+    assert (tmp_path / "run" / "forecast.json").exists()

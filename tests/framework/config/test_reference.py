@@ -22,9 +22,10 @@ from framework.api.schema import RunConfig
 from framework.cli.main import run_command
 from framework.config import json_schema
 from framework.config.catalog import options, settings
-from framework.config.compose import conf_dir
-from framework.config.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
+from framework.config.compose import EXPERIMENT, conf_dir
+from framework.config.reference import PAGE, SCHEMAS, distribution, escape, generate, write
 from framework.hooks.session import current
+from tests.support import conf_page
 from tests.support.forked_program import MODULE, execute, program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,6 +56,14 @@ def test_the_committed_reference_is_up_to_date() -> None:
     made = generate(PACKAGE)
     stale = sorted(name for name in {*made, *committed} if made.get(name) != committed.get(name))
     assert not stale, f"not what is generated now, run `make reference`: {', '.join(stale)}"
+
+
+def test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it() -> None:
+    text = conf_page.FILE.read_text(encoding="utf-8")
+    assert text == conf_page.page(), "not what is generated now, run `make reference`"
+    files = list(conf_page.FILE.parent.rglob("*/*.yaml"))
+    assert len(files) > 10
+    assert all(f"| `{file.stem}` | " in text for file in files)
 
 
 def test_the_same_is_generated_each_time_and_in_each_process(tmp_path: Path) -> None:

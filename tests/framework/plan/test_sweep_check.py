@@ -25,6 +25,29 @@ def test_every_value_is_looked_at_however_many_points_there_are() -> None:
     assert len(chosen) <= 33 + COMBINATIONS
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["stages=[train]"], "objective=eval_loss is not known at the end of a trial without the stages evaluate and "
+         "report: set stages=[train,evaluate,report]"),
+        (["stages=[data,train]", "objective=train_loss"], "objective=train_loss is not known at the end of a trial "
+         "without the stage report: set stages=[data,train,report]"),
+        (["stages=[train,evaluate,report]", "objective=verdict.score"], "without the stage baseline: set "
+         "stages=[baseline,train,evaluate,report]"),
+        (["objective=verdict.score", "evaluator=[]"], "objective=verdict.score comes from what evaluators measure"),
+    ],
+)  # fmt: skip
+def test_a_sweep_that_cannot_measure_its_objective_is_refused(words: list[str], told: str) -> None:
+    with pytest.raises(FrameworkError) as refused:
+        check_sweep(["adapter.r=1,2", *words])
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("words", ["stages=[plan]", "stages=[data]", "stages=[train,report] objective=train_loss"])
+def test_a_sweep_that_only_looks_or_measures_enough_is_none(words: str) -> None:
+    check_sweep(["adapter.r=1,2", *words.split()])
+
+
 def test_a_plain_run_is_one_point() -> None:
     assert looked_at("seed=1") == [["seed=1"]]
 

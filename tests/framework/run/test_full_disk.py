@@ -13,6 +13,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.run import pipeline
+from framework.util.command import this_program
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_a_write_that_is_refused_ends_the_run_in_words_or_is_done_without(
                 ended += 1
                 first, *second = str(error).split("\n")
                 assert os.strerror(disk.number) in first
-                ways = (f"continue with: python -m framework resume {folder}", "set run_dir=FOLDER on another disk")
+                ways = (f"continue with: {this_program()} resume {folder}", "set run_dir=FOLDER on another disk")
                 cache = first.endswith("Set FRAMEWORK_CACHE=FOLDER") and not second
                 assert cache or second[0].endswith(ways)
                 if (folder / "status.json").exists():

@@ -18,7 +18,9 @@ from framework.api.events import Event
 from framework.api.protocols import Logger
 from framework.run import interruption, pipeline
 from framework.testing.echo import EchoModel
+from framework.util.command import this_program
 from tests.support.forked_program import MODULE, launch
+from tests.support.program import typed
 
 PHASES = {
     "data": ("encode", 1),
@@ -28,6 +30,13 @@ PHASES = {
     "export": ("save_tokenizer", 1),
 }
 """Which call of the model is in which stage."""
+KEPT = {
+    "baseline": "data",
+    "train": "data, baseline",
+    "evaluate": "data, baseline, train",
+    "export": "data, baseline, train, evaluate",
+}
+"""What is not done again, by the stage that a signal ends."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,8 +93,9 @@ def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
         assert told == f"interrupted by {number.name}: nothing was begun"
         assert not (tmp_path / "run").exists()
         return
-    command = f"python -m framework resume {tmp_path / 'run'}"
-    assert told == f"interrupted by {number.name}. Continue with: {command}"
+    command = f"{this_program()} resume {tmp_path / 'run'}"
+    kept = KEPT[phase]
+    assert told == f"interrupted by {number.name}. Kept: {kept}. Continue with: {command}"
     ended_as = status(tmp_path / "run")
     assert (ended_as["state"], ended_as["error"]) == ("interrupted", f"interrupted by {number.name}")
     assert not list((tmp_path / "run").rglob("*.part"))
@@ -182,7 +192,7 @@ def test_a_run_that_does_not_end_is_ended(
     done = launch(command, *words, f"grace_seconds={grace}", cwd=tmp_path, env=variables)
     assert done.code == code, done.err
     assert time.monotonic() - start < 60
-    assert "Continue with: python -m framework resume x" in done.err
+    assert f"Continue with: {typed(tmp_path)} resume x" in done.err
     assert status(tmp_path / "x")["state"] == "interrupted"
     assert not (tmp_path / "x" / ".lock").exists()
 

@@ -114,7 +114,10 @@ def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_wr
 
 
 def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
-    assert run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run") is None
+    words = ["data=local_file", "data.path=missing.jsonl", "stages=[plan]"]
+    assert run(words, tmp_path / "other") is None
+    assert not (tmp_path / "other").exists()
+    assert run([*words, f"run_dir={tmp_path / 'run'}"], tmp_path) is None
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "forecast.json",
         "overrides.json",
@@ -329,7 +332,7 @@ def test_hook_run_failed_gets_the_error_before_and_after_the_start(
 
 
 def test_the_plan_stage_alone_starts_nothing_that_plugins_are_notified_of(tmp_path: Path, listener: Listener) -> None:
-    run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run")
+    run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]", f"run_dir={tmp_path / 'run'}"], tmp_path)
     assert listener.calls == []
 
 

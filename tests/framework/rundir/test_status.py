@@ -121,7 +121,7 @@ def test_the_environment_tells_data_and_words(words: list[str], tmp_path: Path) 
 
 
 def test_the_plan_alone_writes_neither_file(words: list[str], tmp_path: Path) -> None:
-    run([*words, "stages=[plan]"], tmp_path / "run")
+    run([*words, "stages=[plan]", f"run_dir={tmp_path / 'run'}"], tmp_path)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "forecast.json",
         "overrides.json",

@@ -16,6 +16,7 @@ from framework.api.records import Sweep, Trial
 from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.session import Session, current
 from framework.sweep.folder import SweepFolder, best_trial, finish, name_of, read_sweep, times
+from framework.util.command import this_program
 from tests.framework.memory.test_shape import SMOLLM
 from tests.support.forked_program import ECHO, Result, echo, launch
 
@@ -35,6 +36,11 @@ def trial(folder: Path, number: int, value: float | None, *, higher: bool = Fals
         seconds = {"baseline": 1.0, "train": 1.25}
         report = {"objective": objective, "seconds": seconds, "peak_memory_bytes": 2**30, "verdict": verdict}
         (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def table(text: str) -> list[str]:
+    """Return the lines of a sweep's table and those below it that are of its trials."""
+    return text.partition("\npage: ")[0].splitlines()
 
 
 def test_points_come_in_the_order_of_their_numbers_with_what_differs_between_them(tmp_path: Path) -> None:
@@ -108,8 +114,8 @@ def test_no_secret_is_in_the_table_or_in_sweep_json(
     printed, saved = capsys.readouterr().out, (folder / "sweep.json").read_text(encoding="utf-8")
     for text in (printed, saved):
         assert "name=by (hidden) 0" in text
-        assert "metric.judge.request=(hidden)" in text
-        assert "metric.judge.request={max_tokens: 16}" in text
+        assert "request=(hidden)" in text
+        assert "request={max_tokens: 16}" in text
         assert SECRET not in text
         assert "only-here" not in text
 
@@ -128,13 +134,17 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
     trial(tmp_path, 0, None)
     trial(tmp_path, 1, 0.5)
     finish(current(), tmp_path)
-    lines = capsys.readouterr().out.splitlines()
+    lines = table(text := capsys.readouterr().out)
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells == [
-        ["0", "trainer.learning_rate=0", "failed", "", "", ""],
-        ["1", "trainer.learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25 of 1"],
+        ["0", "learning_rate=0", "failed", "", "", ""],
+        ["1", "learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25 of 1"],
     ]
     assert lines[-1] == "best: trial 1 (trainer.learning_rate=1)"
+    page, heading, best = text.splitlines()[-3:]
+    assert page == f"page: {tmp_path / 'sweep.html'}"
+    assert heading == "next"
+    assert best == f"  the best values: {this_program()} data=local_file trainer.learning_rate=1"
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -147,7 +157,7 @@ def test_a_trial_that_was_chosen_by_what_its_verdict_judges_is_to_be_measured_ag
         report = json.loads(file.read_text(encoding="utf-8"))
         file.write_text(json.dumps(report | {"data": {"judged_apart": apart}}), encoding="utf-8")
     finish(current(), tmp_path)
-    *_, before, last = capsys.readouterr().out.splitlines()
+    *_, before, last = table(capsys.readouterr().out)
     assert last.startswith("best: trial")
     assert before.startswith("the best trial was chosen by the rows that its verdict judges by") is not apart
 
@@ -172,7 +182,7 @@ def test_a_point_without_a_report_says_why_or_has_not_failed(
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.startswith("│"))
     assert row.split("│")[3].strip() == score
-    assert text.splitlines()[-1] == f"trial 0 {score}: {told}" if told else "failed" not in text
+    assert table(text)[-1] == f"trial 0 {score}: {told}" if told else "failed" not in text
 
 
 def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -> None:
@@ -191,7 +201,7 @@ def test_settings_that_look_like_markup_are_shown_as_they_are(
 ) -> None:
     folder = tmp_path / "[red]x[" / "]"
     folder.mkdir(parents=True)
-    words = ["metric=[exact_match]", "metric=[/x]", "data.path=:smile:"]
+    words = ["metric=[exact_match]", "metric=[/x]", "seed=:smile:"]
     for number, word in enumerate(words):
         trial(folder, number, number / 10)
         (folder / str(number) / "overrides.json").write_text(json.dumps([word]), encoding="utf-8")
@@ -199,7 +209,7 @@ def test_settings_that_look_like_markup_are_shown_as_they_are(
     text = capsys.readouterr().out
     assert [line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│")] == words
     assert "".join(text.split("┏")[0].split()) == f"sweepin{folder}"
-    assert text.splitlines()[-1] == "best: trial 0 (metric=[exact_match])"
+    assert table(text)[-1] == "best: trial 0 (metric=[exact_match])"
 
 
 def test_points_of_an_earlier_sweep_into_the_folder_are_left_out(tmp_path: Path) -> None:
@@ -258,7 +268,8 @@ def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(pla
     (model / "config.json").write_text(json.dumps(SMOLLM), encoding="utf-8")
     (model / "model.safetensors").touch()
     data = ["data=local_file", "data.path=rows.jsonl", "logger=[]"]
-    words = ["plugins=[./big.py]", "model=local", "model.path=box", "trainer=echo", "seed=1,2", "stages=[data,train]"]
+    words = ["plugins=[./big.py]", "model=local", "model.path=box", "trainer=echo", "seed=1,2"]
+    words += ["objective=train_loss", "stages=[data,train,report]"]
     done = launch(ECHO, "-m", *data, *words, cwd=place)
     assert done.code == 0, done.err
     (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")

@@ -194,7 +194,7 @@ def damaged(place: Path, name: str) -> Path:
         shutil.copytree(make(place), place / "sweep" / "0")
         return place / "sweep"
     if name == "planned":
-        return make(place, "stages=[plan]")
+        return make(place, "stages=[plan]", f"run_dir={place / 'run'}")
     run = make(place)
     if name == "untrained":
         shutil.rmtree(run / "checkpoint")

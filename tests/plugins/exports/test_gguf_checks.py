@@ -40,6 +40,16 @@ def base(tmp_path: Path, architectures: Sequence[str]) -> list[str]:
     return ["model=local", f"model.path={json.dumps(str(tmp_path))}"]
 
 
+def test_a_model_card_beside_the_files_is_no_foreign_file(tmp_path: Path) -> None:
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    for name in ("README.md", "orders-Q8_0.gguf"):
+        (folder / name).touch()
+    assert gguf_checks.foreign(folder, "orders") == ""
+    (folder / "notes.txt").touch()
+    assert "it holds notes.txt" in gguf_checks.foreign(folder, "orders")
+
+
 def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
     words = base(tmp_path, ["LlamaForCausalLM"])
     testing.plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -70,6 +71,31 @@ def write(plan: Plan, artifacts: Mapping[str, str], parity: Mapping[str, str] = 
     cards = ModelCardExporter(ModelCardExporterConfig(**settings)).export(model, context)
     assert all(card.bytes == (plan.run_dir / card.path).stat().st_size for card in cards)
     return {card.path: (plan.run_dir / card.path).read_text(encoding="utf-8") for card in cards}
+
+
+def test_the_card_shows_answers_whatever_stands_in_them(plan: Plan) -> None:
+    folder = RunFolder(plan.run_dir)
+    after = folder.load_result(Stage.evaluate, EvalResult)
+    assert after is not None
+    first = dataclasses.replace(after.samples[0], answer=f"```\nno {SECRET}\n````")
+    records.save(dataclasses.replace(after, samples=[first, *after.samples[1:]]), folder.file("evaluate"))
+    text = write(plan, {"adapter": "adapter"}, answers=2)["adapter/README.md"]
+    answers = text.partition("## Answers\n")[2].partition("\n## Use")[0]
+    assert answers.count("Prompt:") == answers.count("Base:") == answers.count("Fine-tuned:") == 2
+    assert "`````text\n```\nno (hidden)\n````\n`````" in answers
+    assert SECRET not in text
+    assert "## Answers" not in write(plan, {"adapter": "adapter"}, answers=0)["adapter/README.md"]
+
+
+def test_the_base_of_a_copy_is_the_model_that_it_is_a_copy_of(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = ModelPlace(tmp_path, str(tmp_path), copy_of="acme/base", license="apache-2.0")
+    monkeypatch.setattr(testing.echo.EchoSource, "fetch", lambda *_, **__: place)
+    write(plan, {"adapter": "adapter"})
+    data = metadata_load(plan.run_dir / "adapter" / "README.md")
+    assert data is not None
+    assert (data["base_model"], data["license"]) == ("acme/base", "apache-2.0")
 
 
 def test_each_folder_has_a_card_that_says_what_lies_there_and_how_to_use_it(plan: Plan) -> None:

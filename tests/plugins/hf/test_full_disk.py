@@ -83,7 +83,7 @@ def test_a_small_disk(place: Path, disk: Disk, kilobytes: int) -> None:
     check(done, folder)
     if done.code:
         assert "MB are free there" in done.err
-        assert "continue with: python -m framework resume" in done.err or "Set run_dir=FOLDER" in done.err
+        assert "-m framework resume" in done.err or "Set run_dir=FOLDER" in done.err
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3_000, 2), (60_000, 0)], ids=["no adapter", "no checkpoint"])

@@ -20,7 +20,7 @@ from framework.api.protocols import Launcher
 from framework.api.records import Report
 from tests.support import ending
 from tests.support.forked_program import execute, program
-from tests.support.program import environment
+from tests.support.program import environment, typed
 
 WORDS = [*ending.WORDS, "launch=subprocess"]
 
@@ -147,7 +147,7 @@ def test_an_interrupt_reaches_the_child_and_the_parent_waits_for_it(place: Path,
     else:
         parent.send_signal(signal.SIGINT)
     _, err = parent.communicate(timeout=60)
-    told = "interrupted by SIGINT. Continue with: python -m framework resume run\n"
+    told = f"interrupted by SIGINT. Kept: data, baseline. Continue with: {typed(place)} resume run\n"
     assert (parent.returncode, err) == (130, told)
     assert not alive(child)
     assert status(place / "run") == ("interrupted", "baseline", "interrupted by SIGINT")

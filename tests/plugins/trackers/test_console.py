@@ -6,6 +6,7 @@ import math
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,18 +14,29 @@ import pytest
 from rich.console import Console as Terminal
 
 from framework import testing
-from framework.api.events import IssueFound, RunFinished, RunPlanned, StageFinished, TrainingStep
-from framework.api.records import Artifact, EvalResult, Measure, Sample, Step
+from framework.api.events import (
+    IssueFound,
+    ProgressMade,
+    RunFinished,
+    RunPlanned,
+    StageFinished,
+    StageStarted,
+    TrainingStep,
+)
+from framework.api.records import Artifact, EvalResult, Measure, Progress, Sample, Step
 from framework.api.schema import Stage
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.report import make_report
+from framework.util.command import this_program
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console import Console
+from framework_plugins.trackers.console_next import next_steps
 from tests.support.results import AILING, CLIMBED, EVEN, SPIKE
 
+STEPS = [Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0) for number in (1, 2)]
 See = Callable[..., str]
 
 
@@ -121,10 +133,10 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
     console.out = Terminal(record=True, force_terminal=True, width=100, file=io.StringIO())
     for number in (1, 2):
         console.log(TrainingStep(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0)))
-    assert console.bar is not None
-    assert console.bar.completed == 2
+    assert console.bars is not None
+    assert console.bars.completed == 2
     console.close()
-    assert console.bar is None
+    assert console.bars is None
     assert "2/2" in console.out.export_text()
 
 
@@ -229,8 +241,8 @@ def test_what_went_wrong_and_which_weights_are_kept_is_reported_at_the_end(capsy
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
-    *_, own, rates = see("run_dir=elsewhere/x", "name=" + "long" * 30).splitlines()
-    for line, aim in ((own, "your own data"), (rates, "other rates")):
+    *_, rates = see("run_dir=elsewhere/x", "name=" + "long" * 30).splitlines()
+    for line, aim in ((rates, "other rates"),):
         start, command = line.split(": ", 1)
         assert start.strip() == aim
         (python, *module), words = shlex.split(command)[:3], shlex.split(command)[3:]
@@ -239,8 +251,88 @@ def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
         assert "run_dir=elsewhere/x" not in words
         values = [word.partition(",")[0] for word in words if word != "-m"]
         check(compose(values))
-    assert "data.path=FILE.jsonl" in own
     assert rates.endswith("trainer.learning_rate=0.0001,0.0002,0.0004")
+
+
+def test_a_run_is_followed_by_what_can_be_done_with_it(see: See) -> None:
+    lines = see("exporter=[]").splitlines()
+    at = lines.index("next")
+    assert lines[at + 1] == f"  talk to it: {this_program()} chat run"
+    assert [line.split(":")[0].strip() for line in lines[at + 1 :]] == ["talk to it", "other rates"]
+
+
+def test_after_the_data_that_came_with_a_plugin_ones_own_are_next(tmp_path: Path) -> None:
+    words = ["+experiment=quickstart", "adapter.r=4", "evaluator.prompts.count=3"]
+    plan = dataclasses.replace(testing.plan(words, run_dir=tmp_path), overrides=tuple(words))
+    own = dict(next_steps(plan, []))["your own data"]
+    assert own == f"{this_program()} model=echo adapter.r=4 data=local_file data.path=FILE.jsonl"
+
+
+def test_an_export_says_what_it_made_and_how_that_is_used(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        Artifact("gguf", "gguf/a.gguf", 2**21, parity="KL 0.05"),
+        Artifact("ollama", "o/Modelfile", 200, use="o {path}"),
+    ]
+    monkeypatch.setattr("framework_plugins.exports.adapter.AdapterExporter.export", lambda *_: made)
+    see()
+    lines = [" ".join(line.split()) for line in see("stages=[export]").splitlines()]
+    assert lines[lines.index("exporting …") + 1 :] == [
+        *("gguf run/gguf/a.gguf (2.0 MiB)", "parity: KL 0.05", "ollama run/o/Modelfile (0.2 KiB)", "", "next"),
+        f"talk to it: {this_program()} chat run",
+        "with ollama: o run/o/Modelfile",
+        f"its report, with this: {this_program()} run_dir=run stages=[report]",
+    ]
+
+
+@pytest.mark.parametrize("stages", ["plan", "data"])
+def test_a_look_at_the_data_or_the_plan_is_followed_by_the_whole_run(see: See, stages: str) -> None:
+    *_, heading, command = see(f"stages=[{stages}]", "adapter.r=3", "plan.gpu=8GiB").splitlines()
+    assert heading == "next"
+    words = shlex.split(command.partition(": ")[2])
+    assert "adapter.r=3" in words
+    assert not [word for word in words if word.startswith(("stages", "plan.gpu", "run_dir"))]
+
+
+def test_a_plan_alone_names_no_folder(see: See) -> None:
+    assert "\nfolder " not in see("stages=[plan]")
+    assert "\nfolder " in see("stages=[data]")
+
+
+def test_of_a_sweep_the_first_trial_shows_the_plan_and_each_has_a_line_at_its_begin_and_its_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for number in (0, 1):
+        plan = testing.plan([], run_dir=tmp_path / str(number))
+        plan = dataclasses.replace(plan, sweep="x", trial=f"{number} ({number + 1} of 2): adapter.r={number}")
+        report = make_report(plan, {}, {"train": 3.2}, EVEN, None, CLIMBED, None, None, current().plugins)
+        console = Console(ConsoleConfig())
+        for event in (RunPlanned(plan), StageStarted(Stage.train), *(TrainingStep(step) for step in STEPS)):
+            console.log(event)
+        console.log(RunFinished(report, []))
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[-2:] == [f"trial {number} ({number + 1} of 2): adapter.r={number}", "  3 s"]
+        assert any(line.startswith("stages ") for line in lines) is (number == 0)
+
+
+def test_in_a_pipe_what_takes_long_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(ConsoleConfig())
+    console.log(StageStarted(Stage.baseline))
+    for done in range(61):
+        now[0] += 0.5
+        progress = Progress("prompts", "prompt", done, 60, 0.5 * done, 2, 4, "measure")
+        console.log(ProgressMade(Stage.baseline, progress))
+    console.log(ProgressMade(Stage.export, Progress("gguf: conversion", "", 0, None, 0.0)))
+    assert capsys.readouterr().out.splitlines() == [
+        "asking the base model …",
+        "  prompts: prompt 19 of 60, measure 2 of 4  0:20 left",
+        "  prompts: prompt 39 of 60, measure 2 of 4  0:10 left",
+        "  prompts: prompt 59 of 60, measure 2 of 4  0:00 left",
+        "  gguf: conversion …",
+    ]
 
 
 def test_what_was_exported_is_shown_with_its_agreement_with_the_trained_model(

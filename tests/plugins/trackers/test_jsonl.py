@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, testing
-from framework.api.events import IssueFound, RunFailed, RunStarted, TrainingStep
-from framework.api.records import Step
+from framework.api.events import IssueFound, ProgressMade, RunFailed, RunStarted, TrainingStep
+from framework.api.records import Progress, Step
+from framework.api.schema import Stage
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework_plugins.trackers.config import JsonlConfig
@@ -42,6 +43,17 @@ def test_every_event_of_a_run_is_a_line(data_file: Path, tmp_path: Path) -> None
     assert found[-1]["objective"]["name"] == "eval_loss"
     assert found[-1]["metrics"]["exact_match"].keys() >= {"before", "after", "outcome"}
     assert found[-1]["verdict"]["lines"][0].startswith("gained: ")
+
+
+def test_progress_is_a_line_with_all_that_is_known(tmp_path: Path) -> None:
+    log = Jsonl(JsonlConfig())
+    log.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    log.log(ProgressMade(Stage.evaluate, Progress("prompts", "prompt", 7, 60, 3.5, 2, 4, "measure")))
+    log.close()
+    assert events(tmp_path)[1] == {
+        "event": "progress", "stage": "evaluate", "task": "prompts", "unit": "prompt", "done": 7, "total": 60,
+        "seconds": 3.5, "part": 2, "parts": 4, "kind": "measure",
+    }  # fmt: skip
 
 
 def test_secrets_are_taken_out_of_rows_and_errors(

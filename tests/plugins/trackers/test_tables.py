@@ -63,6 +63,7 @@ def test_no_row_is_quoted_in_the_settings(tmp_path: Path) -> None:
     assert not any(finding["examples"] for finding in values["data_result"]["findings"])
     assert values["hardware"] == {"device": "none"}
     assert values["options"]["adapter"] == "lora"
+    assert values["options"]["metric.token_f1"] == "token_f1"  # by its name it could be a secret
 
 
 def test_a_config_is_flat_by_its_paths() -> None:

@@ -48,9 +48,8 @@ def test_all_of_them_tell_the_same(data_file: Path, tmp_path: Path, monkeypatch:
 
 def test_points_of_a_sweep_belong_together(data_file: Path, tmp_path: Path) -> None:
     words = ["logger=[wandb,mlflow]", "data=local_file", f"data.path={data_file}", "trainer.max_steps=3"]
-    done = echo(
-        "-m", *words, "stages=[data,train]", "seed=1,2", "hydra.sweep.dir=sweeps/rates", cwd=tmp_path, of=loggers()
-    )
+    words += ["stages=[data,train,report]", "objective=train_loss"]
+    done = echo("-m", *words, "seed=1,2", "hydra.sweep.dir=sweeps/rates", cwd=tmp_path, of=loggers())
     assert done.code == 0, done.err
     runs = [logged(tmp_path / "sweeps" / "rates" / number) for number in "01"]
     assert [run.group for run in runs] == ["sweeps-rates"] * 2

@@ -7,6 +7,7 @@ from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework.api.process import ProcessError, PythonProcess
+from framework.api.registry import counting
 
 QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}
 
@@ -25,7 +26,7 @@ def run(doing: str, function: str, log: Path, *, seconds: float | None = None, *
         FrameworkError: the function raised, took too long, or its process was killed.
     """
     try:
-        with PythonProcess(log=log, env=QUIET, override=True) as process:
+        with PythonProcess(log=log, env=QUIET, override=True) as process, counting(None, "", doing):
             returned = process.call(function, seconds=seconds, **arguments)
     except ProcessError as error:
         raise FrameworkError(f"{doing} failed: {error} (all of it: {log})") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,12 @@ from framework.api.errors import FrameworkError
 from framework.api.files import write_atomically
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.api.records import Artifact, DataResult
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
-from framework.api.text import HIDDEN, unknown
+from framework.api.records import Artifact
+from framework.api.text import HIDDEN, redact, unknown
 from framework_plugins.exports.config import OllamaExporterConfig
-from framework_plugins.exports.documents import MODEL
+from framework_plugins.exports.documents import CARD, MODEL
 from framework_plugins.exports.ollama.modelfile import modelfile, unquotable
+from framework_plugins.exports.uses import system_prompt
 
 FILE = "Modelfile"
 GGUF = "gguf"
@@ -51,7 +51,9 @@ class OllamaExporter:
             ("PARAMETER num_ctx", str(self.config.num_ctx or context.plan.training.max_seq_length)),
             *self._license(context.plan),
         ]
-        return [self._write(modelfile(comments, instructions), context.run_dir, [problem] if problem else [])]
+        name = model_name(context.plan.name)
+        use = f"ollama create {name} -f {{path}} && ollama run {name}"
+        return [self._write(modelfile(comments, instructions), context.run_dir, [problem] if problem else [], use)]
 
     def _file(self, context: ExportContext) -> Path:
         """Return the GGUF file: of this export, or of an earlier one of these weights."""
@@ -70,15 +72,17 @@ class OllamaExporter:
         if text and not unquotable(text):
             yield "LICENSE", text
 
-    def _write(self, text: str, run_dir: Path, notes: list[str]) -> Artifact:
+    def _write(self, text: str, run_dir: Path, notes: list[str], use: str) -> Artifact:
         folder = run_dir / self.config.folder
-        if others := sorted(file.name for file in folder.glob("*") if not file.name.startswith(FILE)):
+        # A model card may lie there, which an exporter wrote that comes after this one.
+        others = sorted(file.name for file in folder.glob("*") if not file.name.startswith(FILE) and file.name != CARD)
+        if others:
             raise FrameworkError(
                 f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
             )
         folder.mkdir(exist_ok=True)
         write_atomically(folder / FILE, text)
-        return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size, notes)
+        return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size, notes, use=use)
 
 
 def of_quantization(quantization: str, files: Sequence[Path]) -> Path:
@@ -95,6 +99,11 @@ def of_quantization(quantization: str, files: Sequence[Path]) -> Path:
     return by_name[quantization.lower()]
 
 
+def model_name(run: str) -> str:
+    """Return the name of a run as Ollama takes one."""
+    return re.sub(r"[^a-z0-9._-]+", "-", redact(run).lower()).strip("-.") or "model"
+
+
 def lacking(name: str) -> str:
     """Say that nothing makes the file which the Modelfile is to name."""
     return f"exporter=[{name}] writes a Modelfile for a GGUF file, and there is none: set exporter=[gguf,{name}]"
@@ -102,9 +111,7 @@ def lacking(name: str) -> str:
 
 def _system(context: ExportContext) -> tuple[str, str]:
     """Return the system prompt that most training rows had, or why it is left out; empty where most had none."""
-    data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
-    # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
-    prompt = (data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""
+    prompt = system_prompt(context)
     if problem := "it holds a secret" if HIDDEN in prompt else unquotable(prompt):
         return "", f"The system prompt of the training is missing here, give it with each request: {problem}"
     return prompt, ""

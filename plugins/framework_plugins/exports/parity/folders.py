@@ -26,6 +26,7 @@ from transformers import AutoModelForCausalLM
 from framework.api.machine import host_memory
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
+from framework.api.registry import counting
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.parity.rows import CheckRow
 
@@ -186,7 +187,7 @@ def _logits(
     assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
-    with torch.no_grad():
+    with torch.no_grad(), counting(len(rows), "row", "parity") as counter:
         for group in groups:
             some = [torch.tensor(row.ids) for row in group]
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
@@ -199,6 +200,7 @@ def _logits(
             logits = model(input_ids=ids, use_cache=False, **more).logits
             for each, row in zip(logits, group, strict=True):
                 yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
+                counter.advance()
     del model, logits
     gc.collect()
     if held.device != "cpu":

@@ -13,6 +13,7 @@ import torch
 
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model, ModelSource
+from framework.api.registry import counting
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.llama.model import Llama
@@ -250,7 +251,10 @@ class Gate:
             if early := handed_out.stops_early(reference.rows, llama.stop_ids):
                 raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
             agreement, *beside = self._asked(llama, reference, quantization, rounding, llama.stop_ids)
-            agreement.answers = [self._answer(llama, row, logits, agreement.tie) for row, logits in short]
+            with counting(len(short), "answer", "parity") as counter:
+                for row, logits in short:
+                    agreement.answers.append(self._answer(llama, row, logits, agreement.tie))
+                    counter.advance()
         if quantization in EXACT:
             problem = exact(agreement, self.config, rounding.end_kl)
         else:
@@ -314,11 +318,13 @@ class Gate:
         answers: list[Any] = []
 
         def logits() -> Iterator[Any]:
-            for row in reference.rows:
-                found = llama.logits(row.ids, last=row.last)
-                if not row.last:
-                    answers.append(of_answer(row, found))
-                yield found
+            with counting(len(reference.rows), "row", "parity") as counter:
+                for row in reference.rows:
+                    found = llama.logits(row.ids, last=row.last)
+                    if not row.last:
+                        answers.append(of_answer(row, found))
+                    yield found
+                    counter.advance()
 
         ties = [rounding.tie] * len(models)
         agreements = agree_each(reference.rows, models, logits(), reference.stop_ids, ties, stops)

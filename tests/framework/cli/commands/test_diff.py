@@ -154,8 +154,8 @@ def test_a_run_that_is_not_over_is_compared_as_far_as_it_got(make: Any, capsys: 
 
 
 def test_runs_that_measured_nothing_say_so(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    make("one", "stages=[plan]")
-    make("two", "stages=[plan]")
+    make("one", "stages=[plan]", "run_dir=one")
+    make("two", "stages=[plan]", "run_dir=two")
     text = diff(capsys, "one", "two")
     assert text.startswith("A  one  (no status.json)\n")
     assert "\nversions: unknown, A and B have no environment.json\n" in text

@@ -1,6 +1,7 @@
 """`plugins` shows what can be chosen, where it comes from and what it needs, as text and as JSON."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from framework.api.component import ALL_GROUPS, GROUPS
 from framework.api.fields import fields
 from framework.api.protocols import Command
 from framework.cli.main import run_command
+from framework.config.compose import compose
 from framework.hooks.session import current
+from framework.util.command import this_program
 from tests.support.forked_program import MODULE, execute, program
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"
@@ -324,3 +327,63 @@ main()
 def test_no_heavy_library_is_imported(tmp_path: Path, words: list[str]) -> None:
     result = execute((MODULE[0], "-c", WATCH), "plugins", *words, cwd=tmp_path)
     assert (result.code, result.err) == (0, "imported:\n")
+
+
+def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("plugins", ["experiment"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.startswith(
+        "+experiment=… Choices and values for a task. gpu_12gb What the plan says fits a card of 12 GB"
+    )
+    assert run_command("plugins", ["experiment", "gpu_8gb", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["choices"] == {"model": "qwen3_4b", "quantization": "nf4", "adapter": "lora", "data": "hub"}
+    assert found["settings"]["adapter.r"] == 16  # its own, in place of the 32 that it is built on
+    assert found["settings"]["trainer.max_seq_length"] == 2048
+    assert run_command("plugins", ["experiment", "gpu_8gb"]) == 0
+    assert f"  {this_program()} +experiment=gpu_8gb\n" in capsys.readouterr().out
+    with pytest.raises(FrameworkError, match=r"unknown experiment 'gpu_8g'\. Did you mean 'gpu_8gb'"):
+        run_command("plugins", ["experiment", "gpu_8g"])
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "word"),
+    [
+        ("trainer", "hf", "trainer=mine"),
+        ("evaluator", "short_prompts", "evaluator=[mine]"),
+        ("model", "llama1b", "model=mine"),
+        ("exporter", "gguf", "exporter=[mine]"),
+        ("metric", "judge", "metric=[mine]"),
+    ],
+)
+def test_a_preset_to_copy_composes_to_what_it_was_made_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    group: str,
+    option: str,
+    word: str,
+) -> None:
+    before = compose([word.replace("mine", option)])[group]
+    assert run_command("plugins", [group, option, "--yaml"]) == 0
+    text = capsys.readouterr().out
+    folder = tmp_path / "conf" / group
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert compose([word])[group] == before
+    # What stands there as a comment is valid as well.
+    every = "\n".join(re.sub(r"^#(?=(  )*\w+:)", "", line) for line in text.splitlines())
+    (folder / "mine.yaml").write_text(every, encoding="utf-8")
+    assert compose([word])[group] == before
+
+
+def test_a_preset_to_copy_is_of_one_option() -> None:
+    for words in (
+        ["--yaml"],
+        ["trainer", "--yaml"],
+        ["command", "chat", "--yaml"],
+        ["experiment", "gpu_8gb", "--yaml"],
+    ):
+        with pytest.raises(FrameworkError, match="--yaml writes a preset of one option"):
+            run_command("plugins", words)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.forked_program import ECHO, MODULE, Result, echo, launch, program
-from tests.support.program import environment
+from tests.support.program import environment, typed
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
 
@@ -92,7 +92,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         (("nowhere",), "nowhere: there is no such folder"),
         (("run",), "run holds no plan.json: the run was refused before it began"),
         ((".",), "it holds neither overrides.json of a run nor multirun.yaml of a sweep: nothing began"),
-        (("swept/0",), "swept/0 is a trial of a sweep: resume that, python -m framework resume swept"),
+        (("swept/0",), "swept/0 is a trial of a sweep: resume that, "),
         (("done",), "done is finished: there is nothing to resume, and rerun does it again"),
         (("broken",), "multirun.yaml is not a sweep's file: it has no overrides"),
     ],
@@ -138,7 +138,7 @@ def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: i
     assert launch(command, *words, cwd=place, env=env).code == code
     (run,) = place.glob("outputs/*/*")
     listed = launch(command, "resume", cwd=place, env=env)
-    assert listed.out == f"python -m framework resume {run.relative_to(place)}    # {state}\n"
+    assert listed.out == f"{typed(place)} resume {run.relative_to(place)}    # {state}\n"
     done = resume(str(run), cwd=place.parent)
     assert done.code == 0, done.err
     assert f"runs in {place}, where it was started" in done.err

@@ -56,6 +56,17 @@ def export(
     return parsed(text), artifact
 
 
+def test_it_can_be_written_again_beside_the_card_that_was_put_there(tmp_path: Path) -> None:
+    _, first = export(tmp_path)
+    (tmp_path / "ollama" / "README.md").write_text("# orders", encoding="utf-8")
+    _, again = export(tmp_path)
+    assert again == first
+    assert again.use == "ollama create run -f {path} && ollama run run"
+    (tmp_path / "ollama" / "mine.txt").touch()
+    with pytest.raises(FrameworkError, match=r"mine\.txt, which is no Modelfile"):
+        export(tmp_path)
+
+
 def test_it_has_no_template_and_requires_an_ollama_that_renders_the_files_own(tmp_path: Path) -> None:
     instructions, _ = export(tmp_path, words=["trainer.max_seq_length=512"])
     assert instructions == [

@@ -1,0 +1,124 @@
+"""How a person sees what is counted: bars in a terminal, lines in a pipe.
+
+`counting` of `framework.api.registry` counts. A run hands its counts to its loggers; a command that is no run shows
+them on standard error, by `Counts`. rich's bars are imported here, so import this module where something is shown.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Display
+from rich.text import Text
+
+from framework.api.records import Progress
+from framework.api.text.progress import PAUSE, clock, told
+from framework.util.redact import redact
+
+__all__ = ["Bars", "Counts"]
+
+
+class Bars:
+    """The steps of a training, which stay when it is over, and what else is counted, which vanishes when it is done.
+
+    Args:
+        out: the terminal.
+        steps: whether there will be steps.
+    """
+
+    def __init__(self, out: Console, *, steps: bool) -> None:
+        self.display = Display(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[text]}"),
+            TimeColumn(),
+            console=out,
+            transient=not steps,
+        )
+        self._steps: TaskID | None = None
+        self._count: TaskID | None = None
+        self.display.start()
+
+    @property
+    def completed(self) -> float:
+        """How many steps are shown as done."""
+        return next((task.completed for task in self.display.tasks if task.id == self._steps), 0)
+
+    def move(self, step: int, total: int, text: str) -> None:
+        """Show the number of completed steps, with a text beside it."""
+        if self._steps is None:
+            self._steps = self.display.add_task("step", total=total, text="", left=None)
+        self.display.update(self._steps, completed=step, description=f"step {step}/{total}", text=text)
+
+    def count(self, progress: Progress) -> None:
+        """Show how far something is; a count that begins takes the place of the one before."""
+        if not progress.done:
+            self._end_count()
+        if progress.done == progress.total:
+            self._end_count()
+            return
+        line = escape(str(redact(progress.line)))
+        if self._count is None:
+            self._count = self.display.add_task(line, total=progress.total, text="", left=None)
+        left = progress.seconds_left
+        self.display.update(self._count, completed=progress.done, total=progress.total, description=line, left=left)
+
+    def _end_count(self) -> None:
+        if self._count is not None:
+            self.display.remove_task(self._count)
+            self._count = None
+
+    def stop(self) -> None:
+        """Leave the steps as they stand and give the terminal back."""
+        self._end_count()
+        self.display.stop()
+
+
+class TimeColumn(ProgressColumn):
+    """The time that is left; where nobody knows it, the time that has passed."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Write it as minutes and seconds."""
+        # rich knows it from the third report on.
+        left = task.fields["left"] if task.time_remaining is None else task.time_remaining
+        seconds = task.elapsed if left is None else left
+        if seconds is None:
+            return Text("")
+        return Text(f"{clock(seconds)} {'so far' if left is None else 'left'}", style="cyan")
+
+
+class Counts:
+    """Shows what a command counts, on standard error: a bar in a terminal, a line now and then in a pipe."""
+
+    def __init__(self) -> None:
+        self._out = Console(stderr=True, highlight=False)
+        self._bars: Bars | None = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def show(self, progress: Progress) -> None:
+        """Show how far something is."""
+        if self._out.is_terminal:
+            if self._bars is None:
+                self._bars = Bars(self._out, steps=False)
+            self._bars.count(progress)
+            if progress.done == progress.total:  # what comes next may be an answer
+                self.__exit__(None, None, None)
+        elif time.monotonic() - self._said >= PAUSE and progress.done != progress.total:
+            self._said = time.monotonic()
+            print(redact(told(progress)), file=sys.stderr, flush=True)

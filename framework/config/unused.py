@@ -1,0 +1,56 @@
+"""Settings of an experiment for an option that the run does not have: `evaluator=[]` switches off what it sets.
+
+Hydra would refuse them, since nothing reads them. They are left out where whoever chose otherwise did so after the
+experiment, on the command line or in an experiment that is built on it. An experiment that sets what neither it nor
+anybody else chooses is still refused, and so is a name that no option has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from framework.api.component import GROUPS
+from framework.api.text.overrides import override_key
+from framework.config.compose import EXPERIMENT, config_loader, user_folders
+from framework.config.sources import REFUSALS, defaults_list, value_sources
+from framework.hooks.session import Session
+
+SEVERAL = {name for name, group in GROUPS.items() if group.several}
+
+
+def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
+    """Return the options, `evaluator.prompts`, whose settings in the files of experiments are left out.
+
+    Args:
+        session: whose `unused` is what is left out so far; nothing is while this looks.
+        words: the overrides of a command line.
+    """
+    keys = {override_key(word) for word in words}
+    if EXPERIMENT not in keys or not (keys & SEVERAL or user_folders(session)):  # to read all files again takes time
+        return frozenset()
+    session.unused = frozenset()
+    try:
+        with config_loader() as loader:
+            parsed = OverridesParser.create(loader).parse_overrides(list(words))
+            fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+            known = value_sources(loader, defaults_list(loader, fixed).defaults, fixed)
+    except REFUSALS:  # composing says what is wrong
+        return frozenset()
+    found = set()
+    for setting in known.settings:
+        group, _, below = setting.key.partition(".")
+        option, file = f"{group}.{below.partition('.')[0]}", setting.where.rpartition(":")[0]
+        chosen_by = known.choices.get(group, "")
+        is_later = not chosen_by.startswith(f"{file}:") and (_is_experiment(chosen_by) or group in keys)
+        if group in SEVERAL and option not in known.schemas and _is_experiment(setting.where) and is_later:
+            found.add(option)
+    options = {f"{group}.{name}" for group in SEVERAL for name in session.plugins.components(group)}
+    return frozenset(found & options)
+
+
+def _is_experiment(where: str) -> bool:
+    """Whether a place is a line in the file of an experiment."""
+    return Path(where.rpartition(":")[0]).parent.name == EXPERIMENT

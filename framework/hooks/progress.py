@@ -1,0 +1,98 @@
+"""How far long work is: whoever does it counts, and the run sends what is counted to its loggers.
+
+    with counting(len(prompts), "prompt") as counter:
+        for prompt in prompts:
+            ...
+            counter.advance()
+
+The work may stand in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
+sent when it begins, about once a second, and when it is complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from framework.api.records import Progress
+
+EVERY = 1.0
+"""Seconds between two reports of one count."""
+
+
+class Reporter:
+    """Where the counts of a process go; the session holds one.
+
+    Attributes:
+        send: gets each report; None where nobody listens.
+    """
+
+    def __init__(self) -> None:
+        self.send: Callable[[Progress], None] | None = None
+        self._part = Progress("", "", 0, None, 0.0)
+
+    @contextmanager
+    def part(self, name: str, number: int, count: int, kind: str) -> Iterator[None]:
+        """Inside, what is counted belongs to a part: the measure `name`, the second of four."""
+        before = self._part
+        self._part = replace(before, task=name, part=number, parts=count, kind=kind)
+        try:
+            yield
+        finally:
+            self._part = before
+
+    @contextmanager
+    def counting(self, total: int | None, unit: str, task: str = "") -> Iterator[Counter]:
+        """Count up to `total`, None where nobody knows it.
+
+        Args:
+            total: how many there are.
+            unit: what is counted, in the singular: `prompt`.
+            task: what is done, after the name of the part: `converting`.
+        """
+        part = self._part
+        name = ": ".join(text for text in (part.task, task) if text)
+        counter = Counter(self.send, replace(part, task=name, unit=unit, total=total))
+        counter.begin()
+        yield counter
+        counter.finish()
+
+
+class Counter:
+    """A count that is under way. It is for the thread that made it."""
+
+    def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
+        self._send, self._now = send, first
+        self._started = self._sent = time.monotonic()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a report would be sent now: what is costly to count need not be counted before."""
+        return self._send is not None and time.monotonic() - self._sent >= EVERY
+
+    def advance(self, number: int = 1) -> None:
+        """Count some more."""
+        self.move(self._now.done + number)
+
+    def move(self, done: int) -> None:
+        """Set how many are done."""
+        self._now = replace(self._now, done=done)
+        if self.is_due:
+            self._report()
+
+    def begin(self) -> None:
+        """Report that the count begins."""
+        self._report()
+
+    def finish(self) -> None:
+        """Report that all is done."""
+        total = self._now.done if self._now.total is None else self._now.total
+        self._now = replace(self._now, done=total, total=total)
+        self._report()
+
+    def _report(self) -> None:
+        if self._send is not None:
+            self._sent = time.monotonic()
+            self._send(replace(self._now, seconds=round(self._sent - self._started, 3)))

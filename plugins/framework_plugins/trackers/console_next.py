@@ -1,0 +1,62 @@
+"""What a person does after a run: the commands with the values of this run, each said once."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from framework.api.plan import Plan
+from framework.api.records import Artifact
+from framework.api.schema import Stage
+from framework.api.text import HIDDEN, display_path, hide, override_key, this_program
+
+SECRET = "$SECRET"  # noqa: S105 - a place to fill in
+"""What stands in a command for what is secret."""
+LOOKING = {Stage.plan, Stage.data}
+"""A run of these stages alone is made to look at the data."""
+
+OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
+"""Keys of overrides that go with the data of a run."""
+
+
+def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
+    """Give what can be done next, and the command for it.
+
+    Args:
+        plan: the run that has ended.
+        made: what it exported, now or earlier.
+    """
+    words = _words(plan)
+    if set(plan.stages) <= LOOKING:
+        dropped = {"stages", "plan.gpu"}
+        rest = [word for word in words if override_key(word) not in dropped]
+        yield "the whole run", shlex.join([*shlex.split(this_program()), *rest])
+        return
+    folder = shlex.quote(display_path(plan.run_dir))
+    if plan.checkpoint.is_dir():
+        yield "talk to it", f"{this_program()} chat {folder}"
+    for artifact in made:
+        if artifact.use:
+            path = shlex.quote(display_path(plan.run_dir / artifact.path))
+            yield f"with {artifact.kind}", artifact.use.format(path=path)
+    if Stage.train in plan.stages and Stage.evaluate not in plan.stages:
+        yield "measure it", f"{this_program()} run_dir={folder} stages=[baseline,evaluate,report]"
+    elif Stage.report not in plan.stages and (plan.run_dir / f"{Stage.evaluate.value}.json").exists():
+        yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
+    if Stage.train in plan.stages and Stage.report in plan.stages:
+        if not hasattr(plan.data.config, "path"):  # data that came with a plugin
+            # Its experiment, if there is one, measures what fits these data.
+            others = [word for word in words if override_key(word).partition(".")[0] not in OF_THE_DATA]
+            if "model" not in map(override_key, others):
+                others.insert(0, f"model={plan.model.component.name}")
+            command = shlex.join([*shlex.split(this_program()), *others, "data=local_file", "data.path=FILE.jsonl"])
+            yield "your own data", command
+        rate = plan.training.learning_rate
+        others = [word for word in words if override_key(word) != "trainer.learning_rate"]
+        rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
+        yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *others, rates])
+
+
+def _words(plan: Plan) -> list[str]:
+    """Return the overrides of a run for another one; the command may stand in logs, so secrets are to be filled in."""
+    return [hide(word).replace(HIDDEN, SECRET) for word in plan.overrides if override_key(word) != "run_dir"]

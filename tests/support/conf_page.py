@@ -1,0 +1,69 @@
+"""Writes conf/README.md: every group with its options and presets, and the experiments, a line each.
+
+python -m tests.support.conf_page
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from framework.api.component import GROUPS
+from framework.config.catalog import experiments, options, presets
+from framework.config.compose import conf_dir, config_loader
+from framework.config.reference import BAR, distribution, escape
+
+FILE = conf_dir() / "README.md"
+PACKAGE = "framework"
+HEAD = """\
+# What can be chosen
+
+Written by `python -m tests.support.conf_page`; changes belong into the source.
+
+An option is code, with the settings that [the reference](../docs/reference/config.md) lists. A preset is a file that is
+built on an option. `group=name` chooses one, `group=[name,name]` several where a run may have several. `python -m
+framework plugins GROUP NAME` shows its settings with their values, `--yaml` behind it a preset to copy. Presets of your
+own lie in `conf/GROUP/` of your working folder, experiments in `conf/experiment/`.
+
+The presets in this folder are here; those of the plugins lie in their packages.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield HEAD
+    with config_loader() as loader:
+        yield "## `+experiment=…`\n"
+        yield "Choices and values for a task.\n"
+        yield from _table((name, each.summary) for name, each in experiments(loader).items() if _is_here(each.file))
+        for group in GROUPS.values():
+            own = {name: each for name, each in options(group).items() if distribution(each) == PACKAGE}
+            made = {name: each for name, each in presets(group, loader).items() if _is_here(each.file)}
+            choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
+            about = (group.base.__doc__ or "").strip().partition("\n\n")[0]
+            yield f"## `{choice}`\n"
+            yield f"{escape(' '.join(about.split()))}\n"
+            rows = [(name, each.component.summary) for name, each in own.items()]
+            rows += [(name, f"{each.summary} (on {', '.join(each.options)})") for name, each in made.items()]
+            yield from _table(rows)
+
+
+def _is_here(file: str) -> bool:
+    """Whether a file is one of this repository, not of a plugin that happens to be installed."""
+    path = Path(file).resolve()
+    return any(path.is_relative_to(folder) for folder in (conf_dir(), conf_dir().parent / "plugins"))
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield "| name | what it is |\n|---|---|"
+    for name, text in rows:
+        yield f"| `{name}` | {escape(' '.join(text.split())).replace('|', BAR)} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    FILE.write_text(page(), encoding="utf-8", newline="\n")
