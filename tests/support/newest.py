@@ -27,5 +27,5 @@ def unbounded(lines: list[str], extras: dict[str, list[str]]) -> Iterator[str]:
 if __name__ == "__main__":
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     optional = project["optional-dependencies"]
-    own = ["framework[quickstart]", *(line for line in optional["test"] if line.startswith(("pytest", "hypothesis")))]
+    own = ["framework[gguf]", *(line for line in optional["test"] if line.startswith(("pytest", "hypothesis")))]
     sys.stdout.write("\n".join(dict.fromkeys(unbounded([*project["dependencies"], *own], optional))) + "\n")
