@@ -37,6 +37,7 @@ class ChatCommand:
         options = read_options(arguments)
         run = read_run(options.run_dir)
         path, console = display_path(run.folder), Console(highlight=False)
+        after = list(_next(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
         with ExitStack() as stack:
             with console.status("loading the model …") if typed else nullcontext():
@@ -50,7 +51,7 @@ class ChatCommand:
             )
             if typed:
                 terminal.converse(session, console, f"{path}: {_greeting(session)}")
-                for line in _next(run, options):
+                for line in after:
                     console.print(line, markup=False, soft_wrap=True)
             else:
                 piped.converse(session, sys.stdin, as_json=options.as_json)

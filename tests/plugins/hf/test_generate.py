@@ -10,6 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from framework.api.records import Progress
+from framework.hooks.session import current
 from framework_plugins.hf.generate import THOUGHT, WORTH, complete, generate
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
@@ -56,6 +58,23 @@ def test_answers_are_those_of_each_prompt_by_itself(model: tuple[Any, Any], star
     assert len(set(alone)) > 1
     assert answers(model, texts, size, share=True) == alone
     assert answers(model, texts, size, share=False) == alone
+
+
+def test_prompts_are_counted_as_their_answers_end_within_a_batch_too(
+    model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Progress] = []
+    now = iter(range(10_000))
+    monkeypatch.setattr("framework.hooks.progress.time.monotonic", lambda: 2.0 * next(now))  # each look is due
+    monkeypatch.setattr(current().progress, "send", sent.append)
+    texts = [SYSTEM + end for end in ENDS]
+    found = generate(*model, texts, frozenset(range(0, 1000, 7)), NEW, len(texts))
+    assert {(each.unit, each.total) for each in sent} == {("prompt", 4)}
+    counted = [each.done for each in sent]
+    assert counted == sorted(counted)
+    assert (counted[0], counted[-1]) == (0, 4)
+    ended = sorted(answer.tokens for answer in found)  # one that ends before the last is counted before that
+    assert ended[0] == ended[-1] or set(counted) & {1, 2, 3}
 
 
 def greedy(network: Any, ids: list[int], stop_ids: frozenset[int], most: int) -> tuple[int, ...]:
