@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Look where the rows that are left are to be written."""
-    from framework_plugins.audit import clean  # noqa: PLC0415 - it loads numpy
-
     for choice in plan.audit.values():
         if isinstance(choice.config, config.StandardConfig) and choice.config.clean is not None:
+            from framework_plugins.audit import clean  # noqa: PLC0415 - it loads numpy
+
             yield from clean.problems(plan, choice.config)
 
 
