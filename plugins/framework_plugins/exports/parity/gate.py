@@ -251,10 +251,12 @@ class Gate:
             if early := handed_out.stops_early(reference.rows, llama.stop_ids):
                 raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
             agreement, *beside = self._asked(llama, reference, quantization, rounding, llama.stop_ids)
+            answers = []
             with counting(len(short), "answer", "parity") as counter:
                 for row, logits in short:
-                    agreement.answers.append(self._answer(llama, row, logits, agreement.tie))
+                    answers.append(self._answer(llama, row, logits, agreement.tie))
                     counter.advance()
+            agreement.answers = answers
         if quantization in EXACT:
             problem = exact(agreement, self.config, rounding.end_kl)
         else:
