@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework_plugins.hf import config
+from framework_plugins.hf import adapter_checks, config, optimizers
 
 if TYPE_CHECKING:
     from framework.api.backend import MemorySettings, Shape
@@ -51,12 +51,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
             "set quantization=none, or adapter=lora"
         )
+    if isinstance(adapter, config.LoraAdapterConfig):
+        yield from adapter_checks.problems(plan, adapter)
     trainer = plan.trainer.config
-    if isinstance(trainer, config.HFTrainerConfig) and (trainer.device, trainer.dtype) == (
-        config.Device.cpu,
-        config.Dtype.fp16,
-    ):
+    if not isinstance(trainer, config.HFTrainerConfig):
+        return
+    if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+    yield from optimizers.problems(plan, trainer)
 
 
 @hookimpl
