@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -288,7 +289,10 @@ def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
             for weight, before in own:
                 weight.copy_(before)
         try:
-            with disable():
+            with ExitStack() as stack:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="Careful, disabling adapter layers with bias")
+                    stack.enter_context(disable())
                 yield
         finally:
             with torch.no_grad():
