@@ -33,6 +33,7 @@ from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import model_name, summarize_error
+from framework_plugins.hf.args import changed
 from framework_plugins.hf.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
@@ -61,20 +62,23 @@ class Lora:
         pattern = ALL_LINEAR if targets == [ALL_LINEAR] else target_pattern(targets)
         blocks = settings.layers_to_transform
         # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
-        outside = rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*" if pattern and blocks else None
+        outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
+        more = changed(settings.args)
+        outside += more.pop("exclude_modules", [])
         return LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
             target_modules=pattern or list(targets),
-            exclude_modules=outside,
+            exclude_modules=target_pattern(outside) or outside or None,
             layers_to_transform=None if pattern else blocks,
             rank_pattern=dict(settings.rank_pattern),
             alpha_pattern=dict(settings.alpha_pattern),
             bias=settings.bias.value,
             modules_to_save=list(settings.modules_to_save) or None,
             **self.flags,
+            **more,
         )
 
 
@@ -227,8 +231,9 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         FrameworkError: the model has no such layers.
     """
     if any(VISION in name for name, _ in model.named_modules()):
-        left_out = f"|{config.exclude_modules}" if config.exclude_modules else ""
-        config.exclude_modules = f".*{VISION}.*{left_out}"  # rows of text teach it nothing
+        given = config.exclude_modules or []
+        also = [given] if isinstance(given, str) else sorted(given)
+        config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
     if fast:
         install.prepare(config)
     try:

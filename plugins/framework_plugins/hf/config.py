@@ -7,15 +7,16 @@ does not. A training resumes from a checkpoint on another device and with anothe
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
+from framework_plugins.hf.args import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
@@ -124,6 +125,8 @@ class NF4Config(QuantizationConfig):
 class LoraAdapterConfig(AdapterConfig):
     """LoRA: two small matrices beside each linear layer."""
 
+    instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
+
     r: Annotated[int, Gt(0), ~Affects.base] = 16
     """Rank of the matrices."""
     lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
@@ -146,6 +149,8 @@ class LoraAdapterConfig(AdapterConfig):
     modules_to_save: list[str] = field(default_factory=list)
     """Names of modules that are trained whole, in fp32, and saved with the adapter, such as embed_tokens and lm_head. A
     layer that `quantization` stores in few bits cannot be."""
+    args: LoraArgs = field(default_factory=LoraArgs)
+    """Fields of peft's LoraConfig that have no setting of their own here."""
 
 
 def target_pattern(targets: Sequence[str]) -> str:
@@ -176,6 +181,8 @@ class FullConfig(AdapterConfig):
 @dataclass
 class HFTrainerConfig(TrainerConfig):
     """TRL's SFTTrainer."""
+
+    instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
 
     min_learning_rate: Annotated[float | None, Gt(0), ~Affects.base] = None
     """Learning rate at the end of a linear, cosine or polynomial schedule, or of warmup_stable_decay. null: 0."""
@@ -219,3 +226,5 @@ class HFTrainerConfig(TrainerConfig):
     """Optimizer steps between two checkpoints, besides those by time. null: none by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
     """Checkpoints that are kept, the newest ones: one more than the newest is there in case that one is damaged."""
+    args: SFTArgs = field(default_factory=SFTArgs)
+    """Fields of TRL's SFTConfig that have no setting of their own here."""

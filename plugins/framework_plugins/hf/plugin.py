@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework_plugins.hf import adapter_checks, config, optimizers
+from framework_plugins.hf import config, optimizers, setting_checks
 
 if TYPE_CHECKING:
     from framework.api.backend import MemorySettings, Shape
@@ -52,13 +52,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "set quantization=none, or adapter=lora"
         )
     if isinstance(adapter, config.LoraAdapterConfig):
-        yield from adapter_checks.problems(plan, adapter)
+        yield from setting_checks.problems(plan, adapter)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
     yield from optimizers.problems(plan, trainer)
+    yield from setting_checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
 @hookimpl

@@ -21,6 +21,7 @@ from trl import SFTConfig, SFTTrainer
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
 from framework_plugins.hf import optimizers
+from framework_plugins.hf.args import changed
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.hardware import Hardware, tf32
 from framework_plugins.hf.memory.oom_retry import OomRetry
@@ -276,5 +277,5 @@ def sft_config(
         save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing_name(): hardware.checkpointing, **more},
+        **{checkpointing_name(): hardware.checkpointing, **changed(training.args), **more},
     )

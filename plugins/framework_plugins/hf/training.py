@@ -209,7 +209,8 @@ def count_trainable(model: Any) -> int:
     """Count what will be trained, and make sure that with an adapter it is the adapter and what came along with it."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
-        own = (model.base_model.prefix, "modules_to_save.")  # of peft's tuner: "lora_" and the like
+        # Of peft's tuner, "lora_" and the like, and of what stands beside it.
+        own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
         biases = getattr(model.peft_config["default"], "bias", "none") != "none"
         beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]
         stray = [name for name, _ in beside if not (biases and name.endswith(".bias"))]

@@ -1,4 +1,4 @@
-"""hf/adapters.py and hf/adapter_checks.py: what of a model an adapter trains, by the settings of `adapter`."""
+"""hf/adapters.py and hf/setting_checks.py: what of a model an adapter trains, by the settings of `adapter`."""
 
 from __future__ import annotations
 
