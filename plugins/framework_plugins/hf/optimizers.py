@@ -15,7 +15,7 @@ from typing import Any
 
 from framework.api.machine import installed
 from framework.api.plan import Plan
-from framework.api.schema import WARMUP, Optimizer, Schedule, Stage
+from framework.api.schema import Optimizer, Schedule, Stage
 from framework.api.text import as_text, nearest
 from framework_plugins.hf.config import HFTrainerConfig
 
@@ -270,8 +270,4 @@ def _valid(kind: Any) -> str:
 
 def warmup(config: HFTrainerConfig) -> float:
     """Return the warm-up as transformers reads it: steps, or below 1 a share of them."""
-    if config.warmup_ratio is not None:
-        return config.warmup_ratio
-    if config.warmup_steps is not None:
-        return config.warmup_steps
-    return 0 if config.lr_scheduler_type is Schedule.constant else WARMUP
+    return config.warmup(0) if config.warmup_ratio is None else config.warmup_ratio

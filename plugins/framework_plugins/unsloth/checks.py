@@ -68,4 +68,7 @@ def _adapter(plan: Plan) -> Iterator[str]:
     for name in asked:
         yield f"adapter.{name} is nothing that trainer=unsloth makes: leave it out, {HF}"
     if other := [name for name in config.modules_to_save if name not in WHOLE]:
-        yield f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: {HF[3:]}"
+        yield (
+            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: set "
+            "trainer=hf"
+        )
