@@ -40,6 +40,9 @@ class Measuring:
         """Measure the model as it stands: the validation loss, then every evaluator."""
         validation = self.data.validation
         measures = {EVAL_LOSS: _validation_loss(self.model, self.data)} if validation else {}
+        for name in getattr(self.plan.data.config, "validation_sets", {}) if validation else ():
+            if (part := _of_set(measures[EVAL_LOSS], name)) is not None:
+                measures[f"{EVAL_LOSS}_{name}"] = part
         samples, notes = [], []
         for evaluator in self.evaluators.values():
             result = evaluator.evaluate(self.model, self.data, self.metrics)
@@ -121,3 +124,17 @@ def _validation_loss(model: Model, data: Data) -> Measure:
     where = [row.where for row in rows]
     alike = groups if len(set(groups)) < len(groups) else []
     return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)
+
+
+def _of_set(loss: Measure, name: str) -> Measure | None:
+    """Return the validation loss of the rows of a set, whose places begin with its name; None where none is left."""
+    places = [place for place, where in enumerate(loss.where) if where.startswith(f"{name}/")]
+    learned = sum(loss.weights[place] for place in places)
+    if not learned:
+        return None
+    items, weights, where, groups = (
+        [part[place] for place in places] if part else []
+        for part in (loss.items, loss.weights, loss.where, loss.groups)
+    )
+    total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
+    return replace(loss, value=total / learned, items=items, weights=weights, where=where, groups=groups)

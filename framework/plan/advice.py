@@ -31,7 +31,8 @@ def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     data = plan.data.config
-    if not data.validation_split and not getattr(data, "validation_path", None):
+    own = ("validation_path", "validation_sets")
+    if not data.validation_split and not any(getattr(data, name, None) for name in own):
         yield "data.validation_split=0 holds no rows out: overfitting will not be seen. Set data.validation_split=0.1"
     if work is None:
         return
