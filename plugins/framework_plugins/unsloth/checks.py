@@ -62,11 +62,13 @@ def _adapter(plan: Plan) -> Iterator[str]:
     config = plan.adapter.config
     if not isinstance(config, LoraAdapterConfig):
         return
-    asked = [name for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)]
-    asked += ["a regular expression in target_modules"] if target_pattern(config.target_modules) else []
-    asked += [f"args.{name}" for name in changed(config.args)]
+    asked = [
+        f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
+    ]
+    asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
+    asked += [f"adapter.args.{name}" for name in changed(config.args)]
     for name in asked:
-        yield f"adapter.{name} is nothing that trainer=unsloth makes: leave it out, {HF}"
+        yield f"{name} is nothing that trainer=unsloth makes: leave it out, {HF}"
     if other := [name for name in config.modules_to_save if name not in WHOLE]:
         yield (
             f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: set "
