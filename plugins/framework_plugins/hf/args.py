@@ -188,8 +188,10 @@ class Refusals(Mapping[str, str]):
         if here not in versions or name in versions[here]:
             return ""
         others = [version for version, known in versions.items() if name in known]
+        if not others:  # a word of ours
+            return ""
         of = f"is a field of {self.library} {others[-1]}, and {self.library} {here} is installed"
-        return f"{of}; it {self.own[name]}" if others else ""
+        return f"{of}; it {self.own[name]}"
 
 
 @functools.cache
@@ -232,7 +234,9 @@ class LoraArgs:
 
 
 SFT_INSTEAD = Refusals("trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)])
-LORA_INSTEAD = Refusals("peft", LORA_SETTINGS, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)])
+LORA_INSTEAD = Refusals(
+    "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
+)
 """The same beside our own settings, where one may look for them first."""
 STARTS = (True, False, "gaussian", "orthogonal")
 """What `init_lora_weights` may be."""
