@@ -129,12 +129,10 @@ def _validation_loss(model: Model, data: Data) -> Measure:
 def _of_set(loss: Measure, name: str) -> Measure | None:
     """Return the validation loss of the rows of a set, whose places begin with its name; None where none is left."""
     places = [place for place, where in enumerate(loss.where) if where.startswith(f"{name}/")]
-    learned = sum(loss.weights[place] for place in places)
-    if not learned:
+    items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
+    if not sum(weights):
         return None
-    items, weights, where, groups = (
-        [part[place] for place in places] if part else []
-        for part in (loss.items, loss.weights, loss.where, loss.groups)
-    )
     total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
-    return replace(loss, value=total / learned, items=items, weights=weights, where=where, groups=groups)
+    groups = [loss.groups[place] for place in places] if loss.groups else []
+    where = [loss.where[place] for place in places]
+    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, groups=groups)

@@ -184,7 +184,7 @@ class Refusals(Mapping[str, str]):
 
     def _of_another_version(self, name: str) -> str:
         """Say which version has a field that the installed one has not; empty where that has it, or is unknown."""
-        versions, here = versions_of(self.library), installed(self.library)
+        versions, here = versions_of(self.library), installed(self.library) or ""
         if here not in versions or name in versions[here]:
             return ""
         others = [version for version, known in versions.items() if name in known]

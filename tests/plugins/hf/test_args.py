@@ -147,11 +147,18 @@ def test_a_field_of_another_version_is_refused_with_both(monkeypatch: pytest.Mon
 VALUES = st.sampled_from(["", "x", "-1", "0.5", "true", "[a]", "{a: 1}", "null", "pissa", "1e9", "'a b'"])
 
 
+PLACES = {
+    "trainer.args": (SFTArgs.instead, [field.name for field in dataclasses.fields(SFTArgs)]),
+    "adapter.args": (LoraArgs.instead, [field.name for field in dataclasses.fields(LoraArgs)]),
+}
+
+
 @st.composite
 def wrong(draw: st.DrawFn) -> tuple[str, str]:
     """Draw a field of a library that is not admitted, or a misspelled one, and a value; and the name that was meant."""
-    place, ours = draw(st.sampled_from([("trainer.args", SFTArgs), ("adapter.args", LoraArgs)]))
-    known = sorted([*ours.instead, *(field.name for field in dataclasses.fields(ours))])
+    place = draw(st.sampled_from([*PLACES]))
+    refusals, admitted = PLACES[place]
+    known = sorted([*refusals, *admitted])
     name = meant = draw(st.sampled_from(known))
     at = draw(st.integers(1, len(name) - 1))
     match draw(st.sampled_from(["as it is", "doubled", "swapped", "left out"])):
@@ -161,7 +168,7 @@ def wrong(draw: st.DrawFn) -> tuple[str, str]:
             name = name[: at - 1] + name[at] + name[at - 1] + name[at + 1 :]
         case "left out" if len(name) > 3:
             name = name[:at] + name[at + 1 :]
-    if name == meant and name not in ours.instead:
+    if name == meant and name in admitted:
         name = f"{name}z"
     return f"{place}.{name}={draw(VALUES)}", meant if name not in known else ""
 
@@ -235,9 +242,12 @@ def test_the_loader_of_rows_is_made_as_its_fields_say(
 ) -> None:
     loaders: list[Any] = []
     whole = SupervisedTrainer.get_train_dataloader
-    monkeypatch.setattr(
-        SupervisedTrainer, "get_train_dataloader", lambda self: loaders.append(whole(self)) or loaders[-1]
-    )
+
+    def noted(self: SupervisedTrainer) -> Any:
+        loaders.append(whole(self))
+        return loaders[-1]
+
+    monkeypatch.setattr(SupervisedTrainer, "get_train_dataloader", noted)
     asked = ["trainer.args.dataloader_prefetch_factor=3", "trainer.args.dataloader_persistent_workers=true"]
     for number, more in enumerate(([], asked)):
         with opened(make(base, rows, tmp_path / str(number), *words("trainer.dataloader_num_workers=1", *more))) as (
