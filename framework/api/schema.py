@@ -257,7 +257,7 @@ class TrainerConfig:
     training there is nothing to choose from."""
 
     def warmup(self, steps: int) -> int:
-        """Return the steps of the warm-up of a training with so many steps."""
+        """Return the steps of the warm-up of a training with that many steps."""
         if self.lr_scheduler_type is Schedule.constant and self.warmup_steps is None:
             return 0
         if self.warmup_ratio is not None:

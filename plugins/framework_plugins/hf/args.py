@@ -134,7 +134,7 @@ LORA_REASONS = {
     ),
     **dict.fromkeys(
         ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "runtime_config"),
-        "peft is told what the adapter is for",
+        "this program says to peft what the adapter is for",
     ),
     **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
     "eva_config": "its activations would have to be gathered from the rows before the training",

@@ -93,7 +93,7 @@ class ScheduleFacts:
         lowest: the name of the learning rate at the end; empty where the schedule has none.
         relative: whether that is a share of the peak.
         instead: the schedule that has such an end where this one has none.
-        more: what that one has to be told to be this one else.
+        more: the arguments with which that one is this one but for the end.
     """
 
     arguments: Arguments = field(default_factory=dict)

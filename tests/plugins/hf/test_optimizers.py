@@ -367,7 +367,7 @@ def test_a_training_is_resumed_bit_for_bit_with_other_schedules(train: Train, wo
 def test_a_schedule_free_optimizer_answers_and_is_saved_with_its_average(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The validation loss is that of the weights that are kept, and training goes on with its own."""
+    """The validation loss is that of the weights that are kept, and training continues with its own."""
     needs(Optimizer.schedule_free_adamw)
     words = ["trainer.optim=schedule_free_adamw", *FREE, "trainer.warmup_steps=null"]
     averaged, steps = train("averaged", *words)
