@@ -7,6 +7,7 @@ recomputed when the value changes. Defaults live here; YAML below `conf/` holds 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any
@@ -120,19 +121,48 @@ class OnBadRow(Enum):
 
 
 class Schedule(Enum):
-    """How the learning rate changes after the warm-up."""
+    """How the learning rate changes, by transformers' names. All but `constant` begin with the warm-up."""
 
     linear = "linear"
     cosine = "cosine"
-    constant = "constant_with_warmup"
+    cosine_with_restarts = "cosine_with_restarts"
+    cosine_with_min_lr = "cosine_with_min_lr"
+    cosine_warmup_with_min_lr = "cosine_warmup_with_min_lr"
+    polynomial = "polynomial"
+    inverse_sqrt = "inverse_sqrt"
+    warmup_stable_decay = "warmup_stable_decay"
+    constant = "constant"
+    constant_with_warmup = "constant_with_warmup"
 
 
 class Optimizer(Enum):
-    """The optimizers. The 8-bit ones keep Adam's two states in a byte each; the paged one moves them to CPU memory."""
+    """The optimizers, by transformers' names; those called paged move their states to CPU memory."""
 
     adamw_torch = "adamw_torch"
+    adamw_torch_fused = "adamw_torch_fused"
     adamw_8bit = "adamw_8bit"
+    adamw_bnb_8bit = "adamw_bnb_8bit"
     paged_adamw_8bit = "paged_adamw_8bit"
+    paged_adamw_32bit = "paged_adamw_32bit"
+    adafactor = "adafactor"
+    adagrad = "adagrad"
+    ademamix = "ademamix"
+    ademamix_8bit = "ademamix_8bit"
+    paged_ademamix_8bit = "paged_ademamix_8bit"
+    paged_ademamix_32bit = "paged_ademamix_32bit"
+    lion_8bit = "lion_8bit"
+    lion_32bit = "lion_32bit"
+    paged_lion_8bit = "paged_lion_8bit"
+    paged_lion_32bit = "paged_lion_32bit"
+    rmsprop = "rmsprop"
+    rmsprop_bnb = "rmsprop_bnb"
+    rmsprop_bnb_8bit = "rmsprop_bnb_8bit"
+    rmsprop_bnb_32bit = "rmsprop_bnb_32bit"
+    schedule_free_adamw = "schedule_free_adamw"
+    schedule_free_radam = "schedule_free_radam"
+    schedule_free_sgd = "schedule_free_sgd"
+    sgd = "sgd"
+    stable_adamw = "stable_adamw"
 
 
 THINKING_SWITCHES = ("enable_thinking", "thinking")
@@ -228,6 +258,10 @@ class AuditConfig:
     """Checks of the data before training."""
 
 
+WARMUP = 10
+"""Steps of the warm-up where nothing says how many."""
+
+
 @dataclass
 class TrainerConfig:
     """What every training backend understands."""
@@ -247,14 +281,17 @@ class TrainerConfig:
     """Rows in one forward pass when the validation loss is computed."""
     max_seq_length: Annotated[int, Gt(0), ~Affects.probe] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
-    warmup_steps: Annotated[int, Ge(0), ~(Affects.base | Affects.probe)] = 10
-    """Steps over which the learning rate rises to its peak."""
+    warmup_steps: Annotated[int | None, Ge(0), ~(Affects.base | Affects.probe)] = None
+    """Steps over which the learning rate rises to its peak. null: as `warmup_ratio` says, and without that 10."""
+    warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~(Affects.base | Affects.probe)] = None
+    """The warm-up as a share of all steps, instead of `warmup_steps`."""
     lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
-    """The learning rate after the warm-up: linear, cosine or constant."""
+    """How the learning rate changes, by transformers' names."""
     optim: Annotated[Optimizer, ~Affects.base] = Optimizer.adamw_torch
-    """The optimizer; one that cannot run on this hardware is replaced by adamw_torch, and the run says so."""
+    """The optimizer, by transformers' names. An AdamW that cannot run on this hardware is replaced by adamw_torch, and
+    the run says so; any other one is refused."""
     weight_decay: Annotated[float, Ge(0), ~Affects.base] = 0.01
-    """AdamW's decoupled weight decay."""
+    """The optimizer's weight decay; decoupled from the gradient in AdamW and Lion."""
     max_grad_norm: Annotated[float, Gt(0), ~Affects.base] = 1.0
     """Gradients are scaled down to this norm."""
     logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
@@ -270,6 +307,14 @@ class TrainerConfig:
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""
+
+    def warmup(self, steps: int) -> int:
+        """Return the steps of the warm-up of a training with that many steps."""
+        if self.lr_scheduler_type is Schedule.constant and self.warmup_steps is None:
+            return 0
+        if self.warmup_ratio is not None:
+            return math.ceil(self.warmup_ratio * steps)
+        return WARMUP if self.warmup_steps is None else self.warmup_steps
 
 
 @dataclass

@@ -8,7 +8,8 @@ with its place.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -20,6 +21,8 @@ from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
 from framework.util.errors import nearest, summarize_error
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -57,7 +60,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
     for key in dict.fromkeys([*present, *(known or ())]):
         place = f"{path}{key}"
         if known is not None and key not in known:
-            yield Problem(unknown_key(place, known, option_name(schema)), (place,))
+            yield Problem(unknown_key(place, known, option_name(schema), instead(schema)), (place,))
             continue
         if key == "_target_" and known is None:
             yield Problem(f"{place}={as_text(node[key])}: a config names no code: take it out", (place,))
@@ -131,17 +134,33 @@ def out_of_range(place: str, value: Any, kind: Type) -> str:
     return f"{place}={shown} must be {kind.valid}{hint}"
 
 
-def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
-    """Say that nothing reads `key`; `names` are the fields that stand beside it, `option` what was chosen there.
+def instead(schema: type | None) -> Mapping[str, str]:
+    """Return what names that one may expect are instead of fields: the class variable `instead` of a dataclass."""
+    return getattr(schema, "instead", {})
+
+
+def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapping[str, str] = NOTHING) -> str:
+    """Say that nothing reads `key`.
 
     Where another option of the group has the key, that is the likelier mistake than a misspelled name.
+
+    Args:
+        key: as it is written, with the place.
+        names: the fields that stand beside it.
+        option: what was chosen there.
+        refusals: of names that one may expect what they are instead, as the rest of a sentence.
     """
+    names = [*names]
     parent, _, name = key.rpartition(".")
+    if name in refusals:
+        return f"{name} {refusals[name]}"
     if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
         ways = " or ".join(f"{parent}={other}" for other in others)
         return f"unknown key '{key}': {parent}={option} has none. It belongs to {ways}: choose that too."
-    close = nearest(name, names)
+    close = nearest(name, [*names, *refusals])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
+    if close and close[0] not in {*names}:
+        hint = f" Did you mean '{close[0]}'? It {refusals[close[0]]}."
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."

@@ -45,6 +45,9 @@ class Measuring:
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
                 measures[name] = _validation_loss(self.model, self.data)
+        for name in getattr(self.plan.data.config, "validation_sets", {}) if losses else ():
+            if (part := _of_set(measures[EVAL_LOSS], name)) is not None:
+                measures[f"{EVAL_LOSS}_{name}"] = part
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 result = evaluator.evaluate(self.model, self.data, self.metrics)
@@ -126,3 +129,15 @@ def _validation_loss(model: Model, data: Data) -> Measure:
     where = [row.where for row in rows]
     alike = groups if len(set(groups)) < len(groups) else []
     return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)
+
+
+def _of_set(loss: Measure, name: str) -> Measure | None:
+    """Return the validation loss of the rows of a set, whose places begin with its name; None where none is left."""
+    places = [place for place, where in enumerate(loss.where) if where.startswith(f"{name}/")]
+    items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
+    if not sum(weights):
+        return None
+    total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
+    groups = [loss.groups[place] for place in places] if loss.groups else []
+    where = [loss.where[place] for place in places]
+    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, groups=groups)

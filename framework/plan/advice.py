@@ -31,7 +31,8 @@ def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     data = plan.data.config
-    if not data.validation_split and not getattr(data, "validation_path", None):
+    own = ("validation_path", "validation_sets")
+    if not data.validation_split and not any(getattr(data, name, None) for name in own):
         yield "data.validation_split=0 holds no rows out: overfitting will not be seen. Set data.validation_split=0.1"
     if work is None:
         return
@@ -46,9 +47,16 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
             f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
             "seen more than once. Set trainer.num_train_epochs=3"
         )
-    if training.warmup_steps > WARM_UP * work.steps:
+    warmup = training.warmup(work.steps)
+    if warmup > WARM_UP * work.steps:
         few = max(1, round(0.05 * work.steps))
+        if training.warmup_ratio is not None:
+            yield (
+                f"trainer.warmup_ratio={training.warmup_ratio:g}: most of the training would run below the learning "
+                "rate that was asked for. Set trainer.warmup_ratio=0.05"
+            )
+            return
         yield (
-            f"trainer.warmup_steps={training.warmup_steps} of {work.steps} steps: most of the training would run below "
+            f"trainer.warmup_steps={warmup} of {work.steps} steps: most of the training would run below "
             f"the learning rate that was asked for. Set trainer.warmup_steps={few}"
         )

@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from framework.api.component import GROUPS
 from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
-from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
+from framework.config.check import instead, is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import EXPERIMENT, config_loader
 from framework.config.problem import Problem
 from framework.config.sources import (
@@ -223,7 +223,7 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
             return f"a preset of '{setting.preset}' has its keys at the top of the file: take '{setting.preset}:' away"
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
-        return unknown_key(error.full_key, [*names], option_name(schema))
+        return unknown_key(error.full_key, [*names], option_name(schema), instead(schema))
     if key in GROUPS:
         return f"{key}={value} chooses nothing here: in a file write '- override /{key}: {value}' in its defaults"
     parent = key.rpartition(".")[0]

@@ -168,6 +168,12 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
+    steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
+    if steps is not None and ratio is not None:
+        yield (
+            f"trainer.warmup_ratio={ratio:g} and trainer.warmup_steps={steps} both say how long the warm-up is: set "
+            "one of them to null"
+        )
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from framework.api.plan import SCORE, Plan
+from framework.api.plan import EVAL_LOSS, SCORE, Plan
 from framework.api.records import (
     Aspect,
     Change,
@@ -124,12 +124,12 @@ def _objective(
 
 
 def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:
-    """Return what of `before` may stand beside `after`: of other prompts only the validation loss."""
+    """Return what of `before` may stand beside `after`: of other prompts only the validation losses."""
     if before is None or after is None:
         return before
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
-    losses = {name: measure for name, measure in before.measures.items() if name == "eval_loss"}
+    losses = {name: measure for name, measure in before.measures.items() if name.startswith(EVAL_LOSS)}
     return dataclasses.replace(before, measures=losses, samples=[], selection={})
 
 

@@ -39,8 +39,8 @@ def reported(training: Training) -> dict[str, int]:
     rules: dict[str, Rule] = {
         "spike": Spike(),
         "rising_loss": RisingLoss(),
-        "oscillation": Oscillation(WARM_UP),
-        "plateau": Plateau(WARM_UP),
+        "oscillation": Oscillation(lambda _: WARM_UP),
+        "plateau": Plateau(lambda _: WARM_UP),
         "exploding_gradient": ExplodingGradient(1.0),
         "rising_eval_loss": RisingEvalLoss(),
     }

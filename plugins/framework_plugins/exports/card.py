@@ -37,7 +37,7 @@ NAMED = (
 """Packages that are named, where they took part."""
 TRAINING = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
-    "max_seq_length", "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm",
+    "max_seq_length", "warmup_steps", "warmup_ratio", "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm",
 )  # fmt: skip
 """Settings of every trainer that a reader wants to know."""
 LONGEST = 600

@@ -18,6 +18,8 @@ LORA = "LoRA"
 """Stands in the name of an adapter's file where others have their quantization."""
 PLAIN = ("lora", "rslora")
 """Adapters that are a pair of matrices beside a layer and nothing else."""
+MORE = ("modules_to_save", "rank_pattern", "alpha_pattern")
+"""Settings of an adapter that make it more than that."""
 
 
 def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
@@ -100,5 +102,11 @@ def _adapter(key: str, plan: Plan) -> Iterator[str]:
             f"{key}: adapter=dora has magnitudes besides its two matrices, which GGUF cannot store: "
             "set exporter=[gguf], which merges them, or adapter=lora|rslora"
         )
+    elif more := [name for name in MORE if getattr(plan.adapter.config, name, None)]:
+        yield f"{key}: adapter.{more[0]} is nothing that a GGUF adapter can store: set exporter=[gguf], which merges it"
+    elif (bias := getattr(plan.adapter.config, "bias", None)) is not None and bias.name != "none":
+        yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
+    elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):
+        yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
     elif kind not in PLAIN:
         yield f"{key}: only adapter={'|'.join(PLAIN)} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

@@ -5,7 +5,7 @@ Settings of a source do not affect the tokenized rows: what it reads has its con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
@@ -30,6 +30,9 @@ class LocalFileConfig(DataConfig):
     """A file, a folder (all data files below it), or a glob: `data/**/*.jsonl`."""
     validation_path: Annotated[str | None, ~Affects.rows] = None
     """The same for the rows that are held out, instead of a split."""
+    validation_sets: dict[str, str] = field(default_factory=dict)
+    """Several of them by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. They are held out together,
+    and the report has the loss of each besides, `eval_loss_orders`."""
     prompts_path: Annotated[str | None, ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,7 +46,12 @@ class LocalFile:
         run says so.
         """
         config = self.config
-        train, validation, prompts = (Noted.all(part) for part in with_unique_names(self._bounded()))
+        named = with_unique_names(self._bounded())
+        sets = {file.path.resolve(): name for name, files in self._sets().items() for file in files}
+        named[1] = [
+            replace(file, name=f"{sets[file.path.resolve()]}/{file.name}") if sets else file for file in named[1]
+        ]
+        train, validation, prompts = (Noted.all(part) for part in named)
         key = _key([train, validation, prompts], config.sample_by)
         return RawData(
             FileRows(train, config.sample_by),
@@ -68,7 +74,34 @@ class LocalFile:
             find(path, f"data.{setting}") if path is not None else []
             for path, setting in ((config.validation_path, "validation_path"), (config.prompts_path, "prompts_path"))
         )
+        validation = [*validation, *(file for files in self._sets().values() for file in files)]
         return [self._training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
+
+    def _sets(self) -> dict[str, list[DataFile]]:
+        """Return the files of each validation set; what evaluates finds the rows of a set by its name in their places.
+
+        Raises:
+            FrameworkError: `validation_path` is given too, a name is not a plain word, or two sets have the same file.
+        """
+        config = self.config
+        if config.validation_sets and config.validation_path is not None:
+            raise FrameworkError(
+                f"data.validation_path={config.validation_path} and data.validation_sets both say what is held out: "
+                "make it one of the sets"
+            )
+        found: dict[str, list[DataFile]] = {}
+        owners: dict[Path, str] = {}
+        for name, path in config.validation_sets.items():
+            if not re.fullmatch(r"\w+", name):
+                raise FrameworkError(f"data.validation_sets.{name}: a name has letters, digits and underscores only")
+            found[name] = find(path, f"data.validation_sets.{name}")
+            for file in found[name]:
+                if (owner := owners.setdefault(file.path.resolve(), name)) != name:
+                    raise FrameworkError(
+                        f"data.validation_sets.{name}={path}: {file.path} is in the set {owner} too: leave it out of "
+                        "one"
+                    )
+        return found
 
     def _training(self, others: set[Path]) -> list[DataFile]:
         files = find(self.config.path, "data.path")

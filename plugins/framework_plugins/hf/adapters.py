@@ -5,9 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import (
     LoraConfig,
     PeftConfig,
@@ -18,6 +23,7 @@ from peft import (
     set_peft_model_state_dict,
 )
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
@@ -27,7 +33,8 @@ from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import model_name, summarize_error
-from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
+from framework_plugins.hf.args import changed
+from framework_plugins.hf.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
 from framework_plugins.hf.models import check_inside
@@ -52,13 +59,26 @@ class Lora:
     def config(self) -> LoraConfig:
         settings: Any = self.settings
         targets = settings.target_modules
+        pattern = ALL_LINEAR if targets == [ALL_LINEAR] else target_pattern(targets)
+        blocks = settings.layers_to_transform
+        # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
+        outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
+        more = changed(settings.args)
+        outside += more.pop("exclude_modules", [])
         return LoraConfig(
             task_type="CAUSAL_LM",
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules="all-linear" if targets == ["all-linear"] else list(targets),
+            target_modules=pattern or list(targets),
+            exclude_modules=target_pattern(outside) or outside or None,
+            layers_to_transform=None if pattern else blocks,
+            rank_pattern=dict(settings.rank_pattern),
+            alpha_pattern=dict(settings.alpha_pattern),
+            bias=settings.bias.value,
+            modules_to_save=list(settings.modules_to_save) or None,
             **self.flags,
+            **more,
         )
 
 
@@ -211,7 +231,9 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         FrameworkError: the model has no such layers.
     """
     if any(VISION in name for name, _ in model.named_modules()):
-        config.exclude_modules = f".*{VISION}.*"  # rows of text teach it nothing
+        given = config.exclude_modules or []
+        also = [given] if isinstance(given, str) else sorted(given)
+        config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
     if fast:
         install.prepare(config)
     try:
@@ -220,9 +242,69 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     except ValueError as error:
         raise FrameworkError(f"adapter.target_modules: {summarize_error(error)}") from error
     belongs_to(adapted, place)
+    if not empty:
+        _keep_whole_modules_in_fp32(adapted)
+        _keep_biases_of_base(adapted, config)
     if fast:
         install.install(adapted)
     return adapted
+
+
+def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
+    """Raise what `modules_to_save` trains to fp32, as adapters are; between them the states keep their format.
+
+    peft leaves a copy in the format of the base, where an update below half a digit of 16 bits is lost.
+    """
+    head = adapted.get_base_model().get_output_embeddings()
+    for wrapper in list(adapted.modules()):
+        if isinstance(wrapper, ModulesToSaveWrapper):
+            for module in wrapper.modules_to_save.values():
+                formats = {weight.dtype for weight in module.parameters()}
+                if formats == {torch.float32} or len(formats) != 1:
+                    continue
+                module.float()
+                module.register_forward_pre_hook(_raised)
+                if wrapper is not head:  # logits stay as they are
+                    module.register_forward_hook(partial(_lowered, formats.pop()))
+
+
+def _raised(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.float() if torch.is_tensor(each) and each.is_floating_point() else each for each in inputs)
+
+
+def _lowered(dtype: torch.dtype, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+    return output.to(dtype) if torch.is_tensor(output) else output
+
+
+def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
+    """Let a model whose biases are trained be its base again where its adapter is switched off: peft leaves them."""
+    if getattr(config, "bias", "none") == "none":
+        return
+    own = [
+        (weight, weight.detach().clone())
+        for name, weight in adapted.named_parameters()
+        if weight.requires_grad and name.endswith(".bias") and adapted.base_model.prefix not in name
+    ]
+    disable = adapted.disable_adapter
+
+    @contextmanager
+    def disabled() -> Iterator[None]:
+        trained = [weight.detach().clone() for weight, _ in own]
+        with torch.no_grad():
+            for weight, before in own:
+                weight.copy_(before)
+        try:
+            with ExitStack() as stack:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="Careful, disabling adapter layers with bias")
+                    stack.enter_context(disable())
+                yield
+        finally:
+            with torch.no_grad():
+                for (weight, _), value in zip(own, trained, strict=True):
+                    weight.copy_(value)
+
+    adapted.disable_adapter = disabled
 
 
 def belongs_to(adapted: Any, place: ModelPlace) -> None:

@@ -6,10 +6,12 @@ Opening reads config and tokenizer only: what cannot work is reported before a w
 from __future__ import annotations
 
 import gc
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import framework_plugins.hf.allocator  # before torch, which reads what it sets
 
@@ -21,6 +23,8 @@ from transformers import PreTrainedModel
 import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
 
 # isort: split
+from peft import LoraConfig
+
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
@@ -29,7 +33,7 @@ from framework.api.schema import Stage
 from framework.api.text import summarize_error, unknown
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import check_adapter, trained_config
-from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory
+from framework_plugins.hf.config import ALL_LINEAR, HFTrainerConfig, NoQuantizationConfig, OutOfMemory
 from framework_plugins.hf.loading import without_weights
 from framework_plugins.hf.memory.retry import ran_out
 from framework_plugins.hf.model import HFModel
@@ -90,7 +94,7 @@ class HFBackend:
             if here:
                 check_files(place, empty)
             self._check_checkpoint(plan, place, empty)
-        _check_targets(plan, empty)
+        _check_targets(plan, empty, machine)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         machine.facts["attention"] = attention
@@ -126,12 +130,60 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 
-def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
-    """Refuse names of layers that the model does not have, before its weights are fetched."""
-    targets = getattr(trained_config(plan), "target_modules", None)
-    if plan.external_checkpoint or not isinstance(targets, set | list):
+def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
+    """Refuse what of an adapter this model does not have, before its weights are fetched.
+
+    Raises:
+        FrameworkError: names the setting, and the names that there are.
+    """
+    config = trained_config(plan)
+    if plan.external_checkpoint or not isinstance(config, LoraConfig):
         return
-    layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
-    for target in sorted(targets):
-        if target.rpartition(".")[2] not in layers:
-            raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
+    modules = dict(empty.named_modules())
+    linear = {name for name, part in modules.items() if isinstance(part, torch.nn.Linear)}
+    layers = {name.rpartition(".")[2] for name in linear}
+    targets = config.target_modules
+    if isinstance(targets, str):
+        if targets != ALL_LINEAR and not any(re.fullmatch(targets, name) for name in linear):
+            some = min(linear)
+            raise FrameworkError(
+                f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches the whole name of no "
+                f"linear layer; one is called {some}"
+            )
+    else:
+        for target in sorted(targets or ()):
+            if target.rpartition(".")[2] not in layers:
+                raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
+    _check_blocks(plan, empty)
+    head, names = empty.get_output_embeddings(), {name.rpartition(".")[2] for name in modules} - {""}
+    for saved in config.modules_to_save or ():
+        if saved not in names:
+            raise FrameworkError(f"adapter.modules_to_save: {unknown('module', saved, names)}")
+        parts = [part for name, part in modules.items() if name.rpartition(".")[2] == saved]
+        packed = any(
+            isinstance(each, torch.nn.Linear) and each is not head for part in parts for each in part.modules()
+        )
+        if packed and not isinstance(plan.quantization.config, NoQuantizationConfig):
+            kind = plan.quantization.component.name
+            raise FrameworkError(
+                f"adapter.modules_to_save=[{saved}]: quantization={kind} stores it in few bits, which cannot be "
+                "trained: set quantization=none, or adapt it, adapter.target_modules"
+            )
+    if config.bias != "none":
+        adapted = config.bias == "lora_only"
+        if not any(isinstance(modules[name], torch.nn.Linear) and modules[name].bias is not None for name in linear):
+            raise FrameworkError(
+                f"adapter.bias={config.bias}: the {'adapted ' if adapted else ''}layers of {type(empty).__name__} have "
+                "no biases, so nothing would be trained: set adapter.bias=none"
+            )
+        if machine.dtype is torch.float16:
+            raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
+
+
+def _check_blocks(plan: Plan, empty: Any) -> None:
+    blocks = plan.adapter.config.layers_to_transform
+    count = empty.config.get_text_config().num_hidden_layers
+    if blocks and max(blocks) >= count:
+        raise FrameworkError(
+            f"adapter.layers_to_transform: {max(blocks)} is no block of the model, which has {count}: 0 to {count - 1}"
+        )

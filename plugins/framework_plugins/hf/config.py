@@ -6,17 +6,23 @@ does not. A training resumes from a checkpoint on another device and with anothe
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
+from framework_plugins.hf.args import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
+ALL_LINEAR = "all-linear"
+PLAIN = re.compile(r"[\w.-]+")
+"""What names of layers are made of; anything else is a regular expression."""
 NOT_SWITCHES = frozenset(
     (
         "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -69,6 +75,14 @@ class Packing(Enum):
     tree = "tree"
 
 
+class Bias(Enum):
+    """Which biases of the base are trained."""
+
+    none = "none"
+    lora_only = "lora_only"
+    all = "all"
+
+
 class OutOfMemory(Enum):
     """What to do when memory runs out."""
 
@@ -111,14 +125,42 @@ class NF4Config(QuantizationConfig):
 class LoraAdapterConfig(AdapterConfig):
     """LoRA: two small matrices beside each linear layer."""
 
+    instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
+
     r: Annotated[int, Gt(0), ~Affects.base] = 16
     """Rank of the matrices."""
     lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
     """The update is scaled by lora_alpha / r."""
     lora_dropout: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.0
     """Dropout before the first matrix."""
-    target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["all-linear"])
-    """Names of the layers to adapt; all-linear takes every linear layer but the output head."""
+    target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: [ALL_LINEAR])
+    """Names of the layers to adapt, or regular expressions that match their whole names, such as
+    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer but the output head."""
+    layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
+    """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
+    rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
+    """Ranks of layers that have another one than `r`: the end of a layer's name, or a regular expression, and the rank:
+    `{down_proj: 32}`."""
+    alpha_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
+    """Likewise, for `lora_alpha`."""
+    bias: Annotated[Bias, ~Affects.base] = Bias.none
+    """Biases of the base that are trained too: none, those of the adapted layers (lora_only), or all. They stay in the
+    number format of the base. Llama, Mistral and Qwen3 have none; Qwen2 has those of queries, keys and values."""
+    modules_to_save: list[str] = field(default_factory=list)
+    """Names of modules that are trained whole, in fp32, and saved with the adapter, such as embed_tokens and lm_head. A
+    layer that `quantization` stores in few bits cannot be."""
+    args: LoraArgs = field(default_factory=LoraArgs)
+    """Fields of peft's LoraConfig that have no setting of their own here."""
+
+
+def target_pattern(targets: Sequence[str]) -> str:
+    """Return the regular expression that names of layers and regular expressions make together, for whole names.
+
+    Empty where there are names alone. peft would not read an expression in a list: it looks for a layer of that name.
+    """
+    if all(PLAIN.fullmatch(target) for target in targets):
+        return ""
+    return "|".join(rf"(?:.*\.)?{re.escape(each)}" if PLAIN.fullmatch(each) else f"(?:{each})" for each in targets)
 
 
 @dataclass
@@ -140,6 +182,23 @@ class FullConfig(AdapterConfig):
 class HFTrainerConfig(TrainerConfig):
     """TRL's SFTTrainer."""
 
+    instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
+
+    min_learning_rate: Annotated[float | None, Gt(0), ~Affects.base] = None
+    """Learning rate at the end of a linear, cosine or polynomial schedule, or of warmup_stable_decay. null: 0."""
+    adam_beta1: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.9
+    """Decay of the mean of the gradients in AdamW, AdEMAMix and Lion; the momentum of schedule_free_adamw."""
+    adam_beta2: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.999
+    """Decay of the mean of their squares; in Lion, of the mean of the gradients."""
+    adam_epsilon: Annotated[float, Gt(0), ~Affects.base] = 1e-8
+    """What AdamW and AdEMAMix add to the root of that mean."""
+    optim_args: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
+    """Arguments of the optimizer by transformers' names, such as `{momentum: 0.9}` for sgd."""
+    lr_scheduler_kwargs: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
+    """Arguments of the schedule by transformers' names, such as `{num_cycles: 3}` for cosine_with_restarts."""
+    neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
+    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size over the root of tokens
+    times features. The rows of a pass count padded, so packing=tree becomes pad."""
     device: Annotated[Device, ~Affects.resume] = Device.auto
     """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
@@ -167,3 +226,5 @@ class HFTrainerConfig(TrainerConfig):
     """Optimizer steps between two checkpoints, besides those by time. null: none by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
     """Checkpoints that are kept, the newest ones: one more than the newest is there in case that one is damaged."""
+    args: SFTArgs = field(default_factory=SFTArgs)
+    """Fields of TRL's SFTConfig that have no setting of their own here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +25,10 @@ from framework_plugins.hf.config import (
     NoQuantizationConfig,
     Packing,
     Switch,
+    target_pattern,
 )
+from framework_plugins.hf.optimizers import OPTIMIZERS, state_bytes
 
-STATES = {Optimizer.adamw_torch: 8.0, Optimizer.adamw_8bit: 2.0, Optimizer.paged_adamw_8bit: 0.0}
-"""Bytes of Adam's states for a parameter; paged ones lie in memory that moves to the CPU when it is short."""
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
 ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
 """Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
@@ -46,6 +47,8 @@ FUSED = {
     "gate_up_proj": ("gate", "up"),
 }
 """Layers that hold several."""
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
+"""What models like Llama call them."""
 LOWEST_RANK = 8
 """Below it an adapter learns little."""
 
@@ -56,7 +59,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     adapter: Any = plan.adapter.config
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
-    tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0) and not shape.windows
+    noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
+    tree = config.packing is Packing.tree and not noise and not shape.windows
     stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
@@ -69,11 +73,13 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         weights=stored,
         double_quant=double_quant,
         autocast=config.dtype is not Dtype.fp32,
-        state_bytes=STATES[config.optim] if on_gpu else 8.0,
+        trained=0 if full else trained_parameters(adapter, shape),
+        state_bytes=state_bytes(config.optim, config.optim_args, 0 if full else adapter.r, shape.hidden, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        loss=Loss.learned,
+        # A head that is trained whole is peft's layer, and the model is asked for its logits.
+        loss=Loss.plain if HEAD in getattr(adapter, "modules_to_save", []) else Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
@@ -174,9 +180,46 @@ def _kept(shape: Shape, rank: int) -> float:
 
 def targets(adapter: Any) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
-    names = [target.rpartition(".")[2] for target in getattr(adapter, "target_modules", [])]
+    given = getattr(adapter, "target_modules", [])
+    if pattern := target_pattern(given):
+        return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
+    names = [target.rpartition(".")[2] for target in given]
     parts = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
     return tuple(name for name in LINEARS if name in parts) or LINEARS
+
+
+def _place(block: int, name: str) -> str:
+    """Return what a layer is called in models like Llama, whose names the arithmetic has."""
+    return f"model.layers.{block}.{'self_attn' if name in {'q', 'k', 'v', 'o'} else 'mlp'}.{name}_proj"
+
+
+def trained_parameters(adapter: Any, shape: Shape) -> int:
+    """Count what an adapter trains where that is not the same in each block; 0 where the arithmetic counts.
+
+    Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
+    Biases are not counted, below 0.1%.
+    """
+    ranks, blocks, wholes = (
+        getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
+    )
+    if not (ranks or blocks or wholes):
+        return 0
+    total = 0
+    for block in range(shape.layers) if blocks is None else blocks:
+        for name in targets(adapter):
+            if name in shape.linears:
+                rank = next(
+                    (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", _place(block, name))),
+                    adapter.r,
+                )
+                total += rank * sum(shape.linears[name])
+    for whole in wholes or []:
+        if whole in {EMBEDDING, HEAD}:
+            total += shape.vocab * shape.hidden
+        elif (name := whole.removesuffix("_proj")) in shape.linears:
+            inputs, outputs = shape.linears[name]
+            total += shape.layers * inputs * outputs
+    return total
 
 
 def reductions(plan: Plan) -> Iterator[MemoryReduction]:
@@ -187,9 +230,12 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         yield from _smaller_weights(plan)
         return
-    if config.optim is Optimizer.adamw_torch:
+    if not OPTIMIZERS[config.optim].adam:  # another one would need another learning rate
+        yield from _smaller_weights(plan)
+        return
+    if config.optim in {Optimizer.adamw_torch, Optimizer.adamw_torch_fused}:
         yield MemoryReduction({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
-    if config.optim is not Optimizer.paged_adamw_8bit:
+    if not OPTIMIZERS[config.optim].paged:
         yield MemoryReduction({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
     yield from _smaller_weights(plan)
 

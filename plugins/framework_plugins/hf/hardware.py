@@ -21,6 +21,7 @@ from framework.api.machine import cores as cpu_cores
 from framework.api.schema import Optimizer
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import CPU_LIMIT, Attention, Device, Dtype, HFTrainerConfig, Switch
+from framework_plugins.hf.optimizers import BNB, OPTIMIZERS, UNPAGED
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
@@ -235,29 +236,45 @@ def cpu_gflops(dtype: torch.dtype, *, size: int = 768, rounds: int = 5) -> float
 
 
 def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
-    """Return the optimizer that runs here: an 8-bit one makes a real step on a small tensor first."""
-    if configured is Optimizer.adamw_torch:
+    """Return the optimizer that runs here: one of bitsandbytes makes a real step on a small tensor first.
+
+    Raises:
+        FrameworkError: it does not run here, and adamw_torch would be another optimizer, with another learning rate.
+    """
+    facts = OPTIMIZERS[configured]
+    if facts.package != BNB:
         return configured, configured.value
+    if device == "cpu" and configured in UNPAGED:
+        optimizer, fact = _optimizer(UNPAGED[configured], device)
+        return optimizer, f"{fact} ({configured.value} has no pages on a CPU)"
     try:
-        changes = _step_8bit(configured, device)
+        reason = "" if _step_of_bitsandbytes(configured, device) else f"changes nothing on this {device}"
     except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
-        return (
-            Optimizer.adamw_torch,
-            f"adamw_torch ({configured.value} does not run on this {device}: {summarize_error(error)})",
-        )
-    if not changes:
-        return Optimizer.adamw_torch, f"adamw_torch ({configured.value} changes nothing on this {device})"
-    return configured, configured.value
+        reason = f"does not run on this {device}: {summarize_error(error)}"
+    if not reason:
+        return configured, configured.value
+    if facts.adam:
+        return Optimizer.adamw_torch, f"adamw_torch ({configured.value} {reason})"
+    raise FrameworkError(f"trainer.optim={configured.value} {reason}. Set trainer.optim=adamw_torch")
 
 
-def _step_8bit(optimizer: Optimizer, device: str) -> bool:
+CLASSES = {
+    Optimizer.adamw_8bit: "AdamW8bit", Optimizer.adamw_bnb_8bit: "AdamW8bit",
+    Optimizer.paged_adamw_8bit: "PagedAdamW8bit", Optimizer.paged_adamw_32bit: "PagedAdamW",
+    Optimizer.ademamix: "AdEMAMix", Optimizer.ademamix_8bit: "AdEMAMix8bit",
+    Optimizer.paged_ademamix_8bit: "PagedAdEMAMix8bit", Optimizer.paged_ademamix_32bit: "PagedAdEMAMix",
+    Optimizer.lion_8bit: "Lion8bit", Optimizer.lion_32bit: "Lion", Optimizer.paged_lion_8bit: "PagedLion8bit",
+    Optimizer.paged_lion_32bit: "PagedLion", Optimizer.rmsprop_bnb: "RMSprop",
+    Optimizer.rmsprop_bnb_8bit: "RMSprop8bit", Optimizer.rmsprop_bnb_32bit: "RMSprop",
+}  # fmt: skip
+"""The classes of bitsandbytes; transformers asks for them by the bits and pages that stand in the names."""
+
+
+def _step_of_bitsandbytes(optimizer: Optimizer, device: str) -> bool:
     """Make one step and tell whether it went down the gradient."""
-    import bitsandbytes  # noqa: PLC0415 - needed by the 8-bit optimizers only
+    import bitsandbytes  # noqa: PLC0415 - needed by these optimizers only
 
-    kind = {
-        Optimizer.adamw_8bit: bitsandbytes.optim.AdamW8bit,
-        Optimizer.paged_adamw_8bit: bitsandbytes.optim.PagedAdamW8bit,
-    }[optimizer]
+    kind = getattr(bitsandbytes.optim, CLASSES[optimizer])
     # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
     weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
     weight.grad = torch.ones_like(weight)

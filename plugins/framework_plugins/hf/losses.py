@@ -233,9 +233,9 @@ class Losses:
     @torch.no_grad()
     def _look(self) -> None:
         """Find out what may be done, on three rows that begin alike."""
-        table = self.body.get_input_embeddings()
-        rows = _rows(table.num_embeddings)
-        beside = moved(padded(rows, 0), table.weight.device)
+        device = self.plain.device
+        rows = _rows(self.plain.config.get_text_config().vocab_size)
+        beside = moved(padded(rows, 0), device)
         whole = self.caller(**_inputs(beside), use_cache=False, **(ASKS if self.balance else {}))
         logits = self._picked(beside, whole.logits)
         expected, dtype = self._look_at_head(beside, logits, getattr(whole, "aux_loss", None))
@@ -246,7 +246,7 @@ class Losses:
         for masked in sorted({self.masked, True}):
             self.masked = masked
             # The tree has the rows in the order of their tokens, which is theirs.
-            part = moved(planted(plant(rows), 0, masked=masked), table.weight.device)
+            part = moved(planted(plant(rows), 0, masked=masked), device)
             try:
                 result = self.seen(part)[: len(rows)]
             except (TypeError, ValueError, RuntimeError) as error:  # no such argument, or no such mask

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
 from framework.api import chat_templates
-from framework_plugins.hf import config
+from framework_plugins.hf import config, optimizers, setting_checks
 
 if TYPE_CHECKING:
     from framework.api.backend import MemorySettings, Shape
@@ -54,12 +54,15 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
             "set quantization=none, or adapter=lora"
         )
+    if isinstance(adapter, config.LoraAdapterConfig):
+        yield from setting_checks.problems(plan, adapter)
     trainer = plan.trainer.config
-    if isinstance(trainer, config.HFTrainerConfig) and (trainer.device, trainer.dtype) == (
-        config.Device.cpu,
-        config.Dtype.fp16,
-    ):
+    if not isinstance(trainer, config.HFTrainerConfig):
+        return
+    if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+    yield from optimizers.problems(plan, trainer)
+    yield from setting_checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
 @hookimpl

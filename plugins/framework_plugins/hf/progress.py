@@ -166,7 +166,8 @@ class Progress(TrainerCallback):
 
     def _validate(self) -> None:
         before = time.perf_counter()
-        self.found = self.validate()
+        with self.trainer.averaged():
+            self.found = self.validate()
         self.validated = self.validated or self.found[0] is not None or bool(self.found[1])
         self.paused += time.perf_counter() - before
 
@@ -202,7 +203,8 @@ class Progress(TrainerCallback):
         self.reported.append(step)
         control = self.run.on_step(step) or StepControl()
         if control.keep:
-            self.best.keep(step.step)
+            with self.trainer.averaged():
+                self.best.keep(step.step)
         if control.rate != 1:
             self.trainer.scale_rates(control.rate)
         return control

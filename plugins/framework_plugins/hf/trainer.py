@@ -8,7 +8,8 @@ smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -19,6 +20,8 @@ from trl import SFTConfig, SFTTrainer
 
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
+from framework_plugins.hf import optimizers
+from framework_plugins.hf.args import changed
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.hardware import Hardware, tf32
 from framework_plugins.hf.memory.oom_retry import OomRetry
@@ -155,6 +158,22 @@ class SupervisedTrainer(SFTTrainer):
         for group in self.optimizer.param_groups:
             group["lr"] *= factor
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the weights meanwhile be those to answer with, which a schedule-free optimizer averages."""
+        optimizer = self.optimizer.optimizer
+        if not hasattr(optimizer, "eval"):
+            yield
+            return
+        optimizer.eval()
+        yield
+        optimizer.train()
+
+    def settle(self) -> None:
+        """Leave the weights as they are to be saved: the training is over."""
+        if hasattr(self.optimizer.optimizer, "eval"):
+            self.optimizer.optimizer.eval()
+
     def rehearse(self, row: TokenRow) -> None:
         """Take one row through the model and back, and leave everything as it was."""
         before = Randomness.now()
@@ -219,6 +238,7 @@ def sft_config(
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> SFTConfig:
     """Put a trainer's settings into TRL's words; `more` are words already, and win."""
+    schedule, arguments = optimizers.schedule(training)
     return SFTConfig(
         output_dir=scratch,
         learning_rate=training.learning_rate,
@@ -228,10 +248,16 @@ def sft_config(
         per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
         gradient_accumulation_steps=1,
         dataloader_num_workers=training.dataloader_num_workers,
-        warmup_steps=training.warmup_steps,
-        lr_scheduler_type=training.lr_scheduler_type.value,
+        warmup_steps=optimizers.warmup(training),
+        lr_scheduler_type=schedule,
+        lr_scheduler_kwargs=arguments or None,
         # One kernel for all weights of a step; it computes what adamw_torch does.
         optim="adamw_torch_fused" if hardware.optimizer is Optimizer.adamw_torch else hardware.optimizer.value,
+        optim_args=optimizers.optimizer_arguments(training),
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        adam_epsilon=training.adam_epsilon,
+        neftune_noise_alpha=training.neftune_noise_alpha,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         logging_steps=training.logging_steps,
@@ -251,5 +277,5 @@ def sft_config(
         save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing_name(): hardware.checkpointing, **more},
+        **{checkpointing_name(): hardware.checkpointing, **changed(training.args), **more},
     )

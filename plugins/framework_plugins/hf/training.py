@@ -86,6 +86,7 @@ class Training:
         try:
             outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
             seconds = progress.seconds
+            trainer.settle()
             best.restore(outcome.global_step)
         finally:
             if self._rank == 0:
@@ -205,13 +206,17 @@ class Training:
 
 
 def count_trainable(model: Any) -> int:
-    """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
+    """Count what will be trained, and make sure that with an adapter it is the adapter and what came along with it."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
-        own = model.base_model.prefix  # of peft's tuner: "lora_" and the like
-        stray = [name for name, _ in named if own not in name]
+        # Of peft's tuner, "lora_" and the like, and of what stands beside it.
+        own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
+        biases = getattr(model.peft_config["default"], "bias", "none") != "none"
+        beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]
+        stray = [name for name, _ in beside if not (biases and name.endswith(".bias"))]
         if stray:
             raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
-        for _, weight in named:  # peft makes adapters in fp32, other libraries may not
-            weight.data = weight.data.float()
+        kept = {name for name, _ in beside}  # a layer computes in the format of its bias
+        for name, weight in named:  # peft makes adapters in fp32, other libraries may not
+            weight.data = weight.data if name in kept else weight.data.float()
     return sum(weight.numel() for _, weight in named)

@@ -58,7 +58,8 @@ def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
         )
     if isinstance(config, Fsdp2Config) and config.cpu_offload and _device(plan) == "cpu":
         yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
-    if config.engine is not Engine.ddp and training.optim is not Optimizer.adamw_torch:
+    fused = (Optimizer.adamw_torch, Optimizer.adamw_torch_fused)
+    if config.engine is not Engine.ddp and training.optim not in fused:
         yield (
             f"trainer.optim={training.optim.value} cannot be cut into pieces by {launch}: set trainer.optim=adamw_torch"
         )

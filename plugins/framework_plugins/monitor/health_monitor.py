@@ -44,8 +44,8 @@ class HealthMonitor:
             NAN: (config.nan, NotANumber()),
             "spike": (config.spike, Spike()),
             "rising_loss": (config.rising_loss, RisingLoss()),
-            "oscillation": (config.oscillation, Oscillation(training.warmup_steps)),
-            "plateau": (config.plateau, Plateau(training.warmup_steps)),
+            "oscillation": (config.oscillation, Oscillation(training.warmup)),
+            "plateau": (config.plateau, Plateau(training.warmup)),
             "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
         }

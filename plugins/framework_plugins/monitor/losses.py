@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -142,14 +142,14 @@ class Oscillation:
     TURNS = 4
     """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
 
-    def __init__(self, warmup_steps: int) -> None:
-        self.warmup_steps = warmup_steps
+    def __init__(self, warmup: Callable[[int], int]) -> None:
+        self.warmup = warmup
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
         self.count = 0
 
     def check(self, step: Step) -> str:
         """Say whether the loss oscillates; the warm-up is left out."""
-        if step.step <= self.warmup_steps:
+        if step.step <= self.warmup(step.total_steps):
             return ""
         self.losses.append(step.loss)
         self.count += 1
@@ -201,8 +201,8 @@ class Plateau:
     ERRORS = 3.0
     """Standard errors of the slope in favour of the training."""
 
-    def __init__(self, warmup_steps: int) -> None:
-        self.warmup_steps = warmup_steps
+    def __init__(self, warmup: Callable[[int], int]) -> None:
+        self.warmup = warmup
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.at = self.FIRST
@@ -217,7 +217,7 @@ class Plateau:
         self.at = math.ceil(self.MORE * count)
         half = count // 2
         initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
-        if level < LEARNED or self.steps[half] <= self.warmup_steps:
+        if level < LEARNED or self.steps[half] <= self.warmup(step.total_steps):
             return ""
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)

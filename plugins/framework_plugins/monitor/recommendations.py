@@ -56,11 +56,14 @@ def _plateau(plan: Plan) -> str:
 
 
 def _exploding(plan: Plan) -> str:
-    return f"{_first(_lower(plan))}{_clip(plan)}, or warm up for longer than trainer.warmup_steps={_warm_up(plan)}"
+    return f"{_first(_lower(plan))}{_clip(plan)}, or warm up for longer than {_warmup(plan)}"
 
 
-def _warm_up(plan: Plan) -> int:
-    return plan.training.warmup_steps
+def _warmup(plan: Plan) -> str:
+    training = plan.training
+    if training.warmup_ratio is not None:
+        return f"trainer.warmup_ratio={training.warmup_ratio:g}"
+    return f"trainer.warmup_steps={training.warmup(0)}"
 
 
 def _memorized(plan: Plan) -> str:

@@ -164,12 +164,14 @@ class Console(Logger):
         if group := plan.launch.config.group():
             batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"
         rate = f"learning rate {training.learning_rate:g} {training.lr_scheduler_type.value}"
+        ratio = training.warmup_ratio
+        warmup = f"{ratio:.3g} of the steps" if ratio is not None else training.warmup(0)
         rows = {
             "model": plan.model_line,
             "quantization": _choice(plan.quantization),
             "adapter": _choice(plan.adapter),
             "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
-            "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {training.warmup_steps}",
+            "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }

@@ -8,7 +8,9 @@ from framework.api.machine import gpu_count
 from framework.api.plan import Plan
 from framework.api.process_group import Engine
 from framework.api.schema import Stage
-from framework_plugins.hf.config import Device, Int8Config, NF4Config
+from framework_plugins.hf.args import changed
+from framework_plugins.hf.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
+from framework_plugins.hf.optimizers import OPTIMIZERS
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 
@@ -35,11 +37,40 @@ def settings(plan: Plan) -> Iterator[str]:
             f"launch={plan.launch.component.name}: with several processes trainer=unsloth trains by launch=ddp alone: "
             f"set launch=ddp, {HF} on GPUs"
         )
+    yield from _adapter(plan)
     if elsewhere(plan):
         return
     on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
     if isinstance(quantization, Int8Config) and on_cpu:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
+    if on_cpu and not OPTIMIZERS[plan.training.optim].adam:
+        yield (
+            f"trainer.optim={plan.training.optim.value}: Unsloth takes AdamW on a CPU, whatever is asked for: set "
+            f"trainer.optim=adamw_torch, {HF}"
+        )
     yield from versions.problems()
     if not on_cpu and (other := versions.other()):
         yield other
+
+
+WHOLE = frozenset({"embed_tokens", "lm_head"})
+"""What Unsloth trains whole; it refuses other modules when it makes the adapter."""
+
+
+def _adapter(plan: Plan) -> Iterator[str]:
+    """Give the settings of an adapter that are not handed on to Unsloth; `lora.py` has those that are."""
+    config = plan.adapter.config
+    if not isinstance(config, LoraAdapterConfig):
+        return
+    asked = [
+        f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
+    ]
+    asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
+    asked += [f"adapter.args.{name}" for name in changed(config.args)]
+    for name in asked:
+        yield f"{name} is nothing that trainer=unsloth makes: leave it out, {HF}"
+    if other := [name for name in config.modules_to_save if name not in WHOLE]:
+        yield (
+            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: set "
+            "trainer=hf"
+        )

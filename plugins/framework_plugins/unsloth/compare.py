@@ -29,6 +29,7 @@ from framework.api.process import ProcessError, PythonProcess
 from framework.api.protocols import TrainRun
 from framework.api.records import IGNORE, Step, StepControl, TokenRow
 from framework.api.registry import components
+from framework.api.schema import Schedule
 from framework.api.text import summarize_error
 from framework_plugins.hf.adapters import trained_config
 from framework_plugins.hf.backend import HFBackend
@@ -56,6 +57,11 @@ SETTINGS: Mapping[str, Any] = {
     "gradient_accumulation_steps": PASSES,
     "max_steps": 8,  # in fp16 the first ones look for a factor with which no gradient overflows
     "warmup_steps": 0,
+    "warmup_ratio": None,
+    "lr_scheduler_type": Schedule.linear,
+    "lr_scheduler_kwargs": {},
+    "min_learning_rate": None,
+    "neftune_noise_alpha": None,  # the plain step has no noise
     "logging_steps": 1,
     "eval_steps": None,
     "save_steps": None,

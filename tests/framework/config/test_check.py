@@ -35,7 +35,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
     (told,) = refusal(f"{prefix}trainer.lerning_rate=1")
     assert told.startswith(
         f"{prefix}trainer.lerning_rate=1: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'? "
-        "Valid in trainer=hf: attention, "
+        "Valid in trainer=hf: adam_beta1, "
     )
 
 

@@ -13,6 +13,7 @@ from framework.cli.arguments import complete
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
+from framework_plugins.hf.config import Bias
 from tests.support.forked_program import program
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
@@ -111,12 +112,16 @@ def test_the_walkthrough_has_exactly_the_promised_values() -> None:
     assert plain["model"]["path"] == "unsloth/Meta-Llama-3.1-8B-Instruct"
     assert plain["quantization"] == {"double_quant": True}
     assert OmegaConf.get_type(config.quantization).__name__ == "NF4Config"
-    assert plain["adapter"] == {
+    adapter = {
         "r": 32,
         "lora_alpha": 32,
         "lora_dropout": 0.05,
+        "bias": Bias.none,
         "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        "modules_to_save": [],
+        "layers_to_transform": None,
     }
+    assert {key: plain["adapter"][key] for key in adapter} == adapter
     expected = {
         "max_seq_length": 2048,
         "per_device_train_batch_size": 2,

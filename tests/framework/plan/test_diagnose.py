@@ -163,7 +163,7 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
          "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:' and the rest"),
         ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file holds keys and values"),
         ("experiment/e.yaml", "trainer: &t {max_steps: 3}\nadapter: {<<: *t, r: 3}\n",
-         "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: lora_alpha"),
+         "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: alpha_pattern"),
         ("adapter/e.yaml", "r: 3\n",
          "conf/adapter/e.yaml: adapter is built on no option of 'adapter': start its defaults list with one of dora"),
         ("adapter/e.yaml", "defaults:\n  - lora\nadapter:\n  r: 3\n",

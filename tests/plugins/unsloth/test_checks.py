@@ -12,6 +12,7 @@ from framework.plan import make
 from framework_plugins.unsloth import checks, versions
 from framework_plugins.unsloth.plugin import framework_advice, framework_check_plan
 
+MORE = ("adapter.modules_to_save=[lm_head]", "trainer.neftune_noise_alpha=5", "trainer.optim=adamw_8bit")
 TWO = ("launch.processes=2", "trainer.device=cpu")
 
 
@@ -45,6 +46,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "launch=fsdp2: with several processes trainer=unsloth trains by launch=ddp alone: set launch=ddp, or set "
             "trainer=hf on GPUs",
         ),
+        (("trainer.optim=lion_8bit",), "trainer.optim=lion_8bit: Unsloth takes AdamW on a CPU, whatever is asked for"),
+        (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is nothing that trainer=unsloth makes"),
+        (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is nothing that trainer=unsloth makes"),
+        (("adapter.target_modules=['.*q_proj']",), "adapter.target_modules with a regular expression is nothing"),
+        (("adapter.args.init_lora_weights=gaussian",), "adapter.args.init_lora_weights is nothing that"),
+        (("adapter.modules_to_save=[norm]",), "Unsloth trains embed_tokens and lm_head alone: set trainer=hf"),
     ],
 )
 def test_what_unsloth_ignores_or_cannot_do_is_refused(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
@@ -55,7 +62,7 @@ def test_what_unsloth_ignores_or_cannot_do_is_refused(words: tuple[str, ...], to
 
 @pytest.mark.usefixtures("installed")
 def test_what_it_can_do_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for words in ((), ("quantization=nf4",), ("launch=ddp", *TWO), ("adapter=full",), ("adapter=dora",)):
+    for words in ((), ("quantization=nf4",), ("launch=ddp", *TWO), ("adapter=full",), ("adapter=dora",), MORE):
         assert list(framework_check_plan(plan(tmp_path, *words))) == []
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8", "stages=[plan]", "plan.gpu=24GiB"))) == []
     monkeypatch.setattr(checks, "gpu_count", lambda: 1)

@@ -40,6 +40,8 @@ def low_rank(layer: nn.Module, dtype: torch.dtype) -> LowRank | None:
     dropout: Any = layer.lora_dropout[name]
     if name in layer.lora_variant or not isinstance(dropout, nn.Identity) or base.weight.requires_grad:
         return None
+    if base.bias is not None and base.bias.requires_grad:
+        return None
     a: Any = layer.lora_A[name]
     b: Any = layer.lora_B[name]
     if base.weight.dtype != dtype or layer.fan_in_fan_out or b.bias is not None:

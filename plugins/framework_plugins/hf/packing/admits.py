@@ -44,7 +44,7 @@ def way(
         quantized: whether the base is.
     """
     far = distance(model)
-    why = far or refusal(model, attention, getattr(adapter, "lora_dropout", 0.0))
+    why = far or refusal(model, attention, getattr(adapter, "lora_dropout", 0.0), config.neftune_noise_alpha)
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
     # Measured on CPUs only: elsewhere the plain layers stay, and a dense mask goes to the GPU's own kernels.
     on_cpu = device == "cpu"
@@ -67,13 +67,14 @@ def distance(model: Any) -> str:
     return ""
 
 
-def refusal(model: Any, attention: str, lora_dropout: float) -> str:
+def refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
     """Return what else keeps the rows of a model from sharing their beginnings in training; empty where nothing does.
 
     Args:
         model: the model, with or without memory for its weights.
         attention: its attention implementation.
         lora_dropout: the dropout of its adapter.
+        noise: NEFTune's, on the embeddings.
     """
     config = model.config.get_text_config()
     if attention not in {"sdpa", "eager"}:
@@ -82,6 +83,8 @@ def refusal(model: Any, attention: str, lora_dropout: float) -> str:
     for name, share in dropouts.items():
         if share:
             return f"{name}={share:g} would fall on a shared token for all its rows at once"
+    if noise:
+        return f"neftune_noise_alpha={noise:g} would fall on a shared token for all its rows at once"
     return ""
 
 

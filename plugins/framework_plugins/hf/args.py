@@ -1,0 +1,251 @@
+"""Fields of TRL's SFTConfig and peft's LoraConfig: what is admitted as it is, and why any other one is not.
+
+`trainer.args` and `adapter.args` take the fields of the dataclasses below. What the libraries know besides stands in
+`fields/`, a table for each tested version that `tests/support/library_fields.py` writes. A test checks that each field
+of a table is admitted, is a setting of ours, or has a reason why not. An admitted one has a test that shows its effect.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt
+
+from framework.api.machine import installed
+from framework.api.schema import Affects
+
+TABLES = Path(__file__).parent / "fields"
+SFT_SETTINGS = {
+    "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
+    "num_train_epochs": "trainer.num_train_epochs", "max_steps": "trainer.max_steps",
+    "learning_rate": "trainer.learning_rate", "lr_scheduler_type": "trainer.lr_scheduler_type",
+    "lr_scheduler_kwargs": "trainer.lr_scheduler_kwargs", "warmup_steps": "trainer.warmup_steps",
+    "optim": "trainer.optim", "optim_args": "trainer.optim_args", "weight_decay": "trainer.weight_decay",
+    "adam_beta1": "trainer.adam_beta1", "adam_beta2": "trainer.adam_beta2", "adam_epsilon": "trainer.adam_epsilon",
+    "gradient_accumulation_steps": "trainer.gradient_accumulation_steps", "max_grad_norm": "trainer.max_grad_norm",
+    "bf16": "trainer.dtype=bf16", "fp16": "trainer.dtype=fp16", "bf16_full_eval": "trainer.dtype",
+    "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, whose products are TF32 on a GPU",
+    "activation_checkpointing": "trainer.gradient_checkpointing",
+    "gradient_checkpointing": "trainer.gradient_checkpointing",
+    "neftune_noise_alpha": "trainer.neftune_noise_alpha", "auto_find_batch_size": "trainer.on_out_of_memory=retry",
+    "logging_strategy": "trainer.logging_steps", "logging_steps": "trainer.logging_steps",
+    "disable_tqdm": "logger=[jsonl], without the console", "report_to": "logger, such as logger=[console,wandb]",
+    "run_name": "name", "project": "logger.wandb.project", "eval_strategy": "trainer.eval_steps",
+    "eval_steps": "trainer.eval_steps", "per_device_eval_batch_size": "trainer.per_device_eval_batch_size",
+    "save_strategy": "trainer.save_steps and trainer.save_seconds", "save_steps": "trainer.save_steps",
+    "save_total_limit": "trainer.save_total_limit", "push_to_hub": "exporter=[adapter,push]",
+    "hub_model_id": "exporter.push.repo_id", "hub_private_repo": "exporter.push.private",
+    "load_best_model_at_end": "trainer.keep_best", "metric_for_best_model": "trainer.early_stopping_metric",
+    "seed": "seed", "data_seed": "seed", "use_cpu": "trainer.device=cpu",
+    "dataloader_num_workers": "trainer.dataloader_num_workers",
+    "train_sampling_strategy": "trainer.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
+    "deepspeed": "launch=fsdp2, which cuts weights apart likewise", "do_train": "stages", "do_eval": "stages",
+    "do_predict": "stages", "resume_from_checkpoint": "run_dir, or python -m framework resume",
+    "model_init_kwargs": "trainer.dtype, trainer.attention and quantization",
+    "trust_remote_code": "model.trust_remote_code", "chat_template_path": "model.chat_template",
+    "dataset_text_field": "format.columns", "max_length": "trainer.max_seq_length", "truncation_mode": "data.overflow",
+    "packing": "trainer.packing", "packing_strategy": "trainer.packing", "padding_free": "trainer.packing",
+    "eval_packing": "trainer.packing",
+}  # fmt: skip
+"""Fields of SFTConfig that settings of ours are."""
+VALIDATION = "the validations are this program's own: trainer.eval_steps"
+CHECKPOINTS = "the checkpoints are this program's own: trainer.save_steps, trainer.save_seconds"
+LOGS = "steps go to the loggers of the run: logger"
+LOSS = "the loss is computed of the learned tokens alone, past the model's own forward pass and TRL's loss"
+ROWS = "rows are read, tokenized and masked by this program: data, format"
+BATCHES = "a batch is an optimizer step here, which trainer.packing cuts into passes"
+GROUP = "it was not tried with the groups of launch=ddp"
+GPU = "it works on a GPU only, and its effect was not shown here"
+HUB = "nothing is pushed while a training runs: exporter=[adapter,push]"
+LEARNED = "the tokens of the answers are learned, always; data.mask_history leaves the last one alone"
+SFT_REASONS = {
+    **dict.fromkeys(
+        ("eval_delay", "prediction_loss_only", "eval_on_start", "eval_do_concat_batches", "eval_use_gather_object",
+         "eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics", "greater_is_better", "label_names"),
+        VALIDATION,
+    ),
+    **dict.fromkeys(
+        ("save_only_model", "save_on_each_node", "enable_jit_checkpoint", "ignore_data_skip",
+         "restore_callback_states_from_checkpoint"),
+        CHECKPOINTS,
+    ),
+    **dict.fromkeys(
+        ("logging_first_step", "log_on_each_node", "logging_nan_inf_filter", "include_num_input_tokens_seen",
+         "log_level", "log_level_replica", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
+         "skip_memory_metrics"),
+        LOGS,
+    ),
+    **dict.fromkeys(
+        ("label_smoothing_factor", "loss_type", "average_tokens_across_devices", "torch_compile",
+         "torch_compile_backend", "torch_compile_mode"),
+        LOSS,
+    ),
+    **dict.fromkeys(
+        ("dataset_kwargs", "dataset_num_proc", "eos_token", "pad_token", "shuffle_dataset", "remove_unused_columns",
+         "length_column_name"),
+        ROWS,
+    ),
+    **dict.fromkeys(("pad_to_multiple_of", "dataloader_drop_last", "accelerator_config"), BATCHES),
+    **dict.fromkeys(
+        ("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend",
+         "ddp_timeout", "parallelism_config", "local_rank"),
+        GROUP,
+    ),
+    **dict.fromkeys(("use_liger_kernel", "liger_kernel_config", "activation_offloading"), GPU),
+    **dict.fromkeys(("hub_token", "hub_strategy", "hub_always_push", "hub_revision"), HUB),
+    **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), LEARNED),
+    **dict.fromkeys(
+        ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
+        "its effect was not shown here; trainer.gradient_checkpointing says whether",
+    ),
+    **dict.fromkeys(
+        ("dataloader_pin_memory", "dataloader_multiprocessing_context", "dataloader_in_order"),
+        "this program sets it by the device and the order of the rows",
+    ),
+    "optim_target_modules": "the optimizers that read it, GaLore and APOLLO, are not offered",
+    "use_cache": "a training never uses the cache",
+    "router_aux_loss_coef": "a mixture of experts has the coefficient of its config.json",
+    "full_determinism": "it holds for the whole process, other runs in it too",
+    "debug": "health says what is done about losses that are no numbers",
+}  # fmt: skip
+"""Fields of SFTConfig that are not used here, and why."""
+LORA_SETTINGS = {
+    "base_model_name_or_path": "model.path", "revision": "model.revision", "r": "adapter.r",
+    "lora_alpha": "adapter.lora_alpha", "lora_dropout": "adapter.lora_dropout",
+    "target_modules": "adapter.target_modules", "bias": "adapter.bias", "use_rslora": "adapter=rslora",
+    "use_dora": "adapter=dora", "modules_to_save": "adapter.modules_to_save",
+    "layers_to_transform": "adapter.layers_to_transform", "rank_pattern": "adapter.rank_pattern",
+    "alpha_pattern": "adapter.alpha_pattern",
+}  # fmt: skip
+"""Fields of LoraConfig that settings of ours are."""
+BASE = "it changes the base, with which the verdict and the exports compare"
+UNMERGED = "an adapter with it can be merged by no exporter"
+LORA_REASONS = {
+    **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), BASE),
+    **dict.fromkeys(
+        ("lora_bias", "use_qalora", "qalora_group_size", "alora_invocation_tokens", "use_bdlora", "arrow_config",
+         "kasa_config", "velora_config", "monteclora_config", "target_parameters"),
+        UNMERGED,
+    ),
+    **dict.fromkeys(
+        ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "runtime_config"),
+        "this program says to peft what the adapter is for",
+    ),
+    **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
+    "eva_config": "its activations would have to be gathered from the rows before the training",
+    "fan_in_fan_out": "peft sees it by the layer",
+    "layers_pattern": "the number of a block is the first number in the name of a layer",
+    "ensure_weight_tying": "its effect was not shown here",
+}  # fmt: skip
+"""Fields of LoraConfig that are not used here, and why."""
+
+
+class Refusals(Mapping[str, str]):
+    """Why names that a library has are no settings, by the name; its tables are read when they are first asked for.
+
+    Args:
+        library: trl or peft.
+        settings: fields that settings of ours are.
+        reasons: why others are not used.
+        place: of the settings beside which the `args` stand.
+        admitted: fields that those take.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        settings: Mapping[str, str],
+        reasons: Mapping[str, str],
+        place: str = "",
+        admitted: Iterable[str] = (),
+    ) -> None:
+        self.library = library
+        self.own = {
+            **{name: f"is {place}.args.{name} here" for name in admitted},
+            **{name: f"is {key} here" for name, key in settings.items()},
+            **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
+        }
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self.own:
+            raise KeyError(name)
+        return self._of_another_version(name) or self.own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def _of_another_version(self, name: str) -> str:
+        """Say which version has a field that the installed one has not; empty where that has it, or is unknown."""
+        versions, here = versions_of(self.library), installed(self.library) or ""
+        if here not in versions or name in versions[here]:
+            return ""
+        others = [version for version, known in versions.items() if name in known]
+        if not others:  # a word of ours
+            return ""
+        of = f"is a field of {self.library} {others[-1]}, and {self.library} {here} is installed"
+        return f"{of}; it {self.own[name]}"
+
+
+@functools.cache
+def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the fields that each tested version of a library has, by version and name."""
+    files = sorted(TABLES.glob(f"{library}-*.json"))
+    return {file.stem.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))["fields"] for file in files}
+
+
+@dataclass
+class SFTArgs:
+    """Fields of TRL's SFTConfig by their own names. None of them changes memory of the model, resuming or exports."""
+
+    instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS)
+
+    dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
+    """Keep the processes of `dataloader_num_workers` between epochs. They keep their memory, too."""
+    dataloader_prefetch_factor: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    """Batches, which are optimizer steps, that each of these processes prepares ahead. null: torch's own, 2."""
+    torch_empty_cache_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    """Optimizer steps between two in whose passes the GPU's unused memory is given back: slower, and for memory that
+    others need. What the plan says does not count it. null: never."""
+
+
+@dataclass
+class LoraArgs:
+    """Fields of peft's LoraConfig by their own names."""
+
+    instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
+
+    exclude_modules: list[str] = field(default_factory=list)
+    """Layers that are left out of `target_modules`: names, or regular expressions that match their whole names. The
+    memory of the plan counts them all the same."""
+    init_lora_weights: Annotated[Any, ~Affects.base] = True
+    """How the matrices begin: true, A by Kaiming and B zero; gaussian, A normal and B zero; orthogonal, both
+    orthogonal, with an even `r`; false, both random, so that the first step begins beside the base."""
+    trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
+    """Ids of tokens whose embeddings are trained too, and saved with the adapter. Not for exporter=gguf_adapter. The
+    memory of the plan does not count them: rows times features."""
+
+
+SFT_INSTEAD = Refusals("trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)])
+LORA_INSTEAD = Refusals(
+    "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
+)
+"""The same beside our own settings, where one may look for them first."""
+STARTS = (True, False, "gaussian", "orthogonal")
+"""What `init_lora_weights` may be."""
+MOVED = ("pissa", "olora", "corda", "eva", "loftq")
+"""Ways to begin that move a part of the base into the adapter, or look at rows first; pissa_niter_N is one too."""
+
+
+def changed(args: Any) -> dict[str, Any]:
+    """Return the fields that are not as the library has them by default."""
+    plain = type(args)()
+    pairs = ((each.name, getattr(args, each.name), getattr(plain, each.name)) for each in fields(args))
+    return {name: value for name, value, default in pairs if value != default}
