@@ -62,7 +62,7 @@ BATCHES = "a batch is an optimizer step here, which trainer.packing cuts into pa
 GROUP = "it was not tried with the groups of launch=ddp"
 GPU = "it works on a GPU only, and its effect was not shown here"
 HUB = "nothing is pushed while a training runs: exporter=[adapter,push]"
-LEARNED = "the tokens of the answers are learned, always; data.mask_history leaves the last one alone"
+LEARNED = "the tokens of the answers are learned; data.learn=everything learns the questions too"
 SFT_REASONS = {
     **dict.fromkeys(
         ("eval_delay", "prediction_loss_only", "eval_on_start", "eval_do_concat_batches", "eval_use_gather_object",

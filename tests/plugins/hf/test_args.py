@@ -67,11 +67,19 @@ def problem_of(word: str) -> str:
     return ""
 
 
-def test_the_table_of_the_installed_versions_is_what_the_libraries_say() -> None:
-    for name, table in library_fields.tables().items():
-        file = library_fields.FOLDER / name
-        assert file.is_file(), "python tests/support/library_fields.py writes it, in each tested set of versions"
+@pytest.mark.parametrize("name", sorted(library_fields.tables()))
+def test_the_table_of_the_installed_versions_is_what_the_libraries_say(name: str) -> None:
+    table, file = library_fields.tables()[name], library_fields.FOLDER / name
+    library = name.partition("-")[0]
+    admitted = {field.name for field in dataclasses.fields(LIBRARIES[library][1])}
+    assert admitted <= table["fields"].keys()
+    if not file.is_file():
+        pytest.skip(f"{name} was never seen: python tests/support/library_fields.py writes it")
+    known = json.loads(file.read_text("utf-8"))
+    if known["versions"] == table["versions"]:
         assert file.read_text("utf-8") == library_fields.text(table)
+    else:  # transformers, whose fields SFTConfig inherits, is another one
+        assert known["fields"].keys() <= table["fields"].keys()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
