@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import FrameworkError, testing
@@ -162,6 +162,66 @@ def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tmp_pa
 @pytest.mark.parametrize("tied", [False, True])
 def test_added_tokens_come_with_their_rows_and_their_tokenizer(tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>", "<|done|>"]})
+    trained = adapted(base, tmp_path / "adapter", tokens=len(tokenizer))
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    merged = load(tmp_path / "merged")
+    assert merged.config.vocab_size == merged.get_output_embeddings().weight.shape[0] == len(tokenizer)
+    assert merged.config.tie_word_embeddings is tied
+    assert AutoTokenizer.from_pretrained(tmp_path / "merged").encode("<|done|>") == [len(tokenizer) - 1]
+    torch.testing.assert_close(logits(merged), logits(trained), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(
+    tmp_path: Path, *, older: bool
+) -> None:
+    """Gemma 3's files say `language_model.model.layers…`; transformers 5 calls it `model.language_model.layers…`."""
+    base = tiny_base(tmp_path / "base", "gemma3")
+    trained = adapted(base, tmp_path / "adapter", exclude_modules=".*vision_tower.*")
+    assert "language_model.model.norm.weight" in weights(base)
+    if not older:
+        state = {name: weight for name, weight in load(base).state_dict().items() if name != "lm_head.weight"}
+        save_file(state, base / "model.safetensors", {"format": "pt"})
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    assert weights(tmp_path / "merged").keys() == weights(base).keys()
+    torch.testing.assert_close(logits(load(tmp_path / "merged")), logits(trained), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [Dtype.auto, Dtype.bf16])
+def test_a_model_trained_whole_is_written_with_the_tokenizer_of_its_base(dtype: Dtype, tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama", dtype="bfloat16")
+    model = load(base)
+    for weight in model.parameters():
+        weight.data += 0.01
+    model.save_pretrained(tmp_path / "checkpoint")
+    merge(plan_for(base), tmp_path / "checkpoint", tmp_path / "merged", dtype=dtype)
+    trained = {name: weight.to(torch.bfloat16 if dtype is Dtype.bf16 else torch.float32)
+               for name, weight in weights(tmp_path / "checkpoint").items()}  # fmt: skip
+    merged = weights(tmp_path / "merged")
+    assert merged.keys() == trained.keys()
+    assert all(torch.equal(weight, trained[name]) for name, weight in merged.items())
+    assert (tmp_path / "merged" / "tokenizer.json").read_bytes() == (base / "tokenizer.json").read_bytes()
+
+
+def test_the_chat_template_of_the_run_is_the_only_one(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    adapted(base, tmp_path / "adapter")
+    (tmp_path / "mine.jinja").write_text("{{ messages[0]['content'] }}!", encoding="utf-8")
+    settings = json.loads((base / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (base / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "old"}), encoding="utf-8")
+    plan = plan_for(base, f"model.chat_template={tmp_path / 'mine.jinja'}")
+    merge(plan, tmp_path / "adapter", tmp_path / "merged")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False) == "Hi!"
+    assert "old" not in (tmp_path / "merged" / "tokenizer_config.json").read_text(encoding="utf-8")
+
+
+def test_a_chat_template_by_name_comes_with_its_stop_token(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    adapted(base, tmp_path / "adapter")
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.eos_token, tokenizer.chat_template = "<|endoftext|>", None
     tokenizer.save_pretrained(base)
