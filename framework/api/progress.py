@@ -57,7 +57,7 @@ class Bars:
         self.display.update(self._steps, completed=step, description=f"step {step}/{total}", text=text)
 
     def count(self, progress: Progress) -> None:
-        """Show how far something is; a count that begins takes the place of the one before."""
+        """Show how far something is; a count that begins replaces the one before."""
         if not progress.done:
             self._end_count()
         if progress.done == progress.total:

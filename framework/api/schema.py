@@ -93,7 +93,7 @@ class ProofMode(Enum):
 class Learn(Enum):
     """What is learned of a conversation.
 
-    `each` makes a row of every answer with the turns before it, as inference renders them. So every answer is learned as
+    `each` makes a row of every answer with the turns before it, as inference renders them. So each answer is learned as
     it is generated, even if the chat template renders earlier ones differently, as Qwen3's and gpt-oss's do.
     `everything` learns questions too.
     """

@@ -119,7 +119,7 @@ class Interruption:
         print(text, file=sys.stderr, flush=True)
 
     def _kept(self) -> list[str]:
-        """Name the stages that are not run again; a training that was told to end has saved a checkpoint."""
+        """Name the stages that are not run again; a training that was asked to end has saved a checkpoint."""
         done = [name for name in RunFolder(self._plan.run_dir).status().get("seconds", {}) if name != Stage.plan.value]
         training = Stage.train.value
         return [*done, f"{training} up to this step"] if self._is_told and training not in done else done

@@ -41,7 +41,7 @@ SWEEP = "sweep.json"
 SECRET = "$SECRET"  # noqa: S105 - a place to fill in
 """What stands in a printed command for what is secret."""
 DEEPEST = 4
-"""How far below a folder runs are looked for: `./outputs/NAME/sweep_TIME/0`."""
+"""How far below a folder the search for runs goes: `./outputs/NAME/sweep_TIME/0`."""
 MULTIRUN = "multirun.yaml"
 """What Hydra writes there: the words as they were typed, with what is secret in them."""
 
@@ -193,7 +193,7 @@ def show(sweep: Sweep) -> None:
 
 
 def show_next(folder: Path, sweep: Sweep) -> None:
-    """Print the commands that go on with the best trial of a sweep; nothing where none is the best."""
+    """Print the commands that continue with the best trial of a sweep; nothing where none is the best."""
     if sweep.best is None:
         return
     best = folder / str(sweep.best)

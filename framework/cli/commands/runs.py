@@ -106,7 +106,7 @@ def _plain(file: Path) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[Row]) -> None:
-    """Print two lines for each: where, when and how it ended, and below that what came of it."""
+    """Print two lines for each: where, when and how it ended, and below that the result."""
     console = Console(markup=False, emoji=False, highlight=False)
     widths = [max(len(row.folder) for row in rows), max(len(row.state) for row in rows)]
     for row in rows:

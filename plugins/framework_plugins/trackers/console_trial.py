@@ -13,7 +13,7 @@ def begun(plan: Plan) -> str:
 
 
 def outcome_line(report: Report) -> str:
-    """Return what came of it: the measures that were asked for, before and after, and how long it took."""
+    """Return the result: the measures that were asked for, before and after, and how long it took."""
     changes = [(name, change) for name, change in report.metrics.items() if change.primary or name == "eval_loss"]
     parts = [
         f"{name} {number(change.before, name, change.unit)} to {number(change.after, name, change.unit)}"
