@@ -94,8 +94,9 @@ class ProofMode(Enum):
 class Learn(Enum):
     """What is learned of a conversation.
 
-    `each` makes a row of every answer with the turns before it, as inference renders them: chat templates that write
-    earlier answers otherwise, as Qwen3's and gpt-oss's do, are learned exactly so. `everything` learns questions too.
+    `each` makes a row of every answer with the turns before it, as inference renders them. So each answer is learned as
+    it is generated, even if the chat template renders earlier ones differently, as Qwen3's and gpt-oss's do.
+    `everything` learns questions too.
     """
 
     assistant = "assistant"
@@ -166,7 +167,7 @@ class Optimizer(Enum):
 
 
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""Names by which chat templates read whether to think; the most are of Qwen's and of DeepSeek's kind."""
+"""Names by which chat templates read whether to think; most use Qwen's or DeepSeek's."""
 
 
 class Thinking(Enum):
@@ -182,8 +183,8 @@ class ModelConfig:
     """A base model."""
 
     chat_template: str | None = None
-    """What to use instead of the chat template that comes with the tokenizer: a Jinja file, or one by name for a base
-    model that has none, alpaca, chatml, gemma, llama3, mistral or phi3."""
+    """A chat template to use instead of the tokenizer's: a Jinja file or, for a base model without one, a name: alpaca,
+    chatml, gemma, llama3, mistral or phi3."""
     thinking: Thinking = Thinking.auto
     """Whether the chat template lets the model think before it answers, in training and in generation alike."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -221,13 +222,13 @@ class DataConfig:
     proof: Annotated[ProofMode, ~Affects.rows] = ProofMode.fail
     """Rows that do not teach what inference will do: fail, or warn and train on what is left of them."""
     on_bad_row: OnBadRow = OnBadRow.fail
-    """Rows that cannot be read or have no format: fail, or skip them; how many is in the report."""
+    """Rows that cannot be read or have no format: fail, or skip them; the report has their number."""
     max_rows: Annotated[int | None, Gt(0)] = None
-    """Read the first rows only, this many."""
+    """Read only the first rows, this many."""
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
     """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
     cut: Annotated[int | None, Ge(8)] = None
-    """Cut plain text into rows of at most this many tokens. A conversation stays whole: `data.overflow`."""
+    """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
     """What is learned of a conversation: all answers (assistant), the last one, each in a row of its own, or all turns
     (everything)."""
@@ -244,13 +245,13 @@ class FormatConfig:
     system_prompt: Annotated[str | None, Len(1)] = None
     """A system prompt for conversations that have none."""
     strip: bool = False
-    """Take the white space off both ends of every turn: some templates cannot be masked exactly before it."""
+    """Remove white space at both ends of every turn. Some templates cannot be masked exactly without this."""
     thoughts: Thoughts = Thoughts.keep
     """Thoughts of an answer: keep them where they are, move them to the field `reasoning_content` or into the answer
     between <think> and </think> (inline), or drop them."""
     cluster: Annotated[str | None, Len(1)] = None
-    """A field that rows which belong together have in common, such as `customer` or `document`. They stay on one side
-    of the split, and the verdict counts them as one."""
+    """A field whose value is the same in rows that belong together, such as `customer` or `document`. They stay on one
+    side of the split, and the verdict counts them as one."""
 
 
 @dataclass
@@ -264,13 +265,13 @@ WARMUP = 10
 
 @dataclass
 class TrainerConfig:
-    """What every training backend understands."""
+    """The settings that every training backend supports."""
 
     # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."""
     num_train_epochs: Annotated[float, Gt(0), ~(Affects.base | Affects.probe)] = 3.0
-    """Passes over the training rows; `max_steps` wins over it."""
+    """Passes over the training rows; `max_steps` overrides it."""
     max_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
@@ -297,13 +298,13 @@ class TrainerConfig:
     logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
     """Optimizer steps between two log entries."""
     eval_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
-    """Optimizer steps between two validations. null: one at the end of each epoch. Where there was one, the end of the
-    training is one too."""
+    """Optimizer steps between two validations. null: a validation at the end of each epoch. A training that validates
+    also does so at its end."""
     early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """Stop the training after this many validations in a row that are not better than the best one. null: never."""
     early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
-    """What says which validation is the best: eval_loss, or a metric of the run, for which prompts are answered at each
-    validation."""
+    """The measure that decides which validation is the best: eval_loss, or a metric of the run, for which prompts are
+    answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""
@@ -319,32 +320,33 @@ class TrainerConfig:
 
 @dataclass
 class PlanConfig:
-    """What is worked out before anything is loaded."""
+    """What is computed before anything is loaded."""
 
     gpu: Annotated[str | None, Len(1)] = None
-    """Plan for this GPU, not for the one that is here: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
+    """Plan for this GPU instead of the one in this machine: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
     apply: bool = False
-    """Where a run does not fit, take the first changes that make it fit, and say which."""
+    """If a run does not fit, apply the first changes that make it fit, and report them."""
     calibrate: bool = False
-    """Train a few steps in processes of their own first, once for each device and way to train: that corrects the
-    memory of this plan and of all later ones of its kind."""
+    """First train a few steps in separate processes, once for each device and training method. This corrects the memory
+    estimate of this plan and of all later ones of its kind."""
 
 
 @dataclass
 class VerdictConfig:
-    """What the verdict on a run goes by, and how sure it has to be."""
+    """What the verdict on a run is based on, and how certain it has to be."""
 
     primary: Annotated[str | None, Len(1)] = None
-    """The measure that decides about the gain. null: the first metric that compares answers with references by their
+    """The measure that decides the gain. null: the first metric that compares answers with references by their
     content."""
     margin: Annotated[float, Interval(ge=0, lt=1)] = 0.05
-    """How much worse is no worse: points of a share, 0.05 for 5, and of anything else a share of the base's value."""
+    """The largest loss that counts as no worse: for a share in points, 0.05 for 5; for any other measure a share of the
+    base's value."""
 
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
-    """Of the intervals. A measure is better or worse where a run without effect would show that in less than the rest,
-    5%, of the cases."""
+    """Confidence of the intervals. A measure is better or worse if a run without effect would show that in less than
+    the remaining 5% of the cases."""
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 9999
-    """Patterns of signs that the test of a number draws where more than 16 pairs differ; up to that it counts all."""
+    """Sign patterns that the test of a number draws if more than 16 pairs differ; up to 16 it counts all."""
 
 
 @dataclass
@@ -382,12 +384,12 @@ class EvaluatorConfig:
 
 @dataclass
 class ExporterConfig:
-    """Something made of the trained model."""
+    """Something made from the trained model."""
 
 
 @dataclass
 class LoggerConfig:
-    """Somewhere the progress of a run goes."""
+    """A destination for the progress of a run."""
 
 
 @dataclass
@@ -411,10 +413,10 @@ class Action(Enum):
 
 @dataclass
 class HealthConfig:
-    """What is done about what goes wrong in a training."""
+    """What a run does about problems in its training."""
 
     nan: Action = Action.stop
-    """The loss is no finite number, or the gradients are none in many log entries in a row."""
+    """The loss is not a finite number, or no gradient is one in many log entries in a row."""
     spike: Action = Action.warn
     """The training loss jumps far above what it was."""
     rising_loss: Action = Action.warn
@@ -422,16 +424,16 @@ class HealthConfig:
     oscillation: Action = Action.warn
     """The training loss swings up and down and does not fall."""
     plateau: Action = Action.warn
-    """The training loss stands where it began."""
+    """The training loss stays where it began."""
     exploding_gradient: Action = Action.warn
     """The norm of the gradients, before they are clipped, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
     """The validation loss rises while the training loss does not: the rows are memorized."""
     truncated_answers: Action = Action.warn
-    """Answers do not end by themselves: seen after the training, and during it where `trainer.early_stopping_metric`
+    """Answers do not end by themselves: detected after the training, and during it if `trainer.early_stopping_metric`
     has prompts answered."""
     lower_to: Annotated[float, Interval(gt=0, lt=1)] = 0.5
-    """What the learning rates that are still to come are multiplied with where the action is `lower`."""
+    """The factor for all remaining learning rates if the action is `lower`."""
 
 
 ABOUT_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline
@@ -440,7 +442,7 @@ ABOUT_MODEL = Affects.base | Affects.resume | Affects.probe
 
 @dataclass
 class RunConfig:
-    """One run, whole. The mark at a section bounds what the settings in it can affect."""
+    """The config of one run. The mark at a section limits what the settings in it can affect."""
 
     # Exporters call files by it, and other settings may refer to it.
     name: Annotated[str, Predicate(plain_name), Affects.exports | Affects.probe] = "run"
@@ -450,13 +452,15 @@ class RunConfig:
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
-    """Folder of this run. Default: outputs/<name>/<time>. In the folder of a finished run, it continues from that."""
+    """Folder of this run. Default: outputs/<name>/<time>. In the folder of an earlier run, the run continues from its
+    results."""
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
-    """Seconds that SIGTERM, SIGUSR1 or Ctrl-C leave the run to save a checkpoint and to close its trackers. Then it
-    ends, and continues from what was saved before."""
+    """Seconds that a run has after SIGTERM, SIGUSR1 or Ctrl-C to save a checkpoint and to close its trackers. Then it
+    ends, and can be resumed from what was saved before."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
-    """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
+    """Python files that are plugins for this run, `plugins=[./mine.py]`. They are read before all else, so set them on
+    the command line only."""
     # Exports have a hash of the weights in their key.
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
     """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
@@ -467,11 +471,11 @@ class RunConfig:
     """Trials of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
     what the base answers, and a training of which only the exports differ. Off: each trial does all of it itself."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
-    """What is worked out before anything is loaded."""
+    """What is computed before anything is loaded."""
     health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)
-    """What is done about what goes wrong in a training."""
+    """What a run does about problems in its training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
-    """What the verdict on a run goes by, and how sure it has to be."""
+    """What the verdict on a run is based on, and how certain it has to be."""
     # `encoding` and `base_key` of the model stand in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
     quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING

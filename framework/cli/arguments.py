@@ -174,7 +174,7 @@ def check_options(words: Sequence[str]) -> None:
     commands = current().plugins.commands()
     for word in known.overrides:
         if "=" not in word and (word in commands or described(word)):
-            first = f"'{word}' stands behind an override: a command comes first, `{this_program()} {word} …`"
+            first = f"'{word}' comes after an override: a command comes first, `{this_program()} {word} …`"
             raise FrameworkError(first if word in commands else described(word))
     for word in rest:
         if "=" in word:

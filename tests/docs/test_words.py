@@ -153,7 +153,7 @@ def hits_in(file: Path, name: str) -> list[Hit]:
 
 
 def all_hits(left_out: tuple[str, ...]) -> list[Hit]:
-    files = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    files = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md")]
     files += [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*")) if file.suffix in KINDS]
     names = {file.relative_to(ROOT).as_posix(): file for file in files}
     return [hit for name, file in names.items() if not name.startswith(left_out) for hit in hits_in(file, name)]

@@ -255,7 +255,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
     file = f"conf/{group.name}/mine.yaml"
     choice = f"{group.name}=[mine]" if group.several else f"{group.name}=mine"
     yield f"# A preset of {group.name}={base}: save it as {file} and choose it with {choice}."
-    yield "# What is commented out has its default; take the # in front of what you change away."
+    yield "# A setting that is commented out has its default; remove the # before those that you change."
     yield "defaults:"
     yield f"  - {base}@_here_" if group.several else f"  - {base}"
     prefix = f"{base}." if group.several and isinstance(about, Preset) else ""

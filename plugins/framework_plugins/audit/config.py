@@ -46,23 +46,23 @@ class StandardConfig(AuditConfig):
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
-    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; beside it a list says
-    which rows went and why."""
+    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; a list beside it names
+    the removed rows and the reasons."""
     few_rows: Annotated[int, Ge(0)] = 100
     """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
-    """Passes over few rows that are still fine; ten times as many rows bear twice as many passes."""
+    """Passes over few rows that are still fine; ten times as many rows allow twice as many passes."""
     long_answer: Annotated[float, Ge(1)] = 5.0
-    """An answer is very long where its tokens are more than this many times the 95th percentile."""
+    """An answer is very long if it has more than this many times as many tokens as the 95th percentile."""
     homogeneous: Annotated[float, Interval(gt=0, le=1)] = 0.3
     """Share of the rows that one template, or one group of near-duplicates, may have."""
     distinct: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    """Below this share of different word pairs among all pairs of the answers (distinct-2) they are one-sided."""
+    """Answers are one-sided if a smaller share than this of their word pairs is distinct (distinct-2)."""
     languages: Annotated[float, Interval(gt=0, le=0.5)] = 0.01
-    """Share of the rows from which on a second language is reported."""
+    """A second language is reported if at least this share of the rows has it."""
     low_supervision: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    """Below this share of learned tokens among all tokens the rest is reported as ballast."""
+    """If a smaller share than this of all tokens is learned, the rest is reported as ballast."""
     padding: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """Above this share of padding in the batches it is reported."""
+    """If a larger share than this of the batches is padding, it is reported."""
     sample: Annotated[int, Ge(100)] = 1000
-    """Rows that templates, languages and the order are judged by, drawn evenly; other checks look at every row."""
+    """Rows by which templates, languages and the order are judged, drawn evenly; other checks read every row."""

@@ -35,7 +35,7 @@ def _empty(survey: Survey) -> Iterator[FindingDraft]:
             Severity.warning,
             rows,
             f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an empty answer",
-            "fill or remove them: they teach to stop at once",
+            "fill or remove them: they teach the model to stop at once",
             labels=_labels(survey, Check.empty_answers),
         )
 
@@ -47,7 +47,7 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
     if not len(rows) or len(words) < FEW:
         return
     if share > MOST:
-        severity, advice = Severity.note, "nothing where labels are the task; metric=[exact_match] measures it"
+        severity, advice = Severity.note, "nothing if labels are the task; metric=[exact_match] measures it"
     else:
         odd = float(np.median(words)) >= LONG_FORM
         severity = Severity.warning if odd else Severity.note
@@ -65,8 +65,8 @@ def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
             Check.broken_json,
             Severity.warning,
             rows,
-            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is no "
-            f"valid JSON, where {whole / total:.0%} of the answers are",
+            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is "
+            f"not valid JSON, while {whole / total:.0%} of the answers are",
             "repair or remove them: what does not parse is learned as well",
             labels=_labels(survey, Check.broken_json),
         )
@@ -105,7 +105,7 @@ _TOLD = {
     Check.broken_encoding: (
         Severity.warning,
         "text that was decoded wrongly (such as Ã© for é)",
-        "read the source as UTF-8 once more, or repair the text (the library ftfy does)",
+        "read the source again as UTF-8, or repair the text (the library ftfy does)",
     ),
     Check.control_characters: (
         Severity.warning,
@@ -120,6 +120,6 @@ _TOLD = {
     Check.emails: (
         Severity.warning,
         "an e-mail address",
-        "replace them by placeholders where they belong to people",
+        "replace them with placeholders if they belong to people",
     ),
 }

@@ -61,7 +61,7 @@ def _shorter(survey: Survey, rows: Numbers) -> str:
 def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
     if not losing:
-        return f"and {are(rows)} cut, but nothing that is learned stands behind the cut"
+        return f"and {are(rows)} cut, but no learned token is lost"
     subject = "" if losing == rows else f"{losing} of them "
     text = f"and {subject}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
     return text + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
@@ -81,7 +81,7 @@ def _very_long(survey: Survey) -> Iterator[FindingDraft]:
             rows,
             f"{of(len(rows), len(learned), 'training rows')} {are(len(rows), 'has', 'have')} more than {limit:.0f} "
             f"learned tokens, where 95% have at most {p95}",
-            "look at them: often texts that ran together, or a document in place of an answer",
+            "check them: they are often several texts run together, or a document instead of an answer",
         )
 
 
@@ -101,7 +101,7 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
             Severity.warning,
             survey.train,
             f"{rows} training rows, {passes:.3g} times over, are memorized rather than understood",
-            f"collect more rows (some hundred good ones, better a thousand), or lower trainer.{setting}",
+            f"collect more rows (a few hundred good ones, better a thousand), or lower trainer.{setting}",
             whole=True,
         )
 
@@ -133,8 +133,8 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
             Check.padding,
             Severity.note,
             survey.train,
-            f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ much in length",
-            "pack them where the trainer can (trainer.packing=tree), or use a smaller "
+            f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ greatly in length",
+            "pack them if the trainer can (trainer.packing=tree), or use a smaller "
             "trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
             whole=True,
         )

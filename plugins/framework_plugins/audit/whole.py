@@ -40,13 +40,13 @@ def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     close = _biggest(survey.data.near_duplicates[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
-    spread = f"of the words in the answers {one:.0%} are different ones, of the pairs of words {two:.0%}"
+    spread = f"{one:.0%} of the words in the answers are distinct, {two:.0%} of the pairs of words"
     if len(close) > limit * len(survey.train):
         share, rows = len(close) / len(survey.train), survey.train[close]
         text, severity = f"{share:.0%} of the rows differ from each other in a few words only", Severity.warning
     elif len(template) > limit * len(whole):
         share, rows = len(template) / len(whole), sample.numbers[template]
-        text, severity = f"{share:.0%} of the rows follow one template with other words in it", Severity.note
+        text, severity = f"{share:.0%} of the rows follow one template filled with different words", Severity.note
     elif two < survey.config.distinct:
         share, rows = 1.0, survey.train
         text, severity = "the answers repeat the same phrases", Severity.note
@@ -57,7 +57,7 @@ def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
         severity,
         rows,
         f"{text}; {spread}",
-        "fine where a single task with a fixed form is wanted; for anything wider, vary how it is asked and answered",
+        "fine if you want a single task with a fixed form; for anything broader, vary the questions and the answers",
         rows=round(share * len(survey.train)),
     )
 
@@ -95,7 +95,7 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
         f"{distant.mean():.0%}",
         "training shuffles them, nothing has to be done"
         if first_only is None
-        else f"shuffle the file: data.max_rows={first_only} takes the first rows, which are of a few topics only",
+        else f"shuffle the file: data.max_rows={first_only} takes the first rows, which cover only a few topics",
         whole=True,
     )
 
@@ -135,6 +135,6 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
         Severity.note,
         rows,
         f"more than one language: {shares}",
-        f"nothing where that is meant; else remove what is not {main}",
+        f"nothing if that is intended; else remove what is not {main}",
         rows=round(len(rows) / len(detected) * len(survey.train)),
     )

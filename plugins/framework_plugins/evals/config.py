@@ -14,7 +14,7 @@ from framework.api.schema import EvaluatorConfig, MetricConfig
 
 DIVERGENCE = "general_divergence"
 EXTRA = "framework[evals]"
-"""What brings lm-eval, and the libraries of some metrics."""
+"""What installs lm-eval, and the libraries of some metrics."""
 
 
 @dataclass
@@ -29,7 +29,8 @@ class PromptsConfig(EvaluatorConfig):
     format: Annotated[str | None, Len(1)] = None
     """An option of `format=` for rows of your own; by default that of the run, or `auto` for rows it does not fit."""
     count: Annotated[int, Gt(0)] = 60
-    """How many of the data's own prompts, from the first, or of the validation rows, taken from all over by `seed`."""
+    """How many of the data's own prompts, from the first, or of the validation rows, spread over all of them by
+    `seed`."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16
@@ -53,14 +54,15 @@ class MemorizationConfig(EvaluatorConfig):
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Tokens of an answer, from its first, that are compared with the true ones."""
     min_tokens: Annotated[int, Gt(1)] = 4
-    """Rows whose answer has fewer tokens, the stop token counted, are left out: they are too easily right."""
+    """Rows whose answer has fewer tokens, including the stop token, are left out: short answers are easily right by
+    chance."""
     seed: int = 0
     """Decides which rows are asked."""
     excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Flagged where, at the confidence of the verdict, more than this share of the training rows is recited beyond what
-    held-out rows show to be learned."""
+    """Flagged if, at the confidence of the verdict, more than this share of the training rows is recited beyond the
+    rate of held-out rows."""
     excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
-    """The same where too few rows are held out, and the base model alone is compared with."""
+    """The same if too few rows are held out, so that the comparison is with the base model alone."""
 
     def measures(self) -> tuple[str, ...]:
         """Name what is measured; nothing of the held-out rows where there are too few."""
@@ -70,12 +72,12 @@ class MemorizationConfig(EvaluatorConfig):
 
 @dataclass
 class LmEvalConfig(EvaluatorConfig):
-    """Tasks of lm-evaluation-harness, or of one's own that are written for it, before and after training."""
+    """Tasks of lm-evaluation-harness, or your own tasks in its format, before and after training."""
 
     tasks: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["general"])
-    """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite that comes along."""
+    """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite of this project."""
     include_path: Annotated[str | None, Len(1)] = None
-    """A folder with YAML files of tasks, which are found by name before those that lm-eval brings."""
+    """A folder with YAML files of tasks, which are found by name before those of lm-eval."""
     limit: Annotated[float | None, Gt(0)] = None
     """How many documents of each task, from the first; below 1 it is a share of them."""
     num_fewshot: Annotated[int | None, Ge(0)] = None
@@ -87,7 +89,7 @@ class LmEvalConfig(EvaluatorConfig):
     system_instruction: Annotated[str | None, Len(1)] = None
     """A system prompt, or without a conversation the beginning of each context."""
     batch_size: Annotated[int, Gt(0)] = 16
-    """Contexts that are continued at once, fewer where memory runs out. Scoring takes what fits by itself."""
+    """Contexts that are continued at once, fewer if memory runs out. Scoring finds a size that fits by itself."""
     bootstrap_iters: Annotated[int, Ge(0)] = 1000
     """Resamples behind the standard error of a figure that has no formula for it; 0: no standard errors at all."""
     samples: Annotated[int, Ge(0)] = 10
@@ -115,7 +117,7 @@ class ForgettingConfig(EvaluatorConfig):
     texts: Annotated[int, Interval(ge=0, le=64)] = 64
     """Paragraphs of which the perplexity is taken."""
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """Flag a fall of the share of right answers by more than this, where it is not by chance."""
+    """Flag a significant fall of the share of right answers by more than this."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
     """Flag a perplexity of general texts that exceeds the base's by more than this factor."""
     max_divergence: Annotated[float, Gt(0)] = 1.0
@@ -182,7 +184,7 @@ class RougeKind(Enum):
 
 
 class RougeWords(Enum):
-    """What a word is to ROUGE."""
+    """What counts as a word in ROUGE."""
 
     latin = "latin"
     unicode = "unicode"
@@ -195,9 +197,10 @@ class RougeConfig(MetricConfig):
     kind: RougeKind = RougeKind.rougeL
     """Words, pairs of words, or the longest common subsequence of words."""
     words: RougeWords = RougeWords.latin
-    """`latin`: a to z and 0 to 9, as in published figures; other letters are no words. `unicode`: of every script."""
+    """`latin`: a to z and 0 to 9, as in published figures; other letters do not count. `unicode`: words of every
+    script."""
     stemmer: bool = False
-    """Compare the stems of English words, by Porter; with `words=latin` alone."""
+    """Compare the stems of English words, by Porter; only with `words=latin`."""
 
 
 class BleuWords(Enum):
@@ -247,7 +250,7 @@ class LengthConfig(MetricConfig):
     """Tokens of the answer."""
 
     aim: Aim = Aim.shorter
-    """Whether higher is better, for a sweep and the verdict."""
+    """Whether shorter or longer answers are better, for a sweep and the verdict."""
 
 
 @dataclass
@@ -264,7 +267,8 @@ class JudgeConfig(MetricConfig):
     model: str = MISSING
     """The judge's name there."""
     prompt: Annotated[str | None, Len(1)] = None
-    """What is asked, with {question}, {answer} and {reference}, {lowest} and {highest}. By default one of our own."""
+    """What is asked, with {question}, {answer} and {reference}, {lowest} and {highest}. By default a built-in
+    prompt."""
     lowest: float = 1
     """The worst grade."""
     highest: float = 10
@@ -276,12 +280,12 @@ class JudgeConfig(MetricConfig):
     concurrency: Annotated[int, Interval(ge=1, le=64)] = 4
     """Requests at a time."""
     retries: Annotated[int, Interval(ge=0, le=10)] = 2
-    """How often a request is sent again that failed for a reason that may pass."""
+    """How often a request that failed for a temporary reason is sent again."""
     compare: bool = False
     """Also compare each answer of the trained model with the base's, in both orders: `judge_wins`, the share of prompts
     where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
-    """More fields of the request, `{max_tokens: 16}`; they win over those that are sent anyway."""
+    """More fields of the request, `{max_tokens: 16}`; they override those that are sent anyway."""
 
     @property
     def compares(self) -> bool:

@@ -53,25 +53,26 @@ class AdapterExporterConfig(ExporterConfig):
 
 @dataclass
 class ParityConfig:
-    """The parity gate: what is exported has to say what the trained model says, or the export fails.
+    """The parity gate: an export has to answer as the trained model does, or it fails.
 
     Bounds of exact exports hold for model folders and for f32, f16 and bf16; the others for quantized files.
     """
 
     check: bool = True
-    """Compare the export with the trained model, position by position, before it is handed out."""
+    """Compare the export with the trained model, position by position, before the export finishes."""
     prompts: Annotated[int, Ge(0)] = 8
-    """Prompts of the run that are asked; four general ones are asked besides."""
+    """Prompts of the run that are asked, in addition to four general ones."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Longest answer in tokens."""
     long_row: Annotated[int, Ge(0)] = 2000
-    """Tokens of one row besides, at most those of the model's context; its last 256 positions are compared. 0: none."""
+    """Tokens of one additional row, at most those of the model's context; its last 256 positions are compared. 0:
+    none."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
     """The likeliest token has to be the same at this share of positions, near ties counted as the same: places where
     the trained model holds both tokens within 0.02 nats, or as far apart as a rounding to bf16 moves them, which is
     measured where the export is in bf16."""
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
-    """The same share with no near tie counted. Set it to 0.999 to excuse none; a merge in bf16 may not reach that."""
+    """The same share with near ties not counted. Set it to 0.999 to excuse none; a merge in bf16 may not reach that."""
     exact_kl: Annotated[float, Gt(0)] = 0.01
     """Largest mean divergence from the trained model, in nats."""
     exact_end_kl: Annotated[float, Gt(0)] = 0.001
@@ -83,7 +84,7 @@ class ParityConfig:
     quantized_perplexity: Annotated[float, Gt(0)] = 1.25
     """Largest perplexity of a quantized file, as a multiple of the trained model's."""
     quantized_share: Annotated[float, Interval(ge=0, le=1)] = 0.8
-    """Least share of the change from the base to the trained model that a quantized file has, where that can be
+    """Smallest share of the change from the base to the trained model that a quantized file may have, if that can be
     measured with a standard error of 0.1 or less. 0 requires nothing, and the base is not loaded."""
 
 
@@ -94,10 +95,10 @@ class MergedExporterConfig(ExporterConfig):
     folder: str = "merged"
     """Name of the folder inside the run folder."""
     dtype: Dtype = Dtype.auto
-    """The number format of the weights. auto, of an adapter on a base in bf16: fp16 where the model computes nothing
-    near its end, and fp32 where fp16 would round away a tenth of what was trained; else as they lie on disk."""
+    """The number format of the weights. auto, for an adapter on a base in bf16: fp16 if the model computes no numbers
+    near its limit, and fp32 if fp16 would round away a tenth of what was trained; else as on disk."""
     max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
-    """The largest file of weights; a model that is larger is spread over several."""
+    """The largest file of weights; a larger model is split into several."""
     parity: ParityConfig = field(default_factory=ParityConfig)
     """The comparison with the trained model."""
 
@@ -122,11 +123,12 @@ class PushExporterConfig(ExporterConfig):
     """A repository on the Hugging Face Hub; the token comes from `hf auth login` or HF_TOKEN."""
 
     repo_id: Annotated[str, Predicate(is_repo_id)] = MISSING
-    """The repository, owner/name. It is made where there is none."""
+    """The repository, owner/name. It is created if it does not exist."""
     what: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["adapter"])
-    """Exporters whose artifacts are pushed: adapter, merged, gguf… One lies at the top, several in their folders."""
+    """Exporters whose artifacts are pushed: adapter, merged, gguf… A single one goes to the top, several to their own
+    folders."""
     private: bool = True
-    """Make a private repository, and push into none that is public."""
+    """Make a private repository, and refuse to push into a public one."""
     dry_run: bool = False
     """Show the files and their sizes instead of pushing them."""
 
@@ -136,7 +138,7 @@ class GgufExporterConfig(ExporterConfig):
     """The merged model as GGUF files, quantized, for llama.cpp, Ollama, LM Studio and others."""
 
     quantizations: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["q4_k_m"])
-    """One file for each: q4_k_m, q5_k_m, q6_k, q8_0, bf16, f16, f32 and others; all are made of one conversion."""
+    """One file for each: q4_k_m, q5_k_m, q6_k, q8_0, bf16, f16, f32 and others; all are made from one conversion."""
     folder: str = "gguf"
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
@@ -175,7 +177,7 @@ class GgufSpeakerConfig(SpeakerConfig):
 
 @dataclass
 class OllamaExporterConfig(ExporterConfig):
-    """A Modelfile for Ollama from 0.30.11 on, which renders the chat template in the GGUF file."""
+    """A Modelfile for Ollama 0.30.11 or newer, which renders the chat template in the GGUF file."""
 
     folder: str = "ollama"
     """Name of the folder inside the run folder."""

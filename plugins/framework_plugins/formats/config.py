@@ -36,7 +36,7 @@ class LocalFileConfig(DataConfig):
     prompts_path: Annotated[str | None, ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
-    """A row of a .txt file: each line, each paragraph (blank lines lie between them), or the whole file."""
+    """A row of a .txt file: each line, each paragraph (separated by blank lines), or the whole file."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class HubConfig(DataConfig):
     revision: Annotated[str | None, ~Affects.rows] = None
     """A branch, tag or commit."""
     streaming: Annotated[bool, ~Affects.rows] = False
-    """Take the rows over the network as they are needed, instead of downloading the split first."""
+    """Fetch the rows over the network as they are needed, instead of downloading the split first."""
 
 
 @dataclass

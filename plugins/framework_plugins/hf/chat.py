@@ -213,7 +213,7 @@ def _kind(example: Example) -> tuple[bool, bool, bool]:
 
 
 def _with_settings(problem: str, ways: Sequence[str]) -> str:
-    """Put settings into the place of the advice, which stands behind the last colon."""
+    """Put settings into the place of the advice, which follows the last colon."""
     what, _, advice = problem.rpartition(": ")
     known = advice.endswith((message_check.OTHER, PER_ANSWER))
     exact = "with which it is exact" if len(ways) == 1 else "with either of which it is exact"

@@ -135,7 +135,7 @@ class LoraAdapterConfig(AdapterConfig):
     """Dropout before the first matrix."""
     target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: [ALL_LINEAR])
     """Names of the layers to adapt, or regular expressions that match their whole names, such as
-    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer but the output head."""
+    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer except the output head."""
     layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
     """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
     rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
@@ -202,29 +202,30 @@ class HFTrainerConfig(TrainerConfig):
     device: Annotated[Device, ~Affects.resume] = Device.auto
     """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
-    """auto: bf16 where GPU or CPU have it, else fp16 on a GPU, and on a CPU what measures faster, fp32 or bf16."""
+    """auto: bf16 if the GPU or CPU has it, else fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to be
+    faster."""
     attention: Annotated[Attention, ~Affects.resume] = Attention.auto
     """auto leaves the choice to transformers, which knows what the model supports."""
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
-    """Compute activations again in the backward pass instead of keeping them. auto: on a GPU whose memory is not
-    enough without, as the plan has it."""
+    """Compute activations again in the backward pass instead of keeping them. auto: only on a GPU whose memory is not
+    enough without it, according to the plan."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
-    """tree: what rows have in common at their beginning is computed once, exactly; pad: side by side; none: one by one.
-    A model for which a tree is not the same training takes pad, and the run says why."""
+    """tree: a prefix that rows share is computed once, exactly; pad: side by side; none: one by one. A model for which
+    a tree is not the same training uses pad, and the run says why."""
     group_by_prefix: bool = True
-    """Bring rows that begin alike into one step, and with packing=pad those of similar length; each row is still seen
-    once an epoch, and as likely early as late."""
+    """Put rows with a common prefix into one step, and with packing=pad those of similar length. Each row is still seen
+    once an epoch, and is as likely to come early as late."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
-    """Processes that prepare batches; 0: the training process does."""
+    """Processes that prepare batches; 0: the training process prepares them."""
     save_seconds: Annotated[float | None, Gt(0), ~Affects.resume] = 600.0
-    """Seconds of training between two checkpoints, from which an interrupted run continues. Where a checkpoint takes
-    long it is more, so that they take 2% of the training. null: none by time."""
+    """Seconds of training between two checkpoints, from which an interrupted run continues. If checkpoints take long,
+    they are written less often, so that they take 2% of the training. null: none by time."""
     save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
     """Optimizer steps between two checkpoints, besides those by time. null: none by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
-    """Checkpoints that are kept, the newest ones: one more than the newest is there in case that one is damaged."""
+    """How many checkpoints are kept, the newest ones; the older ones are a reserve in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""

@@ -1,7 +1,7 @@
 """Greedy answers in batches of similar length, padded on the left, ended by any of the stop tokens.
 
 What all prompts have in common at their beginning, a system prompt or an instruction, is read once: its keys and values
-are repeated for each prompt of a batch, and the padding stands behind it.
+are repeated for each prompt of a batch, and the padding follows it.
 """
 
 from __future__ import annotations

@@ -218,8 +218,8 @@ class Labels:
 _NOTHING = "there is no assistant's turn to learn"
 _WEIGHTED = "an assistant's turn has the weight 0, and data.learn=everything learns all: set data.learn=assistant"
 _REWRITTEN = (
-    "the chat template writes an earlier answer otherwise once turns follow, so it would be learned otherwise than it "
-    f"would be generated: {PER_ANSWER}"
+    "the chat template writes an earlier answer differently once turns follow, so it would be learned differently from "
+    f"how it would be generated: {PER_ANSWER}"
 )
 _PLAIN_STOP = (
     "the tokenizer has no eos_token that ends generation, so a plain text would be learned without a stop token: give "
@@ -244,7 +244,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     """Say that a prompt is not the beginning of its row, and what to do."""
     if not last:
         return (
-            "the chat template writes earlier turns otherwise once others follow, so the prompt of an earlier answer "
+            "the chat template writes earlier turns differently once others follow, so the prompt of an earlier answer "
             f"is not the beginning of the training text: {PER_ANSWER}"
         )
     if cause := message_check.lost(draft.example, draft.text):  # in training, though not for inference

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from framework.api.records import MemoryReduction, Work
 
 BITSANDBYTES = "bitsandbytes>=0.49,<1"
-"""Comes along where there are wheels of it; the range is that of pyproject.toml."""
+"""Installed where there are wheels of it; the range is that of pyproject.toml."""
 FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
 """Learning rates outside of which a training rarely goes well."""
 ALPHA = (0.5, 4.0)

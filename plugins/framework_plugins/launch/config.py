@@ -21,7 +21,7 @@ class SingleConfig(LaunchConfig):
 
 @dataclass
 class SubprocessConfig(LaunchConfig):
-    """In a process of its own: all memory comes back at the end, and a killed run does not end a sweep."""
+    """In a process of its own: all memory is freed at the end, and a killed run does not end a sweep."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class DdpConfig(GroupConfig):
 
 @dataclass
 class Fsdp2Config(GroupConfig):
-    """FSDP2 of torch: weights, gradients and optimizer are cut into pieces, each process has one."""
+    """FSDP2 of torch: weights, gradients and optimizer are sharded over the processes."""
 
     engine = Engine.fsdp2
 

@@ -51,13 +51,13 @@ class Optuna5Config:
     reduction_factor: Annotated[int, Ge(2)] = 3
     """`asha` lets one in N trials continue at the validations 1, N, N*N and so on."""
     direction: Direction | None = None
-    """minimize or maximize. null: as the objective is better, where that is known before it is measured."""
+    """minimize or maximize. null: that of the objective, if it is known before it is measured."""
     storage: Annotated[str | None, Len(1)] = None
     """Where the study is kept, for several machines to share: a URL such as sqlite:///study.db, or a journal file on a
     disk that all of them have. null: `study.journal` in the folder of the sweep."""
     study_name: Annotated[str | None, Len(1)] = None
     """The name of the study in its storage. null: the `name` of the run."""
     seed: Annotated[int | None, Interval(ge=0, lt=2**31)] = None
-    """Of the sampler. null: other trials each time."""
+    """Seed of the sampler. null: different trials each time."""
     params: dict[str, Any] = field(default_factory=dict)
     """The search space, as an experiment can hold it: trainer.learning_rate: tag(log,interval(1e-5,1e-3))."""

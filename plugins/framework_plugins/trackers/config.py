@@ -49,7 +49,7 @@ class WandbConfig(LoggerConfig):
     entity: str | None = None
     """The team or user; default: the key's own."""
     group: str | None = None
-    """Puts runs together. Default: the trials of a sweep are in one group, named after its folder."""
+    """Groups runs. Default: the trials of a sweep are in one group, named after its folder."""
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: list[str] = field(default_factory=list)

@@ -82,9 +82,9 @@ def _finding(finding: Finding) -> Group:
 
 
 def show_rows(out: Terminal, rows: Sequence[ViewedRow]) -> None:
-    """Print rows as the model will see them; without colours what is learned stands in brackets."""
+    """Print rows as the model will see them; without colours learned text is in brackets."""
     marked = not out.is_terminal or out.no_color
-    legend = f"what is learned stands in {OPEN} {CLOSE}" if marked else Text("what is learned is green", style=LEARNED)
+    legend = f"learned text is in {OPEN} {CLOSE}" if marked else Text("learned text is green", style=LEARNED)
     if rows:
         out.print(Text.assemble(("rows as the model sees them", "bold"), "; ", legend))
     for row in rows:

@@ -178,12 +178,12 @@ class Wandb(Logger):
         try:
             self._log_made(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
-            say(f"wandb: what was made at the end could not be logged ({redact(summarize_error(error))})")
+            say(f"wandb: the results at the end could not be logged ({redact(summarize_error(error))})")
         self._keep(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)
         if why := finish_run(run, self.exit_code):
-            say(f"wandb did not take everything ({why}); upload what is missing with: {_sync([folder])}")
+            say(f"wandb did not accept everything ({why}); upload the rest with: {_sync([folder])}")
         elif run.settings.mode == "offline":
             parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
             say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")

@@ -75,7 +75,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
             return _init(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
-            why = f"{connection.address} did not take the run"
+            why = f"{connection.address} refused the run"
             say(f"wandb cannot log online ({redact(summarize_error(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 

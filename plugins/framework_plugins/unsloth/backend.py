@@ -20,7 +20,7 @@ from framework_plugins.unsloth.model import NOT_ON_A_GPU, UnslothModel
 
 
 class Loading(HFBackend):
-    """Opens models with Unsloth. What a GPU needs otherwise than a CPU stands in `way`."""
+    """Opens models with Unsloth. What a GPU needs differently from a CPU is in `way`."""
 
     opens = UnslothModel
 

@@ -360,7 +360,7 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
     [
         (("trainer", "--help"), "'trainer' is no command, it is a group of options. "),
         (("--help", "trainer"), "'trainer' is no command, it is a group of options. "),
-        (("plugins=[]", "plugins", "exporter"), "'plugins' stands behind an override: a command comes first, "),
+        (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: a command comes first, "),
         (("experiments",), "'experiments' is no command, an experiment is chosen with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
     ],

@@ -65,7 +65,7 @@ def test_a_cut_behind_the_last_learned_token_costs_nothing(tmp_path: Path) -> No
     harmless = Example((*turns, tail), "chatml", "rows.jsonl:1")
     words = ["trainer.max_seq_length=7", "data.overflow=truncate"]
     found = look(audit_data(tmp_path / "none", [harmless], words=words))[Check.too_long]
-    assert "1 of 1 training rows is longer than trainer.max_seq_length=7 and is cut, but nothing" in found.text
+    assert "1 of 1 training rows is longer than trainer.max_seq_length=7 and is cut, but no learned" in found.text
     assert found.severity is Severity.note
     both: list[Example | Pair] = [harmless, ("Who wrote Faust?", "Goethe wrote it, over sixty years")]
     found = look(audit_data(tmp_path / "one", both, words=words))[Check.too_long]

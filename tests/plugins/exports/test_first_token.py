@@ -137,7 +137,7 @@ def test_the_server_shows_the_token_that_a_converted_file_has_more(
 def test_a_template_that_nobody_trained_with_is_shown_where_it_differs(cases: dict[str, Case], served: Path) -> None:
     model = Speaks(cases["bytes"].tokenizer)
     problem = compare(model, cases["bytes_zephyr"].made, list(conversations(model, ())), served).problem
-    assert problem.startswith("llama.cpp's chat template writes the turns user otherwise, '<|user|>")
+    assert problem.startswith("llama.cpp's chat template writes the turns user differently, '<|user|>")
     assert "instead of '<|begin_of_text|>" in problem
 
 
@@ -159,4 +159,4 @@ def test_calls_of_tools_and_their_answers_are_compared_too(cases: dict[str, Case
         asked = list(conversations(model, [Prompt((turns[0], call, turns[2]), tools=(strict,))]))
         compared = compare(model, cases["tools"].made, asked, served)
         assert (compared.problem, compared.not_checked) == ("", "")
-        assert "llama.cpp's chat template writes the turns user, assistant, tool otherwise" in compared.tools
+        assert "llama.cpp's chat template writes the turns user, assistant, tool differently" in compared.tools

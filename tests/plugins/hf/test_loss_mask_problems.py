@@ -26,7 +26,7 @@ from tests.support.conversations import (
 from tests.support.families import family_tokenizer, make_tokenizer, stop_ids
 
 NOT_THE_BEGINNING = "not the beginning of the training text"
-REWRITTEN = "learned otherwise than it would be generated"
+REWRITTEN = "learned differently from how it would be generated"
 PER_ANSWER = "data.learn=each"
 
 

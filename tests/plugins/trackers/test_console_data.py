@@ -78,7 +78,7 @@ def test_an_audit_that_found_nothing_says_so_and_a_run_without_one_says_nothing(
 def test_without_colours_what_is_learned_stands_in_brackets() -> None:
     text = printed(lambda out: console_data.show_rows(out, EVEN.view))
     assert text.splitlines() == [
-        "rows as the model sees them; what is learned stands in ⟦ ⟧",
+        "rows as the model sees them; learned text is in ⟦ ⟧",
         "a.jsonl:1",
         "  <|user|>⏎",
         "  Hi<|end|>⏎",
@@ -88,7 +88,7 @@ def test_without_colours_what_is_learned_stands_in_brackets() -> None:
 
 def test_with_colours_what_is_learned_is_green() -> None:
     text = printed(lambda out: console_data.show_rows(out, EVEN.view), colours=True)
-    assert re.findall(r"\x1b\[1;32m([^\x1b]*)\x1b", text) == ["what is learned is green", "Hello<|end|>"]
+    assert re.findall(r"\x1b\[1;32m([^\x1b]*)\x1b", text) == ["learned text is green", "Hello<|end|>"]
     assert re.findall(r"\x1b\[2m([^\x1b]*)\x1b", text) == ["<|user|>⏎", "Hi<|end|>⏎"]
     assert "⟦" not in text
 

@@ -143,7 +143,7 @@ def test_nothing_is_asked_where_the_look_for_a_key_was_wrong(
     with WandbStandIn() as server:
         shown = at_a_terminal(f"{before}{PROGRAM}{WRONG}", words, tmp_path, home, WANDB_BASE_URL=server.url)
     assert "wandb cannot log online (UsageError: No API key configured." in shown
-    assert f"wandb: logged offline ({server.url} did not take the run); upload it with: wandb sync {tmp_path}" in shown
+    assert f"wandb: logged offline ({server.url} refused the run); upload it with: wandb sync {tmp_path}" in shown
 
 
 def test_a_wish_to_log_in_anew_holds_no_run_up(words: list[str], tmp_path: Path, home: Path) -> None:

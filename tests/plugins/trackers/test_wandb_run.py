@@ -104,7 +104,7 @@ def test_a_server_that_takes_connections_and_never_answers_means_offline(words: 
         seconds = time.monotonic() - start
     assert done.code == 0, done.err
     assert "wandb cannot log online (CommError: " in done.err
-    assert f"wandb: logged offline ({address} did not take the run); upload it with: wandb sync {tmp_path}" in done.err
+    assert f"wandb: logged offline ({address} refused the run); upload it with: wandb sync {tmp_path}" in done.err
     (file,) = tmp_path.glob("run/wandb/offline-run-*/run-*.wandb")
     assert read_offline_run(file).exit_code == 0
     assert seconds < 60
@@ -120,7 +120,7 @@ def test_a_server_that_goes_away_holds_no_run_up(words: list[str], tmp_path: Pat
     assert time.monotonic() - start < 90
     assert "wandb: the server is gone, so tables and artifacts are left out (" in done.err
     (folder,) = tmp_path.glob("run/wandb/run-*")
-    assert f"upload what is missing with: wandb sync {folder}" in done.err
+    assert f"upload the rest with: wandb sync {folder}" in done.err
     assert "Traceback" not in done.err
     assert "switched off" not in done.err
     (file,) = folder.glob("run-*.wandb")

@@ -111,4 +111,4 @@ def _unknown(name: str, catalog: Catalog) -> str:
     hint = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
     here = f" In include_path: {', '.join(sorted(own)) or 'none'}." if len(catalog.folders) > 1 else ""
     ls = "`lm_eval ls tasks` lists those of lm-eval" if lm_eval_tasks() else "lm-eval is not installed"
-    return f"unknown task '{name}'.{hint}{here} `general` comes along; {ls}."
+    return f"unknown task '{name}'.{hint}{here} `general` is built in; {ls}."

@@ -60,7 +60,9 @@ class Rendered:
         expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
         if served.text != expected:
             ours, theirs = difference(expected, served.text)
-            return f"llama.cpp's chat template writes the turns {self.roles} otherwise, {theirs!r} instead of {ours!r}"
+            return (
+                f"llama.cpp's chat template writes the turns {self.roles} differently, {theirs!r} instead of {ours!r}"
+            )
         if served.ids != self.ids:
             return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
         return ""

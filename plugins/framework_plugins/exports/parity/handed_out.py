@@ -44,7 +44,7 @@ NEAR = 1e-5
 def problem(
     folder: Path, trained: Path, base: Path, rendered: Sequence[Rendered], stop_ids: frozenset[int], *, trust: bool
 ) -> str:
-    """Say what a program that opens the folder does otherwise than the training; empty where there is nothing.
+    """Say what a program that opens the folder does differently from the training; empty where there is nothing.
 
     Args:
         folder: a model folder.
@@ -166,7 +166,7 @@ def _tokenizer_problem(folder: Path, rendered: Sequence[Rendered], *, trust: boo
             return f"its chat template refuses the turns {each.roles}: {summarize_error(error)}"
         if text != each.text:
             wanted, found = difference(each.text, text)
-            return f"its chat template writes the turns {each.roles} otherwise, {found!r} instead of {wanted!r}"
+            return f"its chat template writes the turns {each.roles} differently, {found!r} instead of {wanted!r}"
         if tuple(ids) != each.ids:
             at = next((n for n, pair in enumerate(zip(ids, each.ids, strict=False)) if pair[0] != pair[1]), 0)
             return f"its tokenizer cuts the turns {each.roles} otherwise, from token {at} on"

@@ -170,7 +170,7 @@ def test_the_columns_of_all_groups_stand_below_each_other(
 
 def test_one_group_is_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "exporter")
-    assert lines[0] == "exporter=[…]  Something made of the trained model."
+    assert lines[0] == "exporter=[…]  Something made from the trained model."
     assert lines[1].split()[0] == "adapter"
     assert not any("metric" in line for line in lines)
 
@@ -197,7 +197,7 @@ def test_a_setting_is_shown_with_its_range_its_default_and_what_it_means(
     assert lines[:2] == ["trainer=hf", "  TRL's SFTTrainer."]
     assert "Settings, changed with trainer.NAME=VALUE:" in lines
     place = lines.index("  num_train_epochs             a number above 0; default 3")
-    assert lines[place + 1].strip() == "Passes over the training rows; `max_steps` wins over it."
+    assert lines[place + 1].strip() == "Passes over the training rows; `max_steps` overrides it."
 
 
 def test_the_settings_of_an_option_of_several_are_shown_as_they_are_changed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
 
 
 def export(plan: Plan) -> list[Artifact]:
-    """Return what the exporters of the plan made; what others left before stands behind it."""
+    """Return what the exporters of the plan made; what others left before follows it."""
     pipeline.run(plan)
     made = records.load(ExportResult, plan.run_dir / "export.json").artifacts
     return [artifact for artifact in made if artifact.kind in plan.exporter]
@@ -151,7 +151,7 @@ def test_a_file_that_llama_cpp_renders_otherwise_is_put_aside(
     monkeypatch.setattr(chat_template, "for_file", lambda template, _: "Well:" + template)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=said", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
-    with pytest.raises(ParityError, match=r"(?s)Q8_0.gguf is not .* writes the turns user otherwise, 'Well:.*rejected"):
+    with pytest.raises(ParityError, match=r"(?s)Q8_0.gguf is not .* the turns user differently, 'Well:.*rejected"):
         export(plan)
     assert not list((plan.run_dir / "said").glob("*.gguf"))
 

@@ -70,7 +70,7 @@ def other_tokens(folder: Path) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
-    "template": (template, r"its chat template writes the turns user otherwise, 'USER SAYS What is it\?' instead"),
+    "template": (template, r"its chat template writes the turns user differently, 'USER SAYS What is it\?' instead"),
     "refuses": (refusing, r"its chat template refuses the turns user: .*never"),
     "no tokenizer": (no_tokenizer, r"there is no tokenizer, neither tokenizer\.json nor tokenizer_config\.json"),
     "damaged": (damaged, r"its tokenizer cannot be read: "),
