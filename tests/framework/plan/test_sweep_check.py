@@ -76,7 +76,7 @@ def test_values_of_lists_are_not_combined_with_the_far_end_of_an_interval() -> N
             "trainer.learning_rate=interval(0.1,7)",
             "trainer.learning_rate=interval(0.1,7): trainer.learning_rate=7 must be a number above 0, up to 1",
         ),
-        ("trainer.warmup_steps=int(interval(-1,7))", "trainer.warmup_steps=-1 must be a whole number of at least 0"),
+        ("trainer.logging_steps=int(interval(-1,7))", "trainer.logging_steps=-1 must be a whole number above 0"),
     ],
 )
 def test_an_end_out_of_its_range_is_reported(word: str, told: str) -> None:

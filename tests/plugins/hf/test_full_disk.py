@@ -86,7 +86,7 @@ def test_a_small_disk(place: Path, disk: Disk, kilobytes: int) -> None:
         assert "-m framework resume" in done.err or "Set run_dir=FOLDER" in done.err
 
 
-@pytest.mark.parametrize(("limit", "code"), [(3_000, 2), (60_000, 0)], ids=["no adapter", "no checkpoint"])
+@pytest.mark.parametrize(("limit", "code"), [(8_000, 2), (60_000, 0)], ids=["no adapter", "no checkpoint"])
 def test_no_file_may_be_large(place: Path, tmp_path: Path, limit: int, code: int) -> None:
     done = run(place, tmp_path / "run", limit=limit)
     check(done, tmp_path / "run")

@@ -25,7 +25,7 @@ from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
 Run = Callable[..., TrainResult]
-FULL = ("adapter=full", "trainer.lr_scheduler_type=constant", "trainer.warmup_steps=0")
+FULL = ("adapter=full", "trainer.lr_scheduler_type=constant_with_warmup", "trainer.warmup_steps=0")
 TEN = (*FULL, "data.validation_split=0.2", "trainer.per_device_train_batch_size=8", "trainer.eval_steps=1000")
 """All rows of a run are one step, so that nothing but the weights moves the loss."""
 ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
