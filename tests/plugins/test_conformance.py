@@ -322,7 +322,7 @@ class TestAuto(FormatterSuite):
         ({"question": "Capital of Peru?"}, "question"),
         ({**ALPACA, **PAIR}, "completion"),
         ({"text": "Lima", "label": 1}, "label"),
-        ({"instruction": "Add", "response": "2"}, "'output'"),
+        ({"instruction": "Add", "result": "2"}, "'output'"),
     )
 
 
