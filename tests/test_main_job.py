@@ -75,7 +75,7 @@ def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quicksta
     for part in (
         "SmolLM2-135M-Instruct", "lora r=16", "120 to train, 20 held out, 60 prompts", "step 15/15", "left",
         "before", "after", "exact_match", "json_valid", "tokens/s", "peak memory", "GiB",
-        "python -m framework model=smollm2_135m data=local_file data.path=FILE.jsonl",
+        "data=local_file data.path=FILE.jsonl",
     ):  # fmt: skip
         assert part in printed, part
     assert str(quickstart.folder / "adapter")[-20:] in printed.replace("\n", "")

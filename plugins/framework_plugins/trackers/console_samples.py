@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.records import Sample
-from framework.api.text import shared_start, visible
+from framework.api.text import redact, shared_start, visible
 
 LONGEST = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""
@@ -45,5 +45,5 @@ def _answer(sample: Sample, style: str = "") -> Text:
 
 
 def _cut(text: str) -> str:
-    text, half = text.strip(), LONGEST // 2
+    text, half = str(redact(text)).strip(), LONGEST // 2
     return visible(text if len(text) <= LONGEST else f"{text[:half].rstrip()} … {text[-half:].lstrip()}", "\n")
