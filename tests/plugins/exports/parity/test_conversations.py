@@ -56,7 +56,7 @@ def test_a_file_that_writes_otherwise_is_refused_and_recorded(tiny: Any, gate: G
     ):
         gate.conversations(tiny.file, "run-F32.gguf")
     (record,) = recorded(gate)
-    assert "otherwise, '<|begin_of_text|>" in record["problem"]
+    assert "differently, '<|begin_of_text|>" in record["problem"]
     assert "instead of '!<|begin_of_text|>" in record["problem"]
 
 
