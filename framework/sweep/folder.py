@@ -35,11 +35,9 @@ from framework.sweep import gpu, locks
 from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import USER_MISTAKE, FrameworkError, display_path
-from framework.util.redact import HIDDEN, hide, redact
+from framework.util.redact import fill_in, hide, redact
 
 SWEEP = "sweep.json"
-SECRET = "$SECRET"  # noqa: S105 - a place to fill in
-"""What stands in a printed command for what is secret."""
 DEEPEST = 4
 """How far below a folder runs are searched for: `./outputs/NAME/sweep_TIME/0`."""
 MULTIRUN = "multirun.yaml"
@@ -197,7 +195,7 @@ def show_next(folder: Path, sweep: Sweep) -> None:
     if sweep.best is None:
         return
     best = folder / str(sweep.best)
-    words = [hide(word).replace(HIDDEN, SECRET) for word in saved_overrides(str(best))]
+    words = [fill_in(word) for word in saved_overrides(str(best))]
     print("next")
     print(redact(f"  the best values: {this_program()} {shlex.join(words)}"))
     if (best / CHECKPOINT).is_dir():

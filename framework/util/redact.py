@@ -126,6 +126,11 @@ def _hide_value(match: re.Match[str]) -> str:
     return match[0] if plain else f"{name}{sign}{HIDDEN}"
 
 
+def fill_in(word: str) -> str:
+    """Return an override for a command that a person types, with `$SECRET` in the place of each secret."""
+    return hide(word).replace(HIDDEN, "$SECRET")
+
+
 def hide(word: str) -> str:
     """Return an override without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
     key, equals, value = word.partition("=")

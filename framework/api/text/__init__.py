@@ -25,7 +25,7 @@ from framework.api.text.thoughts import without_thought
 from framework.api.text.training import health_facts
 from framework.util.command import this_program
 from framework.util.errors import display_path, error_location, nearest, signal_name, summarize_error, unknown
-from framework.util.redact import HIDDEN, hide, redact
+from framework.util.redact import HIDDEN, fill_in, hide, redact
 
 __all__ = [
     "CONTROL",
@@ -42,6 +42,7 @@ __all__ = [
     "display_path",
     "error_location",
     "figures",
+    "fill_in",
     "forecast_facts",
     "health_facts",
     "hide",

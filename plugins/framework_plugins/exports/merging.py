@@ -239,8 +239,8 @@ def _write(contents: Made, folder: Path, limit: int) -> None:
 
     def made_of(tensor: Stored) -> Iterator[torch.Tensor]:
         output = outputs[tensor.name]
-        yield from pieces(output.base, output.change, tensor.dtype, read)
-        counter.advance()
+        counter.advance()  # before, since a generator around the pieces would keep the last one a little longer
+        return pieces(output.base, output.change, tensor.dtype, read)
 
     try:
         with counting(len(outputs), "matrix", "merging") as counter:

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from framework.api.plan import Plan
 from framework.api.records import Artifact
 from framework.api.schema import Stage
-from framework.api.text import HIDDEN, display_path, hide, override_key, this_program
+from framework.api.text import display_path, fill_in, override_key, this_program
 
-SECRET = "$SECRET"  # noqa: S105 - a place to fill in
-"""What stands in a command for what is secret."""
 LOOKING = {Stage.plan, Stage.data}
 """A run of these stages alone is made to look at the data."""
 
@@ -59,4 +57,4 @@ def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]
 
 def _words(plan: Plan) -> list[str]:
     """Return the overrides of a run for another one; the command may stand in logs, so secrets are to be filled in."""
-    return [hide(word).replace(HIDDEN, SECRET) for word in plan.overrides if override_key(word) != "run_dir"]
+    return [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]
