@@ -63,7 +63,7 @@ def _moved(turn: Message, thoughts: Thoughts) -> Message:
         return turn
     tagged = _TAGGED.match(turn.content)
     content = turn.content[tagged.end() :] if tagged else turn.content
-    thought = turn.reasoning_content or (tagged[1].strip() if tagged else "")
+    thought = turn.reasoning_content.strip() or (tagged[1].strip() if tagged else "")
     if thoughts is Thoughts.inline and thought:
         return replace(turn, content=f"{BEGIN}\n{thought}\n{END}\n\n{content}", reasoning_content="")
     return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")

@@ -127,7 +127,7 @@ def _hide_value(match: re.Match[str]) -> str:
 
 
 def fill_in(word: str) -> str:
-    """Return an override for a command that a person types, with `$SECRET` in the place of each secret."""
+    """Return an override for a command that a person types, with `$SECRET` instead of each secret."""
     return hide(word).replace(HIDDEN, "$SECRET")
 
 

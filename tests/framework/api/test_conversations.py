@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from framework.api.conversations import conversation, for_each_answer, with_thoughts
@@ -62,6 +62,7 @@ def test_thoughts_move_wherever_they_were(example: Example) -> None:
     assert with_thoughts(example, Thoughts.drop) == answered("Four.")
 
 
+@example(content="", thought="\r", where=Thoughts.inline)
 @given(content=st.text(), thought=st.text(), where=st.sampled_from(Thoughts))
 def test_a_move_twice_is_a_move_once(content: str, thought: str, where: Thoughts) -> None:
     once = with_thoughts(answered(content, thought), where)
