@@ -4,11 +4,12 @@
     python tests/benchmarks/soak.py --minutes 60          # as many of them as fit into an hour
     python tests/benchmarks/soak.py --tiny --kills 6      # of a tiny model, a few minutes
 
-Half of the kills (SIGKILL, to the process and its children) come in the training, at a random step. The other half come
-in a random one of the stages that are not complete yet, at a random moment of it. A killed run is started again with
-the same command; one that comes to its end is compared with the one that was left alone, and the next begins in a new
-folder. Adapter, GGUF and the numbers of the report have to be identical, and no stage may begin that was complete.
-Exit code 1 where one of this fails. Each kill prints a line; Ctrl-C ends early, with the sum of what there was.
+A run is killed (SIGKILL, to the process and its children) about twenty times before its end, half of them in the
+training, a few steps before or after the last kill. The others come at a random moment of the start and of each other
+stage, about twice in each. A killed run is started again with the same command; one that comes to its end is compared
+with the one that was left alone, and the next begins in a new folder. Adapter, GGUF and the numbers of the report have
+to be identical, and no stage may begin that was complete. The exit code is 1 where one of this fails. Each kill prints
+a line; Ctrl-C ends early, with the sum of what there was.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens
 OF_TRAINING = {"seconds", "resumed", "peak_memory_bytes"}
 STAGES = ("start", "baseline", "train", "evaluate", "export", "end")
 """As the log shows them: it begins after the data, and its last line comes after the report."""
+STAY = {"train": 0.92}
+"""How likely the next kill comes in the stage that is not complete, and not in the one after it."""
 HALVES = {".resume", ".completed.json"}
 """What a run has removed when it ends, beside folders `….part`."""
 
@@ -67,6 +70,7 @@ class Soak:
         kills: how many so far, by the stage that was running.
         problems: what must not be.
         complete: by the folder of a run, the seconds of each stage that was complete when it was killed last.
+        last: by the folder of a run, the last step that its log had when it was killed.
     """
 
     words: Sequence[str]
@@ -78,6 +82,7 @@ class Soak:
     kills: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     complete: dict[str, dict[str, float]] = field(default_factory=dict)
+    last: Counter[str] = field(default_factory=Counter)
 
     def start(self, folder: Path) -> subprocess.Popen[bytes]:
         """Start the run."""
@@ -117,10 +122,13 @@ class Soak:
         log = folder / "log.jsonl"
         since = log.stat().st_size if log.exists() else 0
         complete = self.complete.get(folder.name, {})
-        open_stages = [name for name in STAGES if name not in complete]
-        aim, step = self.chance.choice(open_stages), 0
-        if "train" not in complete and self.chance.random() < 0.5:
-            aim, step = "train", self.chance.randint(1, self.steps)
+        aim, *later = [name for name in STAGES[1:] if name not in complete]
+        if later and self.chance.random() > STAY.get(aim, 0.67):
+            aim = later[0]
+        elif self.chance.random() < 0.1:
+            aim = "start"
+        ahead = self.chance.randint(-self.steps // 16, self.steps // 8)
+        step = max(1, self.last[folder.name] + ahead) if aim == "train" else 0
         # The moments of a step are as likely as those between two of them.
         length = self.lengths["train"] / self.steps if step else self.lengths[aim]
         process = self.start(folder)
@@ -141,6 +149,7 @@ class Soak:
         if noted.exists():
             self.complete[folder.name] = json.loads(noted.read_text(encoding="utf-8"))["seconds"]
         self.kills[where] += 1
+        self.last[folder.name] = max(at, self.last[folder.name])
         kept = ", ".join(self.complete.get(folder.name, {})) or "nothing"
         self.say(f"kill {self.kills.total()}: {folder.name}, {where}, step {at}; complete: {kept}")
         return not (status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished")
