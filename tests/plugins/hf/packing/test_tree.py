@@ -47,6 +47,9 @@ def test_what_is_learned_and_what_stands_before_it_are_those_of_the_rows(rows: l
     assert made == wanted
     assert tree.tokens == sum(len(row.input_ids) for row in rows)
     assert tree.supervised == wanted.total()
+    for row, indices in zip(rows, tree.learned(rows), strict=True):
+        found = [([tree.ids[at] for at in branch_of(tree, tree.source[one])], tree.target[one]) for one in indices]
+        assert found == [(row.input_ids[:at], label) for at, label in enumerate(row.labels) if label != IGNORE and at]
 
 
 @settings(max_examples=examples(200))
