@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from framework_plugins.hf.masks import Cut, Prompts, common
@@ -60,6 +61,9 @@ TOKENIZERS |= {
 }
 TOKENIZERS["split"] = make_tokenizer("chatml")
 TOKENIZERS["split"].split_special_tokens = True
+# As Llama's does: it puts a BOS before whatever is tokenized with special tokens.
+TOKENIZERS["bos"] = make_tokenizer("chatml")
+TOKENIZERS["bos"].backend_tokenizer.post_processor = TemplateProcessing("<|im_start|> $A", None, [("<|im_start|>", 1)])
 
 
 def test_only_what_is_needed_again_is_remembered() -> None:
@@ -68,6 +72,13 @@ def test_only_what_is_needed_again_is_remembered() -> None:
     assert sorted(prompts.tails) == ["a", "b"]
     prompts.learn([Cut(0, "b"), Cut(0, "c")])
     assert sorted(prompts.tails) == ["b", "c"]
+
+
+def test_a_text_by_itself_has_no_special_token_before_it() -> None:
+    tokenizer = TOKENIZERS["bos"]
+    plain = Prompts(tokenizer).ids("How many?")
+    assert len(tokenizer("How many?")["input_ids"]) == len(plain) + 1
+    assert plain == tokenizer("How many?", add_special_tokens=False)["input_ids"]
 
 
 @pytest.mark.parametrize(
