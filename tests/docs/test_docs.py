@@ -244,6 +244,13 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert [page for page in PAGES if page.is_relative_to(index.parent) and page not in linked | {index}] == []
 
 
+def test_every_page_but_the_decision_records_is_in_the_navigation_of_the_site() -> None:
+    listed = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    records = {str(page.relative_to(ROOT / "docs")) for page in RECORDED}
+    assert sorted(listed) == sorted(pages - records)
+
+
 def section_of(page: Path, heading: str) -> str:
     """Return what stands below a heading of the second level."""
     return page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
