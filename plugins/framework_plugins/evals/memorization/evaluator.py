@@ -74,17 +74,26 @@ def _excess(train: Sequence[Recital], held_out: Sequence[Recital]) -> Measure:
 
 
 def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator[str]:
+    if not train.rows:
+        reasons = [
+            f"{count} of {train.looked_at} training rows {reason}"
+            for count, reason in (
+                (train.short, f"have an answer of fewer than {fewest} tokens"),
+                (train.common, "have no word of their own in the answer"),
+            )
+            if count
+        ]
+        yield f"memorization is not measured: {' and '.join(reasons) or 'there are no training rows'}"
+        return
     for name, drawn in (("training", train), ("held-out", held_out)):
         if drawn.short:
             yield (
-                f"memorization: {drawn.short} of the {drawn.looked_at} {name} candidate rows are left out: "
-                f"their answers are shorter than {fewest} tokens and tell nothing"
+                f"memorization: {drawn.short} of {drawn.looked_at} {name} rows are left out: "
+                f"their answers have fewer than {fewest} tokens"
             )
     if few:
         yield (
-            f"memorization: fewer than {FEWEST} held-out rows, so the base alone is compared with, "
+            f"memorization: fewer than {FEWEST} held-out rows, so the base model alone is compared with, "
             f"on rows whose answers hold a word that neither the prompt nor another answer has "
             f"({train.common} of {train.looked_at} hold none)"
         )
-    if not train.rows:
-        yield "memorization: no training row is left to ask"

@@ -78,8 +78,8 @@ def test_where_too_few_are_held_out_rows_with_words_of_their_own_are_asked_alone
     assert model.passes == [["row 1"]]
     assert set(found.measures) == {"verbatim_train", "prefix_train", "common_run_train"}
     assert found.notes == [
-        "memorization: fewer than 4 held-out rows, so the base alone is compared with, on rows whose answers hold a "
-        "word that neither the prompt nor another answer has (2 of 3 hold none)"
+        "memorization: fewer than 4 held-out rows, so the base model alone is compared with, on rows whose answers "
+        "hold a word that neither the prompt nor another answer has (2 of 3 hold none)"
     ]
 
 
@@ -88,11 +88,17 @@ def test_a_model_is_not_asked_where_no_row_is_left() -> None:
     found = evaluated(model, MemorizationConfig(min_tokens=ANSWER + 1), 5, 5)
     assert model.passes == []
     assert found.measures == {}
-    assert found.notes[0] == (
-        "memorization: 5 of the 5 training candidate rows are left out: their answers are shorter than "
-        "9 tokens and tell nothing"
-    )
-    assert found.notes[-1] == "memorization: no training row is left to ask"
+    assert found.notes == ["memorization is not measured: 5 of 5 training rows have an answer of fewer than 9 tokens"]
+
+
+def test_rows_without_a_word_of_their_own_are_the_reason_too() -> None:
+    model = Reciter()
+    made = [told(model, f"row {number}", answer) for number, answer in enumerate(("the code", "the code", "the"))]
+    found = evaluated(model, MemorizationConfig(min_tokens=2), made, FEWEST - 1)
+    assert model.passes == []
+    (note,) = found.notes
+    assert note.startswith("memorization is not measured: ")
+    assert note.endswith("of 3 training rows have no word of their own in the answer")
 
 
 def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
