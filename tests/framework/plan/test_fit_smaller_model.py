@@ -32,7 +32,7 @@ def told(folder: Path, *words: str) -> Forecast:
 
 def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def known(_: Plugins) -> Iterator[tuple[str, Shape]]:
-        for name, config in (("small", SMOLLM), ("middle", MIDDLE), ("same", LLAMA)):
+        for name, config in (("same", LLAMA), ("small", SMOLLM), ("middle", MIDDLE)):
             yield name, Shape.from_config(config)
 
     monkeypatch.setattr(fit, "_presets", known)
