@@ -5,7 +5,7 @@
             ...
             counter.advance()
 
-The work may stand in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
+The work may be in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
 sent when it begins, about once a second, and when it is complete.
 """
 

@@ -38,6 +38,8 @@ class Progress:
     def line(self) -> str:
         """All of it in one line: `prompts: prompt 7 of 60, measure 2 of 4`."""
         counted = f"{self.unit} {self.done:,} of {self.total:,}" if self.total else ""
+        if self.total is None and self.unit and self.done:
+            counted = f"{self.unit} {self.done:,}"
         what = ": ".join(text for text in (self.task, counted) if text)
         return ", ".join(text for text in (what, self.place) if text)
 

@@ -137,6 +137,8 @@ class Console(Logger):
                 self._begin(stage)
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
+                if stage is Stage.train:
+                    self._await_step()
             case TrainingStep(step):
                 self._show_step(step)
             case ProgressMade(_, progress):
@@ -223,6 +225,11 @@ class Console(Logger):
         self.stage = stage
         self.said = time.monotonic()
 
+    def _await_step(self) -> None:
+        """Draw the bar of the steps before there is one: the first comes after the weights, and may take a minute."""
+        if self.out.is_terminal:
+            self._drawn().wait()
+
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
@@ -239,7 +246,7 @@ class Console(Logger):
         """Move the bar, or print a line now and then."""
         if self.out.is_terminal:
             self._drawn().count(progress)
-        elif lines and progress.total is None:  # it takes long, and nothing is sent until it is over
+        elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
         elif lines and progress.done != progress.total and time.monotonic() - self.said >= PAUSE:
             self.said = time.monotonic()
