@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console as Terminal
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -191,20 +193,21 @@ class Console(Logger):
         if self.forecast_shown or not (known or alone):
             return
         self.forecast_shown = True
-        rows: dict[str, str | Text] = {}
-        for fact in forecast_facts(forecast):
-            text = Text("\n".join([fact.text, *(f"  {line}" for line in fact.more)]))
-            text.stylize("yellow" if fact.amiss else "")
-            rows[fact.name] = text
-        self._facts("needs", rows)
+        facts = list(forecast_facts(forecast))
+        rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
+        self._facts("needs", rows, {fact.name: fact.more for fact in facts})
 
-    def _facts(self, title: str, rows: Mapping[str, str | Text]) -> None:
+    def _facts(
+        self, title: str, rows: Mapping[str, str | Text], more: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Print names and values in two columns; `more` has lines that go below a value."""
         heading = Text(title, "bold") if title else None  # as it is: a name may look like rich's own marks
         table = Table(box=None, show_header=False, pad_edge=False, title=heading, title_justify="left")
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, shown(value))
+            below = (more or {}).get(name)
+            table.add_row(name, Group(shown(value), _list(below)) if below else shown(value))
         self.out.print(table)
         self.out.print()
 
@@ -348,6 +351,14 @@ def shown(value: str | Text) -> Text:
     return text if safe == text.plain else Text(safe, text.style)
 
 
+def _list(lines: Sequence[str]) -> Table:
+    """Return lines as a list in which the second line of a long entry is below the first."""
+    table = Table.grid(padding=(0, 1))
+    for line in lines:
+        table.add_row("-", shown(line))
+    return table
+
+
 def _page(run_dir: Path, plan: Plan | None) -> Path:
     """Return the file of the run folder that a person opens first."""
     finished = plan is None or Stage.report in plan.stages
@@ -356,9 +367,16 @@ def _page(run_dir: Path, plan: Plan | None) -> Path:
 
 
 def _choice(choice: Selection) -> str:
-    """Return an option with its own settings, those that are set."""
+    """Return an option with its own settings, those that are set; of settings in a section those that are changed."""
     settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
-    return _words(choice, settings)
+    nested = {
+        f"{name}.{field.name}": getattr(value, field.name)
+        for name, value in settings.items()
+        if is_dataclass(value) and not isinstance(value, type)
+        for field in fields(type(value))
+        if getattr(value, field.name) != field.default
+    }
+    return _words(choice, {name: value for name, value in settings.items() if not is_dataclass(value)} | nested)
 
 
 def _changed(choice: Selection) -> str:
@@ -369,7 +387,12 @@ def _changed(choice: Selection) -> str:
 
 
 def _words(choice: Selection, settings: Mapping[str, object]) -> str:
-    return " ".join([choice.component.name, *(f"{name}={as_text(value)}" for name, value in settings.items())])
+    # With spaces in a list, a terminal breaks the line there and not inside a name.
+    texts = {
+        name: as_text(value).replace(",", ", ") if isinstance(value, list) else as_text(value)
+        for name, value in settings.items()
+    }
+    return " ".join([choice.component.name, *(f"{name}={text}" for name, text in texts.items())])
 
 
 def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
