@@ -1,4 +1,4 @@
-"""How a person sees what is counted: bars in a terminal, lines in a pipe.
+"""How progress is displayed: bars in a terminal, lines in a pipe.
 
 `counting` of `framework.api.registry` counts. A run hands its counts to its loggers; a command that is no run shows
 them on standard error, by `Counts`. rich's bars are imported here, so import this module where something is shown.
@@ -25,7 +25,7 @@ __all__ = ["Bars", "Counts"]
 
 
 class Bars:
-    """The steps of a training, which stay when it is over, and what else is counted, which vanishes when it is done.
+    """Progress bars. That of the training steps stays at the end; that of any other count vanishes.
 
     Args:
         out: the terminal.

@@ -61,7 +61,7 @@ class Reporter:
 
 
 class Counter:
-    """A count that is under way. It is for the thread that made it."""
+    """A running count. Use it only in the thread that made it."""
 
     def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
         self._send, self._now = send, first

@@ -52,7 +52,7 @@ SCRATCH = ".trainer.part"
 
 
 def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
-    """Run the stages of a plan; None where the report stage is not among them.
+    """Run the stages of a plan, and return the report; None without the report stage.
 
     Args:
         plan: the run.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far something is that takes long.
+    """How far a long piece of work is.
 
     Attributes:
         task: what is done: the name of the measure or of the exporter, and which step of it.

@@ -15,7 +15,7 @@ MINUTE, HOUR = 60, 3600
 
 
 def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
-    """Say what a run will need; what is not known is left out, the memory excepted."""
+    """Say what a run will need; what is not known is left out, except the memory."""
     if forecast.memory:
         yield from _memory(forecast.memory)
     else:
