@@ -4,7 +4,7 @@
     StageStarted(data)   ForecastUpdated, RunStarted             StageFinished(data)
     StageStarted(train)  TrainingStep and IssueFound, repeated   StageFinished(train)
     …                    every other stage that is selected has its two events; IssueFound may follow the evaluation
-    ProgressMade         within any stage, while long work is counted
+    ProgressMade         within any stage, while long work is counted; between plan and data, while libraries are loaded
     RunFinished          unless `stages=[plan]`; an error ends the stream with RunFailed
 
 Loggers ignore events that they do not know, so that a new event breaks none.
