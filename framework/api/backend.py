@@ -1,4 +1,4 @@
-"""For authors of trainers: the arithmetic of memory, hashes for caches, what trials of a sweep share. Provisional."""
+"""For authors of trainers: memory estimates, hashes for caches, and what the trials of a sweep share. Provisional."""
 
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS

@@ -1,7 +1,7 @@
 """Chat templates by name, for base models that come without one: `model.chat_template=chatml`.
 
 Each writes a conversation as the models of that family read it: a system prompt, turns of a user and an assistant.
-Tools and thoughts have no place in them, so rows with these are refused as for any template that drops them.
+They cannot write tools and thoughts, so rows with these are refused, as with any template that drops them.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ NAMED = {
 
 
 def problem(value: str) -> str:
-    """Say why `model.chat_template` is neither a name nor a file; empty where it is."""
+    """Return why `model.chat_template` is neither a name nor a file; empty if it is one."""
     if value in NAMED or Path(value).is_file():
         return ""
     return f"model.chat_template={value}: there is no such file, and the chat templates by name are {', '.join(NAMED)}"

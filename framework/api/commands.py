@@ -3,7 +3,7 @@
     overrides = complete_overrides(["+experiment=quickstart"])
     plan = make_plan(load_config(overrides), overrides=tuple(overrides))
 
-This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+This module re-exports names from the rooms above `api`, so nothing in the core imports it.
 """
 
 from framework.cli.arguments import complete_overrides, reject_duplicate_overrides

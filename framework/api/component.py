@@ -1,4 +1,4 @@
-"""A `Component` is one option of one config group: what can be set, and where the code is that uses it.
+"""A `Component` is one option of one config group: its settings, and where its code is.
 
     Component("exact_match", ExactMatchConfig, "framework_plugins.evals.metrics.exact_match:ExactMatch")
 
@@ -125,7 +125,7 @@ class Component:
 
 
 def imported_too_late(order: tuple[str, ...]) -> list[str]:
-    """Return which libraries have been imported before the first of the order, in this process."""
+    """Return the libraries that this process imported before the first one of the order."""
     if not order or order[0] in sys.modules:
         return []
     return [name for name in order[1:] if name in sys.modules]

@@ -1,4 +1,4 @@
-"""A conversation made into others: one for each of its answers, or one whose thoughts stand elsewhere."""
+"""Turn a conversation into others: one for each of its answers, or one with its thoughts moved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
 
 
 def for_each_answer(example: Example) -> Iterator[Example]:
-    """Give a conversation for each answer that is learned: the turns up to it, of which it alone is learned.
+    """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 
     They belong together, so they stay on one side of the split and the verdict counts them as one. One answer, or plain
     text, stays as it is.
@@ -41,13 +41,13 @@ def for_each_answer(example: Example) -> Iterator[Example]:
 
 
 def conversation(where: str) -> str:
-    """Return where the conversation of a row stands that is one of its answers; of another the row itself."""
+    """Return the place of the conversation that a row is one answer of; for any other row its own place."""
     name, _, number = where.rpartition(ANSWER)
     return name if number.isdecimal() else where
 
 
 def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
-    """Return a conversation whose answers have their thoughts where `format.thoughts` says; plain text is kept.
+    """Return the conversation with its thoughts where `format.thoughts` puts them; plain text stays as it is.
 
     Thoughts are `reasoning_content`, and what stands between `<think>` and `</think>` at the beginning of an answer.
     """

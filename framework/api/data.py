@@ -49,6 +49,6 @@ class Data:
 
 @runtime_checkable
 class NumberedRows(Protocol):
-    """Rows of a store: `numbers` are those of the rows in `Data.store`, for processes that read them there."""
+    """Rows of a store by their `numbers` in `Data.store`, for processes that read them there."""
 
     numbers: NDArray[np.int64]

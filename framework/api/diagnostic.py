@@ -33,7 +33,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class DiagnosticResult:
-    """What a check found: the state, a version where there is one, the details, and the fix.
+    """What a check found: the state, a version if there is one, the details, and the fix.
 
     `fix` is a command or a sentence, empty where there is none. Neither may hold a secret.
     """
@@ -73,7 +73,7 @@ class Diagnostic:
 
 
 def diagnostic_problem(diagnostic: object) -> str:
-    """Say why what a plugin gives is no diagnostic; empty where it is one."""
+    """Return why an object from a plugin is not a diagnostic; empty if it is one."""
     if not isinstance(diagnostic, Diagnostic):
         return f"framework_diagnostics gives a {type(diagnostic).__name__}, no Diagnostic"
     texts = (diagnostic.name, diagnostic.topic, diagnostic.check, diagnostic.process)

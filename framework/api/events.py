@@ -4,8 +4,8 @@
     StageStarted(data)   ForecastUpdated, RunStarted             StageFinished(data)
     StageStarted(train)  TrainingStep and IssueFound, repeated   StageFinished(train)
     …                    every other stage that is selected has its two events; IssueFound may follow the evaluation
-    ProgressMade         within any stage, whenever something that takes long is counted
-    RunFinished          unless `stages=[plan]`; an error, wherever it comes, ends the stream with RunFailed
+    ProgressMade         within any stage, while long work is counted; between plan and data, while libraries are loaded
+    RunFinished          unless `stages=[plan]`; an error ends the stream with RunFailed
 
 Loggers ignore events that they do not know, so that a new event breaks none.
 """
@@ -52,14 +52,14 @@ class Event:
 
 @dataclass(frozen=True)
 class RunPlanned(Event):
-    """The plan is made, changed where `plan.apply` has it changed. Nothing is written yet; the data may be refused."""
+    """The plan is complete, with the changes of `plan.apply`. Nothing is written yet; the data may still be refused."""
 
     plan: Plan
 
 
 @dataclass(frozen=True)
 class ForecastUpdated(Event):
-    """What the run takes: sent after `RunPlanned`, and again with the rows that the data stage found."""
+    """What the run needs: sent after `RunPlanned`, and again with the rows that the data stage found."""
 
     forecast: Forecast
 
@@ -103,21 +103,21 @@ class StageFinished(Event):
 
 @dataclass(frozen=True)
 class TrainingStep(Event):
-    """An entry of the training's log. A step that is sent a second time has a validation now."""
+    """An entry of the training log. A step that is sent twice has a validation the second time."""
 
     step: Step
 
 
 @dataclass(frozen=True)
 class IssueFound(Event):
-    """Something goes wrong in the training: sent after the step at which it was seen, or after the evaluation."""
+    """A problem of the training, sent after the step that shows it, or after the evaluation."""
 
     issue: TrainingIssue
 
 
 @dataclass(frozen=True)
 class ProgressMade(Event):
-    """A stage gets on: sent when something that is counted begins, about once a second, and when it is complete.
+    """Progress within a stage: sent when a count begins, about once a second, and when it is complete.
 
     The steps of a training are `TrainingStep`; what is measured between two steps is sent as this.
 

@@ -1,4 +1,4 @@
-"""What can be set: the fields of a config dataclass with type, default, valid values and documentation.
+"""The fields of a config dataclass, with type, default, valid values and documentation.
 
     for field in fields(HFTrainerConfig):
         print(field.name, field.valid, field.default, field.doc)
@@ -45,7 +45,7 @@ NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 
 @dataclass(frozen=True)
 class Type:
-    """A type that a field may have, taken apart. `items` is the type of the items of a list or of a dict's values.
+    """The parsed type of a field. `items` is the type of the items of a list or of the values of a dict.
 
     `affects` is what a field of this type can invalidate: everything where nothing is marked.
     """
@@ -92,7 +92,7 @@ class Type:
 
 @dataclass(frozen=True)
 class Field:
-    """One setting. `default` is `omegaconf.MISSING` where the user has to give a value."""
+    """One setting. `default` is `omegaconf.MISSING` if the user has to give a value."""
 
     name: str
     type: Type

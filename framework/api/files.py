@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all, and the cache folder of the user."""
+"""Atomic writes of files and folders, and the user's cache folder."""
 
 from framework.util.cache import cache_dir, digest, read_json, write_json
 from framework.util.files import atomic_folder, describe_room, refuse_links, write_atomically, write_failure

@@ -1,6 +1,6 @@
-"""For authors of launchers: to run a plan here, to hand it to other processes, to hear from them. Provisional.
+"""For authors of launchers: run a plan here, send it to other processes, and receive what they report. Provisional.
 
-This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+This module re-exports names from the rooms above `api`, so nothing in the core imports it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The plan: the one value that every stage of a run reads. Past it there is no DictConfig.
+"""The plan: the one value that every stage of a run reads. No stage sees a DictConfig.
 
-`framework.plan.make` makes it of a config. Plugins read it: `plan.training.learning_rate`,
+`framework.plan.make` makes it from a config. Plugins read it: `plan.training.learning_rate`,
 `plan.model.component.name`.
 """
 
@@ -32,7 +32,7 @@ __all__ = [
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
 WINS = "_wins"
-"""Ends the name of what a metric gives that compares answers with those of the base: `judge_wins`."""
+"""The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
@@ -62,7 +62,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class ExpectedRows:
-    """The rows of an earlier run, by their fingerprint, that a rerun needs; other rows end it where `required`."""
+    """The fingerprint of the rows that a rerun expects; if `required`, other rows are refused."""
 
     fingerprint: str
     run: str
@@ -71,7 +71,7 @@ class ExpectedRows:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has been checked. `config` is the resolved config as plain values, `overrides` what made it."""
+    """A checked run. `config` is the resolved config as plain values, `overrides` are the overrides that made it."""
 
     name: str
     seed: int
@@ -187,7 +187,7 @@ class Plan:
 
 
 def as_plain(value: Any, what: Affects | None = None) -> Any:
-    """Return a setting, options with their settings, or a record as JSON can have it: an enum is its name.
+    """Convert a setting, options with their settings, or a record to JSON values; an enum becomes its name.
 
     Args:
         value: the setting, or what holds some: an option, a dataclass.

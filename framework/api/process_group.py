@@ -1,4 +1,4 @@
-"""A group of processes that train one model together: what it is asked to be, and what each process knows of itself."""
+"""A group of processes that train one model: what a launcher asks for, and what each process knows about itself."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Member:
 
 
 def member() -> Member | None:
-    """Return what this process is in its group; None where it is in none."""
+    """Return this process's place in its group; None outside a group."""
     if WORKER not in os.environ:
         return None
     return Member(*(int(os.environ[name]) for name in PLACE))

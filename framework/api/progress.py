@@ -1,4 +1,4 @@
-"""How a person sees what is counted: bars in a terminal, lines in a pipe.
+"""How progress is displayed: bars in a terminal, lines in a pipe.
 
 `counting` of `framework.api.registry` counts. A run hands its counts to its loggers; a command that is no run shows
 them on standard error, by `Counts`. rich's bars are imported here, so import this module where something is shown.
@@ -25,7 +25,7 @@ __all__ = ["Bars", "Counts"]
 
 
 class Bars:
-    """The steps of a training, which stay when it is over, and what else is counted, which vanishes when it is done.
+    """Progress bars. That of the training steps stays at the end; that of any other count vanishes.
 
     Args:
         out: the terminal.
@@ -50,11 +50,16 @@ class Bars:
         """How many steps are shown as done."""
         return next((task.completed for task in self.display.tasks if task.id == self._steps), 0)
 
+    def wait(self) -> None:
+        """Show that the first step is computed; how many there will be is not known yet."""
+        self._steps = self.display.add_task("first step", total=None, text="", left=None)
+
     def move(self, step: int, total: int, text: str) -> None:
         """Show the number of completed steps, with a text beside it."""
         if self._steps is None:
-            self._steps = self.display.add_task("step", total=total, text="", left=None)
-        self.display.update(self._steps, completed=step, description=f"step {step}/{total}", text=text)
+            self.wait()
+        assert self._steps is not None  # noqa: S101 - for mypy
+        self.display.update(self._steps, completed=step, total=total, description=f"step {step}/{total}", text=text)
 
     def count(self, progress: Progress) -> None:
         """Show how far something is; a count that begins replaces the one before."""
@@ -77,6 +82,8 @@ class Bars:
     def stop(self) -> None:
         """Leave the steps as they stand and give the terminal back."""
         self._end_count()
+        if self._steps is not None and not self.completed:  # a training that was taken from an earlier start
+            self.display.remove_task(self._steps)
         self.display.stop()
 
 

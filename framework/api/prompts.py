@@ -1,6 +1,6 @@
 """Prompts of a user's own, in any format that the data stage reads, from a file or inline.
 
-This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+This module re-exports names from the rooms above `api`, so nothing in the core imports it.
 """
 
 from framework.data.prompts import AUTO, chosen, from_file, inline

@@ -1,6 +1,6 @@
-"""What the plugins of this process register, how to ask their hooks, and what trials of a sweep share.
+"""What the plugins of this process register, how to call their hooks, and what trials of a sweep share.
 
-This module looks up: it hands on what the session holds. Nothing in the core imports it.
+This module gives access to the session, so nothing in the core imports it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def selection_of(node: DictConfig) -> Selection:
 
 
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Call a hook of every plugin and give what each returns, item by item, with the plugin's name. A text is one item.
+    """Call a hook of every plugin and yield each item that it returns, with the plugin's name. A text is one item.
 
     A plugin that raises is named and passed over; a `FrameworkError` is raised here.
     """
@@ -72,12 +72,12 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
 
 
 def skip_plugin(plugin: str, what: str, error: BaseException | str) -> None:
-    """Note that a part of a plugin is not used, and say so once."""
+    """Mark a part of a plugin as not used, and report it once."""
     current().plugins.skip_plugin(plugin, what, error)
 
 
 def skipped_plugins() -> list[SkippedPlugin]:
-    """Return what is not used because it is broken."""
+    """Return the plugins, and the parts of plugins, that are not used because they are broken."""
     return current().plugins.skipped_plugins()
 
 
@@ -87,7 +87,7 @@ def package(plugin: str) -> str:
 
 
 def counting(total: int | None, unit: str, task: str = "") -> AbstractContextManager[Counter]:
-    """Count long work, so that the loggers of the run show how far it is; nothing is shown where there is no run.
+    """Count long work, so that the loggers of the run show how far it is; without a run nothing is shown.
 
         with counting(len(prompts), "prompt") as counter:
             ...
@@ -102,7 +102,7 @@ def counting(total: int | None, unit: str, task: str = "") -> AbstractContextMan
 
 
 def load_file(path: str) -> None:
-    """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
+    """Load a plugin from one Python file. Its module has the name of the file, for the factories in it.
 
     Raises:
         FrameworkError: there is no such file, it cannot be imported, or its name is taken.
@@ -111,5 +111,5 @@ def load_file(path: str) -> None:
 
 
 def shared_cache() -> SharedCache:
-    """Return what trials of a sweep that run in this process share; it keeps nothing where there is no sweep."""
+    """Return the cache that the trials of a sweep in this process share; without a sweep it keeps nothing."""
     return current().shared

@@ -30,7 +30,7 @@ __all__ = [
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
 INTERRUPTED = "interrupted"
-"""The state of a run that a signal has asked to end."""
+"""The state of a run that a signal ended."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
 """The other states of a run in `status.json`; one whose process was killed stays `running`."""
 T = TypeVar("T")

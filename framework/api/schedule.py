@@ -1,4 +1,4 @@
-"""When a training is validated; backends ask here, so that all of them do it at the same steps."""
+"""When a training is validated; backends ask this module, so that all of them validate at the same steps."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The config: `RunConfig` and one base dataclass for each group.
 
 A plugin subclasses the base of its group and registers the subclass with a `Component`. The sentence under a field is
-its documentation, what stands beside its type in `Annotated` its valid range and, with `Affects`, what has to be
-recomputed when the value changes. Defaults live here; YAML below `conf/` holds only what differs.
+its documentation. `Annotated` adds its valid range and, with `Affects`, what has to be recomputed when the value
+changes. Defaults live here; YAML below `conf/` holds only what differs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class ProofMode(Enum):
 
 
 class Learn(Enum):
-    """What is learned of a conversation.
+    """Which part of a conversation is learned.
 
     `each` makes a row of every answer with the turns before it, as inference renders them. So each answer is learned as
     it is generated, even if the chat template renders earlier ones differently, as Qwen3's and gpt-oss's do.
@@ -167,7 +167,7 @@ class Optimizer(Enum):
 
 
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""Names by which chat templates read whether to think; most use Qwen's or DeepSeek's."""
+"""Variables of chat templates that switch thinking on or off; most use Qwen's or DeepSeek's."""
 
 
 class Thinking(Enum):
@@ -186,9 +186,9 @@ class ModelConfig:
     """A chat template to use instead of the tokenizer's: a Jinja file or, for a base model without one, a name: alpaca,
     chatml, gemma, llama3, mistral or phi3."""
     thinking: Thinking = Thinking.auto
-    """Whether the chat template lets the model think before it answers, in training and in generation alike."""
+    """Whether the chat template lets the model think before it answers, both in training and in generation."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Switches of the chat template, in training and in generation alike: {enable_thinking: false} for Qwen3."""
+    """Switches of the chat template, for training and generation: {enable_thinking: false} for Qwen3."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off: such a model is refused."""
 
@@ -224,14 +224,14 @@ class DataConfig:
     on_bad_row: OnBadRow = OnBadRow.fail
     """Rows that cannot be read or have no format: fail, or skip them; the report has their number."""
     max_rows: Annotated[int | None, Gt(0)] = None
-    """Read only the first rows, this many."""
+    """Read only this many rows, from the first."""
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
     """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
     cut: Annotated[int | None, Ge(8)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
-    """What is learned of a conversation: all answers (assistant), the last one, each in a row of its own, or all turns
-    (everything)."""
+    """Which part of a conversation is learned: all answers (assistant), the last one, each in a row of its own, or all
+    turns (everything)."""
     mix: list[dict[str, Any]] = field(default_factory=list)
     """Other data in training: `[{data: hub, path: owner/name, weight: 0.1}]`; `weight` is a share, or give `count`."""
 
@@ -241,7 +241,7 @@ class FormatConfig:
     """How a row becomes a conversation."""
 
     columns: dict[str, str] = field(default_factory=dict)
-    """Other names of fields: `{instruction: question, output: answer}` reads `question` as `instruction`."""
+    """Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`."""
     system_prompt: Annotated[str | None, Len(1)] = None
     """A system prompt for conversations that have none."""
     strip: bool = False
@@ -283,7 +283,7 @@ class TrainerConfig:
     max_seq_length: Annotated[int, Gt(0), ~Affects.probe] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
     warmup_steps: Annotated[int | None, Ge(0), ~(Affects.base | Affects.probe)] = None
-    """Steps over which the learning rate rises to its peak. null: as `warmup_ratio` says, and without that 10."""
+    """Steps over which the learning rate rises to its peak. null: by `warmup_ratio`; without it, 10."""
     warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~(Affects.base | Affects.probe)] = None
     """The warm-up as a share of all steps, instead of `warmup_steps`."""
     lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
@@ -320,7 +320,7 @@ class TrainerConfig:
 
 @dataclass
 class PlanConfig:
-    """What is computed before anything is loaded."""
+    """The plan, which is computed before anything is loaded."""
 
     gpu: Annotated[str | None, Len(1)] = None
     """Plan for this GPU instead of the one in this machine: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
@@ -413,7 +413,7 @@ class Action(Enum):
 
 @dataclass
 class HealthConfig:
-    """What a run does about problems in its training."""
+    """How a run reacts to problems in its training."""
 
     nan: Action = Action.stop
     """The loss is not a finite number, or no gradient is one in many log entries in a row."""
@@ -459,21 +459,21 @@ class RunConfig:
     ends, and can be resumed from what was saved before."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
-    """Python files that are plugins for this run, `plugins=[./mine.py]`. They are read before all else, so set them on
-    the command line only."""
+    """Python files that are plugins for this run, `plugins=[./mine.py]`. They are read first, so set them on the
+    command line only."""
     # Exports have a hash of the weights in their key.
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
     """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
     or a whole model."""
     objective: Annotated[str, Affects.nothing] = "eval_loss"
-    """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
+    """The value that a run returns to a sweep: eval_loss, train_loss, verdict.score, or a measure of the run."""
     share: Annotated[bool, Affects.training | Affects.probe] = True
     """Trials of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
-    what the base answers, and a training of which only the exports differ. Off: each trial does all of it itself."""
+    the answers of the base, and trainings that differ only in their exports. Off: each trial does all of it itself."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
-    """What is computed before anything is loaded."""
+    """The plan, which is computed before anything is loaded."""
     health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)
-    """What a run does about problems in its training."""
+    """How a run reacts to problems in its training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
     """What the verdict on a run is based on, and how certain it has to be."""
     # `encoding` and `base_key` of the model stand in the keys of what is about rows.

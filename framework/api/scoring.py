@@ -29,7 +29,7 @@ LARGEST_LOG = 700.0
 
 
 def question(prompt: Prompt) -> str:
-    """Return the turns as one text; a single user's turn stands for itself."""
+    """Return the turns as one text; a single user turn is returned as it is."""
     if len(prompt.messages) == 1:
         return prompt.messages[0].content
     return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)

@@ -144,7 +144,7 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
 
 
 def reject_duplicate_overrides(words: Sequence[str]) -> None:
-    """Refuse a key that is set twice: Hydra would take the last and drop the first without a word.
+    """Refuse a key that is set twice: Hydra would silently use the last value.
 
     Raises:
         FrameworkError: both words.

@@ -34,6 +34,7 @@ from framework.cli.arguments import (
     readable,
     take_config_dir,
 )
+from framework.cli.completion import OPTIONS, complete_shell
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
 from framework.config.sources import REFUSALS
 from framework.config.unused import unused
@@ -76,6 +77,9 @@ def main() -> None:
             words = take_config_dir(session, readable(sys.argv[1:]))
             if words == ["--version"]:
                 print(__version__)
+                sys.exit()
+            if words and words[0] in OPTIONS:
+                complete_shell(session, words[1:])
                 sys.exit()
             if words and is_command(words[0]):
                 load_plugins(session, words)

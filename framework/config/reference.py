@@ -25,7 +25,7 @@ HEAD = """\
 
 Written by `{command}`; changes belong into the source.
 
-Each group has options, chosen with `group=option`, or `group=[option,…]` where a run may have several. A setting is
+Each group has options, chosen with `group=option`, or `group=[option,…]` if a run may have several. A setting is
 changed with `group.setting=value`, below several options with `group.option.setting=value`. `python -m framework
 plugins` also shows what is installed besides, and the presets.
 

@@ -29,6 +29,7 @@ from framework.api.schema import Affects
 from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store
+from framework.hooks.session import current
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
@@ -59,7 +60,7 @@ class StoredRows(AuditData):
 
     def batches(self) -> Iterator[Texts]:
         """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
-        yield from self._store.texts()
+        yield from _counted(self._store, "audit")
         if self._prompts:
             makers = (lambda one: one.where, lambda _: "", asked, answered, earlier, around)
             yield Texts(len(self._store), *([make(one) for one in self._prompts] for make in makers))
@@ -130,11 +131,19 @@ def groups(store: Store, kind: str) -> NDArray[np.int64]:
     return saved
 
 
+def _counted(store: Store, task: str) -> Iterator[Texts]:
+    """Read the texts of all rows, and count them."""
+    with current().progress.counting(len(store), "row", task) as counter:
+        for texts in store.texts():
+            yield texts
+            counter.advance(len(texts.where))
+
+
 def _near_duplicates(store: Store) -> NDArray[np.int64]:
     """Group rows whose questions and answers are nearly the same."""
 
     def whole() -> Iterator[Sequence[str]]:
-        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in _counted(store, "near-duplicates"))
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
     return _answer_by_answer(minhash.group(whole, len(store), folder=_scratch(store)), store)
@@ -161,7 +170,11 @@ def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int6
 
 def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:
     """Group rows that ask nearly the same, or of which one asks what another has answered on its way."""
-    return minhash.join(_grouped_questions(store.texts, len(store), _scratch(store)), *shared_prefix.pairs(store))
+
+    def texts() -> Iterator[Texts]:
+        return _counted(store, "near-duplicate questions")
+
+    return minhash.join(_grouped_questions(texts, len(store), _scratch(store)), *shared_prefix.pairs(store))
 
 
 def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scratch: Path | None) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from framework.util.errors import FrameworkError, error_location, summarize_erro
 FILES = "local_file"
 """The option of `data=` that reads files."""
 AUTO = "auto"
-"""The option of `format=` that reads what the run's own format does not."""
+"""The option of `format=` for rows that the run's own format cannot read."""
 ANSWERS = {"prompt": "completion", "instruction": "output"}
 """The field that asks, and the one in which formats look for the answer: a prompt may do without."""
 SHOWN = 5
@@ -54,7 +54,7 @@ def from_file(path: str, form: Selection) -> list[Prompt]:
 
 
 def inline(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
-    """Read prompts that are given as texts or as rows; `setting` is where.
+    """Read prompts that are given as texts or as rows; `setting` names the setting that has them.
 
     Raises:
         FrameworkError: one is neither, or cannot be read.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import itertools
-import sys
+import operator
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,14 +21,13 @@ from framework.data import cut, fingerprint, mixture, store, writer
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
+from framework.hooks.session import current
 from framework.util import hashing
 from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError, summarize_error
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
-PROGRESS = 20.0
-"""Seconds of reading after which the rows so far are reported."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -99,7 +97,7 @@ class Reader:
 
     def _fill(self, into: Writer) -> None:
         data, summary = self.plan.data.config, into.summary
-        own = self._add(into, itertools.islice(self.raw.train, data.max_rows), self.plan.format, TRAIN, 0)
+        own = self._add(into, self.raw.train, self.plan.format, TRAIN, 0, first=data.max_rows)
         validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
         # Rows that the source holds out itself are not split off again.
@@ -118,9 +116,26 @@ class Reader:
             raise summary.refusal()
 
     def _add(
-        self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int, most: int | None = None
+        self,
+        into: Writer,
+        rows: Iterable[Row],
+        choice: Selection,
+        part: int,
+        source: int,
+        *,
+        first: int | None = None,
+        most: int | None = None,
     ) -> int:
-        """Read, format and encode `most` rows; once one is bad and that is fatal, the rest is only looked at.
+        """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at.
+
+        Args:
+            into: takes the rows.
+            rows: of one source.
+            choice: their format.
+            part: TRAIN, VALIDATION or PROMPTS.
+            source: the number of the source.
+            first: how many rows are read; None for all.
+            most: how many rows are made of them, with `data.learn=each`; None for all.
 
         Returns:
             How many there are.
@@ -128,14 +143,12 @@ class Reader:
         formatter: Formatter = choice.create()
         strict = part == TRAIN and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
+        rows = _counted(rows, first)
         examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
         if self.plan.data.config.learn is Learn.each and part != PROMPTS:
             examples = _for_each_answer(examples, into.summary, most)
-        count, said = 0, time.monotonic()
+        count = 0
         for batch in batches(examples):
-            if time.monotonic() - said > PROGRESS:
-                print(f"{count + len(batch):,} rows have been read, the last is {batch[-1].where}", file=sys.stderr)
-                said = time.monotonic()
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 count += len(batch)
                 continue
@@ -156,6 +169,16 @@ class Reader:
                 summary.cut_texts += 1
                 summary.cut_rows += len(pairs)
             yield from pairs
+
+
+def _counted(rows: Iterable[Row], first: int | None) -> Iterator[Row]:
+    """Give the first rows, and count them; how many there are is known as far as the source has a length hint."""
+    known = operator.length_hint(rows, -1)
+    total = None if known < 0 else known if first is None else min(known, first)
+    with current().progress.counting(total, "row", "tokenizing") as counter:
+        for row in itertools.islice(rows, first):
+            yield row
+            counter.advance()
 
 
 def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: int | None) -> Iterator[Example]:

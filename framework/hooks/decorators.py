@@ -2,7 +2,7 @@
 
     @metric
     def polite(answer):
-        '''1 where the answer says please.'''
+        '''1 if the answer says please.'''
         return float("please" in answer.casefold())
 
 The function stays what it was. Its module becomes a plugin with the option `metric=[polite]`.

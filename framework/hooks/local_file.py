@@ -17,7 +17,7 @@ from framework.util.errors import FrameworkError, describe_error
 
 
 def load_file(plugins: Plugins, path: str) -> None:
-    """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
+    """Load a plugin from one Python file. Its module has the name of the file, for the factories in it.
 
     Raises:
         FrameworkError: there is no such file, it cannot be imported, or its name is taken.

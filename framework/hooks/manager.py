@@ -92,7 +92,7 @@ class Plugins:
         return tuple(getattr(self.manager.hook, hook).get_hookimpls())
 
     def skipped_plugins(self) -> list[SkippedPlugin]:
-        """Return what is not used because it is broken."""
+        """Return the plugins, and the parts of plugins, that are not used because they are broken."""
         return list(self._skipped.values())
 
     def package(self, plugin: str) -> str:
@@ -133,7 +133,7 @@ class Plugins:
         self._note((entry.name, left.package), left, way_out)
 
     def skip_plugin(self, plugin: str, what: str, error: BaseException | str) -> None:
-        """Note that a part of a plugin is not used, and say so once."""
+        """Mark a part of a plugin as not used, and report it once."""
         name = plugin.partition(":")[0]
         reason = error if isinstance(error, str) else describe_error(error)
         self._note((name, what), SkippedPlugin(name, what, reason, self.package(name)), self._way_out(name))

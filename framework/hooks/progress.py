@@ -5,7 +5,7 @@
             ...
             counter.advance()
 
-The work may stand in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
+The work may be in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
 sent when it begins, about once a second, and when it is complete.
 """
 
@@ -61,7 +61,7 @@ class Reporter:
 
 
 class Counter:
-    """A count that is under way. It is for the thread that made it."""
+    """A running count. Use it only in the thread that made it."""
 
     def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
         self._send, self._now = send, first

@@ -50,7 +50,7 @@ class Estimate:
 
 
 def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
-    """Return what a training takes.
+    """Estimate the memory of a training.
 
     Peak = resident + the largest of: forward pass, loss, backward pass, optimizer step, evaluation, answers. With
     checkpointing the backward pass needs one layer at a time, after the loss is complete: the larger counts.

@@ -20,7 +20,7 @@ class Weights(Enum):
 
 
 class Attention(Enum):
-    """The attention kernels: `eager` keeps matrices of scores, `sdpa` none, and `flash` repeats no heads of keys."""
+    """The attention kernels: `eager` keeps the score matrices, `sdpa` does not, `flash` repeats no key heads."""
 
     eager = "eager"
     sdpa = "sdpa"
@@ -28,7 +28,7 @@ class Attention(Enum):
 
 
 class Loss(Enum):
-    """How the loss is computed: over all logits, in chunks, or in chunks over the learned tokens alone."""
+    """How the loss is computed: over all logits, in chunks, or in chunks over the learned tokens only."""
 
     plain = "plain"
     chunked = "chunked"
@@ -37,7 +37,7 @@ class Loss(Enum):
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """How a model is trained, as far as memory depends on it.
+    """The settings of a training that its memory depends on.
 
     Attributes:
         rows: rows in one forward pass.

@@ -23,7 +23,7 @@ LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder of equal layers.
+    """The shape of a decoder whose layers are alike.
 
     Attributes:
         hidden: features of a token between the layers.

@@ -33,7 +33,7 @@ ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 
 
 def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
-    """Make the plan of a run again. It goes into the folder where the run was started: paths are relative to that.
+    """Make the plan of a run again. It changes into the folder where the run was started: paths are relative to it.
 
     Args:
         run: the folder of a run.

@@ -55,7 +55,7 @@ def make_plan(
 
 
 def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
-    """Ask every plugin whether a plan can work with its model, of which config.json is known.
+    """Ask every plugin whether a plan can work with its model, given the model's config.json.
 
     Raises:
         FrameworkError: lists every problem.

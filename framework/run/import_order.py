@@ -14,7 +14,7 @@ from framework.hooks.session import current
 
 
 def stale(plan: Plan) -> str:
-    """Return why a plan needs a new process; empty where this one will do."""
+    """Return why a plan needs a new process; empty if this one will do."""
     chosen = [selection.component for selection in plan.selections.values()]
     for place, component in zip(plan.selections, chosen, strict=True):
         if too_late := imported_too_late(component.import_order):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from contextlib import ExitStack
 
 from framework.api.data import Data
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
@@ -51,7 +52,7 @@ SCRATCH = ".trainer.part"
 
 
 def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
-    """Run the stages of a plan; None where the report stage is not among them.
+    """Run the stages of a plan, and return the report; None without the report stage.
 
     Args:
         plan: the run.
@@ -77,8 +78,10 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             if plan.config["run_dir"] is not None or plan.sweep:  # a question leaves no folder, unless it names one
                 WritableRunFolder.create(plan).save_forecast(expected)
             return None
-        backend: Backend = plan.trainer.create()
-        with backend.open(plan) as model:
+        with ExitStack() as stack:
+            with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
+                backend: Backend = plan.trainer.create()
+                model = stack.enter_context(backend.open(plan))
             check_distributed(plan, model)
             finished = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
         events.send(finished)  # the memory of the model is free by now

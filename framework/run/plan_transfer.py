@@ -27,7 +27,7 @@ NOT_CARRIED = (
 
 @dataclass(frozen=True)
 class PickledPlan:
-    """A plan that can be pickled with anything else. What was registered by hand goes along as far as it can.
+    """A plan in a form that can be pickled. Plugins that were registered by hand are included as far as possible.
 
     Attributes:
         launch: the option of `launch=` that sends it, for messages.
@@ -77,7 +77,7 @@ def pickle_plan(plan: Plan) -> PickledPlan:
 
 
 def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] = lambda: None) -> None:
-    """Wait until the file descriptor of a pipe tells that the parent is gone, then end this process with a signal.
+    """Wait until the file descriptor of a pipe shows that the parent is gone, then end this process with a signal.
 
     Args:
         parent: the file descriptor.

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GROUP = ".group.part"
-"""The folder of a group's job in that of the run; it is removed with the group."""
+"""The folder of a group's job inside the run folder; it is removed with the group."""
 JOB = "job.pickle"
 STOP = "stop"
-"""A file that asks the processes to save a checkpoint and to end. It holds the number of the signal that has come."""
+"""A file that asks the processes to save a checkpoint and to end. It holds the number of the signal."""
 STEPS, CONTROLS = "steps", "controls"
 """Named pipes: the first process writes a `Step` into the one and reads a `StepControl` from the other."""
 RESULT = "result.json"
@@ -48,7 +48,7 @@ ALONE = (
 
 @dataclass(frozen=True)
 class Job:
-    """What a group has to do.
+    """The work of a group of processes.
 
     Attributes:
         packed: the plan.
@@ -69,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process died of: `text` is an error's own, or a traceback where no user can fix it."""
+    """Why a process died: `text` is the error's message, or a traceback if the user cannot fix it."""
 
     rank: int
     time: float

@@ -80,7 +80,7 @@ def _unwritable(folder: Path, error: OSError) -> FrameworkError:
 
 
 def check_writable(folder: Path) -> None:
-    """Try to write into `folder`, and remove whatever that made.
+    """Try to write into `folder`, and remove what was written.
 
     Raises:
         FrameworkError: it cannot be written, or it holds files that no run made.

@@ -87,7 +87,7 @@ def framework_run_failed(plan: Plan, error: BaseException) -> None:
 
 
 def note_failure(run_dir: Path, error: BaseException) -> None:
-    """Write why a run ended, where its folder holds one that is not over.
+    """Write why a run ended into its folder, if the run in there is not complete.
 
     A mistake that is found before anything is written leaves the folder of an earlier, finished run as it was.
     """

@@ -1,4 +1,4 @@
-"""What authors of plugins test with: `check_plugin`, suites for pytest, and a backend without torch that really learns.
+"""Tools for testing plugins: `check_plugin`, suites for pytest, and a backend without torch that really learns.
 
     from framework import testing
     import acme

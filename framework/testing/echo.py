@@ -91,7 +91,7 @@ def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
 
 
 class EchoSource:
-    """There is nothing to fetch."""
+    """The model source of the echo backend: there is nothing to fetch."""
 
     def __init__(self, config: EchoModelConfig) -> None:
         self.config = config

@@ -22,7 +22,7 @@ TIMEOUT = 600.0
 
 
 def check_plugin(module: ModuleType | str) -> list[str]:
-    """Return every problem of a plugin, one sentence each; an empty list where there is none.
+    """Return every problem of a plugin, one sentence each; an empty list if there is none.
 
     Looked at are the hooks and their arguments, the components with their schemas, documentation and names, what is
     imported at load, the factories and whether their products satisfy the protocols, the presets and experiments, and

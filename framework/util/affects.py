@@ -6,7 +6,7 @@ from enum import Flag, auto
 
 
 class Affects(Flag):
-    """What a setting can change: a mark beside the type of its field, as a range is one.
+    """What a setting can change: a mark in the `Annotated` type of its field, beside its range.
 
         save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
 

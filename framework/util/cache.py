@@ -24,12 +24,12 @@ def cache_dir() -> Path:
 
 
 def digest(key: str) -> str:
-    """Return a name for what a key says."""
+    """Return a short hash of a key, to be a file name."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return what a file of the cache holds; nothing where it is not there."""
+    """Read a JSON file of the cache; the result is empty if there is no such file."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
@@ -38,7 +38,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
+    """Write a JSON file of the cache atomically; if the cache cannot be written, do nothing."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(content))

@@ -11,7 +11,7 @@ from pathlib import Path
 from hydra.errors import CompactHydraException
 
 USER_MISTAKE = 2
-"""The exit code of a program that ends by one."""
+"""The exit code after a mistake that the user can fix."""
 SHOWN = 60
 """Valid names that a message lists: there are more where they come from data."""
 
@@ -32,7 +32,7 @@ class PrunedError(FrameworkError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has asked the run to end, and it ends where it can continue later. Its exit code is `code`."""
+    """A signal asked the run to end, and the run can be resumed. `code` is the exit code."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
@@ -48,7 +48,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
-    """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
+    """Return the `count` choices that `word` most likely means, best first; none if nothing is close.
 
     First those that hold the word as a part (`epochs`) or are abbreviated by it (`lr`), then those spelled like it.
     """
@@ -59,7 +59,7 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:
-    """Say that `word` is no `what`, with the nearest choice where there is one, and the choices, at most 60 of them."""
+    """Say that `word` is no `what`, with the nearest choice if there is one, and the choices, at most 60 of them."""
     names = sorted(choices)
     close = nearest(word, names)
     hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -74,7 +74,7 @@ def summarize_error(error: BaseException) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """Return where an exception was raised, ` (acme.py:12)`; empty where that is unknown."""
+    """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
@@ -87,12 +87,12 @@ def describe_error(error: BaseException) -> str:
 
 
 def signal_name(number: int) -> str:
-    """Return what a signal is called, `signal 9 (SIGKILL)`; its number alone where this system has no name for it."""
+    """Return the name of a signal, `signal 9 (SIGKILL)`; only its number if this system has no name for it."""
     names = {each.value: f" ({each.name})" for each in signal.Signals}
     return f"signal {number}{names.get(number, '')}"
 
 
 def display_path(path: Path, folder: Path | None = None) -> str:
-    """Return a path as it would be typed in `folder`, by default the working folder: relative where it lies below."""
+    """Return a path as it would be typed in `folder`, by default the working folder: relative if it is inside."""
     folder = folder or Path.cwd()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

@@ -21,7 +21,7 @@ UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
 
 
 def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:
-    """Write a file atomically: until it is replaced, and after a kill or a loss of power, readers see the earlier one.
+    """Write a file atomically: readers see the old file or the new one, also after a kill or a loss of power.
 
     Several processes may write the same file at a time; the last one wins.
 
@@ -50,7 +50,7 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
 
 @contextlib.contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Give a folder to write into, which is put at `folder` whole or not at all; the folders above it are made.
+    """Yield a folder to write into, which becomes `folder` as a whole or not at all; parent folders are created.
 
     Args:
         folder: what another process has put there meanwhile stays.
@@ -85,7 +85,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
-    """Refuse a folder that links out of itself: from elsewhere, it would have private files of the user copied.
+    """Refuse a folder with links that lead out of it: a third-party folder could have private files copied.
 
     A snapshot in the cache of huggingface_hub may link to the blobs beside it.
 
@@ -139,7 +139,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_failure(error: BaseException) -> str:
-    """Return why the system did not take what was written, `No space left on device`; empty for any other error.
+    """Return why the system refused a write, `No space left on device`; empty for any other error.
 
     safetensors and tokenizers, in Rust, and torch, in C++, raise errors of their own, with the reason in the text or
     without one.
@@ -153,7 +153,7 @@ def write_failure(error: BaseException) -> str:
 
 
 def describe_room(folder: Path, needed: int | None = None) -> str:
-    """Say how much is free on the disk of a folder, and how much is missing where `needed` bytes are to fit."""
+    """Say how much is free on the disk of a folder, and how much is missing if `needed` bytes have to fit."""
     import shutil  # noqa: PLC0415 - as above
 
     free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free

@@ -27,7 +27,7 @@ TIMEOUT_S = 10
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: its name, its memory and what of that is free, in bytes."""
+    """A GPU: its name, its memory and the free part of it, in bytes."""
 
     name: str
     total: int
@@ -111,7 +111,7 @@ def here() -> Gpu | None:
 
 
 def count() -> int:
-    """Return how many GPUs a run may use, as the driver and CUDA_VISIBLE_DEVICES tell; 0 where none is to be seen."""
+    """Return how many GPUs a run may use, by the driver and CUDA_VISIBLE_DEVICES; 0 if there is none."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         numbers = [number.strip() for number in chosen.split(",")]

@@ -28,7 +28,7 @@ def hash_of(*parts: Any) -> str:
 
 
 def code_hash(thing: Any) -> str:
-    """Return a hash over the source that a class, function or object belongs to, what it imports from there included.
+    """Return a hash over the source of a class, function or object, including what it imports from the same package.
 
     What a decorator made of a function counts by the function.
     """

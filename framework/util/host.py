@@ -12,7 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Bytes in all and those that a new program can have; `limited` where a container sets the first."""
+    """The total memory in bytes and the available part; `limited` if a container sets the total."""
 
     total: int
     available: int
@@ -20,7 +20,7 @@ class HostMemory:
 
 
 def memory() -> HostMemory:
-    """Ask the system, and the container's control group (cgroup v2)."""
+    """Return the memory of the machine, or of the container (cgroup v2)."""
     import psutil  # noqa: PLC0415 - 10 ms, which a start of the program does without
 
     system = psutil.virtual_memory()
@@ -55,7 +55,7 @@ def _number(file: Path) -> int | None:
 
 
 def cores() -> int:
-    """Count the cores that this process may use, hyperthreads once, within what its container is given."""
+    """Count the cores that this process may use, hyperthreads once, within the limit of its container."""
     import psutil  # noqa: PLC0415 - as above
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -70,6 +70,6 @@ def cores() -> int:
 
 
 def threads(processes: int = 1) -> int:
-    """Return how many threads each of some processes is to keep busy: `OMP_NUM_THREADS`, or its share of the cores."""
+    """Return how many threads each of the processes should use: `OMP_NUM_THREADS`, or its share of the cores."""
     setting = os.environ.get("OMP_NUM_THREADS", "")
     return int(setting) if setting.isdecimal() and int(setting) else max(1, cores() // processes)

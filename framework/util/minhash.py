@@ -21,7 +21,7 @@ from framework.util.text_features import MIX, Batches, Features, Groups, Hashes,
 
 MINIMA, BANDS = 64, 16
 SIMILARITY = 0.75
-"""Share of their features that near-duplicates have in common at least: one word of eleven may differ."""
+"""The least share of features that near-duplicates have in common: one word of eleven may differ."""
 DOUBT = 0.15
 """How far the estimate by minima may lie below the share itself, which is counted for the rest only."""
 SCRATCH = ".near-"
@@ -44,7 +44,7 @@ def group(
     common: Hashes | None = None,
     folder: Path | None = None,
 ) -> Groups:
-    """Number the texts so that near-duplicates have one number, that of the first of them.
+    """Number the texts so that near-duplicates share a number, that of the first of them.
 
     Args:
         batches: gives the texts, in batches, each time it is called.

@@ -36,7 +36,7 @@ GRACE = 10.0
 
 
 class ProcessError(FrameworkError):
-    """A call has no result: the function raised, its process ended, or it took too long.
+    """A call failed: the function raised, its process ended, or it took too long.
 
     `last` is the last line that the process printed; empty where it printed none.
     """
@@ -47,7 +47,7 @@ class ProcessError(FrameworkError):
 
 
 class PythonProcess:
-    """Starts when the first function is called, and again after one that crashed or hung. It has this process's path.
+    """A process that starts with the first call, and again after a crash or a hang. It has this process's `sys.path`.
 
     Args:
         log: the file for what is printed there; without it that is dropped, but for the last line in an error.

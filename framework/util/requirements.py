@@ -35,7 +35,7 @@ def missing(extras: Iterable[str]) -> list[str]:
 
 
 def pip_command(extras: Iterable[str]) -> str:
-    """Return what installs the requirements, right for how their distributions were installed.
+    """Return the command that installs the requirements, in the way their distributions were installed.
 
     An extra of a checkout becomes `pip install -e 'PATH[extra]'`, one of a wheel file becomes
     `pip install 'name[extra] @ URL'`: a package index may know another distribution of that name. What pip does not

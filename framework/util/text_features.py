@@ -37,7 +37,7 @@ _HALF = np.uint64(32)
 
 @dataclass(frozen=True)
 class Features:
-    """What some texts are made of: text `i` of `hashes[offsets[i]:offsets[i + 1]]`, sorted and all different."""
+    """The features of some texts: text `i` has `hashes[offsets[i]:offsets[i + 1]]`, sorted and distinct."""
 
     hashes: Hashes
     offsets: NDArray[np.int64]
@@ -49,7 +49,7 @@ class Features:
 
 
 def features(texts: Sequence[str], common: Hashes | None = None) -> Features:
-    """Return the words of each text and the pairs of neighbours; of a text without words, itself.
+    """Return the words of each text and the pairs of neighbours; a text without words is its own feature.
 
     Features in `common` do not count, unless a text has no others.
     """
@@ -100,7 +100,7 @@ def _without(keys: NDArray[np.uint64], common: Hashes, count: int) -> NDArray[np
 
 
 def common_features(batches: Batches, count: int) -> Hashes:
-    """Return the features that many texts share, out of an even sample; none where they are only what any text has."""
+    """Return the features that many texts share, by an even sample; none if they are only what any text has."""
     every = max(1, count // SAMPLE)
     numbers = itertools.count()
     chosen = ([text for text in texts if next(numbers) % every == 0] for texts in batches())

@@ -21,11 +21,11 @@ HEAD = """\
 Written by `python -m tests.support.conf_page`; changes belong into the source.
 
 An option is code, with the settings that [the reference](../docs/reference/config.md) lists. A preset is a file that is
-built on an option. `group=name` chooses one, `group=[name,name]` several where a run may have several. `python -m
+built on an option. `group=name` chooses one, `group=[name,name]` several if a run may have several. `python -m
 framework plugins GROUP NAME` shows its settings with their values, `--yaml` behind it a preset to copy. Presets of your
-own lie in `conf/GROUP/` of your working folder, experiments in `conf/experiment/`.
+own are in `conf/GROUP/` of your working folder, experiments in `conf/experiment/`.
 
-The presets in this folder are here; those of the plugins lie in their packages.
+This page lists the presets of this folder; the presets of plugins are in their packages.
 """
 
 

@@ -28,7 +28,7 @@ class Audit(Protocol):
 
 @runtime_checkable
 class CleaningAudit(Protocol):
-    """An audit that writes the rows which are left after what it found."""
+    """An audit that can write the rows that its findings leave."""
 
     def clean(self, data: AuditData) -> Iterable[Finding]:
         """Write them where the config says so, and say what was written; nothing where it does not.
@@ -60,13 +60,13 @@ class MetricWithUnit(Protocol):
 
 @runtime_checkable
 class MetricWithKind(Protocol):
-    """A metric that says what it looks at. Without it one that needs a reference is of `content`, another of `form`."""
+    """A metric that names its kind. Any other metric measures `content` if it needs a reference, else `form`."""
 
     kind: MeasureKind
 
 
 class AnswerMetric(ABC):
-    """An option of `metric=` that uses more than the text of an answer, or at all answers at once. Subclass it.
+    """An option of `metric=` that needs more than the text of an answer, or all answers at once. Subclass it.
 
     Attributes:
         higher_is_better: whether a higher value is better.
@@ -105,7 +105,7 @@ class ComparingMetric(Protocol):
 
 
 AnyMetric = Metric | AnswerMetric
-"""What an evaluator is given; `framework.api.scoring` calls either kind."""
+"""A metric of either kind, as an evaluator gets it; `framework.api.scoring` calls both."""
 
 
 @runtime_checkable

@@ -52,14 +52,14 @@ class Exporter(Protocol):
 
 @runtime_checkable
 class OrderedExporter(Protocol):
-    """An exporter that uses what others made: it comes after those of `after`, names of options, that are selected."""
+    """An exporter that uses the output of others: it runs after the selected exporters that `after` names."""
 
     after: tuple[str, ...]
 
 
 @runtime_checkable
 class ReusableExporter(Protocol):
-    """An exporter that is costly, and whose artifacts depend on the weights and the config alone.
+    """An expensive exporter whose artifacts depend only on the weights and the config.
 
     With `reusable = True` it is not asked again where an earlier export of the run made its artifacts of the same
     weights and config, and they are still whole.

@@ -173,7 +173,7 @@ class SupportsDistributed(Protocol):
 
 
 RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
-"""What trains instead of `Model.train`; the model has the trained weights afterwards."""
+"""Trains instead of `Model.train`, and leaves the trained weights in the model."""
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a base model lies: a local `folder`, and the `name` by which others load it, a Hub id or a folder.
+    """Where a base model is: a local `folder`, and the `name` by which others load it, a Hub id or a folder.
 
     A source that knows more about a folder says the Hub id of the model that lies there, `copy_of`, and its `license`.
     """
@@ -81,7 +81,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class CheckedSource(Protocol):
-    """A source that can tell at a quick look whether its rows are there."""
+    """A source that can check quickly whether its rows exist."""
 
     def check(self) -> None:
         """Look, before anything is loaded.
@@ -113,13 +113,13 @@ class Formatter(Protocol):
 
 @runtime_checkable
 class FallbackFormatter(Protocol):
-    """A formatter that fits nearly any row, as plain text does: with `fallback = True`, auto takes it as the last."""
+    """A formatter that fits nearly any row, as plain text does: with `fallback = True`, `format=auto` tries it last."""
 
     fallback: bool
 
 
 @runtime_checkable
 class CompositeFormatter(Protocol):
-    """A formatter that hands rows to others, by name: what their code does counts for the cache of tokenized rows."""
+    """A formatter that passes rows to others, by name; their code is part of the key of the tokenized rows."""
 
     formats: Mapping[str, Formatter]

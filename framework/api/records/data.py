@@ -8,7 +8,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class FormatRun:
-    """Neighbouring rows of one format: the first and the last of them, and the fields it was recognised by."""
+    """Consecutive rows of one format: the first and the last of them, and the fields by which it was recognized."""
 
     format: str
     first: str
@@ -28,7 +28,7 @@ class MixedIn:
 
 @dataclass(frozen=True)
 class ProofProblem:
-    """One way in which rows do not teach what inference will do: how many rows, and where the first of them stand."""
+    """One way in which rows do not teach what inference will do: how many rows, and the places of the first of them."""
 
     problem: str
     rows: int
@@ -37,7 +37,7 @@ class ProofProblem:
 
 @dataclass(frozen=True)
 class Proof:
-    """Whether every row teaches what inference will do. `turns` are the assistants', each with its stop token learned.
+    """Whether every row teaches what inference will do. `turns` counts assistant turns; each has a learned stop token.
 
     `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations where there are any.
     `plain` of the rows are plain text, which has no turns. `whole` says that all turns of a conversation are learned,

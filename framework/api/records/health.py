@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from framework.api.schema import Action
 
 NAN = "nan"
-"""The kind of issue after which the weights are worth nothing."""
+"""The kind of issue that leaves the weights worthless."""
 
 
 @dataclass(frozen=True)
 class TrainingIssue:
-    """Something that goes wrong in a training.
+    """A problem of a training.
 
     Attributes:
         kind: what it is, the name of its setting below `health`.
@@ -36,7 +36,7 @@ class TrainingIssue:
 
 @dataclass(frozen=True)
 class StepControl:
-    """What a backend has to do after a step and before the next.
+    """What a backend has to do between a step and the next.
 
     Attributes:
         rate: the factor on all learning rates that are still to come.

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class FitStatus(Enum):
-    """Whether a run fits: with its whole band, only with luck, or not."""
+    """Whether a run fits: with the upper end of its estimate, only with the lower end, or not at all."""
 
     fits = "fits"
     tight = "tight"
@@ -40,7 +40,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class SuggestedChange:
-    """A change that makes a run need less: override words, what it saves in bytes of `reserved`, what it costs."""
+    """A change that reduces the memory of a run: its overrides, the bytes of `reserved` that it saves, and its cost."""
 
     overrides: list[str]
     saves: int
@@ -50,7 +50,7 @@ class SuggestedChange:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run does: rows, tokens of an epoch, steps, and seconds of training, None where no run told the speed."""
+    """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known."""
 
     rows: int
     tokens: int
@@ -64,7 +64,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that a run writes below its folder, and those that are free there."""
+    """The bytes that a run writes into its folder, and the bytes that are free there."""
 
     needed: int
     free: int
@@ -90,7 +90,7 @@ class ExportNeed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run is expected to take: memory, compute, disk, and what would make it fit.
+    """What a run is expected to need: memory, compute and disk, and the changes that would make it fit.
 
     `why` says why there is no memory where there is none; `advice` are sentences with their reasons; `smaller` is
     another model that fits where no change of the run does; `export_memory` is what merging and comparing take of this

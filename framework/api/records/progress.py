@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far something is that takes long.
+    """How far a long piece of work is.
 
     Attributes:
         task: what is done: the name of the measure or of the exporter, and which step of it.
@@ -38,6 +38,8 @@ class Progress:
     def line(self) -> str:
         """All of it in one line: `prompts: prompt 7 of 60, measure 2 of 4`."""
         counted = f"{self.unit} {self.done:,} of {self.total:,}" if self.total else ""
+        if self.total is None and self.unit and self.done:
+            counted = f"{self.unit} {self.done:,}"
         what = ": ".join(text for text in (self.task, counted) if text)
         return ", ".join(text for text in (what, self.place) if text)
 

@@ -11,7 +11,7 @@ from framework.api.records.health import TrainingIssue
 
 
 class Aspect(Enum):
-    """What a measure is about: what was to be learned, what was known before, what was copied from the rows."""
+    """What a measure is about: the task, what the model knew before, or copying from the rows."""
 
     task = "task"
     general = "general"
@@ -32,7 +32,7 @@ class MeasureKind(Enum):
 
 
 class Outcome(Enum):
-    """What a change comes to.
+    """The outcome of a change.
 
     `no_worse`: no significant difference, and a fall by more than `Change.margin` is ruled out. `undecided`: no
     significant difference, and that much may have been lost. `unknown`: nothing that could be compared.
@@ -115,7 +115,7 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out.
+    """Progress of training after an optimizer step. `tokens` counts since the start, without padding.
 
     `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then.
     """
@@ -134,7 +134,7 @@ class Step:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end.
+    """The train stage. `seconds` covers the training loop only; `train_loss` is its mean loss, `last_loss` the last.
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
     `oom_fallbacks` says what was made smaller where memory ran out, in order; empty where it was enough. `issues` is
@@ -173,7 +173,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something an exporter wrote; `notes` are sentences on what one might not expect of it.
+    """Something an exporter wrote; `notes` are sentences about what may be unexpected in it.
 
     `parity` says in one line how far it agrees with the trained model; empty where nobody compared them. `use` is the
     command that uses it, with `{path}` where its path stands; empty where there is none.
@@ -189,7 +189,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Origin:
-    """Of what an exporter made the artifacts at `paths`: hashes of the trained weights and of the settings."""
+    """What an exporter made the artifacts at `paths` from: hashes of the trained weights and of the settings."""
 
     weights: str
     settings: str
@@ -198,7 +198,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The export stage; `origins` by the names of the exporters. Earlier artifacts that are still right stay listed."""
+    """The export stage; `origins` has the exporters by name. Earlier artifacts that are still valid stay listed."""
 
     artifacts: list[Artifact]
     origins: dict[str, Origin] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class Change:
-    """A measure before and after training; `before` or `after` is None where that evaluation did not run.
+    """A measure before and after training; `before` or `after` is None if that evaluation did not run.
 
     Attributes:
         before: on the base, over the items that are compared.
@@ -253,7 +253,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Concern:
-    """Something that is wrong with what a run came to, or would be: `flagged` says whether it is.
+    """A possible problem with the result of a run; `flagged` says whether it was found.
 
     `harm`, 0 to 1, is what it takes off the score of the verdict: as much as is certain, so that it grows without a
     jump. `recommendation` says what to change. `unknown` says that too little was measured to rule it out.
@@ -291,7 +291,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a run returns to a sweep."""
+    """The value that a run returns to a sweep."""
 
     name: str
     value: float | None

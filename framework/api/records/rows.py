@@ -35,7 +35,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Row:
-    """One raw row of a data set and where it stands, `orders.jsonl:12`. A row that cannot be read has a `problem`."""
+    """One raw row of a data set and its place, `orders.jsonl:12`. A row that cannot be read has a `problem`."""
 
     fields: Mapping[str, Any]
     where: str
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RawData:
-    """What a source gives. Empty `validation`: it is split off `train`. Empty `prompts`: drawn from validation.
+    """The rows of a source. An empty `validation` is split off `train`, empty `prompts` are drawn from validation.
 
     The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
     over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
@@ -86,12 +86,12 @@ class Example:
 
 
 IGNORE = -100
-"""The label of a token that is not learned, as torch's cross entropy has it."""
+"""The label of a token that is not learned: the one that torch's cross entropy ignores."""
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A tokenized example. `labels` has the token id where the token is learned and -100 elsewhere; equal lengths.
+    """A tokenized example. `labels` has the id of each learned token and -100 for any other; the lengths are equal.
 
     `problem` says why the row does not teach what inference will do; empty where it is proven that it does.
     """
@@ -109,7 +109,7 @@ class TokenRow:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question for the evaluation and, where known, the answer it should get.
+    """A question for the evaluation and, if it is known, the expected answer.
 
     `where` says where its row stands, `cluster` what it belongs to, as in `Example`.
     """
@@ -123,7 +123,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said; `stopped` tells whether it ended by itself, `ids` are its tokens without the stop token."""
+    """An answer of the model; `stopped` says whether it ended by itself, `ids` are its tokens without stop token."""
 
     text: str
     tokens: int
@@ -146,7 +146,7 @@ class TextForm:
 
 @dataclass(frozen=True)
 class Scored:
-    """The learned tokens of a row, in their order: the log-probability of each in nats, and what was likeliest there.
+    """The learned tokens of a row, in their order: the log-probability of each in nats, and the likeliest token there.
 
     A learned first token is left out: nothing stands before it, so nothing predicts it.
     """
@@ -183,7 +183,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric makes of answers: a score for each, None where it has none.
+    """The scores that a metric gives: one for each answer, None if it has none for it.
 
     `weights`, where given, says how much each score counts in the mean. `notes` are sentences for the user.
     """
@@ -194,4 +194,4 @@ class Scores:
 
 
 SEPARATOR = "\x1e"
-"""Stands between answers: the record separator of ASCII, which no text holds for itself."""
+"""Separates answers: the record separator of ASCII, which does not occur in texts."""

@@ -1,6 +1,6 @@
 """Human-readable texts: what a run found, needs and resulted in; numbers, overrides, errors; without secrets.
 
-Loggers say the same of a run, each in its own form.
+All loggers use these texts, each in its own format.
 """
 
 from framework.api.fields import as_text

@@ -15,7 +15,7 @@ MINUTE, HOUR = 60, 3600
 
 
 def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
-    """Say what a run will need; what is not known is left out, the memory excepted."""
+    """Say what a run will need; what is not known is left out, except the memory."""
     if forecast.memory:
         yield from _memory(forecast.memory)
     else:
@@ -28,15 +28,11 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
             for change in forecast.changes
         )
         enough = forecast.changes[-1].fit_status
-        ends = {FitStatus.too_large: "and still does not fit", FitStatus.tight: "and then it is tight"}.get(
-            enough, "and then it fits"
-        )
-        yield Fact(
-            "would fit with",
-            f"{len(lines)} change{'s' * (len(lines) > 1)}, each with those before it, {ends}",
-            lines,
-            amiss=True,
-        )
+        ends = {FitStatus.too_large: "it still does not fit", FitStatus.tight: "it is tight"}.get(enough, "it fits")
+        order, these, them = (", added up in this order", "all", "them") if lines[1:] else ("", "it", "it")
+        text = f"{count(len(lines), 'change')}{order}: {ends} with {these}. plan.apply=true makes {them}"
+        name = "changes" if enough is FitStatus.too_large else "would fit with"
+        yield Fact(name, text, lines, amiss=True)
     if forecast.smaller:
         change = forecast.smaller
         text = f"{change.overrides[0]}, with all of these: saves {_gib(change.saves)} more, costs {change.costs}"
@@ -47,8 +43,10 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         yield _disk(forecast.disk)
     if forecast.export_memory:
         yield _exports(forecast.export_memory)
-    if forecast.advice:
-        yield Fact("advice", forecast.advice[0], tuple(forecast.advice[1:]), amiss=True)
+    if len(forecast.advice) == 1:
+        yield Fact("advice", forecast.advice[0], amiss=True)
+    elif forecast.advice:
+        yield Fact("advice", count(len(forecast.advice), "suggestion"), tuple(forecast.advice), amiss=True)
 
 
 def _memory(memory: Memory) -> Iterator[Fact]:
@@ -57,7 +55,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         FitStatus.tight: "it is tight, and may fail",
         FitStatus.too_large: "it does not fit",
     }[memory.fit_status]
-    rows = "" if memory.rows_known else ", if rows of trainer.max_seq_length come"
+    rows = "" if memory.rows_known else " for rows of trainer.max_seq_length tokens"
     yield Fact(
         "memory",
         f"{_gib(memory.reserved)}, between {_gib(memory.low)} and {_gib(memory.high)}{rows}; {memory.device} has "

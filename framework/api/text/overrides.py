@@ -22,7 +22,7 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
 
 
 def quoted(value: object) -> str:
-    """Return a value as it is typed, in quotes where Hydra would read another without them."""
+    """Return a value as it is typed, in quotes if Hydra would read another value without them."""
     return as_text(
         value, lambda text: text if PLAIN.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
     )

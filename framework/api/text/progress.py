@@ -5,7 +5,7 @@ from __future__ import annotations
 from framework.api.records import Progress
 
 PAUSE = 10.0
-"""Seconds between two lines of a count where there is no terminal: what is shorter has none."""
+"""Seconds between two lines of a count without a terminal; shorter work has none."""
 
 
 def told(progress: Progress) -> str:

@@ -40,7 +40,7 @@ class Fact:
 
 
 def data_facts(data: DataResult) -> Iterator[Fact]:
-    """Say what the data stage found, the findings of the audit aside; what did not occur is left out."""
+    """Say what the data stage found, without the findings of the audit; what did not occur is left out."""
     prompts = f", {data.prompts:,} {_plural(data.prompts, 'prompt')}"
     cached = "; from the cache" if data.cached else ""
     yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
@@ -219,7 +219,7 @@ def model_name(name: str) -> str:
 
 
 def number(value: float | None, name: str, unit: str = "") -> str:
-    """Write a share as a percentage and anything else with digits; `-` where there is none."""
+    """Write a share as a percentage and anything else with digits; `-` if there is none."""
     if value is None:
         return "-"
     if is_share(value, name, unit):
@@ -228,12 +228,12 @@ def number(value: float | None, name: str, unit: str = "") -> str:
 
 
 def is_share(value: float, name: str, unit: str) -> bool:
-    """Whether a number is shown in percent: one between 0 and 1 that is no loss and has no unit."""
+    """Whether a number is shown in percent: one between 0 and 1 that is not a loss and has no unit."""
     return not unit and not name.endswith("loss") and 0 <= value <= 1
 
 
 def difference(change: Change, name: str) -> str:
-    """Write between which bounds the difference of a change lies, `+93 to +100 points`; empty where nobody knows."""
+    """Write the interval of a difference, `+93 to +100 points`; empty if it is not known."""
     low, high = change.low, change.high
     if low is None or high is None or change.after is None:
         return ""
@@ -243,7 +243,7 @@ def difference(change: Change, name: str) -> str:
 
 
 def shared_start(prompts: Sequence[str]) -> int:
-    """Return the length of the first lines that all prompts have in common: an instruction need not stand in each."""
+    """Return the length of the first lines that all prompts have in common, so that they can be shown once."""
     if len(prompts) < 2:  # noqa: PLR2004 - one prompt shares nothing
         return 0
     first, last = min(prompts), max(prompts)
@@ -252,7 +252,7 @@ def shared_start(prompts: Sequence[str]) -> int:
 
 
 def figures(trial: Trial) -> tuple[str, str, str, str]:
-    """Write what a trial came to: the objective or how it ended, its time, its memory and its verdict."""
+    """Write the result of a trial: the objective or how it ended, its time, its memory and its verdict."""
     ended = "–" if trial.state == FINISHED else trial.state
     value = ended if trial.value is None else f"{trial.value:.4g}"
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"

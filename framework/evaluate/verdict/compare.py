@@ -181,7 +181,8 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     else:
         z = NormalDist().inv_cdf((1 + confidence) / 2)
         least = (high - low) / 2 * (z + NormalDist().inv_cdf(POWER)) / z
-        least = least if math.isfinite(least) else None
+        possible = least <= 1 if share else math.isfinite(least)
+        least = least if possible else None
     bounds = (low, high) if math.isfinite(high - low) else (None, None)
     return replace(
         plain, before=before, after=after, low=bounds[0], high=bounds[1], p_value=p_value, least=least, margin=margin,

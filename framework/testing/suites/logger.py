@@ -28,7 +28,7 @@ BROKEN_ROWS: Rows = [{"instruction": "say 1"}]
 
 
 class LoggerSuite(Suite):
-    """What every logger has to do. No server is reached for it: a logger that has one goes without."""
+    """What every logger has to do. The tests reach no server; a logger that has one works without it."""
 
     group = "logger"
 

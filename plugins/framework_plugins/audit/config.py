@@ -42,7 +42,7 @@ class StandardConfig(AuditConfig):
     """Duplicates, contradictions, leaks, odd texts, secrets, one-sidedness, order, and rows for the epochs."""
 
     fatal: list[Check] = field(default_factory=list)
-    """Findings that end the run: `[secrets, leaked]`."""
+    """Findings that stop the run: `[secrets, leaked]`."""
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
@@ -51,7 +51,7 @@ class StandardConfig(AuditConfig):
     few_rows: Annotated[int, Ge(0)] = 100
     """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
-    """Passes over few rows that are still fine; ten times as many rows allow twice as many passes."""
+    """Epochs over few rows that are still fine; ten times as many rows allow twice as many epochs."""
     long_answer: Annotated[float, Ge(1)] = 5.0
     """An answer is very long if it has more than this many times as many tokens as the 95th percentile."""
     homogeneous: Annotated[float, Interval(gt=0, le=1)] = 0.3

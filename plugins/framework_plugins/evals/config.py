@@ -27,7 +27,7 @@ class PromptsConfig(EvaluatorConfig):
     prompts: list[Any] = field(default_factory=list)
     """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
     format: Annotated[str | None, Len(1)] = None
-    """An option of `format=` for rows of your own; by default that of the run, or `auto` for rows it does not fit."""
+    """An option of `format=` for rows of your own; by default the run's, or `auto` for rows that it does not fit."""
     count: Annotated[int, Gt(0)] = 60
     """How many of the data's own prompts, from the first, or of the validation rows, spread over all of them by
     `seed`."""
@@ -47,7 +47,7 @@ class PromptsConfig(EvaluatorConfig):
 
 @dataclass
 class MemorizationConfig(EvaluatorConfig):
-    """Whether training rows are recited, beside held-out rows and the base model."""
+    """Whether the model recites training rows, compared with held-out rows and the base model."""
 
     rows: Annotated[int, Gt(0)] = 24
     """How many training rows are asked, and how many held-out ones."""
@@ -79,7 +79,7 @@ class LmEvalConfig(EvaluatorConfig):
     include_path: Annotated[str | None, Len(1)] = None
     """A folder with YAML files of tasks, which are found by name before those of lm-eval."""
     limit: Annotated[float | None, Gt(0)] = None
-    """How many documents of each task, from the first; below 1 it is a share of them."""
+    """How many documents of each task, from the first; a number below 1 is a share of them."""
     num_fewshot: Annotated[int | None, Ge(0)] = None
     """Solved examples before each question; null leaves it to the task."""
     apply_chat_template: bool = False
@@ -108,14 +108,14 @@ class LmEvalConfig(EvaluatorConfig):
 
 @dataclass
 class ForgettingConfig(EvaluatorConfig):
-    """What the model knew before: general questions, answers and texts, and how far it is from its base."""
+    """What the model knew before: general questions, answers and texts, and how far it moved from its base."""
 
     questions: Annotated[int, Interval(ge=0, le=16)] = 16
     """Questions of each of the eight subjects, from the first."""
     instructions: Annotated[int, Interval(ge=0, le=64)] = 64
     """General instructions whose answers are scored, and at which the divergence is taken."""
     texts: Annotated[int, Interval(ge=0, le=64)] = 64
-    """Paragraphs of which the perplexity is taken."""
+    """Paragraphs whose perplexity is measured."""
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
     """Flag a significant fall of the share of right answers by more than this."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
@@ -136,7 +136,7 @@ class ForgettingConfig(EvaluatorConfig):
 
 @dataclass
 class ExactMatchConfig(MetricConfig):
-    """1 where the answer is the reference, white space around them left out."""
+    """1 if the answer is the reference, except for white space around it."""
 
     ignore_case: bool = False
     """Treat upper and lower case alike."""
@@ -144,7 +144,7 @@ class ExactMatchConfig(MetricConfig):
 
 @dataclass
 class JsonValidConfig(MetricConfig):
-    """1 where the whole answer is JSON, without a fence or a word around it, and satisfies the schema, if any."""
+    """1 if the whole answer is JSON, without a fence or a word around it, and satisfies the schema, if any."""
 
     schema: Any = None
     """A JSON Schema: a file, or the schema itself, `{type: object, required: [name]}`."""
@@ -160,12 +160,12 @@ class JsonFieldsConfig(MetricConfig):
 
 @dataclass
 class RegexConfig(MetricConfig):
-    """1 where the answer matches a regular expression."""
+    """1 if the answer matches a regular expression."""
 
     pattern: str = MISSING
     """The regular expression, as Python writes it."""
     full: bool = False
-    """Match the whole answer, white space around it left out, and not just some part of it."""
+    """Match the whole answer, without white space around it, and not just a part of it."""
     ignore_case: bool = False
     """Treat upper and lower case alike."""
 
@@ -255,7 +255,7 @@ class LengthConfig(MetricConfig):
 
 @dataclass
 class StoppedConfig(MetricConfig):
-    """1 where the model ended its answer by itself; measured in any case, an option so that it can be the objective."""
+    """1 if the model ended its answer by itself; always measured; choose it to make it the objective."""
 
 
 @dataclass
@@ -265,7 +265,7 @@ class JudgeConfig(MetricConfig):
     base_url: str = MISSING
     """Where the endpoint is, `http://localhost:11434/v1`; `/chat/completions` is added."""
     model: str = MISSING
-    """The judge's name there."""
+    """The judge's name at the endpoint."""
     prompt: Annotated[str | None, Len(1)] = None
     """What is asked, with {question}, {answer} and {reference}, {lowest} and {highest}. By default a built-in
     prompt."""
@@ -285,7 +285,7 @@ class JudgeConfig(MetricConfig):
     """Also compare each answer of the trained model with the base's, in both orders: `judge_wins`, the share of prompts
     where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
-    """More fields of the request, `{max_tokens: 16}`; they override those that are sent anyway."""
+    """More fields of the request, `{max_tokens: 16}`; they override the fields that are sent by default."""
 
     @property
     def compares(self) -> bool:

@@ -1,4 +1,4 @@
-"""`evaluator=forgetting`: what a model knew before, measured with the general suite, and how far it is from its base.
+"""`evaluator=forgetting`: what a model knew before, measured with the general suite, and how far it moved.
 
 The suite is our own, so no training set holds it. Questions, answers and texts are scored by likelihood, and the
 divergence is taken at the answers to the instructions: nothing is generated, so it costs a pass over short rows.

@@ -65,7 +65,7 @@ class ParityConfig:
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Longest answer in tokens."""
     long_row: Annotated[int, Ge(0)] = 2000
-    """Tokens of one additional row, at most those of the model's context; its last 256 positions are compared. 0:
+    """Length in tokens of one additional row, at most the model's context; its last 256 positions are compared. 0:
     none."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
     """The likeliest token has to be the same at this share of positions, near ties counted as the same: places where
@@ -105,14 +105,14 @@ class MergedExporterConfig(ExporterConfig):
 
 @dataclass
 class ModelCardExporterConfig(ExporterConfig):
-    """README.md beside what the other exporters made: data, settings, results, use, licence, as the Hub reads it."""
+    """README.md beside the other exports: data, settings, results, use and licence, in the format of the Hub."""
 
     license: Annotated[str | None, Len(1)] = None
-    """Identifier of the licence, such as apache-2.0. Default: that of the base, by its own card."""
+    """Identifier of the licence, such as apache-2.0. Default: the license of the base, from its own card."""
     base_model: Annotated[str | None, Predicate(is_repo_id)] = None
-    """Hub id of the base, where the run takes it from a folder."""
+    """Hub id of the base, if the run takes it from a folder."""
     datasets: list[str] = field(default_factory=list)
-    """Hub ids of the data, where the run takes them from files."""
+    """Hub ids of the data, if the run takes them from files."""
     answers: Annotated[int, Ge(0)] = 3
     """How many prompts are shown with the answers of the base and of the trained model. They are rows of the data: 0
     shows none."""
@@ -142,9 +142,9 @@ class GgufExporterConfig(ExporterConfig):
     folder: str = "gguf"
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
-    """The files are called by it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
+    """The files are named after it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
-    """A source tree of llama.cpp, whose converter is used. Default: the converter that auto-round carries."""
+    """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
     parity: ParityConfig = field(default_factory=ParityConfig)
     """The comparison with the trained model."""
 
@@ -167,7 +167,7 @@ class GgufAdapterExporterConfig(ExporterConfig):
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
-    """A source tree of llama.cpp, whose converter is used. Default: the converter that auto-round carries."""
+    """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
 
 
 @dataclass
@@ -186,4 +186,4 @@ class OllamaExporterConfig(ExporterConfig):
     num_ctx: Annotated[int | None, Gt(0)] = None
     """Tokens of a conversation that the model sees. Default: `trainer.max_seq_length`."""
     license: Annotated[str | None, Len(1)] = None
-    """Text or name of the license. Default: the LICENSE file of the base model, where there is one."""
+    """Text or name of the license. Default: the LICENSE file of the base model, if there is one."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
-from framework_plugins.formats.readers import read
+from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
 SHOWN = 3
@@ -192,6 +192,11 @@ class FileRows(Iterable[Row]):
             raise FrameworkError(
                 f"{self.setting}: no rows in {', '.join(str(noted.file.path) for noted in self.files)}"
             )
+
+    def __length_hint__(self) -> int:
+        """Return about how many rows there are, for the time that is left; NotImplemented where a look is not cheap."""
+        counts = [rows_about(noted.file) for noted in self.files]
+        return NotImplemented if None in counts else sum(count or 0 for count in counts)
 
     def _read(self, noted: Noted) -> Iterator[Row]:
         noted.check()

@@ -56,7 +56,7 @@ SFT_SETTINGS = {
 VALIDATION = "the validations are this program's own: trainer.eval_steps"
 CHECKPOINTS = "the checkpoints are this program's own: trainer.save_steps, trainer.save_seconds"
 LOGS = "steps go to the loggers of the run: logger"
-LOSS = "the loss is computed of the learned tokens alone, past the model's own forward pass and TRL's loss"
+LOSS = "the loss is computed from the learned tokens only, without the model's own forward pass and TRL's loss"
 ROWS = "rows are read, tokenized and masked by this program: data, format"
 BATCHES = "a batch is an optimizer step here, which trainer.packing cuts into passes"
 GROUP = "it was not tried with the groups of launch=ddp"
@@ -212,8 +212,8 @@ class SFTArgs:
     dataloader_prefetch_factor: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
     """Batches, which are optimizer steps, that each of these processes prepares ahead. null: torch's own, 2."""
     torch_empty_cache_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
-    """Optimizer steps between two in whose passes the GPU's unused memory is given back: slower, and for memory that
-    others need. What the plan says does not count it. null: never."""
+    """Return the GPU's unused memory every this many optimizer steps: slower, but other programs can use it. The plan
+    does not account for it. null: never."""
 
 
 @dataclass
@@ -227,7 +227,7 @@ class LoraArgs:
     memory of the plan counts them all the same."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
     """How the matrices begin: true, A by Kaiming and B zero; gaussian, A normal and B zero; orthogonal, both
-    orthogonal, with an even `r`; false, both random, so that the first step begins beside the base."""
+    orthogonal, with an even `r`; false, both random, so that the training does not begin at the base."""
     trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
     """Ids of tokens whose embeddings are trained too, and saved with the adapter. Not for exporter=gguf_adapter. The
     memory of the plan does not count them: rows times features."""

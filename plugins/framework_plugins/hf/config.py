@@ -139,12 +139,12 @@ class LoraAdapterConfig(AdapterConfig):
     layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
     """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
     rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
-    """Ranks of layers that have another one than `r`: the end of a layer's name, or a regular expression, and the rank:
+    """Ranks of layers whose rank is not `r`: the end of a layer's name, or a regular expression, and the rank:
     `{down_proj: 32}`."""
     alpha_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
     """Likewise, for `lora_alpha`."""
     bias: Annotated[Bias, ~Affects.base] = Bias.none
-    """Biases of the base that are trained too: none, those of the adapted layers (lora_only), or all. They stay in the
+    """Biases of the base that are also trained: none, only in the adapted layers (lora_only), or all. They stay in the
     number format of the base. Llama, Mistral and Qwen3 have none; Qwen2 has those of queries, keys and values."""
     modules_to_save: list[str] = field(default_factory=list)
     """Names of modules that are trained whole, in fp32, and saved with the adapter, such as embed_tokens and lm_head. A
@@ -200,7 +200,7 @@ class HFTrainerConfig(TrainerConfig):
     """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size over the root of tokens
     times features. The rows of a pass count padded, so packing=tree becomes pad."""
     device: Annotated[Device, ~Affects.resume] = Device.auto
-    """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
+    """Where to train; auto uses a GPU, or a CPU for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
     """auto: bf16 if the GPU or CPU has it, else fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to be
     faster."""

@@ -24,7 +24,7 @@ from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, TrainRun
 from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework.api.registry import shared_cache
+from framework.api.registry import counting, shared_cache
 from framework.api.schema import THINKING_SWITCHES, Thinking
 from framework_plugins.hf import chat, hardware, scoring, template_switches
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
@@ -166,7 +166,8 @@ class HFModel:
         """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
         if self._model is None:
             transformers.set_seed(self.plan.seed)
-            self._model = self.load(self.weights(), trained_config(self.plan))
+            with counting(None, "", "loading the weights"):
+                self._model = self.load(self.weights(), trained_config(self.plan))
         return self._model
 
     def weights(self) -> Path:

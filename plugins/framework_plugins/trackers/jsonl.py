@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -32,13 +33,19 @@ class Jsonl(Logger):
     def __init__(self, config: JsonlConfig) -> None:
         self.config = config
         self.file: IO[str] | None = None
+        self._before: list[str] = []
 
     def log(self, event: Event) -> None:
-        """Write the event; the file is opened when the run starts, and a resumed run appends."""
+        """Write the event, and with the first what was counted before: the folder is made after the data are read.
+
+        A resumed run appends.
+        """
         match event:
             case RunStarted(plan, data, hardware):
                 self.file = open(plan.run_dir / self.config.file, "a", encoding="utf-8", opener=_no_link)  # noqa: SIM115 - `close` closes it
                 self._write("started", data=as_plain(data), hardware=dict(hardware))
+                self._add(self._before)
+                self._before.clear()
             case StageStarted(stage) if stage is not Stage.report:  # that is the line `finished`
                 self._write("stage", stage=stage.value)
             case TrainingStep(step):
@@ -56,9 +63,16 @@ class Jsonl(Logger):
                 self._write("failed", error=summarize_error(error))
 
     def _write(self, event: str, **values: Any) -> None:
+        line = json.dumps(redact({"event": event, **values})) + "\n"
         if self.file is not None:
-            self.file.write(json.dumps(redact({"event": event, **values})) + "\n")
-            self.file.flush()
+            self._add([line])
+        elif event == "progress":
+            self._before.append(line)
+
+    def _add(self, lines: Sequence[str]) -> None:
+        assert self.file is not None  # noqa: S101 - opened
+        self.file.writelines(lines)
+        self.file.flush()
 
     def close(self) -> None:
         if self.file is not None:

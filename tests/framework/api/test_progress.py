@@ -22,6 +22,7 @@ def test_a_line_says_what_is_counted_which_part_it_is_and_how_long_the_rest_take
     assert told(made(0)) == "prompts: prompt 0 of 60, measure 2 of 4"
     assert told(made(1, seconds=120)) == "prompts: prompt 1 of 60, measure 2 of 4  1:58:00 left"
     assert told(made(0, None)) == "prompts, measure 2 of 4"
+    assert told(made(7000, None)) == "prompts: prompt 7,000, measure 2 of 4"
 
 
 def test_in_a_terminal_a_count_is_a_bar_until_it_is_complete() -> None:
@@ -50,6 +51,16 @@ def test_steps_stay_and_a_count_beside_them_vanishes() -> None:
     assert [task.description for task in bars.display.tasks] == ["step 2/2"]
     bars.stop()
     assert "step 2/2" in out.export_text()
+
+
+def test_the_first_step_is_awaited_with_a_bar_and_its_time_which_goes_where_none_comes() -> None:
+    out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
+    bars = Bars(out, steps=True)
+    bars.wait()
+    bars.display.refresh()
+    bars.stop()
+    assert "first step" in out.export_text()
+    assert bars.display.tasks == []
 
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:

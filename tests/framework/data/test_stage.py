@@ -15,7 +15,7 @@ from framework import Component, FrameworkError, testing
 from framework.api.audit import AuditData
 from framework.api.data import Data
 from framework.api.plan import Selection
-from framework.api.records import Example, Finding, Message, Severity, TokenRow
+from framework.api.records import Example, Finding, Message, Progress, Severity, TokenRow
 from framework.api.schema import AuditConfig
 from framework.api.text import data_facts
 from framework.data.audit import StoredRows
@@ -54,6 +54,21 @@ def test_loading_counts_what_will_be_learned(data_file: Path, tmp_path: Path) ->
     assert result.proof.lowest_share == result.proof.mean_share == pytest.approx(4 / 7, abs=1e-6)
     assert (result.lengths.p50, result.lengths.longest, result.lengths.histogram[-1]) == (7, 7, 18)
     assert not result.cached
+
+
+@pytest.mark.parametrize(("limit", "total"), [("null", 20), ("15", 15)])
+def test_tokenizing_and_audit_are_counted_row_by_row(limit: str, total: int, data_file: Path, tmp_path: Path) -> None:
+    sent: list[Progress] = []
+    with current() as session:
+        session.progress.send = sent.append
+        load(data_file, tmp_path, f"data.max_rows={limit}")
+    counted = {(one.task, one.done, one.total) for one in sent if one.done and one.done == one.total}
+    assert counted >= {
+        ("tokenizing", total, total),
+        ("audit", total, total),
+        ("near-duplicate questions", total, total),
+    }
+    assert {(one.unit, one.total) for one in sent} <= {("row", total), ("row", 0)}  # there are no prompts of its own
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.support.forked_program import echo
 
 @metric
 def polite(answer: str) -> float:
-    """1 where the answer says please."""
+    """1 if the answer says please."""
     return "please" in answer
 
 
@@ -141,7 +141,7 @@ def test_the_options_can_be_handed_to_another_process(function: Any) -> None:
 
 
 def test_the_docstring_is_the_summary() -> None:
-    assert component(polite).summary == "1 where the answer says please."
+    assert component(polite).summary == "1 if the answer says please."
     assert component(polite).name == "polite"
 
 
@@ -337,7 +337,7 @@ FILE = """
 
     @metric
     def polite(answer):
-        '''1 where the answer says please.'''
+        '''1 if the answer says please.'''
         return float("please" in answer.casefold())
 
     @formatter("question", "solution")

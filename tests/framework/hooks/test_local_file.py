@@ -15,7 +15,7 @@ from framework import metric
 
 @metric
 def polite(answer):
-    "1 where the answer says please."
+    "1 if the answer says please."
     return float("please" in answer)
 """
 
@@ -156,7 +156,7 @@ from framework import metric
 def make(word):
     @metric
     def polite(answer):
-        "1 where the answer has the word."
+        "1 if the answer has the word."
         return float(word in answer)
     return polite
 

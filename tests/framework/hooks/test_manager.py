@@ -20,7 +20,7 @@ from framework.api.schema import MetricConfig
 
 @dataclass
 class Polite(MetricConfig):
-    '''1 where the answer says please.'''
+    '''1 if the answer says please.'''
 
 @hookimpl
 def framework_components():
@@ -45,7 +45,7 @@ def test_a_strangers_component_is_an_option_like_any_other(tmp_path: Path) -> No
     install(tmp_path, "acme", METRIC.format(name="polite"))
     result = run(tmp_path, "plugins", "metric")
     assert (result.code, result.err) == (0, "")
-    expected = "polite 1 where the answer says please. acme-dist 1.2"
+    expected = "polite 1 if the answer says please. acme-dist 1.2"
     assert any(" ".join(line.split()) == expected for line in lines(result))
 
 

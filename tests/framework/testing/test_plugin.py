@@ -351,14 +351,14 @@ GOOD = """
 
     @dataclass
     class PoliteConfig(MetricConfig):
-        '''1 where the answer says the word.'''
+        '''1 if the answer says the word.'''
 
         word: str = "please"
         '''The word to look for.'''
 
     @metric
     def polite(answer, options: PoliteConfig):
-        '''1 where the answer says the word.'''
+        '''1 if the answer says the word.'''
         return float(options.word in answer)
 
     @formatter("question", "solution")

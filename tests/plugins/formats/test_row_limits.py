@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from framework import testing
-from framework.data import reader
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_plugins.formats.readers import opened
@@ -80,17 +78,6 @@ def test_a_packed_table_that_unpacks_to_anything_is_refused(tmp_path: Path, monk
     monkeypatch.setattr(opened, "UNPACKED", 1 << 20)
     content = gzip.compress(b"PAR1" + b"\0" * 20_000_000)
     assert "unpacks to more than 1,048,576 bytes" in refused(tmp_path / "r.parquet.gz", content)
-
-
-def test_a_reading_that_takes_long_says_how_far_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter(range(0, 10_000, 30))
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(reader, "ROWS", 10)
-    (tmp_path / "r.jsonl").write_text(LINES, encoding="utf-8")
-    run(tmp_path / "r.jsonl", "audit=[]")
-    assert "10 rows have been read, the last is r.jsonl:10" in capsys.readouterr().err
 
 
 def test_a_row_of_thousands_of_fields_is_refused_in_a_short_line(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console as Terminal
 
 from framework import testing
 from framework.api.events import (
+    ForecastUpdated,
     IssueFound,
     ProgressMade,
     RunFinished,
@@ -23,7 +24,17 @@ from framework.api.events import (
     StageStarted,
     TrainingStep,
 )
-from framework.api.records import Artifact, EvalResult, Measure, Progress, Sample, Step
+from framework.api.records import (
+    Artifact,
+    EvalResult,
+    FitStatus,
+    Forecast,
+    Measure,
+    Progress,
+    Sample,
+    Step,
+    SuggestedChange,
+)
 from framework.api.schema import Stage
 from framework.config.check import check
 from framework.config.compose import compose
@@ -77,6 +88,23 @@ def test_the_plan_comes_first(see: See) -> None:
     assert facts["data"].strip().endswith(", format auto")
     assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
     assert "plan → data → baseline → train → evaluate → export → report" in facts["stages"]
+
+
+def test_lists_of_the_plan_break_between_words_and_go_below_their_own_beginning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    console = Console(ConsoleConfig())
+    names = [f"{name}_proj" for name in ("gate", "up", "down", "q", "k", "v", "o")]
+    console.log(RunPlanned(testing.plan([f"adapter.target_modules=[{','.join(names)}]"], run_dir=tmp_path)))
+    change = SuggestedChange(["trainer.max_seq_length=512"], 2**30, "the rows that are longer", FitStatus.fits)
+    console.log(ForecastUpdated(Forecast(None, "nobody knows", [change, change], [], None, None)))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert all(len(line) <= 60 for line in lines)
+    adapter = " ".join(" ".join(lines).partition("target_modules=[")[2].partition("]")[0].split())
+    assert adapter.split(", ") == names
+    entry = [f"{'':16}- trainer.max_seq_length=512: saves 1.0 GiB,", f"{'':18}costs the rows that are longer"]
+    assert lines[lines.index(entry[0]) :][:4] == entry * 2
 
 
 def test_only_settings_of_the_data_that_differ_from_the_default_are_shown(see: See) -> None:

@@ -27,6 +27,11 @@ def read(file: DataFile) -> Iterator[Row]:
         yield from _rows(file, (_parquet_batches if file.kind == ".parquet" else _arrow_batches)(file, opened))
 
 
+def parquet_rows(file: DataFile) -> int:
+    """Return how many rows a Parquet file has, by its metadata."""
+    return int(pq.read_metadata(str(file.path)).num_rows)
+
+
 def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
     source = opened.seekable() if file.packing else pa.OSFile(str(file.path))
     with source, pq.ParquetFile(source) as parquet:

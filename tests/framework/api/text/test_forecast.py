@@ -44,11 +44,14 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
         for fact in forecast_facts(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))
     }
     assert facts["memory"].text.endswith(
-        "if rows of trainer.max_seq_length come; rtx4090 has 23.0 GiB free: it does not fit"
+        "for rows of trainer.max_seq_length tokens; rtx4090 has 23.0 GiB free: it does not fit"
     )
-    assert facts["would fit with"].text == "2 changes, each with those before it, and then it fits"
+    assert (
+        facts["would fit with"].text
+        == "2 changes, added up in this order: it fits with all. plan.apply=true makes them"
+    )
     assert facts["would fit with"].more == ("a=1 b=2: saves 1.0 GiB, costs nothing", "c=3: saves 0.50 GiB, costs time")
-    assert (facts["advice"].text, facts["advice"].more) == ("one", ("two",))
+    assert (facts["advice"].text, facts["advice"].more) == ("2 suggestions", ("one", "two"))
     assert facts["memory"].amiss
 
 

@@ -48,6 +48,13 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
     assert line.endswith("; 20 prompts show 46 points or more in four of five runs")
 
 
+@pytest.mark.parametrize("items", [([0.0, 1.0], [1.0, 1.0]), ([0.2, 0.9], [0.9, 0.3])])
+def test_two_prompts_are_too_few_to_show_any_difference_of_a_share(items: tuple[list[float], list[float]]) -> None:
+    first, last = (Measure(sum(side) / 2, [*side], higher_is_better=True, kind=MeasureKind.content) for side in items)
+    (line,) = judged(token_f1=(first, last)).lines
+    assert line.endswith("; 2 prompts are too few to show any difference")
+
+
 def test_no_worse_is_reported_with_its_margin() -> None:
     verdict = judged(exact_match=one(200, 200, 200))
     assert verdict.gained is Outcome.no_worse
