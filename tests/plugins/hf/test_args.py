@@ -31,7 +31,6 @@ from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.trainer import SupervisedTrainer
 from tests.support import library_fields
 from tests.support.examples import examples
-from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
 LIBRARIES = {
@@ -203,18 +202,6 @@ def test_two_hundred_values_are_taken_or_refused_in_two_lines(setting: tuple[str
     text = problem_of(f"{place}.{field.name}={value}")
     assert len(text.splitlines()) <= 2
     assert not text or field.name in text
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 def words(*more: str) -> list[str]:
