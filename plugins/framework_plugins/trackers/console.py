@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -350,7 +351,13 @@ def _page(run_dir: Path, plan: Plan | None) -> Path:
 
 def _choice(choice: Selection) -> str:
     """Return an option with its own settings, those that are set."""
-    settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
+    settings: dict[str, object] = {}
+    for name, value in vars(choice.config).items():
+        if is_dataclass(value) and not isinstance(value, type):
+            plain = vars(type(value)())
+            settings |= {f"{name}.{inner}": given for inner, given in vars(value).items() if given != plain[inner]}
+        elif value not in (None, False, [], {}):
+            settings[name] = value
     return _words(choice, settings)
 
 

@@ -116,12 +116,15 @@ def test_an_argument_that_adds_a_state_is_planned(name: str, given: dict[str, An
     assert optimizers.state_bytes(Optimizer[name], given, 8, 64, on_gpu=True) == states
 
 
-def test_states_that_are_paged_lie_in_the_memory_of_the_cpu() -> None:
+def test_states_that_are_paged_lie_in_the_memory_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for optimizer, facts in optimizers.OPTIMIZERS.items():
         on_gpu = optimizers.state_bytes(optimizer, {}, 8, 64, on_gpu=True)
         assert (on_gpu == 0) == (facts.paged or optimizer is Optimizer.sgd)
     assert optimizers.state_bytes(Optimizer.paged_lion_8bit, {}, 8, 64, on_gpu=False) == 1.0
-    assert optimizers.state_bytes(Optimizer.adamw_8bit, {}, 8, 64, on_gpu=False) == 8.0
+    assert optimizers.state_bytes(Optimizer.paged_adamw_8bit, {}, 8, 64, on_gpu=False) == 8.0  # of adamw_torch
+    for version, states in (("0.50.0", 2.0), (None, 8.0)):
+        monkeypatch.setattr(optimizers, "installed", lambda _, version=version: version)
+        assert optimizers.state_bytes(Optimizer.adamw_8bit, {}, 8, 64, on_gpu=False) == states
 
 
 SAMPLES = {float: 0.25, int: 7, bool: True}
