@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Data", "NumberedRows"]
+__all__ = ["Data", "NumberedRows", "set_of"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Data:
         Where there are none, the prompts are those of the verdict.
         """
         return dataclasses.replace(self, prompts=self.selection, selecting=True) if self.selection else self
+
+
+def set_of(where: str) -> str:
+    """Return the name of the validation set with the row of this place, which begins with it; `Plan.set_losses`."""
+    return where.partition("/")[0]
 
 
 @runtime_checkable

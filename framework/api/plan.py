@@ -114,6 +114,11 @@ class Plan:
         """Where the trained weights lie."""
         return self.external_checkpoint or self.run_dir / CHECKPOINT
 
+    @property
+    def set_losses(self) -> dict[str, str]:
+        """The validation sets of the data by the name of their loss, `{"eval_loss_orders": "orders"}`."""
+        return {f"{EVAL_LOSS}_{name}": name for name in getattr(self.data.config, "validation_sets", {})}
+
     def affecting(self, what: Affects) -> dict[str, Any]:
         """Return the settings on which something depends, by the marks at their fields, as plain values for a hash.
 

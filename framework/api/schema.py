@@ -303,8 +303,8 @@ class TrainerConfig:
     early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """Stop the training after this many validations in a row that are not better than the best one. null: never."""
     early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
-    """The measure that decides which validation is the best: eval_loss, or a metric of the run, for which prompts are
-    answered at each validation."""
+    """The measure that decides which validation is the best: eval_loss, that of a validation set, eval_loss_NAME, or
+    a metric of the run, for which prompts are answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""

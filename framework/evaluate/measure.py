@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from framework.api.data import Data
+from framework.api.data import Data, set_of
 from framework.api.plan import EVAL_LOSS, SCORE, WINS, Plan
 from framework.api.protocols import AnyMetric, AsksPrompts, ComparingMetric, Evaluator, Model, SharesBase
 from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample
@@ -45,9 +45,9 @@ class Measuring:
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
                 measures[name] = _validation_loss(self.model, self.data)
-        for name in getattr(self.plan.data.config, "validation_sets", {}) if losses else ():
-            if (part := _of_set(measures[EVAL_LOSS], name)) is not None:
-                measures[f"{EVAL_LOSS}_{name}"] = part
+        for name, validation_set in self.plan.set_losses.items() if losses else ():
+            if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
+                measures[name] = part
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 result = evaluator.evaluate(self.model, self.data, self.metrics)
@@ -132,8 +132,8 @@ def _validation_loss(model: Model, data: Data) -> Measure:
 
 
 def _of_set(loss: Measure, name: str) -> Measure | None:
-    """Return the validation loss of the rows of a set, whose places begin with its name; None where none is left."""
-    places = [place for place, where in enumerate(loss.where) if where.startswith(f"{name}/")]
+    """Return the validation loss of the rows of a set; None where none is left."""
+    places = [place for place, where in enumerate(loss.where) if set_of(where) == name]
     items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
     if not sum(weights):
         return None

@@ -20,7 +20,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     if plan.health.truncated_answers is Action.lower:
         yield "health.truncated_answers=lower: a lower learning rate teaches no stop token. Set warn or stop"
     name, training = plan.training.early_stopping_metric, plan.training
-    if name == EVAL_LOSS:
+    if name in {EVAL_LOSS, *plan.set_losses}:
         return
     place = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
@@ -31,7 +31,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     elif name in current().plugins.components("metric"):
         yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
-        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *plan.measured})}"
+        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
 
 
 def check_data(plan: Plan, data: Data) -> None:
@@ -43,7 +43,7 @@ def check_data(plan: Plan, data: Data) -> None:
     if Stage.train not in plan.stages:
         return
     name, patience = plan.training.early_stopping_metric, plan.training.early_stopping_patience
-    if name != EVAL_LOSS and not data.prompts:
+    if name not in {EVAL_LOSS, *plan.set_losses} and not data.prompts:
         raise FrameworkError(
             f"trainer.early_stopping_metric={name} needs prompts, and there are none: set data.validation_split=0.1"
         )

@@ -179,7 +179,7 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
-    measured = {*plan.metric, EVAL_LOSS, *plan.measured}
+    measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:
         yield f"verdict.primary={primary}: {unknown('measure', primary, judging)}"

@@ -74,7 +74,7 @@ class TrainingController:
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, where there are any.
-        on_rows = best.name == EVAL_LOSS or bool(self.data.selection)
+        on_rows = best.name not in self.plan.set_losses and bool(self.data.selection)
         return dataclasses.replace(
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
@@ -89,7 +89,8 @@ class TrainingController:
             FrameworkError: no evaluator gives the metric.
         """
         name, training = self.best.name, self.plan.training
-        if name == EVAL_LOSS or not (training.keep_best or training.early_stopping_patience):
+        by_loss = name in {EVAL_LOSS, *self.plan.set_losses}
+        if by_loss or not (training.keep_best or training.early_stopping_patience):
             return {}
         notes = []
         for evaluator in self.asking:

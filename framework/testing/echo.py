@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import Component
+from framework.api.data import set_of
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
@@ -348,6 +349,9 @@ class EchoTraining:
         metrics = dict(self.run.measure())
         if not self.validation and not metrics:
             return step
+        for name, part in self.model.plan.set_losses.items():
+            if rows := [row for row in self.validation if set_of(row.where) == part]:
+                metrics[name] = self.model.loss(rows)
         self.validations += 1
         loss = self.model.loss(self.validation) if self.validation else None
         if loss is not None:

@@ -117,7 +117,8 @@ class EvalResult:
 class Step:
     """Progress of training after an optimizer step. `tokens` counts since the start, without padding.
 
-    `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then.
+    `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then,
+    and the loss of each set of `data.validation_sets`, `eval_loss_NAME`.
     """
 
     step: int

@@ -31,8 +31,8 @@ class LocalFileConfig(DataConfig):
     validation_path: Annotated[str | None, ~Affects.rows] = None
     """The same for the rows that are held out, instead of a split."""
     validation_sets: dict[str, str] = field(default_factory=dict)
-    """Several of them by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. They are held out together,
-    and the report has the loss of each besides, `eval_loss_orders`."""
+    """Several of them by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. They are held out together;
+    each validation and the report have the loss of each set besides, `eval_loss_orders`."""
     prompts_path: Annotated[str | None, ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line

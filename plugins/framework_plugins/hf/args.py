@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
@@ -114,6 +115,12 @@ SFT_REASONS = {
     "debug": "health says what is done about losses that are no numbers",
 }  # fmt: skip
 """Fields of SFTConfig that are not used here, and why."""
+SFT_OLDER = {
+    "max_seq_length": "trainer.max_seq_length", "warmup_ratio": "trainer.warmup_ratio",
+    "evaluation_strategy": "trainer.eval_steps", "group_by_length": "trainer.group_by_prefix",
+    "no_cuda": "trainer.device=cpu", "logging_dir": "logger=[tensorboard]",
+}  # fmt: skip
+"""Fields that SFTConfig had before the tested versions, as many tutorials name them, and settings of ours are."""
 LORA_SETTINGS = {
     "base_model_name_or_path": "model.path", "revision": "model.revision", "r": "adapter.r",
     "lora_alpha": "adapter.lora_alpha", "lora_dropout": "adapter.lora_dropout",
@@ -154,6 +161,7 @@ class Refusals(Mapping[str, str]):
         reasons: why others are not used.
         place: of the settings beside which the `args` stand.
         admitted: fields that those take.
+        older: fields that the library had before the tested versions, and settings of ours are.
     """
 
     def __init__(
@@ -163,11 +171,13 @@ class Refusals(Mapping[str, str]):
         reasons: Mapping[str, str],
         place: str = "",
         admitted: Iterable[str] = (),
+        older: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.library = library
+        self.older = older
         self.own = {
             **{name: f"is {place}.args.{name} here" for name in admitted},
-            **{name: f"is {key} here" for name, key in settings.items()},
+            **{name: f"is {key} here" for name, key in (*settings.items(), *older.items())},
             **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
         }
 
@@ -188,6 +198,8 @@ class Refusals(Mapping[str, str]):
         if here not in versions or name in versions[here]:
             return ""
         others = [version for version, known in versions.items() if name in known]
+        if name in self.older:
+            others = [f"before {next(iter(versions))}"]
         if not others:  # a word of ours
             return ""
         of = f"is a field of {self.library} {others[-1]}, and {self.library} {here} is installed"
@@ -205,7 +217,7 @@ def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
 class SFTArgs:
     """Fields of TRL's SFTConfig by their own names. None of them changes memory of the model, resuming or exports."""
 
-    instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS)
+    instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS, older=SFT_OLDER)
 
     dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
     """Keep the processes of `dataloader_num_workers` between epochs. They keep their memory, too."""
@@ -233,7 +245,10 @@ class LoraArgs:
     memory of the plan does not count them: rows times features."""
 
 
-SFT_INSTEAD = Refusals("trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)])
+SFT_INSTEAD = Refusals(
+    "trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)],
+    {name: key for name, key in SFT_OLDER.items() if key != f"trainer.{name}"},
+)  # fmt: skip
 LORA_INSTEAD = Refusals(
     "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
 )

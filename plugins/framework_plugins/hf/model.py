@@ -18,6 +18,7 @@ import transformers
 from peft import PeftModel
 
 from framework.api.backend import Shape, estimate, shared_key
+from framework.api.data import set_of
 from framework.api.errors import FrameworkError
 from framework.api.machine import GIB
 from framework.api.plan import Plan
@@ -316,15 +317,21 @@ class HFModel:
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
         before = Randomness.now()
-        result = self._loss(validation) if validation else None, run.measure()
+        loss, losses = self._losses(validation) if validation else (None, {})
+        result = loss, {**losses, **run.measure()}
         before.restore()
         self.model.train()
         return result
 
-    def _loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return the mean loss over the supervised tokens, computed as the evaluation computes it."""
-        scored = [log_prob for row in self.score(rows) for log_prob in row.log_probs]
-        return -sum(scored) / len(scored)
+    def _losses(self, rows: Sequence[TokenRow]) -> tuple[float, dict[str, float]]:
+        """Return the mean loss over the supervised tokens, computed as the evaluation computes it, and of each set."""
+        scored = [row.log_probs for row in self.score(rows)]
+        parts: dict[str, list[float]] = {name: [] for name in self.plan.set_losses.values()}
+        if parts:
+            for row, log_probs in zip(rows, scored, strict=True):
+                parts[set_of(row.where)] += log_probs
+        losses = {name: _mean_loss(parts[part]) for name, part in self.plan.set_losses.items() if parts[part]}
+        return _mean_loss([log_prob for row in scored for log_prob in row]), losses
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -358,3 +365,7 @@ class HFModel:
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()
+
+
+def _mean_loss(log_probs: Sequence[float]) -> float:
+    return -sum(log_probs) / len(log_probs)

@@ -155,15 +155,15 @@ def state_bytes(optimizer: Optimizer, arguments: Mapping[str, Any], rank: int, h
         arguments: `trainer.optim_args`.
         rank: of the adapter; 0 where all weights are trained.
         hidden: features of the model.
-        on_gpu: else on a CPU, where no states are paged, and AdamW has its states in fp32.
+        on_gpu: else on a CPU, where no states are paged; adamw_torch replaces an AdamW that does not run there.
     """
     facts = OPTIMIZERS[optimizer]
     if optimizer is Optimizer.adafactor:
         return 4 / (rank or hidden) + 4 / hidden
     if facts.paged and on_gpu:
         return 0.0
-    if facts.adam and not on_gpu:
-        return 8.0
+    if facts.adam and not on_gpu and (facts.paged or (facts.package and installed(facts.package) is None)):
+        return OPTIMIZERS[Optimizer.adamw_torch].states
     return facts.states + 4.0 * (bool(arguments.get("momentum")) + bool(arguments.get("centered")))
 
 

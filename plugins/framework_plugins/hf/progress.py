@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from framework_plugins.hf.trainer import SupervisedTrainer
 
 Validation = tuple[float | None, Mapping[str, float]]
-"""The validation loss, and what prompts give."""
+"""The validation loss, and what else is measured: the loss of each validation set, and what prompts give."""
 
 
 SAVES, ENDS = 1, 2

@@ -51,7 +51,7 @@ def _device(plan: Plan) -> str:
 
 def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
-    if training.early_stopping_metric != EVAL_LOSS:
+    if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses}:
         yield (
             f"trainer.early_stopping_metric={training.early_stopping_metric} has prompts answered in the middle of the "
             f"training, which {launch} cannot: set trainer.early_stopping_metric={EVAL_LOSS}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+from framework.api.plan import EVAL_LOSS
 from framework.api.records import Lengths, Step, TrainingIssue
 
 WIDTH, HEIGHT, LOW = 600, 150, 60
 POINTS = 300
 """Points of a curve; of more steps, as many are averaged as it takes."""
+COLOURS = 6
+"""Colours of validations in the style; after the last one they begin again."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,23 @@ def histogram(lengths: Lengths) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Checks:
+    """The validations of all rows that are held out, or of one set of them.
+
+    Attributes:
+        name: of the loss.
+        number: of its colour.
+        dots: place, height, and what they stand for.
+        line: the points of the line that joins them; empty with fewer than two.
+    """
+
+    name: str
+    number: int
+    dots: list[tuple[float, float, str]]
+    line: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """A drawing of one quantity over the steps.
 
@@ -49,8 +70,7 @@ class Panel:
         line: the points of the line.
         ticks: height and text of each line across.
         steps: place and text of each mark of the axis below.
-        dots: validations: place, height, and what they stand for.
-        checks: the points of the line that joins them.
+        checks: validations, those of all rows first.
         marks: problems: place, and what they are.
     """
 
@@ -59,8 +79,7 @@ class Panel:
     line: str
     ticks: list[tuple[float, str]]
     steps: list[tuple[float, str]]
-    dots: list[tuple[float, float, str]] = field(default_factory=list)
-    checks: str = ""
+    checks: list[Checks] = field(default_factory=list)
     marks: list[tuple[float, str]] = field(default_factory=list)
 
 
@@ -72,7 +91,11 @@ def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[
     """
     steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
     losses = [(step.step, step.loss) for step in steps]
-    checks = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
+    checks = {EVAL_LOSS: [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]}
+    for step in steps:
+        for name, value in step.metrics.items():
+            if name.startswith(f"{EVAL_LOSS}_"):
+                checks.setdefault(name, []).append((step.step, value))
     panels = [
         _panel("loss", HEIGHT, losses, checks, issues),
         _panel("learning rate", LOW, [(step.step, step.learning_rate) for step in steps]),
@@ -85,11 +108,12 @@ def _panel(
     name: str,
     height: int,
     values: Sequence[tuple[int, float]],
-    checks: Sequence[tuple[int, float]] = (),
+    checks: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({}),
     issues: Sequence[TrainingIssue] = (),
 ) -> Panel | None:
     finite = [(number, value) for number, value in values if math.isfinite(value)]
-    dots = [(number, value) for number, value in checks if math.isfinite(value)]
+    found = {name: [dot for dot in each if math.isfinite(dot[1])] for name, each in checks.items()}
+    dots = [dot for each in found.values() for dot in each]
     if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     points = _averaged(finite)
@@ -111,8 +135,16 @@ def _panel(
             for number in dict.fromkeys((first, *ticks(last, 5)))
             if first <= number <= last
         ],
-        [(*place(dot), f"step {dot[0]}: eval_loss {dot[1]:.4f}") for dot in dots],
-        " ".join(f"{x},{y}" for x, y in map(place, dots)) if len(dots) > 1 else "",
+        [
+            Checks(
+                name,
+                number % COLOURS,
+                [(*place(dot), f"step {dot[0]}: {name} {dot[1]:.4f}") for dot in each],
+                " ".join(f"{x},{y}" for x, y in map(place, each)) if len(each) > 1 else "",
+            )
+            for number, (name, each) in enumerate(found.items())
+            if each
+        ],
         [(place((max(issue.step, first), 0.0))[0], issue.line) for issue in issues],
     )
 

@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvin
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework.api.errors import FrameworkError
-from framework.api.plan import LOSSES, SCORE
+from framework.api.plan import EVAL_LOSS, LOSSES, SCORE
 from framework.api.registry import selection_of
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.requirements import needs_cmaes
@@ -28,7 +28,7 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     if settings.direction is not None:
         return settings.direction
     name = config.objective
-    if name == SCORE or name in LOSSES:
+    if name == SCORE or name in LOSSES or name.startswith(f"{EVAL_LOSS}_"):  # the last is of a validation set
         return Direction.maximize if name == SCORE else Direction.minimize
     if name not in config.metric:
         raise FrameworkError(

@@ -368,15 +368,14 @@ def _page(run_dir: Path, plan: Plan | None) -> Path:
 
 def _choice(choice: Selection) -> str:
     """Return an option with its own settings, those that are set; of settings in a section those that are changed."""
-    settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
-    nested = {
-        f"{name}.{field.name}": getattr(value, field.name)
-        for name, value in settings.items()
-        if is_dataclass(value) and not isinstance(value, type)
-        for field in fields(type(value))
-        if getattr(value, field.name) != field.default
-    }
-    return _words(choice, {name: value for name, value in settings.items() if not is_dataclass(value)} | nested)
+    settings: dict[str, object] = {}
+    for name, value in vars(choice.config).items():
+        if is_dataclass(value) and not isinstance(value, type):
+            plain = vars(type(value)())
+            settings |= {f"{name}.{inner}": given for inner, given in vars(value).items() if given != plain[inner]}
+        elif value not in (None, False, [], {}):
+            settings[name] = value
+    return _words(choice, settings)
 
 
 def _changed(choice: Selection) -> str:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError
+from framework import FrameworkError, testing
+from framework.api.records import Step
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework_plugins.formats.config import LocalFileConfig
 from framework_plugins.formats.files import LocalFile
 from tests.support.tiny import chat_rows, tiny_llama
-from tests.support.training import make, opened
+from tests.support.training import make, opened, train
 
 
 def write(file: Path, rows: list[dict[str, str]]) -> Path:
@@ -37,6 +38,59 @@ def test_each_set_has_the_loss_of_its_rows_and_all_together_theirs(tmp_path: Pat
         for name, part in (("few", few), ("more", more)):
             assert found[f"eval_loss_{name}"].value == pytest.approx(model.loss(part), abs=1e-5)
         assert found["eval_loss"].value == pytest.approx(model.loss(data.validation), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Return a base, rows to train on, and two validation sets."""
+    folder, rows = tmp_path_factory.mktemp("held"), chat_rows(14)
+    few, more = write(folder / "few.jsonl", rows[8:10]), write(folder / "more.jsonl", rows[10:])
+    sets = f"data.validation_sets={{few: '{few}', more: '{more}'}}"
+    return tiny_llama(folder / "base"), write(folder / "train.jsonl", rows[:8]), sets
+
+
+def test_each_validation_of_a_training_has_the_loss_of_each_set_also_after_a_resume(
+    held: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    base, rows, sets = held
+    words = [sets, "audit=[]", "evaluator=[]", "trainer.eval_steps=1", "trainer.save_steps=2"]
+    told: list[list[Step]] = []
+    for _ in range(2):  # the second begins at the checkpoint of step 2
+        with opened(make(base, rows, tmp_path, *words)) as (model, data):
+            result, steps = train(model, data, tmp_path)
+            last = {name: model.loss([row for row in data.validation if row.where.startswith(f"{name}/")])
+                    for name in ("few", "more")}  # fmt: skip
+        told.append(steps)
+        assert steps[-1].metrics == pytest.approx({f"eval_loss_{name}": loss for name, loss in last.items()}, abs=1e-5)
+    assert result.resumed == 2
+    assert [step.metrics for step in told[1]] == [step.metrics for step in told[0]]
+    assert len({step.metrics["eval_loss_few"] for step in told[0]}) == 4
+
+
+def test_a_training_keeps_the_best_weights_and_a_sweep_chooses_by_the_loss_of_a_set(tmp_path: Path) -> None:
+    rows = chat_rows(14)
+    few, more = write(tmp_path / "few.jsonl", rows[8:10]), write(tmp_path / "more.jsonl", rows[10:])
+    words = [
+        "data=local_file", f"data.path={write(tmp_path / 'train.jsonl', rows[:8])}",
+        f"data.validation_sets={{few: '{few}', more: '{more}'}}", "objective=eval_loss_more", "logger=[jsonl,html]",
+        "trainer.early_stopping_metric=eval_loss_few", "trainer.eval_steps=2",
+    ]  # fmt: skip
+    plan = testing.plan(words, run_dir=tmp_path / "run")
+    done = testing.run(plan)
+    assert done is not None
+    assert done.train is not None
+    assert done.train.chosen_on == "eval_loss_few"
+    assert done.objective.value == done.metrics["eval_loss_more"].after
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    losses = [line["metrics"] for line in lines if line["event"] == "step" and line["metrics"]]
+    assert losses
+    assert all([*each] == ["eval_loss_few", "eval_loss_more"] for each in losses)
+    assert done.train.best_value == min(each["eval_loss_few"] for each in losses)
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert '<i class="key check-1"></i>eval_loss_few</span>' in page
+    assert ": eval_loss_more " in page
+    with pytest.raises(FrameworkError, match=r"Did you mean 'eval_loss_few'\?"):
+        testing.plan([*words, "trainer.early_stopping_metric=eval_loss_fex"], run_dir=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

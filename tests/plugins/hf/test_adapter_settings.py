@@ -14,18 +14,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework import FrameworkError
 from framework.memory import Shape
+from framework_plugins.exports.merging import merge
 from framework_plugins.hf.footprint import targets, trained_parameters
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.training import count_trainable
-from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened, train
 
 NAMED = "adapter.target_modules=[q_proj,v_proj]"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +37,6 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> Path:
             torch.nn.init.normal_(weight, std=0.1)
     model.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 def words(*more: str) -> list[str]:
@@ -172,6 +161,34 @@ def test_the_plan_counts_what_is_trained(base: Path, rows: Path, tmp_path: Path,
         counted = count_trainable(model.model)
     planned = trained_parameters(adapter, shape) or shape.lora_parameters(adapter.r, targets(adapter))
     assert planned == counted
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["adapter.modules_to_save=[embed_tokens,lm_head,norm]", NAMED, "adapter=rslora"],
+        ["adapter.modules_to_save=[down_proj]", NAMED, "adapter.bias=all", "adapter.rank_pattern={q_proj: 2}"],
+        ["adapter=dora", "adapter.rank_pattern={q_proj: 2}", "adapter.layers_to_transform=[1]"],
+        ["adapter=rslora", "adapter.alpha_pattern={v_proj: 100}", "adapter.target_modules=['.*(q|v)_proj']",
+         "adapter.rank_pattern={v_proj: 8}", "adapter.bias=lora_only"],
+    ],
+    ids=["whole modules", "biases", "dora", "patterns"],
+)  # fmt: skip
+def test_a_merge_has_the_logits_of_the_trained_model(biased: Path, rows: Path, tmp_path: Path, more: list[str]) -> None:
+    plan = make(biased, rows, tmp_path, *words(*more, "trainer.learning_rate=0.05"))
+    with opened(plan) as (model, data):
+        train(model, data, tmp_path)
+        ids = torch.tensor([row.input_ids[:12] for row in data.train[:4]])
+        model.model.eval()
+        with torch.no_grad():
+            trained = model.model(ids).logits
+            with model.as_base():
+                before = model.model(ids).logits
+    merge(plan, tmp_path / "checkpoint", tmp_path / "merged")
+    with torch.no_grad():
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)(ids).logits
+    torch.testing.assert_close(merged, trained, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(merged, before, atol=1e-2)
 
 
 @pytest.mark.parametrize(

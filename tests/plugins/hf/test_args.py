@@ -31,7 +31,6 @@ from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.trainer import SupervisedTrainer
 from tests.support import library_fields
 from tests.support.examples import examples
-from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
 LIBRARIES = {
@@ -90,6 +89,7 @@ def test_each_field_of_each_version_is_admitted_ours_or_has_a_reason(library: st
     known: set[str] = set().union(*versions_of(library).values())
     assert known == set().union(*parts)
     assert len(known) == sum(map(len, parts))  # each is one of them
+    assert not known & args.SFT_OLDER.keys()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -103,7 +103,7 @@ def test_admitted_fields_have_the_defaults_of_the_library_and_pass_nothing_on_wh
 
 def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
     config = compose([*OF_A_RUN, "exporter=[adapter,push]", "exporter.push.repo_id=a/b", "logger=[wandb]"])
-    for key in {*args.SFT_SETTINGS.values(), *args.LORA_SETTINGS.values()}:
+    for key in {*args.SFT_SETTINGS.values(), *args.SFT_OLDER.values(), *args.LORA_SETTINGS.values()}:
         for word in key.replace(" and ", ", ").split(", "):
             place = word.partition("=")[0].partition(" ")[0]
             if place in {"which", "without", "such", "whose", "or"}:
@@ -149,6 +149,9 @@ def test_a_field_of_another_version_is_refused_with_both(monkeypatch: pytest.Mon
     assert refused("trainer.args.activation_checkpointing=true").endswith(
         "activation_checkpointing is a field of trl 1.16.0, and trl 1.15.0 is installed; "
         "it is trainer.gradient_checkpointing here"
+    )
+    assert refused("trainer.args.max_seq_length=512").endswith(
+        "max_seq_length is a field of trl before 1.15.0, and trl 1.15.0 is installed; it is trainer.max_seq_length here"
     )
 
 
@@ -203,18 +206,6 @@ def test_two_hundred_values_are_taken_or_refused_in_two_lines(setting: tuple[str
     text = problem_of(f"{place}.{field.name}={value}")
     assert len(text.splitlines()) <= 2
     assert not text or field.name in text
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 def words(*more: str) -> list[str]:

@@ -21,22 +21,9 @@ from framework.util.host import GIB
 from framework_plugins.hf import hardware
 from framework_plugins.hf.model import HFModel
 from tests.support import plain_peft
-from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
 PROMPTS = [Prompt((Message("user", text),)) for text in ("Count to three", "Say hello to everyone in the room")]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(20)), encoding="utf-8")
-    return file
 
 
 def answers(model: HFModel) -> list[str]:

@@ -94,13 +94,13 @@ def greedy(network: Any, ids: list[int], stop_ids: frozenset[int], most: int) ->
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_each_state_of_the_weights_answers_as_transformers_generates_token_by_token(
-    model: tuple[Any, Any], tmp_path: Path, data_file: Path, dtype: str
+    model: tuple[Any, Any], tmp_path: Path, rows: Path, dtype: str
 ) -> None:
     """In bf16 a small model has near ties at most places; that rows were scored before changes none of them."""
     network, tokenizer = model
     network.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    plan = make(tmp_path / "base", data_file, tmp_path / "run", f"trainer.dtype={dtype}")
+    plan = make(tmp_path / "base", rows, tmp_path / "run", f"trainer.dtype={dtype}")
     with opened(plan) as (asked, data):
         plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=asked.model.dtype).eval()
         for name, weight in asked.model.named_parameters():

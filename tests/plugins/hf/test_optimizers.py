@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from framework_plugins.hf import hardware, optimizers
 from framework_plugins.hf.config import Device, HFTrainerConfig
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.trainer import sft_config
-from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
 CPU = Hardware("cpu", torch.float32, checkpointing=False, optimizer=Optimizer.adamw_torch)
@@ -118,12 +116,15 @@ def test_an_argument_that_adds_a_state_is_planned(name: str, given: dict[str, An
     assert optimizers.state_bytes(Optimizer[name], given, 8, 64, on_gpu=True) == states
 
 
-def test_states_that_are_paged_lie_in_the_memory_of_the_cpu() -> None:
+def test_states_that_are_paged_lie_in_the_memory_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for optimizer, facts in optimizers.OPTIMIZERS.items():
         on_gpu = optimizers.state_bytes(optimizer, {}, 8, 64, on_gpu=True)
         assert (on_gpu == 0) == (facts.paged or optimizer is Optimizer.sgd)
     assert optimizers.state_bytes(Optimizer.paged_lion_8bit, {}, 8, 64, on_gpu=False) == 1.0
-    assert optimizers.state_bytes(Optimizer.adamw_8bit, {}, 8, 64, on_gpu=False) == 8.0
+    assert optimizers.state_bytes(Optimizer.paged_adamw_8bit, {}, 8, 64, on_gpu=False) == 8.0  # of adamw_torch
+    for version, states in (("0.50.0", 2.0), (None, 8.0)):
+        monkeypatch.setattr(optimizers, "installed", lambda _, version=version: version)
+        assert optimizers.state_bytes(Optimizer.adamw_8bit, {}, 8, 64, on_gpu=False) == states
 
 
 SAMPLES = {float: 0.25, int: 7, bool: True}
@@ -286,38 +287,45 @@ def test_an_optimizer_that_fails_here_is_refused_where_adamw_would_be_another_on
         hardware.pick(HFTrainerConfig(optim=Optimizer.lion_8bit, device=Device.cpu))
 
 
-Train = Callable[..., tuple[dict[str, bytes], list[Step]]]
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: its adapter, its steps, and the step after which it resumed."""
+
+    weights: dict[str, bytes]
+    steps: list[Step]
+    resumed: int
 
 
-class Ended(Exception):  # noqa: N818 - not an error of the program
-    """What ends a training in these tests."""
+Train = Callable[..., Trained]
 
 
 @pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
-    """Return what trains into a folder, up to the step at which the process ends, and gives the adapter."""
+def train(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Return what trains into a folder, from the newest checkpoint there, and may keep the weights of a step."""
     folder = tmp_path_factory.mktemp("optimizers")
-    base, rows = tiny_llama(folder / "base"), folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
 
-    def trained(name: str, *words: str, end: int | None = None) -> tuple[dict[str, bytes], list[Step]]:
+    def trained(name: str, *words: str, keep: int | None = None) -> Trained:
         told: list[Step] = []
 
         def on_step(step: Step) -> StepControl:
             told.append(step)
-            if step.step == end:
-                raise Ended
-            return StepControl(keep=step.step == 2)
+            return StepControl(keep=step.step == keep)
 
         to = TrainRun(folder / name / "checkpoint", folder / name / "scratch", on_step)
         settings = [*SHAPE, "audit=[]", "evaluator=[]", "data.validation_split=0.2", "adapter.lora_dropout=0.1", *words]
-        with opened(make(base, rows, folder / name, *settings)) as (model, data), suppress(Ended):
-            model.train(data.train, data.validation, to)
-            weights = load_file(folder / name / "checkpoint" / "adapter_model.safetensors")
-            return {key: value.tobytes() for key, value in weights.items()}, told
-        return {}, told
+        with opened(make(base, rows, folder / name, *settings)) as (model, data):
+            result = model.train(data.train, data.validation, to)
+        weights = load_file(folder / name / "checkpoint" / "adapter_model.safetensors")
+        return Trained({key: value.tobytes() for key, value in weights.items()}, told, result.resumed)
 
     return trained
+
+
+def resumed(train: Train, name: str, *words: str) -> tuple[Trained, Trained]:
+    """Train, and train again from the checkpoint of step 4, which is there until a run has saved its result."""
+    whole, again = train(name, *words), train(name, *words)
+    assert (whole.resumed, again.resumed) == (0, 4)
+    return whole, again
 
 
 COMMON = ("adafactor", "lion_8bit", "ademamix_8bit", "rmsprop", "schedule_free_adamw", "stable_adamw")
@@ -337,31 +345,36 @@ def test_a_training_is_resumed_bit_for_bit_with_each_optimizer(train: Train, opt
     name, free = optimizer.value, optimizer in optimizers.SCHEDULE_FREE
     words = [f"trainer.optim={name}", *([*FREE, "trainer.warmup_steps=null"] if free else [])]
     words += ["trainer.optim_args={momentum: 0.9}"] if name == "sgd" else []
-    whole, steps = train(f"{name}-whole", *words)
-    train(f"{name}-ended", *words, end=5)
-    again, told = train(f"{name}-ended", *words)
-    assert again == whole
-    assert [step.loss for step in told] == [step.loss for step in steps]
-    assert len({step.loss for step in steps}) > 1
+    whole, again = resumed(train, name, *words)
+    assert again.weights == whole.weights
+    assert [step.loss for step in again.steps] == [step.loss for step in whole.steps]
+    assert len({step.loss for step in whole.steps}) > 1
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["trainer.lr_scheduler_type=cosine", "trainer.min_learning_rate=0.001", "trainer.neftune_noise_alpha=1"],
-        ["trainer.lr_scheduler_type=cosine_with_restarts", "trainer.lr_scheduler_kwargs.num_cycles=2"],
-        ["trainer.lr_scheduler_type=warmup_stable_decay", "trainer.lr_scheduler_kwargs.num_decay_steps=2",
-         "trainer.warmup_steps=null", "trainer.warmup_ratio=0.3"],
-    ],
-    ids=["cosine, noise", "restarts", "stable"],
-)  # fmt: skip
-def test_a_training_is_resumed_bit_for_bit_with_other_schedules(train: Train, words: list[str]) -> None:
-    name = words[0].rpartition("=")[2]
-    whole, steps = train(f"{name}-whole", *words)
-    train(f"{name}-ended", *words, end=5)
-    again, told = train(f"{name}-ended", *words)
-    assert again == whole
-    assert [step.learning_rate for step in told] == [step.learning_rate for step in steps]
+RESUMED: dict[Schedule, list[str]] = {
+    Schedule.linear: ["trainer.min_learning_rate=0.001"],
+    Schedule.cosine: ["trainer.min_learning_rate=0.001", "trainer.neftune_noise_alpha=1"],
+    Schedule.cosine_with_restarts: ["trainer.lr_scheduler_kwargs.num_cycles=2"],
+    Schedule.cosine_with_min_lr: ["trainer.lr_scheduler_kwargs.min_lr_rate=0.1"],
+    Schedule.cosine_warmup_with_min_lr: ["trainer.min_learning_rate=0.001"],
+    Schedule.polynomial: ["trainer.lr_scheduler_kwargs.power=2"],
+    Schedule.inverse_sqrt: ["trainer.lr_scheduler_kwargs.timescale=1"],
+    Schedule.warmup_stable_decay: ["trainer.lr_scheduler_kwargs.num_decay_steps=2", "trainer.warmup_steps=null",
+                                   "trainer.warmup_ratio=0.3"],
+    Schedule.constant_with_warmup: ["trainer.warmup_steps=4"],
+    Schedule.constant: ["trainer.warmup_steps=null"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", Schedule, ids=lambda each: each.value)
+def test_a_training_is_resumed_bit_for_bit_with_each_schedule(train: Train, schedule: Schedule) -> None:
+    words = [f"trainer.lr_scheduler_type={schedule.value}", *RESUMED[schedule]]
+    whole, again = resumed(train, schedule.value, *words)
+    rates = [step.learning_rate for step in whole.steps]
+    assert again.weights == whole.weights
+    assert [step.learning_rate for step in again.steps] == rates
+    # A schedule that began anew after the checkpoint would have the rates of the first steps.
+    assert schedule is Schedule.constant or rates[4:] != rates[:2]
 
 
 def test_a_schedule_free_optimizer_answers_and_is_saved_with_its_average(
@@ -370,9 +383,9 @@ def test_a_schedule_free_optimizer_answers_and_is_saved_with_its_average(
     """The validation loss is that of the weights that are kept, and training continues with its own."""
     needs(Optimizer.schedule_free_adamw)
     words = ["trainer.optim=schedule_free_adamw", *FREE, "trainer.warmup_steps=null"]
-    averaged, steps = train("averaged", *words)
+    averaged = train("averaged", *words, keep=2)
     monkeypatch.setattr("schedulefree.AdamWScheduleFree.eval", lambda _: None)
-    own, others = train("own", *words)
-    assert [step.loss for step in steps] == pytest.approx([step.loss for step in others], rel=1e-5)
-    assert averaged != own
-    assert [step.eval_loss for step in steps] != [step.eval_loss for step in others]
+    own = train("own", *words, keep=2)
+    assert [step.loss for step in averaged.steps] == pytest.approx([step.loss for step in own.steps], rel=1e-5)
+    assert averaged.weights != own.weights
+    assert [step.eval_loss for step in averaged.steps] != [step.eval_loss for step in own.steps]

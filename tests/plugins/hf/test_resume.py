@@ -23,7 +23,7 @@ from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.progress import Pace
 from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
-from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 
 SETTINGS = (
@@ -35,18 +35,6 @@ SETTINGS = (
 
 class Ended(Exception):  # noqa: N818 - not an error of the program
     """What ends a training in these tests."""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 Train = Callable[..., tuple[TrainResult, list[Step]]]

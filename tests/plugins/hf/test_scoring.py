@@ -92,8 +92,8 @@ def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Pa
     assert same == pytest.approx([0] * len(same), abs=1e-6)
 
 
-def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: Path, data_file: Path) -> None:
-    with opened(make(folder, data_file, tmp_path / "run")) as (model, data):
+def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: Path, rows: Path) -> None:
+    with opened(make(folder, rows, tmp_path / "run")) as (model, data):
         asked = data.train[:3]
         with model.as_base():
             model.model.base_model.forward = None  # whoever called it would fail

@@ -16,18 +16,13 @@ from framework.hooks.session import current
 from framework.run import pipeline
 from framework_plugins.hf import shared
 from framework_plugins.hf.config import Packing
-from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
 
 EVALUATED = ("baseline.json", "evaluate.json", "data.json", "train.json")
 TIMES = {"seconds", "peak_memory_bytes", "cached"}
 """What differs from one run to the next in any case."""
 POINTS = (("adapter.r=4",), ("adapter.r=8", "trainer.learning_rate=0.02"), ("adapter=dora",))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from tests.support.bases import FAMILIES, tiny_base
-from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
 WEIGHTS = "model.safetensors"
@@ -25,13 +25,6 @@ WEIGHTS = "model.safetensors"
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("whole") / "base")
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-    return file
 
 
 def tensors(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
@@ -47,7 +48,7 @@ def test_a_single_row_among_many_can_be_seen() -> None:
 def test_the_curve_runs_from_the_first_to_the_last_step_and_down_to_zero() -> None:
     panel = loss(2.0, 1.0, 0.0, checks={2: 0.5})
     assert panel.line == "0.0,0.0 300.0,75.0 600.0,150.0"
-    assert panel.dots == [(300.0, 112.5, "step 2: eval_loss 0.5000")]
+    assert panel.checks == [charts.Checks("eval_loss", 0, [(300.0, 112.5, "step 2: eval_loss 0.5000")], "")]
     assert panel.steps == [(0.0, "1"), (300.0, "2"), (600.0, "3")]
     assert panel.ticks == [(112.5, "0.5"), (75.0, "1"), (37.5, "1.5"), (0.0, "2")]
 
@@ -69,7 +70,7 @@ def test_fewer_than_two_losses_are_no_curve(losses: tuple[float, ...]) -> None:
 def test_a_loss_that_is_no_number_is_left_out() -> None:
     panel = loss(2.0, math.nan, 1.0, checks={3: math.nan})
     assert panel.line == "0.0,0.0 600.0,75.0"
-    assert panel.dots == []
+    assert panel.checks == []
 
 
 def test_losses_of_zero_are_a_line_on_the_axis() -> None:
@@ -79,14 +80,29 @@ def test_losses_of_zero_are_a_line_on_the_axis() -> None:
 def test_troubles_stand_where_they_were_seen_and_validations_are_joined() -> None:
     panel = loss(2.0, 1.0, 1.0, issues=[SPIKE, dataclasses.replace(SPIKE, step=0)], checks={2: 0.5, 3: 1.0})
     assert panel.marks == [(300.0, SPIKE.line), (0.0, dataclasses.replace(SPIKE, step=0).line)]
-    assert panel.checks == "300.0,112.5 600.0,75.0"
+    assert [each.line for each in panel.checks] == ["300.0,112.5 600.0,75.0"]
+
+
+def test_each_validation_set_has_a_line_and_a_colour_until_these_begin_again() -> None:
+    told = [
+        dataclasses.replace(
+            step, eval_loss=1.0, metrics={"exact_match": 1.0, **{f"eval_loss_{n}": 2.0 for n in range(6)}}
+        )
+        for step in steps(2.0, 1.0)
+    ]
+    checks = charts.curves(told)[0].checks
+    assert [each.name for each in checks] == ["eval_loss", *(f"eval_loss_{n}" for n in range(6))]
+    assert [each.number for each in checks] == [0, 1, 2, 3, 4, 5, 0]
+    assert {each.line for each in checks[1:]} == {"0.0,0.0 600.0,0.0"}
+    style = files("framework_plugins.report").joinpath("style.css").read_text(encoding="utf-8")
+    assert all(f".check-{number} {{" in style for number in range(charts.COLOURS))
 
 
 def test_a_step_that_is_reported_again_is_drawn_once() -> None:
     reported = steps(2.0, 1.0, 0.5)
     panel = charts.curves([*reported, dataclasses.replace(reported[-1], eval_loss=1.5)])[0]
     assert panel.line == "0.0,0.0 300.0,75.0 600.0,112.5"
-    assert panel.dots == [(600.0, 37.5, "step 3: eval_loss 1.5000")]
+    assert [each.dots for each in panel.checks] == [[(600.0, 37.5, "step 3: eval_loss 1.5000")]]
 
 
 def test_many_steps_are_averaged() -> None:

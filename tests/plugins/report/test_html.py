@@ -248,7 +248,7 @@ def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
     assert [attrs["x1"] for tag, attrs in page.tags if tag == "line" and attrs["class"] == "mark"] == ["200.0", "400.0"]
     assert SPIKE.line in page.within("svg", "title")
     assert [attrs["class"] for tag, attrs in page.tags if tag == "polyline"] == [
-        *("line", "checks"),
+        *("line", "checks check-0"),
         *("line", "line"),  # learning rate, gradient norm
     ]
     assert SCRIPT not in page.source

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from framework.api.data import set_of
 from framework.api.process_group import Member
 from framework.api.records import TokenRow
 from framework_plugins.hf.evaluation import CHUNK
@@ -19,23 +20,32 @@ from framework_plugins.hf.packing.parts import learned
 
 
 @torch.no_grad()
-def loss(passes: Passes, rows: Sequence[TokenRow], me: Member, device: str) -> float:
-    """Return the mean loss over the supervised tokens of all rows, the same in each process.
+def losses(
+    passes: Passes, rows: Sequence[TokenRow], sets: Mapping[str, str], me: Member, device: str
+) -> tuple[float, dict[str, float]]:
+    """Return the mean loss over the supervised tokens of all rows and of each set, the same in each process.
 
     Args:
         passes: how rows go through the model.
         rows: all of them.
+        sets: the validation sets by the name of their loss; empty where there are none.
         me: this process.
         device: where it computes.
     """
-    total, count, size = 0.0, 0, CHUNK * me.world
+    totals, counts = dict.fromkeys(["", *sets.values()], 0.0), dict.fromkeys(["", *sets.values()], 0)
     answering(passes.losses.model, device)
-    for start in range(0, len(rows), size):
-        some = [rows[number] for number in range(start, min(start + size, len(rows)))]
-        mine = own(some, me)
-        parts = passes.packer(mine) if mine else []
-        parts += [blank(passes.packer, some)] * (most(len(parts), device) - len(parts))
-        total += sum(passes.losses.sum(moved(part, device)).item() for part in parts)
-        count += sum(map(learned, some))
+    for start in range(0, len(rows), CHUNK * me.world):
+        chunk = [rows[number] for number in range(start, min(start + CHUNK * me.world, len(rows)))]
+        for name in totals:
+            some = [row for row in chunk if name == (set_of(row.where) if sets else "")]
+            if not some:
+                continue
+            mine = own(some, me)
+            parts = passes.packer(mine) if mine else []
+            parts += [blank(passes.packer, some)] * (most(len(parts), device) - len(parts))
+            totals[name] += sum(passes.losses.sum(moved(part, device)).item() for part in parts)
+            counts[name] += sum(map(learned, some))
     reshard(passes.losses.model)
-    return added(total, device) / count
+    summed = {name: added(total, device) for name, total in totals.items()}
+    each = {name: summed[part] / counts[part] for name, part in sets.items() if counts[part]}
+    return sum(summed.values()) / sum(counts.values()), each

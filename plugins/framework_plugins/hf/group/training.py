@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.adapters import save_weights
 from framework_plugins.hf.group import engine
-from framework_plugins.hf.group.evaluation import loss
+from framework_plugins.hf.group.evaluation import losses
 from framework_plugins.hf.group.steps import ShareCollator
 from framework_plugins.hf.group.trainer import GroupTrainer
 from framework_plugins.hf.group.weights import allocate, trained, unwrap, whole
@@ -41,11 +41,13 @@ class GroupTraining(Training):
         group: what was asked for.
         me: this process.
         evaluated: rows in a pass of the validation loss.
+        sets: the validation sets by the name of their loss.
     """
 
     group: ProcessGroup
     me: Member
     evaluated: int
+    sets: Mapping[str, str]
 
     def together(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
@@ -71,10 +73,10 @@ class GroupTraining(Training):
             return None, {}
         before = Randomness.now()
         passes = Passes(replace(self.passes.packer, rows=self.evaluated), self.passes.losses)
-        validation_loss = loss(passes, validation, self.me, self.machine.device)
+        result = losses(passes, validation, self.sets, self.me, self.machine.device)
         before.restore()
         self.model.train()
-        return validation_loss, {}
+        return result
 
     @property
     def _batch(self) -> int:
@@ -126,5 +128,6 @@ def train_together(
     training = GroupTraining(
         model.model, passes, model.oom_retry, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
         Checkpoints(plan, writes=me.rank == 0), plan.launch.config.group(), me, config.per_device_eval_batch_size,
+        plan.set_losses,
     )  # fmt: skip
     return training.together(rows, validation, run)

@@ -39,7 +39,6 @@ PLUGIN = Path(group_plugin.__file__)
 WORDS = (
     "stages=[data,train]", "logger=[jsonl]", "audit=[]", "evaluator=[]", "exporter=[adapter]", "objective=eval_loss",
     "trainer.device=cpu", "trainer.max_steps=6", "trainer.save_steps=2", "trainer.eval_steps=3",
-    "data.validation_split=0.2",
 )  # fmt: skip
 ALONE = ("trainer.gradient_accumulation_steps=4",)
 TWO = ("launch.processes=2", "trainer.gradient_accumulation_steps=2")
@@ -72,14 +71,18 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Return a function that runs into a folder and reads the results."""
     place = tmp_path_factory.mktemp("runs")
     rows = place / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(24)), encoding="utf-8")
+    made_rows = [json.dumps(row) + "\n" for row in chat_rows(24)]
+    few, more = place / "few.jsonl", place / "more.jsonl"
+    for file, some in ((rows, made_rows[:19]), (few, made_rows[19:21]), (more, made_rows[21:])):
+        file.write_text("".join(some), encoding="utf-8")
+    sets = f"data.validation_sets={{few: '{few}', more: '{more}'}}"
     plugin = place / "group_test_plugin.py"
     shutil.copy(PLUGIN, plugin)
     load_plugin(str(plugin))
 
     def made(name: str, *words: str, offload: bool = False) -> Done:
         folder = place / name
-        plan = make(base, rows, folder, f"plugins=[{plugin}]", *WORDS, *words)
+        plan = make(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words)
         if offload:  # the plan refuses it on a CPU, where there is nothing to offload from
             launch: Any = plan.launch.config
             launch.cpu_offload = True
@@ -124,6 +127,9 @@ def close(one: Done, two: Done) -> None:
     for key in ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens", "epoch"):
         values = [[step[key] or 0.0 for step in each.steps] for each in (one, two)]
         assert values[0] == pytest.approx(values[1], rel=CLOSE), key
+    for ours, theirs in zip(one.steps, two.steps, strict=True):
+        assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=CLOSE)
+    assert any({*step["metrics"]} == {"eval_loss_few", "eval_loss_more"} for step in one.steps)
     assert one.result.train_loss == pytest.approx(two.result.train_loss, rel=CLOSE)
     assert (one.result.steps, one.result.supervised_tokens) == (two.result.steps, two.result.supervised_tokens)
     assert one.result.trainable_parameters == two.result.trainable_parameters
