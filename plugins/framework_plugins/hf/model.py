@@ -325,7 +325,7 @@ class HFModel:
 
     def _losses(self, rows: Sequence[TokenRow]) -> tuple[float, dict[str, float]]:
         """Return the mean loss over the supervised tokens, computed as the evaluation computes it, and of each set."""
-        scored = [row.log_probs for row in self.score(rows)]
+        scored = [row.log_probs for row in scoring.score(self.evaluation, rows, "validation")]
         parts: dict[str, list[float]] = {name: [] for name in self.plan.set_losses.values()}
         if parts:
             for row, log_probs in zip(rows, scored, strict=True):

@@ -19,8 +19,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
-    """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there."""
+def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> list[Scored]:
+    """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there.
+
+    Args:
+        evaluation: how the model is run.
+        rows: what is scored.
+        task: what the count of the rows is shown as, where the run does not say it.
+    """
     losses = evaluation.passes.losses
 
     def of_part(part: Part) -> tuple[Tensor, Tensor]:
@@ -31,7 +37,7 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
         return joined(log_probs), joined(likeliest)
 
     return each_row(
-        evaluation, rows, of_part, lambda values, at: Scored(values[0][at].tolist(), values[1][at].tolist())
+        evaluation, rows, of_part, lambda values, at: Scored(values[0][at].tolist(), values[1][at].tolist()), task
     )
 
 
@@ -40,6 +46,7 @@ def each_row(
     rows: Sequence[TokenRow],
     of_part: Callable[[Part], T],
     of_row: Callable[[T, list[int]], R],
+    task: str = "",
 ) -> list[R]:
     """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
     passes, results = evaluation.passes, list[R]()
@@ -54,7 +61,7 @@ def each_row(
                 counter.move(len(results) + len(by_row))
         return by_row
 
-    with counting(len(rows), "row") as counter:
+    with counting(len(rows), "row", task) as counter:
         for start in range(0, len(rows), CHUNK):
             some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
             climb = partial(passes.climb, some)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3Config
 
-from framework.api.records import Message, Prompt
+from framework.api.records import Message, Progress, Prompt
+from framework.hooks.session import current
 from framework.memory import Shape
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
@@ -55,11 +56,16 @@ def _unknown(_: object) -> Shape:
     raise FrameworkError("config.json does not say how many layers there are")
 
 
-def test_training_lowers_the_loss_and_the_base_stays_as_it_was(base: Path, rows: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_the_base_stays_as_it_was(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[Progress] = []
     with opened(make(base, rows, tmp_path, "trainer.max_steps=30")) as (model, data):
         first, before = model.loss(data.validation), answers(model)
         frozen = {name: weight.clone() for name, weight in model.model.named_parameters() if "lora_" not in name}
-        result, steps = train(model, data, tmp_path)
+        with monkeypatch.context() as listening:
+            listening.setattr(current().progress, "send", counts.append)
+            result, steps = train(model, data, tmp_path)
         assert model.loss(data.validation) < first - 0.5
         assert all(torch.equal(weight, dict(model.model.named_parameters())[name]) for name, weight in frozen.items())
         with model.as_base():
@@ -71,6 +77,7 @@ def test_training_lowers_the_loss_and_the_base_stays_as_it_was(base: Path, rows:
     assert steps[-1].tokens == result.tokens > result.supervised_tokens > 0
     assert steps[0].learning_rate < steps[1].learning_rate
     assert any(step.eval_loss is not None for step in steps)
+    assert {(count.task, count.unit) for count in counts} == {("validation", "row")}
     assert not (tmp_path / "scratch").exists()
 
 
