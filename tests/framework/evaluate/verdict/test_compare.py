@@ -81,6 +81,7 @@ def test_an_interval_is_never_without_width_and_agrees_with_the_test() -> None:
     assert found.high == 1.0
     undecided = change(shares(0), shares(5))
     assert undecided.low == 0  # Bonett and Price alone would leave out 0, which the exact test does not
+    assert change(shares(5), shares(0)).high == 0
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -167,6 +168,23 @@ def test_like_prompts_count_as_one() -> None:
     found = change(one, two)
     assert (found.clusters, found.pairs, found.outcome) == (4, 20, Outcome.undecided)
     assert found.p_value == pytest.approx(2 / 2**4)
+    same = change(one, one)
+    assert (same.p_value, same.outcome) == (1.0, Outcome.undecided)
+    assert same.low is not None
+    assert same.high is not None
+    assert same.low <= 0 <= same.high
+
+
+def test_a_number_with_a_unit_is_no_share_even_between_0_and_1() -> None:
+    falls = [0.01, 0.02, 0.03, 0.04] * 5
+    before = measured([0.2] * 20, unit="points", up=False)
+    found = change(before, measured([0.2 - fall for fall in falls], unit="points", up=False))
+    assert found.margin == pytest.approx(0.05 * 0.2)  # of a share it is five points
+    assert found.low is not None
+    assert found.high is not None
+    assert -0.04 < found.low < -0.025 < found.high < -0.01  # nothing is added for items that were not seen
+    # Two-sided at 95%, found in 80% of all samples.
+    assert found.least == pytest.approx((found.high - found.low) / 2 * (1.96 + 0.8416) / 1.96, rel=1e-3)
 
 
 def test_holm_allows_for_the_number_of_measures() -> None:
@@ -179,6 +197,13 @@ def test_holm_allows_for_the_number_of_measures() -> None:
     assert changes["x"].outcome is Outcome.better  # the primary measure pays nothing for the others
     assert {changes[name].outcome for name in "abc"} == {Outcome.undecided}
     assert {changes[name].low for name in "abc"} == {0}  # and no interval says more than the test
+
+
+def test_holm_counts_the_measures_of_one_aspect() -> None:
+    aspects = {"x": Aspect.task, "general": Aspect.general, "copied": Aspect.copying}
+    sides = ({name: replace(shares(right), aspect=aspect) for name, aspect in aspects.items()} for right in (0, 6))
+    before, after = (EvalResult(side) for side in sides)
+    assert compare(before, after, CONFIG)["general"].outcome is Outcome.better
 
 
 def test_the_first_measure_of_content_is_primary_unless_another_is_named() -> None:
