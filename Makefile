@@ -20,7 +20,7 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary gallery site docs reference bench bench-gpu clean
+.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -101,6 +101,11 @@ canary:
 # Six small tasks on two CPU cores, with the table of their results; about five minutes each on a quiet machine.
 gallery: $(VENV)/quickstart
 	$(VENV)/bin/python contrib/gallery/run.py .gallery
+
+# The notebook of the tutorial, executed anew; it keeps what its cells print.
+notebook: $(VENV)/quickstart
+	$(VENV)/bin/python $(PIP) nbconvert ipykernel
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace docs/tutorial/notebook.ipynb
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs

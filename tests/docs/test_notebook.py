@@ -1,0 +1,57 @@
+"""docs/tutorial/notebook.ipynb: its commands plan, all of it was executed in order, and it runs again."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from framework.config.compose import compose
+from framework.plan.make import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "docs/tutorial/notebook.ipynb"
+CELLS = json.loads(FILE.read_text(encoding="utf-8"))["cells"]
+CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
+PROGRAM = "!{sys.executable} -m framework "
+
+
+def source(cell: dict[str, list[str]]) -> str:
+    """Return the text of a cell, each command in one line."""
+    return re.sub(r"\s*\\\n\s*", " ", "".join(cell["source"]))
+
+
+COMMANDS = [line for cell in CODE for line in source(cell).splitlines() if line.startswith(PROGRAM)]
+
+
+@pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.removeprefix(PROGRAM)[:40])
+def test_a_command_gives_a_plan(line: str, tmp_path: Path) -> None:
+    make_plan(compose(shlex.split(line.removeprefix(PROGRAM))), run_dir=tmp_path)
+
+
+def test_it_was_executed_in_order_without_an_error_and_names_no_folder_of_that_machine() -> None:
+    assert [cell["execution_count"] for cell in CODE] == [*range(1, len(CODE) + 1)]
+    outputs = [output for cell in CODE for output in cell["outputs"]]
+    assert "error" not in {output["output_type"] for output in outputs}
+    assert not re.search(r"/(?:tmp|home|root|work)/", FILE.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow  # a real training: some minutes
+def test_it_runs(tmp_path: Path) -> None:
+    (tmp_path / "contrib").symlink_to(ROOT / "contrib")
+    (tmp_path / "docs").mkdir()
+    script = "\n".join(
+        re.sub(r"^!(.*)$", r'subprocess.run(f"""\1""", shell=True, check=True)', source(cell), flags=re.MULTILINE)
+        for cell in CODE
+    )
+    (tmp_path / "docs/notebook.py").write_text(f"import subprocess\n{script}\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "notebook.py"], cwd=tmp_path / "docs", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("damage")  # what peft makes of the adapter
