@@ -42,24 +42,26 @@ def write(file: Path, rows: int, length: int) -> None:
             stream.write(json.dumps({"instruction": words[0], "input": "", "output": words[1]}) + "\n")
 
 
-def measure(method: str, rows: int, length: int, folder: Path, *, calibrate: bool) -> tuple[float, float, str]:
-    """Run once; return predicted and measured MiB, and the phase that decides.
+def measure(
+    method: str, rows: int, length: int, folder: Path, *more: str, calibrate: bool = False
+) -> tuple[float, float, str]:
+    """Run once, with `more` overrides; return predicted and measured MiB, and the phase that decides.
 
     Raises:
         RuntimeError: the run failed; the message holds the end of what it printed.
     """
-    file, run = folder / f"{length}.jsonl", folder / f"{method}-{rows}-{length}"
+    file, run = folder / f"{length}.jsonl", Path(tempfile.mkdtemp(dir=folder)) / "run"
     write(file, STEPS * rows + 2, length)
     words = [
         "+experiment=quickstart", "data=local_file", f"data.path={file}", "audit=[]", "evaluator=[]", "exporter=[]",
         "logger=[]", "data.validation_split=0", "stages=[data,train]", f"trainer.per_device_train_batch_size={rows}",
         "trainer.gradient_accumulation_steps=1", f"trainer.max_steps={STEPS}", "trainer.warmup_steps=0",
         "trainer.max_seq_length=4096", f"run_dir={run}",
-        f"plan.calibrate={str(calibrate).lower()}", *METHODS[method],
+        f"plan.calibrate={str(calibrate).lower()}", *METHODS[method], *more,
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "framework", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{method} {rows} x {length}: {done.stderr[-800:]}")
+        raise RuntimeError(f"{method} {rows} x {length} {' '.join(more)}: {done.stderr[-800:]}")
     memory = json.loads((run / "forecast.json").read_text(encoding="utf-8"))["memory"]
     peak = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
     return memory["reserved"] / MIB, peak / MIB, max(memory["phases"], key=memory["phases"].get)

@@ -373,7 +373,7 @@ def test_a_training_is_resumed_bit_for_bit_with_each_schedule(train: Train, sche
     rates = [step.learning_rate for step in whole.steps]
     assert again.weights == whole.weights
     assert [step.learning_rate for step in again.steps] == rates
-    # A schedule that began again after the checkpoint would have the rates of the first steps.
+    # A schedule that started again after the checkpoint would have the rates of the first steps.
     assert schedule is Schedule.constant or rates[4:] != rates[:2]
 
 

@@ -1,0 +1,94 @@
+"""What each optimizer keeps, planned and measured on this machine's CPU.
+
+    .venv/bin/python -m tests.benchmarks.optimizers
+    .venv/bin/python -m tests.benchmarks.optimizers --peaks adamw_torch lion_8bit
+
+States: bytes for a trained parameter, as the plan counts them and as a checkpoint holds them after two steps of a tiny
+Llama with LoRA, r=64. With `--peaks` also the peak of the process in a training of all weights of SmolLM2-135M, one row
+of 128 tokens, beside the plan's: `memory_cpu.py` with each of these optimizers, half a minute for one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from framework.api.machine import installed
+from framework.api.schema import Optimizer
+from framework_plugins.hf import optimizers
+from framework_plugins.hf.resume import FOLDER
+from framework_plugins.hf.state import OPTIMIZER
+from tests.benchmarks.memory_cpu import measure
+from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make, opened, train
+
+OUT = Console(soft_wrap=True, highlight=False)
+RANK, HIDDEN = 64, 128
+"""So that no matrix has fewer than 4096 numbers, of which bitsandbytes keeps the states in 32 bits."""
+TABLE = "qmap"
+"""Begins the name of a table of bitsandbytes, which all weights share."""
+
+
+def words(optimizer: Optimizer) -> list[str]:
+    """Return the overrides that choose an optimizer."""
+    free = ["trainer.lr_scheduler_type=constant"]  # which has no warm-up
+    return [f"trainer.optim={optimizer.value}", *(free if optimizer in optimizers.SCHEDULE_FREE else [])]
+
+
+def why_not(optimizer: Optimizer) -> str:
+    """Say why an optimizer is not measured here; empty where it is."""
+    facts = optimizers.OPTIMIZERS[optimizer]
+    if facts.package and installed(facts.package) is None:
+        return f"{facts.package} is not installed"
+    return "a CPU has no pages" if facts.paged else ""
+
+
+def states(optimizer: Optimizer, base: Path, rows: Path, folder: Path) -> float:
+    """Train two steps, and return the bytes of states for a parameter that the checkpoint holds."""
+    more = ["audit=[]", "evaluator=[]", "trainer.max_steps=3", "trainer.save_steps=2", f"adapter.r={RANK}"]
+    more += ["trainer.warmup_steps=0"]
+    with opened(make(base, rows, folder, *more, *words(optimizer))) as (model, data):
+        result, _ = train(model, data, folder)
+    kept = torch.load(folder / FOLDER / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
+    size = sum(
+        value.nbytes
+        for state in kept.values()
+        for name, value in state.items()
+        if torch.is_tensor(value) and not name.startswith(TABLE)
+    )
+    return size / result.trainable_parameters
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peaks", nargs="*", choices=[each.value for each in Optimizer], default=[])
+    peaks = parser.parse_args().peaks
+    OUT.print("| `trainer.optim` | states, planned | measured | peak MiB, planned | measured | off |")
+    OUT.print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        base, rows = tiny_llama(folder / "base", hidden_size=HIDDEN), folder / "rows.jsonl"
+        rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
+        for optimizer in Optimizer:
+            line = f"| `{optimizer.value}` |"
+            if reason := why_not(optimizer):
+                OUT.print(f"{line} | not run: {reason} | | | |")
+                continue
+            planned = optimizers.state_bytes(optimizer, {}, RANK, HIDDEN, on_gpu=False)
+            line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer.value):.2f} |"
+            if optimizer.value in peaks:
+                expected, measured, _ = measure("full", 1, 128, folder, *words(optimizer))
+                line += f" {expected:,.0f} | {measured:,.0f} | {expected / measured - 1:+.1%} |"
+            else:
+                line += " | | |"
+            OUT.print(line)
+
+
+if __name__ == "__main__":
+    main()
