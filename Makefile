@@ -106,6 +106,7 @@ gallery: $(VENV)/quickstart
 notebook: $(VENV)/quickstart
 	$(VENV)/bin/python $(PIP) nbconvert ipykernel
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace docs/tutorial/notebook.ipynb
+	sed -i 's|$(CURDIR)/$(VENV)/bin/python3*|python|g' docs/tutorial/notebook.ipynb
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs

@@ -26,7 +26,9 @@ def source(cell: dict[str, list[str]]) -> str:
     return re.sub(r"\s*\\\n\s*", " ", "".join(cell["source"]))
 
 
-COMMANDS = [line for cell in CODE for line in source(cell).splitlines() if line.startswith(PROGRAM)]
+COMMANDS = [
+    line.removesuffix(" | cat") for cell in CODE for line in source(cell).splitlines() if line.startswith(PROGRAM)
+]
 
 
 @pytest.mark.parametrize("line", COMMANDS, ids=lambda line: line.removeprefix(PROGRAM)[:40])
