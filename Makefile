@@ -102,7 +102,7 @@ canary:
 gallery: $(VENV)/quickstart
 	$(VENV)/bin/python contrib/gallery/run.py .gallery
 
-# The notebook of the tutorial, executed anew; it keeps what its cells print.
+# The notebook of the tutorial, executed again; it keeps what its cells print.
 notebook: $(VENV)/quickstart
 	$(VENV)/bin/python $(PIP) nbconvert ipykernel
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/jupyter nbconvert --to notebook --execute --inplace docs/tutorial/notebook.ipynb

@@ -16,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
+COMPLETION = "framework/cli/completion.py"
 UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
 """Modules without an underscore that no documentation names."""
 OUR_ROOMS = ("framework", "framework_plugins", "hydra_plugins", "tests")
@@ -100,6 +101,14 @@ TABLE = (
         ("framework/config/user_source.py",),
     ),
     Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/plan/sweep_check.py",)),
+    Private("hydra._internal.core_plugins.bash_completion", "BashCompletion", None, (COMPLETION,)),
+    Private("hydra.plugins.completion_plugin", "CompletionPlugin._query", ("config_name", "line"), (COMPLETION,)),
+    Private(
+        "omegaconf",
+        "DictConfig._get_node",
+        ("key", "validate_access", "validate_key", "throw_on_missing_value", "throw_on_missing_key"),
+        (COMPLETION,),
+    ),
     Private("argparse", "ArgumentParser._actions", None, ("framework/util/command.py",)),
     Private("argparse", "ArgumentParser._get_option_tuples", ("option_string",), ("framework/util/command.py",)),
 )
