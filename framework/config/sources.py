@@ -210,7 +210,7 @@ def line(problem: Problem, where: Callable[[str], str]) -> str:
         return problem.text  # which shows the word itself
     if len(distinct) == 1:
         return f"{distinct[0]}: {problem.text}"
-    if all(place in problem.text for place in distinct):  # words of the command line, which it quotes
+    if all(place in problem.text for place in distinct):  # arguments, which it quotes
         return problem.text
     return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
 

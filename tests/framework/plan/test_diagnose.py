@@ -91,7 +91,7 @@ def test_of_overrides_and_options_the_first_mistake_is_reported() -> None:
 def test_the_combination_that_cannot_work_is_reported_beside_a_value_out_of_its_range() -> None:
     first, second = told("adapter=full", "quantization=nf4", "trainer.max_steps=0")
     assert first == "trainer.max_steps=0 must be a whole number above 0, or null"
-    # Both words stand in it, so it does not name the command line too.
+    # It quotes both arguments, so it does not name them again.
     assert second == (
         "adapter=full trains all weights and quantization=nf4 freezes them: set quantization=none, or adapter=lora"
     )
