@@ -18,7 +18,7 @@ from rich.progress import Progress as Display
 from rich.text import Text
 
 from framework.api.records import Progress
-from framework.api.text.progress import PAUSE, clock, told
+from framework.api.text.progress import PAUSE, clock, is_animated, told
 from framework.util.redact import redact
 
 __all__ = ["Bars", "Counts"]
@@ -120,7 +120,7 @@ class Counts:
 
     def show(self, progress: Progress) -> None:
         """Show how far something is."""
-        if self._out.is_terminal:
+        if is_animated(self._out):
             if self._bars is None:
                 self._bars = Bars(self._out, steps=False)
             self._bars.count(progress)

@@ -6,7 +6,7 @@ All loggers use these texts, each in its own format.
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
-from framework.api.text.progress import PAUSE, clock, told
+from framework.api.text.progress import PAUSE, clock, is_animated, told
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -46,6 +46,7 @@ __all__ = [
     "forecast_facts",
     "health_facts",
     "hide",
+    "is_animated",
     "is_share",
     "model_name",
     "nearest",

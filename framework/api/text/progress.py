@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from framework.api.records import Progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PAUSE = 10.0
 """Seconds between two lines of a count without a terminal; shorter work has none."""
@@ -19,3 +25,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def is_animated(out: Console) -> bool:
+    """Whether a bar can be drawn: with FORCE_COLOR, which notebooks and CI set, rich calls a pipe a terminal too."""
+    return out.is_terminal and (out.file.isatty() or not os.environ.get("FORCE_COLOR"))

@@ -54,6 +54,7 @@ from framework.api.text import (
     difference,
     display_path,
     forecast_facts,
+    is_animated,
     number,
     redact,
     told,
@@ -230,12 +231,12 @@ class Console(Logger):
 
     def _await_step(self) -> None:
         """Draw the bar of the steps before there is one: the first comes after the weights, and may take a minute."""
-        if self.out.is_terminal:
+        if is_animated(self.out):
             self._drawn().wait()
 
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
-        if not self.out.is_terminal:
+        if not is_animated(self.out):
             if not lines:
                 return
             every = max(1, step.total_steps // LINES)
@@ -247,7 +248,7 @@ class Console(Logger):
 
     def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
         """Move the bar, or print a line now and then."""
-        if self.out.is_terminal:
+        if is_animated(self.out):
             self._drawn().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)

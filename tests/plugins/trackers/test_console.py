@@ -157,6 +157,16 @@ def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.Captu
     assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
 
 
+def test_a_pipe_has_lines_with_forced_colors_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter sets it for what a cell runs
+    console = Console(ConsoleConfig())
+    console.out = Terminal(file=io.StringIO(), width=100)
+    assert console.out.is_terminal
+    console.log(TrainingStep(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0)))
+    assert console.bars is None
+    console.close()
+
+
 def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -> None:
     console = Console(ConsoleConfig())
     console.out = Terminal(record=True, force_terminal=True, width=100, file=io.StringIO())
