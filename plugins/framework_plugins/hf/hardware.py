@@ -242,6 +242,11 @@ def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
         FrameworkError: it does not run here, and adamw_torch would be another optimizer, with another learning rate.
     """
     facts = OPTIMIZERS[configured]
+    if configured is Optimizer.stable_adamw and device == "cpu" and installed("triton"):  # it has no setting for that
+        raise FrameworkError(
+            "trainer.optim=stable_adamw runs on Triton where triton is installed, and Triton needs a GPU: "
+            "set trainer.optim=adamw_torch, or uninstall triton"
+        )
     if facts.package != BNB:
         return configured, configured.value
     if device == "cpu" and configured in UNPAGED:

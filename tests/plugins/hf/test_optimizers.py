@@ -54,6 +54,8 @@ def needs(optimizer: Optimizer) -> None:
     package = optimizers.OPTIMIZERS[optimizer].package
     if package and installed(package) is None:
         pytest.skip(f"{package} is not installed")
+    if optimizer is Optimizer.stable_adamw and installed("triton") and not torch.cuda.is_available():
+        pytest.skip("triton is installed, and there is no GPU")
 
 
 def made(config: HFTrainerConfig) -> tuple[torch.nn.Parameter, Any]:
@@ -285,6 +287,15 @@ def test_an_optimizer_that_fails_here_is_refused_where_adamw_would_be_another_on
         FrameworkError, match=r"^trainer.optim=lion_8bit changes nothing on this cpu. Set trainer.optim"
     ):
         hardware.pick(HFTrainerConfig(optim=Optimizer.lion_8bit, device=Device.cpu))
+
+
+def test_stable_adamw_is_refused_where_it_would_run_on_triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = HFTrainerConfig(optim=Optimizer.stable_adamw, device=Device.cpu)
+    monkeypatch.setattr(hardware, "installed", lambda _: None)
+    assert hardware.pick(config).optimizer is Optimizer.stable_adamw
+    monkeypatch.setattr(hardware, "installed", lambda _: "3.5.0")
+    with pytest.raises(FrameworkError, match=r"and Triton needs a GPU: set trainer.optim=adamw_torch, or uninstall"):
+        hardware.pick(config)
 
 
 @dataclass(frozen=True)
