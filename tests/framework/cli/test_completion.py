@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from framework.util.errors import FrameworkError
 
 
 @pytest.fixture
-def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a function
+def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str], list[str]]:
+    """Return what asks for the completions of a line."""
+
     def ask(line: str) -> list[str]:
         monkeypatch.setenv("COMP_LINE", f"framework {line}")
         with current() as session:
@@ -39,14 +42,12 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("nothing.of.that=", set()),
     ],
 )
-def test_a_line_is_completed(line: str, choices: set[str], offered) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the fixture
+def test_a_line_is_completed(line: str, choices: set[str], offered: Callable[[str], list[str]]) -> None:
     assert set(offered(line)) == choices
 
 
-def test_options_of_the_working_folder_are_offered_without_a_word(  # type: ignore[no-untyped-def]
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    offered,  # noqa: ANN001 - the fixture
+def test_options_of_the_working_folder_are_offered_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: Callable[[str], list[str]]
 ) -> None:
     (tmp_path / "conf/model").mkdir(parents=True)
     (tmp_path / "conf/model/tiny.yaml").write_text("defaults: [smollm2_135m]\n")
