@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import json
 import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import distributions, packages_distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,15 +82,17 @@ def packages() -> dict[str, str]:
     """Return the versions of the distributions behind all modules that are loaded by now, and of the framework."""
     modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
     known = _by_module()
-    names = {"framework"} | {name for module in modules for name in known.get(module, ())}
-    names |= {name for module in modules - known.keys() if (name := _editable(module))}
-    versions = {name: _loaded(name) for name in sorted(names, key=str.lower)}
-    return {name: number for name, number in versions.items() if number}
+    found = (_named(distribution) for module in modules for distribution in reversed(known.get(module, ())))
+    loaded = {name: number for name, number in found if name and number}  # the first on the path, of one name
+    names = {"framework", *(name for module in modules - known.keys() if (name := _editable(module)))}
+    loaded |= {name: number for name in names if (number := installed(name))}
+    return dict(sorted(loaded.items(), key=lambda item: item[0].lower()))
 
 
 @functools.cache  # a run asks three times for dozens of packages, and each answer parses a file
-def _loaded(name: str) -> str | None:
-    return installed(name)
+def _named(distribution: Distribution) -> tuple[str, str]:
+    metadata = distribution.metadata  # each access parses the file
+    return metadata["Name"], metadata["Version"]
 
 
 def versions() -> dict[str, str]:
@@ -98,9 +101,27 @@ def versions() -> dict[str, str]:
 
 
 @functools.cache
-def _by_module() -> dict[str, list[str]]:
-    """Return the distributions of each top-level module: 0.1 s, and it changes only when something is installed."""
-    return dict(packages_distributions())
+def _by_module() -> dict[str, list[Distribution]]:
+    """Return the distributions of each top-level module.
+
+    `packages_distributions` of the library gives their names, for which it parses the metadata of all that is
+    installed, once for each module, and so takes three times as long.
+    """
+    by_module: dict[str, list[Distribution]] = {}
+    for distribution in distributions():
+        for module in _modules(distribution):
+            by_module.setdefault(module, []).append(distribution)
+    return by_module
+
+
+def _modules(distribution: Distribution) -> set[str]:
+    """Return the top-level modules of a distribution: as it declares them, else by the list of its files."""
+    if declared := distribution.read_text("top_level.txt"):
+        return set(declared.split())
+    paths = (line.partition(",")[0].strip('"') for line in (distribution.read_text("RECORD") or "").splitlines())
+    parts = {path.partition("/") for path in paths if path.endswith((".py", ".so", ".pyd"))}
+    modules = {first if slash else inspect.getmodulename(first) for first, slash, _ in parts}
+    return {module for module in modules if module and module.isidentifier()}
 
 
 def _editable(module: str) -> str | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import Component
 from framework.api.data import set_of
@@ -32,8 +36,10 @@ from framework.api.records import (
 )
 from framework.api.schedule import is_due
 from framework.api.schema import ModelConfig, TrainerConfig
-from framework.config.compose import compose
+from framework.api.text import as_overrides
+from framework.config.compose import compose, user_folders
 from framework.hooks.session import current
+from framework.hooks.validation import COMPONENTS
 from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError
 
@@ -82,13 +88,32 @@ def install() -> None:
         add(_EchoPlugin(), name="echo", package="framework.testing")
 
 
-def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
-    """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name."""
+def plan(overrides: Sequence[str], *, run_dir: Path, settings: Mapping[str, Any] | None = None) -> Plan:
+    """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name.
+
+    Args:
+        overrides: as on the command line.
+        run_dir: the folder of the run.
+        settings: by key, values that are set in what the overrides compose. A composition takes most of the time of a
+            test, and is made once for all tests that differ in these values alone: in paths, most of the time.
+    """
     install()
     own = [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
     words = ["model=echo", "trainer=echo", "logger=[]", *own, *overrides]
-    config = compose(words)
+    session = current()
+    if user_folders(session):  # whose files may be others the next time
+        config = compose(words)
+    else:
+        config = copy.deepcopy(_composed(tuple(words), session.plugins.implementations(COMPONENTS), session.unused))
+    for key, value in (settings or {}).items():
+        OmegaConf.update(config, key, value)
+    words += as_overrides(settings or {})
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(words: tuple[str, ...], *_: Hashable) -> DictConfig:
+    return compose(words)
 
 
 class EchoSource:

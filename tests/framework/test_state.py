@@ -16,12 +16,14 @@ MUTATING = {
 }  # fmt: skip
 CACHES = {"cache", "lru_cache", "cached"}
 READS_ONLY = {
+    "api/fields.py:_alone": "a field of a class",
     "api/fields.py:_docs": "docstrings in the source of a class",
     "api/fields.py:fields": "the fields of a class",
     "api/records/saving.py:_converter": "nothing: what makes records of JSON",
     "rundir/environment.py:_by_module": "what is installed",
-    "rundir/environment.py:_loaded": "the version of what is loaded",
+    "rundir/environment.py:_named": "the name and the version of what is installed",
     "rundir/environment.py:checkouts": "what is installed",
+    "testing/echo.py:_composed": "our own config files; what else counts is a part of the key",
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
     "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",

@@ -230,7 +230,8 @@ def cpu_gflops(dtype: torch.dtype, *, size: int = 384, rounds: int = 8, limit: f
     says enough there, and each start of the program would wait for the others.
     """
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
-    begun, seconds = time.perf_counter(), []
+    seconds: list[float] = []
+    begun = time.perf_counter()
     while not seconds or (len(seconds) < rounds and time.perf_counter() - begun < limit):
         start = time.perf_counter()
         torch.mm(left, right)

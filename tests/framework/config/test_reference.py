@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ FILES = [*sorted(conf_dir().rglob("*.yaml")), *sorted(ROOT.glob("plugins/*/conf/
 MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 
 
+@functools.cache
 def validator(name: str) -> Draft202012Validator:
     schema = json.loads(generate(PACKAGE)[f"{SCHEMAS}/{name}.json"])
     Draft202012Validator.check_schema(schema)
