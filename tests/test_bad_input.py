@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_program import forked
-from tests.support.forks import STARTS, Forks
+from tests.support.forked_program import forked, trainers
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -29,12 +28,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = "".join(json.dumps(row) + "\n" for row in chat_rows(12))
     (place / "rows.jsonl").write_text(rows, encoding="utf-8")
     return place
-
-
-@pytest.fixture(scope="module")
-def forks(place: Path) -> Forks:
-    """Return a Python that has imported what opens a model, which takes six seconds."""
-    return Forks(environment(place), *STARTS, "framework_plugins.hf.backend")
 
 
 @pytest.mark.parametrize(
@@ -57,13 +50,13 @@ def forks(place: Path) -> Forks:
     ],
 )
 def test_a_mistake_is_reported_in_words_and_leaves_nothing(
-    forks: Forks, place: Path, tmp_path: Path, model: str, words: list[str], told: str
+    place: Path, tmp_path: Path, model: str, words: list[str], told: str
 ) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
     given = ["model=local", f"model.path={place / model}", "data=local_file", f"data.path={place / 'rows.jsonl'}"]
     words = [word.format(place=place) for word in words]
-    done = forked(forks, ["-m", "framework", *given, *words], cwd, environment(place))
+    done = forked(trainers(), ["-m", "framework", *given, *words], cwd, environment(place))
     assert done.code == 2, done.err
     assert told in done.err
     assert len(done.err.strip().splitlines()) <= 2, done.err

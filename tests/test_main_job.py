@@ -18,7 +18,7 @@ from tests.support.program import environment, framework
 
 LESS = (
     "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2", "evaluator.memorization.rows=6",
-    "exporter.gguf.parity.prompts=2",
+    "exporter.gguf.parity.prompts=2", "exporter.gguf.parity.long_row=400",
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class State(Enum):
 class DiagnosticResult:
     """What a check found: the state, a version if there is one, the details, and the fix.
 
-    `fix` is a command or a sentence, empty where there is none. Neither may hold a secret.
+    `fix` is a command or a sentence, empty if there is none. Neither may hold a secret.
     """
 
     state: State
@@ -57,7 +57,7 @@ class Diagnostic:
         name: what is checked, unique in its topic: `GPU`.
         topic: the heading that it stands under: `hardware`.
         check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a
-            `DiagnosticResult`, or None where there is nothing to say. The plan is None where the config is refused.
+            `DiagnosticResult`, or None if there is nothing to say. The plan is None where the config is refused.
         needed: whether this plan cannot run without it. It is called in the program itself, so it is quick.
         process: checks of one plugin with the same word here share a process, one after the other: what is slow to
             import is imported once. By default each has its own.

@@ -205,7 +205,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 @functools.cache
 def _docs(schema: type) -> dict[str, str]:
-    """Return the sentence that stands under each field, out of the source; none where there is no source to read."""
+    """Return the sentence that stands under each field, out of the source; none if there is no source to read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(schema)))
     except (OSError, TypeError, SyntaxError):

@@ -55,7 +55,7 @@ class RunFolder:
         return self._load(stage.value, kind)
 
     def status(self) -> Mapping[str, Any]:
-        """Return `status.json` as plain values; empty where there is none."""
+        """Return `status.json` as plain values; empty if there is none."""
         status: Mapping[str, Any] = read_plain(self.path / STATUS) or {}
         return status
 
@@ -106,7 +106,7 @@ class SavedRun:
 
 
 def read_plain(file: Path) -> Any:
-    """Return what a JSON file holds; None where there is no such file."""
+    """Return what a JSON file holds; None if there is no such file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 

@@ -14,7 +14,7 @@ def is_due(eval_steps: int | None, step: int, epoch_steps: int, total_steps: int
         epoch_steps: the steps of an epoch.
         total_steps: the steps of the training.
         validated: whether there was a validation before. The end of a training is one only then: the evaluation that
-            follows is enough where there is nothing to choose from.
+            follows is enough if there is nothing to choose from.
     """
     if step >= total_steps:
         return validated

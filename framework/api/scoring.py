@@ -76,8 +76,8 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     """Score answers by each metric.
 
     Returns:
-        The measures by name, their items in the order of the answers, None where there is no score, with the weight 0
-        where there is no reference; a metric without any score is left out. Answers to like questions have one group.
+        The measures by name, their items in the order of the answers, None if there is no score, with the weight 0
+        if there is no reference; a metric without any score is left out. Answers to like questions have one group.
         And notes: what could not be scored, and why.
     """
     measures: dict[str, Measure] = {}
@@ -172,7 +172,7 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
     """Score answers by one metric, whichever of the two kinds it is.
 
     Returns:
-        A score for each answer, None where there is none, and notes that name the metric and the answer it failed on.
+        A score for each answer, None if there is none, and notes that name the metric and the answer it failed on.
     """
     if isinstance(metric, AnswerMetric):
         return _all_at_once(name, metric, answers)

@@ -56,7 +56,7 @@ def add_folder(session: Session, folder: str) -> None:
 
 
 def user_folders(session: Session) -> list[Path]:
-    """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
+    """Return the config folders of the user: `./conf` if there is one, and those of `--config-dir`."""
     here = Path.cwd() / "conf"
     # In a checkout ./conf is the framework's own, which is searched already.
     own = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []

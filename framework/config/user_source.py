@@ -71,7 +71,7 @@ def check_file(file: Path) -> None:
     """Refuse a file that could not be read in bounded time and memory; what is no YAML is left for Hydra to report.
 
     Raises:
-        FrameworkError: names the file, and the line where there is one.
+        FrameworkError: names the file, and the line if there is one.
     """
     name = display_path(file)
     try:

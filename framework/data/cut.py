@@ -45,7 +45,7 @@ def pieces(example: Example, row: TokenRow, limit: int, model: Model) -> list[tu
 
 
 def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int:
-    """Move a cut back to where a character ends; where there is no such place nearby, it stays."""
+    """Move a cut back to where a character ends; if there is no such place nearby, it stays."""
     if end == len(ids):
         return end
     nearby = range(end, max(start, end - WITHIN - 1), -1)

@@ -40,7 +40,7 @@ def prove(store: Store, learn: Learn) -> Proof:
 
 
 def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
-    """Gather the problems by their sentence; read the texts only where there are any."""
+    """Gather the problems by their sentence; read the texts only if there are any."""
     rows_by_problem: dict[str, list[int]] = {}
     # The texts are as large as the data.
     for texts in store.texts() if failed.any() else ():

@@ -166,7 +166,7 @@ class SeededSampler:
         self._seed = seed
 
     def draw(self, count: int) -> Iterable[Row] | None:
-        """Return `count` more rows, in their order, or fewer where there are no more; None where there is none."""
+        """Return `count` more rows, in their order, or fewer if there are no more; None if there is none."""
         if self.raw.streamed:
             first, self._next = self._next, self._next + count
             rows = list(itertools.islice(self.raw.train, first, min(self._next, self.max_rows or self._next)))

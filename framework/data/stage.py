@@ -144,7 +144,7 @@ def _from_store(
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:
-    """Sum up the proof; end the run where there are no rows, or rows that are not proven."""
+    """Sum up the proof; end the run if there are no rows, or rows that are not proven."""
     if not (rows.columns.part == TRAIN).any():
         bad = rows.summary
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
@@ -200,7 +200,7 @@ def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
-    """Return the part of each row: those of the source, with the validation split off where there is none."""
+    """Return the part of each row: those of the source, with the validation split off if there is none."""
     part = rows.columns.part.copy()
     part[~mask_verification.usable(rows) & (part != PROMPTS)] = LEFT_OUT
     share = plan.data.config.validation_split

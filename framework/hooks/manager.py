@@ -218,7 +218,7 @@ class Plugins:
         return {name: registration.component for name, registration in self.registrations(group).items()}
 
     def component_of(self, schema: type | None) -> Component | None:
-        """Return the option of a config group whose settings are of this class; None where there is none."""
+        """Return the option of a config group whose settings are of this class; None if there is none."""
         groups = [group for group in GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
         return next(
             (each for group in groups for each in self.components(group).values() if each.schema is schema), None

@@ -171,7 +171,7 @@ def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifa
 
 
 def size(place: Path) -> int:
-    """Return the bytes of a file, or of all files below a folder; -1 where there is neither."""
+    """Return the bytes of a file, or of all files below a folder; -1 if there is neither."""
     if not place.exists():
         return -1
     files = place.rglob("*") if place.is_dir() else [place]

@@ -73,7 +73,7 @@ class TrainingController:
             trained = self.model.train(self.data.train, self.data.validation, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
-        # The rows of the validation loss also give the prompts to choose by, where there are any.
+        # The rows of the validation loss also give the prompts to choose by, if there are any.
         on_rows = best.name not in self.plan.set_losses and bool(self.data.selection)
         return dataclasses.replace(
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,

@@ -149,7 +149,7 @@ def describe_trial(run: Path, overrides: Sequence[str]) -> str:
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
-    """Print the trials below `folder`, write `sweep.json`, and tell the plugins; nothing where there are none."""
+    """Print the trials below `folder`, write `sweep.json`, and tell the plugins; nothing if there are none."""
     sweep = read_sweep(folder, before) if folder.is_dir() else None
     if sweep is None or not sweep.trials:
         return

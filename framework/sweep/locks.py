@@ -17,7 +17,7 @@ REMEDY = "set hydra.sweep.dir=FOLDER"
 
 @contextmanager
 def sweep(folder: Path) -> Iterator[None]:
-    """Hold the folder of a sweep. It is made where there is none; if it stays empty it is removed at the end.
+    """Hold the folder of a sweep. It is made if there is none; if it stays empty it is removed at the end.
 
     Raises:
         FrameworkError: another process runs the sweep, or a trial of it.

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from framework.api.component import Component
+from framework.api.component import GROUPS, Component
 from framework.api.data import set_of
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
@@ -36,7 +39,6 @@ from framework.api.records import (
 )
 from framework.api.schedule import is_due
 from framework.api.schema import ModelConfig, TrainerConfig
-from framework.api.text import as_overrides
 from framework.config.compose import compose, user_folders
 from framework.hooks.session import current
 from framework.hooks.validation import COMPONENTS
@@ -88,32 +90,42 @@ def install() -> None:
         add(_EchoPlugin(), name="echo", package="framework.testing")
 
 
-def plan(overrides: Sequence[str], *, run_dir: Path, settings: Mapping[str, Any] | None = None) -> Plan:
-    """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name.
-
-    Args:
-        overrides: as on the command line.
-        run_dir: the folder of the run.
-        settings: by key, values that are set in what the overrides compose. A composition takes most of the time of a
-            test, and is made once for all tests that differ in these values alone: in paths, most of the time.
-    """
+def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
+    """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name."""
     install()
     own = [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
     words = ["model=echo", "trainer=echo", "logger=[]", *own, *overrides]
-    session = current()
-    if user_folders(session):  # whose files may be others the next time
-        config = compose(words)
-    else:
-        config = copy.deepcopy(_composed(tuple(words), session.plugins.implementations(COMPONENTS), session.unused))
-    for key, value in (settings or {}).items():
-        OmegaConf.update(config, key, value)
-    words += as_overrides(settings or {})
+    config = _compose(words)
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
 
 
+def _compose(words: Sequence[str]) -> DictConfig:
+    """Compose; what the choices of options make, once for all plans that have them.
+
+    A composition takes most of the time of many a test. The values are set in a copy, as Hydra sets them at its end.
+    """
+    session = current()
+    parsed = OverridesParser.create().parse_overrides(list(words))
+    values = [each for each in parsed if each.type is OverrideType.CHANGE and _names_value(each.key_or_group)]
+    if user_folders(session) or any(each.is_sweep_override() for each in values):
+        return compose(words)  # the files of a folder may be others the next time
+    choices = tuple(str(each.input_line) for each in parsed if each not in values)
+    config = copy.deepcopy(_composed(choices, session.plugins.implementations(COMPONENTS), session.unused))
+    try:
+        for each in values:
+            OmegaConf.update(config, each.key_or_group, each.value())
+    except OmegaConfBaseException:  # which Hydra reports with the place
+        return compose(words)
+    return config
+
+
+def _names_value(key: str) -> bool:
+    return "/" not in key and key not in GROUPS and "@" not in key
+
+
 @functools.lru_cache(maxsize=64)
-def _composed(words: tuple[str, ...], *_: Hashable) -> DictConfig:
-    return compose(words)
+def _composed(choices: tuple[str, ...], *_: Hashable) -> DictConfig:
+    return compose(choices)
 
 
 class EchoSource:

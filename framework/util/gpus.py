@@ -84,7 +84,7 @@ def named(text: str) -> Gpu:
 
 
 def here() -> Gpu | None:
-    """Return the GPU that a run would take, as its driver tells; None where there is none, or none is to be seen.
+    """Return the GPU that a run would take, as its driver tells; None if there is none, or none is to be seen.
 
     Raises:
         FrameworkError: there is one of which the driver's `nvidia-smi` tells nothing that could be planned with.

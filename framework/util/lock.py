@@ -40,7 +40,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def folder(place: Path, remedy: str) -> Iterator[None]:
-    """Hold the lock of a folder. It is made where there is none; if it stays empty it is removed at the end.
+    """Hold the lock of a folder. It is made if there is none; if it stays empty it is removed at the end.
 
     Args:
         place: the folder.

@@ -22,7 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def card(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Skip what needs a card where there is none, and leave the card's memory as it was."""
+    """Skip what needs a card if there is none, and leave the card's memory as it was."""
     if request.node.get_closest_marker("gpu") is None:
         yield
         return

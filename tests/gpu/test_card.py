@@ -29,7 +29,7 @@ ON_A_CARD = pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest
 
 
 def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: str) -> None:
-    """The check of `doctor` takes the card where there is one."""
+    """The check of `doctor` takes the card if there is one."""
     found = nf4.product(None)
     assert found.state is State.ok, found.detail
     assert device == "cpu" or "GPU" in found.detail

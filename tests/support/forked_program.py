@@ -60,7 +60,7 @@ def launch(
     command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None, of: Forks | None = None
 ) -> Result:
     """Do the same with `MODULE` or `ECHO` by a fork, or in earnest where `env` holds what Python reads at its start."""
-    if any(name.startswith("PYTHON") for name in env or {}):
+    if any(name.startswith("PYTHON") for name in {*(env or {})} - {"PYTHONPATH"}):
         return execute(command, *words, cwd=cwd, env=env)
     variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
     return forked(of or forks(), [*command[1:], *words], cwd, variables)

@@ -164,7 +164,8 @@ def remove(folder: str, process: int) -> None:
 def start(option: str, what: str, *words: str) -> None:
     """Do what Python does with these words."""
     sys.argv = [option, *words]
-    sys.path[0] = str(Path.cwd()) if option == "-m" else ""
+    added = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.path[:1] = [str(Path.cwd()) if option == "-m" else "", *added]
     if option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:

@@ -33,8 +33,8 @@ def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...
     for run in (execute, launch):
         folder = tmp_path / run.__name__ / "here"
         folder.mkdir(parents=True)
-        (folder / "mine.py").write_text("import sys; print(sys.argv[1:], sys.path[0])\n", encoding="utf-8")
-        done = run(command, *words, cwd=folder, env={"MINE": "1"})
+        (folder / "mine.py").write_text("import sys; print(sys.argv[1:], sys.path[:2])\n", encoding="utf-8")
+        done = run(command, *words, cwd=folder, env={"MINE": "1", "PYTHONPATH": str(folder / "more")})
         told = [text.replace(str(folder), "HERE") for text in (done.out, done.err)]
         results.append((done.code, told, sorted(path.relative_to(folder) for path in folder.rglob("*.json"))))
     assert results[0] == results[1]

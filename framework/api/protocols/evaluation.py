@@ -128,7 +128,7 @@ class AsksPrompts(Protocol):
         """Return the prompts of its own; none where it asks those of the data.
 
         Args:
-            form: the format of the run, for rows that name no other; None where there is none.
+            form: the format of the run, for rows that name no other; None if there is none.
 
         Raises:
             FrameworkError: they cannot be read.

@@ -75,7 +75,7 @@ class Source(Protocol):
 
         Raises:
             FrameworkError: a file is missing or is of an unknown kind; also while iterating, where reading cannot
-                continue. The message names the file, and the line where there is one.
+                continue. The message names the file, and the line if there is one.
         """
 
 

@@ -39,7 +39,7 @@ class ProofProblem:
 class Proof:
     """Whether every row teaches what inference will do. `turns` counts assistant turns; each has a learned stop token.
 
-    `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations where there are any.
+    `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations if there are any.
     `plain` of the rows are plain text, which has no turns. `whole` says that all turns of a conversation are learned,
     and the proof is of its last answer.
     """

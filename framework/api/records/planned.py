@@ -92,7 +92,7 @@ class ExportNeed:
 class Forecast:
     """What a run is expected to need: memory, compute and disk, and the changes that would make it fit.
 
-    `why` says why there is no memory where there is none; `advice` are sentences with their reasons; `smaller` is
+    `why` says why there is no memory if there is none; `advice` are sentences with their reasons; `smaller` is
     another model that fits where no change of the run does; `export_memory` is what merging and comparing take of this
     machine's memory, in bytes.
     """

@@ -15,7 +15,7 @@ class Progress:
         done: how many are done.
         total: how many there are; None where nobody knows.
         seconds: since the count began.
-        part: which of the `parts` this is, the first is 1; 0 where there is one alone.
+        part: which of the `parts` this is, the first is 1; 0 if there is one alone.
         parts: how many measures or exporters the stage has.
         kind: what the parts are: `measure`, `exporter`.
     """
@@ -31,7 +31,7 @@ class Progress:
 
     @property
     def place(self) -> str:
-        """Which of the parts it is, `measure 2 of 4`; empty where there is one alone."""
+        """Which of the parts it is, `measure 2 of 4`; empty if there is one alone."""
         return f"{self.kind} {self.part} of {self.parts}" if self.parts > 1 else ""
 
     @property

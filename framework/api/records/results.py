@@ -62,7 +62,7 @@ class Measure:
     """One number of an evaluation.
 
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one is not
-    available; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
+    available; `weights` belong to them, all 1 if there are none. `value` is their mean, or where `exponential` is
     set e to the mean, as of a perplexity. Without items the significance of the value is unknown. A value between 0 and
     1 without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
     item stands, where it has one; `stderr` is the standard error of the value where whoever measured it says so.
@@ -177,7 +177,7 @@ class Artifact:
     """Something an exporter wrote; `notes` are sentences about what may be unexpected in it.
 
     `parity` says in one line how far it agrees with the trained model; empty where nobody compared them. `use` is the
-    command that uses it, with `{path}` where its path stands; empty where there is none.
+    command that uses it, with `{path}` where its path stands; empty if there is none.
     """
 
     kind: str
@@ -215,9 +215,9 @@ class Change:
         higher_is_better: whether a higher value is better.
         aspect: what it is about.
         pairs: items that are compared.
-        low: the lower bound of the difference; None where there is no interval.
+        low: the lower bound of the difference; None if there is no interval.
         high: the upper bound.
-        outcome: None where there is nothing to compare, and for measures that are neither better nor worse.
+        outcome: None if there is nothing to compare, and for measures that are neither better nor worse.
         unit: of the values.
         kind: what it looks at.
         primary: whether it decides about the gain.

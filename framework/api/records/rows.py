@@ -160,7 +160,7 @@ class Answered:
     """An answer as a metric sees it.
 
     Attributes:
-        question: the prompt as one text, turns with their roles where there are several.
+        question: the prompt as one text, turns with their roles if there are several.
         answer: what the model said.
         reference: what it should have said, where that is known.
         tokens: length of the answer, the stop token left out.

@@ -33,7 +33,7 @@ class Row:
         folder: as it is typed here.
         started: when, in ISO 8601 with the zone; of a sweep when its first trial did.
         state: of a run that of its `status.json`, or `killed`; of a sweep how many trials have which.
-        score: of the verdict, from 0 to 1; None where there is none.
+        score: of the verdict, from 0 to 1; None if there is none.
         verdict: its first line, or why the run failed; of a sweep its best trial.
     """
 

@@ -124,7 +124,7 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
         sums: the weighted sum of the differences of each unit.
         weights: the weight of each unit.
         confidence: such as 0.95.
-        largest: the largest difference that a pair can have; 0 where there is no such limit. With it, and where many
+        largest: the largest difference that a pair can have; 0 if there is no such limit. With it, and where many
             units do not differ, a pair of that size is added on each side: rare differences that were not seen are
             possible.
     """

@@ -63,7 +63,7 @@ class Gives:
 
 
 def folder(path: str) -> Traversable | None:
-    """Return the folder that a search path of Hydra stands for; None where there is none."""
+    """Return the folder that a search path of Hydra stands for; None if there is none."""
     kind, _, rest = path.partition("://")
     if kind == "file":
         return Path(rest) if Path(rest).is_dir() and Path(rest).is_absolute() else None

@@ -47,7 +47,7 @@ def _kind(offer: Offer) -> str:
 
 def _schema(schema: type) -> Iterator[str]:
     doc = schema.__doc__ or ""
-    if not doc.strip() or doc.startswith(f"{schema.__name__}("):  # what @dataclass writes where there is none
+    if not doc.strip() or doc.startswith(f"{schema.__name__}("):  # what @dataclass writes if there is none
         yield f"{schema.__name__} has no docstring: its first line is what `plugins` prints"
     for setting in fields(schema):
         if not setting.doc:

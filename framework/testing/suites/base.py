@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from framework.api.component import GROUPS
 from framework.api.plan import Plan, Selection
-from framework.api.text import override_key
 from framework.testing.echo import plan
 
 Rows = Sequence[Mapping[str, Any]]
@@ -27,12 +26,13 @@ def expect(condition: object, problem: str) -> None:
         raise AssertionError(problem)
 
 
-def data_settings(folder: Path, rows: Rows) -> dict[str, str]:
-    """Write rows into a file below `folder` and return the settings of `data=local_file` that train on and ask them."""
+def data_words(folder: Path, rows: Rows) -> list[str]:
+    """Write rows into a file below `folder` and return the overrides that train on them and ask them again."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "rows.jsonl"
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return {f"data.{name}": str(file) for name in ("path", "validation_path", "prompts_path")}
+    paths = [f"data.{name}='{file}'" for name in ("path", "validation_path", "prompts_path")]
+    return ["data=local_file", *paths]
 
 
 class Suite:
@@ -53,10 +53,8 @@ class Suite:
     def plan(self, folder: Path, *more: str, rows: Rows = ROWS) -> Plan:
         """Plan a run of the option in `folder/run`, trained on `rows` and asked the same rows."""
         chosen = f"[{','.join([*self.beside, self.option])}]" if GROUPS[self.group].several else self.option
-        words = ["data=local_file", "exporter=[]", f"{self.group}={chosen}", *self.overrides, *more]
-        typed = {override_key(word) for word in words}
-        settings = {key: value for key, value in data_settings(folder / "data", rows).items() if key not in typed}
-        return plan(words, run_dir=folder / "run", settings=settings)
+        words = [*data_words(folder / "data", rows), "exporter=[]", f"{self.group}={chosen}", *self.overrides, *more]
+        return plan(words, run_dir=folder / "run")
 
     def choice(self, folder: Path) -> Selection:
         """Return the option as the plan holds it: its component and its settings."""

@@ -14,9 +14,8 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import Logger
 from framework.api.records import Artifact, TrainingIssue
 from framework.api.schema import Action
-from framework.api.text import as_overrides
 from framework.run import pipeline
-from framework.testing.suites.base import ROWS, Rows, Suite, data_settings, expect, files
+from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
 from framework.util.errors import FrameworkError, error_location, summarize_error
 from framework.util.redact import SECRET_NAME
 
@@ -149,7 +148,7 @@ class LoggerSuite(Suite):
         schema = self.choice(tmp_path).component.schema
         telling = [field.name for field in fields(schema) if SECRET_NAME.search(field.name) and field.type.base is str]
         words = [f"logger.{self.option}.{name}={SECRET}" for name in telling]
-        words += as_overrides(data_settings(tmp_path / SECRET, ROWS))
+        words += data_words(tmp_path / SECRET, ROWS)
         self.run_events(tmp_path, f"name={SECRET}", *words)
         plan, _ = self.run_events(tmp_path, f"name={SECRET}", *words, breaks=True)
         own = _names(plan.run_dir) - _names(_without(plan, tmp_path))

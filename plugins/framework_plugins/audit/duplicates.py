@@ -26,7 +26,7 @@ SHORT = 3
 LEAKED = 0.05
 """Share of the validation from which on its loss says nothing."""
 CLOSELY = 20_000
-"""Rows whose answers are compared word by word, about; where there are more, the rest is estimated by them."""
+"""Rows whose answers are compared word by word, about; if there are more, the rest is estimated by them."""
 COMPARED = 100
 """Different answers to one prompt that are compared, at most."""
 FEW_ANSWERS = 3
@@ -111,7 +111,7 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
 
 def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[FindingDraft]:
     several = _several(survey, prompts)
-    sampled = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
+    sampled = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, if there are too many
     conflicts = _against(survey, sampled)
     if not conflicts:
         return

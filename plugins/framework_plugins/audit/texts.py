@@ -32,7 +32,7 @@ class Sample:
 
     @classmethod
     def of(cls, train: Numbers, size: int) -> Sample:
-        """Choose at most `size` rows; all, where there are no more."""
+        """Choose at most `size` rows; all, if there are no more."""
         if len(train) <= size:
             places = np.arange(max(len(train) - 1, 0))
         else:

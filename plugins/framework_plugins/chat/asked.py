@@ -24,7 +24,7 @@ def system_prompt(run: SavedRun) -> str:
 
 
 def common_beginning(run: SavedRun) -> str:
-    """Return the lines that all prompts of the run begin with; empty where there are none.
+    """Return the lines that all prompts of the run begin with; empty if there are none.
 
     Raises:
         FrameworkError: a file of the run cannot be read.

@@ -45,7 +45,7 @@ class Column:
             self.last = rest
 
     def _fitting(self, text: str) -> str:
-        """Return as much of a text as fits, up to a space where there is one."""
+        """Return as much of a text as fits, up to a space if there is one."""
         fits = chop_cells(text, self.width)[0]
         words = text[: max(text.rfind(" ", 0, len(fits) + 1), 0)]
         return words if words.strip() else fits  # an indent alone is no line

@@ -65,7 +65,7 @@ class MemorizationConfig(EvaluatorConfig):
     """The same if too few rows are held out, so that the comparison is with the base model alone."""
 
     def measures(self) -> tuple[str, ...]:
-        """Name what is measured; nothing of the held-out rows where there are too few."""
+        """Name what is measured; nothing of the held-out rows if there are too few."""
         looks = [f"{look}_{part}" for part in ("train", "heldout") for look in ("verbatim", "prefix", "common_run")]
         return (*looks, "verbatim_excess")
 

@@ -53,7 +53,7 @@ def problems(prompt: str) -> Iterator[str]:
 
 
 def needs_reference(config: JudgeConfig) -> bool:
-    """Whether the prompt shows the reference; our own does so where there is one."""
+    """Whether the prompt shows the reference; our own does so if there is one."""
     return config.prompt is not None and "reference" in PLACE.findall(config.prompt)
 
 
@@ -90,7 +90,7 @@ def preferred(reply: str) -> float | None:
 
 
 def grade(reply: str, lowest: float, highest: float) -> float | None:
-    """Return the one number of a reply or of its last line; None where there is none, several, or one off the scale."""
+    """Return the one number of a reply or of its last line; None if there is none, several, or one off the scale."""
     text = THOUGHT.sub("", reply).strip()
     best = re.escape(f"{highest:g}")
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)

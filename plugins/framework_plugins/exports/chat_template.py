@@ -32,7 +32,7 @@ def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str
     """Return a template that renders by itself what it rendered with switches.
 
     Args:
-        template: Jinja; empty where there is none. What was written into it before is replaced.
+        template: Jinja; empty if there is none. What was written into it before is replaced.
         switches: values by name.
         always: set them whatever the program that renders gives. llama.cpp gives each template `enable_thinking` and
             `date_string`, asked or not. Else only where it gives no value of its own.
@@ -60,7 +60,7 @@ def for_file(template: str, names: Iterable[str]) -> str:
     """Return a template for a GGUF file: the same text, whatever the program that renders it gives, and in Ollama too.
 
     Args:
-        template: Jinja; empty where there is none.
+        template: Jinja; empty if there is none.
         names: values that llama.cpp's programs give to each template and the training did not; they are taken away.
     """
     if not template:
@@ -81,7 +81,7 @@ def literal(value: Any) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """Return the chat template of a tokenizer's folder; empty where there is none."""
+    """Return the chat template of a tokenizer's folder; empty if there is none."""
     file = folder / TEMPLATE
     if file.is_file():
         return file.read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ class Tensors:
         return cls(dict(Counter(kind for kind, _ in kinds).most_common()), dict(narrow.most_common()))
 
     def note(self, quantization: str) -> str:
-        """Say what became of tensors whose width the quantization cannot pack; empty where there are none."""
+        """Say what became of tensors whose width the quantization cannot pack; empty if there are none."""
         if not QUANTIZATIONS[quantization].in_blocks or not self.narrow:
             return ""
         count, total = sum(self.narrow.values()), sum(self.types.values())

@@ -55,7 +55,7 @@ class Vocabulary:
     Attributes:
         tokenizer: its tokenizer.json, loaded.
         template: the chat template as a file has it, which writes what it wrote in the run whatever a program gives to
-            it; empty where there is none.
+            it; empty if there is none.
         words: special tokens as texts, by the names that templates have for them.
         eos: the id of the tokenizer's eos token.
         stops: the ids that end an answer, `eos` among them.

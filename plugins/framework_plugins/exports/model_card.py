@@ -36,7 +36,7 @@ TOLD = (
 
 
 class ModelCardExporter:
-    """A card in each folder that the other exporters made; in the run folder where there is none."""
+    """A card in each folder that the other exporters made; in the run folder if there is none."""
 
     after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
 
@@ -91,7 +91,7 @@ def _answers(context: ExportContext, count: int) -> list[Answers]:
 
 
 def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
-    """Return the folders that hold artifacts, and the run folder where there is none."""
+    """Return the folders that hold artifacts, and the run folder if there is none."""
     folders: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
         path = PurePosixPath(artifact.path)
@@ -101,7 +101,7 @@ def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[P
 
 
 def base_license(place: ModelPlace, base: str) -> str:
-    """Return the licence of a base by its own card; empty where there is none, or the Hub cannot be asked."""
+    """Return the licence of a base by its own card; empty if there is none, or the Hub cannot be asked."""
     file = place.folder / CARD
     try:
         if not file.is_file() and base:

@@ -109,7 +109,7 @@ class Names:
 
     @property
     def head(self) -> str:
-        """The name of the output head's weight; empty where there is none."""
+        """The name of the output head's weight; empty if there is none."""
         return self._name_of(self.model.get_output_embeddings())
 
     def _name_of(self, target: nn.Module | None) -> str:

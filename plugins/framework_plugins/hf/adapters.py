@@ -329,7 +329,7 @@ def weights(source: ModelSource) -> ModelPlace:
 
 
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
-    """Write the trained weights, the adapter's alone where there is one; `folder` is complete or absent.
+    """Write the trained weights, the adapter's alone if there is one; `folder` is complete or absent.
 
     Args:
         model: whose weights they are.

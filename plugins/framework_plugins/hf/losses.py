@@ -82,7 +82,7 @@ class Losses:
 
     Attributes:
         head: the output head; None where the model is asked for logits.
-        balance: the auxiliary loss of a mixture of experts; None where there is none, or none that can be computed.
+        balance: the auxiliary loss of a mixture of experts; None if there is none, or none that can be computed.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Losses:
 
     @property
     def auxiliary(self) -> str:
-        """The loss of a mixture of experts beside that of the tokens, in words; empty where there is none."""
+        """The loss of a mixture of experts beside that of the tokens, in words; empty if there is none."""
         if self.balance is not None:
             return str(self.balance)
         return "left out" if auxiliary_coefficient(self.plain) else ""

@@ -70,7 +70,7 @@ class Checkpoints:
         return self._rows[1]
 
     def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
-        """Return the newest checkpoint that is whole; None where there is none. With the rows known, say which it is.
+        """Return the newest checkpoint that is whole; None if there is none. With the rows known, say which it is.
 
         Args:
             rows: those of the training, where they are known.

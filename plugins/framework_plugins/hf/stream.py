@@ -30,7 +30,7 @@ def stream(
     max_new_tokens: int,
     choose: Sampler,
 ) -> Iterator[str]:
-    """Answer a tokenized prompt; a piece for each token, empty where there is nothing to show yet."""
+    """Answer a tokenized prompt; a piece for each token, empty if there is nothing to show yet."""
     tokens = _tokens(model, list(ids), stop_ids, max_new_tokens, choose, int(tokenizer.pad_token_id))
     return without_thought(texts(lambda answer: str(tokenizer.decode(answer, skip_special_tokens=True)), tokens))
 

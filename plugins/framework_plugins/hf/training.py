@@ -178,7 +178,7 @@ class Training:
         save_weights(self.model, folder)
 
     def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
-        """Train, from a `checkpoint` where there is one.
+        """Train, from a `checkpoint` if there is one.
 
         An update that ran out of memory is never repeated: some weights may have changed already.
         Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.

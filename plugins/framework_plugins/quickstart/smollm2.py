@@ -66,7 +66,7 @@ class SmolLM2:
         return SIZES
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
-        """Return the converted copy, making it first where there is none.
+        """Return the converted copy, making it first if there is none.
 
         Raises:
             FrameworkError: the package is not installed, or the cache cannot be written.

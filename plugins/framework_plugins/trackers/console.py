@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from framework.api.progress import Bars
 
 LINES = 10
-"""How many progress lines a run prints where there is no terminal to draw a bar in."""
+"""How many progress lines a run prints if there is no terminal to draw a bar in."""
 FIRST = "0"
 """The folder of a sweep's first trial, which shows what all of them have in common."""
 DOING = {
@@ -146,7 +146,7 @@ class Console(Logger):
                 self._show_step(step)
             case ProgressMade(_, progress):
                 self._show_progress(progress)
-            case IssueFound(issue):  # above the bar where there is one
+            case IssueFound(issue):  # above the bar if there is one
                 self.out.print(shown(Text(f"  {issue.line}", style="yellow")), soft_wrap=True)
             case StageFinished(stage, EvalResult() as result):
                 self._stop_bars()

@@ -25,7 +25,7 @@ class KeptRun:
         id: by which the tracker knows it.
         place: the project or the server that it is in.
         settings: a hash over what makes a training the one that it is.
-        step: the last one of which something was logged; -1 where there is none.
+        step: the last one of which something was logged; -1 if there is none.
         over: whether it has come to its end without an error.
     """
 

@@ -64,7 +64,7 @@ class Mlflow(Logger):
     """One run of MLflow.
 
     Attributes:
-        has: the last step of the training that MLflow has from before; -1 where there is none.
+        has: the last step of the training that MLflow has from before; -1 if there is none.
         trained: the last one that was logged since.
     """
 

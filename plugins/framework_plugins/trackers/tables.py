@@ -103,7 +103,7 @@ def flat(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str, Any
 
 
 def page(plan: Plan) -> str:
-    """Return the report page that `logger=html` made of this run; empty where there is none."""
+    """Return the report page that `logger=html` made of this run; empty if there is none."""
     file = plan.run_dir / PAGE
     if "html" not in plan.logger or not file.is_file():
         return ""
@@ -111,7 +111,7 @@ def page(plan: Plan) -> str:
 
 
 def weights(plan: Plan) -> Path | None:
-    """Return the folder of the exported adapter, else of the trained weights; None where there is neither."""
+    """Return the folder of the exported adapter, else of the trained weights; None if there is neither."""
     exporter = plan.exporter.get(ADAPTER)
     exported = [plan.run_dir / exporter.config.folder] if exporter else []
     folders = (*exported, plan.checkpoint)

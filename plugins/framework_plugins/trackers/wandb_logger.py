@@ -1,4 +1,4 @@
-"""`logger=wandb`: Weights & Biases, offline by itself where there is no key or no network.
+"""`logger=wandb`: Weights & Biases, offline by itself if there is no key or no network.
 
 All that W&B receives is redacted first. The command line, the terminal output and the machine's environment are not
 recorded, because W&B would send them unredacted. A resumed run folder continues the same W&B run.
@@ -56,7 +56,7 @@ class Wandb(Logger):
 
     Attributes:
         kept: the run of W&B that the run folder belongs to.
-        has: the last step that W&B has from before; -1 where there is none.
+        has: the last step that W&B has from before; -1 if there is none.
         logged: the last step that was logged since.
         server_lost: whether the connection to W&B's server is lost, so that it is not queried again.
     """

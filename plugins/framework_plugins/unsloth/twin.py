@@ -88,7 +88,7 @@ def make(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with small sizes, and two kinds of layers where there are several."""
+    """Return the settings with small sizes, and two kinds of layers if there are several."""
     settings = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
     drops = [name for name in settings if "dropout" in name or name.endswith("pdrop")]
     settings |= {name: NO_DROPOUT for name in drops if isinstance(settings[name], float) and settings[name]}

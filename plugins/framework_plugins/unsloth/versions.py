@@ -47,7 +47,7 @@ def other() -> str:
 
 
 def untested() -> str:
-    """Say which versions are installed that the tests did not run; empty where there are none, or no Unsloth."""
+    """Say which versions are installed that the tests did not run; empty if there are none, or no Unsloth."""
     versions = {name: machine.installed(name) for name in TESTED} if installed() else {}
     others = [
         f"{name} {version}, tested is {TESTED[name]}" for name, version in versions.items() if version != TESTED[name]

@@ -79,7 +79,7 @@ def clock() -> Any:
 
 
 def write(made: Any, job: Task, tokens: int) -> None:
-    """Write what was measured; the peaks on the GPU in bytes, 0 where there is none."""
+    """Write what was measured; the peaks on the GPU in bytes, 0 if there is none."""
     import torch
 
     times = [*made.begins, made.end]

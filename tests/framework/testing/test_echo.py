@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
 from framework import FrameworkError, testing
 from framework.api.protocols import Backend, Model, ModelSource, TrainRun
 from framework.api.records import Example, Message, Prompt, Step
 from framework.hooks.session import current
+from framework.plan.make import make_plan
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")
@@ -84,3 +86,35 @@ def test_the_tokenizer_is_the_list_of_words(model: testing.EchoModel, tmp_path: 
 def test_a_plan_of_the_kit_takes_the_overrides_of_the_command_line(tmp_path: Path) -> None:
     plan = testing.plan(["logger=[jsonl]", "seed=3"], run_dir=tmp_path)
     assert (list(plan.logger), plan.seed, plan.run_dir) == (["jsonl"], 3, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seed=7", "adapter=dora", "adapter.r=4", "trainer.learning_rate=0.1", "stages=[plan]"],
+        ["data=local_file", "data.path='/a b/rows.jsonl'", "data.mix=[{data:hub,path:acme/x,weight:0.1}]"],
+        ["+experiment=quickstart", "evaluator.prompts.count=4"],
+        ["metric=[exact_match]", "~metric.exact_match"],
+        ["++trainer.max_steps=3"],
+    ],
+    ids=" ".join,
+)
+def test_a_plan_of_the_kit_has_the_config_that_hydra_composes(words: list[str], tmp_path: Path) -> None:
+    """Also the second one, for which the choices are not composed again."""
+    plans = [testing.plan([*words, "evaluator=[prompts]"], run_dir=tmp_path / "run") for _ in range(2)]
+    composed = testing.compose(plans[0].overrides)
+    for plan in plans:
+        assert plan.config == make_plan(composed, run_dir=tmp_path / "run").config
+
+
+@pytest.mark.parametrize("word", ["trainer.lerning_rate=1", "seed=1,2", "hydra.job.name=x"])
+def test_what_hydra_refuses_the_kit_refuses_in_its_words(word: str, tmp_path: Path) -> None:
+    told = []
+    for compose in (testing.compose, lambda words: testing.plan(words, run_dir=tmp_path)):
+        try:
+            compose(["model=echo", "trainer=echo", "logger=[]", "evaluator=[prompts]", word])
+        except (HydraException, FrameworkError) as error:
+            told.append(str(error))
+        else:
+            told.append("")
+    assert told[0] == told[1]

@@ -52,7 +52,7 @@ def run(base: Path, rows: Path, folder: Path, *words: str) -> Path:
 
 
 def in_cache(kind: str) -> Any:
-    """Return the value that the session holds of a kind, whatever its key; None where there is none."""
+    """Return the value that the session holds of a kind, whatever its key; None if there is none."""
     entry = current().shared.entries.get(kind)
     return entry.value if entry else None
 
@@ -71,7 +71,7 @@ def adapter(folder: Path) -> bytes:
     return (folder / "checkpoint" / "adapter_model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("quantization", [pytest.param("none", marks=pytest.mark.slow), "nf4"])
 def test_points_that_share_give_what_they_give_alone_bit_by_bit(
     base: Path, rows: Path, tmp_path: Path, quantization: str
 ) -> None:
@@ -184,7 +184,7 @@ def test_how_rows_go_through_a_model_is_looked_at_once_for_one_kind_of_adapter(
     assert len(passes["first"]) == len(passes["larger"]) > 1
 
 
-@pytest.mark.parametrize("quantization", ["none", "nf4"])
+@pytest.mark.parametrize("quantization", [pytest.param("none", marks=pytest.mark.slow), "nf4"])
 def test_points_that_differ_in_their_exports_train_once_and_give_what_they_give_alone(
     base: Path, rows: Path, tmp_path: Path, quantization: str
 ) -> None:

@@ -63,7 +63,9 @@ def test_optuna_asks_for_as_many_points_as_joblib_runs_and_prunes_in_its_workers
     assert [point["state"] for point in points(place)] == ["finished", "finished", "pruned", "pruned"]
 
 
-@pytest.mark.parametrize("launcher", [TWO, LOCAL], ids=["joblib", "submitit"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(TWO, id="joblib", marks=pytest.mark.slow), pytest.param(LOCAL, id="submitit")]
+)
 def test_a_password_of_the_storage_is_in_no_file_and_points_are_pruned_all_the_same(
     place: Path, launcher: list[str]
 ) -> None:
@@ -97,7 +99,9 @@ def test_resume_by_joblib_runs_only_what_is_missing(place: Path) -> None:
     assert [point["state"] for point in points(place)] == ["finished"] * 4
 
 
-@pytest.mark.parametrize("launcher", [TWO, LOCAL], ids=["joblib", "submitit"])
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(TWO, id="joblib"), pytest.param(LOCAL, id="submitit", marks=pytest.mark.slow)]
+)
 def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
     place: Path, launcher: list[str]
 ) -> None:

@@ -36,7 +36,9 @@ def states(found: optuna.Study) -> list[str]:
     return [trial.state.name for trial in found.get_trials(deepcopy=False)]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(each, marks=pytest.mark.slow) for each in ("random", "cmaes"))]
+)
 def test_a_sampler_chooses_points_of_the_space_and_the_best_is_written_down(place: Path, sampler: str) -> None:
     words = [f"hydra.sweeper.sampler={sampler}", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_startup_trials=2"]
     done = sweep(place, *OPTUNA, *words, "hydra.sweeper.seed=1", RATES, "trainer.max_steps=range(1,5)")
@@ -68,7 +70,10 @@ def test_a_grid_has_every_combination_once_and_a_failed_point_ends_nothing(place
     assert study(place).trials[2].user_attrs["reason"] == "FrameworkError: first line"
 
 
-@pytest.mark.parametrize(("pruner", "objective"), [("median", "train_loss"), ("asha", "verdict.score")])
+@pytest.mark.parametrize(
+    ("pruner", "objective"),
+    [("median", "train_loss"), pytest.param("asha", "verdict.score", marks=pytest.mark.slow)],
+)
 def test_a_hopeless_point_is_pruned_which_is_no_failure(place: Path, pruner: str, objective: str) -> None:
     words = ["hydra.sweeper.sampler=grid", f"hydra.sweeper.pruner={pruner}", "hydra.sweeper.n_startup_trials=2"]
     losses = "trainer.eval_losses=[1.0,0.9,0.8],[1.1,1.0,0.9],[1.2,1.1,1.0],[9.0,9.0,9.0]"
@@ -88,6 +93,7 @@ def test_a_hopeless_point_is_pruned_which_is_no_failure(place: Path, pruner: str
     assert list(trial.intermediate_values.values()) == [9.0 if objective == "train_loss" else -9.0]
 
 
+@pytest.mark.slow
 def test_without_a_pruner_no_point_is_given_up(place: Path) -> None:
     words = ["hydra.sweeper.sampler=grid", "hydra.sweeper.n_startup_trials=1", "trainer.eval_steps=3"]
     done = sweep(place, *OPTUNA, *words, "trainer.eval_losses=[1.0],[1.1],[9.0]")
@@ -160,6 +166,7 @@ def test_a_study_that_has_its_points_says_so_and_shows_them(place: Path) -> None
     assert "study 'run'\n" not in done.out
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_through_says_so(place: Path) -> None:
     words = [*OPTUNA, "hydra.sweeper.sampler=grid", "trainer.end=none,mistake"]
     assert sweep(place, *words).code == 2
@@ -211,6 +218,7 @@ def test_other_choices_than_those_of_the_study_are_reported_before_a_point_runs(
     assert (place / "x" / "multirun.yaml").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_two_folders_share_a_study_by_a_journal_file(place: Path) -> None:
     shared = [*OPTUNA, "hydra.sweeper.storage=all.journal", RATES]
     assert sweep(place, *shared, "hydra.sweeper.n_trials=1").code == 0

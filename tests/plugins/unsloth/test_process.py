@@ -65,7 +65,7 @@ def words(base: Path, data_file: Path) -> tuple[str, ...]:
     return tiny(base, data_file)
 
 
-@pytest.mark.parametrize("order", ["hf,unsloth", "unsloth,hf"])
+@pytest.mark.parametrize("order", ["hf,unsloth", pytest.param("unsloth,hf", marks=pytest.mark.slow)])
 def test_a_sweep_over_both_gives_each_a_process_of_its_own(order: str, words: tuple[str, ...], tmp_path: Path) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()

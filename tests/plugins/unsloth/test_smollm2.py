@@ -57,6 +57,7 @@ def test_it_learns_and_is_measured_before_and_after(unsloth: Done) -> None:
     assert len(samples) == 2
 
 
+@pytest.mark.slow  # the losses of its first steps are compared below
 def test_trainer_hf_learns_with_the_same_versions(hf: Done) -> None:
     loss = hf.report["metrics"]["eval_loss"]
     assert loss["after"] < loss["before"] / 2
@@ -81,6 +82,7 @@ def test_it_is_merged_and_made_a_gguf_file(unsloth: Done) -> None:
     assert not (unsloth.folder / "rejected").exists()  # the comparison with the trained model went through
 
 
+@pytest.mark.slow  # one whole run more for each, on a real model
 @pytest.mark.parametrize(("first", "second"), [("unsloth", "hf"), ("hf", "unsloth")])
 def test_an_adapter_of_one_is_evaluated_merged_and_exported_with_the_other(
     first: str, second: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -26,12 +26,12 @@ DEFAULTS = {
 
 
 def folders(config: LmEvalConfig) -> list[Path]:
-    """Return the folder of the user's own tasks, where there is one."""
+    """Return the folder of the user's own tasks, if there is one."""
     return [Path(config.include_path).expanduser()] if config.include_path else []
 
 
 def measure_name(task: str, metric: str, filter_name: str = NO_FILTER) -> str:
-    """Return the name of a measure: `gsm8k.exact_match.strict-match`, without the filter where there is none."""
+    """Return the name of a measure: `gsm8k.exact_match.strict-match`, without the filter if there is none."""
     return ".".join([task, metric, *([] if filter_name == NO_FILTER else [filter_name])])
 
 

@@ -43,7 +43,7 @@ class Agreement:
         end_positions: how many were compared at the end of a long row; they are in none of the other numbers.
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
-        end_tokens: length of the long row; 0 where there is none.
+        end_tokens: length of the long row; 0 if there is none.
         share: of what training changed, the share that the export has, see `survival`; None where it is not measured.
         share_error: its standard error.
     """

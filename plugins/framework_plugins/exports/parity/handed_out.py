@@ -44,7 +44,7 @@ NEAR = 1e-5
 def problem(
     folder: Path, trained: Path, base: Path, rendered: Sequence[Rendered], stop_ids: frozenset[int], *, trust: bool
 ) -> str:
-    """Say what a program that opens the folder does differently from the training; empty where there is nothing.
+    """Say what a program that opens the folder does differently from the training; empty if there is nothing.
 
     Args:
         folder: a model folder.

@@ -32,7 +32,7 @@ class Record:
         kl: mean KL(trained || export) of a position, in nats.
         perplexity_ratio: perplexity of the trained model's answers in the export, by that in the trained model.
         answers: of the greedy answers how many are the same text, part at a near tie, or differ.
-        end_tokens: length of the long row; 0 where there is none. The other numbers are about the short rows.
+        end_tokens: length of the long row; 0 if there is none. The other numbers are about the short rows.
         end_positions: how many at its end were compared.
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.

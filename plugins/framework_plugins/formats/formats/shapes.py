@@ -68,7 +68,7 @@ def plain_names(fields: Fields) -> Fields | None:
 
 
 def shaped(fields: Fields) -> Shape | None:
-    """Return the format that a row has by other names, and its fields; None where there is none, or no clear one.
+    """Return the format that a row has by other names, and its fields; None if there is none, or no clear one.
 
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
@@ -190,7 +190,7 @@ def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def advice(fields: Fields) -> str:
-    """Say what to type, or to do, for a row that no format fits; empty where there is no advice."""
+    """Say what to type, or to do, for a row that no format fits; empty if there is no advice."""
     texts = [name for name in (*DIALOGUE, *LISTS, "data") if _is_texts(fields.get(name))]
     if texts:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"

@@ -39,7 +39,7 @@ MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
 def first_turn(fields: Fields, name: str) -> Fields | None:
-    """Return the first turn of the dialogue in a field, also one in JSON text; None where there is no dialogue."""
+    """Return the first turn of the dialogue in a field, also one in JSON text; None if there is no dialogue."""
     value = unpacked(fields.get(name))
     return value[0] if isinstance(value, list) and value and is_object(value[0]) else None
 

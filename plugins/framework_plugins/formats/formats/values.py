@@ -34,7 +34,7 @@ class Format(ABC):
         """Turn a row into a conversation.
 
         Raises:
-            FrameworkError: names the format, the turn where there are several, the field, and what stands there.
+            FrameworkError: names the format, the turn if there are several, the field, and what stands there.
         """
         try:
             return self.read(fields)

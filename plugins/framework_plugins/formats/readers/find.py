@@ -165,7 +165,7 @@ def _missing(path: Path) -> NoReturn:
 
 
 def _in_folder(folder: Path, setting: str) -> list[DataFile]:
-    """All data files below a folder; of plain text only where there is nothing else, for it may be a README."""
+    """All data files below a folder; of plain text only if there is nothing else, for it may be a README."""
     if (folder / SPLITS).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
         first = "train" if "train" in splits else splits[0] if splits else ""

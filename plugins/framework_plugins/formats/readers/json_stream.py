@@ -46,7 +46,7 @@ class Decoder:
 
 
 def first_duplicate(names: Iterable[str]) -> str:
-    """Return the first name that was there before; empty where there is none."""
+    """Return the first name that was there before; empty if there is none."""
     seen = set[str]()
     return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
 

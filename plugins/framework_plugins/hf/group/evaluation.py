@@ -28,7 +28,7 @@ def losses(
     Args:
         passes: how rows go through the model.
         rows: all of them.
-        sets: the validation sets by the name of their loss; empty where there are none.
+        sets: the validation sets by the name of their loss; empty if there are none.
         me: this process.
         device: where it computes.
     """

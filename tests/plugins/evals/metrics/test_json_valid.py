@@ -1,4 +1,4 @@
-"""An answer is valid when all of it is JSON, and satisfies the schema where there is one."""
+"""An answer is valid when all of it is JSON, and satisfies the schema if there is one."""
 
 from __future__ import annotations
 
