@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import packages_distributions, version
@@ -128,6 +128,11 @@ def value_of(private: Private) -> Any:
     return reduce(getattr, private.name.split("."), made)
 
 
+@cache
+def distributions_of() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
 INSTANCES: dict[str, Any] = {
     "PreTrainedConfig._attn_implementation": lambda module: module.PreTrainedConfig(),
     "JobReturn._return_value": lambda module: module.JobReturn(),
@@ -141,7 +146,7 @@ def test_a_private_name_is_there_with_its_parameters(private: Private) -> None:
     library = private.module.partition(".")[0]
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
-    package = packages_distributions().get(library, [""])[0]
+    package = distributions_of().get(library, [""])[0]
     release = f"{library} {version(package)}" if package else "this Python"
     where = ", ".join(private.used)
     try:

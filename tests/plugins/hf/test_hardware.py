@@ -21,14 +21,30 @@ no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happen
 
 
 @no_gpu
-def test_a_cpu_takes_what_measures_faster_and_says_the_numbers() -> None:
+def test_a_cpu_takes_what_measures_faster_and_says_so() -> None:
     picked = hardware.pick(HFTrainerConfig())
     assert picked.device == "cpu"
     assert picked.dtype in {torch.float32, torch.bfloat16}
     assert picked.facts["dtype"].startswith(hardware.NAMES[picked.dtype])
     instructions = hardware.bf16_instructions()
-    assert (f"the CPU has {instructions}" if instructions else "GFLOPS: fp32 ") in picked.facts["dtype"]
+    assert (f"the CPU has {instructions}" if instructions else "(measured: ") in picked.facts["dtype"]
     assert picked.facts["gradient checkpointing"] == "off"
+
+
+@no_gpu
+@pytest.mark.parametrize(("bf16", "taken"), [(2.0, torch.float32), (900.0, torch.bfloat16)])
+def test_another_start_that_measures_other_speeds_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, bf16: float, taken: torch.dtype
+) -> None:
+    """What is said of the machine is a part of the key of the baseline, which an interrupted run keeps."""
+    monkeypatch.setattr(hardware, "bf16_instructions", str)
+    picked = []
+    for busy in (1.0, 0.8):
+        speeds = {torch.float32: 170 * busy, torch.bfloat16: bf16 * busy}
+        monkeypatch.setattr(hardware, "cpu_gflops", speeds.__getitem__)
+        picked.append(hardware.pick(HFTrainerConfig()))
+    assert picked[0].facts == picked[1].facts
+    assert [each.dtype for each in picked] == [taken, taken]
 
 
 @no_gpu
