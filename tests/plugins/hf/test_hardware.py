@@ -36,7 +36,7 @@ def test_a_cpu_takes_what_measures_faster_and_says_so() -> None:
 def test_another_start_that_measures_other_speeds_says_the_same(
     monkeypatch: pytest.MonkeyPatch, bf16: float, taken: torch.dtype
 ) -> None:
-    """What is said of the machine is a part of the key of the baseline, which an interrupted run keeps."""
+    """The description of the machine is a part of the key of the baseline, which an interrupted run keeps."""
     monkeypatch.setattr(hardware, "bf16_instructions", str)
     picked = []
     for busy in (1.0, 0.8):
