@@ -181,7 +181,7 @@ def parse(hint: Any) -> Type:
 
 @functools.cache
 def _alone(schema: type, name: str) -> type:
-    """Return a dataclass with one field of a schema: a config of all fields takes ten times as long to make."""
+    """Return a dataclass with one field of a schema: a config of all fields takes several times as long to make."""
     field = next(each for each in dataclasses.fields(schema) if each.name == name)
     hint = get_type_hints(schema, include_extras=True)[name]
     if field.default_factory is not dataclasses.MISSING:
