@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -24,8 +25,11 @@ class HubStandIn(Loopback):
     """Serve each folder as the repository of its id; the folders must not change while it runs.
 
     Every repository has one commit, a hash over its content, which is also `main`. A gated one shows its
-    listing and refuses its files, as on the Hub. `requests` holds the paths asked for, without the query.
+    listing and refuses its files, as on the Hub. `requests` holds the paths asked for, without the query; `pause` are
+    the seconds between two megabytes of a file.
     """
+
+    pause = 0.0
 
     def __init__(self, models: dict[str, Path], datasets: dict[str, Path], gated: frozenset[str] = frozenset()) -> None:
         self.requests: list[str] = []
@@ -120,6 +124,7 @@ class _Handler(Handler):
                 stream.seek(start)
                 for position in range(start, stop, _CHUNK):
                     self.wfile.write(stream.read(min(_CHUNK, stop - position)))
+                    time.sleep(self.server.owner.pause)
         return None
 
     def _refuse(self, code: str, headers: dict[str, str] | None = None) -> None:

@@ -6,17 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
+from framework.api.registry import counting
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
 SHOWN = 3
 """Files that are left out and named."""
+LARGE = 1_000_000_000
+"""Bytes of a file whose hash takes seconds."""
 BESIDE = 1 << 20
 """Bytes of a row beside its texts: names of fields, and fields that no format reads."""
 Stamp = tuple[int, int, int]
@@ -157,8 +161,10 @@ class Noted:
         Raises:
             FrameworkError: it cannot be read, or it changed meanwhile.
         """
+        size = self.stamp[0]
+        shown = counting(None, "", f"hashing {self.file.name}, {size / 1e9:.1f} GB") if size >= LARGE else nullcontext()
         try:
-            with self.file.path.open("rb") as stream:
+            with shown, self.file.path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(self.file, error) from error

@@ -7,27 +7,58 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from io import StringIO
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 from huggingface_hub import get_session
+from tqdm.auto import tqdm
 
 from framework.api.errors import FrameworkError
+from framework.api.text import clock
 
 WINDOW = 30.0
 """Seconds over which the speed of an answer is measured."""
 SLOWEST = 1024
 """Bytes a second; below that a model takes years."""
 SIGN = 15.0
-"""Seconds between two lines that say that the Hub is still waited for."""
+"""Seconds between two lines about a download, or about an answer that does not come."""
 
 
 class TooSlowError(FrameworkError):
     """The Hub sends less than could ever make a file."""
 
 
+class Received(tqdm):
+    """A bar of a download that is not drawn: `bounded` prints its numbers. For use where there is no terminal."""
+
+    monitor_interval = 0  # no thread that would draw it
+    known: ClassVar[WeakSet[Received]] = WeakSet()
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.pop("name", None)  # of the Hub's own class
+        super().__init__(*args, **{**settings, "disable": False, "leave": False, "file": StringIO()})
+        self.known.add(self)
+
+    def display(self, *_args: Any, **_settings: Any) -> bool:
+        """Draw nothing."""
+        return True
+
+    @classmethod
+    def line(cls, seconds: float) -> str:
+        """Write how much of a download has come after so many seconds; empty if there is none."""
+        bars = [bar for bar in cls.known if bar.unit == "B" and bar.total]
+        if not bars:
+            return ""
+        bar = max(bars, key=lambda each: each.n)
+        # The first files are so small that their speed is none.
+        left = f"  {clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
+        return f"downloading, {cls.format_sizeof(bar.n, 'B')} of {cls.format_sizeof(bar.total, 'B')}{left}"
+
+
 @contextmanager
 def bounded(setting: str) -> Iterator[None]:
-    """Inside, an answer that drips raises an error, and waiting is reported.
+    """Inside, an answer that drips raises an error, and a download and waiting are reported.
 
     Raises:
         FrameworkError: the Hub is too slow.
@@ -40,7 +71,9 @@ def bounded(setting: str) -> Iterator[None]:
 
     def report() -> None:
         while not done.wait(SIGN):
-            print(f"{setting}: waiting for the Hub for {time.monotonic() - began:.0f} s …", file=sys.stderr)  # noqa: T201
+            seconds = time.monotonic() - began
+            line = Received.line(seconds) or f"waiting for the Hub for {seconds:.0f} s …"
+            print(f"{setting}: {line}", file=sys.stderr, flush=True)  # noqa: T201
 
     threading.Thread(target=report, daemon=True).start()
     try:

@@ -34,7 +34,7 @@ from framework.api.protocols import ModelPlace
 from framework.api.schema import plain_name
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
-from framework_plugins.hf.hub_limits import bounded
+from framework_plugins.hf.hub_limits import Received, bounded
 
 HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
 """What the HTTP client raises, which depends on the version of huggingface_hub."""
@@ -141,7 +141,9 @@ class LocalModel:
         """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`."""
         if self._is_folder():
             return ModelPlace(self.folder.absolute(), str(self.folder.absolute()))
-        folder = Path(self._ask(snapshot_download, allow_patterns=FILES + WEIGHTS * weights, ignore_patterns=TWICE))
+        bars = None if sys.stderr.isatty() else Received
+        patterns = {"allow_patterns": FILES + WEIGHTS * weights, "ignore_patterns": TWICE}
+        folder = Path(self._ask(snapshot_download, tqdm_class=bars, **patterns))
         return ModelPlace(folder, self.config.path, revision=folder.name)
 
     def _is_folder(self) -> bool:

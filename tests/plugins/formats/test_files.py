@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.api.records import RawData, Row
+from framework.api.records import Progress, RawData, Row
+from framework.hooks.session import current
+from framework_plugins.formats import files
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.files import LocalFile
 from tests.support.data_files import written
@@ -88,6 +90,20 @@ def test_a_file_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
     file = written(tmp_path, "a.jsonl", line(1))
     raw = load(file, prompts_path=str(file))
     assert values(raw.train) == values(raw.prompts) == [1]
+
+
+def test_the_hash_of_a_large_file_is_reported_while_it_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LARGE", 20)
+    large, small = written(tmp_path, "large.jsonl", line(1) * 3), written(tmp_path, "small.jsonl", line(2))
+    sent: list[Progress] = []
+    with current() as session:
+        session.progress.send = sent.append
+        load(large, validation_path=str(small))
+    assert [(one.task, one.total) for one in sent if not one.done and one.total is None] == [
+        ("hashing large.jsonl, 0.0 GB", None)
+    ]
 
 
 def test_a_missing_file_is_reported_when_the_source_is_loaded(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from framework.util.network import reachable
 from framework_plugins.hf import hub_limits, models
 from framework_plugins.hf.config import LocalModelConfig
 from framework_plugins.hf.models import LocalModel
+from tests.support.hub import HubStandIn
 from tests.support.loopback import Handler, Loopback
 
 
@@ -47,9 +49,10 @@ OddHub.handler = _Handler
 
 
 @pytest.fixture
-def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OddHub]:
-    """Serve a Hub in the way that the test names, with an empty cache."""
-    with OddHub(request.param) as served:
+def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """Serve a Hub in the way that the test names, or one that has a folder as acme/thing, with an empty cache."""
+    way = request.param
+    with OddHub(way) if isinstance(way, str) else HubStandIn({"acme/thing": way(tmp_path / "model")}, {}) as served:
         for module in (constants, models):
             monkeypatch.setattr(module, "ENDPOINT", served.url)
         address = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -60,6 +63,14 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         yield served
     _http.close_session()
     reachable.cache_clear()
+
+
+def large_model(folder: Path) -> Path:
+    """Write a folder like one of a model, with 25 megabytes that stand for weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(bytes(25_000_000))
+    return folder
 
 
 def told() -> str:
@@ -78,6 +89,20 @@ def test_a_hub_that_drips_is_given_up_and_said_to_be_waited_for(
     assert told().startswith("model.path=acme/thing: the Hub sends ")
     assert "model.path=acme/thing: waiting for the Hub for 0 s" in capsys.readouterr().err
     assert hub.way == "drip"
+
+
+@pytest.mark.parametrize("hub", [large_model], indirect=True)
+def test_a_download_in_a_pipe_shows_its_size_and_the_time_left(
+    hub: HubStandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hub_limits, "SIGN", 0.1)
+    hub.pause = 0.04  # the library counts every ten megabytes
+    folder = LocalModel(LocalModelConfig(path="acme/thing")).fetch(weights=True).folder
+    assert (folder / "model.safetensors").stat().st_size == 25_000_000
+    lines = capsys.readouterr().err.splitlines()
+    pattern = r"model\.path=acme/thing: downloading, [12]\d\.\dMB of 25\.0MB  0:0\d left"
+    assert [line for line in lines if re.fullmatch(pattern, line)], lines
+    assert all(line.startswith("model.path=acme/thing: ") for line in lines)
 
 
 @pytest.mark.usefixtures("hub")
