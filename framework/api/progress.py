@@ -50,16 +50,15 @@ class Bars:
         """How many steps are shown as done."""
         return next((task.completed for task in self.display.tasks if task.id == self._steps), 0)
 
-    def wait(self) -> None:
+    def wait(self) -> TaskID:
         """Show that the first step is computed; how many there will be is not known yet."""
         self._steps = self.display.add_task("first step", total=None, text="", left=None)
+        return self._steps
 
     def move(self, step: int, total: int, text: str) -> None:
         """Show the number of completed steps, with a text beside it."""
-        if self._steps is None:
-            self.wait()
-        assert self._steps is not None  # noqa: S101 - for mypy
-        self.display.update(self._steps, completed=step, total=total, description=f"step {step}/{total}", text=text)
+        steps = self.wait() if self._steps is None else self._steps
+        self.display.update(steps, completed=step, total=total, description=f"step {step}/{total}", text=text)
 
     def count(self, progress: Progress) -> None:
         """Show how far something is; a count that begins replaces the one before."""

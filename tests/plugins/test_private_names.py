@@ -109,6 +109,7 @@ TABLE = (
         ("key", "validate_access", "validate_key", "throw_on_missing_value", "throw_on_missing_key"),
         (COMPLETION,),
     ),
+    Private("omegaconf", "ListConfig._metadata", None, (COMPLETION,)),
     Private("argparse", "ArgumentParser._actions", None, ("framework/util/command.py",)),
     Private("argparse", "ArgumentParser._get_option_tuples", ("option_string",), ("framework/util/command.py",)),
 )
@@ -137,6 +138,7 @@ INSTANCES: dict[str, Any] = {
     "PreTrainedConfig._attn_implementation": lambda module: module.PreTrainedConfig(),
     "JobReturn._return_value": lambda module: module.JobReturn(),
     "Tensor._version": lambda module: module.ones(1),
+    "ListConfig._metadata": lambda module: module.ListConfig([]),
     "ArgumentParser._actions": lambda module: module.ArgumentParser(),
 }
 

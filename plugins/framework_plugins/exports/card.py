@@ -121,7 +121,7 @@ def card(folder: Folder, known: Known) -> str:
         versions=_versions(known.report.versions),
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return f"---\n{_metadata(folder, known)}\n---\n\n{body}\n"
+    return f"---\n{_front_matter(folder, known)}\n---\n\n{body}\n"
 
 
 def plain(value: Any) -> str:
@@ -143,7 +143,7 @@ def _template() -> Template:
     ).get_template("card.md.jinja")
 
 
-def _metadata(folder: Folder, known: Known) -> str:
+def _front_matter(folder: Folder, known: Known) -> str:
     """Return the front matter; what is not known is left out."""
     names = [f"lora-{name}" for name in ("dora", "rslora") if known.adapter.get(f"use_{name}")]
     tags = [*(kind.replace("_", "-") for kind in folder.kinds), "sft", *names]

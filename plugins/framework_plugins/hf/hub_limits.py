@@ -46,7 +46,7 @@ class Received(tqdm):
 
     @classmethod
     def line(cls, seconds: float) -> str:
-        """Write how much of a download has come after so many seconds; empty if there is none."""
+        """Write how much of a download has arrived after this many seconds; empty if there is none."""
         bars = [bar for bar in cls.known if bar.unit == "B" and bar.total]
         if not bars:
             return ""

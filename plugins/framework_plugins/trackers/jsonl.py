@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -44,7 +43,8 @@ class Jsonl(Logger):
             case RunStarted(plan, data, hardware):
                 self.file = open(plan.run_dir / self.config.file, "a", encoding="utf-8", opener=_no_link)  # noqa: SIM115 - `close` closes it
                 self._write("started", data=as_plain(data), hardware=dict(hardware))
-                self._add(self._before)
+                self.file.writelines(self._before)
+                self.file.flush()
                 self._before.clear()
             case StageStarted(stage) if stage is not Stage.report:  # that is the line `finished`
                 self._write("stage", stage=stage.value)
@@ -65,14 +65,10 @@ class Jsonl(Logger):
     def _write(self, event: str, **values: Any) -> None:
         line = json.dumps(redact({"event": event, **values})) + "\n"
         if self.file is not None:
-            self._add([line])
+            self.file.write(line)
+            self.file.flush()
         elif event == "progress":
             self._before.append(line)
-
-    def _add(self, lines: Sequence[str]) -> None:
-        assert self.file is not None  # noqa: S101 - opened
-        self.file.writelines(lines)
-        self.file.flush()
 
     def close(self) -> None:
         if self.file is not None:

@@ -1,4 +1,4 @@
-"""A tiny model and rows for it."""
+"""Rows for the tiny model, and a training for which there is room."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.short_memory import Made, trained
-from tests.support.tiny import chat_rows, tiny_llama
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_llama(tmp_path_factory.mktemp("base"))
+from tests.support.tiny import chat_rows
 
 
 @pytest.fixture(scope="module")
