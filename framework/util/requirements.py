@@ -28,7 +28,7 @@ def missing(extras: Iterable[str]) -> list[str]:
     An extra that its distribution does not have is named too: `acme[audoi]`.
 
     Raises:
-        ValueError: one of them is nothing that pip understands.
+        ValueError: one of them is not a requirement that pip understands.
     """
     words = [word for extra in extras for word in shlex.split(extra) if not word.startswith("-")]
     return sorted({name for word in words for name in _lacking(Requirement(word))})

@@ -103,7 +103,7 @@ def _adapter(key: str, plan: Plan) -> Iterator[str]:
             "set exporter=[gguf], which merges them, or adapter=lora|rslora"
         )
     elif more := [name for name in MORE if getattr(plan.adapter.config, name, None)]:
-        yield f"{key}: adapter.{more[0]} is nothing that a GGUF adapter can store: set exporter=[gguf], which merges it"
+        yield f"{key}: adapter.{more[0]} cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"
     elif (bias := getattr(plan.adapter.config, "bias", None)) is not None and bias.name != "none":
         yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
     elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):

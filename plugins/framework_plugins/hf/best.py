@@ -54,7 +54,7 @@ class BestWeights:
             if not (reason := write_failure(error)):
                 raise
             raise FrameworkError(
-                f"step {step}: the best weights so far find no room in {self.file.parent}: {reason} "
+                f"step {step}: the best weights so far do not fit into {self.file.parent}: {reason} "
                 f"({describe_room(self.file.parent)}).\nSet run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
             ) from error
 

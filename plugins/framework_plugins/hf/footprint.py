@@ -265,7 +265,7 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
     if isinstance(quantization, NoQuantizationConfig):
         yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
-        yield MemoryReduction({"quantization.double_quant": True}, "nothing that one would notice", price=0)
+        yield MemoryReduction({"quantization.double_quant": True}, "no noticeable difference", price=0)
     rank = getattr(adapter, "r", LOWEST_RANK)
     while rank > LOWEST_RANK:
         rank = max(LOWEST_RANK, rank // 2)

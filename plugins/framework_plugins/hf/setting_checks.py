@@ -10,8 +10,11 @@ from framework.api.text import as_text, nearest
 from framework_plugins.hf.args import MOVED, STARTS, SFTArgs, changed
 from framework_plugins.hf.config import ALL_LINEAR, PLAIN, Bias, LoraAdapterConfig, NoQuantizationConfig
 
-PACKED = re.compile(r"\w+_proj|c_attn|c_proj|c_fc|query_key_value|dense\w*|fc[12]")
-"""Names of linear layers, the output head aside: a quantization stores them in few bits."""
+PACKED = re.compile(
+    r"\w+_proj|c_attn|c_proj|c_fc|query_key_value|dense\w*|fc[12]|(self_)?(attn|attention)|mlp|feed_forward"
+)
+"""Names of linear layers and of modules that consist of them, the output head aside: a quantization stores them in few
+bits. Models with other names are refused when they are opened."""
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:

@@ -192,7 +192,7 @@ class Training:
             step = trainer.state.global_step + 1
             raise FrameworkError(
                 f"out of memory in the update of step {step}: {summarize_error(error)}\n"
-                "The optimizer's states find no room, "
+                "The optimizer's states do not fit, "
                 "and some weights may have been updated already, so the run ends and saves nothing.\n"
                 f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
             ) from error

@@ -68,7 +68,7 @@ def _adapter(plan: Plan) -> Iterator[str]:
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
     asked += [f"adapter.args.{name}" for name in changed(config.args)]
     for name in asked:
-        yield f"{name} is nothing that trainer=unsloth makes: leave it out, {HF}"
+        yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
     if other := [name for name in config.modules_to_save if name not in WHOLE]:
         yield (
             f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: set "

@@ -57,6 +57,13 @@ def planned(overrides: list[str]) -> None:
     make_plan(config, run_dir=Path("unused"))
 
 
+@pytest.mark.parametrize("saved", ["up_proj", "mlp", "self_attn"])
+def test_modules_that_a_quantization_stores_in_few_bits_are_refused_by_the_plan(saved: str) -> None:
+    words = (f"adapter.modules_to_save=[{saved}]", "adapter.target_modules=[embed_tokens]", "quantization=int8")
+    told = f"adapter.modules_to_save=[{saved}]: quantization=int8 stores it in few bits, which cannot be trained: set"
+    assert told in refused(*words)
+
+
 def problem_of(word: str) -> str:
     """Return how the plan of a run refuses a word; empty where it takes it."""
     try:

@@ -47,10 +47,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "trainer=hf on GPUs",
         ),
         (("trainer.optim=lion_8bit",), "trainer.optim=lion_8bit: Unsloth takes AdamW on a CPU, whatever is asked for"),
-        (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is nothing that trainer=unsloth makes"),
-        (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is nothing that trainer=unsloth makes"),
-        (("adapter.target_modules=['.*q_proj']",), "adapter.target_modules with a regular expression is nothing"),
-        (("adapter.args.init_lora_weights=gaussian",), "adapter.args.init_lora_weights is nothing that"),
+        (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is not supported by trainer=unsloth"),
+        (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
+        (
+            ("adapter.target_modules=['.*q_proj']",),
+            "adapter.target_modules with a regular expression is not supported by",
+        ),
+        (("adapter.args.init_lora_weights=gaussian",), "adapter.args.init_lora_weights is not supported by"),
         (("adapter.modules_to_save=[norm]",), "Unsloth trains embed_tokens and lm_head alone: set trainer=hf"),
     ],
 )
