@@ -51,7 +51,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
         (
             ("adapter.target_modules=['.*q_proj']",),
-            "adapter.target_modules with a regular expression is not supported by",
+            "with a regular expression is not supported by trainer",
         ),
         (("adapter.args.init_lora_weights=gaussian",), "adapter.args.init_lora_weights is not supported by"),
         (("adapter.modules_to_save=[norm]",), "Unsloth trains embed_tokens and lm_head alone: set trainer=hf"),
