@@ -72,4 +72,4 @@ def _extra(offer: Offer) -> Iterator[str]:
     try:
         missing(offer.component.extras)
     except Exception as error:  # noqa: BLE001 - packaging raises its own
-        yield f"{offer}: extra={offer.component.extra!r} is no requirement that pip understands: {summarize_error(error)}"
+        yield f"{offer}: extra={offer.component.extra!r} is not a requirement of pip: {summarize_error(error)}"
