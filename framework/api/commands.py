@@ -12,6 +12,7 @@ from framework.plan.load import load_config
 from framework.plan.make import check_model, make_plan
 from framework.rundir.folder import check_writable
 from framework.rundir.read import read_run
+from framework.sweep.folder import newest_run
 from framework.util.command import CommandParser
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "complete_overrides",
     "load_config",
     "make_plan",
+    "newest_run",
     "read_run",
     "reject_duplicate_overrides",
     "saved_plan",

@@ -29,6 +29,8 @@ __all__ = [
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
+TRAINING_STATE = ".resume"
+"""Where a backend saves the state of an unfinished training, a folder for each checkpoint."""
 INTERRUPTED = "interrupted"
 """The state of a run that a signal ended."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"

@@ -187,9 +187,9 @@ def described(word: str) -> str:
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""
-    what = "an experiment is chosen with +experiment=NAME" if name == EXPERIMENT else "it is a group of options"
+    what = "a command; choose an experiment with +experiment=NAME" if name == EXPERIMENT else "a command but a group"
     command, one = f"{this_program()} plugins {name}", "NAME" if name == EXPERIMENT else "OPTION"
-    return f"'{word}' is no command, {what}. `{command}` lists them, `{command} {one}` describes one"
+    return f"'{word}' is not {what}. `{command}` lists them, `{command} {one}` describes one"
 
 
 def _refusal(word: str) -> str:

@@ -256,10 +256,12 @@ def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
     if not asked or asked >= ENOUGH or not {Stage.baseline, Stage.evaluate} <= set(plan.stages):
         return []
     least = least_difference(asked, plan.verdict.confidence)
-    shows = "not even that all of them get better" if least is None else f"a difference of {100 * least:.0f} points"
-    text = f"{asked} prompts are asked before and after: in four of five runs they show {shows}, not less"
+    detects = f"four of five runs detect a difference of {100 * (least or 0):.0f} points, and fewer a smaller one"
+    if least is None:
+        detects = "the verdict can be 'cannot tell' even if all of them improve"
+    text = f"{asked} prompts are asked before and after: with so few, {detects}"
     enough = 100 * (least_difference(ENOUGH, plan.verdict.confidence) or 1.0)
-    advice = f"ask {ENOUGH} or more, which show {enough:.0f} points: hold out more rows (data.validation_split)"
+    advice = f"ask {ENOUGH} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
     advice += ", or give prompts (evaluator.prompts.file)"
     return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
 

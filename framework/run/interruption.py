@@ -15,13 +15,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from framework.api.plan import Plan
-from framework.api.run_folder import OVERRIDES, RunFolder
+from framework.api.run_folder import OVERRIDES, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
@@ -32,6 +32,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if
 OURS = (signal.SIG_DFL, signal.default_int_handler)
 """Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal."""
 SCONTROL_SECONDS = 10
+STANDARD_ERROR = 2
 
 
 class Interruption:
@@ -71,11 +72,13 @@ class Interruption:
                 self._end_at_once(self._error)
             return
         self._error = Interrupted(number)
-        self._timer = threading.Timer(self._plan.grace_seconds, self._end_at_once, [self._error])
+        self._timer = threading.Timer(self._plan.grace_seconds, self._give_up, [self._error])
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
             raise self._error
+        again = "; Ctrl-C again ends the run at once" if number == signal.SIGINT else ""
+        _print(f"\nending after this step, within {self._plan.grace_seconds:g} s{again}\n")
 
     def asked(self) -> Interrupted | None:
         """Return what a training has to raise when it has saved its state; None where it continues.
@@ -96,8 +99,12 @@ class Interruption:
         if self._error:
             raise self._error
 
+    def _give_up(self, error: Interrupted) -> None:
+        """End this process after the grace time: a library may be busy, or wait for a server that does not answer."""
+        _print(f"\nthe work did not end within grace_seconds={self._plan.grace_seconds:g}\n")
+        self._end_at_once(error)
+
     def _end_at_once(self, error: Interrupted) -> None:
-        """End this process; a library may be busy for long, or wait for a server that does not answer."""
         try:
             note_failure(self._plan.run_dir, error)
             self._say_goodbye(error)
@@ -119,10 +126,21 @@ class Interruption:
         print(text, file=sys.stderr, flush=True)
 
     def _kept(self) -> list[str]:
-        """Name the stages that are not run again; a training that took the signal itself has saved a checkpoint."""
-        done = [name for name in RunFolder(self._plan.run_dir).status().get("seconds", {}) if name != Stage.plan.value]
-        training = Stage.train.value
-        return [*done, f"{training} up to this step"] if self._is_told and training not in done else done
+        """Name what is not repeated; a training that took the signal itself has saved a checkpoint."""
+        folder, training = self._plan.run_dir, Stage.train.value
+        done = [name for name in RunFolder(folder).status().get("seconds", {}) if name != Stage.plan.value]
+        if training in done:
+            return done
+        if self._is_told:
+            return [*done, f"{training} up to this step"]
+        saved = any(".part" not in state.name for state in folder.glob(f"{TRAINING_STATE}/*"))
+        return [*done, f"{training} up to its last checkpoint"] if saved else done
+
+
+def _print(text: str) -> None:
+    """Write to standard error from a handler of signals, which may have interrupted a `print`."""
+    with suppress(OSError):
+        os.write(STANDARD_ERROR, text.encode())
 
 
 def requeue() -> str:

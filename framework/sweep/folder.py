@@ -20,6 +20,7 @@ from framework.api.records import Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
     FINISHED,
+    INTERRUPTED,
     OVERRIDES,
     REPORT,
     RUNNING,
@@ -129,6 +130,18 @@ def folders(place: Path) -> dict[Path, list[Path]]:
     return found
 
 
+def newest_run(place: Path) -> Path:
+    """Return the run below a folder that was started last, of those with trained weights.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    trained = [run for runs in folders(place.absolute()).values() for run in runs if (run / CHECKPOINT).is_dir()]
+    if not trained:
+        raise FrameworkError(f"no run below {place} has trained weights: {this_program()} trains the quickstart")
+    return max(trained, key=lambda run: str(RunFolder(run).status().get("started", "")))
+
+
 def state_of(run: Path, home: Path) -> str:
     """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder."""
     state = str(RunFolder(run).status().get("state", ""))
@@ -178,7 +191,9 @@ def show(sweep: Sweep) -> None:
     console.print(table)
     for trial in sweep.trials:
         if trial.reason:
-            console.print(f"trial {trial.number} {trial.state}: {visible(trial.reason, '; ')}", soft_wrap=True)
+            reason = visible(trial.reason, "; ")
+            ended = reason if reason.startswith(trial.state) else f"{trial.state}: {reason}"
+            console.print(f"trial {trial.number} {ended}", soft_wrap=True)
     if sweep.best is not None and not sweep.judged_apart and len(sweep.trials) > 1:
         console.print(
             "the best trial was chosen by the rows that its verdict judges by: measure it again on other prompts "
@@ -191,15 +206,18 @@ def show(sweep: Sweep) -> None:
 
 
 def show_next(folder: Path, sweep: Sweep) -> None:
-    """Print the commands that continue from the best trial of a sweep; nothing where none is the best."""
-    if sweep.best is None:
-        return
-    best = folder / str(sweep.best)
-    words = [fill_in(word) for word in saved_overrides(str(best))]
-    print("next")
-    print(redact(f"  the best values: {this_program()} {shlex.join(words)}"))
-    if (best / CHECKPOINT).is_dir():
-        print(redact(f"  talk to the best: {this_program()} chat {shlex.quote(display_path(best))}"))
+    """Print the commands that continue an interrupted sweep, or from its best trial; nothing if there is none."""
+    lines = []
+    if any(trial.state == INTERRUPTED for trial in sweep.trials):
+        lines.append(f"the other trials: {this_program()} resume {shlex.quote(display_path(folder))}")
+    if sweep.best is not None:
+        best = folder / str(sweep.best)
+        words = [fill_in(word) for word in saved_overrides(str(best))]
+        lines.append(f"the best values: {this_program()} {shlex.join(words)}")
+        if (best / CHECKPOINT).is_dir():
+            lines.append(f"talk to the best: {this_program()} chat {shlex.quote(display_path(best))}")
+    if lines:
+        print("next", *(redact(f"  {line}") for line in lines), sep="\n")
 
 
 def times(folder: Path) -> dict[str, int]:

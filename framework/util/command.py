@@ -80,7 +80,7 @@ class CommandParser(argparse.ArgumentParser):
             self.error(f"unexpected argument '{rest[0]}'")
         for word in getattr(parsed, "overrides", ()):
             if "=" not in word and not word.startswith("~"):
-                self.error(f"'{word}' is no override like key=value")
+                self.error(f"'{word}' is not an override of the form key=value")
         return parsed
 
 

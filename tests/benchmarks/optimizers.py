@@ -19,9 +19,9 @@ import torch
 from rich.console import Console
 
 from framework.api.machine import installed
+from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Optimizer
 from framework_plugins.hf import optimizers
-from framework_plugins.hf.resume import FOLDER
 from framework_plugins.hf.state import OPTIMIZER
 from tests.benchmarks.memory_cpu import measure
 from tests.support.tiny import chat_rows, tiny_llama
@@ -54,7 +54,7 @@ def states(optimizer: Optimizer, base: Path, rows: Path, folder: Path) -> float:
     more += ["trainer.warmup_steps=0"]
     with opened(make(base, rows, folder, *more, *words(optimizer))) as (model, data):
         result, _ = train(model, data, folder)
-    kept = torch.load(folder / FOLDER / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
+    kept = torch.load(folder / TRAINING_STATE / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
     size = sum(
         value.nbytes
         for state in kept.values()

@@ -74,7 +74,8 @@ def _memory(memory: Memory) -> Iterator[Fact]:
 def _work(work: Work) -> Fact:
     seconds = ""
     if work.seconds_low is not None and work.seconds_high is not None:
-        seconds = f"; {roughly(work.seconds_low)} to {roughly(work.seconds_high)} by earlier runs on this machine"
+        low, high = roughly(work.seconds_low), roughly(work.seconds_high)
+        seconds = f"; the training takes {low} to {high}, judging by earlier ones on this machine"
     return Fact(
         "work",
         f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "

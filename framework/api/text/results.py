@@ -171,7 +171,9 @@ def _limit(data: DataResult) -> Iterator[Fact]:
             amiss=True,
         )
     elif sizes.suggested * 2 <= sizes.max_seq_length:
-        yield Fact("limit", f"trainer.max_seq_length={sizes.max_seq_length} fits every row; so would {sizes.suggested}")
+        yield Fact(
+            "limit", f"trainer.max_seq_length={sizes.max_seq_length} fits every row; {sizes.suggested} would too"
+        )
 
 
 def _held_out(data: DataResult) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from framework.util.host import GIB
 from framework.util.redact import hide
 
 SIDES = ("A", "B")
+FOLDED = 3
+"""Settings of an option that one run alone has, from which on the table has one row for all of them."""
 SHA_256 = re.compile(r"[0-9a-f]{64}")
 Pair = tuple[Any, Any]
 
@@ -66,8 +69,8 @@ class DiffCommand:
         words = (parsed.run_a, parsed.run_b)
         runs = (read_run(parsed.run_a), read_run(parsed.run_b))
         parts = {
-            "config": _config(runs),
             "overrides": _overrides(runs),
+            "config": _config(runs),
             "versions": _versions(runs),
             "commits": _commits(runs),
             "data": _data(runs),
@@ -220,13 +223,33 @@ def _print_tables(
         elif not part:
             console.print(f"no difference in {name}{_doubt(name, runs)}", highlight=False)
         else:
-            console.print(_table(name, {key: tuple(map(_text, pair)) for key, pair in part.items()}))
+            console.print(_table(name, _rows(part)))
     console.print()
     if results:
         rows = {key: (*each.shown, each.better) for key, each in results.items()}
         console.print(_table("results", rows, "better"))
     else:
         console.print("no results in either run", highlight=False)
+
+
+def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:
+    """Write both values of each key; the settings of an option that one run alone has are one row."""
+    # An option's settings, exporter.gguf.threads for example, with the side on which they are absent.
+    alone = {key: (_option(key), pair.index(ABSENT)) for key, pair in part.items() if ABSENT in pair and _option(key)}
+    numbers = Counter(alone.values())
+    rows: dict[str, Sequence[str]] = {}
+    for key, pair in part.items():
+        number = numbers[alone[key]] if key in alone else 0
+        if number < FOLDED:
+            rows[key] = tuple(map(_text, pair))
+        else:
+            rows[f"{_option(key)}.*"] = tuple("–" if value is ABSENT else f"{number} settings" for value in pair)
+    return rows
+
+
+def _option(key: str) -> str:
+    """Return the group and the option of a key that is a setting of one among several: `exporter.gguf`."""
+    return ".".join(key.split(".")[:2]) if key.count(".") > 1 else ""
 
 
 def _lack(sides: Sequence[str]) -> str:

@@ -152,9 +152,9 @@ def _primary_line(name: str, change: Change, config: VerdictConfig, *, template:
     if change.outcome is Outcome.no_worse:
         return f"gained: no worse than {_points(change.margin, change, name)}{form}, and no significant gain. {shown}"
     floor = "; the base has nothing to lose there" if at_worst(change) else ""
-    power = f"{asked} show {_points(change.least, change, name)} or more in four of five runs"
+    power = f"with {asked}, four of five runs detect a difference of {_points(change.least, change, name)}"
     if change.least is None:
-        power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
+        power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to detect any difference"
     return f"gained: cannot tell, no significant difference{form}. {shown}{floor}; {power}"
 
 

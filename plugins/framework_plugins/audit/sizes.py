@@ -100,7 +100,7 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
             Check.too_few_rows,
             Severity.warning,
             survey.train,
-            f"{rows} training rows, {passes:.3g} times over, are memorized rather than understood",
+            f"each of {rows} training rows is trained on {passes:.3g} times: the model may memorize them",
             f"collect more rows (a few hundred good ones, better a thousand), or lower trainer.{setting}",
             whole=True,
         )

@@ -6,10 +6,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 
 from rich.console import Console
 
-from framework.api.commands import read_run
+from framework.api.commands import newest_run, read_run
 from framework.api.records import ExportResult
 from framework.api.run_folder import SavedRun
 from framework.api.text import HIDDEN, display_path, this_program
@@ -35,7 +36,7 @@ class ChatCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Open the model, and answer until the prompts end."""
         options = read_options(arguments)
-        run = read_run(options.run_dir)
+        run = read_run(newest_run(Path("outputs")) if options.run_dir is None else options.run_dir)
         path, console = display_path(run.folder), Console(highlight=False)
         after = list(_next(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
@@ -54,6 +55,8 @@ class ChatCommand:
                 for line in after:
                     console.print(line, markup=False, soft_wrap=True)
             else:
+                for line in _notices(session, path, named=options.run_dir is not None):
+                    print(line, file=sys.stderr)  # noqa: T201 - standard output has the answers alone
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0
 
@@ -85,7 +88,15 @@ def _greeting(session: ChatSession) -> str:
     lines = [session.who() + (f"; system prompt: {session.system}" if session.system else "")]
     if session.beginning.text:
         lines.append(session.beginning.offer())
-    return "\n".join([*lines, "/help lists the commands"])
+    return "\n".join([*lines, "/help lists the commands; Ctrl-C stops an answer"])
+
+
+def _notices(session: ChatSession, path: str, *, named: bool) -> Iterator[str]:
+    """Give what a script is told: which run was chosen, and what is put before its prompts."""
+    if not named:
+        yield f"the newest run: {path}"
+    if session.beginning.text:
+        yield session.beginning.offer()
 
 
 def _next(run: SavedRun, options: Options) -> Iterator[str]:

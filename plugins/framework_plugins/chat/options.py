@@ -6,11 +6,13 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framework.api.commands import CommandParser, reject_duplicate_overrides
 from framework.api.component import SPEAKERS, Component
 from framework.api.registry import registrations, skip_plugin
+from framework.api.run_folder import STATUS
 from framework_plugins.chat.config import ChatCommandConfig
 
 LARGEST_SEED = 2**32 - 1
@@ -38,18 +40,18 @@ class Options:
     """What was asked for.
 
     Attributes:
-        run_dir: the folder of the run.
+        run_dir: the folder of the run; None: the newest one.
         overrides: settings that are to be others than in the run, `trainer.device=cpu`.
         talking: who answers at first; empty where nothing was said.
         speaker: the plugin's speaker that answers instead of the model; None: the model itself.
         word: what was given to that speaker, a file for example; may be empty.
         system: the system prompt; None: that of the run.
-        begin: what all prompts of the run begin with is put before each prompt.
+        begin: the lines that all prompts of the run begin with are put before each prompt.
         as_json: one JSON object for each answer.
         sampling: how the answers are made.
     """
 
-    run_dir: str
+    run_dir: str | None
     overrides: tuple[str, ...]
     talking: tuple[str, ...]
     speaker: Component | None
@@ -68,7 +70,13 @@ def read_options(arguments: Sequence[str]) -> Options:
     """
     parser = _parser()
     speakers = _add_speakers(parser)
+    runs = [word for word in arguments if word and Path(word, STATUS).exists()]  # a shell may give all of a folder
+    if len(runs) > 1:
+        newest = max(runs, key=lambda run: Path(run, STATUS).stat().st_mtime)
+        parser.error(f"{len(runs)} runs are given, and chat opens one; the newest is {newest}")
     parsed = parser.read(arguments)
+    if parsed.run_dir is not None and "=" in parsed.run_dir and not Path(parsed.run_dir).exists():
+        parsed.run_dir, parsed.overrides = None, [parsed.run_dir, *parsed.overrides]
     reject_duplicate_overrides(parsed.overrides)
     selected = {name: word for name in speakers if (word := getattr(parsed, _place(name))) is not None}
     if len(selected) > 1:
@@ -88,7 +96,9 @@ def read_options(arguments: Sequence[str]) -> Options:
 
 def _parser() -> CommandParser:
     parser, plain = CommandParser("chat", ChatCommandConfig.__doc__), Sampling()
-    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
+    parser.add_argument(
+        "run_dir", metavar="RUN_DIR", nargs="?", help="the folder of the run; default: the newest run below outputs/"
+    )
     parser.add_overrides("what the run was made of, changed: trainer.device=cpu for example")
     speaker_group = parser.add_mutually_exclusive_group()
     for names in (("base",), ("tuned",), ("base", "tuned")):
@@ -114,7 +124,8 @@ def _parser() -> CommandParser:
         "--system", metavar="TEXT", help="the system prompt; default: the one that most training rows had",
     )  # fmt: skip
     parser.add_argument(
-        "--begin", action="store_true", help="put what all prompts of the run begin with before each prompt",
+        "--begin", action=argparse.BooleanOptionalAction, default=True,
+        help="put the lines that all prompts of the run begin with before each prompt; default: yes",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true", help="for each answer an object in a line: speaker, prompt, answer, dropped",

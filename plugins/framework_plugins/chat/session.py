@@ -17,15 +17,15 @@ HELP = {
     "/tuned": "the trained model answers",
     "/both": "both answer, side by side",
     "/reset": "forget the conversation",
-    "/begin": "put what all prompts of the run begin with before each prompt, or no longer",
+    "/begin": "switch on or off: the lines that all prompts of the run begin with are put before each prompt",
     "/system TEXT": "set the system prompt; without a text there is none",
     "/help": "this list",
-    "/quit": "the end, as Ctrl-D",
+    "/quit": "quit; so does Ctrl-D",
 }
 QUOTE = '"""'
 BEGINNING_SHOWN = 60
 """Characters of what all prompts begin with."""
-MORE = f"A prompt of several lines stands between {QUOTE} and {QUOTE}; one that begins with / is written with two."
+MORE = f"Put a prompt of several lines between {QUOTE} and {QUOTE}. Begin a prompt that starts with / with two of them."
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Beginning:
         """Say what they are, and what happens to them."""
         first, *rest = self.text.strip().splitlines()
         shown = f"{first[:BEGINNING_SHOWN]}…" if rest or len(first) > BEGINNING_SHOWN else first
-        done = "that is put before what you type, /begin stops it"
-        what = done if self.is_on else "/begin puts that before what you type"
-        return f'the prompts of the run begin with "{shown}": {what}'
+        if self.is_on:
+            return f'"{shown}" is put before each prompt, as in the training; /begin switches this off'
+        return f'all prompts of the training begin with "{shown}"; /begin puts this before each prompt'
 
     def before(self, prompt: str) -> str:
         """Return the prompt as it is asked."""

@@ -6,10 +6,7 @@ from dataclasses import replace
 
 from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
-from framework_plugins.evals.chat_endpoint import NoReplyError
 from framework_plugins.evals.config import JudgeConfig
-from framework_plugins.evals.grading import grade
-from framework_plugins.evals.metrics.judge import judge_endpoint
 
 SECONDS = 20.0
 """Seconds for a short reply here; the run uses its own timeout."""
@@ -24,6 +21,11 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
     """Ask each judge for a grade, once and with nothing of the run in it: the address, the key and the model count."""
     if plan is None or not judges(plan):
         return None
+    # httpx is an extra, and without a judge nobody misses it.
+    from framework_plugins.evals.chat_endpoint import NoReplyError  # noqa: PLC0415
+    from framework_plugins.evals.grading import grade  # noqa: PLC0415
+    from framework_plugins.evals.metrics.judge import judge_endpoint  # noqa: PLC0415
+
     for config in judges(plan):
         with judge_endpoint(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:
             (reply,) = endpoint.ask_all([f"Reply with the number {config.highest:g} and nothing else."], 1)

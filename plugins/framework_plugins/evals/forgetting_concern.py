@@ -86,7 +86,7 @@ def _share(change: Change, words: str, margin: float, setting: str, digits: str)
     too_much = change.outcome is Outcome.worse and change.before - change.after > margin
     lost = f"{100 * least:.0f} to {100 * most:.0f} points lost" if least else f"at most {100 * most:.0f} points lost"
     unknown = not too_much and most > margin
-    beside = f", and {setting}={margin:g} allows {100 * margin:.0f}" if unknown else ""
+    beside = f"; a loss above {setting}={margin:g} is not ruled out, more questions narrow this" if unknown else ""
     yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least))
 
 
@@ -117,7 +117,7 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
         return
     low, high = (None if bound is None else max(0.0, bound) for bound in (change.low, change.high))
     bounds = "" if low is None or high is None else f" ({low:.2g} to {high:.2g})"
-    text = f"changed: {change.after:.2g} nats a token from the base at general answers{bounds}"
+    text = f"changed: {change.after:.2g} nats per token from the base at general answers{bounds}"
     least = change.after if low is None else low
     too_much = not least <= settings.max_divergence  # NaN is too much, too
     more = f", more than max_divergence={settings.max_divergence:g}" if too_much else ""

@@ -176,8 +176,8 @@ class Refusals(Mapping[str, str]):
         self.library = library
         self.older = older
         self.own = {
-            **{name: f"is {place}.args.{name} here" for name in admitted},
-            **{name: f"is {key} here" for name, key in (*settings.items(), *older.items())},
+            **{name: f"is called {place}.args.{name} here" for name in admitted},
+            **{name: f"is called {key} here" for name, key in (*settings.items(), *older.items())},
             **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
         }
 
@@ -236,7 +236,7 @@ class LoraArgs:
 
     exclude_modules: list[str] = field(default_factory=list)
     """Layers that are left out of `target_modules`: names, or regular expressions that match their whole names. The
-    memory of the plan counts them all the same."""
+    memory of the plan counts them nevertheless."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
     """How the matrices begin: true, A by Kaiming and B zero; gaussian, A normal and B zero; orthogonal, both
     orthogonal, with an even `r`; false, both random, so that the training does not begin at the base."""

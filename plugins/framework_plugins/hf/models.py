@@ -61,6 +61,7 @@ TYPES: Mapping[str, Any] = {
 }  # fmt: skip
 LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
 """What no model comes near; making that many layers would take hours."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
@@ -117,11 +118,6 @@ class LocalModel:
                 raise FrameworkError(
                     f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
                 )
-            if not any(self.folder.glob("*.safetensors")):
-                raise FrameworkError(
-                    f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
-                    "loaded and are refused"
-                )
             check_inside(self.folder, f"model.path={self.config.path}")
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
@@ -138,8 +134,20 @@ class LocalModel:
         return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
-        """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`."""
+        """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`.
+
+        Raises:
+            FrameworkError: as `check`, or a folder has no weights. A plan does without: `config.json` is enough for it.
+        """
         if self._is_folder():
+            if not any(self.folder.glob("*.safetensors")):
+                pickled = next((file.name for kind in PICKLED for file in self.folder.glob(kind)), "")
+                reason = (
+                    f"; {pickled} is pickled, which runs code when it is loaded, and is not read" if pickled else ""
+                )
+                raise FrameworkError(
+                    f"model.path={self.config.path}: the folder has no weights, no file *.safetensors{reason}"
+                )
             return ModelPlace(self.folder.absolute(), str(self.folder.absolute()))
         bars = None if sys.stderr.isatty() else Received
         patterns = {"allow_patterns": FILES + WEIGHTS * weights, "ignore_patterns": TWICE}

@@ -22,10 +22,10 @@ from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder, describe_room, write_failure
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
+from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Affects
 from framework.api.text import redact
 
-FOLDER = ".resume"
 MANIFEST = "manifest.json"
 BLOCK = 1 << 20
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Checkpoints:
     """
 
     def __init__(self, plan: Plan, *, writes: bool = True) -> None:
-        self.folder = plan.run_dir / FOLDER
+        self.folder = plan.run_dir / TRAINING_STATE
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
         self.writes = writes
         self.limit: int = getattr(plan.training, "save_total_limit", 1)
@@ -92,7 +92,9 @@ class Checkpoints:
                 return folder
             broken = [name for name, known in manifest["files"].items() if _hash(folder / name) != known]
             if not broken:
-                self._say(f"the training continues after step {_step(folder)}, from {FOLDER}/{folder.name}", damaged)
+                self._say(
+                    f"the training continues after step {_step(folder)}, from {TRAINING_STATE}/{folder.name}", damaged
+                )
                 return folder
             damaged.append(f"{folder.name} ({', '.join(broken)})")
         if damaged and rows is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS = 180.0
 """It compiles while it is imported."""
-ENVIRONMENT = "in an environment of its own: it asks for versions of its own"
+ENVIRONMENT = "in a separate environment: it requires other versions"
 
 
 def diagnostics() -> Iterator[Diagnostic]:

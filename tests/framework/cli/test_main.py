@@ -357,10 +357,10 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("trainer", "--help"), "'trainer' is no command, it is a group of options. "),
-        (("--help", "trainer"), "'trainer' is no command, it is a group of options. "),
+        (("trainer", "--help"), "'trainer' is not a command but a group. "),
+        (("--help", "trainer"), "'trainer' is not a command but a group. "),
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: a command comes first, "),
-        (("experiments",), "'experiments' is no command, an experiment is chosen with +experiment=NAME. "),
+        (("experiments",), "'experiments' is not a command; choose an experiment with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
     ],
 )  # fmt: skip

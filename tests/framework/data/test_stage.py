@@ -188,11 +188,13 @@ def test_a_few_held_out_rows_choose_and_judge(data_file: Path, tmp_path: Path) -
     [
         (
             30,
-            "30 prompts are asked before and after: in four of five runs they show a difference of 34 points, not less",
+            "30 prompts are asked before and after: with so few, four of five runs detect a difference of 34 points, "
+            "and fewer a smaller one",
         ),
         (
             4,
-            "4 prompts are asked before and after: in four of five runs they show not even that all of them get better",
+            "4 prompts are asked before and after: with so few, the verdict can be 'cannot tell' even if all of them "
+            "improve",
         ),
         (60, ""),
     ],

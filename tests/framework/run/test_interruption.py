@@ -101,6 +101,18 @@ def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     assert not list((tmp_path / "run").rglob("*.part"))
 
 
+def test_a_checkpoint_of_an_earlier_start_is_named(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A resumed run that is interrupted before its first step has lost nothing."""
+    for _ in range(2):
+        send_in(monkeypatch, "train", signal.SIGINT)
+        with pytest.raises(Interrupted):
+            pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+        (tmp_path / "run" / ".resume" / "step-00000002").mkdir(parents=True, exist_ok=True)
+    assert "Kept: data, baseline, train up to its last checkpoint. Continue with: " in capsys.readouterr().err
+
+
 class Listening(Logger):
     """Notes whether it was closed."""
 
@@ -193,6 +205,9 @@ def test_a_run_that_does_not_end_is_ended(
     assert done.code == code, done.err
     assert time.monotonic() - start < 60
     assert f"Continue with: {typed(tmp_path)} resume x" in done.err
+    again = "; Ctrl-C again ends the run at once" if signal.SIGINT in sent else ""
+    assert f"\nending after this step, within {grace:g} s{again}\n" in done.err
+    assert (f"\nthe work did not end within grace_seconds={grace:g}\n" in done.err) is (len(sent) == 1)
     assert status(tmp_path / "x")["state"] == "interrupted"
     assert not (tmp_path / "x" / ".lock").exists()
 

@@ -43,7 +43,7 @@ def test_what_is_wrong_is_reported_in_one_line_with_the_usage(words: list[str], 
 
 
 def test_an_override_that_is_none_is_refused() -> None:
-    with pytest.raises(FrameworkError, match=r"^'you' is no override like key=value\. Usage: "):
+    with pytest.raises(FrameworkError, match=r"^'you' is not an override of the form key=value\. Usage: "):
         parser().read(["hi", "you"])
     with pytest.raises(FrameworkError, match=r"^unknown option '--loud'"):
         parser().read(["hi", "--loud", "you"])

@@ -1,4 +1,4 @@
-"""A chat asks as the training did: by the system prompt of its rows, on request with the beginning of all prompts."""
+"""A chat asks as the training did: by the system prompt of its rows, and with the beginning of all prompts."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def test_the_beginning_is_put_before_a_prompt_on_request_and_once() -> None:
     chat = ChatSession(Speakers({"tuned": parrot}), ("tuned",), None, Sampling(), Beginning("Add the two.\n\n"))
     said(chat, "1 and 2")
     told = chat.run_command("/begin")
-    assert told == 'the prompts of the run begin with "Add the two.": that is put before what you type, /begin stops it'
+    assert told == '"Add the two." is put before each prompt, as in the training; /begin switches this off'
     said(chat, "1 and 2")
     said(chat, "Add the two.\n\n3 and 4")
-    assert "/begin puts that before what you type" in chat.run_command("/begin")
+    assert "/begin puts this before each prompt" in chat.run_command("/begin")
     said(chat, "5")
     asked = [turns(prompt)[-1] for prompt in parrot.asked]
     assert asked == [

@@ -68,6 +68,33 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return asked
 
 
+def test_without_a_folder_the_newest_run_answers_as_it_was_asked_in_the_training(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its prompts begin with a line that is put before what is typed: the model has seen none without it."""
+    rows = [{"instruction": f"Repeat.\nsay {n}", "output": f"it is {n}"} for n in range(20)]
+    (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run = make(place, "stages=[data,train,evaluate]", "evaluator=[prompts]", "data.prompts_path=rows.jsonl")
+    (place / "outputs").mkdir()
+    run.rename(place / "outputs" / "run")
+    monkeypatch.setattr("sys.stdin", io.StringIO("say 3\n"))
+    assert run_command("chat", []) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["it is 3"]
+    notice = '"Repeat." is put before each prompt, as in the training; /begin switches this off'
+    assert notice in printed.err
+    assert "the newest run: " in printed.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("say 3\n"))
+    assert run_command("chat", ["--no-begin"]) == 0
+    assert capsys.readouterr().out.splitlines() != ["it is 3"]
+
+
+def test_where_no_run_was_trained_none_is_opened(place: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"^no run below outputs has trained weights: .* trains the quickstart$"):
+        run_command("chat", [])
+    assert place.is_dir()
+
+
 def test_piped_it_prints_the_answers_of_the_trained_model_alone(place: Path) -> None:
     run = make(place)
     done = subprocess.run(

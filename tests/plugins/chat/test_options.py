@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -57,14 +59,29 @@ def test_one_of_them_may_answer(word: str, talking: tuple[str, ...]) -> None:
     assert read_options(["run", word]).talking == talking
 
 
+def test_the_folder_may_be_left_out_and_overrides_stay() -> None:
+    options = read_options(["--base", "trainer.device=cpu", "seed=1"])
+    assert (options.run_dir, options.overrides) == (None, ("trainer.device=cpu", "seed=1"))
+    assert read_options([]).begin
+    assert not read_options(["--no-begin"]).begin
+
+
+def test_several_runs_are_refused_and_the_newest_is_named(tmp_path: Path) -> None:
+    for name, moment in (("old", 1), ("new", 3), ("middle", 2)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "status.json").write_text("{}", encoding="utf-8")
+        os.utime(tmp_path / name / "status.json", (moment, moment))
+    with pytest.raises(FrameworkError) as refused:
+        read_options([str(tmp_path / name) for name in ("old", "new", "middle")])
+    assert f"3 runs are given, and chat opens one; the newest is {tmp_path / 'new'}" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "the following arguments are required: RUN_DIR. Usage: python -m framework chat [-h] "),
-        (["--base"], "required: RUN_DIR"),
         (["run", "--sistem", "x"], "unknown option '--sistem'. Did you mean '--system'?"),
         (["run", "--bas"], "unknown option '--bas'. Did you mean '--base'?"),
-        (["run", "other"], "'other' is no override like key=value"),
+        (["run", "other"], "'other' is not an override of the form key=value"),
         (["run", "seed=1", "seed=2"], "seed=1 and seed=2 set the same key"),
         (["run", "--base", "--both"], "--both: not allowed with"),
         (["run", "--system"], "--system: expected one argument"),

@@ -151,7 +151,7 @@ def test_options_that_cannot_work_together_are_a_reason(
             r"unknown option '--jsn'. Did you mean '--json'\? Valid: --help, --json, -h. Usage: python -m ",
         ),
         (["-m", "seed=1,2"], r"unknown option '-m'"),
-        (["quickstart"], r"'quickstart' is no override like key=value. Usage: "),
+        (["quickstart"], r"'quickstart' is not an override of the form key=value. Usage: "),
         (["seed=1", "seed=2"], r"seed=1 and seed=2 set the same key: give it once"),
         (["adapter.rank=64"], r"rank is adapter\.r here"),
         (["+trainer.lerning_rate=1"], r"unknown key 'trainer.lerning_rate'"),

@@ -65,7 +65,7 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
         "general questions right 75% to 75% of 128, at most 2 points lost; perplexity of general texts 40 to 41 of 32 "
         "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"
     )
-    assert far.text == "changed: 0.3 nats a token from the base at general answers (0.29 to 0.3)"
+    assert far.text == "changed: 0.3 nats per token from the base at general answers (0.29 to 0.3)"
     assert (far.aspect, far.flagged, far.harm) == (Aspect.task, False, 0)
 
 
@@ -96,7 +96,8 @@ def test_a_few_questions_cannot_tell(plan: Plan) -> None:
     concern = found(plan, general([0.0, 0.0, *FINE[2:32]]), general(FINE[:32], divergence=0))["forgetting"]
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
     assert concern.text == (
-        "general questions right 75% to 69% of 32, at most 17 points lost, and max_accuracy_loss=0.1 allows 10"
+        "general questions right 75% to 69% of 32, at most 17 points lost; a loss above max_accuracy_loss=0.1 is not "
+        "ruled out, more questions narrow this"
     )
 
 
@@ -149,7 +150,12 @@ def scored(right: int, of: int = 100) -> EvalResult:
     ("right", "flagged", "text"),
     [
         (800, False, "general.acc 80.0% to 80.0% of 1000, at most 0 points lost"),
-        (760, False, "general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost, and max_loss=0.05 allows 5"),
+        (
+            760,
+            False,
+            "general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost; a loss above max_loss=0.05 is not ruled out, more "
+            "questions narrow this",
+        ),
         (600, True, "general.acc 80.0% to 60.0% of 1000, 17 to 22 points lost"),
     ],
 )

@@ -124,9 +124,9 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trainer.args.max_length=512"], "max_length is trainer.max_seq_length here"),
-        (["+trainer.args.max_length=512"], "max_length is trainer.max_seq_length here"),
-        (["trainer.args.max_lenght=512"], "Did you mean 'max_length'? It is trainer.max_seq_length here."),
+        (["trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
+        (["+trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
+        (["trainer.args.max_lenght=512"], "Did you mean 'max_length'? It is called trainer.max_seq_length here."),
         (["trainer.args.label_smoothing_factor=0.1"], "label_smoothing_factor is not used here: the loss is computed"),
         (["trainer.args.torch_empty_cache_stesp=2"], "Did you mean 'trainer.args.torch_empty_cache_steps'?"),
         (["trainer.args.torch_empty_cache_steps=often"], "must be a whole number above 0, or null"),
@@ -136,7 +136,7 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
         (["trainer.bf16=true"], "bf16 is trainer.dtype=bf16 here"),
         (["trainer.torch_empty_cache_steps=2"], "torch_empty_cache_steps is trainer.args.torch_empty_cache_steps here"),
         (["adapter.args.use_dora=true"], "use_dora is adapter=dora here"),
-        (["adapter.init_lora_weights=gaussian"], "init_lora_weights is adapter.args.init_lora_weights here"),
+        (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
         (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal. Did you mean "
          "'gaussian'?"),
         (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base before the training"),
@@ -155,10 +155,11 @@ def test_a_field_of_another_version_is_refused_with_both(monkeypatch: pytest.Mon
     monkeypatch.setattr(args, "installed", {"trl": "1.15.0"}.get)
     assert refused("trainer.args.activation_checkpointing=true").endswith(
         "activation_checkpointing is a field of trl 1.16.0, and trl 1.15.0 is installed; "
-        "it is trainer.gradient_checkpointing here"
+        "it is called trainer.gradient_checkpointing here"
     )
     assert refused("trainer.args.max_seq_length=512").endswith(
-        "max_seq_length is a field of trl before 1.15.0, and trl 1.15.0 is installed; it is trainer.max_seq_length here"
+        "max_seq_length is a field of trl before 1.15.0, and trl 1.15.0 is installed; "
+        "it is called trainer.max_seq_length here"
     )
 
 

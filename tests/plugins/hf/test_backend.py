@@ -226,7 +226,7 @@ def broken(base: Path, folder: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model_safetensors": None}, "has no .safetensors"),
+        ({"model_safetensors": None}, r"the folder has no weights, no file \*\.safetensors$"),
         ({"chat_template_jinja": None}, r"no chat template.*model\.chat_template=FILE"),
         ({"config_json": {"model_type": "no_such_model"}}, "transformers cannot build it"),
         ({"config_json": {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "x"}}, "trust_remote_code=true"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -103,6 +104,18 @@ def test_a_download_in_a_pipe_shows_its_size_and_the_time_left(
     pattern = r"model\.path=acme/thing: downloading, [12]\d\.\dMB of 25\.0MB  0:0\d left"
     assert [line for line in lines if re.fullmatch(pattern, line)], lines
     assert all(line.startswith("model.path=acme/thing: ") for line in lines)
+
+
+def test_a_folder_with_a_config_alone_is_planned_for_and_has_no_weights(tmp_path: Path) -> None:
+    folder = large_model(tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}), encoding="utf-8")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    source = LocalModel(LocalModelConfig(path=str(folder)))
+    assert source.check() == f"{folder} (LlamaForCausalLM)"
+    with pytest.raises(FrameworkError) as caught:
+        source.fetch(weights=False)
+    reason = "pytorch_model.bin is pickled, which runs code when it is loaded, and is not read"
+    assert str(caught.value) == f"model.path={folder}: the folder has no weights, no file *.safetensors; {reason}"
 
 
 @pytest.mark.usefixtures("hub")

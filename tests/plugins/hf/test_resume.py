@@ -20,9 +20,10 @@ from framework.api.data import Data
 from framework.api.files import atomic_folder
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TokenRow, TrainResult
+from framework.api.run_folder import TRAINING_STATE
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.progress import Pace
-from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
+from framework_plugins.hf.resume import MANIFEST, digest
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 
@@ -119,7 +120,7 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     assert again.train_loss == straight.train_loss
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
     assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]
-    assert (there / FOLDER).exists()  # until the run has saved the result
+    assert (there / TRAINING_STATE).exists()  # until the run has saved the result
 
 
 def asked_after(step: int) -> Callable[[], BaseException | None]:
@@ -142,7 +143,7 @@ def test_a_signal_makes_a_checkpoint_after_its_step(
     settings = [word for word in SETTINGS if not word.startswith(("trainer.save_steps", "trainer.eval_steps"))]
     with opened(make(base, rows, tmp_path / "ended", *settings, *words)) as (model, data), pytest.raises(Ended):
         run(model, data, tmp_path / "ended", None, asked_after(5))
-    assert [path.name for path in (tmp_path / "ended" / FOLDER).iterdir()] == ["step-00000005"]
+    assert [path.name for path in (tmp_path / "ended" / TRAINING_STATE).iterdir()] == ["step-00000005"]
     again, told = train("ended", *words)
     assert again.resumed == 5
     assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
@@ -159,7 +160,7 @@ def test_a_signal_in_the_last_step_lets_the_training_end(base: Path, rows: Path,
 
 def test_checkpoints_come_by_time_too(train: Train, tmp_path: Path) -> None:
     result, _ = train("timed", "trainer.save_steps=null", "trainer.save_seconds=1e-6", "trainer.save_total_limit=100")
-    folders = sorted((tmp_path / "timed" / FOLDER).iterdir())
+    folders = sorted((tmp_path / "timed" / TRAINING_STATE).iterdir())
     assert folders
     assert all(int(folder.name.partition("-")[2]) < result.steps for folder in folders)
 
@@ -192,7 +193,7 @@ def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
 
 
 def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytest.LogCaptureFixture) -> None:
-    folder = ended(7) / FOLDER
+    folder = ended(7) / TRAINING_STATE
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
     weights = folder / "step-00000006" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -207,12 +208,12 @@ def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytes
 def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(
     train: Train, ended: Ends, tmp_path: Path, limit: int
 ) -> None:
-    weights = ended(7) / FOLDER / "step-00000006" / "weights.safetensors"
+    weights = ended(7) / TRAINING_STATE / "step-00000006" / "weights.safetensors"
     weights.write_bytes(b"")
     words = ("trainer.save_steps=5", f"trainer.save_total_limit={limit}")
     with pytest.raises(Ended):
         train("ended", *words, end=6)
-    names = sorted(path.name for path in (tmp_path / "ended" / FOLDER).iterdir())
+    names = sorted(path.name for path in (tmp_path / "ended" / TRAINING_STATE).iterdir())
     assert names == ["step-00000004", "step-00000005"][-limit:]
 
 
@@ -220,7 +221,7 @@ def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(
     "manifest", ['{"settings": 5, "rows": "x", "files": {}}', '{"settings": {}, "rows": "x", "files": []}', "[]"]
 )
 def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manifest: str) -> None:
-    folder = ended(5) / FOLDER
+    folder = ended(5) / TRAINING_STATE
     (folder / "step-abc").mkdir()
     (folder / "step-00000004" / MANIFEST).write_text(manifest, encoding="utf-8")
     assert train("ended")[0].resumed == 2
@@ -228,7 +229,7 @@ def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manife
 
 def test_a_file_where_the_checkpoints_belong_is_named(train: Train, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / FOLDER).write_text("", encoding="utf-8")
+    (tmp_path / "new" / TRAINING_STATE).write_text("", encoding="utf-8")
     with pytest.raises(
         FrameworkError, match=r"step-00000002 cannot be made: .+ Remove .+\.resume, or set another run_dir"
     ):
@@ -264,13 +265,13 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     monkeypatch.setattr("framework_plugins.hf.resume.atomic_folder", failing(4, error))
     with pytest.raises(Ended):
         train("full", end=6)
-    assert [path.name for path in (tmp_path / "full" / FOLDER).iterdir()] == ["step-00000002"]
+    assert [path.name for path in (tmp_path / "full" / TRAINING_STATE).iterdir()] == ["step-00000002"]
     assert any(text.startswith("step 4: no checkpoint, the training continues: ") for text in caplog.messages)
     assert train("full")[0].resumed == 2
 
 
 def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends) -> None:
-    folder = ended(5) / FOLDER
+    folder = ended(5) / TRAINING_STATE
     (folder / "step-00000002" / "optimizer.pt").unlink()
     (folder / "step-00000004" / MANIFEST).write_text("{", encoding="utf-8")
     result, _ = train("ended")

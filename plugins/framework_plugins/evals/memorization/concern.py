@@ -51,7 +51,9 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
     if most.low > 0:
         sentences += [*_more(after), _sure(most, confidence), f"most of all {', '.join(_most(before, after))}"]
     elif highest > 0:
-        sentences += [f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"]
+        beyond = f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
+        limit = f"; more than excess={allowed:g} is not ruled out, more rows narrow this" if highest > allowed else ""
+        sentences += [beyond + limit]
     unknown = not flagged and highest > allowed
     harm = max(0.0, most.low)  # as much as is certain
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown)
@@ -77,13 +79,15 @@ def _newly(before: Measures, after: Measures, name: str) -> Sequence[float]:
 def _answered(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:
     """Say what is recited, of what, and by whom."""
     cut = max(after["common_run_train"].weights) >= config.max_new_tokens
-    end = f"for {config.max_new_tokens} tokens or to the last" if cut else "to the last token"
-    text = f"of {len(after['verbatim_train'].items)} training rows {_count(after, 'verbatim')} are recited {end}"
+    end = f" for {config.max_new_tokens} tokens or to the end" if cut else ""
+    text = (
+        f"{_count(after, 'verbatim')} of {len(after['verbatim_train'].items)} training rows are answered word for word"
+    )
     if "verbatim_heldout" in after:
-        held_out = f"of {len(after['verbatim_heldout'].items)} held-out ones {_count(after, 'verbatim', 'heldout')}"
-        yield f"{text}, {held_out}"
+        held_out = f"{_count(after, 'verbatim', 'heldout')} of {len(after['verbatim_heldout'].items)} held-out rows"
+        yield f"{text}{end}, and {held_out}, which were not trained on"
     else:
-        yield f"{text}, and too few rows are held out to compare with"
+        yield f"{text}{end}, and too few rows are held out to compare with"
     if "verbatim_train" in before:
         of_both = f" and {_count(before, 'verbatim', 'heldout')}" if "verbatim_heldout" in before else ""
         yield f"by the base {_count(before, 'verbatim')}{of_both}"

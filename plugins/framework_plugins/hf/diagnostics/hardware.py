@@ -78,7 +78,7 @@ def _no_gpu(*, needed: bool) -> DiagnosticResult:
         without = torch.version.cuda is None and torch.version.hip is None
         fix = f"install torch for CUDA, {WHEELS}" if without else "update the driver, or take a torch for an older CUDA"
         return DiagnosticResult(State.missing, detail, fix=fix)
-    fix = "run it on a machine with a GPU, or take a smaller model; trainer.device=cpu trains here all the same"
+    fix = "run it on a machine with a GPU, or take a smaller model, or set trainer.device=cpu to train here anyway"
     return DiagnosticResult(State.missing, detail, fix=fix if needed else "")
 
 

@@ -24,7 +24,8 @@ def test_what_fits_asks_for_no_attention() -> None:
         ("of which", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
         (
             "work",
-            "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; 50 s to 2.0 h by earlier runs on this machine",
+            "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; the training takes 50 s to 2.0 h, "
+            "judging by earlier ones on this machine",
             False,
         ),
         ("disk", "1.0 GiB to write, 70.0 GiB free", False),

@@ -32,7 +32,7 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
             "batch is padding",
             (),
         ),
-        ("limit", "trainer.max_seq_length=512 fits every row; so would 128", ()),
+        ("limit", "trainer.max_seq_length=512 fits every row; 128 would too", ()),
     ]
     assert not any(fact.amiss for fact in data_facts(EVEN))
 

@@ -61,7 +61,7 @@ def test_equal_runs_have_no_difference_and_no_better_one(make: Any, capsys: pyte
 
 
 def test_the_config_is_compared_key_by_key_and_by_option(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    make("one", "adapter=lora", "trainer.max_steps=5", "exporter=[]")
+    make("one", "adapter=lora", "trainer.max_steps=5", "exporter=[]", "evaluator=[]")
     make("two", "adapter=dora", "trainer.max_steps=9")
     found = as_json(capsys)
     assert found["config"]["trainer.max_steps"] == {"A": 5, "B": 9}
@@ -71,6 +71,10 @@ def test_the_config_is_compared_key_by_key_and_by_option(make: Any, capsys: pyte
     text = diff(capsys, "one", "two")
     assert table(text, "config")["trainer.max_steps"] == ["5", "9"]
     assert table(text, "overrides")["exporter"] == ["[]", "–"]
+    assert text.index("\noverrides ") < text.index("\nconfig ")
+    settings = [key for key in found["config"] if key.startswith("evaluator.prompts.")]
+    assert len(settings) > 2
+    assert table(text, "config")["evaluator.prompts.*"] == ["–", f"{len(settings)} settings"]
 
 
 def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys: pytest.CaptureFixture[str]) -> None:

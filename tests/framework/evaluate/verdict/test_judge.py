@@ -45,7 +45,7 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
     assert (verdict.gained, verdict.score) == (Outcome.unknown, 0)
     (line,) = verdict.lines
     assert line.startswith("gained: cannot tell, no significant difference. exact_match 50% to 60% of 20 prompts, ")
-    assert line.endswith("; 20 prompts show 46 points or more in four of five runs")
+    assert line.endswith("; with 20 prompts, four of five runs detect a difference of 46 points")
 
 
 @pytest.mark.parametrize("items", [([0.0, 1.0], [1.0, 1.0]), ([0.2, 0.9], [0.9, 0.3])])

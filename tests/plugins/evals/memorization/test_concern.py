@@ -35,9 +35,10 @@ def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> No
     found = judged([ALL] * 22 + [NONE, HALF], [NONE] * 3 + [HALF])
     text, named = found.text.split("; most of all ")
     assert text == (
-        "of 24 training rows 22 are recited to the last token, of 4 held-out ones none; by the base none and none; "
-        "given half of the answer 23 are finished, of held-out ones 1; the longest stretch is 94% of an answer, of a "
-        "held-out one 12%; that is 92% beyond what was learned of the task, at least 40% (95% sure)"
+        "22 of 24 training rows are answered word for word, and none of 4 held-out rows, which were not trained on; "
+        "by the base none and none; given half of the answer 23 are finished, of held-out ones 1; the longest stretch "
+        "is 94% of an answer, of a held-out one 12%; "
+        "that is 92% beyond what was learned of the task, at least 40% (95% sure)"
     )
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
     assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
@@ -52,8 +53,9 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
     assert found.harm == 0
     assert found.unknown  # it cannot be ruled out either
     assert found.text == (
-        "of 24 training rows 24 are recited to the last token, of 24 held-out ones 24; by the base none and none; at "
-        "most 14% of the rows are recited beyond the task (95% confidence)"
+        "24 of 24 training rows are answered word for word, and 24 of 24 held-out rows, which were not trained on; "
+        "by the base none and none; at most 14% of the rows are recited beyond the task (95% confidence); more than "
+        "excess=0.1 is not ruled out, more rows narrow this"
     )
 
 
@@ -127,7 +129,7 @@ def test_where_nothing_is_held_out_most_have_to_be_recited() -> None:
         assert found is not None
         assert found.flagged is flagged
         assert (
-            f"of 12 training rows {known or 'none'} are recited to the last token, and too few rows are held out"
+            f"{known or 'none'} of 12 training rows are answered word for word, and too few rows are held out"
             in found.text
         )
     lower = memorization_concern(MemorizationConfig(excess_alone=0), Results(asked(0), asked(8)), 0.95)
@@ -140,7 +142,7 @@ def test_an_answer_that_was_cut_is_not_said_to_be_whole() -> None:
     after = evaluated(Reciter(), config, 5, 5)
     found = memorization_concern(config, Results(None, after), 0.95)
     assert found is not None
-    assert "none are recited for 5 tokens or to the last" in found.text
+    assert "answered word for word for 5 tokens or to the end" in found.text
 
 
 def test_where_no_row_was_asked_there_is_nothing_to_say() -> None:

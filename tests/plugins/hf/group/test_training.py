@@ -30,7 +30,6 @@ from framework.run import pipeline
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.run.worker import GROUP
-from framework_plugins.hf.resume import FOLDER
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make
@@ -138,7 +137,7 @@ def close(one: Done, two: Done) -> None:
         assert weight.shape == two.adapter[name].shape
         np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
     left = {path.name for path in two.folder.iterdir()}
-    assert not left & {FOLDER, GROUP, pipeline.SCRATCH, "checkpoint.part"}
+    assert not left & {TRAINING_STATE, GROUP, pipeline.SCRATCH, "checkpoint.part"}
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
@@ -207,7 +206,7 @@ def test_a_signal_to_the_run_has_the_group_save_and_end(run: Run, alone: Done, m
         patch.setattr(Interruption, "asked", signalled)
         with pytest.raises(Interrupted):
             run("signalled", "launch=ddp", "grace_seconds=300", *TWO)
-    assert [path.name for path in (alone.folder.parent / "signalled" / FOLDER).iterdir()] == ["step-00000001"]
+    assert [path.name for path in (alone.folder.parent / "signalled" / TRAINING_STATE).iterdir()] == ["step-00000001"]
     done = run("signalled", "launch=ddp", *TWO)
     assert done.result.resumed == 1
     close(alone, done)
@@ -315,6 +314,7 @@ from pathlib import Path
 
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.api.run_folder import TRAINING_STATE
 
 words = sys.argv[2:]
 plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
