@@ -69,7 +69,9 @@ if TYPE_CHECKING:
     from framework.api.progress import Bars
 
 LINES = 10
-"""How many progress lines a run prints if there is no terminal to draw a bar in."""
+"""How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
+SILENCE = 60.0
+"""Seconds after which a step is shown in any case; a trial of a sweep shows nothing else."""
 FIRST = "0"
 """The folder of a sweep's first trial, which shows what all of them have in common."""
 DOING = {
@@ -237,11 +239,11 @@ class Console(Logger):
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
         if not is_animated(self.out):
-            if not lines:
-                return
             every = max(1, step.total_steps // LINES)
             checked = step.eval_loss is not None or step.metrics
-            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked:
+            due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
+            if (lines and due) or time.monotonic() - self.said >= SILENCE:
+                self.said = time.monotonic()
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
         self._drawn().move(step.step, step.total_steps, _numbers(step))
@@ -252,7 +254,7 @@ class Console(Logger):
             self._drawn().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
-        elif lines and progress.done != progress.total and time.monotonic() - self.said >= PAUSE:
+        elif progress.done != progress.total and time.monotonic() - self.said >= (PAUSE if lines else SILENCE):
             self.said = time.monotonic()
             self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
 

@@ -374,6 +374,23 @@ def test_in_a_pipe_what_takes_long_is_a_line_now_and_then(
     ]
 
 
+@pytest.mark.parametrize(("sweep", "steps"), [("", ["1", "3", "5", "7", "8", "10"]), ("x", ["2", "4", "6", "8", "10"])])
+def test_in_a_pipe_slow_steps_are_shown_about_once_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sweep: str, steps: list[str]
+) -> None:
+    """A tenth of a long training may take an hour; a trial of a sweep shows nothing else."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(ConsoleConfig())
+    console.plan = dataclasses.replace(testing.plan([], run_dir=tmp_path / "1"), sweep=sweep)
+    console.log(StageStarted(Stage.train))
+    for step in range(1, 11):
+        now[0] += 30
+        console.log(TrainingStep(Step(step, 1000, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, eval_loss=None if step != 8 else 1.0)))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  step ")]
+    assert [line.split()[1].partition("/")[0] for line in lines] == steps
+
+
 def test_what_was_exported_is_shown_with_its_agreement_with_the_trained_model(
     see: See, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from framework.api.errors import Interrupted
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
+from framework.api.run_folder import TRAINING_STATE
 from framework.run import pipeline
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
@@ -314,7 +315,6 @@ from pathlib import Path
 
 from framework.config.compose import compose
 from framework.plan.make import make_plan
-from framework.api.run_folder import TRAINING_STATE
 
 words = sys.argv[2:]
 plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
