@@ -22,6 +22,7 @@ __all__ = [
     "PASSED_OVER",
     "PRUNED",
     "RUNNING",
+    "TRAINING_STATE",
     "RunFolder",
     "SavedRun",
     "is_resumed",

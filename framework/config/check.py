@@ -20,9 +20,12 @@ from framework.api.fields import Field, Type, as_text, fields
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
+from framework.util.command import this_program
 from framework.util.errors import nearest, summarize_error
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+LISTED = 12
+"""Valid keys that a message lists beside the nearest one; for more, it names the command that describes them."""
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -163,6 +166,8 @@ def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapp
         hint = f" Did you mean '{close[0]}'? It {refusals[close[0]]}."
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
+    if hint and len(valid) > LISTED and parent in GROUPS and option:
+        return f"unknown key '{key}'.{hint} `{this_program()} plugins {parent} {option}` lists all {len(valid)} keys."
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
 
 

@@ -92,7 +92,7 @@ def _greeting(session: ChatSession) -> str:
 
 
 def _notices(session: ChatSession, path: str, *, named: bool) -> Iterator[str]:
-    """Give what a script is told: which run was chosen, and what is put before its prompts."""
+    """Give the lines for standard error: which run was chosen, and what is put before its prompts."""
     if not named:
         yield f"the newest run: {path}"
     if session.beginning.text:

@@ -12,7 +12,7 @@ from typing import Any
 from framework.api.commands import CommandParser, reject_duplicate_overrides
 from framework.api.component import SPEAKERS, Component
 from framework.api.registry import registrations, skip_plugin
-from framework.api.run_folder import STATUS
+from framework.api.run_folder import RunFolder
 from framework_plugins.chat.config import ChatCommandConfig
 
 LARGEST_SEED = 2**32 - 1
@@ -70,9 +70,10 @@ def read_options(arguments: Sequence[str]) -> Options:
     """
     parser = _parser()
     speakers = _add_speakers(parser)
-    runs = [word for word in arguments if word and Path(word, STATUS).exists()]  # a shell may give all of a folder
+    # A shell may give all runs of a folder.
+    runs = {word: status for word in arguments if word and (status := RunFolder(Path(word)).status())}
     if len(runs) > 1:
-        newest = max(runs, key=lambda run: Path(run, STATUS).stat().st_mtime)
+        newest = max(runs, key=lambda run: str(runs[run].get("started", "")))
         parser.error(f"{len(runs)} runs are given, and chat opens one; the newest is {newest}")
     parsed = parser.read(arguments)
     if parsed.run_dir is not None and "=" in parsed.run_dir and not Path(parsed.run_dir).exists():

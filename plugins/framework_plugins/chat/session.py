@@ -25,7 +25,7 @@ HELP = {
 QUOTE = '"""'
 BEGINNING_SHOWN = 60
 """Characters of what all prompts begin with."""
-MORE = f"Put a prompt of several lines between {QUOTE} and {QUOTE}. Begin a prompt that starts with / with two of them."
+MORE = f"Put a prompt of several lines between {QUOTE} and {QUOTE}; to begin a prompt with /, type //."
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,8 @@ def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, wo
     answer_tokens = times * count * settings.max_new_tokens
     if answer_tokens <= work.tokens * work.epochs or count <= FEW:
         return
+    if not own and count > work.rows:  # prompts are held-out rows as a rule, and of few rows few are held out
+        return
     subject = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
     recommendation = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"

@@ -19,6 +19,8 @@ from framework.config.compose import compose
 from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.session import current
+from framework.util.command import this_program
+from framework_plugins.hf.config import HFTrainerConfig
 from tests.support.examples import examples
 from tests.support.forked_program import program
 
@@ -33,10 +35,13 @@ def refusal(*words: str) -> list[str]:
 @pytest.mark.parametrize("prefix", ["+", "++"])
 def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
     (told,) = refusal(f"{prefix}trainer.lerning_rate=1")
-    assert told.startswith(
+    keys = len(dataclasses.fields(HFTrainerConfig))
+    assert told == (
         f"{prefix}trainer.lerning_rate=1: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'? "
-        "Valid in trainer=hf: adam_beta1, "
+        f"`{this_program()} plugins trainer hf` lists all {keys} keys."
     )
+    (told,) = refusal(f"{prefix}trainer.zzzzzzzzzz=1")
+    assert "Valid in trainer=hf: adam_beta1, adam_beta2, " in told
 
 
 @pytest.mark.parametrize(

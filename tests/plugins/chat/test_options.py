@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +67,10 @@ def test_the_folder_may_be_left_out_and_overrides_stay() -> None:
 
 
 def test_several_runs_are_refused_and_the_newest_is_named(tmp_path: Path) -> None:
-    for name, moment in (("old", 1), ("new", 3), ("middle", 2)):
+    for name, year in (("old", 2024), ("new", 2026), ("middle", 2025)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "status.json").write_text("{}", encoding="utf-8")
-        os.utime(tmp_path / name / "status.json", (moment, moment))
+        status = {"state": "finished", "started": f"{year}-01-31T09:00:00+00:00"}
+        (tmp_path / name / "status.json").write_text(json.dumps(status), encoding="utf-8")
     with pytest.raises(FrameworkError) as refused:
         read_options([str(tmp_path / name) for name in ("old", "new", "middle")])
     assert f"3 runs are given, and chat opens one; the newest is {tmp_path / 'new'}" in str(refused.value)

@@ -98,7 +98,7 @@ def test_an_answer_that_fails_is_remembered_as_far_as_it_came() -> None:
     ("word", "told"),
     [
         ("/bas", "unknown command '/bas'. Did you mean '/base'?"),
-        ("/etc/hosts is what?", "one that begins with / is written with two"),
+        ("/etc/hosts is what?", "to begin a prompt with /, type //"),
         ("/base", "no base"),
         ("/both", "no base"),
     ],

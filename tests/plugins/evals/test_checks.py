@@ -158,6 +158,7 @@ def test_metrics_with_nothing_to_compare_with_are_reported_as_advice(tmp_path: P
     [
         (["evaluator.prompts.count=200"], "evaluator.prompts.count=200: up to 51,200 tokens are answered, and 3,000"),
         (["evaluator.prompts.count=10"], ""),
+        (["evaluator.prompts.count=201"], ""),
         (["evaluator.prompts.prompts=[{prompt: a, reference: b}]"], ""),
         (
             [f"evaluator.prompts.prompts=[{', '.join(f'{{prompt: a{n}, reference: b}}' for n in range(20))}]"],
@@ -170,7 +171,14 @@ def test_answers_that_are_more_tokens_than_the_training_are_reported(
     words: list[str], advice: str, tmp_path: Path
 ) -> None:
     work = Work(
-        rows=10, tokens=1000, supervised_tokens=500, steps=1, epochs=3.0, flops=1.0, seconds_low=None, seconds_high=None
+        rows=200,
+        tokens=1000,
+        supervised_tokens=500,
+        steps=1,
+        epochs=3.0,
+        flops=1.0,
+        seconds_low=None,
+        seconds_high=None,
     )
     told = list(checks.advice(plan(tmp_path, *words), work))
     assert [line[: len(advice)] for line in told] == ([advice] if advice else [])

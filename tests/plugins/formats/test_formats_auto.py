@@ -55,20 +55,23 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
     assert auto.example(fields).format == kind
 
 
-OPTIONS = "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, or say which field is which, "
+OPTIONS = (
+    'say which field is which, "format.columns={instruction: FIELD, output: FIELD}", or set '
+    "format=alpaca|chatml|preference|prompt_completion|sharegpt|text"
+)
 
 
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
         ({"quest": "?", "reply": "!"}, f"no format fits a row with the fields quest, reply: {OPTIONS}"),
-        ({}, "no format fits a row with the fields (none): set format=alpaca|chatml|"),
+        ({}, "no format fits a row with the fields (none): say which field is which"),
         (
             {"messages": []},
             "no format fits a row with the fields messages (format chatml needs a list of turns in 'messages', found "
-            "an empty list): set format=",
+            "an empty list): say which",
         ),
-        ({"conversations": []}, "(format chatml needs a list of turns in 'conversations', found an empty list): set"),
+        ({"conversations": []}, "(format chatml needs a list of turns in 'conversations', found an empty list): say"),
         (
             {"messages": [{"role": "user"}]},
             "(format chatml (turn 1 of 'messages') needs the field 'content'; the turn has role): s",
@@ -81,9 +84,9 @@ OPTIONS = "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, 
             {"instruction": "a", "reply": "b"},
             "fields instruction, reply (format alpaca needs the field 'output'): ",
         ),
-        ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): set format="),
-        ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): set format="),
-        ({"text": 3}, "(format text needs text in 'text', found a number): set format="),
+        ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): say which field"),
+        ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): say which field"),
+        ({"text": 3}, "(format text needs text in 'text', found a number): say which field"),
         ({"text": "good", "label": 1}, f"no format fits a row with the fields text, label: {OPTIONS}"),
         (
             {"instruction": "a", "output": "b", "prompt": "c", "completion": "d"},

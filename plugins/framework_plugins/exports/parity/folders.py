@@ -53,7 +53,9 @@ def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held:
     And the size of the largest number that any layer gives on the way.
     """
     largest = [0.0]
-    logits = list(_logits(lambda: _trained(plan, checkpoint, held), rows, held, partial(_watch, largest)))
+    logits = list(
+        _logits("trained model", lambda: _trained(plan, checkpoint, held), rows, held, partial(_watch, largest))
+    )
     return logits, largest[0]
 
 
@@ -78,7 +80,7 @@ def rounded_logits(
                 module.register_forward_pre_hook(lambda _, given: (given[0].bfloat16().to(given[0].dtype), *given[1:]))
         return model
 
-    return _logits(load, rows, held)
+    return _logits("rounded model", load, rows, held)
 
 
 def _trained(plan: Plan, checkpoint: Path, held: Held) -> Any:
@@ -106,9 +108,11 @@ def _round(model: nn.Module) -> None:
             weight.data = weight.data.bfloat16().to(weight.dtype)
 
 
-def folder_logits(folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool) -> Iterator[Logits]:
-    """Give the logits of a complete model folder, row by row."""
-    return _logits(lambda: _load(folder, held, trust=trust), rows, held)
+def folder_logits(
+    folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool, name: str = "merged model"
+) -> Iterator[Logits]:
+    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile."""
+    return _logits(name, lambda: _load(folder, held, trust=trust), rows, held)
 
 
 def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
@@ -160,6 +164,7 @@ def _load(folder: Path, held: Held, *, trust: bool) -> Any:
 
 
 def _logits(
+    name: str,
     load: Callable[[], Any],
     rows: Sequence[CheckRow],
     held: Held,
@@ -187,7 +192,7 @@ def _logits(
     assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
-    with torch.no_grad(), counting(len(rows), "row", "parity") as counter:
+    with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
         for group in groups:
             some = [torch.tensor(row.ids) for row in group]
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)

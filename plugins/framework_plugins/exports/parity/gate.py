@@ -252,7 +252,7 @@ class Gate:
                 raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
             agreement, *beside = self._asked(llama, reference, quantization, rounding, llama.stop_ids)
             answers = []
-            with counting(len(short), "answer", "parity") as counter:
+            with counting(len(short), "answer", "parity: llama.cpp") as counter:
                 for row, logits in short:
                     answers.append(self._answer(llama, row, logits, agreement.tie))
                     counter.advance()
@@ -320,7 +320,7 @@ class Gate:
         answers: list[Any] = []
 
         def logits() -> Iterator[Any]:
-            with counting(len(reference.rows), "row", "parity") as counter:
+            with counting(len(reference.rows), "row", "parity: llama.cpp") as counter:
                 for row in reference.rows:
                     found = llama.logits(row.ids, last=row.last)
                     if not row.last:
@@ -338,7 +338,7 @@ class Gate:
         """Measure which share of the change from the base an export has, by its logits of the answers."""
         rows = [row for row in reference.rows if not row.last]
         if not self._base:
-            base = folder_logits(self._base_folder(), rows, reference.held, trust=self._trust)
+            base = folder_logits(self._base_folder(), rows, reference.held, trust=self._trust, name="base model")
             self._base = [of_answer(row, logits) for row, logits in zip(rows, base, strict=True)]
         trained = [of_answer(row, logits) for row, logits in zip(rows, reference.logits, strict=False)]
         if found := survival(rows, self._base, trained, export):

@@ -63,8 +63,8 @@ class Auto:
                 f": {known}"
                 if known
                 else (
-                    f": set format={'|'.join(self.formats)}, or say which field is which, "
-                    '"format.columns={instruction: FIELD, output: FIELD}"'
+                    ': say which field is which, "format.columns={instruction: FIELD, output: FIELD}", '
+                    f"or set format={'|'.join(self.formats)}"
                 )
             )
             message = f"no format fits {have}{self._reason(fields)}{more}"

@@ -52,7 +52,7 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
 def test_two_prompts_are_too_few_to_show_any_difference_of_a_share(items: tuple[list[float], list[float]]) -> None:
     first, last = (Measure(sum(side) / 2, [*side], higher_is_better=True, kind=MeasureKind.content) for side in items)
     (line,) = judged(token_f1=(first, last)).lines
-    assert line.endswith("; 2 prompts are too few to show any difference")
+    assert line.endswith("; 2 prompts are too few to detect any difference")
 
 
 def test_no_worse_is_reported_with_its_margin() -> None:
@@ -76,7 +76,7 @@ def test_a_score_does_not_fall_below_minus_one() -> None:
 
 def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_nothing_to_lose() -> None:
     verdict = judged(exact_match=one(0, 0), json_fields=one(25, 0), json_valid=one(0, 60, kind=MeasureKind.form))
-    assert "; the base has nothing to lose there; 60 prompts show" in verdict.lines[0]
+    assert "; the base has nothing to lose there; with 60 prompts, four of five runs detect" in verdict.lines[0]
     assert verdict.lines[1:] == ["worse in content: json_fields 42% to 0%", "better in form only: json_valid"]
     assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).lines[1] == "worse in content: token_f1 67% to 7%"
 
