@@ -65,7 +65,7 @@ class Counter:
 
     def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
         self._send, self._now = send, first
-        self._started = self._sent = time.monotonic()
+        self._started = self._sent = self._moved = time.monotonic()
 
     @property
     def is_due(self) -> bool:
@@ -78,6 +78,8 @@ class Counter:
 
     def move(self, done: int) -> None:
         """Set how many are done."""
+        if done != self._now.done:
+            self._moved = time.monotonic()
         self._now = replace(self._now, done=done)
         if self.is_due:
             self._report()
@@ -95,4 +97,5 @@ class Counter:
     def _report(self) -> None:
         if self._send is not None:
             self._sent = time.monotonic()
-            self._send(replace(self._now, seconds=round(self._sent - self._started, 3)))
+            seconds, done = (round(moment - self._started, 3) for moment in (self._sent, self._moved))
+            self._send(replace(self._now, seconds=seconds, seconds_done=done))

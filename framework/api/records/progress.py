@@ -15,6 +15,7 @@ class Progress:
         done: how many are done.
         total: how many there are; None where nobody knows.
         seconds: since the count began.
+        seconds_done: of these, until `done` changed last; work that is done in batches stands between them.
         part: which of the `parts` this is, the first is 1; 0 if there is one alone.
         parts: how many measures or exporters the stage has.
         kind: what the parts are: `measure`, `exporter`.
@@ -28,6 +29,7 @@ class Progress:
     part: int = 0
     parts: int = 0
     kind: str = ""
+    seconds_done: float | None = None
 
     @property
     def place(self) -> str:
@@ -45,5 +47,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the speed so far; None as long as nothing is done, or the number is not known."""
-        return self.seconds / self.done * (self.total - self.done) if self.done and self.total else None
+        """How long the rest takes at the speed so far; None if nothing is done yet, or the number is not known.
+
+        And None where what is in work takes longer than the whole rest should.
+        """
+        if not self.done or not self.total:
+            return None
+        until = self.seconds if self.seconds_done is None else self.seconds_done
+        left = until / self.done * (self.total - self.done) - (self.seconds - until)
+        return left if left >= 0 else None

@@ -44,6 +44,18 @@ def test_a_long_count_is_sent_in_between(
     assert [each.seconds_left for each in sent[:4]] == [None, 3, 2, 1]
 
 
+def test_the_time_left_does_not_grow_while_a_batch_is_in_work(
+    reporter: Reporter, sent: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with reporter.counting(60, "prompt") as counter:
+        for done in (0, 30, 30, 30, 30, 60):
+            now[0] += 10
+            counter.move(done)
+    assert [each.seconds_left for each in sent] == [None, None, 20, 10, 0, None, 0, 0]
+
+
 def test_a_count_that_fails_is_never_said_to_be_complete(reporter: Reporter, sent: list[Progress]) -> None:
     with pytest.raises(LookupError), reporter.counting(2, "row"):
         raise LookupError
