@@ -376,7 +376,7 @@ def _choice(choice: Selection) -> str:
         if is_dataclass(value) and not isinstance(value, type):
             plain = vars(type(value)())
             settings |= {f"{name}.{inner}": given for inner, given in vars(value).items() if given != plain[inner]}
-        elif value not in (None, False, [], {}):
+        elif value not in (None, False, [], {}) and as_text(value) != "none":
             settings[name] = value
     return _words(choice, settings)
 
