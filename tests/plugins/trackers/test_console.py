@@ -84,7 +84,7 @@ def test_the_plan_comes_first(see: See) -> None:
     facts = {line.split("  ")[0]: line for line in lines[1:9]}
     assert "echo" in facts["model"]
     assert "lora r=4 lora_alpha=32 target_modules=[all-linear]" in facts["adapter"]
-    assert facts["adapter"].rstrip().endswith("bias=none args.init_lora_weights=gaussian")
+    assert facts["adapter"].rstrip().endswith(" args.init_lora_weights=gaussian")
     assert facts["data"].split()[1:3] == ["local_file", f"path={facts['data'].partition('path=')[2].split()[0]}"]
     assert facts["data"].strip().endswith(", format auto")
     assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
