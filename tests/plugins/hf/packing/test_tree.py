@@ -75,6 +75,9 @@ def test_beginnings_of_beginnings_stand_once_too() -> None:
     tree = plant(rows)
     assert len(tree.ids) == 50 + 2 * 40 + 4
     assert sorted(len(tree.path(number)) for number in range(len(tree.nodes))) == [0, 1, 1, 2, 2, 2, 2]
+    for row, end in zip(rows, tree.ends, strict=True):
+        last = tree.nodes[end].start + tree.nodes[end].length - 1
+        assert [tree.ids[at] for at in branch_of(tree, last)] == row.input_ids
 
 
 def test_equal_rows_are_one_branch_with_their_number_as_weight() -> None:
