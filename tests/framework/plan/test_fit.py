@@ -1,5 +1,6 @@
 """framework/plan/fit.py: whether a run fits, and what would make it fit."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from framework import hookimpl
 from framework.api.plan import Plan
 from framework.api.records import FitStatus, MemoryReduction
 from framework.hooks.session import current
-from framework.plan.fit import check_fits
+from framework.plan.fit import check_fits, remedy
 from framework.plan.forecast import Planner
 from framework.plan.history import remember_rows
 from framework.util import gpus, host
@@ -172,3 +173,26 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
         current().plugins.manager.unregister(other)
     assert "quantization=nf4" in taken
     assert "quantization.llm_int8_threshold=3" not in taken
+
+
+def test_rows_are_cut_to_the_longest_of_a_hundred_before_they_are_halved(tmp_path: Path, llama: Shelf) -> None:
+    rows = dataclasses.replace(ROWS, longest=2048)
+    told = Planner(llama, current()).update(plan(tmp_path, "quantization=none", "plan.gpu=4GiB"), rows)
+    cuts = [(change.overrides, change.costs) for change in told.changes if "max_seq_length" in change.overrides[0]]
+    assert cuts == [
+        (["trainer.max_seq_length=704"], "the longest of a hundred rows"),
+        (["trainer.max_seq_length=352"], "the rows that are longer"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "text"),
+    [("12GiB", "These make it fit, the cheapest first: "), ("2GiB", "Not even all of these make it fit: ")],
+)
+def test_what_would_make_a_run_fit_is_one_line(tmp_path: Path, llama: Shelf, gpu: str, text: str) -> None:
+    run = plan(tmp_path, "quantization=none", f"plan.gpu={gpu}")
+    line = remedy(Planner(llama, current()).update(run, dataclasses.replace(ROWS, longest=2048)))
+    assert line.startswith(text)
+    words = line.partition(": ")[2].partition(". ")[0].split()
+    keys = [word.partition("=")[0] for word in words]
+    assert len(set(keys)) == len(keys)  # a key that is changed twice has its last value
