@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from framework.api.commands import CommandParser, reject_duplicate_overrides
 from framework.api.component import SPEAKERS, Component
+from framework.api.errors import FrameworkError
 from framework.api.registry import registrations, skip_plugin
 from framework.api.run_folder import RunFolder
 from framework_plugins.chat.config import ChatCommandConfig
@@ -70,10 +72,9 @@ def read_options(arguments: Sequence[str]) -> Options:
     """
     parser = _parser()
     speakers = _add_speakers(parser)
-    # A shell may give all runs of a folder.
-    runs = {word: status for word in arguments if word and (status := RunFolder(Path(word)).status())}
+    runs = {word: began for word in arguments if (began := _began(word))}  # a shell may give all runs of a folder
     if len(runs) > 1:
-        newest = max(runs, key=lambda run: str(runs[run].get("started", "")))
+        newest = max(runs, key=lambda run: runs[run])
         parser.error(f"{len(runs)} runs are given, and chat opens one; the newest is {newest}")
     parsed = parser.read(arguments)
     if parsed.run_dir is not None and "=" in parsed.run_dir and not Path(parsed.run_dir).exists():
@@ -93,6 +94,13 @@ def read_options(arguments: Sequence[str]) -> Options:
         as_json=parsed.json,
         sampling=Sampling(parsed.max_new_tokens, parsed.temperature, parsed.top_p, parsed.seed),
     )
+
+
+def _began(word: str) -> str:
+    """Return when the run in a folder began; empty for every other word, such as a long system prompt."""
+    with suppress(OSError, ValueError, FrameworkError):
+        return str(RunFolder(Path(word)).status().get("started", "")) if word else ""
+    return ""
 
 
 def _parser() -> CommandParser:

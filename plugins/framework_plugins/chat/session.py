@@ -64,8 +64,8 @@ class Beginning:
         first, *rest = self.text.strip().splitlines()
         shown = f"{first[:BEGINNING_SHOWN]}…" if rest or len(first) > BEGINNING_SHOWN else first
         if self.is_on:
-            return f'"{shown}" is put before each prompt, as in the training; /begin switches this off'
-        return f'all prompts of the training begin with "{shown}"; /begin puts this before each prompt'
+            return f'"{shown}" is put before each prompt, as in the run; /begin switches this off'
+        return f'all prompts of the run begin with "{shown}"; /begin puts this before each prompt'
 
     def before(self, prompt: str) -> str:
         """Return the prompt as it is asked."""

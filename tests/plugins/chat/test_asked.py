@@ -62,7 +62,7 @@ def test_the_beginning_is_put_before_a_prompt_on_request_and_once() -> None:
     chat = ChatSession(Speakers({"tuned": parrot}), ("tuned",), None, Sampling(), Beginning("Add the two.\n\n"))
     said(chat, "1 and 2")
     told = chat.run_command("/begin")
-    assert told == '"Add the two." is put before each prompt, as in the training; /begin switches this off'
+    assert told == '"Add the two." is put before each prompt, as in the run; /begin switches this off'
     said(chat, "1 and 2")
     said(chat, "Add the two.\n\n3 and 4")
     assert "/begin puts this before each prompt" in chat.run_command("/begin")

@@ -81,7 +81,7 @@ def test_without_a_folder_the_newest_run_answers_as_it_was_asked_in_the_training
     assert run_command("chat", []) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == ["it is 3"]
-    notice = '"Repeat." is put before each prompt, as in the training; /begin switches this off'
+    notice = '"Repeat." is put before each prompt, as in the run; /begin switches this off'
     assert notice in printed.err
     assert "the newest run: " in printed.err
     monkeypatch.setattr("sys.stdin", io.StringIO("say 3\n"))

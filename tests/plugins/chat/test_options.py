@@ -63,6 +63,7 @@ def test_the_folder_may_be_left_out_and_overrides_stay() -> None:
     options = read_options(["--base", "trainer.device=cpu", "seed=1"])
     assert (options.run_dir, options.overrides) == (None, ("trainer.device=cpu", "seed=1"))
     assert read_options([]).begin
+    assert read_options(["--system", "x" * 5000]).run_dir is None
     assert not read_options(["--no-begin"]).begin
 
 
