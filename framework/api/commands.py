@@ -11,8 +11,7 @@ from framework.plan.from_folder import saved_plan
 from framework.plan.load import load_config
 from framework.plan.make import check_model, make_plan
 from framework.rundir.folder import check_writable
-from framework.rundir.read import read_run
-from framework.sweep.folder import newest_run
+from framework.rundir.read import newest_run, read_run
 from framework.util.command import CommandParser
 
 __all__ = [

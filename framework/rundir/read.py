@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from framework.api.run_folder import OVERRIDES, PLAN, SavedRun
+from framework.api.plan import CHECKPOINT
+from framework.api.run_folder import OVERRIDES, PLAN, STATUS, RunFolder, SavedRun
 from framework.rundir.folder import check_overrides
+from framework.util.command import this_program
 from framework.util.errors import FrameworkError
 
 T = TypeVar("T")
+DEEPEST = 4
+"""How far below a folder runs are searched for: `./outputs/NAME/sweep_TIME/0`."""
 
 
 class _Absent:
@@ -42,6 +46,24 @@ def read_run(folder: str | Path) -> SavedRun:
         raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
     config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
     return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
+
+
+def runs_below(place: Path) -> list[Path]:
+    """Return the folders of the runs in a folder and below it, trials of sweeps among them, by name."""
+    files = (file for depth in range(DEEPEST + 1) for file in place.glob(f"{'*/' * depth}{STATUS}"))
+    return sorted({file.parent for file in files})
+
+
+def newest_run(place: Path) -> Path:
+    """Return the run in a folder or below it that was started last, of those with trained weights.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    trained = [run for run in runs_below(place.absolute()) if (run / CHECKPOINT).is_dir()]
+    if not trained:
+        raise FrameworkError(f"no run below {place} has trained weights: {this_program()} trains the quickstart")
+    return max(trained, key=lambda run: str(RunFolder(run).status().get("started", "")))
 
 
 def _json(file: Path, kind: type[T]) -> T:

@@ -32,6 +32,7 @@ from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
+from framework.rundir.read import runs_below
 from framework.sweep import gpu, locks
 from framework.util import lock
 from framework.util.command import this_program
@@ -39,8 +40,6 @@ from framework.util.errors import USER_MISTAKE, FrameworkError, display_path
 from framework.util.redact import fill_in, hide, redact
 
 SWEEP = "sweep.json"
-DEEPEST = 4
-"""How far below a folder runs are searched for: `./outputs/NAME/sweep_TIME/0`."""
 MULTIRUN = "multirun.yaml"
 """What Hydra writes there: the words as they were typed, with what is secret in them."""
 
@@ -122,24 +121,11 @@ def name_of(folder: Path) -> str:
 
 def folders(place: Path) -> dict[Path, list[Path]]:
     """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
-    files = [file for depth in range(DEEPEST + 1) for file in place.glob(f"{'*/' * depth}{STATUS}")]
     found: dict[Path, list[Path]] = {}
-    for run in sorted({file.parent for file in files}):
+    for run in runs_below(place):
         home = run.parent if (run.parent / MULTIRUN).exists() else run
         found.setdefault(home, []).append(run)
     return found
-
-
-def newest_run(place: Path) -> Path:
-    """Return the run below a folder that was started last, of those with trained weights.
-
-    Raises:
-        FrameworkError: there is none.
-    """
-    trained = [run for runs in folders(place.absolute()).values() for run in runs if (run / CHECKPOINT).is_dir()]
-    if not trained:
-        raise FrameworkError(f"no run below {place} has trained weights: {this_program()} trains the quickstart")
-    return max(trained, key=lambda run: str(RunFolder(run).status().get("started", "")))
 
 
 def state_of(run: Path, home: Path) -> str:
