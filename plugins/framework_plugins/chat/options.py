@@ -133,8 +133,8 @@ def _parser() -> CommandParser:
         "--system", metavar="TEXT", help="the system prompt; default: the one that most training rows had",
     )  # fmt: skip
     parser.add_argument(
-        "--begin", action=argparse.BooleanOptionalAction, default=True,
-        help="put the lines that all prompts of the run begin with before each prompt; default: yes",
+        "--no-begin", dest="begin", action="store_false",
+        help="do not put the lines that all prompts of the run begin with before each prompt",
     )  # fmt: skip
     parser.add_argument(
         "--json", action="store_true", help="for each answer an object in a line: speaker, prompt, answer, dropped",
