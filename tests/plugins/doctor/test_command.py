@@ -153,7 +153,7 @@ def test_options_that_cannot_work_together_are_a_reason(
         (["-m", "seed=1,2"], r"unknown option '-m'"),
         (["quickstart"], r"'quickstart' is not an override of the form key=value. Usage: "),
         (["seed=1", "seed=2"], r"seed=1 and seed=2 set the same key: give it once"),
-        (["adapter.rank=64"], r"rank is adapter\.r here"),
+        (["adapter.rank=64"], r"rank is called adapter\.r here"),
         (["+trainer.lerning_rate=1"], r"unknown key 'trainer.lerning_rate'"),
         (["+experiment=llama8b_qlor"], r"Did you mean 'llama8b_qlora'"),
         (["trainer.learning_rate=5"], r"trainer.learning_rate=5.0 must be|trainer.learning_rate=5 must be"),

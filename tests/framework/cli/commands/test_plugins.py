@@ -183,7 +183,7 @@ def test_commands_are_shown_as_they_are_run(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_preset_is_shown_with_what_it_builds_on(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = [line for line in shown(capsys, "model") if line.startswith("  llama8b ")]
-    assert line.split(maxsplit=1)[1].startswith("Llama 3.1 8B Instruct, the copy")
+    assert line.split(maxsplit=1)[1].startswith("Llama 3.1 8B Instruct, from a copy")
     assert line.endswith("  on local")
     (line,) = [line for line in shown(capsys, "evaluator") if line.startswith("  short_prompts ")]
     assert line.endswith("  on prompts")
@@ -209,7 +209,7 @@ def test_the_settings_of_an_option_of_several_are_shown_as_they_are_changed(caps
 
 def test_a_preset_is_shown_with_the_values_that_it_sets(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "model", "llama8b")
-    assert lines[:2] == ["model=llama8b", "  Llama 3.1 8B Instruct, the copy that is not gated."]
+    assert lines[:2] == ["model=llama8b", "  Llama 3.1 8B Instruct, from a copy that needs no login."]
     assert any(line.endswith("text; default unsloth/Meta-Llama-3.1-8B-Instruct") for line in lines)
     lines = shown(capsys, "evaluator", "short_prompts")
     assert any(line.startswith("  prompts.max_new_tokens ") and line.endswith("default 40") for line in lines)
