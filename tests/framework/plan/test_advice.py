@@ -35,9 +35,9 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
             "1 epoch over 100 rows are 13 steps",
         ),
         (
-            ["evaluator=[prompts]", "evaluator.prompts.count=500", "trainer.warmup_steps=1"],
+            ["evaluator=[prompts]", "evaluator.prompts.count=290", "trainer.warmup_steps=1"],
             work(rows=300, steps=75),
-            "evaluator.prompts.count=500: up to 128,000 tokens",
+            "evaluator.prompts.count=290: up to 74,240 tokens",
         ),
         (["trainer.warmup_steps=100"], work(), "trainer.warmup_steps=100 of 375 steps"),
         (["adapter=full"], None, "trainer.learning_rate=0.0002 with adapter=full"),
