@@ -177,7 +177,10 @@ class Refusals(Mapping[str, str]):
         self.older = older
         self.own = {
             **{name: f"is called {place}.args.{name} here" for name in admitted},
-            **{name: f"is called {key} here" for name, key in (*settings.items(), *older.items())},
+            **{
+                name: f"is {'' if '=' in key else 'called '}{key} here"
+                for name, key in (*settings.items(), *older.items())
+            },
             **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
         }
 

@@ -134,7 +134,8 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
         (["trainer.args.dataloader_persistent_workers=maybe"], "must be true or false"),
         (["trainer.args.dataloader_prefetch_factor=4"], "there are none: set trainer.dataloader_num_workers=2"),
         (["trainer.bf16=true"], "bf16 is trainer.dtype=bf16 here"),
-        (["trainer.torch_empty_cache_steps=2"], "torch_empty_cache_steps is trainer.args.torch_empty_cache_steps here"),
+        (["trainer.torch_empty_cache_steps=2"],
+         "torch_empty_cache_steps is called trainer.args.torch_empty_cache_steps here"),
         (["adapter.args.use_dora=true"], "use_dora is adapter=dora here"),
         (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
         (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal. Did you mean "
