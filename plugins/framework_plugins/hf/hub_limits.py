@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 from huggingface_hub import get_session
 from tqdm.auto import tqdm
@@ -33,12 +32,12 @@ class Received(tqdm):
     """A bar of a download that is not drawn: `bounded` prints its numbers. For use where there is no terminal."""
 
     monitor_interval = 0  # no thread that would draw it
-    known: ClassVar[WeakSet[Received]] = WeakSet()
+    known: ClassVar[list[Received]] = []  # of this download; its threads add to it while it is read
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         settings.pop("name", None)  # of the Hub's own class
         super().__init__(*args, **{**settings, "disable": False, "leave": False, "file": StringIO()})
-        self.known.add(self)
+        self.known.append(self)
 
     def display(self, *_args: Any, **_settings: Any) -> bool:
         """Draw nothing."""
@@ -82,6 +81,7 @@ def bounded(setting: str) -> Iterator[None]:
         raise FrameworkError(f"{setting}: {error}: check the network and HF_ENDPOINT, or try again later") from error
     finally:
         done.set()
+        Received.known.clear()
 
 
 def _measure(response: Any) -> None:
