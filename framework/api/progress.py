@@ -45,20 +45,12 @@ class Bars:
         self._count: TaskID | None = None
         self.display.start()
 
-    @property
-    def completed(self) -> float:
-        """How many steps are shown as done."""
-        return next((task.completed for task in self.display.tasks if task.id == self._steps), 0)
-
-    def wait(self) -> TaskID:
-        """Show that the first step is computed; how many there will be is not known yet."""
-        self._steps = self.display.add_task("first step", total=None, text="", left=None)
-        return self._steps
-
     def move(self, step: int, total: int, text: str) -> None:
         """Show the number of completed steps, with a text beside it."""
-        steps = self.wait() if self._steps is None else self._steps
-        self.display.update(steps, completed=step, total=total, description=f"step {step}/{total}", text=text)
+        line = f"step {step}/{total}"
+        if self._steps is None:
+            self._steps = self.display.add_task(line, total=total, text=text, left=None)
+        self.display.update(self._steps, completed=step, total=total, description=line, text=text)
 
     def count(self, progress: Progress) -> None:
         """Show how far something is; a count that begins replaces the one before."""
@@ -81,8 +73,6 @@ class Bars:
     def stop(self) -> None:
         """Leave the steps as they stand and give the terminal back."""
         self._end_count()
-        if self._steps is not None and not self.completed:  # a training that was taken from an earlier start
-            self.display.remove_task(self._steps)
         self.display.stop()
 
 

@@ -120,7 +120,13 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
     text = f"changed: {change.after:.2g} nats per token from the base at general answers{bounds}"
     least = change.after if low is None else low
     too_much = not least <= settings.max_divergence  # NaN is too much, too
-    more = f", more than max_divergence={settings.max_divergence:g}" if too_much else ""
+    limit = f"max_divergence={settings.max_divergence:g}"
+    if too_much:
+        more = f", more than {limit}"
+    elif max(change.after, high or 0.0) > settings.max_divergence:
+        more = f"; more than {limit} is not ruled out"
+    else:
+        more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
     yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm)

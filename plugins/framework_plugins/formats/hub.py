@@ -8,6 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from framework.api.errors import FrameworkError
 from framework.api.machine import reachable
 from framework.api.records import RawData, Row
+from framework.api.registry import counting
 from framework.api.text import summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
@@ -82,7 +84,11 @@ class Hub:
                 )
 
     def _rows(self, setting: str, split: str, commit: str) -> HubRows:
-        rows = _load(self.config, setting, split, commit)
+        # In a terminal `datasets` draws bars.
+        quiet = self.config.streaming or sys.stderr.isatty()
+        task = f"split {split} of {self.config.path}, from the Hub or its cache"
+        with nullcontext() if quiet else counting(None, "", task):
+            rows = _load(self.config, setting, split, commit)
         media = sorted(name for name, feature in (rows.features or {}).items() if _is_media(feature))
         if media:
             columns = f"the column{'s' if len(media) > 1 else ''} {', '.join(media)}"

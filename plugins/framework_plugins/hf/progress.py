@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl
+from framework.api.registry import counting
 from framework.api.schedule import is_due
 from framework_plugins.hf.best import BestWeights
 
@@ -98,6 +99,8 @@ class Progress(TrainerCallback):
         """Whether the training ends after the checkpoint of this step."""
         self.updating = False
         """Whether the optimizer is updating: some of the weights may be those of the next step."""
+        self.first_step = ExitStack()
+        """Shows that the first step of this process is in work, which may take a minute."""
         self.start = time.perf_counter()
         self.paused = 0.0
         self.last_loss = float("nan")
@@ -136,6 +139,7 @@ class Progress(TrainerCallback):
         self.pace.start()
         if self.unlogged:
             self.trainer.begin_in_log_entry(*self.unlogged)
+        self.first_step.enter_context(counting(None, "", "the first step"))
 
     def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Choose the order of the epoch: not every data loader passes it on."""
@@ -153,6 +157,7 @@ class Progress(TrainerCallback):
         self, _: TrainingArguments, state: TrainerState, control: TrainerControl, train_dataloader: Any, **__: Any
     ) -> None:
         """Rehearse after the first step: from now on the optimizer's states take their memory too. Validate."""
+        self.first_step.close()
         step, last = state.global_step, state.max_steps
         if step == 1:
             self.rehearse(last)

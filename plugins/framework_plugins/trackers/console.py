@@ -142,8 +142,6 @@ class Console(Logger):
                 self._begin(stage)
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
-                if stage is Stage.train:
-                    self._await_step()
             case TrainingStep(step):
                 self._show_step(step)
             case ProgressMade(_, progress):
@@ -230,11 +228,6 @@ class Console(Logger):
         self._stop_bars()
         self.stage = stage
         self.said = time.monotonic()
-
-    def _await_step(self) -> None:
-        """Draw the bar of the steps before there is one: the first comes after the weights, and may take a minute."""
-        if is_animated(self.out):
-            self._drawn().wait()
 
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""

@@ -47,19 +47,18 @@ def test_steps_stay_and_a_count_beside_them_vanishes() -> None:
     bars.count(made(3))
     bars.count(made(60))
     bars.move(2, 2, "loss 0.4")
-    assert bars.completed == 2
-    assert [task.description for task in bars.display.tasks] == ["step 2/2"]
+    assert [(task.description, task.completed) for task in bars.display.tasks] == [("step 2/2", 2)]
     bars.stop()
     assert "step 2/2" in out.export_text()
 
 
-def test_the_first_step_is_awaited_with_a_bar_and_its_time_which_goes_where_none_comes() -> None:
+def test_the_first_step_is_awaited_with_its_time_which_goes_where_none_comes() -> None:
     out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
     bars = Bars(out, steps=True)
-    bars.wait()
+    bars.count(Progress("the first step", "", 0, None, 0.0))
     bars.display.refresh()
     bars.stop()
-    assert "first step" in out.export_text()
+    assert "the first step" in out.export_text()
     assert bars.display.tasks == []
 
 

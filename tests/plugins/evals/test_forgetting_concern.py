@@ -65,7 +65,9 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
         "general questions right 75% to 75% of 128, at most 2 points lost; perplexity of general texts 40 to 41 of 32 "
         "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"
     )
-    assert far.text == "changed: 0.3 nats per token from the base at general answers (0.29 to 0.3)"
+    assert far.text == (
+        "changed: 0.3 nats per token from the base at general answers (0.29 to 0.3), within max_divergence=1"
+    )
     assert (far.aspect, far.flagged, far.harm) == (Aspect.task, False, 0)
 
 
@@ -107,6 +109,9 @@ def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) 
     assert not both["forgetting"].flagged
     assert (far.flagged, far.aspect) == (True, Aspect.task)
     assert far.text.endswith(", more than max_divergence=1")
+    near = found(plan, general(divergence=1.0), general(divergence=0))["forgetting_divergence"]
+    assert not near.flagged
+    assert near.text.endswith("; more than max_divergence=1 is not ruled out")
     assert far.harm == pytest.approx(0.7635, abs=0.001)
 
 

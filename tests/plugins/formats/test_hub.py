@@ -23,8 +23,10 @@ from tests.support.program import environment
 LOAD = """
 import json, sys
 from framework import FrameworkError
+from framework.hooks.session import current
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.hub import Hub
+current().progress.send = lambda progress: print(progress.line, file=sys.stderr)
 def told(rows):
     return [[row.fields, row.where, row.problem] for row in rows]
 for config in json.loads(sys.argv[1]):
@@ -117,12 +119,15 @@ def test_the_rows_of_a_split_arrive_with_their_places_downloaded_or_streamed(
 ) -> None:
     slices = {"path": "acme/orders", "split": "train[1:3]", "validation_split_name": "train[-1:]"}
     streamed = {"path": "acme/orders", "streaming": True, "validation_split_name": "test"}
-    outcomes, _ = load_by(forks, hub, home, slices, {"path": "acme/orders"}, streamed)
+    outcomes, result = load_by(forks, hub, home, slices, {"path": "acme/orders"}, streamed)
     assert outcomes[0][:2] == [rows(slice(1, 3)), rows(slice(-1, None), "acme/orders:train[-1:]")]
     assert outcomes[1][:2] == [rows(slice(None)), []]
     assert outcomes[2][:2] == [rows(slice(None)), rows(slice(1), "acme/orders:test")]
     assert [outcome[3] for outcome in outcomes] == [False, False, True]
     assert all(again == [first[0]] for first, *_, again in outcomes)
+    splits = ("train[1:3]", "train[-1:]", "train")  # what is streamed is not downloaded
+    lines = [f"split {split} of acme/orders, from the Hub or its cache" for split in splits]
+    assert result.err.splitlines()[::2] == lines
 
 
 def test_the_key_names_the_commit_and_what_is_taken_of_it(forks: Forks, hub: HubStandIn, home: Path) -> None:

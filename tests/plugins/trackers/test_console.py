@@ -173,7 +173,7 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
     for number in (1, 2):
         console.log(TrainingStep(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0)))
     assert console.bars is not None
-    assert console.bars.completed == 2
+    assert [bar.completed for bar in console.bars.display.tasks] == [2]
     console.close()
     assert console.bars is None
     assert "2/2" in console.out.export_text()
