@@ -1,8 +1,8 @@
-"""Write the data of the gallery: `python contrib/gallery/make_data.py FOLDER` makes a .jsonl file for each task.
+"""Write the data of the gallery: `python contrib/gallery/make_data.py FOLDER` makes two .jsonl files for each task.
 
-All sentences are made here, from words that are drawn by a seed, so the files are the same each time. Names, places and
-amounts of the last fifth of each file do not occur in the rows before it, and that is what a run holds out:
-`tests.jsonl` of a task has the prompts that are asked before and after.
+All sentences are made here, from words that are drawn by a seed, so the files are the same each time. `TASK.jsonl` has
+the training rows, `TASK_tests.jsonl` the prompts that are asked before and after; the names, places, things and numbers
+of the second do not occur in the first.
 """
 
 from __future__ import annotations

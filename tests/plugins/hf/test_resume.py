@@ -108,7 +108,7 @@ def adapter(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("end", [3, 6, 7])
 def test_it_goes_on_to_the_same_weights_bit_for_bit(
-    train: Train, kept: Callable[[int | None], Kept], ended: Ends, end: int
+    train: Train, kept: Callable[[int | None], Kept], ended: Ends, caplog: pytest.LogCaptureFixture, end: int
 ) -> None:
     folder, straight, steps = kept(None)
     assert straight is not None
@@ -116,6 +116,8 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     again, told = train("ended")
     assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
     assert again.resumed == (end - 1) // 2 * 2
+    last = again.resumed
+    assert f"the training continues after step {last}, from {TRAINING_STATE}/step-{last:08d}" in caplog.messages
     assert bare(told) == bare(steps)  # those of the first process are reported again
     assert again.train_loss == straight.train_loss
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
@@ -270,12 +272,14 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     assert train("full")[0].resumed == 2
 
 
-def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends) -> None:
+def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends, caplog: pytest.LogCaptureFixture) -> None:
     folder = ended(5) / TRAINING_STATE
     (folder / "step-00000002" / "optimizer.pt").unlink()
     (folder / "step-00000004" / MANIFEST).write_text("{", encoding="utf-8")
     result, _ = train("ended")
     assert (result.resumed, result.steps) == (0, 8)
+    damaged = f"step-00000004 ({MANIFEST}), step-00000002 (optimizer.pt)"
+    assert f"the training begins at its first step; passed over as damaged: {damaged}" in caplog.messages
 
 
 def test_another_training_is_refused_before_anything_is_measured(
