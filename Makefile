@@ -21,7 +21,14 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
+.PHONY: help quickstart test test-all test-gpu lint check test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
+
+help:
+	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
+	@echo 'make gallery       train six small tasks and print their results'
+	@echo 'make test          the default tests; make test-all has the slow ones too, make test-gpu those of a GPU'
+	@echo 'make check         style, types, imports and the site of the documentation, in two minutes'
+	@echo 'make clean         remove what the other targets made'
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -145,4 +152,4 @@ $(BENCH)/%/made: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) $(CANARY) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) $(CANARY) build dist .site .mypy_cache .ruff_cache .pytest_cache .hypothesis

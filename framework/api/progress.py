@@ -43,27 +43,31 @@ class Bars:
         )
         self._steps: TaskID | None = None
         self._count: TaskID | None = None
+        self._counted = 0.0
         self.display.start()
 
-    def move(self, step: int, total: int, text: str) -> None:
-        """Show the number of completed steps, with a text beside it."""
+    def move(self, step: int, total: int, text: str, left: float) -> None:
+        """Show the number of completed steps, with a text beside it and the seconds that are left."""
         line = f"step {step}/{total}"
         if self._steps is None:
-            self._steps = self.display.add_task(line, total=total, text=text, left=None)
-        self.display.update(self._steps, completed=step, total=total, description=line, text=text)
+            self._steps = self.display.add_task(line, total=total, text=text, time=None)
+        remaining = Remaining(left, is_left=True)
+        self.display.update(self._steps, completed=step, total=total, description=line, text=text, time=remaining)
 
     def count(self, progress: Progress) -> None:
         """Show how far something is; a count that begins replaces the one before."""
-        if not progress.done:
+        if progress.seconds < self._counted or progress.done == progress.total:
             self._end_count()
+        self._counted = progress.seconds
         if progress.done == progress.total:
-            self._end_count()
             return
         line = escape(str(redact(progress.line)))
         if self._count is None:
-            self._count = self.display.add_task(line, total=progress.total, text="", left=None)
+            self._count = self.display.add_task(line, total=progress.total, text="", time=None)
         left = progress.seconds_left
-        self.display.update(self._count, completed=progress.done, total=progress.total, description=line, left=left)
+        remaining = Remaining(progress.seconds if left is None else left, is_left=left is not None)
+        done = progress.done if progress.share is None else progress.share * (progress.total or 0)
+        self.display.update(self._count, completed=done, total=progress.total, description=line, time=remaining)
 
     def _end_count(self) -> None:
         if self._count is not None:
@@ -76,19 +80,25 @@ class Bars:
         self.display.stop()
 
 
-class TimeColumn(ProgressColumn):
-    """The time that is left; where nobody knows it, the time that has passed."""
+class Remaining:
+    """The seconds that are left, or where nobody knows that, those that have passed; both follow the clock."""
 
-    max_refresh = 0.5
+    def __init__(self, seconds: float, *, is_left: bool) -> None:
+        self._seconds, self._is_left, self._at = seconds, is_left, time.monotonic()
+
+    def __str__(self) -> str:
+        since = time.monotonic() - self._at
+        if self._is_left:
+            return f"{clock(max(0.0, self._seconds - since))} left"
+        return f"{clock(self._seconds + since)} so far"
+
+
+class TimeColumn(ProgressColumn):
+    """The time of a task. That of rich forgets the speed of what is slower than one in 30 seconds."""
 
     def render(self, task: Task) -> Text:
         """Write it as minutes and seconds."""
-        # rich knows it from the third report on.
-        left = task.fields["left"] if task.time_remaining is None else task.time_remaining
-        seconds = task.elapsed if left is None else left
-        if seconds is None:
-            return Text("")
-        return Text(f"{clock(seconds)} {'so far' if left is None else 'left'}", style="cyan")
+        return Text(str(task.fields["time"] or ""), style="cyan")
 
 
 class Counts:

@@ -183,7 +183,9 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def described(word: str) -> str:
-    """Say how a group of options, or the experiments, are described, where a word stands for them; else nothing."""
+    """Say what to type for a word that is no command but a group, the experiments, or a run; else nothing."""
+    if word in {"train", "run", "start", "finetune", "fine-tune"}:
+        return f"'{word}' is not a command: without one, settings start a run: `{this_program()} +experiment=NAME`"
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""

@@ -148,7 +148,9 @@ def _prove(plan: Plan, rows: Store) -> Proof:
     if not (rows.columns.part == TRAIN).any():
         bad = rows.summary
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
-        raise FrameworkError(f"data '{plan.data.component.name}' has no rows{skipped}")
+        path = getattr(plan.data.config, "path", None)
+        name = f"data.path={path}" if path else f"data={plan.data.component.name}"
+        raise FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")
     proven = mask_verification.prove(rows, plan.data.config.learn)
     if proven.failed and plan.data.config.proof is ProofMode.fail:
         raise mask_verification.refusal(proven)
@@ -253,7 +255,9 @@ def _asked(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
 def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
     """Warn where an evaluation asks too few prompts to show anything but a large difference."""
     asked = own or max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
-    if not asked or asked >= ENOUGH or not {Stage.baseline, Stage.evaluate} <= set(plan.stages):
+    compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
+    looking = set(plan.stages) <= {Stage.plan, Stage.data}  # before a run that compares, most likely
+    if not asked or asked >= ENOUGH or not (compared or looking):
         return []
     least = least_difference(asked, plan.verdict.confidence)
     detects = f"four of five runs detect a difference of {100 * (least or 0):.0f} points, and fewer a smaller one"

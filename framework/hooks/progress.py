@@ -76,11 +76,11 @@ class Counter:
         """Count some more."""
         self.move(self._now.done + number)
 
-    def move(self, done: int) -> None:
-        """Set how many are done."""
+    def move(self, done: int, detail: str = "", share: float | None = None) -> None:
+        """Set how many are done; in words how far the next ones are, and the share of the whole with these."""
         if done != self._now.done:
             self._moved = time.monotonic()
-        self._now = replace(self._now, done=done)
+        self._now = replace(self._now, done=done, detail=detail, share=share)
         if self.is_due:
             self._report()
 
@@ -91,7 +91,7 @@ class Counter:
     def finish(self) -> None:
         """Report that all is done."""
         total = self._now.done if self._now.total is None else self._now.total
-        self._now = replace(self._now, done=total, total=total)
+        self._now = replace(self._now, done=total, total=total, detail="", share=None)
         self._report()
 
     def _report(self) -> None:

@@ -19,6 +19,8 @@ class Progress:
         part: which of the `parts` this is, the first is 1; 0 if there is one alone.
         parts: how many measures or exporters the stage has.
         kind: what the parts are: `measure`, `exporter`.
+        detail: how far what is in work is: `token 120 of at most 256`.
+        share: of the whole, from 0 to 1, with what is in work; None where `done` says it.
     """
 
     task: str
@@ -30,6 +32,8 @@ class Progress:
     parts: int = 0
     kind: str = ""
     seconds_done: float | None = None
+    detail: str = ""
+    share: float | None = None
 
     @property
     def place(self) -> str:
@@ -43,7 +47,7 @@ class Progress:
         if self.total is None and self.unit and self.done:
             counted = f"{self.unit} {self.done:,}"
         what = ": ".join(text for text in (self.task, counted) if text)
-        return ", ".join(text for text in (what, self.place) if text)
+        return ", ".join(text for text in (what, self.detail, self.place) if text)
 
     @property
     def seconds_left(self) -> float | None:
@@ -51,6 +55,10 @@ class Progress:
 
         And None where what is in work takes longer than the whole rest should.
         """
+        if self.done == self.total:
+            return 0.0
+        if self.share:
+            return self.seconds / self.share * (1 - self.share)
         if not self.done or not self.total:
             return None
         until = self.seconds if self.seconds_done is None else self.seconds_done

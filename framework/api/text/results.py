@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Trial
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Trial
 from framework.api.run_folder import FINISHED
 from framework.util.host import GIB
 
@@ -242,6 +242,17 @@ def difference(change: Change, name: str) -> str:
     if is_share(change.after, name, change.unit):
         return f"{100 * low:+.0f} to {100 * high:+.0f} points"
     return f"{low:+.3g} to {high:+.3g}"
+
+
+def headline(report: Report) -> str:
+    """Say in a sentence what became of the measure that decides; empty where the verdict has none."""
+    found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
+    name, change, outcome = next(found, ("", None, None))
+    if change is None or outcome is None:
+        return ""
+    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
+    words = outcome.value
+    return f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it."
 
 
 def shared_start(prompts: Sequence[str]) -> int:

@@ -108,7 +108,7 @@ def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
     if len(without) == len(asking) < FEW:
         return
     if len(without) == len(asking):
-        text, severity = f"none of {len(asking)} training rows has a system prompt", Severity.note
+        text, severity = f"none of {len(asking)} training rows has a system prompt of its own", Severity.note
     else:
         share = of(len(without), len(asking), "training rows")
         text = f"{share} {are(len(without), 'has', 'have')} no system prompt, the others have one"

@@ -71,16 +71,18 @@ def folder(plan: Plan) -> DiagnosticRecord:
 
 
 def requirements(plan: Plan) -> Iterator[DiagnosticRecord]:
-    """Name the options that lack a required library.
+    """Name the options that lack a library.
 
-    The check of a model source knows better than a list whether the model is available: it may be there already.
+    The check of a model source knows better than a list whether the model is available, as it may be there already, and
+    that of an exporter, which the plan has passed, whether it can do with a part of its extra.
     """
     for name, choice in plan.selections.items():
         extras = [extra for extra in choice.component.extras if missing([extra])]
         if extras:
-            detail = f"not installed: {', '.join(missing(extras))}"
+            needed = name.partition(".")[0] not in {"model", "exporter"}
+            detail = f"not installed{'' if needed else ', and not required here'}: {', '.join(missing(extras))}"
             result = DiagnosticResult(State.missing, detail, fix=pip_command(extras))
-            yield checked(f"{name}={choice.component.name}", TOPIC, result, needed=name != "model")
+            yield checked(f"{name}={choice.component.name}", TOPIC, result, needed=needed)
 
 
 def load(choice: Selection) -> DiagnosticResult:

@@ -48,16 +48,17 @@ def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[
 
 
 def _rows(records: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
-    """Give the state, name, text and fix of each row; those that say no more than a version come first, as one."""
+    """Give the state, name, text and fix of each row; those that say no more than a version come last, as one."""
     short = [one for one in records if one.state is State.ok and one.version and not one.detail]
     if len(short) < TOGETHER:
         short = []
-    else:
-        text = ", ".join(f"{one.name} {one.version}" for one in short)
-        yield Text(State.ok.value, COLOURS[State.ok]), f"all other {len(short)}", text, ""
     for one in records:
         if one not in short:
             yield _state(one), one.name, finding(one), one.fix if one.state is not State.ok else ""
+    if short:
+        text = ", ".join(f"{one.name} {one.version}" for one in short)
+        name = f"all {len(short)}" if len(short) == len(records) else f"{len(short)} others"
+        yield Text(State.ok.value, COLOURS[State.ok]), name, text, ""
 
 
 def _state(one: DiagnosticRecord) -> Text:

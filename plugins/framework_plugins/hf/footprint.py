@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ SHARD = 5e9
 HEAD_CPU, HEAD_GPU = 96 * 2**20, 256 * 2**20
 """Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
 gradient. On a GPU the gradient of a trained head needs as much again, for logits in fp32."""
-PROCESS = 640 * 2**20
-"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
+PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
+"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
+and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
 FUSED = {
     "qkv_proj": ("q", "k", "v"),
     "query_key_value": ("q", "k", "v"),
@@ -84,7 +86,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
         activation_bytes=_kept(shape, adapter.r) if fast else 0.0,
-        process=0.0 if on_gpu else PROCESS,
+        process=0.0 if on_gpu else _process(),
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         evaluated_length=longest,
@@ -98,6 +100,13 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         return settings
     without = replace(settings, checkpointing=False)
     return without if estimate(shape, without).high <= gpu.usable else settings
+
+
+def _process() -> float:
+    """Return the bytes of a process with all libraries, by the build of torch, which is not imported for that."""
+    spec = find_spec("torch")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return PROCESS_CUDA if any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders) else PROCESS_CPU
 
 
 def decides_checkpointing(plan: Plan) -> bool:

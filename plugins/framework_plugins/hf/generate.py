@@ -68,7 +68,8 @@ def complete(
     def batch(numbers: Sequence[int]) -> list[list[int]]:
         padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
         inputs = {name: part.to(model.device) for name, part in padded.items()}
-        ended = _Ended(counter, len(answers), inputs["input_ids"].shape[1], stop_ids)
+        start_of_answers = inputs["input_ids"].shape[1]
+        ended = _Ended(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
             part.batch_repeat_interleave(len(numbers))
@@ -90,17 +91,23 @@ def complete(
 
 
 class _Ended(StoppingCriteria):
-    """Counts the answers of a batch that have ended, now and then; it stops none."""
+    """Counts the tokens of a batch and its answers that have ended, now and then; it stops none."""
 
-    def __init__(self, counter: Counter, before: int, start: int, stop_ids: frozenset[int]) -> None:
-        self._counter, self._before, self._start, self._stop_ids = counter, before, start, sorted(stop_ids)
+    def __init__(
+        self, counter: Counter, before: int, total: int, start: int, stop_ids: frozenset[int], most: int
+    ) -> None:
+        self._counter, self._before, self._total = counter, before, total
+        self._start, self._stop_ids, self._most = start, sorted(stop_ids), most
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - as transformers calls it
+        batch, made = input_ids.shape[0], input_ids.shape[1] - self._start
         if self._counter.is_due:
             stops = torch.tensor(self._stop_ids, device=input_ids.device)
-            ended = torch.isin(input_ids[:, self._start :], stops).any(dim=1)
-            self._counter.move(self._before + int(ended.sum()))
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+            ended = int(torch.isin(input_ids[:, self._start :], stops).any(dim=1).sum())
+            in_work = max(made / self._most * batch, ended)
+            share = min(1.0, (self._before + in_work) / self._total)
+            self._counter.move(self._before + ended, f"token {made} of at most {self._most}", share)
+        return torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Progress(TrainerCallback):
         self.pace.start()
         if self.unlogged:
             self.trainer.begin_in_log_entry(*self.unlogged)
-        self.first_step.enter_context(counting(None, "", "the first step"))
+        self.first_step.enter_context(counting(None, "", f"step {self.began + 1}" if self.began else "the first step"))
 
     def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Choose the order of the epoch: not every data loader passes it on."""

@@ -1,11 +1,12 @@
 """`logger=html`: one self-contained page in the run folder, from the data stage on.
 
-It is written after the data stage, and again when the run has finished or failed. It loads nothing from
+It is written after the data stage, and again when the run ends in whatever way. It loads nothing from
 elsewhere and runs no script; every text in it is escaped.
 """
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from framework.api.events import (
 from framework.api.files import write_atomically
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Forecast, Report
-from framework.api.text import redact, summarize_error
+from framework.api.text import display_path, redact, summarize_error
 from framework_plugins.report.config import HtmlConfig
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ class Html(Logger):
                 run.samples = list(samples)
                 self._write()
             case RunFailed(error):
-                pruned = isinstance(error, PrunedError)
-                run.error = str(redact(str(error) if pruned else summarize_error(error)))
-                run.ended = "pruned by its sweep" if pruned else "failed"
+                run.ended, reason = _end(error, run.plan.run_dir)
+                run.error = str(redact(reason))
                 self._write()
 
     def _write(self) -> None:
@@ -82,3 +82,13 @@ class Html(Logger):
 
     def close(self) -> None:
         self.run = None
+
+
+def _end(error: BaseException, run_dir: Path) -> tuple[str, str]:
+    """Return in a word how a run ended, and why."""
+    if isinstance(error, PrunedError):
+        return "pruned by its sweep", str(error)
+    if isinstance(error, KeyboardInterrupt):
+        command = shlex.join(["python", "-m", "framework", "resume", display_path(run_dir)])
+        return "interrupted", f"{str(error) or 'interrupted'}. Continue with: {command}"
+    return "failed", summarize_error(error)

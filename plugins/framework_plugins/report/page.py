@@ -21,13 +21,14 @@ from markupsafe import Markup
 
 from framework.api.machine import GIB
 from framework.api.plan import Plan
-from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, TrainingIssue
+from framework.api.records import Aspect, Change, DataResult, Forecast, Piece, Report, Sample, Step, TrainingIssue
 from framework.api.schema import Stage
 from framework.api.text import (
     count,
     data_facts,
     difference,
     forecast_facts,
+    headline,
     health_facts,
     hide,
     number,
@@ -78,7 +79,8 @@ def render(run: Run, samples: int) -> str:
         notes=[redact(note) for note in run.notes],
         numbers=list(_numbers(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
-        headline=_headline(report) if report else None,
+        headline=headline(report) if report else "",
+        outcome=_outcome(report) if report else "",
         panels=charts.curves(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
         first=FIRST,
@@ -135,7 +137,7 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "name": name,
             "before": number(change.before, name, change.unit),
             "after": number(change.after, name, change.unit),
-            "aim": "higher is better" if change.higher_is_better else "lower is better",
+            "aim": _aim(change),
             "difference": difference(change, name),
             "asked": _asked(change),
             "first": change.primary,
@@ -145,16 +147,14 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _headline(report: Report) -> dict[str, str] | None:
-    """Say in a sentence what became of the measure that the verdict goes by."""
-    found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
-    name, change, outcome = next(found, ("", None, None))
-    if change is None or outcome is None:
-        return None
-    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
-    words = outcome.value
-    text = f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it."
-    return {"outcome": outcome.name, "text": text}
+def _outcome(report: Report) -> str:
+    return next((change.outcome.name for change in report.metrics.values() if change.primary and change.outcome), "")
+
+
+def _aim(change: Change) -> str:
+    if change.aspect is Aspect.copying:  # neither is better: rows of one pattern are recited where the task is learned
+        return "how much is recited"
+    return "higher is better" if change.higher_is_better else "lower is better"
 
 
 def _asked(change: Change) -> str:

@@ -54,6 +54,7 @@ from framework.api.text import (
     difference,
     display_path,
     forecast_facts,
+    headline,
     is_animated,
     number,
     redact,
@@ -129,6 +130,7 @@ class Console(Logger):
             case RunPlanned(plan):
                 self.plan = plan
                 if plan.sweep:
+                    self.said = time.monotonic()  # its lines are as rare whatever it does
                     if plan.run_dir.name == FIRST:
                         self._show_plan(plan)
                     self.out.print(shown(Text(begun(plan), "bold")), soft_wrap=True)
@@ -140,6 +142,7 @@ class Console(Logger):
                 self._show_data(plan, data, hardware)
             case StageStarted(stage):
                 self._begin(stage)
+                self.said = time.monotonic()
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
             case TrainingStep(step):
@@ -227,7 +230,6 @@ class Console(Logger):
     def _begin(self, stage: Stage) -> None:
         self._stop_bars()
         self.stage = stage
-        self.said = time.monotonic()
 
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
@@ -237,9 +239,11 @@ class Console(Logger):
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
             if (lines and due) or time.monotonic() - self.said >= SILENCE:
                 self.said = time.monotonic()
-                self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
+                self.out.print(
+                    f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
+                )
             return
-        self._drawn().move(step.step, step.total_steps, _numbers(step))
+        self._drawn().move(step.step, step.total_steps, _numbers(step), _seconds_left(step))
 
     def _show_progress(self, progress: Progress, *, lines: bool = True) -> None:
         """Move the bar, or print a line now and then."""
@@ -295,7 +299,7 @@ class Console(Logger):
             table.add_row(_name(name, change), f"{change.pairs:,}" if change.pairs else "", *values, *more)
         self.out.print(table)
         if report.verdict:
-            self._show_verdict(report.verdict)
+            self._show_verdict(report.verdict, headline(report))
         rows = training_rows(report, self.expected, self.plan)
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
@@ -319,8 +323,10 @@ class Console(Logger):
         if samples:
             self.out.print(console_samples.side_by_side(samples))
 
-    def _show_verdict(self, verdict: Verdict) -> None:
-        """Print what the run was worth."""
+    def _show_verdict(self, verdict: Verdict, summary: str) -> None:
+        """Print what the run was worth, the one sentence first."""
+        if summary:
+            self.out.print(shown(Text(summary, "bold")), soft_wrap=True)
         score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
         self.out.print(Text(f"verdict{score}", style="bold"))
         for line in verdict.lines:
@@ -411,8 +417,8 @@ def _numbers(step: Step) -> str:
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 
-def _left(step: Step) -> str:
-    return clock(step.seconds / step.step * (step.total_steps - step.step))
+def _seconds_left(step: Step) -> float:
+    return step.seconds / step.step * (step.total_steps - step.step)
 
 
 def outcome(change: Change) -> Text:

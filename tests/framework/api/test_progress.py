@@ -43,10 +43,10 @@ def test_in_a_terminal_a_count_is_a_bar_until_it_is_complete() -> None:
 def test_steps_stay_and_a_count_beside_them_vanishes() -> None:
     out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
     bars = Bars(out, steps=True)
-    bars.move(1, 2, "loss 0.5")
+    bars.move(1, 2, "loss 0.5", 75.0)
     bars.count(made(3))
     bars.count(made(60))
-    bars.move(2, 2, "loss 0.4")
+    bars.move(2, 2, "loss 0.4", 0.0)
     assert [(task.description, task.completed) for task in bars.display.tasks] == [("step 2/2", 2)]
     bars.stop()
     assert "step 2/2" in out.export_text()
@@ -60,6 +60,32 @@ def test_the_first_step_is_awaited_with_its_time_which_goes_where_none_comes() -
     bars.stop()
     assert "the first step" in out.export_text()
     assert bars.display.tasks == []
+
+
+def test_the_time_of_a_step_runs_down_also_where_the_next_one_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
+    now = [100.0]
+    monkeypatch.setattr("framework.api.progress.time.monotonic", lambda: now[0])
+    bars = Bars(out, steps=True)
+    bars.move(1, 3, "", 75.0)
+    now[0] += 60
+    bars.display.refresh()
+    bars.stop()
+    assert "0:15 left" in out.export_text()
+
+
+def test_the_time_of_a_count_goes_on_while_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
+    now = [100.0]
+    monkeypatch.setattr("framework.api.progress.time.monotonic", lambda: now[0])
+    bars = Bars(out, steps=False)
+    for seconds in (0.0, 8.0, 16.0):
+        bars.count(Progress("prompts", "prompt", 0, 60, seconds, detail=f"token {seconds:.0f} of at most 64"))
+    now[0] += 3
+    bars.display.refresh()
+    bars.stop()
+    assert "prompts: prompt 0 of 60, token 16 of at most 64" in (text := out.export_text())
+    assert "0:19 so far" in text
 
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:

@@ -111,7 +111,7 @@ ROW = '{"instruction": "say", "output": "it"}\n'
         (ROW + "\n{'a': 1}\n", "rows.jsonl:3: no JSON: "),
         (ROW + '{"instruction": "say", "reply": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
         (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, this one is a list"),
-        ("", "data 'local_file' has no rows"),
+        ("", "rows.jsonl is empty: give a file with rows"),
     ],
     ids=["missing", "no JSON", "other fields", "no object", "empty"],
 )
@@ -123,8 +123,8 @@ def test_a_mistake_in_the_data_is_reported_with_its_place_and_leaves_nothing(
         file.write_text(content, encoding="utf-8")
     result = echo("data=local_file", f"data.path={file}", cwd=tmp_path)
     assert_mistake(result, tmp_path, text)
-    if content is None:
-        assert result.out == ""  # where no file is, nothing is planned
+    if not content:
+        assert result.out == ""  # where no rows can be, nothing is planned
     else:
         assert result.out.rstrip().endswith(PLAN_ENDS_WITH)
     if content and "answer" in content:
@@ -360,6 +360,7 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         (("trainer", "--help"), "'trainer' is not a command but a group. "),
         (("--help", "trainer"), "'trainer' is not a command but a group. "),
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: a command comes first, "),
+        (("train",), "'train' is not a command: without one, settings start a run: "),
         (("experiments",), "'experiments' is not a command; choose an experiment with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
     ],

@@ -207,8 +207,9 @@ def test_too_few_prompts_are_warned_of_before_the_training(
     words = [f"data.prompts_path={file}", "data.max_rows=4"]
     found = [each for each in load(file, tmp_path, *words).result.findings if each.name == "few_prompts"]
     assert [each.text[: len(text)] for each in found] == ([text] if text else [])
-    part = load(file, tmp_path, *words, "stages=[data]")
-    assert not [each for each in part.result.findings if each.name == "few_prompts"]
+    for stages, warned in (("data", bool(text)), ("data,train", False)):  # a training alone compares nothing
+        part = load(file, tmp_path, *words, f"stages=[{stages}]")
+        assert bool([each for each in part.result.findings if each.name == "few_prompts"]) is warned
 
 
 def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Path) -> None:
@@ -218,8 +219,12 @@ def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Pat
 
 
 def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"^data 'local_file' has no rows$"):
+    with pytest.raises(FrameworkError, match=r"rows\.jsonl is empty: give a file with rows$"):
         load(write_rows([]), tmp_path)
+    blank = tmp_path / "blank.jsonl"
+    blank.write_text("\n\n", encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"^data\.path=.*blank\.jsonl has no rows: give data that has some$"):
+        load(blank, tmp_path)
 
 
 def test_data_of_which_every_row_is_bad_say_so(write_rows: Write, tmp_path: Path) -> None:

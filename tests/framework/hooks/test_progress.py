@@ -56,6 +56,21 @@ def test_the_time_left_does_not_grow_while_a_batch_is_in_work(
     assert [each.seconds_left for each in sent] == [None, None, 20, 10, 0, None, 0, 0]
 
 
+def test_the_time_left_follows_the_share_where_units_are_worked_on_together(
+    reporter: Reporter, sent: list[Progress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with reporter.counting(60, "prompt") as counter:
+        now[0] += 10
+        counter.move(0, "token 16 of at most 64", 0.25)
+    assert [(each.line, each.seconds_left) for each in sent] == [
+        ("prompt 0 of 60", None),
+        ("prompt 0 of 60, token 16 of at most 64", 30),
+        ("prompt 60 of 60", 0),
+    ]
+
+
 def test_a_count_that_fails_is_never_said_to_be_complete(reporter: Reporter, sent: list[Progress]) -> None:
     with pytest.raises(LookupError), reporter.counting(2, "row"):
         raise LookupError

@@ -25,7 +25,7 @@ def test_it_is_reported_with_the_share_of_the_base() -> None:
     (issue,) = truncation_issues(plan(), after, before, 40)
     assert (issue.kind, issue.step, issue.action) == ("truncated_answers", 40, Action.warn)
     assert issue.text == "2 of 10 answers did not end by themselves, and 0 of 10 of the base model"
-    assert issue.recommendation.startswith("The stop token is not learned: look at the proof")
+    assert issue.recommendation.startswith("The model does not end its answers reliably: train for more steps")
     (alone,) = truncation_issues(plan(), after, None, 40)
     assert alone.text == "2 of 10 answers did not end by themselves"
 

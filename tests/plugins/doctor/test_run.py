@@ -66,6 +66,22 @@ def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(
     assert not any(one.blocks for one in found)
 
 
+def test_an_exporter_whose_check_passes_does_with_a_part_of_its_extra(
+    worker: DiagnosticProcess, tmp_path: Path
+) -> None:
+    """The quickstart's environment has no xllamacpp, which only checks the chat template of a GGUF file."""
+    plan = testing.plan(["exporter=[adapter]"], run_dir=tmp_path / "run")
+    chosen = plan.exporter["adapter"]
+    wanting = Selection(dataclasses.replace(chosen.component, extra="acme-absent>=2"), chosen.config)
+    found = list(run(dataclasses.replace(plan, exporter={"adapter": wanting}), worker))
+    (absent,) = (one for one in found if one.state is State.missing)
+    assert (absent.name, absent.detail) == (
+        "exporter.adapter=adapter",
+        "not installed, and not required here: acme-absent",
+    )
+    assert not any(one.blocks for one in found)
+
+
 def test_an_option_whose_code_is_broken_is_reported(
     worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def test_every_record_has_a_row_and_no_line_but_a_fix_is_too_wide(width: int) ->
     ]  # fmt: skip
     text = " ".join(" ".join(lines).split())
     assert "ok Python 3.11.9, /usr/bin/python" in text
-    assert "ok all other 7 accelerate 1.2.3, annotated-types 1.2.3," in text
+    assert "ok 7 others accelerate 1.2.3, annotated-types 1.2.3," in text
     assert "broken torch 2.1, >=2.6 is asked for fix: pip install 'torch>=2.6'" in text
     assert "off login [bold]none[/] :boom: fix: log in" in text
     assert "broken drum RuntimeError: no stick (plugin 'acme')" in text

@@ -1,6 +1,7 @@
 """hf/footprint.py: how `trainer=hf` uses memory, as the plan has it."""
 
 import dataclasses
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,16 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     assert {"trainer.optim", "quantization"} <= one
     assert "quantization" in cut
     assert "trainer.optim" not in cut
+
+
+@pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 640), ("libtorch_cuda.so", 1072)])
+def test_the_libraries_of_a_process_take_more_where_torch_is_built_for_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, mib: int
+) -> None:
+    spec = ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / library).touch()
+    monkeypatch.setattr("framework_plugins.hf.footprint.find_spec", {"torch": spec}.get)
+    assert settings(gpu=None).process == mib * 2**20
+    assert settings().process == 0  # a GPU has none of it

@@ -70,6 +70,10 @@ def test_prompts_are_counted_as_their_answers_end_within_a_batch_too(
     texts = [SYSTEM + end for end in ENDS]
     found = generate(*model, texts, frozenset(range(0, 1000, 7)), NEW, len(texts))
     assert {(each.unit, each.total) for each in sent} == {("prompt", 4)}
+    assert f"token 3 of at most {NEW}" in [each.detail for each in sent]
+    shares = [each.share for each in sent if each.share is not None]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] <= 1
     counted = [each.done for each in sent]
     assert counted == sorted(counted)
     assert (counted[0], counted[-1]) == (0, 4)

@@ -169,7 +169,7 @@ def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, t
     assert report.train is not None
     (issue,) = [found for found in report.train.issues if found.kind == "truncated_answers"]
     assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", issue.text)
-    assert "The stop token is not learned" in issue.recommendation
+    assert "train for more steps" in issue.recommendation
 
 
 def test_a_healthy_training_is_left_in_peace(run: Run) -> None:

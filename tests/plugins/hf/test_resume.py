@@ -19,8 +19,9 @@ from framework import FrameworkError
 from framework.api.data import Data
 from framework.api.files import atomic_folder
 from framework.api.protocols import TrainRun
-from framework.api.records import Step, StepControl, TokenRow, TrainResult
+from framework.api.records import Progress, Step, StepControl, TokenRow, TrainResult
 from framework.api.run_folder import TRAINING_STATE
+from framework.hooks.session import current
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.progress import Pace
 from framework_plugins.hf.resume import MANIFEST, digest
@@ -108,16 +109,24 @@ def adapter(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("end", [3, 6, 7])
 def test_it_goes_on_to_the_same_weights_bit_for_bit(
-    train: Train, kept: Callable[[int | None], Kept], ended: Ends, caplog: pytest.LogCaptureFixture, end: int
+    train: Train,
+    kept: Callable[[int | None], Kept],
+    ended: Ends,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    end: int,
 ) -> None:
     folder, straight, steps = kept(None)
     assert straight is not None
     there = ended(end)
+    sent: list[Progress] = []
+    monkeypatch.setattr(current().progress, "send", sent.append)
     again, told = train("ended")
     assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
     assert again.resumed == (end - 1) // 2 * 2
     last = again.resumed
     assert f"the training continues after step {last}, from {TRAINING_STATE}/step-{last:08d}" in caplog.messages
+    assert f"step {last + 1}" in [each.line for each in sent]  # in work, which may take a while
     assert bare(told) == bare(steps)  # those of the first process are reported again
     assert again.train_loss == straight.train_loss
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")

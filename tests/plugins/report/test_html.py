@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import signal
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +21,7 @@ from framework.api.text.results import visible
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.report import make_report
-from framework.util.errors import PrunedError
+from framework.util.errors import Interrupted, PrunedError
 from framework_plugins.report.config import HtmlConfig
 from framework_plugins.report.html import Html
 from tests.plugins.report.test_charts import steps
@@ -278,6 +279,16 @@ def test_a_point_that_its_sweep_gave_up_has_not_failed(tmp_path: Path) -> None:
     page = Page(tmp_path / "report.html")
     assert page.within("header", "p", ".failed")[-1] == "step 3 of 9: too far behind"
     assert page.within("title")[0].endswith(": pruned by its sweep")
+
+
+def test_an_interrupted_run_names_the_command_that_continues_it(tmp_path: Path) -> None:
+    logger = Html(HtmlConfig())
+    logger.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    logger.log(RunFailed(Interrupted(signal.SIGINT)))
+    page = Page(tmp_path / "report.html")
+    command = f"python -m framework resume {tmp_path}"
+    assert page.within("header", "p", ".failed")[-1] == f"interrupted by SIGINT. Continue with: {command}"
+    assert page.within("title")[0].endswith(": interrupted")
 
 
 def test_settings_and_words_are_shown_without_secrets(

@@ -382,7 +382,7 @@ def test_in_a_pipe_slow_steps_are_shown_about_once_a_minute(
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     console = Console(ConsoleConfig())
-    console.plan = dataclasses.replace(testing.plan([], run_dir=tmp_path / "1"), sweep=sweep)
+    console.log(RunPlanned(dataclasses.replace(testing.plan([], run_dir=tmp_path / "1"), sweep=sweep)))
     console.log(StageStarted(Stage.train))
     for step in range(1, 11):
         now[0] += 30

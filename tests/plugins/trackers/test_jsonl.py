@@ -52,7 +52,7 @@ def test_progress_is_a_line_with_all_that_is_known(tmp_path: Path) -> None:
     log.close()
     assert events(tmp_path)[1] == {
         "event": "progress", "stage": "evaluate", "task": "prompts", "unit": "prompt", "done": 7, "total": 60,
-        "seconds": 3.5, "part": 2, "parts": 4, "kind": "measure", "seconds_done": None,
+        "seconds": 3.5, "part": 2, "parts": 4, "kind": "measure", "seconds_done": None, "detail": "", "share": None,
     }  # fmt: skip
 
 
