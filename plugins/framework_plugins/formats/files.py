@@ -38,9 +38,11 @@ class LocalFile:
         """Find the files of the config, without a look into them.
 
         Raises:
-            FrameworkError: there are none, or of an unknown kind.
+            FrameworkError: there are none, or of an unknown kind, or all to train on are empty.
         """
-        self._find()
+        train = self._find()[0]
+        if train and not any(file.path.stat().st_size for file in train):
+            raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
 
     def load(self) -> RawData:
         """Find the files of the config and hash them; the rows are read when they are iterated over.

@@ -219,7 +219,7 @@ def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Pat
 
 
 def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"rows\.jsonl is empty: give a file with rows$"):
+    with pytest.raises(FrameworkError, match=r"^data\.path=.*rows\.jsonl has no rows: give data that has some$"):
         load(write_rows([]), tmp_path)
     blank = tmp_path / "blank.jsonl"
     blank.write_text("\n\n", encoding="utf-8")

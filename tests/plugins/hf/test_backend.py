@@ -77,7 +77,7 @@ def test_training_lowers_the_loss_and_the_base_stays_as_it_was(
     assert steps[-1].tokens == result.tokens > result.supervised_tokens > 0
     assert steps[0].learning_rate < steps[1].learning_rate
     assert any(step.eval_loss is not None for step in steps)
-    assert {(count.task, count.unit) for count in counts} == {("validation", "row")}
+    assert {(count.task, count.unit) for count in counts} == {("validation", "row"), ("the first step", "")}
     assert not (tmp_path / "scratch").exists()
 
 

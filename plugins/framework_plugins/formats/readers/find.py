@@ -152,8 +152,6 @@ def _single(path: Path) -> DataFile:
     if (kind := kind_of(path)) is None:
         advice = OTHER_KINDS.get(path.suffix.lower(), "")
         raise FrameworkError(f"{path} is of no kind that data=local_file reads{advice}: {VALID}")
-    if not path.stat().st_size:
-        raise FrameworkError(f"{path} is empty: give a file with rows")
     return DataFile(path, path.name, *kind)
 
 
