@@ -22,6 +22,7 @@ from framework.api.events import (
     TrainingStep,
 )
 from framework.api.files import write_atomically
+from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Forecast, Report
 from framework.api.text import display_path, redact, summarize_error
@@ -69,7 +70,7 @@ class Html(Logger):
                 run.samples = list(samples)
                 self._write()
             case RunFailed(error):
-                run.ended, reason = _end(error, run.plan.run_dir)
+                run.ended, reason = _end(error, run.plan)
                 run.error = str(redact(reason))
                 self._write()
 
@@ -84,11 +85,12 @@ class Html(Logger):
         self.run = None
 
 
-def _end(error: BaseException, run_dir: Path) -> tuple[str, str]:
+def _end(error: BaseException, plan: Plan) -> tuple[str, str]:
     """Return in a word how a run ended, and why."""
     if isinstance(error, PrunedError):
         return "pruned by its sweep", str(error)
     if isinstance(error, KeyboardInterrupt):
-        command = shlex.join(["python", "-m", "framework", "resume", display_path(run_dir)])
+        folder = plan.run_dir.parent if plan.sweep else plan.run_dir  # a sweep continues with all of its trials
+        command = shlex.join(["python", "-m", "framework", "resume", display_path(folder)])
         return "interrupted", f"{str(error) or 'interrupted'}. Continue with: {command}"
     return "failed", summarize_error(error)

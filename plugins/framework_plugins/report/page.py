@@ -80,7 +80,6 @@ def render(run: Run, samples: int) -> str:
         numbers=list(_numbers(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         headline=headline(report) if report else "",
-        outcome=_outcome(report) if report else "",
         panels=charts.curves(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
         first=FIRST,
@@ -145,10 +144,6 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "words": change.outcome.value if change.outcome else "",
             "objective": name == report.objective.name,
         }
-
-
-def _outcome(report: Report) -> str:
-    return next((change.outcome.name for change in report.metrics.values() if change.primary and change.outcome), "")
 
 
 def _aim(change: Change) -> str:

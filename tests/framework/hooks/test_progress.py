@@ -22,6 +22,14 @@ def reporter(sent: list[Progress]) -> Reporter:
     return reporter
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return what holds the time, to be moved."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
 def test_a_short_count_is_sent_at_its_begin_and_its_end_alone(reporter: Reporter, sent: list[Progress]) -> None:
     with reporter.counting(60, "prompt") as counter:
         for _ in range(60):
@@ -29,11 +37,7 @@ def test_a_short_count_is_sent_at_its_begin_and_its_end_alone(reporter: Reporter
     assert [(each.done, each.total, each.unit) for each in sent] == [(0, 60, "prompt"), (60, 60, "prompt")]
 
 
-def test_a_long_count_is_sent_in_between(
-    reporter: Reporter, sent: list[Progress], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+def test_a_long_count_is_sent_in_between(reporter: Reporter, sent: list[Progress], now: list[float]) -> None:
     with reporter.counting(4, "row") as counter:
         for _ in range(4):
             now[0] += EVERY
@@ -45,10 +49,8 @@ def test_a_long_count_is_sent_in_between(
 
 
 def test_the_time_left_does_not_grow_while_a_batch_is_in_work(
-    reporter: Reporter, sent: list[Progress], monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, sent: list[Progress], now: list[float]
 ) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with reporter.counting(60, "prompt") as counter:
         for done in (0, 30, 30, 30, 30, 60):
             now[0] += 10
@@ -57,10 +59,8 @@ def test_the_time_left_does_not_grow_while_a_batch_is_in_work(
 
 
 def test_the_time_left_follows_the_share_where_units_are_worked_on_together(
-    reporter: Reporter, sent: list[Progress], monkeypatch: pytest.MonkeyPatch
+    reporter: Reporter, sent: list[Progress], now: list[float]
 ) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with reporter.counting(60, "prompt") as counter:
         now[0] += 10
         counter.move(0, "token 16 of at most 64", 0.25)

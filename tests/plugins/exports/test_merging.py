@@ -161,6 +161,22 @@ def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.filterwarnings("ignore")  # as above
+@pytest.mark.parametrize("left_out", ["lm_head.weight", "embed_tokens.weight"])
+def test_one_of_two_weights_that_were_kept_tied_stands_for_both(tmp_path: Path, left_out: str) -> None:
+    """Peft 0.21 saves both; a file may hold either one."""
+    base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=True)
+    trained = adapted(base, tmp_path / "adapter", modules_to_save=["lm_head"], ensure_weight_tying=True)
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    saved = load_file(file)
+    kept = {name: tensor for name, tensor in saved.items() if not name.endswith(left_out)}
+    assert len(kept) == len(saved) - 1
+    save_file(kept, file, metadata={"format": "pt"})
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    torch.testing.assert_close(logits(load(tmp_path / "merged")), logits(trained), rtol=1e-4, atol=1e-5)
+    assert json.loads((tmp_path / "merged" / "config.json").read_text(encoding="utf-8"))["tie_word_embeddings"]
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_added_tokens_come_with_their_rows_and_their_tokenizer(tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -281,12 +282,13 @@ def test_a_point_that_its_sweep_gave_up_has_not_failed(tmp_path: Path) -> None:
     assert page.within("title")[0].endswith(": pruned by its sweep")
 
 
-def test_an_interrupted_run_names_the_command_that_continues_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sweep", ["", "1"])
+def test_an_interrupted_run_names_the_command_that_continues_it(tmp_path: Path, sweep: str) -> None:
     logger = Html(HtmlConfig())
-    logger.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    logger.log(RunStarted(dataclasses.replace(testing.plan([], run_dir=tmp_path), sweep=sweep), EVEN, {}))
     logger.log(RunFailed(Interrupted(signal.SIGINT)))
     page = Page(tmp_path / "report.html")
-    command = f"python -m framework resume {tmp_path}"
+    command = f"python -m framework resume {tmp_path.parent if sweep else tmp_path}"
     assert page.within("header", "p", ".failed")[-1] == f"interrupted by SIGINT. Continue with: {command}"
     assert page.within("title")[0].endswith(": interrupted")
 
