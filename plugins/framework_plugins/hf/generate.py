@@ -105,7 +105,8 @@ class _Ended(StoppingCriteria):
             stops = torch.tensor(self._stop_ids, device=input_ids.device)
             ended = int(torch.isin(input_ids[:, self._start :], stops).any(dim=1).sum())
             in_work = max(made / self._most * batch, ended)
-            share = min(1.0, (self._before + in_work) / self._total)
+            begun = self._before or 10 * made >= self._most  # the first token takes as long as reading the prompts
+            share = min(1.0, (self._before + in_work) / self._total) if begun else None
             self._counter.move(self._before + ended, f"token {made} of at most {self._most}", share)
         return torch.zeros(batch, dtype=torch.bool, device=input_ids.device)
 
