@@ -136,15 +136,22 @@ def state_of(run: Path, home: Path) -> str:
 
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:
     """Return which trial a run is and what it varies, without secrets: `1 (2 of 4): trainer.learning_rate=1e-4`."""
-    config = OmegaConf.load(run.parent / MULTIRUN)
-    words = [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
-    own = [hide(word) for word in overrides if word not in words]
-    total = OmegaConf.select(config, "hydra.sweeper.n_trials")
-    if total is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
-        swept = [each for each in OverridesParser.create().parse_overrides(words) if each.is_discrete_sweep()]
-        total = math.prod(len([*each.sweep_string_iterator()]) for each in swept)
+    given = OmegaConf.select(OmegaConf.load(run.parent / MULTIRUN), "hydra.overrides.task") or ()
+    own = [hide(word) for word in overrides if word not in [str(word) for word in given]]
+    total = planned_trials(run.parent)
     place = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
     return f"{run.name}{place}: {', '.join(own)}" if own else f"{run.name}{place}"
+
+
+def planned_trials(folder: Path) -> int | None:
+    """Return how many trials a multirun was started with; None where its sweeper decides."""
+    config = OmegaConf.load(folder / MULTIRUN)
+    total = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    if total is not None and not str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
+        return int(total)
+    words = [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
+    swept = [each for each in OverridesParser.create().parse_overrides(words) if each.is_discrete_sweep()]
+    return math.prod(len([*each.sweep_string_iterator()]) for each in swept) if swept else None
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:

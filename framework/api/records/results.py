@@ -118,7 +118,8 @@ class Step:
     """Progress of training after an optimizer step. `tokens` counts since the start, without padding.
 
     `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then,
-    and the loss of each set of `data.validation_sets`, `eval_loss_NAME`.
+    and the loss of each set of `data.validation_sets`, `eval_loss_NAME`. `repeated`: an earlier process made this step,
+    and a resumed training reports it again.
     """
 
     step: int
@@ -131,6 +132,7 @@ class Step:
     seconds: float
     eval_loss: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    repeated: bool = False
 
 
 @dataclass(frozen=True)

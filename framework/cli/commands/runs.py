@@ -9,15 +9,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
+from yaml import YAMLError
 
 from framework.api.run_folder import REPORT, STATUS, read_plain
 from framework.api.text import count, number, visible
 from framework.cli.commands import RunsCommandConfig
 from framework.cli.commands.resume import OUTPUTS
-from framework.sweep.folder import SWEEP, folders, state_of
+from framework.sweep.folder import SWEEP, folders, planned_trials, state_of
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
 
@@ -32,7 +34,7 @@ class Row:
     Attributes:
         folder: as it is typed here.
         started: when, in ISO 8601 with the zone; of a sweep when its first trial did.
-        state: of a run that of its `status.json`, or `killed`; of a sweep how many trials have which.
+        state: of a run that of its `status.json`, or `killed`; of a sweep how many trials began, by their states.
         score: of the verdict, from 0 to 1; None if there is none.
         verdict: its first line, or why the run failed; of a sweep its best trial.
     """
@@ -86,7 +88,15 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     if best:
         name, score = sweep["objective"], best["score"]
         words = f"best: trial {best['number']}, {name} {number(best['value'], name)}"
-    return Row(display_path(home), started, f"{count(len(runs), 'trial')}: {tally}", score, visible(words, " "))
+    return Row(display_path(home), started, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
+
+
+def _begun(trials: int, home: Path) -> str:
+    try:
+        total = planned_trials(home)
+    except (OSError, ValueError, HydraException, YAMLError):  # damaged
+        total = None
+    return count(trials, "trial") if total in {None, trials} else f"{trials} of {count(total or 0, 'trial')}"
 
 
 def _state(run: Path, home: Path) -> str:

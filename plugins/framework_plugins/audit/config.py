@@ -35,6 +35,7 @@ class Check(Enum):
     languages = "languages"
     low_supervision = "low_supervision"
     padding = "padding"
+    exact_match = "exact_match"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Lengths: truncated rows, outliers, low supervision, padding, and too few rows for the training."""
+"""Lengths: truncated rows, outliers, low supervision, padding, too few rows, and long answers compared as a whole."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ MANY = 0.05
 """Share of the rows that are too long from which on it is serious."""
 SHORT = 50
 """An answer of fewer tokens is never long."""
+FREE_TEXT = 40
+"""Tokens from which on an answer is hardly ever repeated to the letter."""
+EXACT, BY_WORDS = "exact_match", "token_f1"
 MORE = 10, 2
 """Ten times as many rows bear twice as many passes."""
 
@@ -30,6 +33,7 @@ def look(survey: Survey) -> Iterator[FindingDraft]:
         yield from _too_few(survey)
         yield from _ballast(survey)
         yield from _padding(survey)
+        yield from _exact_match(survey)
 
 
 def _too_long(survey: Survey) -> Iterator[FindingDraft]:
@@ -136,5 +140,19 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
             f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ greatly in length",
             "pack them if the trainer can (trainer.packing=tree), or use a smaller "
             "trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
+            whole=True,
+        )
+
+
+def _exact_match(survey: Survey) -> Iterator[FindingDraft]:
+    plan, typical = survey.data.plan, int(np.median(survey.data.supervised[survey.train]))
+    if list(plan.metric) == [EXACT] and plan.evaluator and typical >= FREE_TEXT:
+        yield FindingDraft(
+            Check.exact_match,
+            Severity.note,
+            survey.train,
+            f"half of the answers have {typical} tokens or more, and metric=[{EXACT}] counts an answer only if it is "
+            "the same to the letter",
+            f"where wording may differ, compare by words too: metric=[{EXACT},{BY_WORDS}]",
             whole=True,
         )

@@ -23,6 +23,7 @@ from framework_plugins.chat.session import TUNED, Beginning, ChatSession, Speake
 from framework_plugins.chat.trained import trained
 
 WITHOUT = "the system prompt of the training holds a secret and was not saved: give it with --system TEXT"
+LOADING = "loading the model …"
 GGUF = "gguf"
 """The kind of the artifacts that `--gguf` opens, where its plugin is there."""
 
@@ -40,8 +41,11 @@ class ChatCommand:
         path, console = display_path(run.folder), Console(highlight=False)
         after = list(_next(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
+        if not typed:  # standard output has the answers alone
+            chosen = "" if options.run_dir else f"the newest run: {path}, "
+            print(f"{chosen}{LOADING}", file=sys.stderr)  # noqa: T201
         with ExitStack() as stack:
-            with console.status("loading the model …") if typed else nullcontext():
+            with console.status(LOADING) if typed else nullcontext():
                 speakers = stack.enter_context(_speakers(run, options))
             session = ChatSession(
                 speakers,
@@ -55,8 +59,8 @@ class ChatCommand:
                 for line in after:
                     console.print(line, markup=False, soft_wrap=True)
             else:
-                for line in _notices(session, path, named=options.run_dir is not None):
-                    print(line, file=sys.stderr)  # noqa: T201 - standard output has the answers alone
+                if session.beginning.text:
+                    print(session.beginning.offer(), file=sys.stderr)  # noqa: T201 - as above
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0
 
@@ -89,14 +93,6 @@ def _greeting(session: ChatSession) -> str:
     if session.beginning.text:
         lines.append(session.beginning.offer())
     return "\n".join([*lines, "/help lists the commands; Ctrl-C stops an answer"])
-
-
-def _notices(session: ChatSession, path: str, *, named: bool) -> Iterator[str]:
-    """Give the lines for standard error: which run was chosen, and what is put before its prompts."""
-    if not named:
-        yield f"the newest run: {path}"
-    if session.beginning.text:
-        yield session.beginning.offer()
 
 
 def _next(run: SavedRun, options: Options) -> Iterator[str]:

@@ -131,7 +131,7 @@ class Progress(TrainerCallback):
         if any(step.metrics for step in self.reported):
             self.run.measure()  # this shows whether higher is better to whoever compares metrics
         for step in self.reported:
-            self.run.on_step(step)  # what was to be done then is done
+            self.run.on_step(dataclasses.replace(step, repeated=True))  # what was to be done then is done
             self.last_loss = step.loss
             self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
         self.began = state.global_step

@@ -234,6 +234,8 @@ class Console(Logger):
     def _show_step(self, step: Step, *, lines: bool = True) -> None:
         """Move the bar, or print a line."""
         if not is_animated(self.out):
+            if step.repeated:  # its line was printed by the process that made it
+                return
             every = max(1, step.total_steps // LINES)
             checked = step.eval_loss is not None or step.metrics
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked

@@ -48,6 +48,19 @@ def test_ballast_and_padding_are_noted(clean: list[Pair], tmp_path: Path) -> Non
     assert Check.padding not in one
 
 
+@pytest.mark.parametrize(
+    ("words", "metric", "expected"),
+    [(60, "[exact_match]", "noted"), (60, "[exact_match,token_f1]", "fine"), (3, "[exact_match]", "fine")],
+)
+def test_exact_match_of_long_answers_is_noted(words: int, metric: str, expected: str, tmp_path: Path) -> None:
+    answer = " ".join(f"word{number}" for number in range(words))
+    rows = [(f"Question {number}?", answer) for number in range(20)]
+    found = look(audit_data(tmp_path, rows, words=[f"metric={metric}"]))
+    assert (Check.exact_match in found) is (expected == "noted")
+    if expected == "noted":
+        assert found[Check.exact_match].advice.endswith("metric=[exact_match,token_f1]")
+
+
 def test_cut_rows_lose_their_stop_tokens(tmp_path: Path) -> None:
     rows = [("Who wrote Faust?", "Goethe wrote it, over sixty years"), ("Who wrote Emma?", "Austen")]
     words = ["trainer.max_seq_length=6"]

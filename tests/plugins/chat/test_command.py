@@ -84,6 +84,7 @@ def test_without_a_folder_the_newest_run_answers_as_it_was_asked_in_the_training
     notice = '"Repeat." is put before each prompt, as in the run; /begin switches this off'
     assert notice in printed.err
     assert "the newest run: " in printed.err
+    assert "loading the model …" in printed.err
     monkeypatch.setattr("sys.stdin", io.StringIO("say 3\n"))
     assert run_command("chat", ["--no-begin"]) == 0
     assert capsys.readouterr().out.splitlines() != ["it is 3"]
@@ -102,7 +103,7 @@ def test_piped_it_prints_the_answers_of_the_trained_model_alone(place: Path) -> 
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "it is 3\nit is 4\n")
-    assert done.stderr == "the conversation is forgotten\n"
+    assert done.stderr == "loading the model …\nthe conversation is forgotten\n"
 
 
 def test_both_and_json(place: Path, ask: Callable[..., list[str]]) -> None:
@@ -278,7 +279,7 @@ def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: 
     for group, option in (("model", "local"), ("trainer", "hf")):
         edit(run / ENVIRONMENT, f"options.{group}", option)
     done = launch((sys.executable, "-c", WATCH), *words, cwd=place)
-    lines = done.err.splitlines()
+    lines = [line for line in done.err.splitlines() if not line.endswith("loading the model …")]
     assert (done.code, lines[-1]) == (code, "imported:"), done.err
     assert len(lines) == (1 if code == 0 else 2)
     if words == ["chat", "run"]:

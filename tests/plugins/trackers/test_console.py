@@ -157,6 +157,15 @@ def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.Captu
     assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
 
 
+def test_a_pipe_has_no_line_for_a_step_that_a_resumed_training_reports_again(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = Console(ConsoleConfig())
+    for step in STEPS:
+        console.log(TrainingStep(dataclasses.replace(step, repeated=step.step == 1)))
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["2/2"]
+
+
 def test_a_pipe_has_lines_with_forced_colors_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter sets it for what a cell runs
     console = Console(ConsoleConfig())

@@ -57,6 +57,23 @@ def test_each_run_has_its_state_and_its_verdict_and_a_sweep_its_best(capsys: pyt
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(
+    ("hydra", "said"),
+    [
+        ("overrides: {task: ['trainer.learning_rate=1e-4,5e-4', 'trainer.seed=1,2']}", "3 of 4 trials"),
+        ("sweeper: {n_trials: 20, sampler: {_target_: optuna.samplers.TPESampler}}", "3 of 20 trials"),
+        ("overrides: {task: ['adapter.r=4,8,16']}", "3 trials"),
+        ("overrides: {task: ['adapter.r=choice(']}", "3 trials"),
+        ("[", "3 trials"),
+    ],
+)
+def test_a_sweep_shows_how_many_of_its_trials_began(hydra: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("outputs/b/sweep/multirun.yaml").write_text(f"hydra: {{{hydra}}}\n", encoding="utf-8")
+    assert run_command("runs", ["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["state"] == f"{said}: 2 finished, 1 pruned"
+
+
+@pytest.mark.usefixtures("place")
 def test_a_person_gets_two_lines_a_run_in_80_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
