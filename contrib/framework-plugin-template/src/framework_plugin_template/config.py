@@ -12,11 +12,11 @@ from framework.api.schema import MetricConfig
 
 @dataclass
 class WordLimitConfig(MetricConfig):
-    """1 where the answer keeps to a number of words, less the longer it is."""
+    """1 if the answer keeps to a number of words, and less the longer it is."""
 
     limit: Annotated[int, Gt(0)] = 50
     """Most words that an answer may have."""
     least: Annotated[int, Ge(0)] = 1
     """Fewest words; an answer with fewer scores 0."""
     strict: bool = False
-    """Score any answer above the limit 0. Otherwise one that is twice too long scores a half."""
+    """Score an answer above the limit 0. Otherwise an answer of twice the limit scores one half."""

@@ -46,9 +46,9 @@ class ReadabilityConfig(MetricConfig):
     measure: Measure = Measure.lix
     """The formula. flesch_reading_ease rises with ease; the others fall."""
     language: Language = Language.en
-    """Language of the answers. Only flesch_reading_ease looks at it; for English it needs the dictionary of nltk."""
+    """Language of the answers. Only flesch_reading_ease uses it; for English it needs the nltk dictionary."""
     aim: Aim = Aim.easier
     """Whether an answer that is easier or harder to read is the better one."""
     empty: float = 0.0
-    """Score of an answer without a word. Most formulas take 0 for very easy: where the model may say nothing, give
-    a score that counts against it."""
+    """Score of an answer without a word. For most formulas 0 means very easy: if the model may say nothing, give a
+    score that counts against it."""

@@ -17,12 +17,12 @@ class TrackioConfig(LoggerConfig):
     project: Annotated[str, Len(1)] = "framework"
     """The project: one database and one dashboard."""
     group: str | None = None
-    """Puts runs together, those of a sweep for example."""
+    """Groups runs, those of a sweep for example."""
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
     system: bool = False
-    """Log the load of CPU and GPU too, as far as psutil and nvidia-ml-py are installed."""
+    """Also log the load of CPU and GPU, if psutil and nvidia-ml-py are installed."""
     system_interval: Annotated[float, Gt(0)] = 10.0
-    """Seconds between two of these."""
+    """Seconds between two logs of the load."""
