@@ -67,8 +67,8 @@ KINDS = {
     "tools": "the template asks for tools in every conversation",
     "vision": "the template reads lists of parts, not text",
     "drops": "the template leaves a part of the row out",
-    "no row": "the prompt that the template writes for inference begins no row that it writes",
-    "no stop": "the template writes no token behind an answer at which generation could stop",
+    "no row": "the template's prompt for inference is not the beginning of any row that it writes",
+    "no stop": "the template writes no token after an answer at which generation could stop",
     "joined": "the answer's first characters join the last token of the prompt",
 }
 """Why a row may be refused."""
