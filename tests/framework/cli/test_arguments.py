@@ -66,5 +66,5 @@ def test_config_dirs_are_taken_out_of_the_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_damaged_environment_of_an_earlier_run_is_reported_by_its_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "environment.json").write_text(content, encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"environment\.json is no Environment of this version"):
+    with pytest.raises(FrameworkError, match=r"environment\.json does not match Environment of this version"):
         restore_folders(current(), [f"run_dir={tmp_path}"])
