@@ -79,8 +79,8 @@ def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "other"),
     [
-        ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has that name"),
-        ("config.yaml", "/conf/config.yaml has that name"),
+        ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has the same name"),
+        ("config.yaml", "/conf/config.yaml has the same name"),
         ("adapter/lora.yaml", "the adapter 'lora' of framework "),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, o
     (line,) = result.err.splitlines()
     assert line.startswith(f"{place}: ")
     assert other in line
-    assert line.endswith("is found first: give the file another name")
+    assert line.endswith("is found first: rename the file")
     assert result.code == 2
 
 
@@ -362,7 +362,7 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: put the command first, "),
         (("train",), "'train' is not a command: settings without a command start a run: "),
         (("experiments",), "'experiments' is not a command; choose an experiment with +experiment=NAME. "),
-        (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
+        (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m does not have it. It belongs"),
     ],
 )  # fmt: skip
 def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: str) -> None:

@@ -162,7 +162,7 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
         ("experiment/e.yaml", "defaults:\n  - optional override /adapter: foo\n",
          "conf/experiment/e.yaml:3: unknown adapter 'foo'."),
         ("experiment/e.yaml", "trainer.max_steps: 7x\n",
-         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:' and the rest"),
+         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:', and the rest"),
         ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file has to hold keys and values"),
         ("experiment/e.yaml", "trainer: &t {max_steps: 3}\nadapter: {<<: *t, r: 3}\n",
          "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: alpha_pattern"),

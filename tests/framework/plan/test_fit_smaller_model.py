@@ -82,7 +82,7 @@ def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
         done = framework(*words, cwd=tmp_path, env=environment(tmp_path, HF_ENDPOINT=hub.url))
     assert done.returncode == 0, done.stderr
     assert "model=llama1b, with all of these: saves" in done.stdout
-    assert "of 1.2 instead of 8.0 billion parameters" in " ".join(done.stdout.split())
+    assert "with 1.2 instead of 8.0 billion parameters" in " ".join(done.stdout.split())
 
 
 def test_without_any_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

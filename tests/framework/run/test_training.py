@@ -194,7 +194,7 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
 
 
 @pytest.mark.parametrize(
-    ("notes", "told"), [([], "set one that answers prompts"), (["the judge is down"], "the judge is down")]
+    ("notes", "told"), [([], "choose one that answers prompts"), (["the judge is down"], "the judge is down")]
 )
 def test_a_metric_that_no_evaluator_gives_ends_the_training(tmp_path: Path, notes: list[str], told: str) -> None:
     with pytest.raises(FrameworkError, match=f"exact_match is not measured by any evaluator: {told}"):

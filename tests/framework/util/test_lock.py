@@ -149,9 +149,7 @@ def test_a_folder_of_somebody_else_in_a_shared_place_is_not_used(tmp_path: Path)
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     for name in ("link", "file", "open"):
-        with pytest.raises(
-            FrameworkError, match=rf"{name} is not a folder that only you can use, mode 700: remove it"
-        ):
+        with pytest.raises(FrameworkError, match=rf"{name} is not a folder that only you can use, mode 700: remove it"):
             lock.private_folder(tmp_path / name)
 
 

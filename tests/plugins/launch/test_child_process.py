@@ -207,7 +207,7 @@ def test_settings_that_the_child_cannot_import_are_refused_with_the_way_out(plac
     text = "framework.util.errors.FrameworkError: launch=subprocess cannot pass on this plan (AttributeError: "
     last = done.err.splitlines()[-1]
     assert last.startswith(text)
-    assert last.endswith("Put the plugin into a file and name that, plugins=[./mine.py], or set launch=single")
+    assert last.endswith("Put the plugin into a file and name that file, plugins=[./mine.py], or set launch=single")
     assert not (place / "run").exists()
 
 
