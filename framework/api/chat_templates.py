@@ -142,7 +142,7 @@ def problem(value: str) -> str:
     """Return why `model.chat_template` is neither a name nor a file; empty if it is one."""
     if value in NAMED or Path(value).is_file():
         return ""
-    return f"model.chat_template={value}: there is no such file, and the chat templates by name are {', '.join(NAMED)}"
+    return f"model.chat_template={value}: there is no such file, and the named chat templates are {', '.join(NAMED)}"
 
 
 def read(value: str) -> ChatTemplate:
@@ -158,5 +158,5 @@ def read(value: str) -> ChatTemplate:
     try:
         return ChatTemplate(Path(value).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise FrameworkError(f"model.chat_template={value}: {reason}") from error

@@ -75,14 +75,14 @@ class Diagnostic:
 def diagnostic_problem(diagnostic: object) -> str:
     """Return why an object from a plugin is not a diagnostic; empty if it is one."""
     if not isinstance(diagnostic, Diagnostic):
-        return f"framework_diagnostics gives a {type(diagnostic).__name__}, no Diagnostic"
+        return f"framework_diagnostics gives {type(diagnostic).__name__}, not a Diagnostic"
     texts = (diagnostic.name, diagnostic.topic, diagnostic.check, diagnostic.process)
     if not all(isinstance(text, str) for text in texts) or not (diagnostic.name and diagnostic.topic):
         return f"diagnostic {diagnostic.name!r}: name, topic, check and process have to be text"
     if not re.fullmatch(r"[^:\s]+:[^:\s]+", diagnostic.check):
         return f"diagnostic '{diagnostic.name}': check={diagnostic.check!r} has to be 'package.module:function'"
     if not callable(diagnostic.needed):
-        return f"diagnostic '{diagnostic.name}': needed={diagnostic.needed!r} has to be a function of a plan"
+        return f"diagnostic '{diagnostic.name}': needed={diagnostic.needed!r} has to be a function that takes a plan"
     if not isinstance(diagnostic.seconds, int | float) or diagnostic.seconds <= 0:
         return f"diagnostic '{diagnostic.name}': seconds={diagnostic.seconds!r} has to be a number above 0"
     return ""

@@ -56,7 +56,7 @@ class Selection:
         try:
             return self.component.load()(self.config)
         except Exception as error:
-            error.add_note(f"while making '{self.component.name}' by {self.component.factory}")
+            error.add_note(f"while creating '{self.component.name}' with {self.component.factory}")
             raise
 
 

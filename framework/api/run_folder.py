@@ -80,7 +80,7 @@ class RunFolder:
         try:
             return records.load(kind, self.file(name))
         except ValueError as error:
-            raise FrameworkError(f"{error}: delete it, or run the stage '{name}' again into another run_dir") from error
+            raise FrameworkError(f"{error}: delete it, or run the stage '{name}' again in another run_dir") from error
 
 
 @dataclass(frozen=True)

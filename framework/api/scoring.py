@@ -91,7 +91,7 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
             number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
         ]
         if not asked:
-            notes.append(f"metric '{name}' needs references, and none of the prompts has one")
+            notes.append(f"metric '{name}' needs references, but none of the prompts has one")
             continue
         scores = score(name, metric, [answers[number] for number in asked])
         notes += scores.notes
@@ -137,7 +137,7 @@ def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> 
     names = [name for name, metric in metrics.items() if metric.needs_reference]
     if not names or without in {0, len(answers)}:
         return []
-    return [f"{without} of {len(answers)} prompts without a reference: left out by {', '.join(names)}"]
+    return [f"{without} of {len(answers)} prompts have no reference and are left out by {', '.join(names)}"]
 
 
 def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int) -> Measure | None:
@@ -207,18 +207,20 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
 
 def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None:
     if len(values) != len(answers):
-        raise FrameworkError(f"it scores {len(values)} of {len(answers)} answers; one without a score has None")
+        raise FrameworkError(
+            f"it scores {len(values)} of {len(answers)} answers; give None for an answer without a score"
+        )
 
 
 def _number(score: object) -> float:
     if not isinstance(score, int | float) or not math.isfinite(score):
-        raise FrameworkError(f"it gives {score!r}, no finite number")
+        raise FrameworkError(f"it gives {score!r}, which is not a finite number")
     return float(score)
 
 
 def _weight(weight: object) -> float:
     if _number(weight) < 0:
-        raise FrameworkError(f"it gives the weight {weight!r}, below 0")
+        raise FrameworkError(f"it gives the weight {weight!r}, which is below 0")
     return _number(weight)
 
 

@@ -39,7 +39,7 @@ def readable(words: Sequence[str]) -> list[str]:
         try:
             word.encode()
         except UnicodeEncodeError as error:
-            raise FrameworkError(f"{word!a}: the argument is no UTF-8 text") from error
+            raise FrameworkError(f"{word!a}: the argument is not UTF-8 text") from error
     return list(words)
 
 
@@ -138,7 +138,7 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
             except OverrideParseException as error:
                 raise FrameworkError(explain(error)) from error
             if parsed.is_sweep_override():
-                raise FrameworkError(f"{word}: plugins cannot be swept over, they are loaded once")
+                raise FrameworkError(f"{word}: plugins cannot be swept over: they are loaded once")
             for path in parsed.value():
                 load_file(session.plugins, str(path))
 
@@ -169,29 +169,30 @@ def check_options(words: Sequence[str]) -> None:
     if known.config_path or known.config_name:
         raise FrameworkError(
             f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
-            "--config-dir FOLDER adds a folder of options, +experiment=NAME chooses a file of it"
+            "--config-dir FOLDER adds a folder of options, and +experiment=NAME chooses an experiment in it"
         )
     commands = current().plugins.commands()
     for word in known.overrides:
         if "=" not in word and (word in commands or described(word)):
-            first = f"'{word}' comes after an override: a command comes first, `{this_program()} {word} …`"
+            first = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
             raise FrameworkError(first if word in commands else described(word))
     for word in rest:
         if "=" in word:
-            raise FrameworkError(f"'{word}' stands after an option: options such as -m stand before the first override")
+            raise FrameworkError(f"'{word}' comes after an option: put options such as -m before the first override")
         raise FrameworkError(described(word) or unknown("option", word, parser.option_names))
 
 
 def described(word: str) -> str:
     """Say what to type for a word that is no command but a group, the experiments, or a run; else nothing."""
     if word in {"train", "run", "start", "finetune", "fine-tune"}:
-        return f"'{word}' is not a command: without one, settings start a run: `{this_program()} +experiment=NAME`"
+        return f"'{word}' is not a command: settings without a command start a run: `{this_program()} +experiment=NAME`"
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""
     what = "a command; choose an experiment with +experiment=NAME" if name == EXPERIMENT else "a command but a group"
     command, one = f"{this_program()} plugins {name}", "NAME" if name == EXPERIMENT else "OPTION"
-    return f"'{word}' is not {what}. `{command}` lists them, `{command} {one}` describes one"
+    them = "them" if name == EXPERIMENT else "its options"
+    return f"'{word}' is not {what}. `{command}` lists {them}, `{command} {one}` describes one"
 
 
 def _refusal(word: str) -> str:

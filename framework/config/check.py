@@ -66,7 +66,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
             yield Problem(unknown_key(place, known, option_name(schema), instead(schema)), (place,))
             continue
         if key == "_target_" and known is None:
-            yield Problem(f"{place}={as_text(node[key])}: a config names no code: take it out", (place,))
+            yield Problem(f"{place}={as_text(node[key])}: a config cannot name code: remove it", (place,))
             continue
         if key not in present or OmegaConf.is_missing(node, key):
             valid = "|".join(current().plugins.components(place)) if place in GROUPS else "…"
@@ -116,9 +116,9 @@ def no_option(place: str) -> Problem:
     """Return the problem of a preset that is built on no option of its group; `place` is its key."""
     group = place.partition(".")[0]
     valid = ", ".join(current().plugins.components(group))
-    text = f"{place} is built on no option of '{group}': start its defaults list with one of {valid}"
+    text = f"{place} is not built on any option of '{group}': start its defaults list with one of {valid}"
     if place == group and GROUPS[group].several:
-        text += f", and its first line is '# @package {group}.NAME'"
+        text += f", and make '# @package {group}.NAME' its first line"
     return Problem(text, (place,))
 
 
@@ -159,7 +159,7 @@ def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapp
         return f"{name} {refusals[name]}"
     if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
         ways = " or ".join(f"{parent}={other}" for other in others)
-        return f"unknown key '{key}': {parent}={option} has none. It belongs to {ways}: choose that too."
+        return f"unknown key '{key}': {parent}={option} does not have it. It belongs to {ways}: choose that too."
     close = nearest(name, [*names, *refusals])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
     if close and close[0] not in {*names}:

@@ -72,7 +72,7 @@ def announce_folders(session: Session) -> None:
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
     for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
-        raise FrameworkError(f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml")
+        raise FrameworkError(f"{file}: Hydra reads only .yaml files: rename it to {file.stem}.yaml")
     plugins = (place for _, places in _plugin_folders(session) for place in places)
     for folder in (*plugins, *own):
         adds = []
@@ -82,7 +82,7 @@ def announce_folders(session: Session) -> None:
             known = session.plugins.registrations(group) if group in GROUPS else {}
             if name in taken or option in known:
                 other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
-                raise FrameworkError(f"{file}: {other} has that name and is found first: give the file another name")
+                raise FrameworkError(f"{file}: {other} has the same name and is found first: rename the file")
             taken[name] = file
             if group != ".":  # one at the top is no option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
@@ -98,7 +98,7 @@ def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
     for plugin, path in session.plugins.ask("framework_config_paths"):
         if not isinstance(path, str):
-            session.plugins.skip_plugin(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
+            session.plugins.skip_plugin(plugin, "framework_config_paths", f"it gives {type(path).__name__}, not text")
             continue
         scheme, _, place = path.rpartition("://")
         try:
@@ -205,7 +205,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
                 node = OmegaConf.structured(schema)
                 _open_dicts(schema, node)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
-                reason = f"its schema {schema.__name__} is no config: {summarize_error(error)}"
+                reason = f"its schema {schema.__name__} cannot be a config: {summarize_error(error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
                 schemas[f"{group.name}/{name}"] = node

@@ -52,7 +52,9 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     settings = plain["hydra"]
     for name, value in settings.items():
         if _becomes_node(value):
-            yield Problem(f"hydra.{name}={value}: write the settings themselves there", (f"hydra.{name}",))
+            yield Problem(
+                f"hydra.{name}={value}: write the settings there, not a reference to them", (f"hydra.{name}",)
+            )
     own = loader.repository.load_config(CONFIG_NAME).config.hydra
     for key, instead in INSTEAD.items():
         value = OmegaConf.select(DictConfig({"hydra": settings}), key)
@@ -62,12 +64,15 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
         _, section, setting = key.split(".")
         value = str(settings[section][setting])
         if "${" in (name := _OF_JOB.sub("x", value)) or not plain_name(name):
-            yield Problem(f"{key}={value}: files and folders are called by it, so it is one plain name", (key,))
+            yield Problem(
+                f"{key}={value}: files and folders are named after it, so it has to be a plain name, without slashes",
+                (key,),
+            )
     if mode is RunMode.RUN and settings["mode"] is RunMode.MULTIRUN:
-        yield Problem("hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m", ("hydra.mode",))
+        yield Problem("hydra.mode=MULTIRUN: start a sweep with -m on the command line", ("hydra.mode",))
     for name in ("env_set", "env_copy"):
         if settings["job"][name]:
-            text = f"hydra.job.{name}: a config sets no variables of the environment; set them where the run is started"
+            text = f"hydra.job.{name}: a config cannot set environment variables; set them where you start the run"
             yield Problem(text, (f"hydra.job.{name}",))
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
     named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
@@ -78,8 +83,8 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
             return
     for key, value in named:
         if as_text(value) in foreign:
-            text = f"{key}={as_text(value)} names code, or a file, that no installed package's own config names"
-            yield Problem(f"{text}: take it out of the config", (key,))
+            text = f"{key}={as_text(value)} names code, or a file, that no config of an installed package names"
+            yield Problem(f"{text}: remove it from the config", (key,))
 
 
 def _becomes_node(value: Any) -> bool:

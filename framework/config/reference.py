@@ -27,7 +27,7 @@ Written by `{command}`; changes belong into the source.
 
 Each group has options, chosen with `group=option`, or `group=[option,…]` if a run may have several. A setting is
 changed with `group.setting=value`, below several options with `group.option.setting=value`. `python -m framework
-plugins` also shows what is installed besides, and the presets.
+plugins` also shows what else is installed, and the presets.
 
 An editor that knows the [YAML language server](https://github.com/redhat-developer/yaml-language-server) completes and
 checks a YAML file that names its schema in a comment, by a path relative to the file:

@@ -123,7 +123,7 @@ def _of_file(folder: str, config_path: str, package: str, config: DictConfig) ->
                 for each in _leaves(package, key, value, plain, name):
                     yield dataclasses.replace(each, preset=preset if preset in GROUPS else "")
     elif tree is not None:  # it holds more than comments
-        fault = "a config file holds keys and values, this one a list or a text"
+        fault = "a config file has to hold keys and values; this one holds a list or a text"
         yield SourcedValue("", None, f"{name}:{tree.start_mark.line + 1}", fault)
 
 
@@ -143,7 +143,7 @@ def _leaves(
     value = values.get(key.value)
     if "." in key.value:
         first = key.value.partition(".")[0]
-        fault = f"'{key.value}' is one key with a dot in it: write '{first}:' and the rest indented"
+        fault = f"'{key.value}' is one key with a dot in it: write '{first}:', and the rest indented below it"
         yield SourcedValue(below, value, where, fault)
     elif isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
         for inner, part in _pairs(node):
@@ -199,7 +199,7 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     distinct = [*dict.fromkeys(problems)]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN])]
     more = len(distinct) - SHOWN
-    return "\n".join([*lines, *([f"and {more:,} more problems of this kind or another"] if more > 0 else [])])
+    return "\n".join([*lines, *([f"and {more:,} more problems"] if more > 0 else [])])
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:
@@ -222,7 +222,7 @@ def explain(error: Exception) -> str:
         name, _, value = word.partition("=")
         return f"cannot read '{word}': {why}. Quote values that contain these characters: \"{name}='{value}'\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{display_path(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
+        return f"{display_path(Path(mark.name))}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""

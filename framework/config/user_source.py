@@ -84,7 +84,9 @@ def check_file(file: Path) -> None:
         line = content[: error.start].count(b"\n") + 1
         raise FrameworkError(f"{name}:{line}: not UTF-8 ({error.reason}): save the file as UTF-8") from error
     if len(content) > LARGEST:
-        raise FrameworkError(f"{name} has more than {LARGEST:,} bytes: a config file holds settings, rows go into data")
+        raise FrameworkError(
+            f"{name} has more than {LARGEST:,} bytes: a config file is for settings; put rows into a data file"
+        )
     try:
         _check_values(text, name)
     except yaml.YAMLError:
@@ -100,7 +102,9 @@ def _check_values(text: str, name: str) -> None:
         where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_}:
-                raise FrameworkError(f"{where}: *{event.anchor} stands inside of what it stands for, so it has no end")
+                raise FrameworkError(
+                    f"{where}: *{event.anchor} is inside the block that it refers to, so it has no end"
+                )
             total += counts.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
@@ -114,8 +118,8 @@ def _check_values(text: str, name: str) -> None:
             if anchor:
                 counts[anchor] = total - before
         if len(open_) > DEEPEST:
-            raise FrameworkError(f"{where}: nested more than {DEEPEST} levels deep: no setting is")
+            raise FrameworkError(f"{where}: nested more than {DEEPEST} levels deep, which no setting is")
         if total > MOST:
             raise FrameworkError(
-                f"{where}: more than {MOST:,} values, with all that *aliases stand for: write out what is meant"
+                f"{where}: more than {MOST:,} values with all *aliases expanded: write out what is meant"
             )

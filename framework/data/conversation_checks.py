@@ -7,7 +7,7 @@ import json
 from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError, summarize_error
 
-SKIP = "; take out the turns that are too many, or data.on_bad_row=skip leaves such rows out"
+SKIP = "; remove the extra turns, or set data.on_bad_row=skip to leave such rows out"
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -23,15 +23,15 @@ def check_turns(example: Example) -> None:
         return
     messages = example.messages
     if not messages or messages[-1].role != "assistant":
-        last = f"'{messages[-1].role}'" if messages else "no message"
-        raise FrameworkError(f"a conversation to learn from ends with an assistant's turn, this one with {last}{SKIP}")
+        last = f"ends with '{messages[-1].role}'" if messages else "has no turns"
+        raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {last}{SKIP}")
     first = next((message.role for message in messages if message.role != "system"), "")
     if first in ("assistant", "tool"):
         raise FrameworkError(
-            f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked{SKIP}"
+            f"a conversation has to begin with a user's turn, and this one begins with the {first}'s{SKIP}"
         )
     if not any(turn.learned for turn in messages if turn.role == "assistant"):
-        raise FrameworkError("no assistant's turn is to be learned: all have the weight 0")
+        raise FrameworkError("no assistant's turn is learned: all have weight 0")
     for turn in messages:
         _check_turn(turn)
     for turn in example.rejected:
@@ -53,11 +53,11 @@ def _check_turn(turn: Message) -> None:
 
 def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str):
-        raise FrameworkError(f"{what} is a {type(text).__name__}, no text")
+        raise FrameworkError(f"{what} is {type(text).__name__}, not text")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
-        raise FrameworkError(f"{what} is no valid text: {error.reason} at character {error.start + 1}") from error
+        raise FrameworkError(f"{what} is not valid text: {error.reason} at character {error.start + 1}") from error
 
 
 def _check_json(what: str, value: object) -> None:

@@ -108,7 +108,7 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
         supervised[long] = 0
     if not supervised.any():
         raise FrameworkError(
-            f"trainer.max_seq_length={limit} leaves no supervised token: the {len(numbers)} {what} rows have "
+            f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
         )
     learnable, after = supervised > 0, int(supervised.sum())

@@ -56,12 +56,14 @@ def refusal(proof: Proof) -> FrameworkError:
     lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN]]
     more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN])
     lines += [f"and {more} more rows"] if more else []
-    usable = "To train on what is left of such rows: data.proof=warn"
-    return FrameworkError("\n".join([*lines, f"{proof.failed} of {proof.rows} rows are not proven. {usable}"]))
+    usable = "To train on what is left of such rows, set data.proof=warn"
+    return FrameworkError(
+        "\n".join([*lines, f"the loss mask of {proof.failed} of {proof.rows} rows is not proven. {usable}"])
+    )
 
 
 def _others(problem: ProofProblem) -> str:
-    return f" (so in {problem.rows} rows)" if problem.rows > 1 else ""
+    return f" (the same in {problem.rows} rows)" if problem.rows > 1 else ""
 
 
 def usable(store: Store) -> NDArray[np.bool_]:

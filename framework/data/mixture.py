@@ -65,7 +65,8 @@ def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[
         except FrameworkError as error:
             yield str(error)
     if total >= 1:
-        yield f"data.mix: the weights add up to {total:g}, and leave nothing for the run's own data: below 1 is valid"
+        left = "which leaves nothing for the run's own data"
+        yield f"data.mix: the weights add up to {total:g}, {left}: their sum has to be below 1"
 
 
 def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[MixtureSource]:
@@ -104,7 +105,8 @@ def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
         return form
     if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
         raise FrameworkError(
-            f"{place}.columns={columns} must be named values, each text: {{instruction: question, output: answer}}"
+            f"{place}.columns={columns} must be named values, each text, "
+            "such as {instruction: question, output: answer}"
         )
     return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
@@ -113,7 +115,7 @@ def _check_amount(place: str, weight: object, count: object) -> None:
     if (weight is None) == (count is None):
         reason = "has neither" if weight is None else "has both"
         raise FrameworkError(
-            f"{place} needs weight (a share of the training rows) or count (a number of rows), and {reason}"
+            f"{place} needs weight (a share of the training rows) or count (a number of rows), but {reason}"
         )
     if weight is not None and not (_is_number(weight) and 0 < float(str(weight)) < 1):
         raise FrameworkError(f"{place}.weight={weight} must be a number above 0 and below 1")

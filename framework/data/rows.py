@@ -237,8 +237,8 @@ def _check_length(example: Example, longest: int | None) -> None:
     """
     if longest is not None and (size := characters(example)) > longest:
         raise FrameworkError(
-            f"the row has {size:,} characters, and data.max_row_characters={longest} are allowed: cut it into several "
-            "rows, or raise that"
+            f"the row has {size:,} characters, more than data.max_row_characters={longest}: split it into several "
+            "rows, or raise the limit"
         )
 
 
@@ -298,7 +298,7 @@ class Columns:
         if self._first is None:
             return
         for name, column in self._unseen.items():
-            raise FrameworkError(f"format.{name}={column}, and no row has it: {unknown('column', column, self._first)}")
+            raise FrameworkError(f"format.{name}={column} is in no row: {unknown('column', column, self._first)}")
 
 
 def with_system_prompt(example: Example, prompt: str | None) -> Example:

@@ -75,7 +75,7 @@ def _compare(expected: ExpectedRows, fingerprint: str) -> None:
     if fingerprint == expected.fingerprint:
         return
     change = f"fingerprint {expected.fingerprint[:12]} then, {fingerprint[:12]} now"
-    message = f"the data are not those of {expected.run}: {change}"
+    message = f"the data differ from those of {expected.run}: {change}"
     if expected.required:
         hint = ". Put the old rows back, choose other data with data.…=, or continue with --anyway"
         raise FrameworkError(message + hint)
@@ -94,7 +94,7 @@ def _from_store(
     part = split_parts(plan, rows)
     train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
     if not len(train):
-        raise FrameworkError("no row has a token that could be learned")
+        raise FrameworkError("no row has a token to learn")
     fitted = lengths.fit(rows, train, limit, overflow, "training")
     nothing = Fitted(validation, 0, 0, 0, 0)
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
@@ -147,7 +147,7 @@ def _prove(plan: Plan, rows: Store) -> Proof:
     """Sum up the proof; end the run if there are no rows, or rows that are not proven."""
     if not (rows.columns.part == TRAIN).any():
         bad = rows.summary
-        skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
+        skipped = f": all {bad.bad_rows} are bad, the first is {bad.bad_examples[0]}" if bad.bad_rows else ""
         path = getattr(plan.data.config, "path", None)
         name = f"data.path={path}" if path else f"data={plan.data.component.name}"
         raise FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")
@@ -162,10 +162,10 @@ def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding
     own = int(((rows.columns.part == TRAIN) & (rows.columns.source == 0)).sum())
     if len(held_out.numbers) or not plan.data.config.validation_split:
         return []
-    alike = "they all ask the same or nearly so, and training would answer what is asked"
-    why = alike if own > 1 else "a single row is not split"
-    text = f"No row is held out of {own}: {why}."
-    advice = "Give rows of their own to validate on, or go without: data.validation_split=0 objective=train_loss"
+    alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
+    why = alike if own > 1 else "a single row cannot be split"
+    text = f"No row of {own} is held out: {why}."
+    advice = "Give separate validation rows, or train without any: data.validation_split=0 objective=train_loss"
     return [Finding("nothing_held_out", Severity.warning, own, text, advice, [])]
 
 
@@ -174,10 +174,12 @@ def _stopped_text(rows: Store) -> list[Finding]:
     count = rows.summary.stopped
     if not count:
         return []
-    hold = "1 plain text holds" if count == 1 else f"{count} plain texts hold"
-    text = f"{hold} a token at which generation stops before the end, as a chat template writes them: all is learned"
-    advice = "give the turns as messages (role, content) to learn the answers alone; for documents joined to one text, "
-    advice += "nothing has to be done"
+    hold = "1 plain text contains" if count == 1 else f"{count} plain texts contain"
+    text = f"{hold} a token that stops generation before the end, as chat templates write them: all of it is learned"
+    advice = (
+        "give the turns as messages (role, content) to learn only the answers; for documents joined into one text, "
+    )
+    advice += "there is nothing to do"
     return [Finding("stop_in_text", Severity.warning, count, text, advice, rows.summary.stopped_examples[:5])]
 
 
@@ -260,7 +262,9 @@ def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
     if not asked or asked >= ENOUGH or not (compared or looking):
         return []
     least = least_difference(asked, plan.verdict.confidence)
-    detects = f"four of five runs detect a difference of {100 * (least or 0):.0f} points, and fewer a smaller one"
+    detects = (
+        f"four of five runs detect a difference of {100 * (least or 0):.0f} points, and fewer detect a smaller one"
+    )
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
     text = f"{asked} prompts are asked before and after: with so few, {detects}"

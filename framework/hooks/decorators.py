@@ -116,7 +116,7 @@ def _signature(
     The first `needed` of `names` have to be there.
     """
     if not inspect.isfunction(function):
-        raise TypeError(f"{function!r} is no function: mark what `def` makes, above other decorators")
+        raise TypeError(f"{function!r} is not a function: decorate what `def` makes, above other decorators")
     where = f"{function.__module__}.{function.__qualname__}"
     if is_async(function):
         raise TypeError(f"{where} is async, and nothing would await it: write def, not async def")
@@ -178,9 +178,9 @@ def clashes(module: object) -> Iterator[str]:
         name, earlier = function.__name__, getattr(function, "earlier", None)
         if earlier is not None and earlier.__module__ == function.__module__:
             lines = f"{line_of(earlier)} and {line_of(function)}"
-            yield f"two functions have the name '{name}' ({lines}): give one another name"
+            yield f"two functions have the name '{name}' ({lines}): rename one of them"
         elif vars(module).get(name) is not function:
-            yield f"the function '{name}' ({line_of(function)}) has another name in its module: give it that one"
+            yield f"the function '{name}' ({line_of(function)}) has a different name in its module: use that name"
 
 
 def _decorated(module: object) -> list[Callable[..., Any]]:
@@ -239,7 +239,7 @@ class FunctionFormatter:
         for turn in turns:
             if not isinstance(turn.content, str):
                 raise FrameworkError(
-                    f"format {kind} makes the {turn.role}'s turn a {type(turn.content).__name__}, no text"
+                    f"format {kind} makes the {turn.role}'s turn {type(turn.content).__name__}, not text"
                 )
         return Example(tuple(turns), kind)
 

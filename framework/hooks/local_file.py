@@ -68,7 +68,7 @@ def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> No
         raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     if not has_hooks(plugins, module):
         raise FrameworkError(
-            f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric, "
+            f"plugins={path}: the file registers nothing: decorate a hook with @hookimpl, or a function with @metric, "
             "@formatter or @exporter"
         )
 
@@ -92,7 +92,7 @@ def _check_name(plugins: Plugins, file: Path, path: str) -> None:
         plain = re.sub(r"\W", "_", name)
         other = plain if plain != name and plain.isidentifier() else f"my_{plain}"
         raise FrameworkError(
-            f"plugins={path}: '{name}' is no free name for a module: rename the file, for example {other}.py"
+            f"plugins={path}: '{name}' is not available as a module name: rename the file, for example to {other}.py"
         )
 
 

@@ -127,7 +127,7 @@ class Plugins:
 
     def _skip_second(self, entry: EntryPoint) -> None:
         """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
-        reason = f"{self.package(entry.name) or 'the framework itself'} has a plugin of that name"
+        reason = f"{self.package(entry.name) or 'the framework itself'} already has a plugin of that name"
         left = SkippedPlugin(entry.name, WHOLE, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
         self._note((entry.name, left.package), left, way_out)
@@ -169,7 +169,8 @@ class Plugins:
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
             if component.schema in schemas:
-                reason = f"{schemas[component.schema]} has its schema too: subclass it, the class identifies the option"
+                other = schemas[component.schema]
+                reason = f"{other} has the same schema: subclass it, because the class identifies the option"
                 self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
@@ -202,7 +203,7 @@ class Plugins:
     def _taken(self, option: str, first: str, second: str) -> str:
         if first == second:
             twice = f"{option} is registered twice by the plugin {self._named(first)}"
-            return f"{twice}: give one another name. {self._way_out(first)}"
+            return f"{twice}: rename one of them. {self._way_out(first)}"
         named = " and ".join(map(self._named, sorted([first, second])))
         return f"{option} is registered by two plugins, {named}. {self._way_out(second, 'one')}"
 

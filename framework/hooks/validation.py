@@ -31,7 +31,7 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
             yield f"{unknown_hook(name)} {where}"
             continue
         if marks.get("wrapper") or marks.get("hookwrapper"):
-            yield f"hook {name} is marked as a wrapper, and each is called by itself: write @hookimpl alone {where}"
+            yield f"hook {name} is marked as a wrapper, but hooks are called one by one: write only @hookimpl {where}"
         if is_async(function):
             yield f"hook {name} is async, and nothing would await it: write def, not async def {where}"
         valid, taken = _needed(HOOKS[name]), _needed(function)
@@ -81,7 +81,7 @@ def line_of(function: Callable[..., Any]) -> str:
 def wrong_component(component: object) -> str:
     """Say why what a plugin gives cannot be an option of any group; empty where it can."""
     if not isinstance(component, Component):
-        return f"{COMPONENTS} gives a {type(component).__name__}, no Component"
+        return f"{COMPONENTS} gives {type(component).__name__}, not a Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
     words = extra if isinstance(extra, tuple) else (extra,)
     if not _matches(r"[A-Za-z_][\w-]*", name):
@@ -91,27 +91,27 @@ def wrong_component(component: object) -> str:
     if not _matches(r"[^:\s]+:[^:\s]+", factory):
         return f"factory={factory!r} has to be 'package.module:attribute'"
     if not all(isinstance(word, str) for word in words):
-        return f"extra={extra!r} has to be words for pip"
+        return f"extra={extra!r} has to be arguments of pip install"
     if not _is_order(order):
-        return f"import_order={order!r} has to be two names of modules or more"
+        return f"import_order={order!r} has to be two or more names of modules"
     return ""
 
 
 def wrong_schema(schema: object) -> str:
     """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty where it can."""
     if not isinstance(schema, type):
-        return f"its schema {schema!r} is no class: give a dataclass that subclasses the base of a group"
+        return f"its schema {schema!r} is not a class: give a dataclass that subclasses the base of a group"
     groups, name = groups_of(schema), schema.__name__
     if not groups:
         bases = ", ".join(group.base.__name__ for group in ALL_GROUPS.values())
-        return f"its schema {name} subclasses the base of no group. Bases in framework.api.schema: {bases}"
+        return f"its schema {name} does not subclass the base of any group. Bases in framework.api.schema: {bases}"
     if len(groups) > 1:
         bases = " and ".join(group.base.__name__ for group in groups)
-        return f"its schema {name} subclasses {bases}, and an option is of one group: keep one of them"
+        return f"its schema {name} subclasses {bases}, but an option belongs to one group: keep one of them"
     if schema is groups[0].base:
-        return f"its schema is {name} itself: subclass it, the class identifies the option"
+        return f"its schema is {name} itself: subclass it, because the class identifies the option"
     if "__dataclass_fields__" not in vars(schema):  # it inherits those of its base, and none of its own
-        return f"its schema {name} has no @dataclass of its own, so its fields are none: write it above the class"
+        return f"its schema {name} has no @dataclass of its own, so it has no fields: write it above the class"
     return ""
 
 

@@ -130,11 +130,11 @@ def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
     experts = any("expert" in name and value for name, value in text.items())
     other = sorted(_kinds(text) - LIKE_OTHERS)
     holds = {
-        f"names no {', '.join(missing)}": bool(missing),
-        "has experts, of which this arithmetic knows nothing": experts,
-        f"has layers of the kind {', '.join(other)}, of which this arithmetic knows nothing": bool(other),
-        "keeps keys and values compressed, of which this arithmetic knows nothing": bool(text.get("kv_lora_rank")),
-        "says that the file's weights are quantized already": bool(config.get("quantization_config")),
+        f"has no {', '.join(missing)}": bool(missing),
+        "has experts, which this estimate does not cover": experts,
+        f"has layers of the kind {', '.join(other)}, which this estimate does not cover": bool(other),
+        "keeps keys and values compressed, which this estimate does not cover": bool(text.get("kv_lora_rank")),
+        "says that the weights in the file are already quantized": bool(config.get("quantization_config")),
     }
     return next((reason for reason, true in holds.items() if true), "")
 

@@ -16,20 +16,20 @@ from framework.util.errors import FrameworkError, unknown
 def framework_check_plan(plan: Plan) -> Iterator[str]:
     """Check the actions and what the early stopping goes by."""
     if plan.health.nan is Action.lower:
-        yield "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or stop"
+        yield "health.nan=lower: weights that are NaN stay so at any learning rate. Set warn or stop"
     if plan.health.truncated_answers is Action.lower:
-        yield "health.truncated_answers=lower: a lower learning rate teaches no stop token. Set warn or stop"
+        yield "health.truncated_answers=lower: a lower learning rate does not teach the stop token. Set warn or stop"
     name, training = plan.training.early_stopping_metric, plan.training
     if name in {EVAL_LOSS, *plan.set_losses}:
         return
     place = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
         if not plan.evaluator:
-            yield f"{place} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
+            yield f"{place} is measured by an evaluator, but none is chosen: set evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
-            yield f"{place} is read by nothing: set trainer.keep_best=true or trainer.early_stopping_patience=2"
+            yield f"{place} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2"
     elif name in current().plugins.components("metric"):
-        yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
+        yield f"{place} is not one of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
         yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
 
@@ -45,10 +45,10 @@ def check_data(plan: Plan, data: Data) -> None:
     name, patience = plan.training.early_stopping_metric, plan.training.early_stopping_patience
     if name not in {EVAL_LOSS, *plan.set_losses} and not data.prompts:
         raise FrameworkError(
-            f"trainer.early_stopping_metric={name} needs prompts, and there are none: set data.validation_split=0.1"
+            f"trainer.early_stopping_metric={name} needs prompts, but there are none: set data.validation_split=0.1"
         )
     if name == EVAL_LOSS and patience is not None and not data.validation:
         raise FrameworkError(
-            f"trainer.early_stopping_patience={patience} needs validation rows, and there are none: set "
+            f"trainer.early_stopping_patience={patience} needs validation rows, but there are none: set "
             "data.validation_split=0.1, or trainer.early_stopping_metric to a metric of the run"
         )

@@ -52,5 +52,5 @@ class Best:
             return ""
         count = f"{self.since} validation{'' if self.since == 1 else 's'}"
         if self.value is None:
-            return f"early stopping: {self.name} was no number in {count}"
-        return f"early stopping: {self.name} was {self.value:.4g} at step {self.step}, and {count} since are not better"
+            return f"early stopping: {self.name} was not a number in {count}"
+        return f"early stopping: {self.name} was {self.value:.4g} at step {self.step}, and not better in {count} since"

@@ -10,8 +10,8 @@ from framework.api.schema import Action
 
 KIND = "truncated_answers"
 RECOMMENDATION = (
-    "The model does not end its answers reliably: train for more steps. If that does not help, look at the learned end "
-    "of the rows with stages=[data], and at whether model.chat_template is that of the model"
+    "The model does not end its answers reliably: train for more steps. If that does not help, check the learned end "
+    "of the rows with stages=[data], and whether model.chat_template is the one of the model"
 )
 LEAST, SHARE = 2, 0.2
 """Answers that do not stop, and their share, from which it is an issue: one prompt may ask for more than the limit."""

@@ -26,14 +26,14 @@ def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
         if isinstance(text, str):
             yield text
         else:
-            plugins.skip_plugin(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
+            plugins.skip_plugin(plugin, "framework_advice", f"it gives {type(text).__name__}, not a sentence")
 
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     data = plan.data.config
     own = ("validation_path", "validation_sets")
     if not data.validation_split and not any(getattr(data, name, None) for name in own):
-        yield "data.validation_split=0 holds no rows out: overfitting will not be seen. Set data.validation_split=0.1"
+        yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
         return
     training = plan.training
@@ -52,11 +52,11 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
         few = max(1, round(0.05 * work.steps))
         if training.warmup_ratio is not None:
             yield (
-                f"trainer.warmup_ratio={training.warmup_ratio:g}: most of the training would run below the learning "
-                "rate that was asked for. Set trainer.warmup_ratio=0.05"
+                f"trainer.warmup_ratio={training.warmup_ratio:g}: much of the training would run below the learning "
+                "rate that you set. Set trainer.warmup_ratio=0.05"
             )
             return
         yield (
-            f"trainer.warmup_steps={warmup} of {work.steps} steps: most of the training would run below "
-            f"the learning rate that was asked for. Set trainer.warmup_steps={few}"
+            f"trainer.warmup_steps={warmup} of {work.steps} steps: much of the training would run below "
+            f"the learning rate that you set. Set trainer.warmup_steps={few}"
         )

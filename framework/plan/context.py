@@ -50,7 +50,7 @@ class PlanContext:
             if isinstance(settings, MemorySettings):
                 return settings
             self.session.plugins.skip_plugin(
-                plugin, "framework_memory", f"it gives a {type(settings).__name__}, no MemorySettings"
+                plugin, "framework_memory", f"it gives {type(settings).__name__}, not a MemorySettings"
             )
         return None
 

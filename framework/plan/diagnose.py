@@ -37,7 +37,7 @@ from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
 HYDRA = "hydra"
-GLOBAL = "its keys belong to no group: the first line of an experiment is '# @package _global_'"
+GLOBAL = "its keys belong to no group: make '# @package _global_' the first line of the experiment"
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launchers that are distributions of their own, and the extra that brings each."""
 
@@ -78,7 +78,7 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
         return found
     deleted = next((str(each.input_line) for each in overrides if each.is_delete()), "")
     if deleted and "deletion" in explain(error):
-        text = "a setting always has a value: set another one, or null where that is valid, instead of deleting it"
+        text = "a setting cannot be deleted: set another value, or null if that is valid"
         return [Problem(text, where=deleted)]
     return [Problem(explain(error))]
 
@@ -89,16 +89,16 @@ def _wrong_choice(override: Override) -> str:
     if group == EXPERIMENT and not override.is_add():
         return unknown("config group", group, [*GROUPS, "+experiment"])
     if group == EXPERIMENT and not value:
-        return "name one, or leave it out"
+        return "name an experiment, or leave this out"
     if group not in GROUPS or override.is_sweep_override():
         return ""
     several, names = GROUPS[group].several, ", ".join(current().plugins.components(group))
     if override.is_delete() or value is None or value == "":
-        return f"none is chosen with {group}=[]" if several else f"{group} needs one of {names}"
+        return f"to choose none, set {group}=[]" if several else f"{group} needs one of {names}"
     if isinstance(value, list) and not several:
-        return f"{group} takes one option, of {names}"
+        return f"{group} takes only one option: one of {names}"
     if override.is_add() and not override.package and not isinstance(value, dict):
-        return f"{group} has an option already: change it with {group}={override.get_value_element_as_str()}"
+        return f"{group} already has an option: change it with {group}={override.get_value_element_as_str()}"
     return ""
 
 
@@ -108,7 +108,7 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
     if isinstance(error, RecursionError):
         paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
         circle = next((place for path in paths if (place := _circle(loader, (path,)))), "")
-        return Problem("the defaults lists of these files lead back to this entry: take it out", where=circle)
+        return Problem("the defaults lists of these files lead back to this entry: remove it", where=circle)
     built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
     for path in paths:  # grows while it is read, by the files that a file is built on
@@ -133,7 +133,7 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         return Problem(text, where=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
-        return Problem("in a defaults list the entries with 'override' stand after all others", where=file)
+        return Problem("in a defaults list, the entries with 'override' have to come after all others", where=file)
     return Problem(explain(error), where=file)
 
 
@@ -168,7 +168,7 @@ def _wrong_entry(entry: GroupDefault) -> str:
     if group in GROUPS:
         return f"write it with a slash: '- override /{group}: {value}'"
     if (group := group.lstrip("/")) in GROUPS and not entry.override:
-        return f"{group} has an option already: change it with '- override /{group}: {value}'"
+        return f"{group} already has an option: change it with '- override /{group}: {value}'"
     return ""
 
 
@@ -183,7 +183,7 @@ def _refused(known: ValueSources) -> Iterator[Problem]:
         elif group in GROUPS and issubclass(schema, GROUPS[group].base) and bool(name) == GROUPS[group].several:
             OmegaConf.update(config, package, node)
         elif group:
-            text = f"the option '{option_name(schema)}' cannot stand at '{package}'"
+            text = f"the option '{option_name(schema)}' cannot be used at '{package}'"
             yield Problem(text, where=known.choices.get(package, ""))
     OmegaConf.set_struct(config, True)  # noqa: FBT003 - positional only; Hydra closes a config too
     OmegaConf.set_struct(config[HYDRA], False)  # noqa: FBT003 - there files may add callbacks
@@ -220,12 +220,15 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
     key, value = setting.key, as_text(setting.value)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.full_key:
         if setting.preset and error.full_key.rpartition(".")[2] == setting.preset:
-            return f"a preset of '{setting.preset}' has its keys at the top of the file: take '{setting.preset}:' away"
+            return (
+                f"a preset of '{setting.preset}' has its keys at the top level of the file: remove '{setting.preset}:'"
+            )
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
         return unknown_key(error.full_key, [*names], option_name(schema), instead(schema))
     if key in GROUPS:
-        return f"{key}={value} chooses nothing here: in a file write '- override /{key}: {value}' in its defaults"
+        entry = f"'- override /{key}: {value}'"
+        return f"{key}={value} does not choose an option here: in a file, write {entry} in its defaults"
     parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
     if node is None or isinstance(node, ListConfig):  # below a plain value, or below a list

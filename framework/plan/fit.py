@@ -76,13 +76,13 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
     """Give what every plugin knows, and shorter rows: first without the longest in a hundred."""
     known, length = context.known, context.longest
     if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
-        yield MemoryReduction({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
+        yield MemoryReduction({"trainer.max_seq_length": common}, "the longest row in a hundred", price=2)
         length = common
     plugins = context.session.plugins
     for plugin, reduction in plugins.ask("framework_memory_reductions", plan=context.plan):
         if not isinstance(reduction, MemoryReduction):
             plugins.skip_plugin(
-                plugin, "framework_memory_reductions", f"it gives a {type(reduction).__name__}, no MemoryReduction"
+                plugin, "framework_memory_reductions", f"it gives {type(reduction).__name__}, not a MemoryReduction"
             )
             continue
         try:
@@ -141,13 +141,13 @@ def remedy(forecast: Forecast) -> str:
     """Say what would make a run fit, in one line."""
     smaller = f"a smaller model, such as {forecast.smaller.overrides[0]}" if forecast.smaller else "a smaller model"
     if not forecast.changes:
-        return f"Take {smaller}, shorter rows or quantization=nf4"
+        return f"Use {smaller}, shorter rows or quantization=nf4"
     # A later change of the same key replaces the earlier one: rows are halved more than once.
     last = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
     taken = " ".join(last.values())
     if forecast.changes[-1].fit_status is FitStatus.too_large:
-        return f"Not even all of these make it fit: {taken}. Take {smaller}"
-    return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"
+        return f"It does not fit even with all of these: {taken}. Use {smaller}"
+    return f"These make it fit, the cheapest first: {taken}. plan.apply=true applies them"
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
@@ -176,7 +176,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     _, parameters, name, reserved = max(candidates)
     sizes = f"{parameters / BILLION:.1f} instead of {context.shape.total / BILLION:.1f} billion parameters"
     saved = context.estimate(settings).reserved - reserved
-    return SuggestedChange([f"model={name}"], saved, f"another model, of {sizes}", FitStatus.fits)
+    return SuggestedChange([f"model={name}"], saved, f"another model, with {sizes}", FitStatus.fits)
 
 
 def _presets(plugins: Plugins) -> Iterator[tuple[str, Shape]]:

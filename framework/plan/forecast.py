@@ -106,7 +106,7 @@ class Planner:
         except FrameworkError as error:
             return str(error)
         if settings is None:
-            return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
+            return f"trainer={plan.trainer.component.name} does not report how it uses memory"
         offset = 0.0 if plan.planning.gpu else calibration.offset(context.device, settings)
         return dataclasses.replace(context, offset=offset)
 
@@ -176,7 +176,7 @@ def _exports(plan: Plan, shape: Shape, plugins: Plugins) -> dict[str, ExportNeed
         if isinstance(need, ExportNeed):
             needs[need.name] = need
         else:
-            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed")
+            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives {type(need).__name__}, not an ExportNeed")
     return needs
 
 

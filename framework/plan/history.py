@@ -89,10 +89,10 @@ def remember_speed(device: str, flops_per_second: float) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         mine = lock.take(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
     except OSError as error:
-        log.info("%s is not kept: %s", file, error)
+        log.info("%s is not cached: %s", file, error)
         return
     if mine is None:
-        log.info("%s is not kept: another process has it", file)
+        log.info("%s is not cached: another process has locked it", file)
         return
     try:
         known = read_json(file)

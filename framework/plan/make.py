@@ -129,7 +129,7 @@ def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
         if isinstance(text, str):
             errors.append(Problem.of_sentence(text))
         else:
-            plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
+            plugins.skip_plugin(plugin, hook, f"it gives {type(text).__name__}, not a sentence")
     return errors
 
 
@@ -167,7 +167,10 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
 def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
-        yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
+        yield (
+            f"plugins=[{','.join(unread)}] cannot be set in a file, because plugins are loaded first: give them on the "
+            "command line"
+        )
     steps, ratio = plan.training.warmup_steps, plan.training.warmup_ratio
     if steps is not None and ratio is not None:
         yield (
@@ -186,8 +189,8 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
     names = {*measured, *LOSSES, SCORE}
     if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
-        yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"
+        yield f"objective={plan.objective} is not one of the run's metrics: set metric=[{chosen}]"
     elif plan.objective not in names:
         yield f"objective={plan.objective}: {unknown('metric', plan.objective, names)}"
     elif plan.objective in plan.metric and not plan.evaluator:
-        yield f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
+        yield f"objective={plan.objective} is measured by an evaluator, but none is chosen: set evaluator=[prompts]"

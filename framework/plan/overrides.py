@@ -52,7 +52,7 @@ def _one(plan: Plan, key: str, value: Any) -> Selection:
         chosen, (name, *names) = getattr(plan, group), names or [""]
         if name not in chosen or not names:
             raise FrameworkError(
-                f"'{key}' is no setting of an option that is chosen. Valid in {group}: {', '.join(chosen) or 'none'}."
+                f"'{key}' is not a setting of a chosen option. Valid in {group}: {', '.join(chosen) or 'none'}."
             )
         choice = chosen[name]
     if names:

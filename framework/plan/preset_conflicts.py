@@ -26,6 +26,6 @@ def overruled(words: Sequence[str]) -> Iterator[str]:
             last = next(each for each in reversed(known.settings) if each.key == name)
             if last.value != setting.value and last.where not in words:
                 yield (
-                    f"{word}: {last.where} sets {name}={as_text(last.value)}, which wins over "
-                    f"{as_text(setting.value)} of the preset: to have that, add {name}={as_text(setting.value)}"
+                    f"{word}: {last.where} sets {name}={as_text(last.value)}, which overrides "
+                    f"{as_text(setting.value)} of the preset: to use that, add {name}={as_text(setting.value)}"
                 )

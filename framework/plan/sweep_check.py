@@ -36,7 +36,7 @@ def check_sweep(words: Sequence[str]) -> None:
     sweeper = _sweeper(words)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
-        raise FrameworkError(f"hydra.sweeper.params: {hydras} holds for the whole sweep: set it outside of params")
+        raise FrameworkError(f"hydra.sweeper.params: {hydras} applies to the whole sweep: set it outside params")
     words += params
     with config_loader() as loader:
         try:
@@ -46,7 +46,9 @@ def check_sweep(words: Sequence[str]) -> None:
             raise FrameworkError(explain(error)) from error
     if typed and sweeper.get("_target_") == BasicSweeperConf._target_:
         word = next(iter(typed.values()))
-        raise FrameworkError(f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5")
+        raise FrameworkError(
+            f"{word}: an interval has infinitely many values: list some, or choose hydra/sweeper=optuna5"
+        )
     for trial in chosen:
         if files:
             load_hydra([word for word in trial if not word.startswith("hydra.mode=")], RunMode.RUN)
@@ -81,7 +83,7 @@ def check_objective(plan: Plan) -> None:
         )
     if name == SCORE and not plan.evaluator:
         raise FrameworkError(
-            f"objective={name} comes from what evaluators measure, and none is chosen: set evaluator=[prompts] or "
+            f"objective={name} comes from what evaluators measure, but none is chosen: set evaluator=[prompts] or "
             "objective=eval_loss"
         )
 

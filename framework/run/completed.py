@@ -91,14 +91,14 @@ class CompletedStages:
             if key and stage in plan.stages and known.keys.get(stage.value) == key and folder.file(stage.value).exists()
         ]
         if Stage.train in found and (plan.external_checkpoint or fingerprint(self._weights) != known.weights):
-            print(f"{self._weights} is not what was trained: the training starts again", file=sys.stderr)
+            print(f"{self._weights} has changed since it was trained: the training starts again", file=sys.stderr)
             found.remove(Stage.train)
         if Stage.train not in found:
             found = [stage for stage in found if stage is not Stage.evaluate]
         self._known = replace(known, keys={stage.value: self._keys[stage] for stage in found})
         if found:
             names = ", ".join(stage.value for stage in found)
-            print(f"kept, since an earlier start of this run has completed it: {names}", file=sys.stderr)
+            print(f"kept, because an earlier start of this run completed it: {names}", file=sys.stderr)
         return tuple(found)
 
     def training(self) -> CompletedTraining | None:

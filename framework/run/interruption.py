@@ -101,7 +101,7 @@ class Interruption:
 
     def _give_up(self, error: Interrupted) -> None:
         """End this process after the grace time: a library may be busy, or wait for a server that does not answer."""
-        _print(f"\nthe work did not end within grace_seconds={self._plan.grace_seconds:g}\n")
+        _print(f"\nthe run did not stop within grace_seconds={self._plan.grace_seconds:g}\n")
         self._end_at_once(error)
 
     def _end_at_once(self, error: Interrupted) -> None:
@@ -116,7 +116,7 @@ class Interruption:
         """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""
         plan = self._plan
         if not (plan.run_dir / OVERRIDES).exists():
-            text = f"{error}: nothing was begun"
+            text = f"{error}: nothing had begun"
         else:
             kept = f" Kept: {', '.join(stages)}." if (stages := self._kept()) else ""
             command = resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)

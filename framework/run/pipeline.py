@@ -209,11 +209,11 @@ def _check_goals(plan: Plan, data: Data) -> None:
         share, rows = plan.data.config.validation_split, data.result.train_rows
         more = "set data.validation_split=0.1"
         if share and rows > 1:
-            more = "all rows ask nearly the same, so none can be held out that training does not answer; give others"
+            more = "all rows ask nearly the same, so training would answer any that are held out; give others"
         elif share:
-            more = "a single row is not split, give more of them"
+            more = "a single row cannot be split; give more rows"
         other = f"objective={'|'.join([*plan.metric, 'train_loss'])}"
-        raise FrameworkError(f"objective=eval_loss needs validation rows, and there are none: {more}, or {other}")
+        raise FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")
 
 
 def _check_weights(plan: Plan) -> None:

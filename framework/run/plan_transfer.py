@@ -20,8 +20,8 @@ from framework.run.import_order import first_modules
 from framework.util.errors import FrameworkError, summarize_error
 
 NOT_CARRIED = (
-    "launch={} cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
-    "that can be imported. Put the plugin into a file and name that, plugins=[./mine.py], or set launch=single"
+    "launch={} cannot pass on this plan ({}): the settings of a plugin have to be defined at the top level of an "
+    "importable module. Put the plugin into a file and name that file, plugins=[./mine.py], or set launch=single"
 )
 
 

@@ -101,7 +101,7 @@ def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
         if isinstance(concern, Concern):
             concerns.append(concern)
         else:
-            plugins.skip_plugin(plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern")
+            plugins.skip_plugin(plugin, "framework_concerns", f"it gives {type(concern).__name__}, not a Concern")
     return concerns
 
 

@@ -24,7 +24,7 @@ from framework.run.interruption import Interruption
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"
-HOW = "set one that answers prompts"
+HOW = "choose one that answers prompts"
 
 
 class TrainingController:
@@ -104,7 +104,7 @@ class TrainingController:
         if self.had:
             return {}
         raise FrameworkError(
-            f"trainer.early_stopping_metric={name} is given by no evaluator of the run: {'; '.join(notes) or HOW}"
+            f"trainer.early_stopping_metric={name} is not measured by any evaluator: {'; '.join(notes) or HOW}"
         )
 
     def step(self, step: Step) -> StepControl:
@@ -147,7 +147,7 @@ class TrainingController:
                 continue
             strange = [each for each in seen if not isinstance(each, TrainingIssue)]
             if strange:
-                self.plugins.skip_plugin(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue")
+                self.plugins.skip_plugin(plugin, HOOK, f"check gives {type(strange[0]).__name__}, not a TrainingIssue")
                 del self.monitors[plugin]
             else:
                 issues += seen
@@ -174,7 +174,7 @@ class TrainingController:
             if isinstance(reason, str):
                 raise PrunedError(f"step {step.step} of {step.total_steps}: {reason}")
             self.plugins.skip_plugin(
-                plugin, "framework_prune_reasons", f"it gives a {type(reason).__name__}, no sentence"
+                plugin, "framework_prune_reasons", f"it gives {type(reason).__name__}, not a sentence"
             )
 
     def _stop(self, issues: Sequence[TrainingIssue]) -> None:
@@ -185,7 +185,7 @@ class TrainingController:
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
             # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
-                message = f"{self.stopped}, and no weights from before were set aside, so nothing is saved."
+                message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{first.recommendation}")
         self.stopped = self.stopped or self.best.over
 
@@ -196,4 +196,4 @@ def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonit
         if isinstance(monitor, TrainingMonitor):
             yield f"{plugin}:{number}", monitor
         else:
-            plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")
+            plugins.skip_plugin(plugin, HOOK, f"it gives {type(monitor).__name__}, not a TrainingMonitor")

@@ -41,8 +41,7 @@ STEPS, CONTROLS = "steps", "controls"
 RESULT = "result.json"
 ENDED = "ended-{}.json"
 ALONE = (
-    "framework.run.worker takes part in the training of a run: "
-    "python -m framework … launch=ddp launch.processes=N starts N of them"
+    "framework.run.worker is not started by hand: python -m framework … launch=ddp launch.processes=N starts N of them"
 )
 
 

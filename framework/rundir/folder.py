@@ -88,7 +88,7 @@ def check_writable(folder: Path) -> None:
     folder = folder.resolve()
     others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
     if others and not (folder / OVERRIDES).exists():
-        raise FrameworkError(f"run_dir={folder} holds something else: give a new folder, or that of an earlier run")
+        raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
     # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
@@ -122,7 +122,7 @@ def saved_overrides(run_dir: str) -> list[str]:
         return []
     except ValueError as error:
         raise FrameworkError(
-            f"{file} is no JSON ({error}): put the run's overrides back, or give another folder"
+            f"{file} is not valid JSON ({error}): restore the run's overrides, or give another folder"
         ) from error
     return list(check_overrides(words, file))
 
@@ -136,5 +136,6 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         return tuple(words)
     raise FrameworkError(
-        f"{file} is not what a run writes: it holds no list of texts. Put the run's words back, or give another folder"
+        f"{file} is not what a run writes: it is not a list of texts. "
+        "Restore the run's overrides, or give another folder"
     )

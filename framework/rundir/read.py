@@ -40,7 +40,7 @@ def read_run(folder: str | Path) -> SavedRun:
     missing = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
     if missing:
         trials = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
-        reason = f"it is a sweep, give one of its trials: {folder / str(trials[0])}" if trials else "no run made it"
+        reason = f"it is a sweep; give one of its trials: {folder / str(trials[0])}" if trials else "no run wrote it"
         if missing == [PLAN]:
             reason = "the run was refused before it began"
         raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
@@ -62,7 +62,7 @@ def newest_run(place: Path) -> Path:
     """
     trained = [run for run in runs_below(place.absolute()) if (run / CHECKPOINT).is_dir()]
     if not trained:
-        raise FrameworkError(f"no run below {place} has trained weights: {this_program()} trains the quickstart")
+        raise FrameworkError(f"no run below {place} has trained weights: `{this_program()}` trains the quickstart")
     return max(trained, key=lambda run: str(RunFolder(run).status().get("started", "")))
 
 
@@ -72,9 +72,11 @@ def _json(file: Path, kind: type[T]) -> T:
     except OSError as error:
         raise _unreadable(file, error) from error
     except ValueError as error:
-        raise FrameworkError(f"{file} is no JSON ({error}): restore it, or give another run") from error
+        raise FrameworkError(f"{file} is not valid JSON ({error}): restore it, or give another run") from error
     if not isinstance(value, kind):
-        raise FrameworkError(f"{file} is not what a run writes: it holds a {type(value).__name__}, no {kind.__name__}")
+        raise FrameworkError(
+            f"{file} is not what a run writes: it holds a {type(value).__name__}, not a {kind.__name__}"
+        )
     return value
 
 

@@ -189,7 +189,7 @@ def show(sweep: Sweep) -> None:
             console.print(f"trial {trial.number} {ended}", soft_wrap=True)
     if sweep.best is not None and not sweep.judged_apart and len(sweep.trials) > 1:
         console.print(
-            "the best trial was chosen by the rows that its verdict judges by: measure it again on other prompts "
+            "the best trial was chosen on the rows that its verdict is based on: measure it again on other prompts "
             "before you report its gain",
             soft_wrap=True,
         )

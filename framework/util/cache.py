@@ -43,4 +43,4 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(content))
     except OSError as error:
-        log.info("%s is not kept: %s", file, error)
+        log.info("%s is not cached: %s", file, error)

@@ -149,7 +149,7 @@ def write_failure(error: BaseException) -> str:
     if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
         return os.strerror(int(found[1]))
     torch_writer = isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error))
-    return "the file could not be written to its end" if torch_writer else ""
+    return "the file could not be written completely" if torch_writer else ""
 
 
 def describe_room(folder: Path, needed: int | None = None) -> str:

@@ -20,7 +20,7 @@ WSL = "/usr/lib/wsl/lib"
 """Where Windows puts the driver's programs into its Linux."""
 OTHERS = ("/dev/kfd", "/dev/nvhost-gpu", "/dev/nvidia0")
 """Devices of GPUs of which `nvidia-smi` tells nothing, or is not there to tell."""
-UNTOLD = "nvidia-smi tells nothing of the memory of the GPU that is here: name it, plan.gpu=24GiB"
+UNTOLD = "nvidia-smi does not report the memory of the GPU here: set it yourself, as in plan.gpu=24GiB"
 TIMEOUT_S = 10
 """Seconds for `nvidia-smi`; a driver that hangs is no GPU to train on."""
 

@@ -106,7 +106,7 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
     who, _, machine = text.strip().partition("\n")
     if not machine or machine == _machine() or abs(time.time() - touched) > SKEW:
         return ""
-    print(f"{file}: {who} may be running: waiting up to {SILENT:g} s for a sign of it", file=sys.stderr)
+    print(f"{file}: {who} may still be running: waiting up to {SILENT:g} s to find out", file=sys.stderr)
     end = time.monotonic() + SILENT
     while time.monotonic() < end:
         time.sleep(LOOK)
@@ -159,7 +159,8 @@ def private_folder(folder: Path) -> Path:
     found = folder.lstat()  # of a link itself, not of what it points to
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise FrameworkError(
-            f"{folder} is not a folder of this user alone, mode 700: remove it, or set TMPDIR to a folder of your own"
+            f"{folder} is not a folder that only you can use, mode 700: remove it, or set TMPDIR to a folder of "
+            "your own"
         )
     return folder
 

@@ -121,8 +121,8 @@ class PythonProcess:
         self._printed.seek(0)
         lines = self._printed.read().decode("utf-8", errors="replace").strip().splitlines()
         self.stop()
-        how = f"by {signal_name(-code)}" if code is not None and code < 0 else f"with exit code {code}"
-        return ProcessError(f"it ended Python {how}", lines[-1].strip() if lines else "")
+        how = f"was killed by {signal_name(-code)}" if code is not None and code < 0 else f"exited with code {code}"
+        return ProcessError(f"its Python process {how}", lines[-1].strip() if lines else "")
 
     def stop(self) -> None:
         """End the process and those that it started."""

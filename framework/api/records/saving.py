@@ -37,7 +37,7 @@ def load(kind: type[Record], file: Path) -> Record:
     try:
         return _converter().structure(json.loads(file.read_text(encoding="utf-8")), kind)
     except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} is no {kind.__name__} of this version") from error
+        raise ValueError(f"{file} does not match {kind.__name__} of this version") from error
 
 
 @functools.cache

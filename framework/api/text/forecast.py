@@ -19,7 +19,7 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
     if forecast.memory:
         yield from _memory(forecast.memory)
     else:
-        yield Fact("memory", f"not worked out: {forecast.why}")
+        yield Fact("memory", f"not estimated: {forecast.why}")
     if forecast.applied:
         yield Fact("changed to fit", " ".join(forecast.applied), amiss=True)
     if forecast.changes:
@@ -29,7 +29,7 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         )
         enough = forecast.changes[-1].fit_status
         ends = {FitStatus.too_large: "it still does not fit", FitStatus.tight: "it is tight"}.get(enough, "it fits")
-        order, these, them = (", added up in this order", "all", "them") if lines[1:] else ("", "it", "it")
+        order, these, them = (", added up in this order", "all of them", "them") if lines[1:] else ("", "this", "it")
         text = f"{count(len(lines), 'change')}{order}: {ends} with {these}. plan.apply=true makes {them}"
         name = "changes" if enough is FitStatus.too_large else "would fit with"
         yield Fact(name, text, lines, amiss=True)
@@ -75,7 +75,7 @@ def _work(work: Work) -> Fact:
     seconds = ""
     if work.seconds_low is not None and work.seconds_high is not None:
         low, high = roughly(work.seconds_low), roughly(work.seconds_high)
-        seconds = f"; the training takes {low} to {high}, judging by earlier ones on this machine"
+        seconds = f"; the training takes {low} to {high}, judging by earlier runs on this machine"
     return Fact(
         "work",
         f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "

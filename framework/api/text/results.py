@@ -127,7 +127,7 @@ def _proof(proof: Proof) -> Fact:
     if proof.failed:
         more = [
             f"{visible(problem.examples[0], '⏎')}: {visible(problem.problem, '⏎')}"
-            + (f" (so in {problem.rows:,} rows)" if problem.rows > 1 else "")
+            + (f" (the same in {problem.rows:,} rows)" if problem.rows > 1 else "")
             for problem in proof.problems
         ]
         text = f"{proof.failed:,} of {count(proof.rows, 'row')} not proven (data.proof=warn)"
@@ -143,10 +143,10 @@ def _proof(proof: Proof) -> Fact:
     learned = (
         f"{mean} of each {what} is learned"
         if lowest == mean
-        else f"{lowest} of a {what} or more is learned, {mean} on average"
+        else f"at least {lowest} of each {what} is learned, {mean} on average"
     )
     if proof.whole:
-        text = f"the last answer of every conversation ({proof.rows - proof.plain:,}) begins behind the prompt as "
+        text = f"the last answer of every conversation ({proof.rows - proof.plain:,}) begins after the prompt as "
         text += "inference renders it and ends with a stop token; all turns are learned, questions too"
         return Fact("proof", f"{text} (data.learn=everything){rest}")
     return Fact(
@@ -182,7 +182,7 @@ def _held_out(data: DataResult) -> str:
 
 
 def _mixed_in(part: MixedIn, rows: int) -> str:
-    shortfall = f" ({part.requested:,} were wanted)" if part.rows < part.requested else ""
+    shortfall = f" ({part.requested:,} were requested)" if part.rows < part.requested else ""
     return f"{part.rows:,} of {part.name}{shortfall}, {share(part.rows, rows)} of the training rows"
 
 

@@ -262,7 +262,7 @@ def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
     environments = [each for each in _both(runs, Environment, ENVIRONMENT) if each]
     commits = [commit for each in environments for commit in (each.commit, each.framework_commit)]
     dirty = any(commit and commit.dirty for commit in commits)
-    return ", but there were changes that are in none" if dirty else ""
+    return ", but there were uncommitted changes" if dirty else ""
 
 
 def _progress(run: SavedRun) -> str:

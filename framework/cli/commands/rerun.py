@@ -82,7 +82,7 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
 def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
     """Go where the run was started: paths in its words are relative to that folder."""
     if environment is None:
-        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)
+        print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
         return
     folder = Path(environment.folder)
     if folder.is_dir():
@@ -91,7 +91,7 @@ def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: boo
             os.chdir(folder)
     elif not anyway:
         raise FrameworkError(
-            f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
+            f"the run was started in {folder}, which does not exist here: {ANYWAY} runs it from this folder instead"
         )
 
 
@@ -105,7 +105,7 @@ def _add_folders(session: Session, environment: Environment | None, *, anyway: b
         if Path(folder).is_dir():
             add_folder(session, folder)
             continue
-        missing = f"the run took options from --config-dir={folder}, which is not here"
+        missing = f"the run took options from --config-dir={folder}, which does not exist here"
         if not anyway:
             raise FrameworkError(f"{missing}: put it back, or add {ANYWAY} to continue without it")
         print(f"{missing}: continuing without them", file=sys.stderr)
@@ -126,7 +126,9 @@ def _check_config(run: SavedRun, environment: Environment | None, now: Plan, cha
         if not _covered(name, changed | {"run_dir"}) and HIDDEN not in f"{old}{new}"
     ]
     if lines:
-        head = f"{run.folder} was made with another config than its words give now: defaults or files have changed"
+        head = (
+            f"{run.folder} was made with a different config than its overrides give now: defaults or files have changed"
+        )
         last = f"Give the values to use, for example {_example(lines[0])}, or continue with {ANYWAY}"
         raise FrameworkError("\n".join([head, *lines, last]))
 

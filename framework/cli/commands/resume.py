@@ -74,7 +74,7 @@ def _resumable(place: Path) -> Iterator[str]:
         what = states[0] if runs == [folder] else f"{len(states)} of {len(runs)} trials are not complete"
         yield f"{resume_command(folder)}    # {what}"
     if not found:
-        yield "nothing can be resumed: below outputs/ no run was interrupted"
+        yield "nothing to resume: no run below outputs/ was interrupted"
 
 
 def _run(session: Session, folder: Path) -> list[str]:
@@ -84,10 +84,10 @@ def _run(session: Session, folder: Path) -> list[str]:
         FrameworkError: it is finished, a trial of a sweep, or was never begun.
     """
     if (folder.parent / MULTIRUN).exists():
-        raise FrameworkError(f"{folder} is a trial of a sweep: resume that, {resume_command(folder.parent)}")
+        raise FrameworkError(f"{folder} is a trial of a sweep: resume the sweep with {resume_command(folder.parent)}")
     run = read_run(folder)
     if RunFolder(folder).status().get("state") == FINISHED:
-        raise FrameworkError(f"{folder} is finished: there is nothing to resume, and rerun does it again")
+        raise FrameworkError(f"{folder} is finished: there is nothing to resume; use rerun to run it again")
     _enter(session, folder / ENVIRONMENT)
     place = QuotedString(str(folder), Quote.single).with_quotes()
     return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={place}"]
@@ -110,7 +110,7 @@ def _read(folder: Path) -> DictConfig:
     """
     file = folder / MULTIRUN
     if not file.is_file():
-        held = f"it holds neither {OVERRIDES} of a run nor {MULTIRUN} of a sweep: nothing began"
+        held = f"it has neither a run's {OVERRIDES} nor a sweep's {MULTIRUN}: nothing was started here"
         raise FrameworkError(f"{folder}: {held if folder.is_dir() else 'there is no such folder'}")
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
@@ -134,7 +134,7 @@ def _enter(session: Session, file: Path | None) -> None:
     except ValueError as error:
         raise FrameworkError(f"{error}. Remove it, and resume in the folder where the run was started") from error
     if not Path(environment.folder).is_dir():
-        raise FrameworkError(f"{file.parent} was started in {environment.folder}, which is not here")
+        raise FrameworkError(f"{file.parent} was started in {environment.folder}, which does not exist here")
     if Path(environment.folder).resolve() != Path.cwd().resolve():
         print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
         os.chdir(environment.folder)

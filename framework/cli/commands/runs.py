@@ -68,7 +68,7 @@ class RunsCommand:
         if parsed.json:
             print(json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False))
         elif not rows:
-            print(f"no runs below {place}: {this_program()} starts the quickstart")
+            print(f"no runs below {place}: `{this_program()}` starts the quickstart")
         else:
             _show(rows)
         return 0

@@ -100,12 +100,12 @@ def _task_lines(
     template: bool,
 ) -> Iterator[str]:
     if gained is None:
-        yield "gained: not known, the base was not measured"
+        yield "gained: unknown, because the base was not measured"
     elif not primary and config.primary:
         yield f"gained: cannot tell. verdict.primary={config.primary} was not measured"
     elif not primary:
         yield (
-            "gained: cannot tell. Nothing compares the content of answers with what it should be: give prompts with "
+            "gained: cannot tell. No metric compares the content of answers with what it should be: give prompts with "
             "answers and metric=[exact_match], or metric=[judge]"
         )
     else:
@@ -125,8 +125,8 @@ def _task_lines(
         )
     if change and change.candidates > 1:
         yield (
-            f"these prompts also chose the weights among {change.candidates} validations: the test allows for the best "
-            "of them"
+            f"these prompts also chose the weights, from {change.candidates} validations: the test allows for the "
+            "choice of the best"
         )
 
 
@@ -134,24 +134,24 @@ def _primary_line(name: str, change: Change, config: VerdictConfig, *, template:
     """Say what the primary measure comes to, with its numbers."""
     asked = count(change.pairs, "prompt")
     if change.outcome is None:
-        return f"gained: cannot tell. {name} has no single results, so nothing can be tested"
+        return f"gained: cannot tell. {name} has no result for each prompt, so nothing can be tested"
     if not change.pairs:
         return f"gained: cannot tell. All {change.leaked} prompts are answered by training rows"
     if change.not_finite:
         return f"gained: {change.outcome.value} in {name}: {change.not_finite} of {asked} give no finite number"
     if change.missing == change.pairs:
         return f"gained: cannot tell. None of {asked} has a score of {name} before and after"
-    groups = f" in {count(change.clusters, 'group')} of like ones" if change.clusters else ""
+    groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
     bounds = difference(change, name)
     shown = f"{_values(name, change)} of {asked}{groups}"
     shown += f", {bounds} at {config.confidence:.0%} confidence" if bounds else ""
     form = " (form, not content)" if change.kind is not MeasureKind.content else ""
     if change.outcome in {Outcome.better, Outcome.worse}:
-        narrow = "; all prompts follow one template, and this holds for it alone" if template else ""
+        narrow = "; all prompts follow one template, and this holds only for it" if template else ""
         return f"gained: {change.outcome.value}{form}. {shown} ({_p(change.p_value)}){narrow}"
     if change.outcome is Outcome.no_worse:
         return f"gained: no worse than {_points(change.margin, change, name)}{form}, and no significant gain. {shown}"
-    floor = "; the base has nothing to lose there" if at_worst(change) else ""
+    floor = "; the base already has the worst possible score" if at_worst(change) else ""
     power = f"with {asked}, four of five runs detect a difference of {_points(change.least, change, name)}"
     if change.least is None:
         power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to detect any difference"
@@ -199,7 +199,7 @@ def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[
         elif about:
             yield f"{word}: {ruled_out} ({rest})"
         elif aspect in measured:
-            yield f"{word}: measured, and judged by nothing"
+            yield f"{word}: measured, but not judged"
     for concern in concerns:
         if concern.aspect is Aspect.task and concern.flagged:
             yield f"{concern.text}. {concern.recommendation}"

@@ -155,7 +155,7 @@ def _aim(change: Change) -> str:
 def _asked(change: Change) -> str:
     """Write how many items were compared, and what is to know of them."""
     parts = [f"{change.pairs:,} compared"] if change.pairs else []
-    parts += [f"{change.clusters:,} groups of like ones"] if change.clusters else []
+    parts += [f"{change.clusters:,} groups of similar ones"] if change.clusters else []
     parts += [f"{change.missing:,} without a score"] if change.missing else []
     parts += [f"{change.not_finite:,} not finite"] if change.not_finite else []
     parts += [f"{change.leaked:,} leaked, left out"] if change.leaked else []

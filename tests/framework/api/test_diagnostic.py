@@ -23,7 +23,7 @@ def test_a_checkup_with_its_defaults_is_in_order() -> None:
             {"check": "acme.diagnostics"},
             "diagnostic 'sox': check='acme.diagnostics' has to be 'package.module:function'",
         ),
-        ({"needed": True}, "diagnostic 'sox': needed=True has to be a function of a plan"),
+        ({"needed": True}, "diagnostic 'sox': needed=True has to be a function that takes a plan"),
         ({"seconds": 0}, "diagnostic 'sox': seconds=0 has to be a number above 0"),
     ],
 )
@@ -32,4 +32,4 @@ def test_a_checkup_that_cannot_be_used_is_reported(change: dict[str, Any], told:
 
 
 def test_what_is_no_checkup_is_reported() -> None:
-    assert diagnostic_problem("sox") == "framework_diagnostics gives a str, no Diagnostic"
+    assert diagnostic_problem("sox") == "framework_diagnostics gives str, not a Diagnostic"

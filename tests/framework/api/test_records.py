@@ -57,7 +57,7 @@ def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 def test_a_damaged_file_is_reported_by_its_name(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "export.json"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"export\.json is no Artifact of this version"):
+    with pytest.raises(ValueError, match=r"export\.json does not match Artifact of this version"):
         records.load(records.Artifact, file)
 
 

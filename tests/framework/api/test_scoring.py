@@ -53,7 +53,7 @@ def test_either_kind_of_metric_is_scored_in_the_order_of_the_answers() -> None:
     assert (measures["same"].items, measures["same"].value) == ([1.0, None, 1.0], 1.0)
     assert (measures["gives"].items, measures["gives"].value) == ([1.0, 2.0, None], 1.5)
     assert gives.seen == asked
-    assert notes == ["1 of 3 prompts without a reference: left out by same"]
+    assert notes == ["1 of 3 prompts have no reference and are left out by same"]
 
 
 def test_a_decorated_function_is_a_metric_as_before() -> None:
@@ -92,7 +92,7 @@ def test_a_metric_without_any_reference_says_so_and_the_others_count() -> None:
     gives = Gives(Scores([]), needs_reference=True)
     measures, notes = scoring.measure({"same": Same(), "gives": gives, "careless": Careless()}, [OPEN])
     assert list(measures) == ["careless"]
-    assert notes == [f"metric '{name}' needs references, and none of the prompts has one" for name in ("same", "gives")]
+    assert notes == [f"metric '{name}' needs references, but none of the prompts has one" for name in ("same", "gives")]
     assert gives.seen == []
 
 
@@ -152,16 +152,16 @@ class Returns:
 def test_what_is_no_finite_number_is_no_score(what: object) -> None:
     measures, (note,) = scoring.measure({"odd": Returns(what)}, [KNOWN])
     assert measures == {}
-    assert note == f"metric 'odd' cannot score the answer 'Lima': it gives {what!r}, no finite number"
+    assert note == f"metric 'odd' cannot score the answer 'Lima': it gives {what!r}, which is not a finite number"
 
 
 @pytest.mark.parametrize(
     ("scores", "problem"),
     [
-        (Scores([1.0]), "it scores 1 of 2 answers; one without a score has None"),
-        (Scores([1.0, 1.0], [1.0]), "it scores 1 of 2 answers; one without a score has None"),
-        (Scores([1.0, math.nan]), "it gives nan, no finite number"),
-        (Scores([1.0, 1.0], [1.0, -1.0]), "it gives the weight -1.0, below 0"),
+        (Scores([1.0]), "it scores 1 of 2 answers; give None for an answer without a score"),
+        (Scores([1.0, 1.0], [1.0]), "it scores 1 of 2 answers; give None for an answer without a score"),
+        (Scores([1.0, math.nan]), "it gives nan, which is not a finite number"),
+        (Scores([1.0, 1.0], [1.0, -1.0]), "it gives the weight -1.0, which is below 0"),
         ([1.0, 1.0], "AttributeError: 'list' object has no attribute 'items'"),
     ],
 )

@@ -40,7 +40,7 @@ def test_words_that_only_look_alike_are_not_the_same_key() -> None:
         (["hydra.run.dir=x"], "hydra.run.dir=x: the folder of a run is set with run_dir=FOLDER"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=true: a run stays in the folder where it was started"),
         (["+hydra.swep.dir=x"], "unknown setting of Hydra 'swep'. Did you mean 'sweep'?"),
-        (["seed=1", "-m", "adapter.r=1,2"], "options such as -m stand before the first override"),
+        (["seed=1", "-m", "adapter.r=1,2"], "put options such as -m before the first override"),
         (["--fast"], "unknown option '--fast'."),
     ],
 )
@@ -66,5 +66,5 @@ def test_config_dirs_are_taken_out_of_the_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_damaged_environment_of_an_earlier_run_is_reported_by_its_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "environment.json").write_text(content, encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"environment\.json is no Environment of this version"):
+    with pytest.raises(FrameworkError, match=r"environment\.json does not match Environment of this version"):
         restore_folders(current(), [f"run_dir={tmp_path}"])

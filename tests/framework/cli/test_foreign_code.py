@@ -38,11 +38,11 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"{LOGGING}filename: conf/x\n", 7, "hydra.job_logging.handlers.evil.filename=conf/x names code, or a file"),
         (f"{LOGGING}stream: ext://antigravity\n", 7, "ext://antigravity names code"),
         (f"{LOGGING}stream: '${{hydra.job.name}}://antigravity'\n", 7, "${hydra.job.name}://antigravity names code"),
-        ("job:\n    name: ../../x\n", 4, "hydra.job.name=../../x: files and folders are called by it"),
-        (VARIABLE, 4, "hydra.job.env_set: a config sets no variables of the environment"),
+        ("job:\n    name: ../../x\n", 4, "hydra.job.name=../../x: files and folders are named after it"),
+        (VARIABLE, 4, "hydra.job.env_set: a config cannot set environment variables"),
         ("run:\n    dir: elsewhere\n", 4, "hydra.run.dir=elsewhere: the folder of a run is set with run_dir=FOLDER"),
         ("sweep:\n    subdir: ../elsewhere\n", 4, "hydra.sweep.subdir=../elsewhere: files and folders are"),
-        ("mode: MULTIRUN\n", 3, "hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m"),
+        ("mode: MULTIRUN\n", 3, "hydra.mode=MULTIRUN: start a sweep with -m on the command line"),
     ],
 )  # fmt: skip
 def test_a_file_that_names_code_is_refused_with_its_line(evil: Path, settings: str, line: int, text: str) -> None:
@@ -73,15 +73,15 @@ def test_what_an_installed_package_names_itself_is_taken(words: tuple[str, ...])
     [
         (["+experiment=[quickstart,evil]"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_=pathlib.Path.touch"),
         (["-m", "+experiment=[quickstart,evil]", "seed=1,2"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_="),
-        (["-m", "+experiment=quickstart,evil"], VARIABLE, "evil.yaml:4: hydra.job.env_set: a config sets no variables"),
+        (["-m", "+experiment=quickstart,evil"], VARIABLE, "evil.yaml:4: hydra.job.env_set: a config cannot set"),
         (
             ["-m", "+experiment=[quickstart,evil]", "seed=1,2"],
             "sweeper:\n    params: {hydra.job.env_set.PYTHONPATH: here}\n",
-            "hydra.sweeper.params: hydra.job.env_set.PYTHONPATH=here holds for the whole sweep",
+            "hydra.sweeper.params: hydra.job.env_set.PYTHONPATH=here applies to the whole sweep",
         ),
         (["+hydra.callbacks.x._target_=os.getcwd"], "", "hydra.callbacks.x._target_=os.getcwd names code"),
         (["-m", "hydra.launcher._target_=os.getcwd"], "", "hydra.launcher._target_=os.getcwd names code"),
-        (["model.chat_template_kwargs={_target_:a}"], "", "model.chat_template_kwargs._target_=a: a config names no"),
+        (["model.chat_template_kwargs={_target_:a}"], "", "model.chat_template_kwargs._target_=a: a config cannot"),
         (["+trainer._target_=os.getcwd"], "", "unknown key 'trainer._target_'"),
         (["--config-name", "evil", "seed=1"], "", "evil: --config-path and --config-name are not used here"),
     ],

@@ -39,7 +39,7 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
         ("seed=[1", "cannot read 'seed=[1'"),
         ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
         ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, or null"),
-        ("logger=null", "logger=null: none is chosen with logger=[]"),
+        ("logger=null", "logger=null: to choose none, set logger=[]"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
         ("run_dir=", "run_dir='' must be text that is not empty, or null"),
         ("--cfg=jobs", "invalid choice: 'jobs' (choose from 'job', 'hydra', 'all')"),
@@ -79,8 +79,8 @@ def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "other"),
     [
-        ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has that name"),
-        ("config.yaml", "/conf/config.yaml has that name"),
+        ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has the same name"),
+        ("config.yaml", "/conf/config.yaml has the same name"),
         ("adapter/lora.yaml", "the adapter 'lora' of framework "),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, o
     (line,) = result.err.splitlines()
     assert line.startswith(f"{place}: ")
     assert other in line
-    assert line.endswith("is found first: give the file another name")
+    assert line.endswith("is found first: rename the file")
     assert result.code == 2
 
 
@@ -205,7 +205,7 @@ def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: P
     words = ["data=local_file", f"data.path={data_file}", "trainer.max_seq_length=1,64", "logger=[]"]
     result = echo("-m", *words, cwd=tmp_path)
     assert result.code != 0
-    assert "trainer.max_seq_length=1 leaves no supervised token" in result.err
+    assert "trainer.max_seq_length=1 leaves no token to learn" in result.err
     assert "Traceback" not in result.err
     rows = [[cell.strip() for cell in line.split("│")] for line in result.out.splitlines() if line.startswith("│")]
     assert rows[0][1:4] == ["0", "max_seq_length=1", "failed"]
@@ -359,10 +359,10 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
     [
         (("trainer", "--help"), "'trainer' is not a command but a group. "),
         (("--help", "trainer"), "'trainer' is not a command but a group. "),
-        (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: a command comes first, "),
-        (("train",), "'train' is not a command: without one, settings start a run: "),
+        (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: put the command first, "),
+        (("train",), "'train' is not a command: settings without a command start a run: "),
         (("experiments",), "'experiments' is not a command; choose an experiment with +experiment=NAME. "),
-        (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m has none. It belongs"),
+        (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m does not have it. It"),
     ],
 )  # fmt: skip
 def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
@@ -371,7 +371,8 @@ def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: st
     assert done.err.startswith(told)
     assert len(done.err.splitlines()) == 1
     group = {"trainer": "trainer", "--help": "trainer", "experiments": "experiment"}.get(words[0])
-    assert group is None or f"`{typed(tmp_path)} plugins {group}` lists them" in done.err
+    listed = "them" if group == "experiment" else "its options"
+    assert group is None or f"`{typed(tmp_path)} plugins {group}` lists {listed}" in done.err
 
 
 def test_a_plan_leaves_no_folder_unless_one_is_named(tmp_path: Path) -> None:

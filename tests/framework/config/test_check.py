@@ -109,7 +109,7 @@ def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_p
     (tmp_path / "conf" / "trainer" / "bare.yaml").write_text("learning_rate: 1e-3\n", encoding="utf-8")
     _, told = program("trainer=bare", cwd=tmp_path).err.splitlines()
     assert told == (
-        "trainer=bare: trainer is built on no option of 'trainer': start its defaults list with one of hf, unsloth"
+        "trainer=bare: trainer is not built on any option of 'trainer': start its defaults list with one of hf, unsloth"
     )
 
 

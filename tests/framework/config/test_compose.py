@@ -72,12 +72,12 @@ def test_a_file_that_hydra_never_reads_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "conf" / "trainer" / "mine.yml"
     file.write_text("defaults: [hf]\n", encoding="utf-8")
     result = program("stages=[plan]", cwd=tmp_path)
-    assert (result.code, result.err) == (2, f"{file}: Hydra reads .yaml only: rename it to mine.yaml\n")
+    assert (result.code, result.err) == (2, f"{file}: Hydra reads only .yaml files: rename it to mine.yaml\n")
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("3", "it gives a int, no text"), ("'pkg://acme_missing.conf'", "ModuleNotFoundError: No module named 'acme_m")],
+    [("3", "it gives int, not text"), ("'pkg://acme_missing.conf'", "ModuleNotFoundError: No module named 'acme_m")],
 )
 def test_a_config_folder_of_a_plugin_that_is_none_is_left_out(tmp_path: Path, path: str, reason: str) -> None:
     source = f"from framework import hookimpl\n@hookimpl\ndef framework_config_paths(): yield {path}\n"

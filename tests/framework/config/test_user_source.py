@@ -39,11 +39,11 @@ def told(*words: str) -> list[str]:
     ("text", "message"),
     [
         (f"{GLOBAL}defaults:\n  - mine\n", "conf/experiment/mine.yaml:3: the defaults lists of these files lead back"),
-        (f"{GLOBAL}{LAUGHS}name: *g\n", ": more than 100,000 values, with all that *aliases stand for"),
+        (f"{GLOBAL}{LAUGHS}name: *g\n", ": more than 100,000 values with all *aliases expanded"),
         (f"{GLOBAL}name: {'[' * 3000}{']' * 3000}\n", "conf/experiment/mine.yaml:2: nested more than 50 levels deep"),
-        (f"{GLOBAL}name: &a [*a]\n", "conf/experiment/mine.yaml:2: *a stands inside of what it stands for"),
+        (f"{GLOBAL}name: &a [*a]\n", "conf/experiment/mine.yaml:2: *a is inside the block that it refers to"),
         (f"{GLOBAL}name: {'x' * (1 << 20)}\n", "conf/experiment/mine.yaml has more than 1,048,576 bytes"),
-        ("", "conf/experiment/mine.yaml: the experiment sets nothing: its first line is '# @package _global_'"),
+        ("", "conf/experiment/mine.yaml: the experiment sets nothing: make '# @package _global_' its first line"),
         ("# soon\n", "conf/experiment/mine.yaml: the experiment sets nothing"),
     ],
 )
@@ -85,7 +85,7 @@ def test_of_many_problems_the_first_are_reported_and_the_others_counted() -> Non
 
 def test_a_setting_that_is_deleted_says_what_to_do_instead() -> None:
     (line,) = told("~trainer.learning_rate")
-    assert line.startswith("~trainer.learning_rate: a setting always has a value")
+    assert line.startswith("~trainer.learning_rate: a setting cannot be deleted")
 
 
 def test_a_word_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,4 +93,4 @@ def test_a_word_that_is_no_text_is_refused(monkeypatch: pytest.MonkeyPatch, caps
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "'name=\\udcff': the argument is no UTF-8 text\n"
+    assert capsys.readouterr().err == "'name=\\udcff': the argument is not UTF-8 text\n"

@@ -22,12 +22,12 @@ def refused(example: Example) -> str:
 @pytest.mark.parametrize(
     ("roles", "text"),
     [
-        (["assistant", "user"], "ends with an assistant's turn, this one with 'user'"),
-        (["user", "assistant", "tool"], "ends with an assistant's turn, this one with 'tool'"),
-        ([], "ends with an assistant's turn, this one with no message"),
-        (["assistant"], "begins with a user's turn, this one with the assistant's: nothing would be asked"),
-        (["system", "assistant"], "begins with a user's turn, this one with the assistant's"),
-        (["tool", "assistant"], "begins with a user's turn, this one with the tool's"),
+        (["assistant", "user"], "has to end with an assistant's turn, and this one ends with 'user'"),
+        (["user", "assistant", "tool"], "has to end with an assistant's turn, and this one ends with 'tool'"),
+        ([], "has to end with an assistant's turn, and this one has no turns"),
+        (["assistant"], "has to begin with a user's turn, and this one begins with the assistant's; remove"),
+        (["system", "assistant"], "has to begin with a user's turn, and this one begins with the assistant's"),
+        (["tool", "assistant"], "has to begin with a user's turn, and this one begins with the tool's"),
         (["user", "poet", "assistant"], "a turn has the role 'poet'; valid: system, user, assistant, tool"),
     ],
 )
@@ -58,13 +58,13 @@ HALF = "so \ud83d"
     [
         (
             Example((ASKED, Message("assistant", HALF)), "f"),
-            "the assistant's turn is no valid text: surrogates not allowed at character 4",
+            "the assistant's turn is not valid text: surrogates not allowed at character 4",
         ),
-        (Example((ASKED, ANSWERED), "f", rejected=(Message("assistant", HALF),)), "the assistant's turn is no valid"),
-        (Example((ASKED, Message("assistant", "x", reasoning_content=HALF)), "f"), "the assistant's turn is no valid"),
-        (Example((ASKED, Message("tool", "x", name=HALF), ANSWERED), "f"), "the tool's turn is no valid text"),
-        (Example((), "f", text=HALF), "plain text is no valid text"),
-        (Example((Message("user", 3), ANSWERED), "f"), "the user's turn is a int, no text"),  # type: ignore[arg-type]
+        (Example((ASKED, ANSWERED), "f", rejected=(Message("assistant", HALF),)), "the assistant's turn is not valid"),
+        (Example((ASKED, Message("assistant", "x", reasoning_content=HALF)), "f"), "the assistant's turn is not valid"),
+        (Example((ASKED, Message("tool", "x", name=HALF), ANSWERED), "f"), "the tool's turn is not valid text"),
+        (Example((), "f", text=HALF), "plain text is not valid text"),
+        (Example((Message("user", 3), ANSWERED), "f"), "the user's turn is int, not text"),  # type: ignore[arg-type]
         (Example((ASKED, Message("assistant", "", (ToolCall("f", {"a": HALF}),))), "f"), "the call of 'f' cannot be"),
         (
             Example((ASKED, Message("assistant", "", (ToolCall("f", {"day": dt.date(2026, 1, 1)}),))), "f"),

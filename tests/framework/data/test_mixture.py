@@ -157,8 +157,8 @@ def test_the_system_prompt_of_the_run_holds_for_rows_of_another_format(
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ({"path": "x.jsonl"}, r"data\.mix\[0\] needs weight .* or count .*, and has neither"),
-        ({"path": "x.jsonl", "weight": 0.1, "count": 3}, "and has both"),
+        ({"path": "x.jsonl"}, r"data\.mix\[0\] needs weight .* or count .*, but has neither"),
+        ({"path": "x.jsonl", "weight": 0.1, "count": 3}, "but has both"),
         ({"path": "x.jsonl", "count": 3, "validation_path": "y.jsonl"}, "unknown key 'validation_path'"),
         ({"path": "x.jsonl", "count": 3, "columns": "output"}, r"columns=output must be named values, each text"),
         ({"path": "x.jsonl", "weight": 1.5}, r"data\.mix\[0\]\.weight=1\.5 must be a number above 0 and below 1"),
@@ -182,7 +182,7 @@ def test_a_mistake_in_an_entry_is_reported_before_anything_is_read(
 
 def test_weights_that_leave_nothing_for_the_own_data_are_refused(tmp_path: Path) -> None:
     entries = [{"path": "x.jsonl", "weight": 0.6}, {"path": "y.jsonl", "weight": 0.4}]
-    with pytest.raises(FrameworkError, match=r"the weights add up to 1, and leave nothing"):
+    with pytest.raises(FrameworkError, match=r"the weights add up to 1, which leaves nothing"):
         loaded(tmp_path / "missing.jsonl", tmp_path, entries)
 
 

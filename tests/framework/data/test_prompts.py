@@ -157,10 +157,13 @@ def test_files_of_every_kind_are_read(name: str, content: bytes, tmp_path: Path)
         ({"text": ""}, "it asks nothing: the last turn"),
         ({"messages": [{"role": "system", "content": "Be brief"}]}, "it asks nothing: the last turn"),
         ({"messages": [{"role": "assistant", "content": "Lima"}]}, "it asks nothing: the last turn"),
-        ({"messages": [{"role": "assistant", "content": "Lima"}, TURN]}, "a conversation begins with a user's turn"),
+        (
+            {"messages": [{"role": "assistant", "content": "Lima"}, TURN]},
+            "a conversation has to begin with a user's turn",
+        ),
         ({"messages": [{"role": "poet", "content": "Lima"}]}, "poet"),
         ({"prompt": "Capital of Peru?", "reference": 3}, "needs text in 'reference', found 3"),
-        ({"prompt": "\ud800"}, "the user's turn is no valid text"),
+        ({"prompt": "\ud800"}, "the user's turn is not valid text"),
     ],
     ids=str,
 )

@@ -195,7 +195,7 @@ def test_a_column_that_no_row_has_is_reported_with_the_nearest_that_it_has(on_ba
     with pytest.raises(FrameworkError) as caught:
         list(read(rows, Alpaca(config), config, on_bad_row, ReadSummary()))
     assert str(caught.value) == (
-        "format.columns.output=anser, and no row has it: unknown column 'anser'. Did you mean 'answer'? "
+        "format.columns.output=anser is in no row: unknown column 'anser'. Did you mean 'answer'? "
         "Valid: answer, question."
     )
 
@@ -206,7 +206,7 @@ def test_a_column_that_no_row_has_is_reported_even_where_the_field_is_there(rows
     with pytest.raises(FrameworkError) as caught:
         told_of([{**ALPACA, "corrected": "that"}] * rows, config=config)
     assert str(caught.value) == (
-        "format.columns.output=corected, and no row has it: unknown column 'corected'. Did you mean 'corrected'? "
+        "format.columns.output=corected is in no row: unknown column 'corected'. Did you mean 'corrected'? "
         "Valid: corrected, instruction, output."
     )
 

@@ -152,7 +152,7 @@ def test_rows_that_belong_together_stay_on_one_side(write_rows: Write, tmp_path:
     assert not sides[0] & sides[1]
     assert {prompt.cluster for prompt in data.prompts} == {f"customer {number}" for number in sides[0]}
     assert len(set(data.groups)) == len(sides[1])
-    with pytest.raises(FrameworkError, match=r"^format\.cluster=custom, and no row has it: .* 'customer'"):
+    with pytest.raises(FrameworkError, match=r"^format\.cluster=custom is in no row: .* 'customer'"):
         load(file, tmp_path, "format.cluster=custom")
 
 
@@ -189,7 +189,7 @@ def test_a_few_held_out_rows_choose_and_judge(data_file: Path, tmp_path: Path) -
         (
             30,
             "30 prompts are asked before and after: with so few, four of five runs detect a difference of 34 points, "
-            "and fewer a smaller one",
+            "and fewer detect a smaller one",
         ),
         (
             4,
@@ -229,7 +229,7 @@ def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None
 
 def test_data_of_which_every_row_is_bad_say_so(write_rows: Write, tmp_path: Path) -> None:
     file = write_rows([{"question": "?"}] * 3)
-    with pytest.raises(FrameworkError, match=r"has no rows: all 3 are bad, the first rows\.jsonl:1: "):
+    with pytest.raises(FrameworkError, match=r"has no rows: all 3 are bad, the first is rows\.jsonl:1: "):
         load(file, tmp_path, "data.on_bad_row=skip")
 
 
@@ -292,8 +292,8 @@ def test_a_proof_that_fails_ends_the_run_before_it_starts(data_file: Path, tmp_p
     with pytest.raises(FrameworkError) as caught:
         load(data_file, tmp_path, model=Unproven)
     first, last = str(caught.value).splitlines()
-    assert first == "rows.jsonl:1: the template loses a turn (so in 10 rows)"
-    assert last.startswith("10 of 20 rows are not proven. ")
+    assert first == "rows.jsonl:1: the template loses a turn (the same in 10 rows)"
+    assert last.startswith("the loss mask of 10 of 20 rows is not proven. ")
     assert "data.proof=warn" in last
 
 
@@ -354,7 +354,7 @@ def test_rows_that_all_ask_the_same_are_not_held_out_and_that_is_said(write_rows
     assert result.validation_rows == 0
     (finding,) = result.findings
     assert (finding.name, finding.rows) == ("nothing_held_out", 12)
-    assert "No row is held out of 12: they all ask the same" in finding.text
+    assert "No row of 12 is held out: they all ask nearly the same" in finding.text
 
 
 @pytest.mark.parametrize("overflow", ["drop", "fail"])
@@ -571,7 +571,7 @@ def test_texts_with_a_stop_token_before_their_end_are_reported(write_rows: Write
     result = load(file, tmp_path, "data.validation_split=0", "audit=[]", model=BeginsTexts).result
     (found,) = (finding for finding in result.findings if finding.name == "stop_in_text")
     assert (found.rows, found.examples) == (1, ["rows.jsonl:2"])
-    assert found.text.startswith("1 plain text holds a token at which generation stops before the end")
+    assert found.text.startswith("1 plain text contains a token that stops generation before the end")
 
 
 @pytest.mark.parametrize("model", [testing.EchoModel, BeginsTexts])

@@ -160,7 +160,7 @@ def test_a_format_makes_turns_of_a_row_with_its_fields() -> None:
     [
         (qa, {"question": "Why?"}, "format qa needs the field 'solution'; the row has question"),
         (qa, {}, "format qa needs the field 'question'; the row has none"),
-        (qa, {"question": "Why?", "solution": 3}, "format qa makes the assistant's turn a int, no text"),
+        (qa, {"question": "Why?", "solution": 3}, "format qa makes the assistant's turn int, not text"),
         (careless, {"text": "x"}, "format careless needs the field 'answer'; the row has text"),
     ],
 )
@@ -259,7 +259,7 @@ async def exported(model: Model, context: ExportContext) -> list[Artifact]:
         (mistyped, "annotate 'options' with a dataclass that subclasses ExporterConfig"),
         (exported, "exported is async, and nothing would await it: write def, not async def"),
         (silent, "needs a docstring: its first line documents the option"),
-        (NoteConfig, "is no function"),
+        (NoteConfig, "is not a function"),
     ],
 )
 def test_a_function_that_cannot_be_an_exporter_is_refused_when_it_is_decorated(function: Any, text: str) -> None:
@@ -311,8 +311,8 @@ async def later(answer: str) -> AsyncIterator[float]:
         (undocumented, "needs a docstring"),
         (late, "late is async, and nothing would await it: write def, not async def"),
         (later, "later is async"),
-        (functools.partial(polite, "please"), "is no function: mark what `def` makes, above other decorators"),
-        (LimitConfig, "is no function"),
+        (functools.partial(polite, "please"), "is not a function: decorate what `def` makes, above other decorators"),
+        (LimitConfig, "is not a function"),
         (turned, "takes (reference, answer); it may take (answer, reference), and the options after that"),
         (loose, "annotate 'options' with a dataclass that subclasses MetricConfig"),
         (crowded, "takes (answer, one, two)"),

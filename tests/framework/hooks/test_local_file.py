@@ -40,7 +40,7 @@ def test_the_folder_of_a_run_brings_its_file_plugins(tmp_path: Path) -> None:
     [
         ("mine.py", "1 / 0", "plugins=./mine.py: ZeroDivisionError: division by zero ("),
         ("mine.py", "def (", "plugins=./mine.py: SyntaxError: invalid syntax ("),
-        ("mine.py", "x = 1", "plugins=./mine.py: nothing in it is a plugin: mark a hook with @hookimpl"),
+        ("mine.py", "x = 1", "plugins=./mine.py: the file registers nothing: decorate a hook with @hookimpl"),
         ("mine.py", "import sys; sys.exit(3)", "plugins=./mine.py: SystemExit: 3 ("),
         (
             "mine.py",
@@ -48,10 +48,22 @@ def test_the_folder_of_a_run_brings_its_file_plugins(tmp_path: Path) -> None:
             "plugins=./mine.py: unknown hook 'framework_metricz'. Did you mean 'framework_components', which registers "
             "the options of every group? (./mine.py:3)",
         ),
-        ("evals.py", FILE, "'evals' is no free name for a module: rename the file, for example my_evals.py"),
-        ("json.py", FILE, "'json' is no free name for a module"),
-        ("my-metric.py", FILE, "'my-metric' is no free name for a module: rename the file, for example my_metric.py"),
-        ("class.py", FILE, "'class' is no free name for a module: rename the file, for example my_class.py"),
+        (
+            "evals.py",
+            FILE,
+            "'evals' is not available as a module name: rename the file, for example to my_evals.py",
+        ),
+        ("json.py", FILE, "'json' is not available as a module name"),
+        (
+            "my-metric.py",
+            FILE,
+            "'my-metric' is not available as a module name: rename the file, for example to my_metric.py",
+        ),
+        (
+            "class.py",
+            FILE,
+            "'class' is not available as a module name: rename the file, for example to my_class.py",
+        ),
         ("mine.txt", FILE, "there is no such Python file"),
     ],
 )
@@ -75,7 +87,8 @@ def test_files_in_a_config_that_were_not_loaded_are_refused(tmp_path: Path) -> N
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml, encoding="utf-8")
     result = program("+experiment=mine", "stages=[plan]", cwd=tmp_path)
     assert result.err.splitlines()[-1] == (
-        "conf/experiment/mine.yaml:2: plugins=[./mine.py] is read before any file: give it on the command line"
+        "conf/experiment/mine.yaml:2: plugins=[./mine.py] cannot be set in a file, because plugins are loaded first: "
+        "give them on the command line"
     )
     assert result.code == 2
 
@@ -87,7 +100,7 @@ def test_the_name_of_a_module_is_refused_in_the_working_folder_too_where_the_fil
     (tmp_path / f"{name}.py").write_text(FILE, encoding="utf-8")
     result = program(f"plugins=[./{name}.py]", "stages=[plan]", cwd=tmp_path)
     assert result.err.splitlines() == [
-        f"plugins=./{name}.py: '{name}' is no free name for a module: rename the file, for example my_{name}.py"
+        f"plugins=./{name}.py: '{name}' is not available as a module name: rename the file, for example to my_{name}.py"
     ]
     assert result.code == 2
 
@@ -136,8 +149,8 @@ def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_withou
     (tmp_path / "mine.py").write_text(PARTLY, encoding="utf-8")
     result = program("plugins", "metric", "plugins=[./mine.py]", cwd=tmp_path)
     assert result.err.splitlines() == [
-        f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is skipped: its schema int subclasses the base of no "
-        "group. Bases in framework.api.schema: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
+        f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is skipped: its schema int does not subclass the base "
+        "of any group. Bases in framework.api.schema: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
         "FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, MetricConfig, EvaluatorConfig, ExporterConfig, "
         "LoggerConfig, CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
     ]
@@ -170,10 +183,16 @@ MOVED = f"{FILE}\n@metric\ndef other(answer):\n    'Another.'\n    return 0.0\n\
     [
         (
             FILE * 2,
-            r"two functions have the name 'polite' \(.*acme_twins\.py:4 and .*\.py:11\): give one another name$",
+            r"two functions have the name 'polite' \(.*acme_twins\.py:4 and .*\.py:11\): rename one of them$",
         ),
-        (MOVED, r"the function 'other' \(.*acme_twins\.py:9\) has another name in its module: give it that one$"),
-        (MADE, r"the function 'polite' \(.*acme_twins\.py:5\) has another name in its module: give it that one; the "),
+        (
+            MOVED,
+            r"the function 'other' \(.*acme_twins\.py:9\) has a different name in its module: use that name$",
+        ),
+        (
+            MADE,
+            r"the function 'polite' \(.*acme_twins\.py:5\) has a different name in its module: use that name; the ",
+        ),
     ],
     ids=["two of one name", "renamed", "made"],
 )

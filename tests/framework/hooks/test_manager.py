@@ -73,11 +73,11 @@ def test_a_strangers_component_is_an_option_like_any_other(tmp_path: Path) -> No
         ),
         (
             "from framework import hookimpl\n@hookimpl(wrapper=True)\ndef framework_components(): return (yield)",
-            "hook framework_components is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
+            "hook framework_components is marked as a wrapper, but hooks are called one by one: write only @hookimpl (",
         ),
         (
             "from framework import hookimpl\n@hookimpl(hookwrapper=True)\ndef framework_components(): yield",
-            "hook framework_components is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
+            "hook framework_components is marked as a wrapper, but hooks are called one by one: write only @hookimpl (",
         ),
         (
             "from framework import hookimpl\n@hookimpl\nasync def framework_components(): return []",
@@ -156,7 +156,7 @@ def test_one_name_twice_in_one_plugin_is_not_reported_as_two_plugins(tmp_path: P
     again = "Component('polite', dataclass(type('Other', (Polite,), {})), 'acme:Other')"
     install(tmp_path, "acme", f"{source}    yield {again}\n")
     assert run(tmp_path, "--cfg", "job").err.splitlines() == [
-        "metric 'polite' is registered twice by the plugin 'acme' (acme-dist 1.2): give one another name. "
+        "metric 'polite' is registered twice by the plugin 'acme' (acme-dist 1.2): rename one of them. "
         "Switch it off: FRAMEWORK_DISABLE_PLUGINS=acme"
     ]
 
@@ -220,11 +220,11 @@ def test_a_second_plugin_of_a_name_is_reported_and_the_first_works(tmp_path: Pat
     (line,) = result.err.splitlines()
     first = "the framework itself" if name == "core" else f"framework {__version__}"
     assert line == (
-        f"plugin '{name}' of another 3.0 is skipped: {first} has a plugin of that name. Rename its entry point, "
-        f"'{name} = another.hooks', or uninstall it"
+        f"plugin '{name}' of another 3.0 is skipped: {first} already has a plugin of that name. Rename its entry "
+        f"point, '{name} = another.hooks', or uninstall it"
     )
     assert any(row.startswith("  chat ") for row in lines(result))
-    assert f"  {name} (another 3.0), the plugin: {first} has a plugin of that name" in lines(result)
+    assert f"  {name} (another 3.0), the plugin: {first} already has a plugin of that name" in lines(result)
 
 
 @dataclass
@@ -351,43 +351,44 @@ def framework_check_plan(plan):
 REASONS = [
     (
         "component 'instance'",
-        "its schema GoodConfig() is no class: give a dataclass that subclasses the base of a group",
+        "its schema GoodConfig() is not a class: give a dataclass that subclasses the base of a group",
     ),
     (
         "component 'other'",
-        "its schema Other subclasses the base of no group. Bases in framework.api.schema: ModelConfig, "
+        "its schema Other does not subclass the base of any group. Bases in framework.api.schema: ModelConfig, "
         "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, "
         "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
     ),
     (
         "component 'text'",
-        "its schema 'GoodConfig' is no class: give a dataclass that subclasses the base of a group",
+        "its schema 'GoodConfig' is not a class: give a dataclass that subclasses the base of a group",
     ),
     (
         "component 'two'",
-        "its schema TwoConfig subclasses MetricConfig and ExporterConfig, and an option is of one group: keep one of "
-        "them",
+        "its schema TwoConfig subclasses MetricConfig and ExporterConfig, but an option belongs to one group: "
+        "keep one of them",
     ),
-    ("component 'words'", "framework_components gives a str, no Component"),
+    ("component 'words'", "framework_components gives str, not a Component"),
     ("framework_check_plan", "AttributeError: 'Plan' object has no attribute 'nothing'"),
     ("framework_config_paths", "SystemExit: no folders today"),
     ("metric '7'", "its name 7 has to be a word of letters, digits and underscores"),
     (
         "metric 'again'",
-        "metric 'good' of 'acme' (acme-dist 1.2) has its schema too: subclass it, the class identifies the option",
+        "metric 'good' of 'acme' (acme-dist 1.2) has the same schema: subclass it, because the class identifies "
+        "the option",
     ),
-    ("metric 'bare'", "its schema is MetricConfig itself: subclass it, the class identifies the option"),
-    ("metric 'failing'", "its schema FailingConfig is no config: ZeroDivisionError: division by zero"),
-    ("metric 'needy'", "extra=3 has to be words for pip"),
+    ("metric 'bare'", "its schema is MetricConfig itself: subclass it, because the class identifies the option"),
+    ("metric 'failing'", "its schema FailingConfig cannot be a config: ZeroDivisionError: division by zero"),
+    ("metric 'needy'", "extra=3 has to be arguments of pip install"),
     ("metric 'nowhere'", "factory='acme' has to be 'package.module:attribute'"),
     ("metric 'numbered'", "factory=3 has to be 'package.module:attribute'"),
-    ("metric 'odd'", "its schema OddConfig is no config: ValidationError: Unexpected type annotation: set"),
+    ("metric 'odd'", "its schema OddConfig cannot be a config: ValidationError: Unexpected type annotation: set"),
     ("metric 'two words'", "its name 'two words' has to be a word of letters, digits and underscores"),
     (
         "metric 'undecorated'",
-        "its schema UndecoratedConfig has no @dataclass of its own, so its fields are none: write it above the class",
+        "its schema UndecoratedConfig has no @dataclass of its own, so it has no fields: write it above the class",
     ),
-    ("metric 'undefined'", "its schema UndefinedConfig is no config: NameError: name 'Undefined' is not defined"),
+    ("metric 'undefined'", "its schema UndefinedConfig cannot be a config: NameError: name 'Undefined' is not defined"),
 ]
 
 
@@ -456,8 +457,8 @@ def test_a_setting_of_one_backend_is_none_of_another(tmp_path: Path) -> None:
     install(tmp_path, "acme", MERGED)
     result = run(tmp_path, "trainer.folding=true", "stages=[plan]")
     assert result.err == (
-        "trainer.folding=true: unknown key 'trainer.folding': trainer=hf has none. It belongs to trainer=packer: "
-        "choose that too.\n"
+        "trainer.folding=true: unknown key 'trainer.folding': trainer=hf does not have it. It belongs to "
+        "trainer=packer: choose that too.\n"
     )
     assert result.code == 2
     assert run(tmp_path, "trainer=packer", "trainer.folding=true", "stages=[plan]", "run_dir=run").code == 0

@@ -59,7 +59,7 @@ def test_lora_counts_inputs_and_outputs_of_each_layer() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"hidden_size": None}, "config.json of model_type llama names no hidden_size"),
+        ({"hidden_size": None}, "config.json of model_type llama has no hidden_size"),
         ({"num_local_experts": 8}, "config.json of model_type llama has experts"),
     ],
 )

@@ -15,22 +15,22 @@ from framework.run import pipeline
     [
         (
             ["health.nan=lower"],
-            "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or",
+            "health.nan=lower: weights that are NaN stay so at any learning rate. Set warn or",
         ),
-        (["health.truncated_answers=lower"], "a lower learning rate teaches no stop token. Set warn or stop"),
+        (["health.truncated_answers=lower"], "a lower learning rate does not teach the stop token. Set warn or stop"),
         (["health.lower_to=1"], "health.lower_to=1 must be a number above 0 and below 1"),
         (["trainer.early_stopping_metric=exact_mach"], "unknown metric 'exact_mach'. Did you mean 'exact_match'"),
         (
             ["trainer.early_stopping_metric=json_valid"],
-            "none of the run's metrics: set metric=[exact_match,token_f1,json_valid]",
+            "is not one of the run's metrics: set metric=[exact_match,token_f1,json_valid]",
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "evaluator=[]"],
-            "is measured by an evaluator, and none is chosen: evaluator=[prompts]",
+            "is measured by an evaluator, but none is chosen: set evaluator=[prompts]",
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "trainer.keep_best=false"],
-            "is read by nothing: set trainer.keep_best=true or trainer.early_stopping_patience=2",
+            "has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2",
         ),
         (["trainer.early_stopping_patience=0"], "trainer.early_stopping_patience=0 must be a whole number above 0"),
         (["trainer.eval_steps=0"], "trainer.eval_steps=0 must be a whole number above 0"),
@@ -45,8 +45,8 @@ def test_a_mistake_is_reported_with_what_is_valid(tmp_path: Path, words: list[st
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trainer.early_stopping_patience=2"], "needs validation rows, and there are none: set data.validation_split"),
-        (["trainer.early_stopping_metric=exact_match"], "needs prompts, and there are none: set data.validation_split"),
+        (["trainer.early_stopping_patience=2"], "needs validation rows, but there are none: set data.validation_split"),
+        (["trainer.early_stopping_metric=exact_match"], "needs prompts, but there are none: set data.validation_split"),
     ],
 )
 def test_what_the_data_lack_is_reported_before_the_model_is_asked(

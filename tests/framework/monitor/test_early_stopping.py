@@ -33,7 +33,7 @@ def test_of_a_metric_it_is_the_highest_where_higher_is_better() -> None:
         dataclasses.replace(BLANK, step=n, eval_loss=9.0 - n, metrics={"exact_match": v}) for n, v in enumerate(values)
     ]
     assert [best.look(step) for step in steps] == [True, True, False, False]
-    assert best.over == "early stopping: exact_match was 0.4 at step 1, and 2 validations since are not better"
+    assert best.over == "early stopping: exact_match was 0.4 at step 1, and not better in 2 validations since"
 
 
 def test_patience_counts_validations_in_a_row_and_not_steps() -> None:
@@ -49,7 +49,7 @@ def test_a_validation_that_is_no_number_is_never_the_best(value: float) -> None:
     best = Best("eval_loss", 1)
     assert looked(best, value) == [False]
     assert (best.step, best.value) == (None, None)
-    assert best.over == "early stopping: eval_loss was no number in 1 validation"
+    assert best.over == "early stopping: eval_loss was not a number in 1 validation"
 
 
 @pytest.mark.parametrize(

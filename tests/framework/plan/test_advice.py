@@ -27,7 +27,7 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "some", "begins"),
     [
-        (["data.validation_split=0"], None, "data.validation_split=0 holds no rows out"),
+        (["data.validation_split=0"], None, "data.validation_split=0 holds out no rows"),
         ([], work(rows=50_000, epochs=3.0), "3 epochs over 50,000 rows"),
         (
             ["trainer.warmup_steps=1", "evaluator=[]"],

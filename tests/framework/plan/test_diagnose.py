@@ -43,17 +43,17 @@ def told(*words: str) -> list[str]:
         ("data.overflow=trim", "data.overflow=trim must be one of drop, truncate, fail"),
         ("data.overflow=truncat", "must be one of drop, truncate, fail. Did you mean 'truncate'?"),
         ("seed=[1", "cannot read 'seed=[1': "),
-        ("logger=null", "logger=null: none is chosen with logger=[]"),
+        ("logger=null", "logger=null: to choose none, set logger=[]"),
         ("adapter=null", "adapter=null: adapter needs one of dora, full, lora, rslora"),
-        ("quantization=[nf4,int8]", "quantization takes one option, of int8, nf4, none"),
-        ("+adapter=lora", "+adapter=lora: adapter has an option already: change it with adapter=lora"),
+        ("quantization=[nf4,int8]", "quantization takes only one option: one of int8, nf4, none"),
+        ("+adapter=lora", "+adapter=lora: adapter already has an option: change it with adapter=lora"),
         ("+adapter.r=8", "An item is already at 'adapter.r'. Either remove + prefix: 'adapter.r=8'"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
         ("~seed", "seed has no value: set seed=…"),
-        ("~metric", "~metric: none is chosen with metric=[]"),
-        ("+experiment=", "+experiment=: name one, or leave it out"),
-        ("+metric@foo=exact_match", "+metric@foo=exact_match: the option 'exact_match' cannot stand at 'foo'"),
-        ("+adapter@metric.x=lora", "+adapter@metric.x=lora: the option 'lora' cannot stand at 'metric.x'"),
+        ("~metric", "~metric: to choose none, set metric=[]"),
+        ("+experiment=", "+experiment=: name an experiment, or leave this out"),
+        ("+metric@foo=exact_match", "+metric@foo=exact_match: the option 'exact_match' cannot be used at 'foo'"),
+        ("+adapter@metric.x=lora", "+adapter@metric.x=lora: the option 'lora' cannot be used at 'metric.x'"),
         ("name='${'", "name='${': name=${ cannot be read: no viable alternative"),
         ("++trainer.foo.bar=1", "++trainer.foo.bar=1: unknown key 'trainer.foo'"),
         ("seed=1e3", "seed=1e3: seed=1000.0 must be a whole number from 0 to"),
@@ -82,7 +82,7 @@ def test_all_keys_and_values_that_hydra_refuses_come_together_and_what_composed_
 def test_of_overrides_and_options_the_first_mistake_is_reported() -> None:
     words = ["seed=[1", "logger=null", "adapter=loro", "trainer.lerning_rate=1"]
     for number, start in enumerate(
-        ("cannot read 'seed=[1'", "logger=null: none is", "adapter=loro: unknown", "trainer.l")
+        ("cannot read 'seed=[1'", "logger=null: to choose none", "adapter=loro: unknown", "trainer.l")
     ):
         (line,) = told(*words[number:])
         assert line.startswith(start)
@@ -140,9 +140,9 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
         "conf/experiment/mine.yaml:6: unknown key 'nam'",
         "conf/experiment/mine.yaml:8: unknown key 'trainer.lerning_rate'",
         "conf/experiment/mine.yaml:10: trainer.learning_rate=fast",
-        "conf/experiment/mine.yaml:12: unknown key 'model.path': model=smollm2_135m has none",
-        "conf/experiment/mine.yaml:13: data=hub chooses nothing here: in a file write '- override /data: hub' in its "
-        "defaults",
+        "conf/experiment/mine.yaml:12: unknown key 'model.path': model=smollm2_135m does not have it",
+        "conf/experiment/mine.yaml:13: data=hub does not choose an option here: in a file, write "
+        "'- override /data: hub' in its defaults",
         "seed=x",
     ]
     assert (result.code, result.out) == (2, "")
@@ -152,26 +152,26 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
     ("file", "yaml", "told"),
     [
         ("experiment/e.yaml", "defaults:\n  - override /metric: []\n  - /metric@metric.x: exact_match\n",
-         "+experiment=e: in a defaults list the entries with 'override' stand after all others"),
+         "+experiment=e: in a defaults list, the entries with 'override' have to come after all others"),
         ("experiment/e.yaml", "defaults:\n  - /metric@metric.x: exact_mtch\n",
          "conf/experiment/e.yaml:3: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: "),
         ("experiment/e.yaml", "defaults:\n  - override adapter: full\n",
          "conf/experiment/e.yaml:3: write it with a slash: '- override /adapter: full'"),
         ("experiment/e.yaml", "defaults:\n  - /adapter: dora\n",
-         "conf/experiment/e.yaml:3: adapter has an option already: change it with '- override /adapter: dora'"),
+         "conf/experiment/e.yaml:3: adapter already has an option: change it with '- override /adapter: dora'"),
         ("experiment/e.yaml", "defaults:\n  - optional override /adapter: foo\n",
          "conf/experiment/e.yaml:3: unknown adapter 'foo'."),
         ("experiment/e.yaml", "trainer.max_steps: 7x\n",
-         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:' and the rest"),
-        ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file holds keys and values"),
+         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:', and the rest"),
+        ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file has to hold keys and values"),
         ("experiment/e.yaml", "trainer: &t {max_steps: 3}\nadapter: {<<: *t, r: 3}\n",
          "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: alpha_pattern"),
         ("adapter/e.yaml", "r: 3\n",
-         "conf/adapter/e.yaml: adapter is built on no option of 'adapter': start its defaults list with one of dora"),
+         "conf/adapter/e.yaml: adapter is not built on any option of 'adapter': start its defaults list with one of"),
         ("adapter/e.yaml", "defaults:\n  - lora\nadapter:\n  r: 3\n",
-         "conf/adapter/e.yaml:4: a preset of 'adapter' has its keys at the top of the file: take 'adapter:' away"),
+         "conf/adapter/e.yaml:4: a preset of 'adapter' has its keys at the top level of the file: remove 'adapter:'"),
         ("metric/e.yaml", "ignore_case: true\n",
-         "conf/metric/e.yaml: metric is built on no option of 'metric': start its defaults list with one of"),
+         "conf/metric/e.yaml: metric is not built on any option of 'metric': start its defaults list with one of"),
     ],
 )  # fmt: skip
 def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
@@ -193,7 +193,7 @@ def test_an_experiment_without_its_first_line_gets_a_message(tmp_path: Path) -> 
     _, line = program("+experiment=e", "stages=[plan]", cwd=tmp_path).err.splitlines()
     place, _, told = line.partition(": ")
     assert place == "conf/experiment/e.yaml:1"
-    assert told == "its keys belong to no group: the first line of an experiment is '# @package _global_'"
+    assert told == "its keys belong to no group: make '# @package _global_' the first line of the experiment"
 
 
 def test_a_file_that_is_no_yaml_is_reported_by_name_and_line(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_file_that_is_no_yaml_is_reported_by_name_and_line(tmp_path: Path) -> 
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults: [hf]\nmax_steps: [\n", encoding="utf-8")
     result = program("--config-dir", "elsewhere", "trainer=mine", cwd=tmp_path)
-    assert "mine.yaml:3: no YAML: expected the node content" in result.err.splitlines()[-1]
+    assert "mine.yaml:3: not valid YAML: expected the node content" in result.err.splitlines()[-1]
     assert result.code == 2
 
 

@@ -129,7 +129,7 @@ class Hasty:
         (MemoryReduction({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
         (
             MemoryReduction({"evaluator.lm_eval.batch_size": 1}, "nothing", 0),
-            "'evaluator.lm_eval.batch_size' is no setting",
+            "'evaluator.lm_eval.batch_size' is not a setting",
         ),
         (MemoryReduction({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
         (
@@ -137,7 +137,7 @@ class Hasty:
             "trainer.max_seq_length=64 must be a whole number",
         ),
         (MemoryReduction(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
-        ({"adapter.r": 1}, "it gives a dict, no MemoryReduction"),
+        ({"adapter.r": 1}, "it gives dict, not a MemoryReduction"),
     ],
 )
 def test_a_saving_that_cannot_be_set_is_named_and_left_out(
@@ -180,14 +180,14 @@ def test_rows_are_cut_to_the_longest_of_a_hundred_before_they_are_halved(tmp_pat
     told = Planner(llama, current()).update(plan(tmp_path, "quantization=none", "plan.gpu=4GiB"), rows)
     cuts = [(change.overrides, change.costs) for change in told.changes if "max_seq_length" in change.overrides[0]]
     assert cuts == [
-        (["trainer.max_seq_length=704"], "the longest of a hundred rows"),
+        (["trainer.max_seq_length=704"], "the longest row in a hundred"),
         (["trainer.max_seq_length=352"], "the rows that are longer"),
     ]
 
 
 @pytest.mark.parametrize(
     ("gpu", "text"),
-    [("12GiB", "These make it fit, the cheapest first: "), ("2GiB", "Not even all of these make it fit: ")],
+    [("12GiB", "These make it fit, the cheapest first: "), ("2GiB", "It does not fit even with all of these: ")],
 )
 def test_what_would_make_a_run_fit_is_one_line(tmp_path: Path, llama: Shelf, gpu: str, text: str) -> None:
     run = plan(tmp_path, "quantization=none", f"plan.gpu={gpu}")

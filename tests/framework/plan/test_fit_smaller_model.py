@@ -40,9 +40,9 @@ def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pyte
     assert found.changes[-1].fit_status is FitStatus.too_large
     assert found.smaller is not None
     assert (found.smaller.overrides, found.smaller.fit_status) == (["model=middle"], FitStatus.fits)
-    assert found.smaller.costs == "another model, of 1.2 instead of 8.0 billion parameters"
+    assert found.smaller.costs == "another model, with 1.2 instead of 8.0 billion parameters"
     assert found.smaller.saves > GIB
-    assert remedy(found).endswith("Take a smaller model, such as model=middle")
+    assert remedy(found).endswith("Use a smaller model, such as model=middle")
     assert told(tmp_path, "plan.gpu=rtx4090").smaller is None
 
 
@@ -82,11 +82,11 @@ def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
         done = framework(*words, cwd=tmp_path, env=environment(tmp_path, HF_ENDPOINT=hub.url))
     assert done.returncode == 0, done.stderr
     assert "model=llama1b, with all of these: saves" in done.stdout
-    assert "of 1.2 instead of 8.0 billion parameters" in " ".join(done.stdout.split())
+    assert "with 1.2 instead of 8.0 billion parameters" in " ".join(done.stdout.split())
 
 
 def test_without_any_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "_presets", lambda _: [])
     found = told(tmp_path, "plan.gpu=4GiB")
     assert found.smaller is None
-    assert remedy(found).endswith("Take a smaller model")
+    assert remedy(found).endswith("Use a smaller model")

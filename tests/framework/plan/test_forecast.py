@@ -80,7 +80,7 @@ def test_a_run_planned_for_another_gpu_teaches_nothing_of_this_machine(tmp_path:
 def test_a_trainer_that_does_not_tell_has_none_either(tmp_path: Path, llama: Shelf) -> None:
     _, told = Planner(llama, current()).first(testing.plan([], run_dir=tmp_path / "run"))
     assert told.memory is None
-    assert told.why == "trainer=echo does not tell how it uses memory"
+    assert told.why == "trainer=echo does not report how it uses memory"
 
 
 def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> None:

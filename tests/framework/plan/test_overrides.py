@@ -66,9 +66,9 @@ def test_one_of_several_values_may_be_given_by_its_name(tmp_path: Path) -> None:
         ("trainer.max_seq_length", None, "trainer.max_seq_length=null must be a whole number"),
         ("trainer.optim", "adamw_7bit", "trainer.optim=adamw_7bit must be one of"),
         ("quantization", "nf5", "unknown quantization 'nf5'. Did you mean 'nf4'?"),
-        ("evaluator", "prompts", "'evaluator' is no setting of an option that is chosen. Valid in evaluator: prompts."),
-        ("evaluator.prompts", "prompts", "'evaluator.prompts' is no setting of an option that is chosen"),
-        ("evaluator.prompt.batch_size", 1, "'evaluator.prompt.batch_size' is no setting of an option that is chosen"),
+        ("evaluator", "prompts", "'evaluator' is not a setting of a chosen option. Valid in evaluator: prompts."),
+        ("evaluator.prompts", "prompts", "'evaluator.prompts' is not a setting of a chosen option"),
+        ("evaluator.prompt.batch_size", 1, "'evaluator.prompt.batch_size' is not a setting of a chosen option"),
     ],
 )
 def test_what_cannot_be_set_is_refused(tmp_path: Path, key: str, value: Any, told: str) -> None:

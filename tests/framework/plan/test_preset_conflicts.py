@@ -31,7 +31,7 @@ def test_a_value_of_a_preset_that_an_experiment_overrules_is_reported_with_the_l
     assert told.startswith("trainer=patient: ")
     assert "/conf/experiment/quickstart.yaml:" in told
     assert told.endswith(
-        "sets trainer.learning_rate=0.0005, which wins over 5e-05 of the preset: to have that, add "
+        "sets trainer.learning_rate=0.0005, which overrides 5e-05 of the preset: to use that, add "
         "trainer.learning_rate=5e-05"
     )
 

@@ -83,6 +83,6 @@ def test_the_sweeper_of_lists_names_the_one_for_intervals() -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "trainer.learning_rate=tag(log,interval(1e-5,1e-3))", "seed=1,2"])
     assert str(caught.value) == (
-        "trainer.learning_rate=tag(log,interval(1e-5,1e-3)): an interval has no end of values: list some, or choose "
-        "hydra/sweeper=optuna5"
+        "trainer.learning_rate=tag(log,interval(1e-5,1e-3)): an interval has infinitely many values: list some, or "
+        "choose hydra/sweeper=optuna5"
     )

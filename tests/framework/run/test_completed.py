@@ -90,8 +90,7 @@ def test_killed_in_the_export_it_goes_on_there_with_the_same_numbers(
     assert calls == ["restore"]
     assert steps(tmp_path / "run") == steps(tmp_path / "straight")  # loggers get them again
     assert (
-        "kept, since an earlier start of this run has completed it: baseline, train, evaluate"
-        in capsys.readouterr().err
+        "kept, because an earlier start of this run completed it: baseline, train, evaluate" in capsys.readouterr().err
     )
     assert not (tmp_path / "run" / FILE).exists()
 
@@ -155,7 +154,9 @@ def test_what_was_made_otherwise_is_made_again(
         (tmp_path / "run" / FILE).write_text("{", encoding="utf-8")
     run("run", *more)
     assert "train" in calls
-    assert ("is not what was trained: the training starts again" in capsys.readouterr().err) is (change == "weights")
+    assert ("has changed since it was trained: the training starts again" in capsys.readouterr().err) is (
+        change == "weights"
+    )
 
 
 def test_a_finished_run_that_is_started_again_begins_at_its_first_stage(run: Run, calls: list[str]) -> None:

@@ -88,5 +88,5 @@ def test_a_fresh_process_is_reported_what_to_import_first(tmp_path: Path) -> Non
 @pytest.mark.parametrize("order", [("alone",), ("two words", "other"), "text", (1, 2)])
 def test_an_order_of_something_else_is_refused(order: object) -> None:
     component = Component("first", FirstConfig, "acme:First", import_order=order)  # type: ignore[arg-type]
-    told = f"import_order={order!r} has to be two names of modules or more"
+    told = f"import_order={order!r} has to be two or more names of modules"
     assert wrong_component(component) == told

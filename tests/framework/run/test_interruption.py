@@ -90,7 +90,7 @@ def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     assert signal.getsignal(number) is before
     told = capsys.readouterr().err.splitlines()[-1]
     if phase == "data":
-        assert told == f"interrupted by {number.name}: nothing was begun"
+        assert told == f"interrupted by {number.name}: nothing had begun"
         assert not (tmp_path / "run").exists()
         return
     command = f"{this_program()} resume {tmp_path / 'run'}"
@@ -207,7 +207,7 @@ def test_a_run_that_does_not_end_is_ended(
     assert f"Continue with: {typed(tmp_path)} resume x" in done.err
     again = "; Ctrl-C again ends the run at once" if signal.SIGINT in sent else ""
     assert f"\nending after this step, within {grace:g} s{again}\n" in done.err
-    assert (f"\nthe work did not end within grace_seconds={grace:g}\n" in done.err) is (len(sent) == 1)
+    assert (f"\nthe run did not stop within grace_seconds={grace:g}\n" in done.err) is (len(sent) == 1)
     assert status(tmp_path / "x")["state"] == "interrupted"
     assert not (tmp_path / "x" / ".lock").exists()
 

@@ -158,7 +158,7 @@ def test_a_job_that_is_warned_is_queued_again_and_goes_on(slurm: Slurm, tmp_path
     wait(lambda: state(tmp_path) == "finished")
     told = (tmp_path / "job.txt").read_text(encoding="utf-8")
     assert "started 1" in told
-    assert "kept, since an earlier start of this run" not in told  # the echo model has no key for its base
+    assert "kept, because an earlier start of this run" not in told  # the echo model has no key for its base
 
 
 def test_a_job_that_is_canceled_stays_away(slurm: Slurm, tmp_path: Path) -> None:

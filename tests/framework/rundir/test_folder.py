@@ -53,7 +53,9 @@ def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
 
 def test_a_damaged_result_is_reported_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"export\.json is no ExportResult of this version: delete it, or run"):
+    with pytest.raises(
+        FrameworkError, match=r"export\.json does not match ExportResult of this version: delete it, or run"
+    ):
         RunFolder(tmp_path).load_result(Stage.export, ExportResult)
 
 
@@ -65,7 +67,7 @@ def test_a_folder_without_overrides_has_none(tmp_path: Path) -> None:
 def test_damaged_overrides_are_reported(tmp_path: Path) -> None:
     save_overrides(tmp_path, ["a=1"])
     (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON \(.*\): put the run's overrides back"):
+    with pytest.raises(FrameworkError, match=r"overrides\.json is not valid JSON \(.*\): restore the run's overrides"):
         saved_overrides(str(tmp_path))
 
 
@@ -75,14 +77,14 @@ def test_overrides_that_are_no_list_of_texts_are_reported(tmp_path: Path, text: 
     file.write_text(text, encoding="utf-8")
     with pytest.raises(FrameworkError) as refused:
         saved_overrides(str(tmp_path))
-    head = f"{file} is not what a run writes: it holds no list of texts."
-    assert str(refused.value) == f"{head} Put the run's words back, or give another folder"
+    head = f"{file} is not what a run writes: it is not a list of texts."
+    assert str(refused.value) == f"{head} Restore the run's overrides, or give another folder"
 
 
 def test_a_folder_with_other_peoples_files_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(FrameworkError, match="holds something else"):
+    with pytest.raises(FrameworkError, match="holds other files"):
         check_writable(tmp_path)
     assert (tmp_path / "checkpoint" / "thesis.txt").read_text(encoding="utf-8") == "mine"
     save_overrides(tmp_path, [])

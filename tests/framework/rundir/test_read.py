@@ -27,11 +27,11 @@ def mangle(folder: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("plan.json", "{", "plan.json is no JSON ("),
-        ("plan.json", "[]", "plan.json is not what a run writes: it holds a list, no dict"),
-        ("overrides.json", "{}", "overrides.json is not what a run writes: it holds no list of texts. "),
-        ("overrides.json", "[1]", "overrides.json is not what a run writes: it holds no list of texts. "),
-        ("overrides.json", "\0", "overrides.json is no JSON ("),
+        ("plan.json", "{", "plan.json is not valid JSON ("),
+        ("plan.json", "[]", "plan.json is not what a run writes: it holds a list, not a dict"),
+        ("overrides.json", "{}", "overrides.json is not what a run writes: it is not a list of texts. "),
+        ("overrides.json", "[1]", "overrides.json is not what a run writes: it is not a list of texts. "),
+        ("overrides.json", "\0", "overrides.json is not valid JSON ("),
     ],
 )
 def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, name: str, text: str, told: str) -> None:
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, name: str, text:
 def test_a_damaged_record_is_reported_when_it_is_asked_for(tmp_path: Path) -> None:
     mangle(tmp_path, "data.json", "{}")
     run = read_run(tmp_path)
-    with pytest.raises(FrameworkError, match=r"data\.json is no DataResult of this version$"):
+    with pytest.raises(FrameworkError, match=r"data\.json does not match DataResult of this version$"):
         run.record(DataResult, "data.json")
 
 
@@ -60,11 +60,11 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_reported_with_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=rf"^{tmp_path}/new: there is no such folder$"):
         read_run(tmp_path / "new")
-    with pytest.raises(FrameworkError, match=r"holds no plan\.json: no run made it$"):
+    with pytest.raises(FrameworkError, match=r"holds no plan\.json: no run wrote it$"):
         read_run(tmp_path)
     (tmp_path / "1").mkdir()
     save_overrides(tmp_path / "1", ["seed=1"])
-    with pytest.raises(FrameworkError, match=rf"it is a sweep, give one of its trials: {tmp_path}/1$"):
+    with pytest.raises(FrameworkError, match=rf"it is a sweep; give one of its trials: {tmp_path}/1$"):
         read_run(tmp_path)
     with pytest.raises(FrameworkError, match=r"holds no plan\.json: the run was refused before it began$"):
         read_run(tmp_path / "1")

@@ -159,7 +159,7 @@ def test_a_trial_that_was_chosen_by_what_its_verdict_judges_is_to_be_measured_ag
     finish(current(), tmp_path)
     *_, before, last = table(capsys.readouterr().out)
     assert last.startswith("best: trial")
-    assert before.startswith("the best trial was chosen by the rows that its verdict judges by") is not apart
+    assert before.startswith("the best trial was chosen on the rows that its verdict is based on") is not apart
 
 
 @pytest.mark.parametrize(

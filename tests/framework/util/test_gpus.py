@@ -82,17 +82,17 @@ def test_where_none_is_visible_there_is_none(tmp_path: Path, monkeypatch: pytest
 
 def test_a_gpu_of_which_nothing_is_reported_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver(tmp_path, monkeypatch, "echo 'NVIDIA GB10, [N/A], [N/A]'")
-    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+    with pytest.raises(FrameworkError, match=r"as in plan\.gpu=24GiB"):
         gpus.here()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
-    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+    with pytest.raises(FrameworkError, match=r"as in plan\.gpu=24GiB"):
         gpus.here()
     (tmp_path / "nvidia-smi").unlink()
     (tmp_path / "kfd").touch()
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(gpus, "OTHERS", (str(tmp_path / "kfd"),))
-    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+    with pytest.raises(FrameworkError, match=r"as in plan\.gpu=24GiB"):
         gpus.here()
 
 

@@ -110,7 +110,7 @@ def test_a_machine_that_gives_no_sign_of_life_is_dead(
     monkeypatch.setattr(lock, "SILENT", 0.1)
     with lock.folder(tmp_path, "go away"):
         assert "another-start" not in file.read_text(encoding="utf-8")
-    assert "may be running: waiting up to 0.1 s" in capsys.readouterr().err
+    assert "may still be running: waiting up to 0.1 s" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_a_folder_of_somebody_else_in_a_shared_place_is_not_used(tmp_path: Path)
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     for name in ("link", "file", "open"):
-        with pytest.raises(FrameworkError, match=rf"{name} is not a folder of this user alone, mode 700: remove it"):
+        with pytest.raises(FrameworkError, match=rf"{name} is not a folder that only you can use, mode 700: remove it"):
             lock.private_folder(tmp_path / name)
 
 
@@ -157,7 +157,7 @@ def test_a_folder_of_somebody_else_in_a_shared_place_is_not_used(tmp_path: Path)
 def test_a_folder_that_somebody_else_owns_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o700)
     os.chown(tmp_path / "theirs", 12345, 12345)
-    with pytest.raises(FrameworkError, match="not a folder of this user alone"):
+    with pytest.raises(FrameworkError, match="not a folder that only you can use"):
         lock.private_folder(tmp_path / "theirs")
 
 

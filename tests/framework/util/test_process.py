@@ -39,10 +39,10 @@ def test_calls_share_a_process_until_one_costs_it(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ProcessError, match=r"^KeyError: 'rope' \(.*acme_calls\.py:8\)$"):
             process.call("acme_calls:fail")
         assert process.call("acme_calls:process") == first
-        with pytest.raises(ProcessError, match=r"^it ended Python with exit code 7: farewell$") as ended:
+        with pytest.raises(ProcessError, match=r"^its Python process exited with code 7: farewell$") as ended:
             process.call("acme_calls:leave")
         assert ended.value.last == "farewell"
-        with pytest.raises(ProcessError, match=r"^it ended Python by signal 6 \(SIGABRT\)$"):
+        with pytest.raises(ProcessError, match=r"^its Python process was killed by signal 6 \(SIGABRT\)$"):
             process.call("acme_calls:die")
         second = process.call("acme_calls:process")
         with pytest.raises(ProcessError, match=r"^no answer within 0\.2 s$"):

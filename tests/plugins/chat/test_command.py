@@ -91,7 +91,7 @@ def test_without_a_folder_the_newest_run_answers_as_it_was_asked_in_the_training
 
 
 def test_where_no_run_was_trained_none_is_opened(place: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"^no run below outputs has trained weights: .* trains the quickstart$"):
+    with pytest.raises(FrameworkError, match=r"^no run below outputs has trained weights: `.*` trains the quickstart$"):
         run_command("chat", [])
     assert place.is_dir()
 
@@ -245,8 +245,8 @@ def edit(file: Path, key: str, value: Any) -> None:
     ("name", "told"),
     [
         ("nowhere", "nowhere: there is no such folder"),
-        ("empty", "empty holds no plan.json: no run made it"),
-        ("a sweep", "sweep holds no plan.json: it is a sweep, give one of its trials: "),
+        ("empty", "empty holds no plan.json: no run wrote it"),
+        ("a sweep", "sweep holds no plan.json: it is a sweep; give one of its trials: "),
         ("planned", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("untrained", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("a plugin gone", "plugins=./gone.py"),

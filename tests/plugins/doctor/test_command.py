@@ -100,11 +100,11 @@ def test_json_stands_alone_and_every_library_has_its_version(quickstart: Result)
 def test_what_a_plugins_checks_do_ends_nothing_else(quickstart: Result) -> None:
     told = json.loads(quickstart.out)
     assert {one["plugin"] for one in told["checks"] if one["topic"] == "acme"} == {"mine"}
-    assert part(told, "crash")["detail"] == "it ended Python by signal 11 (SIGSEGV)"
+    assert part(told, "crash")["detail"] == "its Python process was killed by signal 11 (SIGSEGV)"
     assert part(told, "hang")["detail"] == "no answer within 3 s"
     assert part(told, "raises")["detail"].startswith("RuntimeError: no anvil for (hidden)")
     left = next(one for one in told["checks"] if one["topic"] == "plugins")
-    assert "framework_diagnostics gives a str, no Diagnostic" in left["detail"]
+    assert "framework_diagnostics gives str, not a Diagnostic" in left["detail"]
 
 
 def test_keys_are_found_and_never_printed(quickstart: Result) -> None:

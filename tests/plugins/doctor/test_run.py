@@ -38,7 +38,7 @@ def test_a_folder_that_holds_something_else_ends_it(worker: DiagnosticProcess, t
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (found,) = run(testing.plan([], run_dir=tmp_path), worker)
     assert (found.name, found.blocks) == ("run folder", True)
-    assert found.detail == f"run_dir={tmp_path} holds something else: give a new folder, or that of an earlier run"
+    assert found.detail == f"run_dir={tmp_path} holds other files: give a new folder, or the folder of an earlier run"
 
 
 def last(worker: DiagnosticProcess, plan: Plan) -> DiagnosticRecord:

@@ -65,8 +65,8 @@ def test_checks_of_one_worker_share_a_process(worker: DiagnosticProcess) -> None
 @pytest.mark.parametrize(
     ("name", "detail"),
     [
-        ("crash", "it ended Python by signal 11 (SIGSEGV): about to crash"),
-        ("leave", "it ended Python with exit code 7"),
+        ("crash", "its Python process was killed by signal 11 (SIGSEGV): about to crash"),
+        ("leave", "its Python process exited with code 7"),
     ],
 )
 def test_a_crash_costs_one_answer(worker: DiagnosticProcess, name: str, detail: str) -> None:

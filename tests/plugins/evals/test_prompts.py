@@ -77,13 +77,13 @@ def test_the_items_are_those_of_the_prompts_and_the_mean_counts_what_could_be_sc
         {"match": 0.0, "json": 0.0, "stopped": 1.0},
         {"json": 1.0, "stopped": 1.0},
     ]
-    assert result.notes == ["1 of 5 prompts without a reference: left out by match"]
+    assert result.notes == ["1 of 5 prompts have no reference and are left out by match"]
 
 
 def test_a_metric_that_could_score_nothing_is_left_out_and_named(evaluate: Evaluate) -> None:
     result = evaluate([ask("1")], PromptsConfig())
     assert result.metrics == {"json": 1.0, "stopped": 1.0}
-    assert result.notes == ["metric 'match' needs references, and none of the prompts has one"]
+    assert result.notes == ["metric 'match' needs references, but none of the prompts has one"]
 
 
 def test_a_metric_that_fails_is_named_and_the_others_count(evaluate: Evaluate) -> None:
@@ -161,6 +161,6 @@ def test_a_whole_run_on_prompts_of_ones_own(
     result = records.load(EvalResult, plan.run_dir / "evaluate.json")
     assert [(sample.prompt, sample.answer) for sample in result.samples] == [("say 3", "it is 3"), ("say 4", "it is 4")]
     shown = capsys.readouterr().out
-    assert shown.count("warning: 1 of 2 prompts without a reference: left out by exact_match") == 1
+    assert shown.count("warning: 1 of 2 prompts have no reference and are left out by exact_match") == 1
     page = (plan.run_dir / "report.html").read_text(encoding="utf-8")
     assert "it is 3" in page

@@ -48,7 +48,7 @@ def refused(file: Path, content: str | bytes, *words: str) -> str:
 def test_a_long_row_is_a_bad_row_and_named(name: str, content: str, place: str, tmp_path: Path) -> None:
     line = refused(tmp_path / name, content, "audit=[]")
     assert line.startswith(f"{place}: the row has 3,00")
-    assert line.endswith(f"and {LIMIT} are allowed: cut it into several rows, or raise that")
+    assert line.endswith(f"more than {LIMIT}: split it into several rows, or raise the limit")
 
 
 def test_a_long_row_is_left_out_as_other_bad_rows_are(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_five_kills_leave_the_same_result_and_repeat_no_finished_stage(place: Pa
         assert ended.code == -9, (where, ended.err)
     last = launch(MODULE, "resume", "killed", cwd=place, env=env, of=trainers())
     assert last.code == 0, last.err
-    assert "kept, since an earlier start of this run has completed it: baseline, train, evaluate" in last.err
+    assert "kept, because an earlier start of this run completed it: baseline, train, evaluate" in last.err
     assert outcome(place / "killed") == outcome(place / "straight")
     lines = (place / "killed" / "log.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]

@@ -25,10 +25,10 @@ def test_a_tokenizer_without_a_template_says_how_to_give_one(tmp_path: Path) -> 
     file.write_text(str(template), encoding="utf-8")
     set_template(tokenizer, str(file))
     assert tokenizer.chat_template == template
-    with pytest.raises(FrameworkError, match=r"missing\.jinja: there is no such file, and the .* by name are alpaca"):
+    with pytest.raises(FrameworkError, match=r"missing\.jinja: there is no such file, and the named .* are alpaca"):
         set_template(tokenizer, str(tmp_path / "missing.jinja"))
     file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FrameworkError, match=r"own\.jinja: no UTF-8 text"):
+    with pytest.raises(FrameworkError, match=r"own\.jinja: not UTF-8 text"):
         set_template(tokenizer, str(file))
 
 

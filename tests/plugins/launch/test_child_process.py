@@ -204,10 +204,10 @@ def test_settings_that_the_child_cannot_import_are_refused_with_the_way_out(plac
     (place / "script.py").write_text(UNREACHABLE, encoding="utf-8")
     done = execute((sys.executable, "script.py"), cwd=place)
     assert done.code == 1
-    text = "framework.util.errors.FrameworkError: launch=subprocess cannot hand over this plan (AttributeError: "
+    text = "framework.util.errors.FrameworkError: launch=subprocess cannot pass on this plan (AttributeError: "
     last = done.err.splitlines()[-1]
     assert last.startswith(text)
-    assert last.endswith("Put the plugin into a file and name that, plugins=[./mine.py], or set launch=single")
+    assert last.endswith("Put the plugin into a file and name that file, plugins=[./mine.py], or set launch=single")
     assert not (place / "run").exists()
 
 
@@ -221,7 +221,7 @@ class Unpicklable:
 def test_settings_that_cannot_be_written_down_are_refused_too(data_file: Path, tmp_path: Path) -> None:
     plan = testing.plan(["data=local_file", f"data.path={data_file}", "launch=subprocess"], run_dir=tmp_path / "run")
     config = {**plan.config, "extra": Unpicklable(lambda: None)}
-    with pytest.raises(FrameworkError, match=r"^launch=subprocess cannot hand over this plan .* or set launch=single$"):
+    with pytest.raises(FrameworkError, match=r"^launch=subprocess cannot pass on this plan .* or set launch=single$"):
         plan.launch.create().launch(dataclasses.replace(plan, config=config))
     assert not (tmp_path / "run").exists()
 
@@ -232,5 +232,5 @@ def test_a_rerun_holds_the_rows_against_the_saved_ones_in_the_child_too(place: P
         file.write('{"instruction": "more", "output": "rows"}\n')
     done = program("rerun", "run", "run_dir=again", cwd=place)
     assert done.code == 2
-    assert f"the data are not those of {place}/run: fingerprint " in done.err
+    assert f"the data differ from those of {place}/run: fingerprint " in done.err
     assert not (place / "again").exists()

@@ -86,7 +86,7 @@ def sections(page: Page) -> list[str | None]:
 
 def test_what_could_not_be_measured_is_on_the_page_once(made: Callable[..., Page]) -> None:
     page = made("evaluator.prompts.prompts=['<b>Hello</b>']")
-    needs = "needs references, and none of the prompts has one"
+    needs = "needs references, but none of the prompts has one"
     assert page.within("#results", ".amiss") == [f"metric '{name}' {needs}" for name in ("exact_match", "token_f1")]
     assert page.within("#answers", ".after") == ["<b>Hello</b>"]
 
@@ -204,7 +204,7 @@ def test_findings_and_facts_that_ask_for_attention_stand_there(tmp_path: Path) -
     assert "12 rows ask the same and answer differently" in " ".join(page.within("#findings"))
     assert page.within("#data", ".amiss") == [
         "alpaca: 121 rows, sharegpt: 20 rows",
-        "25 of owner/general (30 were wanted), 10% of the training rows",
+        "25 of owner/general (30 were requested), 10% of the training rows",
         "14 rows left out (data.on_bad_row=skip)",
         "13 of 330 rows not proven (data.proof=warn)",
         "7 rows longer than trainer.max_seq_length=512, 7 of them left out; 1,234 learned tokens are lost; "

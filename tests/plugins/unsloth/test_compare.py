@@ -175,10 +175,12 @@ class TestCheck:
         assert compare.check(opened, HFBackend) == "they make no tiny model of it: KeyError: 'layers'"
 
         def crash(*_: Any) -> float:
-            raise ProcessError("it ended Python by SIGKILL")
+            raise ProcessError("its Python process was killed by SIGKILL")
 
         monkeypatch.setattr(compare, "plain", crash)
-        with pytest.raises(FrameworkError, match=r"has no result: it ended Python by SIGKILL\. Set trainer=hf"):
+        with pytest.raises(
+            FrameworkError, match=r"has no result: its Python process was killed by SIGKILL\. Set trainer=hf"
+        ):
             compare.check(opened, HFBackend)
         own = tmp_path / "own"
         own.mkdir()

@@ -55,7 +55,7 @@ def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
                 "2026.10.9",
             ),
         ),
-        ("import os; os._exit(3)", DiagnosticResult(State.broken, "it ended Python with exit code 3")),
+        ("import os; os._exit(3)", DiagnosticResult(State.broken, "its Python process exited with code 3")),
     ],
 )
 def test_it_is_really_imported(

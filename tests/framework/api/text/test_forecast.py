@@ -25,7 +25,7 @@ def test_what_fits_asks_for_no_attention() -> None:
         (
             "work",
             "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; the training takes 50 s to 2.0 h, "
-            "judging by earlier ones on this machine",
+            "judging by earlier runs on this machine",
             False,
         ),
         ("disk", "1.0 GiB to write, 70.0 GiB free", False),
@@ -49,7 +49,7 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
     )
     assert (
         facts["would fit with"].text
-        == "2 changes, added up in this order: it fits with all. plan.apply=true makes them"
+        == "2 changes, added up in this order: it fits with all of them. plan.apply=true makes them"
     )
     assert facts["would fit with"].more == ("a=1 b=2: saves 1.0 GiB, costs nothing", "c=3: saves 0.50 GiB, costs time")
     assert (facts["advice"].text, facts["advice"].more) == ("2 suggestions", ("one", "two"))
@@ -58,7 +58,7 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
 
 def test_what_is_not_known_is_said_or_left_out() -> None:
     (fact,) = forecast_facts(Forecast(None, "nobody knows", [], [], None, None))
-    assert fact.text == "not worked out: nobody knows"
+    assert fact.text == "not estimated: nobody knows"
 
 
 def test_too_little_disk_is_amiss() -> None:

@@ -23,7 +23,7 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
         (
             "proof",
             "every row (330) begins with the prompt as inference renders it, every answer (340) ends with a stop token "
-            "that is learned; 28% of a row or more is learned, 31% on average",
+            "that is learned; at least 28% of each row is learned, 31% on average",
             (),
         ),
         (
@@ -46,11 +46,11 @@ def test_everything_that_is_wrong_is_reported_with_examples() -> None:
         "a.jsonl:121 … 140: sharegpt, the field conversations",
         f"a.jsonl:141: alpaca, the fields {FIELDS}",
     )
-    assert told["mixed in"].text == "25 of owner/general (30 were wanted), 10% of the training rows"
+    assert told["mixed in"].text == "25 of owner/general (30 were requested), 10% of the training rows"
     assert told["bad rows"].text == "14 rows left out (data.on_bad_row=skip)"
     assert told["bad rows"].more == (*(f"a.jsonl:{line}: no field 'output'" for line in (2, 3, 4)), "and 11 more")
     assert told["proof"].text == "13 of 330 rows not proven (data.proof=warn)"
-    assert told["proof"].more == ("a.jsonl:7: an answer is dropped (so in 13 rows)",)
+    assert told["proof"].more == ("a.jsonl:7: an answer is dropped (the same in 13 rows)",)
     assert told["too long"].text == (
         "7 rows longer than trainer.max_seq_length=512, 7 of them left out; 1,234 learned tokens are lost; "
         "2 validation rows too long as well"
@@ -105,8 +105,8 @@ def test_plain_text_beside_conversations_is_said_apart() -> None:
     proof = dataclasses.replace(PLAIN, plain=30)
     assert facts(proof=proof)["proof"].text == (
         "every conversation (300) begins with the prompt as inference renders it, every answer (340) ends with a stop "
-        "token that is learned; 28% of a conversation or more is learned, 31% on average; 30 more rows are plain text, "
-        "learned as a whole"
+        "token that is learned; at least 28% of each conversation is learned, 31% on average; 30 more rows are plain "
+        "text, learned as a whole"
     )
 
 

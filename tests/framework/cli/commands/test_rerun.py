@@ -100,7 +100,7 @@ def test_a_config_that_its_words_no_longer_make_is_refused_with_each_key(place: 
     with pytest.raises(FrameworkError) as refused:
         rerun(first, *words)
     head, *lines, last = str(refused.value).splitlines()
-    assert head.startswith(f"{first} was made with another config than its words give now")
+    assert head.startswith(f"{first} was made with a different config than its overrides give now")
     assert lines == ["  adapter.r: 99 then, 16 now", "  trainer.gone: null then, (absent) now"]
     assert last == "Give the values to use, for example adapter.r=99, or continue with --anyway"
     assert not (place / "second").exists()
@@ -129,11 +129,13 @@ def test_other_rows_are_refused_before_anything_is_written(place: Path, capsys: 
     first = make(place)
     with (place / "rows.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"instruction": "more", "output": "rows"}\n')
-    with pytest.raises(FrameworkError, match=rf"^the data are not those of {first}: fingerprint \w+ then, \w+ now\. "):
+    with pytest.raises(
+        FrameworkError, match=rf"^the data differ from those of {first}: fingerprint \w+ then, \w+ now\. "
+    ):
         rerun(first)
     assert not (place / "second").exists()
     rerun(first, "--anyway")
-    assert f"the data are not those of {first}" in capsys.readouterr().err
+    assert f"the data differ from those of {first}" in capsys.readouterr().err
 
 
 def test_data_that_are_chosen_anew_may_be_others(place: Path, write_rows: Callable[..., Path]) -> None:
@@ -193,7 +195,7 @@ def test_a_folder_that_is_gone_is_reported(place: Path) -> None:
     first = make(place)
     edit(first, ENVIRONMENT, folder="/gone")
     with pytest.raises(
-        FrameworkError, match=r"^the run was started in /gone, which is not here: --anyway runs it from"
+        FrameworkError, match=r"^the run was started in /gone, which does not exist here: --anyway runs it from"
     ):
         rerun(first)
     assert (rerun(first, "--anyway") / "report.json").exists()
@@ -203,7 +205,7 @@ def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pyte
     first = make(place)
     (first / ENVIRONMENT).unlink()
     rerun(first)
-    assert "holds no environment.json: it is run from here" in capsys.readouterr().err
+    assert "holds no environment.json: it runs from here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "fourth" / "plan.json").read_text("utf-8"))["seed"] == 7
     (tmp_path / "mine").rename(tmp_path / "moved")
     refused = program("rerun", "third", "run_dir=fifth", cwd=tmp_path)
-    told = f"the run took options from --config-dir={tmp_path / 'mine'}, which is not here"
+    told = f"the run took options from --config-dir={tmp_path / 'mine'}, which does not exist here"
     assert (refused.code, refused.err) == (2, f"{told}: put it back, or add --anyway to continue without it\n")
     assert not (tmp_path / "fifth").exists()
 
@@ -282,9 +284,9 @@ def test_anyway_goes_on_without_a_config_folder_that_is_gone(place: Path, capsys
     first = make(place, "seed=7")
     edit(first, ENVIRONMENT, config_dirs=["/gone/conf"])
     with pytest.raises(
-        FrameworkError, match=r"^the run took options from --config-dir=/gone/conf, which is not here: "
+        FrameworkError, match=r"^the run took options from --config-dir=/gone/conf, which does not exist here: "
     ):
         rerun(first)
     assert not (place / "second").exists()
     assert report(rerun(first, "--anyway")).metrics == report(first).metrics
-    assert "--config-dir=/gone/conf, which is not here: continuing without them" in capsys.readouterr().err
+    assert "--config-dir=/gone/conf, which does not exist here: continuing without them" in capsys.readouterr().err

@@ -91,9 +91,9 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         (("x", "seed=2"), "unexpected argument 'seed=2'. Usage: "),
         (("nowhere",), "nowhere: there is no such folder"),
         (("run",), "run holds no plan.json: the run was refused before it began"),
-        ((".",), "it holds neither overrides.json of a run nor multirun.yaml of a sweep: nothing began"),
-        (("swept/0",), "swept/0 is a trial of a sweep: resume that, "),
-        (("done",), "done is finished: there is nothing to resume, and rerun does it again"),
+        ((".",), "it has neither a run's overrides.json nor a sweep's multirun.yaml: nothing was started here"),
+        (("swept/0",), "swept/0 is a trial of a sweep: resume the sweep with "),
+        (("done",), "done is finished: there is nothing to resume; use rerun to run it again"),
         (("broken",), "multirun.yaml is not a sweep's file: it has no overrides"),
     ],
 )
@@ -145,11 +145,11 @@ def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: i
     assert list(place.glob("outputs/*/*")) == [run]
     assert json.loads((run / "environment.json").read_text("utf-8"))["seed"] == 7
     assert json.loads((run / "status.json").read_text("utf-8"))["state"] == "finished"
-    assert resume(cwd=place).out == "nothing can be resumed: below outputs/ no run was interrupted\n"
+    assert resume(cwd=place).out == "nothing to resume: no run below outputs/ was interrupted\n"
     refused = resume(str(run), cwd=place)
     assert (refused.code, refused.err) == (
         2,
-        f"{run} is finished: there is nothing to resume, and rerun does it again\n",
+        f"{run} is finished: there is nothing to resume; use rerun to run it again\n",
     )
 
 
@@ -169,7 +169,7 @@ def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> Non
         locked = f"{run}: locked by process {working.pid} on {socket.gethostname()}. "
         assert done.err == f"{locked}Wait for it to finish or set run_dir=FOLDER\n"
     assert {file: file.read_bytes() for file in before} == before
-    assert program("resume", cwd=place).out == "nothing can be resumed: below outputs/ no run was interrupted\n"
+    assert program("resume", cwd=place).out == "nothing to resume: no run below outputs/ was interrupted\n"
     working.terminate()
     assert working.wait(60) == 143
     assert not (run / ".lock").exists()

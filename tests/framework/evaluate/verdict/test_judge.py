@@ -76,7 +76,9 @@ def test_a_score_does_not_fall_below_minus_one() -> None:
 
 def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_nothing_to_lose() -> None:
     verdict = judged(exact_match=one(0, 0), json_fields=one(25, 0), json_valid=one(0, 60, kind=MeasureKind.form))
-    assert "; the base has nothing to lose there; with 60 prompts, four of five runs detect" in verdict.lines[0]
+    assert (
+        "; the base already has the worst possible score; with 60 prompts, four of five runs detect" in verdict.lines[0]
+    )
     assert verdict.lines[1:] == ["worse in content: json_fields 42% to 0%", "better in form only: json_valid"]
     assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).lines[1] == "worse in content: token_f1 67% to 7%"
 
@@ -84,7 +86,7 @@ def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_n
 def test_without_a_measure_of_content_nothing_is_known() -> None:
     verdict = judged(json_valid=one(0, 60, kind=MeasureKind.form))
     assert (verdict.gained, verdict.score, verdict.primary) == (Outcome.unknown, None, "")
-    assert verdict.lines[0].startswith("gained: cannot tell. Nothing compares the content of answers")
+    assert verdict.lines[0].startswith("gained: cannot tell. No metric compares the content of answers")
     assert verdict.lines[1] == "better in form only: json_valid"
 
 
@@ -96,7 +98,7 @@ def test_what_was_not_asked_for_first_stands_apart() -> None:
 
 def test_a_leak_and_one_template_stand_beside_the_gain() -> None:
     verdict = judged(exact_match=one(0, 57), leak="3 of 60 prompts ask what a training row asks", template=True)
-    assert verdict.lines[0].endswith("; all prompts follow one template, and this holds for it alone")
+    assert verdict.lines[0].endswith("; all prompts follow one template, and this holds only for it")
     assert verdict.lines[1] == "leaked: 3 of 60 prompts ask what a training row asks; 0 of 60 are left out here"
 
 
@@ -104,7 +106,7 @@ def test_without_a_baseline_nothing_is_known() -> None:
     after = EvalResult({"rate": one(0, 60)[1]})
     verdict = judge(compare(None, after, CONFIG), (), CONFIG)
     assert (verdict.gained, verdict.score) == (None, None)
-    assert verdict.lines == ["gained: not known, the base was not measured"]
+    assert verdict.lines == ["gained: unknown, because the base was not measured"]
 
 
 def test_harm_is_taken_off_and_a_flag_tells_what_to_change() -> None:
@@ -162,4 +164,4 @@ def test_nothing_finite_is_worse_and_counted() -> None:
 def test_changes_without_a_test_are_not_reported() -> None:
     changes = {"x": Change(1.0, 2.0, higher_is_better=True, kind=MeasureKind.content, primary=True)}
     verdict = judge(changes, (), CONFIG)
-    assert verdict.lines == ["gained: cannot tell. x has no single results, so nothing can be tested"]
+    assert verdict.lines == ["gained: cannot tell. x has no result for each prompt, so nothing can be tested"]
