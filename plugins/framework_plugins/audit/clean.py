@@ -23,7 +23,7 @@ from framework.api.records import Finding, Severity
 from framework.api.schema import Learn
 from framework.api.text import summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import FindingDraft, are
+from framework_plugins.audit.found import FindingDraft
 
 SETTING = "audit.standard.clean"
 REMOVED = (Check.duplicates, Check.leaked, Check.broken_encoding, Check.broken_json, Check.empty_answers)
@@ -45,9 +45,9 @@ def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
     if file.suffix != ".jsonl":
         yield f"{SETTING}={config.clean} must end with .jsonl: rows are written as JSON, one a line"
     if plan.data.config.cut is not None:
-        yield f"{SETTING} writes whole rows and data.cut={plan.data.config.cut} makes several of one: leave one out"
+        yield f"{SETTING} writes whole rows, which data.cut={plan.data.config.cut} splits: leave one of the two out"
     if plan.data.config.learn is Learn.each:
-        yield f"{SETTING} writes whole conversations and data.learn=each makes several rows of one: set data.learn=last"
+        yield f"{SETTING} writes whole conversations, which data.learn=each splits: set data.learn=last"
     for name, value in vars(plan.data.config).items():
         if isinstance(value, str) and _reads(Path(value).expanduser(), file):
             yield f"{SETTING}={config.clean} would be read as part of data.{name}={value}: write it elsewhere"
@@ -84,9 +84,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
     except OSError as error:
         raise FrameworkError(f"{SETTING}={file} cannot be written: {summarize_error(error)}") from error
     text = f"{left} of {left + gone} rows are left in {place}"
-    text += (
-        f"; {removed_file(place)} says where the other {gone} {are(gone, 'stands', 'stand')} and why" if gone else ""
-    )
+    text += f"; {removed_file(place)} lists the other {gone}, with place and reason" if gone else ""
     return Finding("cleaned", Severity.note, gone, text, f"train on them with data=local_file data.path={place}", [])
 
 

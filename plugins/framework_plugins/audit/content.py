@@ -47,11 +47,11 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
     if not len(rows) or len(words) < FEW:
         return
     if share > MOST:
-        severity, advice = Severity.note, "nothing if labels are the task; metric=[exact_match] measures it"
+        severity, advice = Severity.note, "fine if the task is to give a label; metric=[exact_match] measures that"
     else:
         odd = float(np.median(words)) >= LONG_FORM
         severity = Severity.warning if odd else Severity.note
-        advice = "complete them where the other answers set the tone: a model learns when to be terse"
+        advice = "write full answers if the other rows do: a model learns when to be terse"
     text = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
     labels = _labels(survey, Check.one_word_answers)
     yield FindingDraft(Check.one_word_answers, severity, rows, text, advice, labels=labels)
@@ -67,7 +67,7 @@ def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
             rows,
             f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is "
             f"not valid JSON, while {whole / total:.0%} of the answers are",
-            "repair or remove them: what does not parse is learned as well",
+            "repair or remove them: the model learns to write invalid JSON too",
             labels=_labels(survey, Check.broken_json),
         )
 
@@ -100,7 +100,7 @@ _TOLD = {
     Check.secrets: (
         Severity.serious,
         "what looks like a credential",
-        "remove them and revoke those that are real: a model gives back what it was trained on",
+        "remove them and revoke those that are real: a model repeats what it was trained on",
     ),
     Check.broken_encoding: (
         Severity.warning,

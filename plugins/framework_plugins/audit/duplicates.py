@@ -88,7 +88,7 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fin
             Severity.warning if count > MANY * total else Severity.note,
             exact,
             f"{of(count, total, 'training rows')} {are(count, 'repeats', 'repeat')} an earlier one word for word",
-            "remove them: what stands twice is learned twice as hard and recited",
+            "remove them: a row that appears twice is learned twice as hard and recited",
             labels=_earlier(survey, exact, groups, "repeats"),
         )
 
@@ -103,8 +103,8 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
             Check.near_duplicates,
             Severity.warning if count > MANY * total else Severity.note,
             close,
-            f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in a few words only",
-            "keep one of each kind, or make sure that the difference is what is to be learned",
+            f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in only a few words",
+            "keep one of each kind, or make sure that the difference is what the model should learn",
             labels=_earlier(survey, close, survey.data.near_duplicates, "is nearly"),
         )
 
@@ -127,8 +127,8 @@ def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Find
         rows,
         f"{about}{of(counts[0], len(survey.train), 'training rows')} ask {about}{counts[1]} "
         f"{are(counts[1], 'prompt that has', 'prompts that have')} different answers"
-        + (f", {about}{counts[2]} of them short ones of which only one can be right" if closed else ""),
-        "decide which answer is right where only one can be; several answers to an open question are fine",
+        + (f", {about}{counts[2]} of them with short answers, of which only one can be right" if closed else ""),
+        "if only one answer can be right, decide which; several answers to an open question are fine",
         rows=counts[0],
     )
 
@@ -210,8 +210,8 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
             Check.leaked,
             Severity.serious if most > LEAKED else Severity.warning,
             rows,
-            f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} what a training row asks, or nearly that",
-            "remove them from one side, or leave the choice to data.validation_split, which keeps such rows together: "
+            f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} the same as a training row, or nearly the same",
+            "remove them from one side, or let data.validation_split choose, which keeps such rows together: "
             "a score on them measures memory",
             labels=_sources(survey, rows, groups, answered),
             named=True,
@@ -283,9 +283,9 @@ def _sources(
     for row in rows[:SHOWN].tolist():
         alike = trained == groups[row]
         first, what = (
-            (int(survey.train[np.argmax(alike)]), "asks the question of")
+            (int(survey.train[np.argmax(alike)]), "asks the same question as")
             if alike.any()
-            else (answered[row][0], "asks in other words what is answered by")
+            else (answered[row][0], "paraphrases the question of")
         )
         labels.append((row, f"{what} {survey.data.where(first)}"))
     return tuple(labels)

@@ -53,7 +53,7 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
         rows,
         f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
         + _loss(len(rows), losing, int(lost.sum()), cut=cut),
-        f"set trainer.max_seq_length={wider}, or {_shorter(survey, rows)}" if losing else "nothing has to be done",
+        f"set trainer.max_seq_length={wider}, or {_shorter(survey, rows)}" if losing else "nothing to do",
     )
 
 
@@ -68,7 +68,7 @@ def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
         return f"and {are(rows)} cut, but no learned token is lost"
     subject = "" if losing == rows else f"{losing} of them "
     text = f"and {subject}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
-    return text + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
+    return text + (f", including the stop {are(losing, 'token', 'tokens')}" if cut else ": they are left out")
 
 
 def _very_long(survey: Survey) -> Iterator[FindingDraft]:
@@ -84,7 +84,7 @@ def _very_long(survey: Survey) -> Iterator[FindingDraft]:
             Severity.warning,
             rows,
             f"{of(len(rows), len(learned), 'training rows')} {are(len(rows), 'has', 'have')} more than {limit:.0f} "
-            f"learned tokens, where 95% have at most {p95}",
+            f"learned tokens, while 95% have at most {p95}",
             "check them: they are often several texts run together, or a document instead of an answer",
         )
 
@@ -119,8 +119,8 @@ def _ballast(survey: Survey) -> Iterator[FindingDraft]:
             Check.low_supervision,
             Severity.note,
             survey.train,
-            f"only {share:.1%} of {tokens} tokens are learned, the others are questions and templates",
-            "shorten what every prompt repeats, or expect slow progress for each second of training",
+            f"only {share:.1%} of {tokens} tokens are learned; the rest is prompts and templates",
+            "shorten what every prompt repeats, or expect slow progress per second of training",
             whole=True,
         )
 
@@ -137,7 +137,7 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
             Check.padding,
             Severity.note,
             survey.train,
-            f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ greatly in length",
+            f"in padded batches of {size}, {share:.0%} of the tokens are padding: the rows differ greatly in length",
             "pack them if the trainer can (trainer.packing=tree), or use a smaller "
             "trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
             whole=True,
@@ -153,6 +153,6 @@ def _exact_match(survey: Survey) -> Iterator[FindingDraft]:
             survey.train,
             f"half of the answers have {typical} tokens or more, and metric=[{EXACT}] counts an answer only if it is "
             "the same to the letter",
-            f"where wording may differ, compare by words too: metric=[{EXACT},{BY_WORDS}]",
+            f"if the wording may differ, compare words too: metric=[{EXACT},{BY_WORDS}]",
             whole=True,
         )

@@ -43,7 +43,7 @@ def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     spread = f"{one:.0%} of the words in the answers are distinct, {two:.0%} of the pairs of words"
     if len(close) > limit * len(survey.train):
         share, rows = len(close) / len(survey.train), survey.train[close]
-        text, severity = f"{share:.0%} of the rows differ from each other in a few words only", Severity.warning
+        text, severity = f"{share:.0%} of the rows differ from each other in only a few words", Severity.warning
     elif len(template) > limit * len(whole):
         share, rows = len(template) / len(whole), sample.numbers[template]
         text, severity = f"{share:.0%} of the rows follow one template filled with different words", Severity.note
@@ -93,7 +93,7 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
         survey.train,
         f"the rows are sorted by topic: neighbours have {near.mean():.0%} of their words in common, rows far apart "
         f"{distant.mean():.0%}",
-        "training shuffles them, nothing has to be done"
+        "nothing to do: training shuffles them"
         if first_only is None
         else f"shuffle the file: data.max_rows={first_only} takes the first rows, which cover only a few topics",
         whole=True,
@@ -111,9 +111,9 @@ def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
         text, severity = f"none of {len(asking)} training rows has a system prompt of its own", Severity.note
     else:
         share = of(len(without), len(asking), "training rows")
-        text = f"{share} {are(len(without), 'has', 'have')} no system prompt, the others have one"
+        text = f"{share} {are(len(without), 'has', 'have')} no system prompt; the others have one"
         severity = Severity.warning if 2 * len(without) <= len(asking) else Severity.note
-    advice = "ask without one later too, or give all rows one: format.system_prompt='…'"
+    advice = "use the model without one too, or give every row one: format.system_prompt='…'"
     yield FindingDraft(Check.missing_system, severity, without, text, advice, whole=len(without) == len(asking))
 
 
@@ -135,6 +135,6 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
         Severity.note,
         rows,
         f"more than one language: {shares}",
-        f"nothing if that is intended; else remove what is not {main}",
+        f"fine if that is intended; otherwise remove what is not {main}",
         rows=round(len(rows) / len(detected) * len(survey.train)),
     )

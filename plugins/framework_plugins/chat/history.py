@@ -44,7 +44,8 @@ class History:
             prompt = self._prompt(turns, system, question)
         if length >= speaker.context:
             raise FrameworkError(
-                f"this prompt has {length} tokens, and {speaker.name} reads {speaker.context}: give a shorter one"
+                f"this prompt has {length} tokens, but {speaker.name} reads {speaker.context} with "
+                "the answer: shorten it"
             )
         dropped, self.turns = len(self.turns) - len(turns), turns
         return Asked(prompt, min(max_new_tokens, speaker.context - length), dropped)

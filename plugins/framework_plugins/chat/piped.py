@@ -41,7 +41,7 @@ def _readable(lines: Iterable[str]) -> Iterator[str]:
             number += 1
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise FrameworkError(f"standard input is no {error.encoding.upper()} text after line {number}") from error
+        raise FrameworkError(f"standard input is not {error.encoding.upper()} text after line {number}") from error
 
 
 def _print_notice(text: str) -> None:

@@ -68,7 +68,7 @@ def disk(folder: Path, otherwise: str) -> DiagnosticResult:
 def libraries(name: str = "framework") -> Iterator[DiagnosticRecord]:
     """Hold what is installed against what the distribution `name` asks for."""
     if installed(name) is None:
-        detail = f"{name} is not installed here, so what it asks for is not known"
+        detail = f"{name} is not installed here, so its requirements are unknown"
         yield checked("requirements", "libraries", DiagnosticResult(State.unknown, detail, fix="pip install -e ."))
         return
     for requirement in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
@@ -82,9 +82,9 @@ def _library(requirement: Requirement) -> DiagnosticResult:
     requirement.marker = None
     version, install = installed(requirement.name), f"pip install '{requirement}'"
     if version is None:
-        return DiagnosticResult(State.missing, f"not installed; {requirement.specifier} is asked for", fix=install)
+        return DiagnosticResult(State.missing, f"not installed; {requirement.specifier} is required", fix=install)
     if not requirement.specifier.contains(version, prereleases=True):
-        return DiagnosticResult(State.broken, f"{requirement.specifier} is asked for", version, install)
+        return DiagnosticResult(State.broken, f"{requirement.specifier} is required", version, install)
     return DiagnosticResult(State.ok, version=version)
 
 

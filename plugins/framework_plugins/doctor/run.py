@@ -41,7 +41,7 @@ def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
         if record.blocks:
             yield record
             return
-    every = DiagnosticResult(State.ok, "all that are chosen can be imported")
+    every = DiagnosticResult(State.ok, "all selected options can be imported")
     yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
     steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
     for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:

@@ -30,7 +30,7 @@ class DiagnosticProcess(PythonProcess):
         try:
             packed = pickle.dumps(arguments)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            detail = f"what it is asked cannot be handed to another process: {summarize_error(error)}"
+            detail = f"its arguments cannot be passed to another process: {summarize_error(error)}"
             return DiagnosticResult(State.unknown, detail)
         try:
             result: DiagnosticResult | None = self.call(
@@ -60,4 +60,4 @@ def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResu
         return DiagnosticResult(result.state, str(result.detail), str(result.version), str(result.fix))
     if result is None:
         return None
-    return DiagnosticResult(State.broken, f"{function} gives a {type(result).__name__}, no DiagnosticResult")
+    return DiagnosticResult(State.broken, f"{function} returns a {type(result).__name__}, not a DiagnosticResult")

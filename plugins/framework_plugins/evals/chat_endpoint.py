@@ -151,7 +151,7 @@ class ChatEndpoint:
         status = response.status_code
         reason = f"HTTP {status} {response.reason_phrase}: {self._clean(reply.decode(errors='replace'))}"
         if response.is_redirect:
-            reason = f"HTTP {status}: it redirects, which is not followed; give the address where it is"
+            reason = f"HTTP {status}: redirects are not followed; give the final address"
         return NoReplyError(
             reason, passing=status in PASSING, for_all=status in FOR_ALL or response.is_redirect, wait=_wait(response)
         )
@@ -161,7 +161,7 @@ class ChatEndpoint:
             content: Any = json.loads(reply)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise NoReplyError(
-                f"what it sends is no chat completion: {self._clean(reply.decode(errors='replace'))}"
+                f"the reply is not a chat completion: {self._clean(reply.decode(errors='replace'))}"
             ) from None
         return self._hide(content) if isinstance(content, str) else ""
 

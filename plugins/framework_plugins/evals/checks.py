@@ -60,9 +60,9 @@ def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
     """Check the judge. If a value may be secret, neither it nor the override that set it (`key=`) is repeated."""
     parts = urlsplit(settings.base_url)
     if parts.username or parts.password:
-        yield "base_url", ": a name or password in an address ends up in logs; give a key by key_env"
+        yield "base_url", ": a name or password in an address ends up in logs; give a key with key_env"
     elif parts.scheme not in {"http", "https"} or not parts.hostname:
-        yield "base_url", f"={settings.base_url}: this is no address like http://localhost:11434/v1"
+        yield "base_url", f"={settings.base_url}: this is not an address such as http://localhost:11434/v1"
     if settings.lowest >= settings.highest:
         yield "lowest", f"={settings.lowest:g} must be below highest={settings.highest:g}"
     if settings.prompt is not None:
@@ -78,7 +78,7 @@ def _key_problems(name: str) -> Iterator[str]:
     elif not (key := os.environ.get(name, "").strip()):
         yield f"={name}: there is no such environment variable, or it is empty"
     elif not (key.isascii() and key.isprintable()):
-        yield f"={name}: the key has a character that a request cannot hold"
+        yield f"={name}: the key has a character that a request cannot contain"
 
 
 def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> Iterator[str]:
@@ -86,7 +86,7 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
         yield f"{key}.file={settings.file}: prompts are given in {key}.prompts too; give one of the two"
         return
     if settings.format is not None and settings.file is None and not settings.prompts:
-        yield f"{key}.format={settings.format} is that of prompts of your own, and none are given: set {key}.file"
+        yield f"{key}.format={settings.format} is for prompts of your own, and none are given: set {key}.file"
         return
     option = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
     try:
@@ -120,7 +120,7 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
         if own and (idle := _without_references(plan, own)):
             yield (
                 f"evaluator.{name}: none of the {len(own)} prompts has a reference, so {', '.join(idle)} will score "
-                "nothing. Give answers with the prompts, or choose among json_valid, regex, length, stopped and judge"
+                "nothing. Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
             )
         if work is not None and Stage.train in plan.stages:
             yield from _too_many(plan, f"evaluator.{name}", choice.config, len(own), work)
@@ -138,4 +138,4 @@ def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, wo
     subject = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
     recommendation = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"
-    yield f"{subject}: up to {answer_tokens:,} tokens are answered, and {trained}. {recommendation}"
+    yield f"{subject}: up to {answer_tokens:,} tokens are generated, and {trained}. {recommendation}"

@@ -55,7 +55,7 @@ class Forgetting:
         ]
         learned = [row for row in model.encode(examples) if row.supervised]
         if not learned:
-            notes.append(f"{DIVERGENCE}: the chat template leaves nothing of an answer")
+            notes.append(f"{DIVERGENCE}: the chat template leaves no learned tokens")
             return
         try:
             items = model.divergence(learned)

@@ -86,7 +86,9 @@ def _share(change: Change, words: str, margin: float, setting: str, digits: str)
     too_much = change.outcome is Outcome.worse and change.before - change.after > margin
     lost = f"{100 * least:.0f} to {100 * most:.0f} points lost" if least else f"at most {100 * most:.0f} points lost"
     unknown = not too_much and most > margin
-    beside = f"; a loss above {setting}={margin:g} is not ruled out, more questions narrow this" if unknown else ""
+    beside = (
+        f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
+    )
     yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least))
 
 

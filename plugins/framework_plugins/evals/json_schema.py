@@ -21,7 +21,7 @@ def read_schema(source: object) -> Any:
     if isinstance(source, Mapping | bool):
         return source
     if not isinstance(source, str):
-        raise FrameworkError(f"a schema is a file or named values, this is a {type(source).__name__}")
+        raise FrameworkError(f"a schema is a file or named values, and this is a {type(source).__name__}")
     path = Path(source).expanduser()
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -30,9 +30,9 @@ def read_schema(source: object) -> Any:
         more = f". Beside it: {', '.join(beside[:5])}" if beside else ""
         raise FrameworkError(f"{path} cannot be read ({error.strerror or summarize_error(error)}){more}") from error
     except json.JSONDecodeError as error:
-        raise FrameworkError(f"{path}:{error.lineno}: no JSON: {error.msg} at column {error.colno}") from error
+        raise FrameworkError(f"{path}:{error.lineno}: not valid JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        raise FrameworkError(f"{path} is no JSON: {summarize_error(error)}") from error
+        raise FrameworkError(f"{path} is not valid JSON: {summarize_error(error)}") from error
 
 
 def validator(schema: Any) -> Any:
@@ -53,10 +53,10 @@ def validator(schema: Any) -> Any:
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise FrameworkError(f"no valid JSON Schema: at {error.json_path}: {error.message}") from error
+        raise FrameworkError(f"not a valid JSON Schema: at {error.json_path}: {error.message}") from error
     for reference in _dangling(schema):
         raise FrameworkError(
-            f"the schema refers to '{reference}', which is not in it: nothing is fetched, put it below '$defs'"
+            f"the schema refers to '{reference}', which is not in it: nothing is fetched, so put it under '$defs'"
         )
     return kind(schema, registry=Registry())  # an empty registry: the library's own would fetch over the network
 

@@ -52,7 +52,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
             yield (
                 f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
-                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+                f"{settings.max_new_tokens}: no row would be left to ask about. Set {settings.max_new_tokens} or less"
             )
         if isinstance(settings, config.LmEvalConfig):
             from framework.api.machine import missing  # noqa: PLC0415 - for those who have tasks

@@ -13,7 +13,7 @@ from framework_plugins.evals.config import PromptsConfig, StoppedConfig
 from framework_plugins.evals.metrics.stopped import Stopped
 from framework_plugins.evals.own_prompts import own_prompts
 
-NOTHING = "nothing was asked: the data have no prompts, and no row that asks something is held out"
+NOTHING = "no prompt was asked: the data have none, and no row with a question is held out"
 
 
 class Prompts:

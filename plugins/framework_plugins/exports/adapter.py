@@ -38,7 +38,7 @@ class AdapterExporter:
         folder = context.run_dir / self.config.folder
         if not context.checkpoint.is_dir():
             raise FrameworkError(
-                f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
+                f"{context.checkpoint} is not a folder with trained weights: train first, or give another one"
             )
         refuse_links(context.checkpoint, str(context.checkpoint))  # it may be of somebody else
         if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked

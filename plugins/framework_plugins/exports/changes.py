@@ -144,7 +144,7 @@ def pieces(
     assert source is not None  # noqa: S101 - what is planned has a source
     if dtype not in FLOATS and change != Change():
         raise FrameworkError(
-            f"{source.file}: {source.name} is stored as {dtype}: an adapter is merged into 16 or 32 bits only"
+            f"{source.file}: {source.name} is stored as {dtype}: an adapter can be merged only into 16 or 32 bits"
         )
     weight = read(source)
     low_rank = Merging.of(change.low_rank, read) if change.low_rank else None
@@ -174,5 +174,5 @@ def _rounded(piece: torch.Tensor, dtype: str, source: Stored) -> torch.Tensor:
     rounded = piece.to(TORCH[dtype])
     if dtype in FLOATS and not torch.isfinite(rounded).all():
         hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(piece).all() else "it is damaged"
-        raise FrameworkError(f"{source.file}: {source.name} does not come out as finite numbers: {hint}")
+        raise FrameworkError(f"{source.file}: {source.name} would hold numbers that are not finite: {hint}")
     return rounded

@@ -17,8 +17,8 @@ TIGHT, LOOSE = "-%}", "%}\n"
 """Ends of a statement: the first takes white space behind it away, the second a line break, as `trim_blocks` does."""
 COMMENT = (
     "{#- This is the chat template of the training, as it was fine-tuned with framework. Ollama compares a chat "
-    "template with a list of its own, letter by letter, and renders by its own version of one that is nearly the same; "
-    "with this comment none is. "
+    "template with its own list, letter by letter, and uses its own version of one that is nearly the same; this "
+    "comment prevents that. "
 )
 """Ollama writes Go's version of a template of its list where fewer than 100 letters differ, and that often gives other
 text: SmolLM2's is 41 letters from ChatML, which has no default system prompt."""

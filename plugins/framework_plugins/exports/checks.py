@@ -36,7 +36,7 @@ def problems(plan: Plan) -> Iterator[str]:
         yield from gguf_checks.problems(plan, name, choice)
         if isinstance(choice.config, ModelCardExporterConfig):
             for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
-                yield f"exporter.{name}.datasets: {wrong} is no id of the Hub: write it owner/name"
+                yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"
     yield from ollama_checks.problems(plan, {*_left(plan)})
     yield from _push(plan)
 
@@ -50,7 +50,7 @@ def _folders(plan: Plan) -> Iterator[str]:
         if not plain_name(folder) or folder == CHECKPOINT:
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
         elif folder in folders:
-            yield f"exporter.{name}.folder={folder} is that of exporter.{folders[folder]} too: choose another name"
+            yield f"exporter.{name}.folder={folder} is also that of exporter.{folders[folder]}: choose another name"
         elif isinstance(choice.config, OURS) and (problem := foreign(plan.run_dir / folder)):
             yield f"exporter.{name}.folder={folder}: {problem}"
         folders[folder] = name
@@ -80,6 +80,6 @@ def _push(plan: Plan) -> Iterator[str]:
                 yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}"
         if not choice.config.dry_run and Stage.export in plan.stages and get_token() is None:
             yield (
-                f"exporter.{key} needs a token of the Hub: log in with `hf auth login`, set HF_TOKEN, or look first "
+                f"exporter.{key} needs a Hub token: log in with `hf auth login`, set HF_TOKEN, or preview the push "
                 f"with exporter.{key}.dry_run=true"
             )

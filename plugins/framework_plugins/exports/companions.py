@@ -96,8 +96,8 @@ def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, An
     tokens = _tokens(own)
     if tokens > rows and ("vocab_size" in settings or tokens > _tokens(base)):
         raise FrameworkError(
-            f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it is of another model, or "
-            "tokens were added and the trained embedding is not there"
+            f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another model, or "
+            "tokens were added and their trained embedding is missing"
         )
 
 

@@ -47,7 +47,7 @@ def foreign(folder: Path) -> str:
         return ""
     if not folder.exists():
         return ""
-    return f"{folder} is there and no exporter made it ({CONFIG} is missing): move it away, or choose another name"
+    return f"{folder} exists, and no exporter made it ({CONFIG} is missing): move it away, or choose another name"
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -60,7 +60,7 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise FrameworkError(
-            f"{folder} takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: make room, or give another run_dir"
+            f"{folder} needs {needed / 1e9:.2f} GB, and {free / 1e9:.2f} are free: make room, or give another run_dir"
         )
 
 

@@ -37,5 +37,5 @@ class Tensors:
         count, total = sum(self.narrow.values()), sum(self.types.values())
         return (
             f"{count} of {total} matrices are {'/'.join(self.narrow)}, not {quantization.upper()}: "
-            f"their rows are no multiple of {BLOCK} wide"
+            f"the width of their rows is not a multiple of {BLOCK}"
         )

@@ -139,9 +139,9 @@ class Vocabulary:
         """
         with Llama(file, vocabulary_only=True) as llama:
             if llama.chat_template != self.template:
-                raise FrameworkError(f"{file.name} holds another chat template than the run's")
+                raise FrameworkError(f"{file.name} does not hold the run's chat template")
             if lacking := sorted(self.stops - llama.stop_ids):
-                raise FrameworkError(f"{file.name} does not stop at the tokens {lacking}, and the run does")
+                raise FrameworkError(f"{file.name} does not stop at the tokens {lacking}, but the run does")
             for text in TEXTS:
                 self._compare(self._first + text, llama.tokenize(self._first + text))
             for text in self.rendered:
@@ -150,7 +150,9 @@ class Vocabulary:
     def _compare(self, text: str, llama_ids: list[int]) -> None:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         if llama_ids != ids:
-            raise FrameworkError(f"llama.cpp cuts {text[:50]!r} into {llama_ids[:9]}, and the tokenizer into {ids[:9]}")
+            raise FrameworkError(
+                f"llama.cpp splits {text[:50]!r} into {llama_ids[:9]}, and the tokenizer into {ids[:9]}"
+            )
 
     @property
     def _first(self) -> str:

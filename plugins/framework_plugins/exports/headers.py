@@ -55,15 +55,13 @@ def model_files(folder: Path) -> list[Path]:
         return [folder / SINGLE]
     index = folder / INDEX
     if not index.is_file():
-        raise FrameworkError(
-            f"{folder} holds no {SINGLE} and no {INDEX}: the weights are not there, or they are pickled"
-        )
+        raise FrameworkError(f"{folder} holds no {SINGLE} and no {INDEX}: the weights are missing, or they are pickled")
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FrameworkError(
-            f"{index} is no index of safetensors files ({summarize_error(error)}): fetch it again"
+            f"{index} is not an index of safetensors files ({summarize_error(error)}): fetch it again"
         ) from error
     if outside := [name for name in names if not plain_name(name)]:
         raise FrameworkError(f"{index} names {outside[0]!r}, which is not in the folder: fetch the model again")
@@ -83,7 +81,7 @@ def stored(files: list[Path]) -> dict[str, Stored]:
         for tensor in _stored(file):
             if tensor.name in tensors:
                 raise FrameworkError(
-                    f"{tensor.name} stands in {tensors[tensor.name].file.name} and again in {file}: remove one"
+                    f"{tensor.name} is in {tensors[tensor.name].file.name} and again in {file}: remove one"
                 )
             tensors[tensor.name] = tensor
     return tensors
@@ -101,4 +99,6 @@ def _stored(file: Path) -> Iterator[Stored]:
 
 def damaged(file: Path, error: Exception) -> FrameworkError:
     """Say that a file cannot be read."""
-    return FrameworkError(f"{file} is no whole safetensors file ({summarize_error(error)}): fetch it or train it again")
+    return FrameworkError(
+        f"{file} is not a complete safetensors file ({summarize_error(error)}): fetch it or train it again"
+    )

@@ -66,7 +66,7 @@ class AdapterFolder:
         if trained_on and model_name(trained_on) != model_name(name):
             raise FrameworkError(
                 f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
-                f"base, or where both are the same weights, write {name} into its {CONFIG}"
+                f"base, or, if both are the same weights, write {name} into its {CONFIG}"
             )
 
     def changes(self, names: Names) -> dict[str, Change]:
@@ -99,7 +99,7 @@ class AdapterFolder:
         renamed, converted = (name, False) if name in names.empty else names.in_model(name)
         if renamed not in names.empty or converted:
             raise FrameworkError(
-                f"{self.folder} does not belong to {names.folder}: it changes {name}, and there is none in the base"
+                f"{self.folder} does not belong to {names.folder}: it changes {name}, which the base does not have"
             )
         return renamed, changes.get(renamed, Change())
 
@@ -143,7 +143,7 @@ class AdapterFolder:
                 )
         if change.rows and (change.low_rank or max(change.indices) >= shape[0]):
             raise FrameworkError(
-                f"{self.folder}: tokens of {target} were trained that it does not have, or twice in two ways"
+                f"{self.folder}: tokens were trained that {target} does not have, or {target} was trained in two ways"
             )
 
 

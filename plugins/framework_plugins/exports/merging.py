@@ -95,7 +95,7 @@ def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
     changes = adapter.changes(names)
     for name in changes.keys() & places.together.keys():
         raise FrameworkError(
-            f"{checkpoint} changes {name}, which transformers puts together of {', '.join(places.together[name])}: "
+            f"{checkpoint} changes {name}, which transformers assembles from {', '.join(places.together[name])}: "
             "such an adapter cannot be merged, keep it separate"
         )
     tying = bool(adapter.config.get("ensure_weight_tying"))
@@ -152,8 +152,8 @@ def _check_like(checkpoint: Path, place: ModelPlace) -> None:
     for name in ("model_type", "vocab_size"):
         if ours.get(name) != base.get(name):
             raise FrameworkError(
-                f"{checkpoint} has no tokenizer, and that of {place.name} is of another model: {name} is "
-                f"{ours.get(name)} and {base.get(name)}. Choose the base that it was trained from"
+                f"{checkpoint} has no tokenizer, and that of {place.name} belongs to another model: {name} is "
+                f"{ours.get(name)} here and {base.get(name)} there. Choose the base that it was trained from"
             )
 
 

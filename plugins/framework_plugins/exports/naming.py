@@ -54,7 +54,7 @@ class Names:
                 self.model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError, ImportError) as error:
             raise FrameworkError(
-                f"{folder}/config.json is of no causal language model: {summarize_error(error)}"
+                f"{folder}/config.json does not describe a causal language model: {summarize_error(error)}"
             ) from error
         self.empty = self.model.state_dict()
         table = get_model_conversion_mapping(self.model)

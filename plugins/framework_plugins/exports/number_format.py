@@ -69,7 +69,7 @@ def for_files(context: ExportContext, *, exact: bool) -> Chosen:
         return Chosen(Dtype.fp32)
     share = lost(context.plan, context.checkpoint, Dtype.fp16)
     if share > MOST_LOST:
-        return Chosen(Dtype.fp32, f"made of a merge in fp32: {_share(share)}", share)
+        return Chosen(Dtype.fp32, f"made from a merge in fp32: {_share(share)}", share)
     return Chosen(Dtype.fp16, lost=share)
 
 

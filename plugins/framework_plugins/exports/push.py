@@ -84,7 +84,7 @@ class PushExporter:
             raise FrameworkError(f"{setting}: {_refusal(error)}. {again}") from error
         except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
             raise FrameworkError(
-                f"{setting}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
+                f"{setting}: the upload was interrupted ({summarize_error(error.__cause__ or error)}). {again}"
             ) from error
         return str(commit.commit_url)
 
@@ -101,7 +101,7 @@ class PushExporter:
             return
         if self.config.private and not known.private:
             raise FrameworkError(
-                f"exporter.push.repo_id={self.config.repo_id} is there already and public: set "
+                f"exporter.push.repo_id={self.config.repo_id} already exists and is public: set "
                 "exporter.push.private=false to push into it, or choose another name"
             )
 
@@ -174,7 +174,7 @@ def _refusal(error: HfHubHTTPError) -> str:
     """Put a refusal of the Hub into words."""
     match error.response.status_code:
         case 401:
-            return f"the Hub does not take the token: {LOGIN}"
+            return f"the Hub does not accept the token: {LOGIN}"
         case 403 | 409:
             return "the repository or its owner's name belongs to someone else, or the token may not write"
     lines = (error.server_message or "").strip().splitlines()

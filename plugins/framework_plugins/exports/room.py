@@ -63,9 +63,9 @@ class Room:
         if needed > free:
             parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items())
             raise FrameworkError(
-                f"the export needs {needed / GIB:.2f} GiB in {display_path(folder)}, {free / GIB:.2f} GiB are free "
+                f"the export needs {needed / GIB:.2f} GiB in {display_path(folder)}, and {free / GIB:.2f} GiB are free "
                 f"({parts}): "
-                "free some, or ask for fewer or smaller quantizations"
+                "make room, or ask for fewer or smaller quantizations"
             )
 
 

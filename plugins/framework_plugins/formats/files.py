@@ -93,7 +93,7 @@ class LocalFile:
         if config.validation_sets and config.validation_path is not None:
             raise FrameworkError(
                 f"data.validation_path={config.validation_path} and data.validation_sets both say what is held out: "
-                "make it one of the sets"
+                "make that file one of the sets"
             )
         found: dict[str, list[DataFile]] = {}
         owners: dict[Path, str] = {}
@@ -130,8 +130,9 @@ class LocalFile:
         first, folder = self._left_out[0].path, Path(self.config.path)
         one = len(self._left_out) == 1
         note = (
-            f"{names}{more} {'is' if one else 'are'} of another split and not used: data.validation_path={first} holds "
-            f"{'it' if one else 'the first'} out; a glob such as \"data.path='{folder / '**/*'}'\" trains on all"
+            f"{names}{more} {'belongs' if one else 'belong'} to another split and {'is' if one else 'are'} not used: "
+            f"data.validation_path={first} holds {'it' if one else 'the first'} out; a glob such as "
+            f"\"data.path='{folder / '**/*'}'\" trains on all"
         )
         return (note,)
 

@@ -67,12 +67,12 @@ class Hub:
     def _check(self) -> None:
         config = self.config
         if Path(config.path).expanduser().exists():
-            raise FrameworkError(f"data.path={config.path} lies on this machine: read it with data=local_file")
+            raise FrameworkError(f"data.path={config.path} is on this machine: read it with data=local_file")
         if "/" not in config.path and (LOADERS / config.path).exists():
-            raise FrameworkError(f"data.path={config.path} is no data set: give the id of one, owner/name")
+            raise FrameworkError(f"data.path={config.path} is not a data set: give the id of one, owner/name")
         if config.validation_split_name == config.split:
             raise FrameworkError(
-                f"data.validation_split_name={config.split} is data.split too: choose another split for validation"
+                f"data.validation_split_name={config.split} is the same as data.split: set another one for validation"
             )
         for setting in ("split", "validation_split_name") if config.streaming else ():
             split: str = getattr(config, setting) or ""
@@ -93,7 +93,7 @@ class Hub:
         if media:
             columns = f"the column{'s' if len(media) > 1 else ''} {', '.join(media)}"
             raise FrameworkError(
-                f"data.path={self.config.path}: {columns} of split {split} cannot be learned: no text, no numbers"
+                f"data.path={self.config.path}: {columns} of split {split} cannot be learned: neither text nor numbers"
             )
         return HubRows(rows, self.config.path, split, f"data.{setting}")
 

@@ -124,7 +124,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
         lacks = CONFIG if (weights / WEIGHTS).is_file() else "config.json"
         raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which says what the weights are: save "
+            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which describes the weights: save "
             "them again"
         )
     return None
@@ -159,7 +159,7 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
         more = f" and {len(strange) - SHOWN} others" if len(strange) > SHOWN else ""
         raise FrameworkError(
             f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not "
-            "know: take the version that saved it"
+            "know: install the version that saved it"
         )
     return saved
 
@@ -181,7 +181,7 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
     if trained_on and model_name(str(trained_on)) != model_name(place.name):
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
-            f"choose that base, or where both are the same weights, write {place.name} into its {CONFIG}"
+            f"choose that base, or, if both are the same weights, write {place.name} into its {CONFIG}"
         )
     try:
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True)
@@ -189,7 +189,8 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
         raise
     except Exception as error:  # third-party settings: peft does not check types
         raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: peft makes no adapter of {CONFIG}: {summarize_error(error)}"
+            f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {CONFIG}: "
+            f"{summarize_error(error)}"
         ) from error
     _check_tensors(adapted, folder)
 

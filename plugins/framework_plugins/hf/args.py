@@ -45,7 +45,7 @@ SFT_SETTINGS = {
     "seed": "seed", "data_seed": "seed", "use_cpu": "trainer.device=cpu",
     "dataloader_num_workers": "trainer.dataloader_num_workers",
     "train_sampling_strategy": "trainer.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
-    "deepspeed": "launch=fsdp2, which cuts weights apart likewise", "do_train": "stages", "do_eval": "stages",
+    "deepspeed": "launch=fsdp2, which also splits the weights", "do_train": "stages", "do_eval": "stages",
     "do_predict": "stages", "resume_from_checkpoint": "run_dir, or python -m framework resume",
     "model_init_kwargs": "trainer.dtype, trainer.attention and quantization",
     "trust_remote_code": "model.trust_remote_code", "chat_template_path": "model.chat_template",
@@ -102,7 +102,7 @@ SFT_REASONS = {
     **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), LEARNED),
     **dict.fromkeys(
         ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
-        "its effect was not shown here; trainer.gradient_checkpointing says whether",
+        "its effect was not shown here; trainer.gradient_checkpointing switches checkpointing on",
     ),
     **dict.fromkeys(
         ("dataloader_pin_memory", "dataloader_multiprocessing_context", "dataloader_in_order"),
@@ -111,8 +111,8 @@ SFT_REASONS = {
     "optim_target_modules": "the optimizers that read it, GaLore and APOLLO, are not offered",
     "use_cache": "a training never uses the cache",
     "router_aux_loss_coef": "a mixture of experts has the coefficient of its config.json",
-    "full_determinism": "it holds for the whole process, other runs in it too",
-    "debug": "health says what is done about losses that are no numbers",
+    "full_determinism": "it applies to the whole process, including other runs in it",
+    "debug": "health decides what happens if a loss is not a number",
 }  # fmt: skip
 """Fields of SFTConfig that are not used here, and why."""
 SFT_OLDER = {
@@ -130,8 +130,8 @@ LORA_SETTINGS = {
     "alpha_pattern": "adapter.alpha_pattern",
 }  # fmt: skip
 """Fields of LoraConfig that settings of ours are."""
-BASE = "it changes the base, with which the verdict and the exports compare"
-UNMERGED = "an adapter with it can be merged by no exporter"
+BASE = "it changes the base that the verdict and the exports compare with"
+UNMERGED = "no exporter can merge an adapter with it"
 LORA_REASONS = {
     **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), BASE),
     **dict.fromkeys(
@@ -141,11 +141,11 @@ LORA_REASONS = {
     ),
     **dict.fromkeys(
         ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "runtime_config"),
-        "this program says to peft what the adapter is for",
+        "this program tells peft what the adapter is for",
     ),
     **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
     "eva_config": "its activations would have to be gathered from the rows before the training",
-    "fan_in_fan_out": "peft sees it by the layer",
+    "fan_in_fan_out": "peft finds it out from the layer",
     "layers_pattern": "the number of a block is the first number in the name of a layer",
     "ensure_weight_tying": "its effect was not shown here",
 }  # fmt: skip

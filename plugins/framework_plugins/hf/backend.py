@@ -147,8 +147,8 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
         if targets != ALL_LINEAR and not any(re.fullmatch(targets, name) for name in linear):
             some = min(linear)
             raise FrameworkError(
-                f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches the whole name of no "
-                f"linear layer; one is called {some}"
+                f"adapter.target_modules=[{','.join(plan.adapter.config.target_modules)}] matches no "
+                f"linear layer by its whole name; one is called {some}"
             )
     else:
         for target in sorted(targets or ()):
@@ -185,5 +185,5 @@ def _check_blocks(plan: Plan, empty: Any) -> None:
     count = empty.config.get_text_config().num_hidden_layers
     if blocks and max(blocks) >= count:
         raise FrameworkError(
-            f"adapter.layers_to_transform: {max(blocks)} is no block of the model, which has {count}: 0 to {count - 1}"
+            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {count - 1}"
         )

@@ -50,7 +50,8 @@ class FromBase:
         divergences = self._remembered.divergence(evaluation(), rows)
         if divergences is None:
             raise FrameworkError(
-                "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
+                "full fine-tuning keeps no base: the divergence from it is measured only in a run with both stages, "
+                "baseline and evaluate"
             )
         return divergences
 

@@ -269,7 +269,7 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
     quantization = plan.quantization.config
     if isinstance(adapter, FullConfig):
         yield MemoryReduction(
-            {"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2
+            {"adapter": "lora"}, "only an adapter is trained: a tenfold learning rate suits it", price=2
         )
     if isinstance(quantization, NoQuantizationConfig):
         yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)

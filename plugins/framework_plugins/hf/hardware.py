@@ -248,7 +248,7 @@ def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
     facts = OPTIMIZERS[configured]
     if configured is Optimizer.stable_adamw and device == "cpu" and installed("triton"):  # it has no setting for that
         raise FrameworkError(
-            "trainer.optim=stable_adamw runs on Triton where triton is installed, and Triton needs a GPU: "
+            "trainer.optim=stable_adamw uses Triton if triton is installed, and Triton needs a GPU: "
             "set trainer.optim=adamw_torch, or uninstall triton"
         )
     if facts.package != BNB:

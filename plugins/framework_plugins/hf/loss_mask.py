@@ -180,7 +180,7 @@ class Labels:
         if ids[:2] == [self.bos, self.bos]:
             return (
                 f"the chat template writes {self.tokenizer.bos_token} twice at the start, and so would inference: "
-                "one is right, give a template that writes it once, model.chat_template=FILE.jinja"
+                "once is right, so give a template that writes it once, model.chat_template=FILE.jinja"
             )
         starts_with_bos = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
         if starts_with_bos and self.bos not in self.stop_ids:

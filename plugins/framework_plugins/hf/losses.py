@@ -254,7 +254,7 @@ class Losses:
                 continue
             near = EXACT if _exact(dtype) else ROUNDED
             self.problem = (
-                "" if _distance(result, expected) < near else "with beginnings shared the model gives other states"
+                "" if _distance(result, expected) < near else "with shared prefixes the model computes different states"
             )
             if not self.problem:
                 return
@@ -284,7 +284,9 @@ class Losses:
         nearest = apart.index(min(apart))
         near = EXACT if _exact(dtype) else ONE_PRODUCT
         if not apart[nearest] < near:
-            log.info("%s makes something else of its head's logits: it is asked for them", type(self.plain).__name__)
+            log.info(
+                "%s changes its head's logits in an unknown way, so it computes them itself", type(self.plain).__name__
+            )
             self.head = self.balance = None
             return logits, dtype
         self.head = heads[nearest]

@@ -153,7 +153,7 @@ class HFModel:
         for row in rows:
             if row.input_ids and (largest := max(row.input_ids)) >= self.vocabulary:
                 raise FrameworkError(
-                    f"{row.where}: the tokenizer makes the token {largest} of the text, and model {self.place.name} "
+                    f"{row.where}: the tokenizer turns the text into token {largest}, and model {self.place.name} "
                     f"has {self.vocabulary} tokens: restore its tokenizer.json"
                 )
         return rows
@@ -196,7 +196,7 @@ class HFModel:
             context: AbstractContextManager[None] = self.model.disable_adapter()
             return context
         if self.trained:
-            raise FrameworkError("full fine-tuning keeps no base: what it was can be asked before the training only")
+            raise FrameworkError("full fine-tuning keeps no base: it can be asked only before the training")
         return nullcontext()
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:

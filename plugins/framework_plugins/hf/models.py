@@ -76,7 +76,9 @@ def check_inside(folder: Path, setting: str) -> None:
         try:
             names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise FrameworkError(f"{setting}: {index.name} is no index of weights: {summarize_error(error)}") from error
+            raise FrameworkError(
+                f"{setting}: {index.name} is not an index of weights: {summarize_error(error)}"
+            ) from error
         if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
             raise FrameworkError(
                 f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
@@ -124,7 +126,7 @@ class LocalModel:
         try:
             config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise FrameworkError(f"model.path={self.config.path}: config.json is no JSON ({error})") from error
+            raise FrameworkError(f"model.path={self.config.path}: config.json is not valid JSON ({error})") from error
         except OSError as error:
             raise FrameworkError(
                 f"model.path={self.config.path}: config.json cannot be read: {error.strerror or error}"
@@ -210,7 +212,7 @@ class LocalModel:
 def _problem(config: Any) -> str:
     """Say why a config.json describes no model; empty where it may."""
     if not isinstance(config, Mapping):
-        return f"holds a {type(config).__name__} and no settings"
+        return f"holds a {type(config).__name__} instead of settings"
     for name, valid in TYPES.items():
         if (value := config.get(name)) is not None and not isinstance(value, valid):
             return f"has a {name} that is a {type(value).__name__}"
@@ -225,9 +227,9 @@ def _problem(config: Any) -> str:
             least = 0 if name == "intermediate_size" else 1  # of a model with experts alone
             if type(size) is not int or not least <= size <= LARGEST.get(name, 2**31):
                 shown = repr(size) if len(repr(size)) <= SHOWN else f"{repr(size)[:SHOWN]}…"
-                return f"has {name}={shown}, which is to be a number from {least} to {LARGEST.get(name, 2**31):,}"
+                return f"has {name}={shown}, which must be a number from {least} to {LARGEST.get(name, 2**31):,}"
     if any(not isinstance(name, str) for name in config.get("architectures") or []):
-        return "has architectures that are no names"
+        return "has architectures that are not names"
     stops = config.get("eos_token_id")
     if isinstance(stops, list) and len(stops) > MOST_STOPS:
         return f"lists {len(stops):,} tokens as eos_token_id"

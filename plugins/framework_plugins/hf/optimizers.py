@@ -226,7 +226,8 @@ def _schedule(config: HFTrainerConfig) -> Iterator[str]:
         if not facts.lowest:
             with_end = "|".join(kind.value for kind, known in SCHEDULES.items() if known.lowest)
             yield (
-                f"trainer.min_learning_rate={lowest:g}: {place} ends at none: set trainer.lr_scheduler_type={with_end}"
+                f"trainer.min_learning_rate={lowest:g}: {place} does not use it: set "
+                f"trainer.lr_scheduler_type={with_end}"
             )
         if lowest >= config.learning_rate:
             yield f"trainer.min_learning_rate={lowest:g} must be below trainer.learning_rate={config.learning_rate:g}"
@@ -246,7 +247,7 @@ def _arguments(field_name: str, given: Mapping[str, Any], known: Arguments, owne
     for key, value in given.items():
         place = f"trainer.{field_name}.{key}"
         if key not in known and key in OURS:
-            yield f"{place}={as_text(value)}: that is {OURS[key]}"
+            yield f"{place}={as_text(value)}: set {OURS[key]} instead"
         elif key not in known:
             close = nearest(key, known)
             hint = f" Did you mean '{close[0]}'?" if close else ""

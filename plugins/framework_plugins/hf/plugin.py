@@ -45,8 +45,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         yield problem
     for name in sorted(config.NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
         yield (
-            f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is no switch of a chat "
-            f"template, the program sets {name} itself: leave it out"
+            f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is not a switch of a "
+            f"chat template; the program sets {name} itself: leave it out"
         )
     adapter, quantization = plan.adapter.config, plan.quantization.config
     if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):

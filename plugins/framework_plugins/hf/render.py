@@ -152,7 +152,7 @@ class Renderer:
         others = [turn for turn in job.turns if turn["role"] != "system"]
         if len(others) < len(job.turns) and others and self._renders(Job(others, job.tools, job.prompt)):
             return (
-                "it takes them without the system prompt: put that text into the first user's turn, or take another "
+                "it accepts them without the system prompt: put that text into the first user's turn, or take another "
                 "chat template, model.chat_template=FILE.jinja"
             )
         return "this is the template's rule"

@@ -103,7 +103,7 @@ class Checkpoints:
 
     def _say(self, text: str, damaged: Sequence[str]) -> None:
         if self.writes:
-            log.warning("%s", f"{text}; passed over as damaged: {', '.join(damaged)}" if damaged else text)
+            log.warning("%s", f"{text}; skipped as damaged: {', '.join(damaged)}" if damaged else text)
 
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
         what = "other rows" if key == "rows" else f"{key}={before}"
@@ -137,7 +137,7 @@ class Checkpoints:
         except Exception as error:
             if reason := write_failure(error):
                 room = describe_room(self.folder, needed)
-                log.warning("%s", f"step {step}: no checkpoint, the training continues: {reason} ({room})")
+                log.warning("%s", f"step {step}: no checkpoint was saved, the training continues: {reason} ({room})")
                 return
             if isinstance(error, OSError):
                 raise FrameworkError(

@@ -21,7 +21,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     """Say what of an adapter cannot be made, a sentence each."""
     targets = config.target_modules
     if ALL_LINEAR in targets and len(targets) > 1:
-        yield f"adapter.target_modules=[{','.join(targets)}]: {ALL_LINEAR} takes every layer by itself: give it alone"
+        yield f"adapter.target_modules=[{','.join(targets)}]: {ALL_LINEAR} selects every layer: give it alone"
     for name, patterns in (
         ("target_modules", [each for each in targets if not PLAIN.fullmatch(each)]),
         ("args.exclude_modules", [each for each in config.args.exclude_modules if not PLAIN.fullmatch(each)]),
@@ -67,8 +67,8 @@ def _start(config: LoraAdapterConfig) -> Iterator[str]:
         return
     if str(start).partition("_")[0] in MOVED:
         yield (
-            f"{place} changes the base before the training, with which the verdict and the exports compare, or reads "
-            "rows first: set true, gaussian or orthogonal"
+            f"{place} changes the base that the verdict and the exports compare with, or reads rows first: set "
+            "true, gaussian or orthogonal"
         )
         return
     names = [as_text(each) for each in STARTS]
@@ -89,6 +89,6 @@ def loader_problems(plan: Plan, args: SFTArgs, workers: int) -> Iterator[str]:
             yield f"{place} is not used by launch={plan.launch.component.name}, whose processes share a step's rows"
         elif not workers:
             yield (
-                f"{place} is about processes that prepare batches, and there are none: set "
+                f"{place} applies to processes that prepare batches, and there are none: set "
                 "trainer.dataloader_num_workers=2"
             )

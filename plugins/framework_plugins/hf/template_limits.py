@@ -63,7 +63,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
         return
     if problem := _problem(tokenizer, settings):
         raise FrameworkError(
-            f"{name}: the chat template {problem}, so it is no template of a conversation: give the model's own, "
+            f"{name}: the chat template {problem}, so conversations cannot use it: give the model's own, "
             "model.chat_template=FILE.jinja"
         )
     try:
@@ -102,7 +102,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
         return f"does not end within {SECONDS} s"
     if code == OUT_OF_MEMORY:
         return f"takes more than {MEMORY >> 20} MiB for a short conversation"
-    return f"ends Python with the code {code}" if code else ""
+    return f"makes Python exit with code {code}" if code else ""
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:

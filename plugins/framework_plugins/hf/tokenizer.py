@@ -54,7 +54,7 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
         what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
         raise FrameworkError(
-            f"model {place.name}: {GENERATION}: eos_token_id holds {what}, and is to be the number of a token, or a "
+            f"model {place.name}: {GENERATION}: eos_token_id holds {what}, and must be the number of a token, or a "
             f"list of at most {MOST_STOPS}"
         )
     found = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
@@ -105,14 +105,14 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
             fitting = [name for name, other in chat_templates.NAMED.items() if not _missing(tokenizer, other)]
             raise FrameworkError(
                 f"model.chat_template={value} writes {', '.join(missing)}, and the tokenizer has no such token: "
-                f"{', '.join(fitting) or 'none'} of the templates by name would do"
+                f"of the templates by name, {', '.join(fitting) or 'none'} would work"
             )
         tokenizer.chat_template = template.text
         if template.stop:
             tokenizer.eos_token = template.stop
     if not tokenizer.chat_template:
         raise FrameworkError(
-            "the tokenizer has no chat template, so nobody can know how this model writes a conversation: take an "
+            "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "
             "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
             f"{', '.join(chat_templates.NAMED)}"
         )

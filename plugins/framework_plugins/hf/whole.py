@@ -27,7 +27,7 @@ SHOWN = 3
 """Names of tensors that a message gives."""
 FOUR_BITS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
 """What bitsandbytes saves beside a weight of four bits."""
-AGAIN = "Download or convert the model again; where its config.json was edited, restore that"
+AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
 
 
 def check_files(place: ModelPlace, empty: PreTrainedModel) -> None:
@@ -149,7 +149,7 @@ def _stored(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
                 shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as error:
             raise FrameworkError(
-                f"{file} is no whole safetensors file ({summarize_error(error)}): download or save it again"
+                f"{file} is not a complete safetensors file ({summarize_error(error)}): download or save it again"
             ) from error
     return shapes
 

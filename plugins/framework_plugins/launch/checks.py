@@ -53,8 +53,8 @@ def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
     if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses}:
         yield (
-            f"trainer.early_stopping_metric={training.early_stopping_metric} has prompts answered in the middle of the "
-            f"training, which {launch} cannot: set trainer.early_stopping_metric={EVAL_LOSS}"
+            f"trainer.early_stopping_metric={training.early_stopping_metric} needs answers to prompts during the "
+            f"training, which {launch} cannot give: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
     if isinstance(config, Fsdp2Config) and config.cpu_offload and _device(plan) == "cpu":
         yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"

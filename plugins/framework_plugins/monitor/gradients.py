@@ -33,7 +33,7 @@ class NotANumber:
             return f"the loss is {step.loss}"
         self.count = 0 if math.isfinite(step.grad_norm) else self.count + 1
         if self.count >= self.PATIENCE:
-            return f"the gradients were no finite numbers in {self.count} log entries in a row"
+            return f"the gradients were not finite in {self.count} log entries in a row"
         return ""
 
     def reset(self) -> None:

@@ -80,7 +80,7 @@ class HealthMonitor:
     def _done(self, action: Action) -> str:
         """Return what the run does about it, as the end of a sentence."""
         if action is Action.lower:
-            return f"; the learning rate is {self.plan.health.lower_to:g} times what it would be from here on"
+            return f"; from here on, the learning rate is {self.plan.health.lower_to:g} times what it would be"
         return "; the training stops" if action is Action.stop else ""
 
     def reset(self) -> None:

@@ -34,7 +34,7 @@ def _nan(plan: Plan) -> str:
 
 
 def _spike(plan: Plan) -> str:
-    return f"Look at the rows of this step; where it comes again, {_lower(plan)}{_clip(plan)}"
+    return f"Look at the rows of this step; if it happens again, {_lower(plan)}{_clip(plan)}"
 
 
 def _too_high(plan: Plan) -> str:

@@ -123,7 +123,7 @@ def _status(run: Run) -> str:
     if run.report:
         return f"finished {run.report.finished.replace('T', ' ').replace('+00:00', ' UTC')}"
     if set(run.plan.stages) <= LOOKING:
-        return "the data only"
+        return "data only"
     if Stage.report not in run.plan.stages:
         return f"stages {', '.join(stage.value for stage in run.plan.stages)}"
     return "not finished"

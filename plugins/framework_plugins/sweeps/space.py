@@ -39,7 +39,7 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
     swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
     if not swept:
         raise FrameworkError(
-            "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
+            "hydra/sweeper=optuna5 has nothing to search: give, for example, trainer.learning_rate=interval(1e-5,1e-3)"
         )
     if "objective" in swept:
         raise FrameworkError(

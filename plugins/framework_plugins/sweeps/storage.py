@@ -57,7 +57,7 @@ def _open_journal(file: Path) -> BaseStorage:
             first = lines.readline()
         if first and not _is_entry(first):
             raise FrameworkError(
-                f"hydra.sweeper.storage={display_path(file)} is no journal of a study: "
+                f"hydra.sweeper.storage={display_path(file)} is not the journal of a study: "
                 "name another file, or a database by "
                 f"its URL, sqlite:///{file.name}"
             )

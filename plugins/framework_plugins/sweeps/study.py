@@ -50,7 +50,9 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
         storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
     )
     if study.direction.name.lower() != better.value:
-        raise FrameworkError(f"the study '{name}' does not {better.value}: give this one a name, {NAME}")
+        raise FrameworkError(
+            f"the study '{name}' exists and does not {better.value}: give this one another name, {NAME}"
+        )
     study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
     study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
     return study
@@ -69,8 +71,10 @@ def check_space(study: optuna.Study, space: Space) -> None:
             try:
                 check_distribution_compatibility(earlier, current)
             except ValueError:
-                name = f"the study '{study.study_name}' has trials of {key}={as_sweep(earlier)}, which stays so"
-                problems[key] = f"{key}={as_sweep(current)}: {name}: sweep over that, or give this one a name, {NAME}"
+                name = f"the study '{study.study_name}' has trials of {key}={as_sweep(earlier)}, which cannot change"
+                problems[key] = (
+                    f"{key}={as_sweep(current)}: {name}: sweep over that, or give this one another name, {NAME}"
+                )
     if problems:
         raise FrameworkError("\n".join(problems.values()))
 

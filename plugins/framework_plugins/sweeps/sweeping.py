@@ -66,7 +66,7 @@ class Sweeping:
         if self.settings.sampler is Sampler.grid and space.values.keys() != space.distributions.keys():
             endless = ", ".join(space.distributions.keys() - space.values.keys())
             raise FrameworkError(
-                f"hydra.sweeper.sampler=grid: {endless} is an interval, which has no end of values: give a list"
+                f"hydra.sweeper.sampler=grid: {endless} is an interval, which has infinitely many values: give a list"
             )
         better = direction(self.settings, self.config)
         study = open_study(self.settings, self.name, self.storage, better)

@@ -34,7 +34,7 @@ def settings(plan: Plan) -> Iterator[str]:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"
     if group and group.engine is not Engine.ddp:
         yield (
-            f"launch={plan.launch.component.name}: with several processes trainer=unsloth trains by launch=ddp alone: "
+            f"launch={plan.launch.component.name}: with several processes trainer=unsloth trains with launch=ddp only: "
             f"set launch=ddp, {HF} on GPUs"
         )
     yield from _adapter(plan)
@@ -45,7 +45,7 @@ def settings(plan: Plan) -> Iterator[str]:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
     if on_cpu and not OPTIMIZERS[plan.training.optim].adam:
         yield (
-            f"trainer.optim={plan.training.optim.value}: Unsloth takes AdamW on a CPU, whatever is asked for: set "
+            f"trainer.optim={plan.training.optim.value}: Unsloth uses AdamW on a CPU, whatever is set: set "
             f"trainer.optim=adamw_torch, {HF}"
         )
     yield from versions.problems()
@@ -71,6 +71,6 @@ def _adapter(plan: Plan) -> Iterator[str]:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
     if other := [name for name in config.modules_to_save if name not in WHOLE]:
         yield (
-            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains {' and '.join(sorted(WHOLE))} alone: set "
+            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only {' and '.join(sorted(WHOLE))}: set "
             "trainer=hf"
         )

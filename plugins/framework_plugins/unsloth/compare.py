@@ -104,7 +104,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
                 f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
             ) from error
         except FrameworkError as error:
-            return f"they make no tiny model of it: {error}"
+            return f"they cannot make a tiny model of it: {error}"
         difference = problem(run, backend, Path(place), loss)
     before.restore()
     if difference:
@@ -200,7 +200,7 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
         if not abs(value - loss) <= allowed * loss:  # what is no number differs too
             yield f"the loss in {what} is {value:.4f}, and theirs {loss:.4f}"
     if others := sorted(own_gradients.keys() ^ gradients.keys()):
-        yield f"{others[0]} is trained by one of the two alone"
+        yield f"{others[0]} is trained by only one of the two"
         return
     least = SLIGHT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
     for name, gradient in gradients.items():

@@ -64,7 +64,7 @@ def unchanged() -> Iterator[None]:
 
 if too_late := imported_too_late(ORDER):
     raise FrameworkError(
-        f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
+        f"{', '.join(too_late)} was imported in this process before unsloth, which must be imported first: use a "
         "fresh process, as launch=single and launch=subprocess do by themselves"
     )
 settle()

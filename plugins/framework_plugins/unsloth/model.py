@@ -52,7 +52,7 @@ class UnslothModel(HFModel):
         own = unsloth.ON_GPU and self.base_config.model_type in JOINED and not delegated
         self.joined = own and config.packing is Packing.tree
         if self.joined:
-            self.machine.facts["packing"] = f"one row behind another, not tree: {NOT_ON_A_GPU}"
+            self.machine.facts["packing"] = f"one row after another, not tree: {NOT_ON_A_GPU}"
         self.ready, note = checkpoints.fetched(self.plan, self.place)
         self.machine.facts["unsloth"] = f"{versions.installed()} on a {unsloth.DEVICE_TYPE.upper()}"
         if note:
@@ -149,7 +149,7 @@ def _with_its_optimizer(machine: Hardware) -> Hardware:
     """Say what Unsloth does on a CPU: whatever is asked for, it takes AdamW without 8-bit states there."""
     if machine.device != "cpu" or machine.optimizer is Optimizer.adamw_torch:
         return machine
-    machine.facts["optimizer"] = f"adamw_torch (Unsloth takes no {machine.optimizer.value} on a CPU)"
+    machine.facts["optimizer"] = f"adamw_torch (Unsloth does not use {machine.optimizer.value} on a CPU)"
     return dataclasses.replace(machine, optimizer=Optimizer.adamw_torch)
 
 

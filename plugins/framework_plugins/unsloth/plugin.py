@@ -53,8 +53,8 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 
         if name := checkpoints.listed(plan):
             yield (
-                f"quantization=nf4 with trainer=unsloth: the weights of {name} are taken, which Unsloth has quantized; "
-                "trainer.optimised_checkpoints=false quantizes those of the model itself"
+                f"quantization=nf4 with trainer=unsloth: the run loads {name}, which Unsloth has quantized; "
+                "trainer.optimised_checkpoints=false quantizes the model's own weights"
             )
         if untested := versions.untested():
             yield f"trainer=unsloth: {untested}"

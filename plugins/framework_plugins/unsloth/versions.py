@@ -32,7 +32,7 @@ def problems() -> Iterator[str]:
         unsloth = installed()
         text = "; ".join(f"{name} {specifier}, and {version} is installed" for name, version, specifier in conflicts)
         words = shlex.join(f"{name}{specifier}" for name, _, specifier in conflicts)
-        yield f"trainer=unsloth: unsloth {unsloth} admits {text}. pip install {words}, or set trainer=hf"
+        yield f"trainer=unsloth: unsloth {unsloth} requires {text}. pip install {words}, or set trainer=hf"
 
 
 def other() -> str:
@@ -41,7 +41,7 @@ def other() -> str:
     if version in {"", tested}:
         return ""
     return (
-        f"trainer=unsloth: unsloth {version} is installed, and on a GPU only {tested} is taken, whose functions the "
+        f"trainer=unsloth: unsloth {version} is installed, and on a GPU only {tested} is used, the version that the "
         f"tests ran: pip install unsloth=={tested}, or set trainer=hf"
     )
 
@@ -50,9 +50,11 @@ def untested() -> str:
     """Say which versions are installed that the tests did not run; empty if there are none, or no Unsloth."""
     versions = {name: machine.installed(name) for name in TESTED} if installed() else {}
     others = [
-        f"{name} {version}, tested is {TESTED[name]}" for name, version in versions.items() if version != TESTED[name]
+        f"{name} {version} is installed, but {TESTED[name]} was tested"
+        for name, version in versions.items()
+        if version != TESTED[name]
     ]
-    return f"installed is {'; '.join(others)}" if others else ""
+    return "; ".join(others)
 
 
 def refused() -> Iterator[tuple[str, str, str]]:

@@ -108,9 +108,9 @@ ROW = '{"instruction": "say", "output": "it"}\n'
     ("content", "text"),
     [
         (None, "there is no data file "),
-        (ROW + "\n{'a': 1}\n", "rows.jsonl:3: no JSON: "),
+        (ROW + "\n{'a': 1}\n", "rows.jsonl:3: not valid JSON: "),
         (ROW + '{"instruction": "say", "reply": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
-        (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, this one is a list"),
+        (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, and this one is a list"),
         ("", "rows.jsonl is empty: give a file with rows"),
     ],
     ids=["missing", "no JSON", "other fields", "no object", "empty"],

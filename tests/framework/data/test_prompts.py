@@ -198,7 +198,7 @@ def test_a_file_that_is_not_there_a_folder_and_no_json_are_refused(tmp_path: Pat
     with pytest.raises(FrameworkError, match="this is a folder; give one of the files in it"):
         prompts.from_file(str(tmp_path), form())
     (tmp_path / "my.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n', encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"^my\.jsonl:2: no JSON"):
+    with pytest.raises(FrameworkError, match=r"^my\.jsonl:2: not valid JSON"):
         prompts.from_file(str(tmp_path / "my.jsonl"), form())
 
 

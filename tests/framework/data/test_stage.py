@@ -540,7 +540,7 @@ def test_what_a_source_says_of_its_rows_is_reported(data_file: Path, tmp_path: P
     result = load(folder, tmp_path / "run").result
     assert sum(result.formats.values()) == 20
     assert [
-        note.startswith("test-0.jsonl is of another split and not used: data.validation") for note in result.notes
+        note.startswith("test-0.jsonl belongs to another split and is not used: data") for note in result.notes
     ] == [True]
     assert next(fact for fact in data_facts(result) if fact.name == "files").amiss
 

@@ -133,7 +133,7 @@ def test_a_lower_rate_is_that_of_the_steps_that_follow(run: Run, tmp_path: Path)
     rates = [step["learning_rate"] for step in events(tmp_path, "step")]
     assert rates == pytest.approx([2e-4] * 14 + [2e-5] * 6)
     (issue,) = events(tmp_path, "issue")
-    assert issue["text"].endswith("; the learning rate is 0.1 times what it would be from here on")
+    assert issue["text"].endswith("; from here on, the learning rate is 0.1 times what it would be")
 
 
 ASKED = [{"instruction": f"{'and on ' * 20}{number}", "output": f"it is {number}"} for number in range(6)]

@@ -65,7 +65,7 @@ def test_the_rows_that_are_left_are_read_again_to_the_same_conversations(tmp_pat
     ]
     (said,) = (finding for finding in data.result.findings if finding.name == "cleaned")
     listed = left.with_name("clean.removed.jsonl")
-    assert said.text == f"35 of 39 rows are left in {left}; {listed} says where the other 4 stand and why"
+    assert said.text == f"35 of 39 rows are left in {left}; {listed} lists the other 4, with place and reason"
     again, examples = run(tmp_path, f"data.path={left}", "data.validation_split=0", "audit=[]")
     _, first = run(tmp_path, f"data.path={write(tmp_path / 'good.jsonl', good)}", "data.validation_split=0", "audit=[]")
     assert [_bare(example) for example in examples.values()] == [_bare(example) for example in first.values()]
@@ -108,8 +108,11 @@ def test_rows_are_written_though_a_finding_is_fatal_or_was_kept(tmp_path: Path) 
             ["data.path=.", "audit.standard.clean=new/c.jsonl"],
             "would be read as part of data.path=.: write it elsewhere",
         ),
-        (["data.learn=each", "audit.standard.clean=c.jsonl"], "makes several rows of one: set data.learn=last"),
-        (["data.cut=8", "audit.standard.clean=c.jsonl"], "audit.standard.clean writes whole rows and data.cut=8 makes"),
+        (["data.learn=each", "audit.standard.clean=c.jsonl"], "which data.learn=each splits: set data.learn=last"),
+        (
+            ["data.cut=8", "audit.standard.clean=c.jsonl"],
+            "audit.standard.clean writes whole rows, which data.cut=8 splits",
+        ),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(

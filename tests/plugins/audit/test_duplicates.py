@@ -85,7 +85,7 @@ def test_what_an_earlier_turn_of_training_asks_is_a_leak(clean: list[Pair], tmp_
     data = audit_data(tmp_path, train, held)
     found = look(data)[Check.leaked]
     assert found.numbers.tolist() == [80]
-    assert found.finding(data, fatal=False).examples == ["rows.jsonl:81: asks the question of rows.jsonl:6"]
+    assert found.finding(data, fatal=False).examples == ["rows.jsonl:81: asks the same question as rows.jsonl:6"]
 
 
 def test_of_very_many_prompts_with_several_answers_a_part_is_compared(
@@ -104,7 +104,7 @@ def test_of_very_many_prompts_with_several_answers_a_part_is_compared(
     assert part.text.startswith(
         "about 300 of 600 training rows (50%) ask about 150 prompts that have different answers"
     )
-    assert "about 150 of them short ones" in part.text
+    assert "about 150 of them with short answers" in part.text
     assert part.rows == 300
     assert part.numbers.tolist() == [row for row in range(300) if row % 6 < 2]
 
@@ -127,7 +127,7 @@ def test_a_question_in_other_words_with_the_same_answer_is_a_leak(tmp_path: Path
     assert found.numbers.tolist() == list(range(len(train), len(train) + 10))
     finding = found.finding(audit_data(tmp_path / "again", train, (), [*held, *fresh]), fatal=False)
     assert len(finding.where) == 10
-    assert "asks in other words what is answered by" in finding.examples[0]
+    assert "paraphrases the question of" in finding.examples[0]
 
 
 def test_a_name_of_common_parts_is_uncommon_as_a_pair(tmp_path: Path) -> None:

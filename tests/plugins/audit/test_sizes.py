@@ -67,7 +67,7 @@ def test_cut_rows_lose_their_stop_tokens(tmp_path: Path) -> None:
     dropped = look(audit_data(tmp_path / "drop", rows, words=words))[Check.too_long]
     cut = look(audit_data(tmp_path / "cut", rows, words=[*words, "data.overflow=truncate"]))[Check.too_long]
     assert "loses 7 learned tokens: they are left out" in dropped.text
-    assert "loses 5 learned tokens, the stop token among them" in cut.text
+    assert "loses 5 learned tokens, including the stop token" in cut.text
     assert cut.severity is dropped.severity is Severity.serious
     assert dropped.advice == "set trainer.max_seq_length=64, or shorten them"
 
@@ -82,4 +82,4 @@ def test_a_cut_behind_the_last_learned_token_costs_nothing(tmp_path: Path) -> No
     assert found.severity is Severity.note
     both: list[Example | Pair] = [harmless, ("Who wrote Faust?", "Goethe wrote it, over sixty years")]
     found = look(audit_data(tmp_path / "one", both, words=words))[Check.too_long]
-    assert "and 1 of them loses 4 learned tokens, the stop token among them" in found.text
+    assert "and 1 of them loses 4 learned tokens, including the stop token" in found.text

@@ -60,7 +60,7 @@ def test_a_line_that_is_no_text_is_reported() -> None:
         yield "one\n"
         b"\xff".decode()
 
-    with pytest.raises(FrameworkError, match=r"^standard input is no UTF-8 text after line 1$"):
+    with pytest.raises(FrameworkError, match=r"^standard input is not UTF-8 text after line 1$"):
         converse(session(Parrot("tuned")), lines(), as_json=False)
 
 

@@ -46,11 +46,11 @@ def test_libraries_are_held_against_the_declared_ranges(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     absent, pluggy, rich = machine.libraries("acme-dist")
     assert (absent.name, absent.state, absent.blocks) == ("acme-absent", State.missing, True)
-    assert (absent.detail, absent.fix) == ("not installed; >=2 is asked for", "pip install 'acme-absent>=2'")
+    assert (absent.detail, absent.fix) == ("not installed; >=2 is required", "pip install 'acme-absent>=2'")
     assert (pluggy.name, pluggy.state, pluggy.detail) == ("pluggy", State.ok, "")
     # Another version may do: what it breaks is reported by what imports it.
     assert (rich.name, rich.state, rich.blocks) == ("rich", State.broken, False)
-    assert (rich.detail, rich.fix) == ("<1 is asked for", "pip install 'rich<1'")
+    assert (rich.detail, rich.fix) == ("<1 is required", "pip install 'rich<1'")
 
 
 def test_what_an_uninstalled_framework_asks_for_is_unknown() -> None:

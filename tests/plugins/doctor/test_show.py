@@ -22,7 +22,7 @@ FOUND = [
     checked("Python", "machine", DiagnosticResult(State.ok, "/usr/bin/python", "3.11.9"), needed=True),
     *map(library, ("accelerate", "annotated-types", "bitsandbytes", "cattrs", "datasets", "hydra-core", "jinja2")),
     checked(
-        "torch", "libraries", DiagnosticResult(State.broken, ">=2.6 is asked for", "2.1", "pip install 'torch>=2.6'")
+        "torch", "libraries", DiagnosticResult(State.broken, ">=2.6 is required", "2.1", "pip install 'torch>=2.6'")
     ),
     checked(
         "sox", "sound", DiagnosticResult(State.missing, "no sox on PATH " * 6, fix=LONG), needed=True, plugin="acme"
@@ -50,7 +50,7 @@ def test_every_record_has_a_row_and_no_line_but_a_fix_is_too_wide(width: int) ->
     text = " ".join(" ".join(lines).split())
     assert "ok Python 3.11.9, /usr/bin/python" in text
     assert "ok 7 others accelerate 1.2.3, annotated-types 1.2.3," in text
-    assert "broken torch 2.1, >=2.6 is asked for fix: pip install 'torch>=2.6'" in text
+    assert "broken torch 2.1, >=2.6 is required fix: pip install 'torch>=2.6'" in text
     assert "off login [bold]none[/] :boom: fix: log in" in text
     assert "broken drum RuntimeError: no stick (plugin 'acme')" in text
 
@@ -77,7 +77,7 @@ def test_json_has_every_record_and_the_reasons() -> None:
     assert (told["can_run"], told["overrides"]) == (False, WORDS)
     assert [reason["name"] for reason in told["reasons"]] == ["sox"]
     assert told["checks"][8] == {
-        "name": "torch", "topic": "libraries", "state": "broken", "version": "2.1", "detail": ">=2.6 is asked for",
+        "name": "torch", "topic": "libraries", "state": "broken", "version": "2.1", "detail": ">=2.6 is required",
         "fix": "pip install 'torch>=2.6'", "needed": False, "plugin": "core", "seconds": 0.0,
     }  # fmt: skip
     assert as_json(FOUND[:3], WORDS)["can_run"] is True

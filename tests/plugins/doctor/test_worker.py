@@ -41,7 +41,7 @@ def test_what_a_check_finds_comes_back(worker: DiagnosticProcess, tmp_path: Path
         ("refuses", State.broken, "acme.anvil=1 is too light: set 2"),
         ("lacks", State.missing, "ModuleNotFoundError: no message"),
         ("leaves_python", State.broken, "SystemExit: unsupported"),
-        ("wrong", State.broken, f"{ACTS}:wrong gives a str, no DiagnosticResult"),
+        ("wrong", State.broken, f"{ACTS}:wrong returns a str, not a DiagnosticResult"),
         ("not_there", State.broken, f"AttributeError: module '{ACTS}' has no attribute 'not_there'"),
     ],
 )
@@ -119,7 +119,7 @@ def test_what_cannot_be_handed_over_is_unknown(worker: DiagnosticProcess) -> Non
     found = worker.ask(f"{ACTS}:well", lambda: None, seconds=1)
     assert found is not None
     assert found.state is State.unknown
-    assert found.detail.startswith("what it is asked cannot be handed to another process: ")
+    assert found.detail.startswith("its arguments cannot be passed to another process: ")
 
 
 def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_a_redirect_is_not_followed() -> None:
         to_other = Reply(307, headers={"Location": f"{other.url}/chat/completions"})
         scores, server = judged(lambda _: to_other, *map(str, range(9)), concurrency=1)
     assert (scores.items, len(server.requests), other.requests) == ([None] * 9, 1, [])
-    assert "(HTTP 307: it redirects, which is not followed; give the address where it is): 9 of 9" in scores.notes[0]
+    assert "(HTTP 307: redirects are not followed; give the final address): 9 of 9" in scores.notes[0]
 
 
 def test_after_three_failures_in_a_row_nobody_is_asked_any_more() -> None:

@@ -29,12 +29,12 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
     [
         (
             ["metric=[regex]", "metric.regex.pattern='[a-'"],
-            "metric.regex.pattern=[a-: no regular expression: unterminated character set at position 0",
+            "metric.regex.pattern=[a-: not a regular expression: unterminated character set at position 0",
         ),
         (["metric=[regex]"], "metric.regex.pattern has no value"),
         (
             ["metric=[json_valid]", "metric.json_valid.schema={type: objekt}"],
-            "metric.json_valid.schema=…: no valid JSON Schema: at $.type: 'objekt' is not valid under any of",
+            "metric.json_valid.schema=…: not a valid JSON Schema: at $.type: 'objekt' is not valid under any of",
         ),
         (
             ["metric=[json_valid]", "metric.json_valid.schema=no.json"],
@@ -43,7 +43,7 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
         (["metric=[judge]"], "metric.judge.base_url has no value"),
         (
             [*JUDGE, "metric.judge.base_url=localhost:1"],
-            "metric.judge.base_url=localhost:1: this is no address like http://localhost:11434/v1",
+            "metric.judge.base_url=localhost:1: this is not an address such as http://localhost:11434/v1",
         ),
         ([*JUDGE, "metric.judge.lowest=10"], "metric.judge.lowest=10 must be below highest=10"),
         (
@@ -69,7 +69,7 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
         ),
         (
             ["evaluator.prompts.format=chatml"],
-            "evaluator.prompts.format=chatml is that of prompts of your own, and none are given: set",
+            "evaluator.prompts.format=chatml is for prompts of your own, and none are given: set",
         ),
         (
             ["evaluator.prompts.prompts=[Hello]", "objective=exact_match"],
@@ -143,7 +143,7 @@ def test_metrics_with_nothing_to_compare_with_are_reported_as_advice(tmp_path: P
     own = "evaluator.prompts.prompts=[Hello, Good morning]"
     told = (
         "evaluator.prompts: none of the 2 prompts has a reference, so exact_match, token_f1 will score nothing. "
-        "Give answers with the prompts, or choose among json_valid, regex, length, stopped and judge"
+        "Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
     )
     every = plan(tmp_path, own, "metric=[exact_match,token_f1,json_valid]")
     assert told in list(advice(every, None, current().plugins))
@@ -156,13 +156,13 @@ def test_metrics_with_nothing_to_compare_with_are_reported_as_advice(tmp_path: P
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["evaluator.prompts.count=200"], "evaluator.prompts.count=200: up to 51,200 tokens are answered, and 3,000"),
+        (["evaluator.prompts.count=200"], "evaluator.prompts.count=200: up to 51,200 tokens are generated, and 3,000"),
         (["evaluator.prompts.count=10"], ""),
         (["evaluator.prompts.count=201"], ""),
         (["evaluator.prompts.prompts=[{prompt: a, reference: b}]"], ""),
         (
             [f"evaluator.prompts.prompts=[{', '.join(f'{{prompt: a{n}, reference: b}}' for n in range(20))}]"],
-            "evaluator.prompts asks 20 prompts: up to 5,120 tokens are answered, and 3,000 are trained on. Give 10 of",
+            "evaluator.prompts asks 20 prompts: up to 5,120 tokens are generated, and 3,000 are trained on. Give 10 of",
         ),
         (["evaluator.prompts.count=200", "stages=[evaluate]"], ""),
     ],

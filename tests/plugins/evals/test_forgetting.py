@@ -104,7 +104,7 @@ def test_a_divergence_that_cannot_be_had_is_a_note(model: EchoModel) -> None:
     assert result.notes == ["general_divergence: full fine-tuning keeps no base"]
     model.encode = lambda examples: [TokenRow([1], [-100]) for _ in examples]  # type: ignore[method-assign]
     assert ask(model, questions=0, instructions=1, texts=0).notes == [
-        "general_divergence: the chat template leaves nothing of an answer"
+        "general_divergence: the chat template leaves no learned tokens"
     ]
 
 

@@ -99,7 +99,7 @@ def test_a_few_questions_cannot_tell(plan: Plan) -> None:
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
     assert concern.text == (
         "general questions right 75% to 69% of 32, at most 17 points lost; a loss above max_accuracy_loss=0.1 is not "
-        "ruled out, more questions narrow this"
+        "ruled out; more questions would narrow this"
     )
 
 
@@ -158,8 +158,8 @@ def scored(right: int, of: int = 100) -> EvalResult:
         (
             760,
             False,
-            "general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost; a loss above max_loss=0.05 is not ruled out, more "
-            "questions narrow this",
+            "general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost; a loss above max_loss=0.05 is not ruled out; more "
+            "questions would narrow this",
         ),
         (600, True, "general.acc 80.0% to 60.0% of 1000, 17 to 22 points lost"),
     ],

@@ -103,15 +103,15 @@ def test_the_index_of_lm_eval_is_made_once_for_each_version(tmp_path: Path, monk
 
 def test_a_task_of_the_user_that_is_no_yaml_is_reported_as_such(folder: Path) -> None:
     (folder / "odd.yaml").write_text("task: [", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"odd.yaml is no YAML"):
+    with pytest.raises(ValueError, match=r"odd.yaml is not YAML"):
         Catalog([folder]).tasks("odd")
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("task: [", "is no YAML"),
-        ("- task", "has no names with values"),
+        ("task: [", "is not YAML"),
+        ("- task", "is not a mapping of names to values"),
         ("include: broken.yaml\ntask: a\n", "includes itself"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_figure_that_the_documents_do_not_make_up_stands_alone(values: list[An
 def test_what_is_no_number_is_a_note(value: object) -> None:
     made = told({"t": {"acc,none": value}}, {"t": []})
     assert made.measures == {}
-    assert made.notes == [f"t.acc is {value!r}, no number"]
+    assert made.notes == [f"t.acc is {value!r}, not a number"]
 
 
 def test_answers_are_samples_and_choices_are_not() -> None:

@@ -108,7 +108,7 @@ def test_conversations_are_written_the_same(model: HFModel, theirs: Any) -> None
 def test_answers_drawn_by_chance_are_refused_with_the_task(model: HFModel) -> None:
     (asked,) = requests("generate_until", [("Add", {"until": [], "do_sample": True, "temperature": 0.7})])
     asked.task_name = "poem"
-    with pytest.raises(FrameworkError, match="task 'poem' draws its answers by chance"):
+    with pytest.raises(FrameworkError, match="task 'poem' samples its answers"):
         HarnessModel(model, 1).generate_until([asked])
 
 

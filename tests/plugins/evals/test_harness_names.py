@@ -48,7 +48,7 @@ def test_an_unknown_task_is_reported_with_the_nearest(folder: Path, name: str, h
 
 def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     (problem,) = told(include_path=str(tmp_path / "none"))
-    assert problem == f"evaluator.lm_eval.include_path={tmp_path / 'none'} is no folder with YAML files of tasks"
+    assert problem == f"evaluator.lm_eval.include_path={tmp_path / 'none'} is not a folder with YAML task files"
 
 
 def test_data_files_that_are_not_there_are_reported_with_the_task(folder: Path) -> None:
@@ -64,7 +64,7 @@ def test_answers_drawn_by_chance_are_reported(tmp_path: Path) -> None:
     rows, settings = TASKS["said"]
     write_task(tmp_path, "poem", rows, settings.replace("do_sample: false", "do_sample: true"))
     (problem,) = told(tasks=["poem"], include_path=str(tmp_path))
-    assert "'poem' draws its answers by chance" in problem
+    assert "'poem' samples its answers" in problem
 
 
 def test_a_plan_tells_all_of_it_at_once(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from framework_plugins.evals.json_schema import read_schema, validator
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
-        ({"type": "objekt"}, "no valid JSON Schema: at $.type: 'objekt' is not valid under any of the given schemas"),
+        (
+            {"type": "objekt"},
+            "not a valid JSON Schema: at $.type: 'objekt' is not valid under any of the given schemas",
+        ),
         (
             {"properties": {"a": {"minimum": "1"}}},
-            "no valid JSON Schema: at $.properties.a.minimum: '1' is not of type",
+            "not a valid JSON Schema: at $.properties.a.minimum: '1' is not of type",
         ),
-        ([1], "no valid JSON Schema: at $: [1] is not of type 'object', 'boolean'"),
+        ([1], "not a valid JSON Schema: at $: [1] is not of type 'object', 'boolean'"),
         ({"$ref": "#/$defs/lost"}, "the schema refers to '#/$defs/lost', which is not in it"),
         ({"items": {"$ref": "https://example.com/order.json"}}, "refers to 'https://example.com/order.json', which is"),
     ],
@@ -55,11 +58,11 @@ def test_a_schema_is_a_file_or_a_mapping(tmp_path: Path) -> None:
         FrameworkError, match=r"orders\.json cannot be read \(No such file.*\)\. Beside it: order\.json"
     ):
         read_schema(str(tmp_path / "orders.json"))
-    with pytest.raises(FrameworkError, match="a schema is a file or named values, this is a int"):
+    with pytest.raises(FrameworkError, match="a schema is a file or named values, and this is a int"):
         read_schema(3)
     (tmp_path / "order.json").write_text('{\n "type": object}', encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"order\.json:2: no JSON: Expecting value at column 10"):
+    with pytest.raises(FrameworkError, match=r"order\.json:2: not valid JSON: Expecting value at column 10"):
         read_schema(str(tmp_path / "order.json"))
     (tmp_path / "order.json").write_bytes(b'"\xff"')
-    with pytest.raises(FrameworkError, match=r"order\.json is no JSON: UnicodeDecodeError"):
+    with pytest.raises(FrameworkError, match=r"order\.json is not valid JSON: UnicodeDecodeError"):
         read_schema(str(tmp_path / "order.json"))

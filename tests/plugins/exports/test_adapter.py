@@ -92,7 +92,7 @@ def test_a_full_disk_is_seen_before_weights_are_copied_to_it(
     export(context)  # on its own disk it is linked
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         elsewhere = ExportContext(Path(folder), context.checkpoint, context.config, context.plan)
-        with pytest.raises(FrameworkError, match=r"adapter takes 0\.00 GB and 0\.00 GB are free: make room"):
+        with pytest.raises(FrameworkError, match=r"adapter needs 0\.00 GB, and 0\.00 are free: make room"):
             export(elsewhere)
         assert not list(Path(folder).iterdir())
 

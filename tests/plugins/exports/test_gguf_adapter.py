@@ -76,7 +76,7 @@ def test_a_checkpoint_that_is_no_adapter_or_is_cut_off_is_refused(base: Path, tm
     adapted(base, tmp_path / "checkpoint")
     file = tmp_path / "checkpoint" / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(FrameworkError, match=r"adapter_model\.safetensors is no whole safetensors file"):
+    with pytest.raises(FrameworkError, match=r"adapter_model\.safetensors is not a complete safetensors file"):
         export(context(base, tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
 
@@ -105,7 +105,7 @@ def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path, other
 def test_a_full_disk_is_seen_before_it_starts(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapted(base, tmp_path / "checkpoint")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(FrameworkError, match=r"GB and 0\.00 GB are free"):
+    with pytest.raises(FrameworkError, match=r"GB, and 0\.00 are free"):
         export(context(base, tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
 

@@ -139,7 +139,7 @@ def test_narrow_rows_are_reported_with_the_artifact(tmp_path: Path) -> None:
     run = Run(tmp_path, hidden_size=64, intermediate_size=256, head_dim=16)
     (artifact,) = run.export("exporter.gguf.quantizations=[q4_k_m]")
     (note,) = artifact.notes
-    assert note.endswith("not Q4_K_M: their rows are no multiple of 256 wide")
+    assert note.endswith("not Q4_K_M: the width of their rows is not a multiple of 256")
     assert int(note.split(" of ")[0]) == 13
 
 
@@ -149,7 +149,7 @@ def no_files(run: Run) -> None:
 
 def test_a_full_disk_is_seen_before_anything_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
-    with pytest.raises(FrameworkError, match=r"the export needs 0\.\d\d GiB in .*, 0\.00 GiB are free \(merged"):
+    with pytest.raises(FrameworkError, match=r"the export needs 0\.\d\d GiB in .*, and 0\.00 GiB are free \(merged"):
         run.export()
     no_files(run)
 
@@ -159,7 +159,7 @@ def test_corrupted_weights_are_refused(run: Run, left: float) -> None:
     file = run.base / "model.safetensors"
     data = file.read_bytes()
     file.write_bytes(data[: int(left * len(data))])
-    with pytest.raises(FrameworkError, match=r"base/model\.safetensors is no whole safetensors file"):
+    with pytest.raises(FrameworkError, match=r"base/model\.safetensors is not a complete safetensors file"):
         run.export()
     no_files(run)
 
@@ -168,7 +168,7 @@ def test_a_converter_that_fails_leaves_nothing_but_its_log(run: Run) -> None:
     tree = run.folder.parent / "llama.cpp"
     (tree / "conversion").mkdir(parents=True)
     (tree / converter.CONVERSION).write_text(f"{TABLE}raise RuntimeError('no rope today')\n", encoding="utf-8")
-    told = r"the conversion to GGUF failed: RuntimeError: no rope today .*\(all of it: .*gguf\.log\)"
+    told = r"the conversion to GGUF failed: RuntimeError: no rope today .*\(full output: .*gguf\.log\)"
     with pytest.raises(FrameworkError, match=told):
         run.export(f"exporter.gguf.llama_cpp_dir={tree}")
     no_files(run)

@@ -34,7 +34,7 @@ def test_matrices_are_counted_and_vectors_left_out(mixed: Path) -> None:
 
 def test_rows_that_are_too_narrow_are_reported_for_k_quants_alone() -> None:
     tensors = Tensors({"Q5_0": 150, "Q4_K": 31, "Q8_0": 30}, {"Q5_0": 150, "Q8_0": 30})
-    said = "180 of 211 matrices are Q5_0/Q8_0, not Q4_K_M: their rows are no multiple of 256 wide"
+    said = "180 of 211 matrices are Q5_0/Q8_0, not Q4_K_M: the width of their rows is not a multiple of 256"
     assert tensors.note("q4_k_m") == said
     assert tensors.note("q8_0") == ""
     assert Tensors({"Q4_K": 31}, {}).note("q4_k_m") == ""

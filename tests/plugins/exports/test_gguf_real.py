@@ -57,7 +57,7 @@ def test_types_that_k_quants_fall_back_to_are_reported(made: Any) -> None:
     assert sum(tensors.narrow.values()) == 181
     assert set(tensors.narrow) == {"Q5_0", "Q8_0"}
     assert notes["orders-Q4_K_M.gguf"] == [
-        "181 of 211 matrices are Q5_0/Q8_0, not Q4_K_M: their rows are no multiple of 256 wide"
+        "181 of 211 matrices are Q5_0/Q8_0, not Q4_K_M: the width of their rows is not a multiple of 256"
     ]
 
 

@@ -48,7 +48,7 @@ def test_stop_tokens_that_llama_cpp_does_not_know_are_written(
 ) -> None:
     assert vocabulary.eos is not None
     mine = dataclasses.replace(vocabulary, eos=7, stops=frozenset({7, 11, 12, vocabulary.eos}))
-    with pytest.raises(FrameworkError, match=r"whole.gguf does not stop at the tokens \[7, 11, 12\], and the run does"):
+    with pytest.raises(FrameworkError, match=r"whole.gguf does not stop at the tokens \[7, 11, 12\], but the run does"):
         mine.check(Path(shutil.copy(tiny.file, tmp_path / "whole.gguf")))
     settings = mine.amendments(tiny.file)
     quantize(tiny.file, tmp_path / "new.gguf", "q8_0", threads=1, settings=settings)
@@ -85,7 +85,7 @@ def test_what_llama_cpp_gives_to_a_template_that_the_training_did_not_is_taken_a
 
 def test_another_template_is_refused(tiny: Any, vocabulary: Vocabulary) -> None:
     vocabulary.check(tiny.file)
-    with pytest.raises(FrameworkError, match="holds another chat template than the run's"):
+    with pytest.raises(FrameworkError, match="does not hold the run's chat template"):
         dataclasses.replace(vocabulary, template="{{ messages }}").check(tiny.file)
 
 

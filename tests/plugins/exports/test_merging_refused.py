@@ -91,7 +91,7 @@ def lose_tokenizer(place: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a truncated base": (lambda place: cut(first_shard(place), 1000), "model-00001-of"),
     "a truncated adapter": (lambda place: cut(place / "adapter" / "adapter_model.safetensors", 900), "adapter_model"),
-    "an empty file": (lambda place: cut(first_shard(place), 0), "is no whole safetensors file"),
+    "an empty file": (lambda place: cut(first_shard(place), 0), "is not a complete safetensors file"),
     "a header of noise": (lambda place: first_shard(place).write_bytes(b"\x10" + bytes(7) + b"x" * 400), "no whole"),
     "a missing shard": (lambda place: first_shard(place).unlink(), "lacks model-00001-of"),
     "a shard that is nowhere": (longer_index, "lacks model-9.safetensors"),
@@ -104,7 +104,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing tensors": (lose_tensors, "fetch or train it again"),
     "an index of noise": (
         lambda place: (place / "base" / "model.safetensors.index.json").write_text("[]"),
-        "is no index of safetensors files",
+        "is not an index of safetensors files",
     ),
     "no weights of the adapter": (
         lambda place: (place / "adapter" / "adapter_model.safetensors").unlink(),
@@ -116,8 +116,8 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "settings of noise": (lambda place: cut(place / "adapter" / "adapter_config.json", 30), "cannot be read"),
     "half an adapter": (drop_half, "holds only A of model.layers.0.self_attn.v_proj"),
-    "numbers that are none": (poison, "does not come out as finite numbers: it is damaged"),
-    "layers that the base lacks": (rename_target, "w_proj.weight, and there is none in the base"),
+    "numbers that are none": (poison, "would hold numbers that are not finite: it is damaged"),
+    "layers that the base lacks": (rename_target, "w_proj.weight, which the base does not have"),
     "another rank": (lambda place: change(place / "adapter" / "adapter_config.json", r=8), "has rank 4 and"),
     "no tokenizer": (
         lose_tokenizer,
@@ -180,7 +180,7 @@ def test_a_base_is_the_same_wherever_it_lies(name: str, place: Path, *, same: bo
     if same:
         merge(plan_for(place / "base"), place / "adapter", place / "merged")
     else:
-        assert "choose that base, or where both are the same weights, write" in refusal(place)
+        assert "choose that base, or, if both are the same weights, write" in refusal(place)
 
 
 def test_an_adapter_of_another_size_is_refused_with_both_shapes(place: Path) -> None:
@@ -258,5 +258,5 @@ def test_experts_that_transformers_puts_together_are_not_merged_into(tmp_path: P
     expert = "base_model.model.model.layers.0.mlp.experts.gate_up_proj"
     save_file({**load_file(file), expert: torch.zeros(2, 128, 32)}, file)
     said = refusal(tmp_path)
-    assert "which transformers puts together of model.layers.0" in said
+    assert "which transformers assembles from model.layers.0" in said
     assert "keep it separate" in said

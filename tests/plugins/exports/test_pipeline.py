@@ -207,7 +207,7 @@ def test_a_push_alone_of_what_was_never_exported_is_refused(tmp_path: Path, hub:
     ("words", "said"),
     [
         (["exporter.merged.folder=a/b"], "must be one plain name inside the run folder, such as merged"),
-        (["exporter.merged.folder=adapter"], "exporter.merged.folder=adapter is that of exporter.adapter too"),
+        (["exporter.merged.folder=adapter"], "exporter.merged.folder=adapter is also that of exporter.adapter"),
         (["exporter.merged.max_shard_size=5"], "exporter.merged.max_shard_size"),
         (["exporter.merged.folder=thesis"], "no exporter made it"),
     ],

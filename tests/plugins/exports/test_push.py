@@ -119,7 +119,7 @@ def test_a_second_push_goes_on_top(hub: UploadStandIn, tmp_path: Path) -> None:
 
 def test_a_public_repository_is_pushed_into_only_when_that_was_said(hub: UploadStandIn, tmp_path: Path) -> None:
     hub.repositories["me/tuned"] = Repository("me", private=False, files={"README.md": b"known to many"})
-    assert "is there already and public: set exporter.push.private=false" in refusal(context(tmp_path))
+    assert "already exists and is public: set exporter.push.private=false" in refusal(context(tmp_path))
     assert hub.repositories["me/tuned"].files == {"README.md": b"known to many"}
     push(context(tmp_path), private=False)
     assert len(hub.repositories["me/tuned"].files) == 3
@@ -138,7 +138,9 @@ def test_a_token_that_the_hub_does_not_know_is_named(
     hub: UploadStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_" + "nobody" * 6)
-    assert "the Hub does not take the token: log in with `hf auth login`, or set HF_TOKEN" in refusal(context(tmp_path))
+    assert "the Hub does not accept the token: log in with `hf auth login`, or set HF_TOKEN" in refusal(
+        context(tmp_path)
+    )
     assert not hub.repositories
 
 
@@ -164,7 +166,7 @@ def test_without_a_network_it_is_said_at_once(tmp_path: Path, monkeypatch: pytes
     ("path", "said"),
     [
         ("/api/models/me/tuned/commit", "the Hub refuses (400: broken)"),
-        ("/lfs", "the upload broke off (BadRequestError"),
+        ("/lfs", "the upload was interrupted (BadRequestError"),
     ],
 )
 def test_an_upload_that_breaks_off_leaves_the_repository_as_it_was(

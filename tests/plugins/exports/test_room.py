@@ -56,7 +56,9 @@ def test_before_merging_the_config_of_the_model_tells(tmp_path: Path) -> None:
 def test_too_little_is_refused_and_enough_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = Room({"converted": 2**30, "q4_k_m": 2**29})
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
-    with pytest.raises(FrameworkError, match=r"needs 1.50 GiB .*, 1.00 GiB are free \(converted 1.00, q4_k_m 0.50\)"):
+    with pytest.raises(
+        FrameworkError, match=r"needs 1.50 GiB .*, and 1.00 GiB are free \(converted 1.00, q4_k_m 0.50\)"
+    ):
         room.check(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**31))
     room.check(tmp_path)

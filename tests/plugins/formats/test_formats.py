@@ -147,7 +147,7 @@ def test_plain_text_has_no_turns() -> None:
         (
             Alpaca,
             {"instruction": "a", "output": "b", "history": [["c", "d"], ["e", None]]},
-            "format alpaca needs a list of [question, answer] in 'history'; number 2 is none",
+            "format alpaca needs a list of [question, answer] in 'history'; number 2 is not one",
         ),
         (Alpaca, {"instruction": "a", "output": "b", "history": "c"}, "[question, answer] in 'history', found text"),
         (ChatML, {"text": "a"}, "format chatml needs the field 'messages'; the row has text"),

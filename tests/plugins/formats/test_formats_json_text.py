@@ -99,13 +99,13 @@ def test_an_answer_that_is_a_list_but_no_turns_stays_text(answer: str) -> None:
         ({"messages": '[{"role": "user"'}, "needs a list of turns in 'messages', found text that begins like a list"),
         (
             {"messages": "[{'role': 'user', 'content': 'a'}]"},
-            "needs a list of turns in 'messages', found a list as Python shows it; write it with json.dumps",
+            "needs a list of turns in 'messages', found a list as Python prints it; write it with json.dumps",
         ),
         ({"messages": "hello"}, "needs a list of turns in 'messages', found text)"),
         ({"messages": "[3]"}, "needs a list of turns in 'messages', found text)"),
         (
             {"prompt": "say", "chosen": "[{'content': 'a', 'role': 'assistant'}]", "rejected": "no"},
-            "needs text or a list of turns in 'chosen', found a list as Python shows it; write it with json.dumps",
+            "needs text or a list of turns in 'chosen', found a list as Python prints it; write it with json.dumps",
         ),
         (
             {"prompt": "say", "completion": '[{"role": "assistant", "content": 3}]'},

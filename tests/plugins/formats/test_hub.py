@@ -163,7 +163,7 @@ def test_values_that_are_no_text_are_reported_or_written(forks: Forks, hub: HubS
     for outcome in outcomes:
         assert outcome[0] == [
             [{"day": "2024-01-02", "raw": None, "text": "a"}, "acme/dates[0]", ""],
-            [{}, "acme/dates[1]", "the column 'raw' holds bytes, which is no text"],
+            [{}, "acme/dates[1]", "the column 'raw' holds bytes, which is not text"],
         ]
 
 
@@ -186,7 +186,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"path": "acme/gated"}, "data.path=acme/gated: the Hub has no such data set, or it is gated"),
     ({"path": "acme/scripted"}, "data.path=acme/scripted needs code of its own (scripted.py), which is never run; the"),
     ({"path": "acme/scripted", "streaming": True}, "data.path=acme/scripted needs code of its own (scripted.py)"),
-    ({"path": "acme/pictures"}, "data.path=acme/pictures: the column pages of split train cannot be learned: no text"),
+    ({"path": "acme/pictures"}, "data.path=acme/pictures: the column pages of split train cannot be learned: neither"),
     ({"path": "acme/pictures", "streaming": True}, "data.path=acme/pictures: the column pages of split train cannot"),
     (
         {"split": "train[:20]", "streaming": True},
@@ -196,12 +196,15 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"validation_split_name": "train[5%:]", "streaming": True},
         "data.validation_split_name=train[5%:] cannot be streamed: take a whole split, or data.streaming=false",
     ),
-    ({"validation_split_name": "train"}, "data.validation_split_name=train is data.split too: choose another split"),
+    (
+        {"validation_split_name": "train"},
+        "data.validation_split_name=train is the same as data.split: set another one",
+    ),
     ({"path": "acme/hollow", **HELD_OUT}, "data.path=acme/hollow, data.validation_split_name=test: ValueError: "),
     ({"path": "acme/hollow", **HELD_OUT, "streaming": True}, "data.validation_split_name=test: the split has no rows"),
     ({"validation_split_name": "test[:0]"}, "data.path=acme/orders, data.validation_split_name=test[:0]: ValueError: "),
-    ({"path": "json"}, "data.path=json is no data set: give the id of one, owner/name"),
-    ({"path": "here/orders"}, "data.path=here/orders lies on this machine: read it with data=local_file"),
+    ({"path": "json"}, "data.path=json is not a data set: give the id of one, owner/name"),
+    ({"path": "here/orders"}, "data.path=here/orders is on this machine: read it with data=local_file"),
 ]
 
 

@@ -77,7 +77,7 @@ def test_points_in_time_and_exact_numbers_become_text(tmp_path: Path, name: str)
 def test_bytes_make_a_bad_row_that_names_the_column(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", "b", "c"], "image": [{"bytes": b"x"}, None, {"bytes": None}]})
     assert rows_of(saved(tmp_path, table)) == [
-        Row({}, "r.parquet:row 1", "the column 'image' holds bytes, which is no text"),
+        Row({}, "r.parquet:row 1", "the column 'image' holds bytes, which is not text"),
         Row({"text": "b", "image": None}, "r.parquet:row 2"),
         Row({"text": "c", "image": {"bytes": None}}, "r.parquet:row 3"),
     ]
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_reported(tmp_path: Path, name: str, damage: str) -> N
     broken = {"empty": b"", "rubbish": b"x" * 5000, "begun": whole[:6] + b"x" * 5000, "half": whole[: len(whole) // 2]}
     with pytest.raises(FrameworkError) as caught:
         rows_of(written(tmp_path, name, broken[damage]))
-    assert f"{name}: no {name.partition('.')[2]} file, or a damaged one (" in str(caught.value)
+    assert f"{name}: not a valid .{name.partition('.')[2]} file (" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -107,7 +107,7 @@ def test_damage_behind_the_first_rows_is_reported_with_the_row(tmp_path: Path) -
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
         writer.write_batch(batch)
-    with pytest.raises(FrameworkError, match=r"s\.arrow:row 1001: no arrow file, or a damaged one"):
+    with pytest.raises(FrameworkError, match=r"s\.arrow:row 1001: not a valid \.arrow file"):
         rows_of(written(tmp_path, "s.arrow", sink.getvalue()[:-100_000]))
 
 

@@ -56,9 +56,9 @@ def test_records_that_do_not_fit_are_bad_rows_and_the_others_are_read(tmp_path: 
     assert [(row.where, row.problem) for row in rows] == [
         ("t.csv:2", "1 cell under 2 columns"),
         ("t.csv:3", "3 cells under 2 columns"),
-        ("t.csv:4", "no CSV: ',' expected after '\"' (a quotation mark inside a quotation is written twice)"),
+        ("t.csv:4", "not valid CSV: ',' expected after '\"' (a quotation mark inside a quoted field is written twice)"),
         ("t.csv:5", ""),
-        ("t.csv:6", "no CSV: a quotation that begins here does not end"),
+        ("t.csv:6", "not valid CSV: a quoted field that begins here does not end"),
     ]
     assert rows[3].fields == {"a": "4", "b": "5"}
 
@@ -68,7 +68,7 @@ def test_records_that_do_not_fit_are_bad_rows_and_the_others_are_read(tmp_path: 
     [
         (b"a,b,a\n1,2,3\n", "t.csv:1: two columns are called 'a': give each a name of its own"),
         (b"\n\na, a\n", "t.csv:3: two columns are called 'a'"),
-        (b'"a"b,c\n1,2\n', "t.csv:1: no CSV: "),
+        (b'"a"b,c\n1,2\n', "t.csv:1: not valid CSV: "),
         (b"a,b\n1,2\n3,\xe4\n", "t.csv:3: not UTF-8 (invalid continuation byte); convert it: iconv -f LATIN1 -t UTF-8"),
     ],
     ids=["columns", "columns later", "header", "not UTF-8"],

@@ -97,13 +97,13 @@ def test_a_missing_file_is_reported_with_what_lies_beside_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("a.docx", "a.docx is of no kind that data=local_file reads: .jsonl, .ndjson, .json, .csv, .tsv, .parquet, "),
+        ("a.docx", "a.docx is not a kind of file that data=local_file reads. Data files are .jsonl, .ndjson, "),
         ("sub", "sub: the folder holds no data file, only b.md, c.md. Data files are .jsonl, "),
         ("empty", "empty: the folder holds no file. Data files are "),
         ("*.docx", "*.docx matches no data file, only a.docx. Data files are "),
         ("*.csv", "*.csv matches no file. Data files are "),
-        ("link.jsonl", "link.jsonl is a link to nowhere.jsonl, which is not there"),
-        ("l*.jsonl", "link.jsonl is a link to nowhere.jsonl, which is not there"),
+        ("link.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
+        ("l*.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
         ("pipe.jsonl", "pipe.jsonl is neither a file nor a folder, and rows are read more than once"),
         ("x" * 300, "File name too long"),
     ],
@@ -124,5 +124,5 @@ def test_a_folder_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(FrameworkError, match=r"^data\.path=.*: Permission denied .*; give yourself the right to read"):
+    with pytest.raises(FrameworkError, match=r"^data\.path=.*: Permission denied .*; give yourself permission to read"):
         names(tmp_path)

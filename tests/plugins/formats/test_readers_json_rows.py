@@ -103,8 +103,8 @@ def test_objects_side_by_side_on_a_line_are_rows(tmp_path: Path) -> None:
         ({"a": 2}, "rows.jsonl:2, object 1", ""),
         ({"a": 3}, "rows.jsonl:2, object 2", ""),
         ({"a": 4}, "rows.jsonl:2, object 3", ""),
-        ({}, "rows.jsonl:3", "no JSON: Extra data at column 10"),
-        ({}, "rows.jsonl:4", "no JSON: Extra data at column 10"),
+        ({}, "rows.jsonl:3", "not valid JSON: Extra data at column 10"),
+        ({}, "rows.jsonl:4", "not valid JSON: Extra data at column 10"),
     ]
 
 
@@ -150,14 +150,14 @@ def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b'{"a": }', "no JSON: Expecting value at column 7"),
-        (b'{"a": 1', "no JSON: Expecting ',' delimiter at column 8"),
-        (b'"text"', "a row is a JSON object with named fields, this one is a str"),
-        (b"null", "a row is a JSON object with named fields, this one is a NoneType"),
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' stands twice in one object"),
+        (b'{"a": }', "not valid JSON: Expecting value at column 7"),
+        (b'{"a": 1', "not valid JSON: Expecting ',' delimiter at column 8"),
+        (b'"text"', "a row is a JSON object with named fields, and this one is a str"),
+        (b"null", "a row is a JSON object with named fields, and this one is a NoneType"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' appears twice in one object"),
         (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte); convert it: iconv -f LATIN1 -t UTF-8"),
-        (b'{"a":' * 100_000, "no JSON: nested too deeply"),
-        (b'{"a": ' + b"1" * 5000 + b"}", "no JSON: a number with thousands of digits"),
+        (b'{"a":' * 100_000, "not valid JSON: nested too deeply"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "not valid JSON: a number with thousands of digits"),
     ],
     ids=["no value", "cut off", "text", "null", "key twice", "not UTF-8", "nested", "digits"],
 )
@@ -176,7 +176,7 @@ def test_an_item_that_is_no_row_is_a_bad_row_and_the_others_are_read(tmp_path: P
     assert [(row.fields, row.problem.split(",")[0]) for row in rows] == [
         ({"a": 1}, ""),
         ({}, "a row is a JSON object with named fields"),
-        ({}, "the key 'a' stands twice in one object"),
+        ({}, "the key 'a' appears twice in one object"),
         ({"a": 3}, ""),
     ]
 
@@ -190,8 +190,8 @@ def test_an_item_that_is_no_row_is_a_bad_row_and_the_others_are_read(tmp_path: P
             "rows.json: the file is one object, and none of its fields (a, b) is a list of rows",
         ),
         ("{\n}", "rows.json: the file is one object, and none of its fields (none) is a list of rows"),
-        ('{\n "a": 1,\n 2: 3}', "rows.json:3: no JSON: '\"' expected at column 2"),
-        ('{\n "a" 1}', "rows.json:2: no JSON: ':' expected at column 6"),
+        ('{\n "a": 1,\n 2: 3}', "rows.json:3: not valid JSON: '\"' expected at column 2"),
+        ('{\n "a" 1}', "rows.json:2: not valid JSON: ':' expected at column 6"),
     ],
 )
 def test_an_object_that_is_no_list_of_rows_is_refused(tmp_path: Path, content: str, text: str) -> None:

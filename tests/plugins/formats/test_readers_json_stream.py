@@ -51,19 +51,25 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b'[{"a": 1},\n {"a": }]', "a.json:2: no JSON: Expecting value at column 8"),
+        (b'[{"a": 1},\n {"a": }]', "a.json:2: not valid JSON: Expecting value at column 8"),
         (
             b'[{"a": 1},\n {"a": tru}, {"a": "some more text behind it, and more"}]',
-            "a.json:2: no JSON: Expecting value at",
+            "a.json:2: not valid JSON: Expecting value at",
         ),
-        (b'[{"a": 1},\n\n{"a": 2}\n {"a": 3}]', "a.json:4: no JSON: ',' or ']' expected at column 2"),
-        (b'[{"a": 1},\n{"a": 2}', "a.json:2: no JSON: ',' or ']' expected at column 9; the file ends here: was it "),
-        (b'[{"a": 1},\n{"a": 2', "a.json:2: no JSON: Expecting ',' delimiter at column 8; the file ends here: was it "),
-        (b"[1, 2]\n[3]", "a.json:2: no JSON: there is text after its end at column 1"),
+        (b'[{"a": 1},\n\n{"a": 2}\n {"a": 3}]', "a.json:4: not valid JSON: ',' or ']' expected at column 2"),
+        (
+            b'[{"a": 1},\n{"a": 2}',
+            "a.json:2: not valid JSON: ',' or ']' expected at column 9; the file ends here: was it ",
+        ),
+        (
+            b'[{"a": 1},\n{"a": 2',
+            "a.json:2: not valid JSON: Expecting ',' delimiter at column 8; the file ends here: was it ",
+        ),
+        (b"[1, 2]\n[3]", "a.json:2: not valid JSON: there is text after its end at column 1"),
         (b'[1,\n2,\n"\xfc\xfc"]', "a.json:3: not UTF-8 (invalid start byte); convert it: iconv"),
         (b'[1,\n"\xc3', "a.json:2: not UTF-8 (unexpected end of data); convert it: iconv"),
-        (b"[" * 100_000, "a.json:1: no JSON: nested too deeply at column "),
-        (b"[\n" + b"1" * 5000 + b"]", "a.json:2: no JSON: a number with thousands of digits at column 1"),
+        (b"[" * 100_000, "a.json:1: not valid JSON: nested too deeply at column "),
+        (b"[\n" + b"1" * 5000 + b"]", "a.json:2: not valid JSON: a number with thousands of digits at column 1"),
     ],
 )
 def test_what_is_wrong_is_reported_with_line_and_column(

@@ -68,13 +68,13 @@ class TestDamaged:
         self, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
     ) -> None:
         kind = {"gz": "gzip", "zst": "zstd"}[name.rpartition(".")[2]]
-        assert f"{name}: no {kind} file, or a damaged one (" in self.refusal(tmp_path, name, BODY)
+        assert f"{name}: not a valid {kind} file (" in self.refusal(tmp_path, name, BODY)
         broken = bytearray(pack(BODY))
         if kind == "gzip":
             broken[-8] ^= 1  # of the checksum
         else:
             broken[len(broken) // 2 :] = bytes(len(broken) // 2)
-        assert f"no {kind} file, or a damaged one (" in self.refusal(tmp_path, name, bytes(broken))
+        assert f"not a valid {kind} file (" in self.refusal(tmp_path, name, bytes(broken))
 
     def test_an_empty_file_has_no_rows(self, tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
         assert rows_of(written(tmp_path, name, pack(b""))) == []

@@ -44,9 +44,9 @@ def test_points_in_time_and_exact_numbers_become_text(value: Any, text: Any) -> 
 def test_a_value_that_no_text_stands_for_is_named_with_its_column() -> None:
     assert values.row({"a": 1, "b": [{"c": b"x"}]}, ["a", "b"]) == (
         {},
-        "the column 'b' holds bytes, which is no text",
+        "the column 'b' holds bytes, which is not text",
     )
-    assert values.row({"a": object()}, ["a"])[1] == "the column 'a' holds object, which is no text"
+    assert values.row({"a": object()}, ["a"])[1] == "the column 'a' holds object, which is not text"
     assert values.row({"a": b"x"}, []) == ({"a": b"x"}, "")
 
 

@@ -96,7 +96,7 @@ def test_a_training_keeps_the_best_weights_and_a_sweep_chooses_by_the_loss_of_a_
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"validation_sets": {"a": "x.jsonl"}, "validation_path": "x.jsonl"}, "both say what is held out: make it one"),
+        ({"validation_sets": {"a": "x.jsonl"}, "validation_path": "x.jsonl"}, "both say what is held out: make that"),
         ({"validation_sets": {"a b": "x.jsonl"}}, "data.validation_sets.a b: a name has letters, digits"),
         ({"validation_sets": {"a": "x.jsonl", "b": "x.jsonl"}}, "x.jsonl is in the set a too: leave it out of one"),
         ({"validation_sets": {"a": "none.jsonl"}}, "there is no data file none.jsonl"),

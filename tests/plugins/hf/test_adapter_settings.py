@@ -195,9 +195,9 @@ def test_a_merge_has_the_logits_of_the_trained_model(biased: Path, rows: Path, t
     ("more", "told"),
     [
         (["adapter.target_modules=['(q_proj']"], "adapter.target_modules: (q_proj is neither a name nor a regular"),
-        (["adapter.target_modules=[all-linear,q_proj]"], "all-linear takes every layer by itself: give it alone"),
-        (["adapter.target_modules=['.*qq_proj.*']"], "matches the whole name of no linear layer; one is called "),
-        (["adapter.layers_to_transform=[2]"], "2 is no block of the model, which has 2: 0 to 1"),
+        (["adapter.target_modules=[all-linear,q_proj]"], "all-linear selects every layer: give it alone"),
+        (["adapter.target_modules=['.*qq_proj.*']"], "matches no linear layer by its whole name; one is called "),
+        (["adapter.layers_to_transform=[2]"], "the model has no block 2, only blocks 0 to 1"),
         (["adapter.rank_pattern={q_proj: 0}"], "adapter.rank_pattern.q_proj=0 must be a whole number above 0"),
         (["adapter.bias=all"], "have no biases, so nothing would be trained: set adapter.bias=none"),
         (["adapter.modules_to_save=[lm_haed]"], "unknown module 'lm_haed'. Did you mean 'lm_head'?"),

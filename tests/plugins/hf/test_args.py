@@ -140,10 +140,10 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
         (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
         (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal. Did you mean "
          "'gaussian'?"),
-        (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base before the training"),
+        (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base that the verdict and the exports"),
         (["adapter.args.init_lora_weights=orthogonal", "adapter.r=3"], "needs an even adapter.r, not 3"),
         (["adapter.args.exclude_modules=['(']"], "adapter.args.exclude_modules: ( is neither a name nor a regular"),
-        (["adapter.args.lora_bias=true"], "lora_bias is not used here: an adapter with it can be merged by no"),
+        (["adapter.args.lora_bias=true"], "lora_bias is not used here: no exporter can merge an adapter"),
     ],
 )  # fmt: skip
 def test_what_is_no_field_here_is_refused_with_what_it_is(words: list[str], told: str) -> None:

@@ -134,7 +134,7 @@ def test_full_fine_tuning_trains_and_saves_all_weights(base: Path, rows: Path, t
         result, _ = train(model, data, tmp_path)
         assert result.trainable_parameters == result.total_parameters
         here = answers(model)
-        with pytest.raises(FrameworkError, match="what it was can be asked before the training only"):
+        with pytest.raises(FrameworkError, match="it can be asked only before the training"):
             model.as_base()
     assert digest(tmp_path / "checkpoint" / "model.safetensors") != digest(base / "model.safetensors")
     with opened(plan) as (model, _):

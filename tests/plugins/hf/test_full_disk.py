@@ -91,4 +91,4 @@ def test_no_file_may_be_large(place: Path, tmp_path: Path, limit: int, code: int
     done = run(place, tmp_path / "run", limit=limit)
     check(done, tmp_path / "run")
     assert done.code == code
-    assert "step 2: no checkpoint, the training continues: " in done.err
+    assert "step 2: no checkpoint was saved, the training continues: " in done.err

@@ -68,7 +68,7 @@ def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
         ),
         ("model.safetensors.index.json", '{"weight_map": {"a": "../secret.safetensors"}}', "'../secret.safetensors'"),
         ("model.safetensors.index.json", '{"weight_map": {"a": "/etc/secret.safetensors"}}', "which is not in the"),
-        ("model.safetensors.index.json", "[]", "is no index of weights"),
+        ("model.safetensors.index.json", "[]", "is not an index of weights"),
     ],
 )
 def test_a_checkpoint_of_another_base_or_with_files_elsewhere_is_refused(

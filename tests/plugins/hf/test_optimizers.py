@@ -220,7 +220,7 @@ def test_the_learning_rate_of_each_step_is_that_of_the_schedule(words: list[str]
         (["optim=sgd", "optim_args.momentum=true"], "trainer.optim_args.momentum=true must be a number"),
         (["optim=sgd", "optim_args.nesterov=1"], "trainer.optim_args.nesterov=1 must be true or false"),
         (["optim=sgd", "optim_args.nesterov=true"], "needs a momentum"),
-        (["optim=sgd", "optim_args.weight_decay=0.1"], "trainer.optim_args.weight_decay=0.1: that is "
+        (["optim=sgd", "optim_args.weight_decay=0.1"], "trainer.optim_args.weight_decay=0.1: set "
          "trainer.weight_decay"),
         (["optim=sgd", "adam_beta1=0.5"], "trainer.adam_beta1=0.5 is not used by trainer.optim=sgd: leave it out"),
         (["optim=lion_8bit", "adam_epsilon=1e-6"], "trainer.adam_epsilon=1e-06 is not used by trainer.optim=lion_8bit"),
@@ -236,7 +236,7 @@ def test_the_learning_rate_of_each_step_is_that_of_the_schedule(words: list[str]
         (["lr_scheduler_kwargs.num_cycles=2"], "trainer.lr_scheduler_type=linear has no such argument. Valid: none"),
         (["lr_scheduler_type=warmup_stable_decay", "lr_scheduler_kwargs={num_decay_steps: 2, decay_type: quick}"],
          "trainer.lr_scheduler_kwargs.decay_type=quick must be one of linear, cosine, 1-sqrt"),
-        (["min_learning_rate=1e-5", "lr_scheduler_type=inverse_sqrt"], "ends at none: set trainer.lr_scheduler_type="),
+        (["min_learning_rate=1e-5", "lr_scheduler_type=inverse_sqrt"], "does not use it: set trainer.lr_scheduler"),
         (["min_learning_rate=0.1"], "trainer.min_learning_rate=0.1 must be below trainer.learning_rate=0.0002"),
         (["warmup_ratio=0.03", "warmup_steps=5"], "trainer.warmup_ratio=0.03 and trainer.warmup_steps=5 both say"),
         (["warmup_ratio=1.5"], "trainer.warmup_ratio=1.5 must be a number from 0 to below 1, or null"),

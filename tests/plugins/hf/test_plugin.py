@@ -19,8 +19,8 @@ def test_names_that_the_program_gives_a_template_are_no_switches(tmp_path: Path)
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=tmp_path)
     first, second = str(caught.value).splitlines()
-    assert "model.chat_template_kwargs.add_generation_prompt=True is no switch of a chat template" in first
-    assert "model.chat_template_kwargs.tools=[] is no switch of a chat template, the program sets tools" in second
+    assert "model.chat_template_kwargs.add_generation_prompt=True is not a switch of a chat template" in first
+    assert "model.chat_template_kwargs.tools=[] is not a switch of a chat template; the program sets tools" in second
 
 
 def test_switches_of_a_template_are_left_alone(tmp_path: Path) -> None:

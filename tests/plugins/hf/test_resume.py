@@ -277,7 +277,7 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     with pytest.raises(Ended):
         train("full", end=6)
     assert [path.name for path in (tmp_path / "full" / TRAINING_STATE).iterdir()] == ["step-00000002"]
-    assert any(text.startswith("step 4: no checkpoint, the training continues: ") for text in caplog.messages)
+    assert any(text.startswith("step 4: no checkpoint was saved, the training continues: ") for text in caplog.messages)
     assert train("full")[0].resumed == 2
 
 
@@ -288,7 +288,7 @@ def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends, caplog:
     result, _ = train("ended")
     assert (result.resumed, result.steps) == (0, 8)
     damaged = f"step-00000004 ({MANIFEST}), step-00000002 (optimizer.pt)"
-    assert f"the training begins at its first step; passed over as damaged: {damaged}" in caplog.messages
+    assert f"the training begins at its first step; skipped as damaged: {damaged}" in caplog.messages
 
 
 def test_another_training_is_refused_before_anything_is_measured(

@@ -46,7 +46,7 @@ def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
         (("launch=ddp", "plan.gpu=24GiB"), "launch.processes has to be given with plan.gpu=24GiB: launch.processes=8"),
         (
             ("launch=ddp", *CPU, "trainer.early_stopping_metric=exact_match", "trainer.early_stopping_patience=2"),
-            "trainer.early_stopping_metric=exact_match has prompts answered in the middle of the training, which ",
+            "trainer.early_stopping_metric=exact_match needs answers to prompts during the training, which ",
         ),
         (("launch=fsdp2", *CPU, "trainer.optim=adamw_8bit"), "trainer.optim=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),

@@ -33,7 +33,7 @@ def test_the_action_is_that_of_the_settings_and_is_reported() -> None:
     (stopped, *_) = seen(entries(FLAT), "health.plateau=stop")
     assert (stopped.action, stopped.text) == (Action.stop, f"{warned.text}; the training stops")
     (lowered, *_) = seen(entries(FLAT), "health.plateau=lower", "health.lower_to=0.25")
-    assert lowered.text == f"{warned.text}; the learning rate is 0.25 times what it would be from here on"
+    assert lowered.text == f"{warned.text}; from here on, the learning rate is 0.25 times what it would be"
 
 
 def test_one_kind_is_reported_a_few_times_and_then_known() -> None:

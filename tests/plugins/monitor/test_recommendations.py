@@ -17,7 +17,7 @@ from tests.support.curves import plan
             "Lower trainer.learning_rate from 0.0002 to between 2e-05 and 0.0001, and train in bf16 rather than",
         ),
         ("nan", ["trainer.max_grad_norm=50"], "0.0001, set trainer.max_grad_norm=1, and train in bf16"),
-        ("spike", [], "Look at the rows of this step; where it comes again, lower trainer.learning_rate from 0.0002"),
+        ("spike", [], "Look at the rows of this step; if it happens again, lower trainer.learning_rate from 0.0002"),
         ("oscillation", [], "The learning rate is too high: lower trainer.learning_rate from 0.0002 to between"),
         ("oscillation", [], "or raise trainer.gradient_accumulation_steps from 4 to 8 or more"),
         ("rising_loss", [], "The learning rate is too high: lower"),

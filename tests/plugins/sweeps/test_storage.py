@@ -37,7 +37,7 @@ def test_a_file_that_is_no_journal_is_reported_and_stays_as_it_is(
     with pytest.raises(FrameworkError) as caught:
         open_study(Optuna5Config(), "mine", str(file), Direction.minimize)
     assert str(caught.value) == (
-        "hydra.sweeper.storage=rows.jsonl is no journal of a study: name another file, or a database by its URL, "
+        "hydra.sweeper.storage=rows.jsonl is not the journal of a study: name another file, or a database by its URL, "
         "sqlite:///rows.jsonl"
     )
     assert file.read_text(encoding="utf-8") == text

@@ -36,7 +36,9 @@ def test_a_measure_of_an_evaluator_wants_it_set() -> None:
 def test_a_study_that_looks_the_other_way_is_refused(tmp_path: Path) -> None:
     place = str(tmp_path / "study.journal")
     open_study(Optuna5Config(), "mine", place, Direction.minimize)
-    with pytest.raises(FrameworkError, match=r"the study 'mine' does not maximize: give this one a name"):
+    with pytest.raises(
+        FrameworkError, match=r"the study 'mine' exists and does not maximize: give this one another name"
+    ):
         open_study(Optuna5Config(), "mine", place, Direction.maximize)
 
 
@@ -51,7 +53,7 @@ def test_points_of_another_space_are_refused_by_their_key(tmp_path: Path) -> Non
     with pytest.raises(FrameworkError) as caught:
         check_space(study, swept("adapter.r=8,32", "trainer.learning_rate=0.1,0.2", "seed=1,2"))
     told = "the study 'mine' has trials of"
-    ends = "which stays so: sweep over that, or give this one a name, hydra.sweeper.study_name=NAME"
+    ends = "which cannot change: sweep over that, or give this one another name, hydra.sweeper.study_name=NAME"
     assert str(caught.value).splitlines() == [
         f"adapter.r=8,32: {told} adapter.r=8,16, {ends}",
         f"trainer.learning_rate=0.1,0.2: {told} trainer.learning_rate=interval(0.1,0.2), {ends}",

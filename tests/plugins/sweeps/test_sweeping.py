@@ -214,7 +214,7 @@ def test_other_choices_than_those_of_the_study_are_reported_before_a_point_runs(
     before = (place / "x" / "multirun.yaml").read_bytes()
     done = sweep(place, *words, "adapter.r=8,32")
     assert done.code == 2
-    assert done.err.startswith("adapter.r=8,32: the study 'run' has trials of adapter.r=8,16, which stays so: ")
+    assert done.err.startswith("adapter.r=8,32: the study 'run' has trials of adapter.r=8,16, which cannot change: ")
     assert (place / "x" / "multirun.yaml").read_bytes() == before
 
 

@@ -121,5 +121,5 @@ def test_the_plan_says_whose_weights_it_takes(tmp_path: Path) -> None:
     from framework_plugins.unsloth.plugin import framework_advice
 
     (advice,) = framework_advice(plan(tmp_path), None)
-    assert "the weights of unsloth/small-1b-bnb-4bit are taken" in advice
+    assert "the run loads unsloth/small-1b-bnb-4bit" in advice
     assert list(framework_advice(plan(tmp_path, "trainer=hf"), None)) == []

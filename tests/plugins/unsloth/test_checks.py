@@ -43,10 +43,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             ("launch=fsdp2", *TWO),
-            "launch=fsdp2: with several processes trainer=unsloth trains by launch=ddp alone: set launch=ddp, or set "
+            "launch=fsdp2: with several processes trainer=unsloth trains with launch=ddp only: set launch=ddp, or set "
             "trainer=hf on GPUs",
         ),
-        (("trainer.optim=lion_8bit",), "trainer.optim=lion_8bit: Unsloth takes AdamW on a CPU, whatever is asked for"),
+        (("trainer.optim=lion_8bit",), "trainer.optim=lion_8bit: Unsloth uses AdamW on a CPU, whatever is set"),
         (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is not supported by trainer=unsloth"),
         (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
         (
@@ -54,7 +54,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "with a regular expression is not supported by trainer",
         ),
         (("adapter.args.init_lora_weights=gaussian",), "adapter.args.init_lora_weights is not supported by"),
-        (("adapter.modules_to_save=[norm]",), "Unsloth trains embed_tokens and lm_head alone: set trainer=hf"),
+        (("adapter.modules_to_save=[norm]",), "Unsloth trains only embed_tokens and lm_head: set trainer=hf"),
     ],
 )
 def test_what_unsloth_ignores_or_cannot_do_is_refused(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
     monkeypatch.setattr(checks, "gpu_count", lambda: 1)
     told = (
-        "trainer=unsloth: unsloth 2026.11.1 is installed, and on a GPU only 2026.10.9 is taken, whose functions the "
+        "trainer=unsloth: unsloth 2026.11.1 is installed, and on a GPU only 2026.10.9 is used, the version that the "
         "tests ran: pip install unsloth==2026.10.9, or set trainer=hf"
     )
     with pytest.raises(FrameworkError) as refused:
@@ -99,9 +99,9 @@ def test_without_unsloth_a_run_is_refused_and_a_plan_is_not(tmp_path: Path, monk
 
 
 def test_versions_that_were_not_tested_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "untested", lambda: "installed is trl 1.14.0, tested is 1.15.0")
+    monkeypatch.setattr(versions, "untested", lambda: "trl 1.14.0 is installed, but 1.15.0 was tested")
     (advice,) = framework_advice(plan(tmp_path, "stages=[plan]"), None)
-    assert advice == "trainer=unsloth: installed is trl 1.14.0, tested is 1.15.0"
+    assert advice == "trainer=unsloth: trl 1.14.0 is installed, but 1.15.0 was tested"
 
 
 def test_other_trainers_are_not_looked_at(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_another_gradient_is_found_out(opened: HFModel, plainly: tuple[Path, flo
         save_file({**right, V: -right[V]}, file)
         assert problem(opened, plainly) == f"the gradient of {V} differs by 200.0% of its size"
         save_file({name: gradient for name, gradient in right.items() if name != V}, file)
-        assert problem(opened, plainly) == f"{V} is trained by one of the two alone"
+        assert problem(opened, plainly) == f"{V} is trained by only one of the two"
     finally:
         save_file(right, file)
 
@@ -172,7 +172,7 @@ class TestCheck:
             raise FrameworkError("KeyError: 'layers'")
 
         monkeypatch.setattr(compare, "plain", fail)
-        assert compare.check(opened, HFBackend) == "they make no tiny model of it: KeyError: 'layers'"
+        assert compare.check(opened, HFBackend) == "they cannot make a tiny model of it: KeyError: 'layers'"
 
         def crash(*_: Any) -> float:
             raise ProcessError("its Python process was killed by SIGKILL")

@@ -66,7 +66,7 @@ def test_it_is_really_imported(
     with DiagnosticProcess() as worker:
         told = worker.ask(f"{CODE}:unsloth", None, seconds=60)
     assert told is not None
-    detail = told.detail.partition(" (")[0].partition("; installed is ")[0]  # here are other versions than tested
+    detail = told.detail.partition(" (")[0].partition("; ")[0]  # here are other versions than tested
     assert (told.state, told.version, detail) == (found.state, found.version, found.detail)
 
 
@@ -75,5 +75,5 @@ def test_libraries_that_it_does_not_admit_are_reported_before(tmp_path: Path, mo
     monkeypatch.syspath_prepend(tmp_path)
     found = diagnostics.unsloth(None)
     assert found.state is State.broken
-    assert found.detail.startswith("unsloth 2026.10.9 admits transformers <=1, and ")
+    assert found.detail.startswith("unsloth 2026.10.9 requires transformers <=1, and ")
     assert found.fix.startswith("pip install ")

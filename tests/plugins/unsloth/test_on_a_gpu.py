@@ -18,7 +18,7 @@ from tests.support.tiny import tiny_chatml
 
 pytestmark = pytest.mark.unsloth
 ROOT = Path(__file__).parents[3]
-JOINED = "one row behind another, not tree: Unsloth's attention ignores masks in training"
+JOINED = "one row after another, not tree: Unsloth's attention ignores masks in training"
 CARD = {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1"}
 EXACT = 1e-5
 

@@ -162,7 +162,7 @@ def test_newer_libraries_than_it_admits_are_named(words: tuple[str, ...], tmp_pa
     path = f"{tmp_path / 'site'}:{environment(tmp_path).get('PYTHONPATH', '')}".rstrip(":")
     done = run(tmp_path, *words, "trainer=unsloth", PYTHONPATH=path)
     assert done.code == 2
-    assert f"unsloth {version('unsloth')} admits transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed" in done.err
+    assert f"unsloth {version('unsloth')} requires transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed" in done.err
     assert "pip install 'transformers<=5.17.0,>=4.52.4'" in done.err
 
 
@@ -203,8 +203,8 @@ def test_the_walkthrough_takes_the_weights_that_unsloth_quantized_from_the_hub_a
     assert weights
     assert {path for path in weights if name not in path} == set()
     assert done.report["hardware"]["4-bit weights"] == f"{name}, quantized by Unsloth"
-    assert f"the weights of {name} are taken" in " ".join(done.out.split())
-    assert done.report["hardware"]["optimizer"] == "adamw_torch (Unsloth takes no adamw_8bit on a CPU)"
+    assert f"the run loads {name}" in " ".join(done.out.split())
+    assert done.report["hardware"]["optimizer"] == "adamw_torch (Unsloth does not use adamw_8bit on a CPU)"
     adapter = json.loads((done.folder / "checkpoint" / "adapter_config.json").read_text(encoding="utf-8"))
     assert adapter["base_model_name_or_path"] == MODEL
     assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (32, 32, 0.05)

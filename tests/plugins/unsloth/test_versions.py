@@ -42,7 +42,7 @@ def test_newer_libraries_are_named_with_both_versions_and_the_command(install: I
     install("transformers", "5.24.0")
     install("trl", "1.16.0")
     assert list(versions.problems()) == [
-        "trainer=unsloth: unsloth 2026.10.9 admits transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed; "
+        "trainer=unsloth: unsloth 2026.10.9 requires transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed; "
         "trl <=1.15.0,>=0.18.2, and 1.16.0 is installed. "
         "pip install 'transformers<=5.17.0,>=4.52.4' 'trl<=1.15.0,>=0.18.2', or set trainer=hf"
     ]
@@ -54,7 +54,7 @@ def test_a_version_that_is_left_out_is_reported_as_such(install: Install) -> Non
     install("transformers", "5.0.0")
     install("trl", "1.15.0")
     (problem,) = versions.problems()
-    assert "admits transformers !=5.0.0,<=5.17.0,>=4.52.4, and 5.0.0 is installed" in problem
+    assert "requires transformers !=5.0.0,<=5.17.0,>=4.52.4, and 5.0.0 is installed" in problem
 
 
 def test_what_is_not_installed_is_reported_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +68,6 @@ def test_versions_that_the_tests_did_not_run_are_named(install: Install, monkeyp
     for name, version in versions.TESTED.items():
         install(name, "2026.11.1" if name == "unsloth" else version)
     tested = versions.TESTED["unsloth"]
-    assert versions.untested() == f"installed is unsloth 2026.11.1, tested is {tested}"
+    assert versions.untested() == f"unsloth 2026.11.1 is installed, but {tested} was tested"
     monkeypatch.setattr(versions, "TESTED", {"unsloth": "2026.11.1"})
     assert versions.untested() == ""

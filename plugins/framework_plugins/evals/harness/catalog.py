@@ -132,9 +132,9 @@ def read(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     try:
         settings = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict) or file in seen:
-        raise ValueError(f"{file} includes itself" if file in seen else f"{file} has no names with values")
+        raise ValueError(f"{file} includes itself" if file in seen else f"{file} is not a mapping of names to values")
     included = settings.pop("include", [])
     merged: dict[str, Any] = {}
     for other in included if isinstance(included, list) else [included]:

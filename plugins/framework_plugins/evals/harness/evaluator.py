@@ -46,7 +46,7 @@ class LmEval:
                 why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "the Hub cannot be reached"
                 raise FrameworkError(
                     f"evaluator.lm_eval.tasks: '{task.name}' needs the data set {path}, which is not in the cache, "
-                    f"and {why}: run it once with a network, or give a task with files, evaluator.lm_eval.include_path"
+                    f"and {why}: run it once online, or give a task with own files, evaluator.lm_eval.include_path"
                 )
 
     @functools.cached_property

@@ -54,7 +54,7 @@ def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tu
                 continue
             name = measure_name(task, metric, filter_name)
             if not _is_number(value):
-                notes.append(f"{name} is {value!r}, no number")
+                notes.append(f"{name} is {value!r}, not a number")
                 continue
             stderr = figures.get(f"{metric}_stderr,{filter_name}")
             up = bool((results["higher_is_better"].get(task) or {}).get(metric, True))

@@ -81,7 +81,7 @@ class HarnessModel(TemplateLM):
             settings = normalize_gen_kwargs(request.args[1], MOST_NEW)
             if settings["do_sample"]:
                 raise FrameworkError(
-                    f"task '{request.task_name}' draws its answers by chance (do_sample), and here they are greedy: "
+                    f"task '{request.task_name}' samples its answers (do_sample), but here they are greedy: "
                     "set do_sample: false and temperature: 0 in a copy of it"
                 )
             alike[settings["max_gen_toks"], tuple(settings["until"])].append(number)

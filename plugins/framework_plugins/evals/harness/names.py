@@ -77,7 +77,7 @@ def problems(option: str, config: LmEvalConfig) -> Iterator[str]:
     """Say what is wrong with the settings of an option `evaluator.OPTION`."""
     place = f"evaluator.{option}"
     if not all(folder.is_dir() for folder in folders(config)):
-        yield f"{place}.include_path={config.include_path} is no folder with YAML files of tasks"
+        yield f"{place}.include_path={config.include_path} is not a folder with YAML task files"
         return
     catalog = Catalog(folders(config))
     for name in catalog.expand(config.tasks):
@@ -99,7 +99,7 @@ def _wrong(place: str, task: Task) -> Iterator[str]:
     settings = task.settings.get("generation_kwargs") or {}
     if settings.get("do_sample") and task.settings.get("output_type", "generate_until") == "generate_until":
         yield (
-            f"{place}: '{task.name}' draws its answers by chance, and here they are greedy: set do_sample: false in a "
+            f"{place}: '{task.name}' samples its answers, but here they are greedy: set do_sample: false in a "
             f"copy of {task.file}"
         )
 

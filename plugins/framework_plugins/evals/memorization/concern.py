@@ -18,8 +18,8 @@ LOOKS = ("verbatim", "prefix", "common_run")
 NAMED = 3
 """Rows that are named at most."""
 RECOMMENDATION = (
-    "Train fewer epochs, at a lower rate or rank, on more rows, each of them once; and take out of the rows what is "
-    "not for everyone: whoever has the model can ask for it"
+    "Train for fewer epochs, at a lower learning rate or rank, on more rows without duplicates; and remove from the "
+    "rows what not everyone may see: whoever has the model can ask for it"
 )
 Measures = Mapping[str, Measure]
 
@@ -52,7 +52,9 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         sentences += [*_more(after), _sure(most, confidence), f"most of all {', '.join(_most(before, after))}"]
     elif highest > 0:
         beyond = f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
-        limit = f"; more than excess={allowed:g} is not ruled out, more rows narrow this" if highest > allowed else ""
+        limit = (
+            f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if highest > allowed else ""
+        )
         sentences += [beyond + limit]
     unknown = not flagged and highest > allowed
     harm = max(0.0, most.low)  # as much as is certain
@@ -98,14 +100,14 @@ def _answered(config: MemorizationConfig, before: Measures, after: Measures) -> 
 def _more(after: Measures) -> Iterator[str]:
     """Say what shows where part of the answer is given."""
     both = "verbatim_heldout" in after
-    half = f"given half of the answer {_count(after, 'prefix')} are finished"
+    half = f"given half of the answer, {_count(after, 'prefix')} are completed"
     run = f"the longest stretch is {after['common_run_train'].value:.0%} of an answer"
-    yield f"{half}, of held-out ones {_count(after, 'prefix', 'heldout')}" if both else half
-    yield f"{run}, of a held-out one {after['common_run_heldout'].value:.0%}" if both else run
+    yield f"{half}, and {_count(after, 'prefix', 'heldout')} of the held-out ones" if both else half
+    yield f"{run}, and {after['common_run_heldout'].value:.0%} of a held-out one" if both else run
 
 
 def _sure(most: Excess, confidence: float) -> str:
-    beyond = f"that is {most.value:.0%} beyond what was learned of the task"
+    beyond = f"that is {most.value:.0%} beyond what learning the task explains"
     return f"{beyond}, at least {most.low:.0%} ({confidence:.0%} sure)"
 
 

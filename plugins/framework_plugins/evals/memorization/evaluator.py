@@ -79,7 +79,7 @@ def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator
             f"{count} of {train.looked_at} training rows {reason}"
             for count, reason in (
                 (train.short, f"have an answer of fewer than {fewest} tokens"),
-                (train.common, "have no word of their own in the answer"),
+                (train.common, "have an answer without a word of its own"),
             )
             if count
         ]
@@ -93,7 +93,7 @@ def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator
             )
     if few:
         yield (
-            f"memorization: fewer than {FEWEST} held-out rows, so the base model alone is compared with, "
+            f"memorization: fewer than {FEWEST} held-out rows, so the comparison is with the base model only, "
             f"on rows whose answers hold a word that neither the prompt nor another answer has "
             f"({train.common} of {train.looked_at} hold none)"
         )

@@ -78,7 +78,9 @@ class Judge(AnswerMetric):
         if missing := sum(item is None for item in items):
             notes.append(f"{self.config.model} compared no answers: {_missing(missing, len(items))}")
         if biased:
-            notes.append(f"{biased} of {len(items)} pairs: the judge prefers the same place in both orders, a tie")
+            notes.append(
+                f"{biased} of {len(items)} pairs count as a tie: the judge prefers the same place in both orders"
+            )
         return Scores(items, notes=notes)
 
     def _silent(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:

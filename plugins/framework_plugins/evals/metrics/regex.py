@@ -33,4 +33,4 @@ def compiled(config: RegexConfig) -> re.Pattern[str]:
     try:
         return re.compile(config.pattern, re.IGNORECASE if config.ignore_case else 0)
     except (re.error, RecursionError, OverflowError) as error:
-        raise FrameworkError(f"no regular expression: {error}") from error
+        raise FrameworkError(f"not a regular expression: {error}") from error

@@ -29,7 +29,7 @@ def run(doing: str, function: str, log: Path, *, seconds: float | None = None, *
         with PythonProcess(log=log, env=QUIET, override=True) as process, counting(None, "", doing):
             returned = process.call(function, seconds=seconds, **arguments)
     except ProcessError as error:
-        raise FrameworkError(f"{doing} failed: {error} (all of it: {log})") from error
+        raise FrameworkError(f"{doing} failed: {error} (full output: {log})") from error
     except FrameworkError:
         log.unlink()
         raise

@@ -49,7 +49,7 @@ def root(tree: str | None) -> Path:
         return _bundled()
     place = Path(tree).expanduser()
     if not (place / CONVERSION).is_file():
-        raise FrameworkError(f"{tree} is no source tree of llama.cpp, or an old one: it has no {CONVERSION}")
+        raise FrameworkError(f"{tree} is not a source tree of llama.cpp, or is an old one: it has no {CONVERSION}")
     return place
 
 

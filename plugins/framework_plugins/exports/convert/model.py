@@ -72,6 +72,6 @@ def _known_words(tokenizer: Mapping[str, Any]) -> str:
     name = words.name(tokenizer)
     if name is None:
         raise FrameworkError(
-            "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
+            "llama.cpp has no tokenizer that splits text like this one: it does not know its pre_tokenizer"
         )
     return name

@@ -69,7 +69,7 @@ def _trained_length(llama: Llama) -> int | None:
 def _template(llama: Llama, switches: dict[str, Any]) -> Template:
     if not llama.chat_template:
         raise FrameworkError(
-            f"{llama.file} has no chat template, so nobody can know how this model writes a conversation"
+            f"{llama.file} has no chat template, so it is unknown how this model writes a conversation"
         )
     ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in TOKENS.items()}
     names = {role: llama.text([int(number)]) for role, number in ids.items() if number is not None}

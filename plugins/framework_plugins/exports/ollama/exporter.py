@@ -78,7 +78,7 @@ class OllamaExporter:
         others = sorted(file.name for file in folder.glob("*") if not file.name.startswith(FILE) and file.name != CARD)
         if others:
             raise FrameworkError(
-                f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
+                f"{folder} holds {others[0]}, which is not a Modelfile: move it, or set exporter.ollama.folder"
             )
         folder.mkdir(exist_ok=True)
         write_atomically(folder / FILE, text)
@@ -113,5 +113,5 @@ def _system(context: ExportContext) -> tuple[str, str]:
     """Return the system prompt that most training rows had, or why it is left out; empty where most had none."""
     prompt = system_prompt(context)
     if problem := "it holds a secret" if HIDDEN in prompt else unquotable(prompt):
-        return "", f"The system prompt of the training is missing here, give it with each request: {problem}"
+        return "", f"The system prompt of the training is left out here ({problem}); give it with each request"
     return prompt, ""

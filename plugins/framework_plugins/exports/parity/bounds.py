@@ -19,7 +19,7 @@ def exact(agreement: Agreement, bounds: ParityConfig, rounding: float = 0.0) -> 
     """
     differ = agreement.answers.count(Answer.differs)
     if not agreement.stops_kept:
-        return "an answer that the trained model ends continues"
+        return "an answer continues where the trained model ends it"
     if differ:
         return f"greedy answers differ for {differ} of {len(agreement.answers)} prompts"
     if agreement.top1 < bounds.exact_raw_top1:

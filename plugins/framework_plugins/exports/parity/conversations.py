@@ -64,7 +64,7 @@ class Rendered:
                 f"llama.cpp's chat template writes the turns {self.roles} differently, {theirs!r} instead of {ours!r}"
             )
         if served.ids != self.ids:
-            return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
+            return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} tokens that are not the tokenizer's"
         return ""
 
 

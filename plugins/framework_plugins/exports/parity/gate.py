@@ -282,7 +282,7 @@ class Gate:
             ParityError: one conversation is written or tokenized otherwise.
         """
         rendered = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
-        why = unchecked() or ("" if rendered else "it takes none of the conversations")
+        why = unchecked() or ("" if rendered else "the chat template accepts none of the conversations")
         compared = Compared(not_checked=why) if why else compare(self.model, file, rendered, self.context.run_dir / LOG)
         count = 0 if compared.not_checked else len(rendered)
         record = ConversationsRecord(name, compared.problem, compared.tools, count, compared.not_checked)
@@ -292,8 +292,8 @@ class Gate:
         if compared.not_checked:
             return f"not checked in llama.cpp: {compared.not_checked}"
         if compared.tools:
-            return f"llama.cpp writes conversations without tools as the training; with tools, {compared.tools}"
-        return f"llama.cpp writes {count} conversations as the training"
+            return f"llama.cpp writes conversations without tools as the training does; with tools, {compared.tools}"
+        return f"llama.cpp writes {count} conversations as the training does"
 
     def conversion(self, file: Path, name: str, form: str) -> None:
         """Check a GGUF file that others are quantized from, by the bounds of exact exports.
@@ -380,7 +380,7 @@ class Gate:
                 raise _failed(
                     name,
                     TRAINED,
-                    f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}",
+                    f"llama.cpp tokenizes a prompt differently, from token {at} on: {row.text[:40]!r}",
                     f"{len(made)} tokens instead of {len(row.prompt)}",
                 )
 
@@ -432,7 +432,7 @@ def put_aside(path: Path, run_dir: Path, name: str) -> Iterator[None]:
             shutil.rmtree(place)
         place.parent.mkdir(exist_ok=True)
         path.replace(place)
-        raise ParityError(f"{error}\nIt lies in {place} now") from error
+        raise ParityError(f"{error}\nIt is now in {place}") from error
 
 
 def _failed(name: str, against: str, problem: str, details: str) -> ParityError:

@@ -78,7 +78,7 @@ def stops_early(rows: Sequence[CheckRow], stop_ids: frozenset[int]) -> str:
     """Say that an export ends answers at a token that the trained model says inside of one; empty where it does not."""
     said = {token for row in rows for token in row.answer}
     if early := sorted(said & stop_ids):
-        return f"it ends answers at the tokens {early}, which the trained model says within them"
+        return f"it ends answers at the tokens {early}, which the trained model writes within answers"
     return ""
 
 
@@ -169,7 +169,7 @@ def _tokenizer_problem(folder: Path, rendered: Sequence[Rendered], *, trust: boo
             return f"its chat template writes the turns {each.roles} differently, {found!r} instead of {wanted!r}"
         if tuple(ids) != each.ids:
             at = next((n for n, pair in enumerate(zip(ids, each.ids, strict=False)) if pair[0] != pair[1]), 0)
-            return f"its tokenizer cuts the turns {each.roles} otherwise, from token {at} on"
+            return f"its tokenizer splits the turns {each.roles} differently, from token {at} on"
     return ""
 
 

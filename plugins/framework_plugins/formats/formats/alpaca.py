@@ -59,6 +59,6 @@ def _history(fields: Fields) -> Iterator[Message]:
         raise FrameworkError(f"needs a list of [question, answer] in 'history', found {kind_of(history)}")
     for number, exchange in enumerate(history, start=1):
         if not (isinstance(exchange, list) and len(exchange) == EXCHANGE and all(isinstance(s, str) for s in exchange)):
-            raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {number} is none")
+            raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {number} is not one")
         yield Message("user", exchange[0])
         yield Message("assistant", exchange[1])

@@ -32,7 +32,7 @@ def check_misread(name: str, known: Fields, fields: Fields) -> None:
     Raises:
         FrameworkError: it would; says what to do, and the format that takes the row as it is.
     """
-    check_media(fields, f"format={name} learns the text alone, data.on_bad_row=skip leaves such rows out")
+    check_media(fields, f"format={name} learns the text only; data.on_bad_row=skip leaves such rows out")
     if name != "text":
         return
     text = known["text"]

@@ -196,7 +196,9 @@ def advice(fields: Fields) -> str:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
     lines = list(_overrides(fields))[:MOST]
     if not lines and any(SENTENCE.search(str(name)) for name in fields):
-        return "the names look like a row: write a first line with names into the file, instruction,output"
+        return (
+            "the field names look like a row: write a first line with names into the file, such as instruction,output"
+        )
     if not lines:
         return ""
     return f"type {' or '.join(lines)}"

@@ -26,7 +26,7 @@ SPEAKERS = {
     "tool_call": "assistant",
 }  # fmt: skip
 CALLING = ("function_call", "tool_call")
-AS_PYTHON = "a list as Python shows it; write it with json.dumps"
+AS_PYTHON = "a list as Python prints it; write it with json.dumps"
 WITHOUT_MEDIA = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 PLAIN = 2
@@ -111,7 +111,7 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
 
 def _kind_of_list(value: object) -> str:
     if isinstance(value, str) and LISTED.match(value):
-        return AS_PYTHON if PYTHON.match(value) else "text that begins like a list of objects and is no JSON"
+        return AS_PYTHON if PYTHON.match(value) else "text that begins like a list of objects and is not valid JSON"
     return f"a list that begins with {kind_of(value[0])}" if isinstance(value, list) and value else kind_of(value)
 
 

@@ -42,7 +42,7 @@ def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
 def _arrow_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
     head = opened.stream.peek(len(IPC_FILE))
     if head.startswith(FEATHER_V1):
-        raise file.error("the first version of Feather, which keeps no lists; write it again with a newer library")
+        raise file.error("the first version of Feather, which cannot hold lists; write it again with a newer library")
     # Mapped, for a writer may have put all rows into one batch.
     source = opened.seekable() if file.packing else pa.memory_map(str(file.path))
     if not head.startswith(IPC_FILE):
@@ -75,4 +75,4 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow raises all three for damage
         place = f"row {number + 1}" if number else ""
         first, *_ = (*str(error).strip().splitlines(), "no message")
-        raise file.error(f"no {file.kind[1:]} file, or a damaged one ({first})", place) from error
+        raise file.error(f"not a valid {file.kind} file ({first})", place) from error

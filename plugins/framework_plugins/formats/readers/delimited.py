@@ -66,9 +66,9 @@ def _records(file: DataFile, opened: Opened) -> Iterator[tuple[int, list[str] | 
 
 def _problem(error: csv.Error) -> str:
     if "unexpected end of data" in str(error):
-        return "no CSV: a quotation that begins here does not end"
-    inside = " (a quotation mark inside a quotation is written twice)" if "expected after" in str(error) else ""
-    return f"no CSV: {error}{inside}"
+        return "not valid CSV: a quoted field that begins here does not end"
+    inside = " (a quotation mark inside a quoted field is written twice)" if "expected after" in str(error) else ""
+    return f"not valid CSV: {error}{inside}"
 
 
 def _delimiter(file: DataFile) -> str:

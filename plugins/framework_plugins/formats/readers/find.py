@@ -132,7 +132,7 @@ def _longer(path: Path, name: str) -> str:
 def _why(error: OSError) -> str:
     reason = error.strerror or str(error)
     name = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
-    advice = "; give yourself the right to read it" if error.errno in {errno.EACCES, errno.EPERM} else ""
+    advice = "; give yourself permission to read it" if error.errno in {errno.EACCES, errno.EPERM} else ""
     return f"{reason}{name}{advice}"
 
 
@@ -151,13 +151,15 @@ def _single(path: Path) -> DataFile:
         )
     if (kind := kind_of(path)) is None:
         advice = OTHER_KINDS.get(path.suffix.lower(), "")
-        raise FrameworkError(f"{path} is of no kind that data=local_file reads{advice}: {VALID}")
+        raise FrameworkError(
+            f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID}."
+        )
     return DataFile(path, path.name, *kind)
 
 
 def _missing(path: Path) -> NoReturn:
     if path.is_symlink():
-        raise FrameworkError(f"{path} is a link to {path.readlink()}, which is not there")
+        raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in around if kind_of(Path(name))]
     beside = f" Beside it: {', '.join(similar[:SHOWN])}." if similar else ""

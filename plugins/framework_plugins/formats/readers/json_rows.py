@@ -110,9 +110,9 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
         yield Row({}, where, not_utf8(error))
     except json.JSONDecodeError as error:
         several = list(_side_by_side(file, number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
-        yield from several or [Row({}, where, f"no JSON: {error.msg} at column {error.colno}")]
+        yield from several or [Row({}, where, f"not valid JSON: {error.msg} at column {error.colno}")]
     except (ValueError, RecursionError) as error:
-        yield Row({}, where, f"no JSON: {beyond(error)}")
+        yield Row({}, where, f"not valid JSON: {beyond(error)}")
     else:
         yield _row(where, value, decoder.duplicate)
 
@@ -201,7 +201,7 @@ def _only(file: DataFile, earlier: str, name: str) -> str:
 
 def _row(where: str, value: Any, duplicate: str) -> Row:
     if not isinstance(value, dict):
-        return Row({}, where, f"a row is a JSON object with named fields, this one is a {type(value).__name__}")
+        return Row({}, where, f"a row is a JSON object with named fields, and this one is a {type(value).__name__}")
     if duplicate:
-        return Row({}, where, f"the key '{duplicate}' stands twice in one object")
+        return Row({}, where, f"the key '{duplicate}' appears twice in one object")
     return Row(value, where)

@@ -170,7 +170,9 @@ class JsonStream:
         lines = before.count("\n")
         column = at - before.rfind("\n") if lines else self._column + at + 1
         early = "; the file ends here: was it copied or downloaded in part?" if self._at_end(at) else ""
-        return self._opened.file.error(f"no JSON: {problem} at column {column}{early}", self._opened.line + lines + 1)
+        return self._opened.file.error(
+            f"not valid JSON: {problem} at column {column}{early}", self._opened.line + lines + 1
+        )
 
     def _at_end(self, at: int) -> bool:
         return self._ended and not self._text[at:].strip()

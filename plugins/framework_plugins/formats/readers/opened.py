@@ -89,7 +89,7 @@ class Opened:
         if isinstance(error, EOFError):
             return "the file ends too early: was it copied or downloaded in part?"
         if isinstance(error, DAMAGED):
-            return f"no {NAMES[self.file.packing]} file, or a damaged one ({error})"
+            return f"not a valid {NAMES[self.file.packing]} file ({error})"
         if isinstance(error, FileNotFoundError):
             return "the file is gone; it was there when the run started"
         if isinstance(error, OSError):

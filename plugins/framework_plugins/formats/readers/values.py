@@ -43,7 +43,7 @@ def row(fields: dict[str, Any], unsure: Iterable[str]) -> tuple[dict[str, Any], 
         try:
             fields[name] = plain(fields[name])
         except NotPlainError as error:
-            return {}, f"the column '{name}' holds {error}, which is no text"
+            return {}, f"the column '{name}' holds {error}, which is not text"
     return fields, ""
 
 

@@ -72,13 +72,13 @@ def check_started(accelerator: Any, group: ProcessGroup, me: Member) -> None:
     worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
     if others := worlds - {group.processes}:
         raise FrameworkError(
-            f"launch={group.engine.value}: {group.processes} processes were asked for, and {min(others)} came together"
+            f"launch={group.engine.value}: {group.processes} processes were asked for, but {min(others)} joined"
         )
     kind = accelerator.distributed_type.value
     if kind not in KINDS[group.engine]:
         on_cpu = accelerator.device.type == "cpu" and group.engine is not Engine.ddp
         why = ": on a CPU it has no other. Set launch=ddp" if on_cpu else ""
-        raise FrameworkError(f"launch={group.engine.value}: accelerate brought up {kind} instead{why}")
+        raise FrameworkError(f"launch={group.engine.value}: accelerate started {kind} instead{why}")
 
 
 def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
@@ -90,7 +90,7 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
     kinds: dict[Engine, Any] = {Engine.ddp: DistributedDataParallel, Engine.fsdp2: FSDPModule}
     if not isinstance(wrapped, kinds[group.engine]):
         raise FrameworkError(
-            f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
+            f"launch={group.engine.value}: accelerate turned the model into a {type(wrapped).__name__} instead"
         )
     if group.engine is Engine.fsdp2:
         _check_pieces(wrapped, group)

@@ -78,13 +78,13 @@ def refusal(model: Any, attention: str, lora_dropout: float, noise: float | None
     """
     config = model.config.get_text_config()
     if attention not in {"sdpa", "eager"}:
-        return f"attention={attention} takes no mask of branches"
+        return f"attention={attention} does not support a mask of branches"
     dropouts = {"lora_dropout": lora_dropout, "attention_dropout": getattr(config, "attention_dropout", 0.0)}
     for name, share in dropouts.items():
         if share:
-            return f"{name}={share:g} would fall on a shared token for all its rows at once"
+            return f"{name}={share:g} would change a shared token for all its rows at once"
     if noise:
-        return f"neftune_noise_alpha={noise:g} would fall on a shared token for all its rows at once"
+        return f"neftune_noise_alpha={noise:g} would change a shared token for all its rows at once"
     return ""
 
 

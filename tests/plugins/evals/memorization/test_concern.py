@@ -36,14 +36,14 @@ def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> No
     text, named = found.text.split("; most of all ")
     assert text == (
         "22 of 24 training rows are answered word for word, and none of 4 held-out rows, which were not trained on; "
-        "by the base none and none; given half of the answer 23 are finished, of held-out ones 1; the longest stretch "
-        "is 94% of an answer, of a held-out one 12%; "
-        "that is 92% beyond what was learned of the task, at least 40% (95% sure)"
+        "by the base none and none; given half of the answer, 23 are completed, and 1 of the held-out ones; "
+        "the longest stretch is 94% of an answer, and 12% of a held-out one; "
+        "that is 92% beyond what learning the task explains, at least 40% (95% sure)"
     )
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
     assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
     assert found.harm == pytest.approx(0.4, abs=0.01)  # as much as is certain
-    assert found.recommendation.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
+    assert found.recommendation.startswith("Train for fewer epochs, at a lower learning rate or rank, on more")
     assert not found.text.endswith(".")
 
 
@@ -55,7 +55,7 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
     assert found.text == (
         "24 of 24 training rows are answered word for word, and 24 of 24 held-out rows, which were not trained on; "
         "by the base none and none; at most 14% of the rows are recited beyond the task (95% confidence); more than "
-        "excess=0.1 is not ruled out, more rows narrow this"
+        "excess=0.1 is not ruled out; more rows would narrow this"
     )
 
 

@@ -78,8 +78,8 @@ def test_where_too_few_are_held_out_rows_with_words_of_their_own_are_asked_alone
     assert model.passes == [["row 1"]]
     assert set(found.measures) == {"verbatim_train", "prefix_train", "common_run_train"}
     assert found.notes == [
-        "memorization: fewer than 4 held-out rows, so the base model alone is compared with, on rows whose answers "
-        "hold a word that neither the prompt nor another answer has (2 of 3 hold none)"
+        "memorization: fewer than 4 held-out rows, so the comparison is with the base model only, on rows whose "
+        "answers hold a word that neither the prompt nor another answer has (2 of 3 hold none)"
     ]
 
 
@@ -98,7 +98,7 @@ def test_rows_without_a_word_of_their_own_are_the_reason_too() -> None:
     assert model.passes == []
     (note,) = found.notes
     assert note.startswith("memorization is not measured: ")
-    assert note.endswith("of 3 training rows have no word of their own in the answer")
+    assert note.endswith("of 3 training rows have an answer without a word of its own")
 
 
 def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:

@@ -76,7 +76,7 @@ def test_nonsense_has_no_score_and_is_shown() -> None:
 def test_what_is_no_chat_completion_has_no_score(reply: Reply) -> None:
     scores, _ = judged(lambda _: reply, "Lima")
     assert scores.items == [None]
-    assert "did not reply (what it sends is no chat completion: " in scores.notes[0]
+    assert "did not reply (the reply is not a chat completion: " in scores.notes[0]
     assert scores.notes[0].endswith("1 of 1 answers have no score")
 
 
@@ -170,7 +170,7 @@ def test_pairs_are_compared_in_both_orders() -> None:
 def test_a_judge_that_goes_by_the_place_prefers_nobody_and_is_reported() -> None:
     scores, _ = compared(lambda _a, _b: "A", [("Quito", "Lima"), ("Lima", "Cusco")])
     assert scores.items == [0.5, 0.5]
-    assert scores.notes == ["2 of 2 pairs: the judge prefers the same place in both orders, a tie"]
+    assert scores.notes == ["2 of 2 pairs count as a tie: the judge prefers the same place in both orders"]
 
 
 def test_a_comparison_without_a_letter_has_no_score() -> None:

@@ -30,5 +30,5 @@ def test_case_may_be_ignored() -> None:
 
 @pytest.mark.parametrize("pattern", ["[a-", "(", "*", "(?P<a>x)(?P<a>y)", "a{99999999999}"])
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
-    with pytest.raises(FrameworkError, match=r"^no regular expression: "):
+    with pytest.raises(FrameworkError, match=r"^not a regular expression: "):
         compiled(RegexConfig(pattern))

@@ -41,7 +41,7 @@ def test_a_users_mistake_comes_through_as_it_is(log: Path) -> None:
 
 
 def test_another_error_is_reported_with_the_place_of_the_log(log: Path) -> None:
-    told = r"writing failed: KeyError: 'rope' \(.*acme_jobs\.py:6\) \(all of it: .*the\.log\)"
+    told = r"writing failed: KeyError: 'rope' \(.*acme_jobs\.py:6\) \(full output: .*the\.log\)"
     with pytest.raises(FrameworkError, match=told):
         apart.run("writing", "acme_jobs:fail", log)
     said = log.read_text(encoding="utf-8")

@@ -53,7 +53,7 @@ def test_a_converter_that_is_elsewhere_names_the_extra(monkeypatch: pytest.Monke
 def test_a_source_tree_is_read_where_it_has_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(
-        FrameworkError, match=r"^~ is no source tree of llama.cpp, or an old one: it has no conversion/"
+        FrameworkError, match=r"^~ is not a source tree of llama.cpp, or is an old one: it has no conversion/"
     ):
         converter.architectures("~")
     (tmp_path / "conversion").mkdir()

@@ -30,5 +30,5 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"a": torch.zeros(30)}, file)
     file.write_bytes(file.read_bytes()[:left])
-    with pytest.raises(FrameworkError, match=r"model\.safetensors is no whole safetensors file"):
+    with pytest.raises(FrameworkError, match=r"model\.safetensors is not a complete safetensors file"):
         Weights.read(tmp_path)

@@ -58,7 +58,7 @@ def test_without_the_export_stage_nothing_is_needed(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_exporter_is_refused(tmp_path: Path) -> None:
     left(tmp_path)
-    with pytest.raises(FrameworkError, match=r"exporter.ollama.folder=adapter is that of exporter.adapter too"):
+    with pytest.raises(FrameworkError, match=r"exporter.ollama.folder=adapter is also that of exporter.adapter"):
         plan(tmp_path, "stages=[export]", "exporter=[adapter,ollama]", "exporter.ollama.folder=adapter")
 
 

@@ -63,7 +63,7 @@ def test_it_can_be_written_again_beside_the_card_that_was_put_there(tmp_path: Pa
     assert again == first
     assert again.use == "ollama create run -f {path} && ollama run run"
     (tmp_path / "ollama" / "mine.txt").touch()
-    with pytest.raises(FrameworkError, match=r"mine\.txt, which is no Modelfile"):
+    with pytest.raises(FrameworkError, match=r"mine\.txt, which is not a Modelfile"):
         export(tmp_path)
 
 
@@ -98,7 +98,7 @@ def test_a_system_prompt_that_a_modelfile_cannot_hold_is_left_out_with_the_reaso
     instructions, artifact = export(tmp_path)
     assert "SYSTEM" not in dict(instructions)
     (note,) = artifact.notes
-    assert note.startswith("The system prompt of the training is missing here, give it with each request: " + why)
+    assert note.startswith("The system prompt of the training is left out here (" + why)
     assert f"# {note}" in (tmp_path / artifact.path).read_text(encoding="utf-8")
 
 
@@ -133,7 +133,7 @@ def test_a_quantization_that_is_not_there_is_named_with_those_that_are(tmp_path:
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "ollama").mkdir()
     (tmp_path / "ollama" / "notes.txt").touch()
-    with pytest.raises(FrameworkError, match=r"holds notes.txt, which is no Modelfile"):
+    with pytest.raises(FrameworkError, match=r"holds notes.txt, which is not a Modelfile"):
         export(tmp_path)
     shutil.rmtree(tmp_path / "ollama")
     export(tmp_path)

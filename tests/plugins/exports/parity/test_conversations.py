@@ -35,7 +35,7 @@ def recorded(gate: Gate) -> list[dict[str, Any]]:
 
 
 def test_a_file_that_writes_as_the_training_passes_and_is_recorded(tiny: Any, gate: Gate) -> None:
-    assert gate.conversations(tiny.file, "run-F32.gguf") == "llama.cpp writes 5 conversations as the training"
+    assert gate.conversations(tiny.file, "run-F32.gguf") == "llama.cpp writes 5 conversations as the training does"
     assert recorded(gate) == [
         {
             "name": "run-F32.gguf",

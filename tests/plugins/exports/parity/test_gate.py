@@ -103,7 +103,9 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
 
     monkeypatch.setattr("framework_plugins.exports.merged.merge", wrong)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
-    with pytest.raises(ParityError, match=r"(?s)elsewhere is not what was trained: .*It lies in .*rejected/elsewhere"):
+    with pytest.raises(
+        ParityError, match=r"(?s)elsewhere is not what was trained: .*It is now in .*rejected/elsewhere"
+    ):
         export(plan)
     assert not (plan.run_dir / "elsewhere").exists()
     assert (plan.run_dir / "rejected" / "elsewhere" / "model.safetensors").is_file()

@@ -74,7 +74,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "refuses": (refusing, r"its chat template refuses the turns user: .*never"),
     "no tokenizer": (no_tokenizer, r"there is no tokenizer, neither tokenizer\.json nor tokenizer_config\.json"),
     "damaged": (damaged, r"its tokenizer cannot be read: "),
-    "tokens": (other_tokens, r"its tokenizer cuts the turns user otherwise, from token \d+ on"),
+    "tokens": (other_tokens, r"its tokenizer splits the turns user differently, from token \d+ on"),
     "eos": (setting("config.json", eos_token_id=12345), r"config\.json says eos_token_id=12345 instead of \d+$"),
     "stops": (
         setting("generation_config.json", eos_token_id=12345),
@@ -160,7 +160,7 @@ def test_a_stop_token_within_an_answer_ends_it_early() -> None:
     rows = [CheckRow("", (1, 2), (7, 8), stopped=True), CheckRow("", (9,), (), stopped=False, last=1)]
     assert stops_early(rows, frozenset({9, 10})) == ""
     assert stops_early(rows, frozenset({8, 10})) == (
-        "it ends answers at the tokens [8], which the trained model says within them"
+        "it ends answers at the tokens [8], which the trained model writes within answers"
     )
 
 

@@ -57,7 +57,7 @@ def test_what_was_asked_for_is_let_through(engine: Engine, kind: str) -> None:
     ids=["torchrun started more", "accelerate sees more", "fewer reach each other"],
 )
 def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int, came: int) -> None:
-    told = f"^launch=ddp: {asked} processes were asked for, and {came} came together$"
+    told = f"^launch=ddp: {asked} processes were asked for, but {came} joined$"
     with pytest.raises(FrameworkError, match=told):
         check_started(accelerator(processes=processes), ProcessGroup(Engine.ddp, asked), Member(0, me, 0))
 
@@ -75,7 +75,7 @@ def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int,
 def test_another_engine_is_refused(engine: Engine, kind: str, device: str, told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         check_started(accelerator(kind, device=device), ProcessGroup(engine, 1), ALONE)
-    assert str(refused.value) == f"launch={engine.value}: accelerate brought up {told}"
+    assert str(refused.value) == f"launch={engine.value}: accelerate started {told}"
 
 
 def model() -> torch.nn.Sequential:
@@ -101,7 +101,7 @@ def test_a_model_that_is_what_the_engine_makes_of_one_is_let_through() -> None:
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("engine", list(Engine))
 def test_a_model_as_it_was_is_refused(engine: Engine) -> None:
-    told = f"^launch={engine.value}: accelerate made a Sequential of the model instead$"
+    told = f"^launch={engine.value}: accelerate turned the model into a Sequential instead$"
     with pytest.raises(FrameworkError, match=told):
         check_wrapped(model(), ProcessGroup(engine, 1))
 

@@ -348,6 +348,6 @@ def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Pa
 @pytest.mark.slow
 def test_fsdp_that_does_not_come_up_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(group_plugin.PLAIN, "1")
-    told = r"process \d: launch=fsdp2: accelerate brought up MULTI_CPU instead: on a CPU it has no other"
+    told = r"process \d: launch=fsdp2: accelerate started MULTI_CPU instead: on a CPU it has no other"
     with pytest.raises(FrameworkError, match=told):
         run("plain", "launch=fsdp2", *TWO)

@@ -88,11 +88,11 @@ def test_models_that_see_a_token_by_its_distance_fall_back_and_say_why(config: P
 def test_dropout_and_attention_without_masks_fall_back_and_say_why() -> None:
     config = LlamaConfig(**SMALL)
     assert chosen(config, dropout=0.1)[1] == (
-        "pad, not tree: lora_dropout=0.1 would fall on a shared token for all its rows at once"
+        "pad, not tree: lora_dropout=0.1 would change a shared token for all its rows at once"
     )
     assert chosen(LlamaConfig(**SMALL, attention_dropout=0.2))[1].startswith("pad, not tree: attention_dropout=0.2")
     assert chosen(config, "flash_attention_2")[1] == (
-        "pad, not tree: attention=flash_attention_2 takes no mask of branches"
+        "pad, not tree: attention=flash_attention_2 does not support a mask of branches"
     )
 
 
