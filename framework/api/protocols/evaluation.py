@@ -28,7 +28,7 @@ class Audit(Protocol):
 
 @runtime_checkable
 class CleaningAudit(Protocol):
-    """An audit that can write the rows that remain after its findings."""
+    """An audit that can write the rows that remain once those of its findings are removed."""
 
     def clean(self, data: AuditData) -> Iterable[Finding]:
         """Write these rows if the config says so, and report what was written; otherwise give nothing.
@@ -120,8 +120,8 @@ class Evaluator(Protocol):
 class AsksPrompts(Protocol):
     """An evaluator that asks the prompts of the data, or its own prompts instead.
 
-    The audit compares its own prompts with the training rows. In a sweep that chooses by answers, it also asks the
-    validation rows: then `data.selecting` is set, and it asks `data.prompts`.
+    The audit compares the evaluator's own prompts with the training rows. In a sweep that chooses by answers, the
+    evaluator also asks the validation rows: then `data.selecting` is set, and it asks `data.prompts`.
     """
 
     def own_prompts(self, form: Selection | None) -> Sequence[Prompt]:

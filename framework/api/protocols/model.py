@@ -97,7 +97,7 @@ class Model(Protocol):
         """Return the mean loss over all supervised tokens of `rows`, in nats."""
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
-        """Return for each row the log-probabilities of its learned tokens, and the likeliest tokens instead."""
+        """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return for each row KL(base || model), the mean over its learned tokens in nats.

@@ -62,11 +62,11 @@ class Sample:
 class Measure:
     """One number of an evaluation.
 
-    `items` are the values of single questions, in the same order in every evaluation, None if one is not available;
-    `weights` are their weights, all 1 if there are none. `value` is their mean or, if `exponential` is set, e to the
-    mean, as for a perplexity. Without items, the significance of the value is unknown. A value between 0 and 1 without
-    a `unit`, such as nats or tokens, is a share and is shown in percent. `where` has the place of the row of each item,
-    if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
+    `items` are the values of the single questions or texts, in the same order in every evaluation, None if one is not
+    available; `weights` are their weights, all 1 if there are none. `value` is their mean or, if `exponential` is set,
+    e to the mean, as for a perplexity. Without items, the significance of the value is unknown. A value between 0 and 1
+    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` has the place of the row of
+    each item, if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
 
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
     would show. An item with the weight 0 was not asked. `groups` has a number for each item, the same for similar
