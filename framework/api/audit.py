@@ -1,4 +1,4 @@
-"""What an audit is given: the rows of a run."""
+"""What an audit receives: the rows of a run."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from framework.api.records import Example
 __all__ = ["LEFT_OUT", "PROMPTS", "TRAIN", "VALIDATION", "AuditData", "Texts"]
 
 TRAIN, VALIDATION, PROMPTS = range(3)
-"""The part of a row, after the split."""
+"""The part that a row belongs to after the split."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A batch of rows as text, in lists of one length.
+    """A batch of rows as text, in lists of equal length.
 
     Attributes:
         start: the number of the first row.
-        where: where each row stands.
-        problem: why it is not proven; empty where it is.
+        where: the place of each row, `orders.jsonl:12`.
+        problem: why the row is not proven; empty if it is.
         question: the turns before the last, without the system prompt.
         answer: the last turn, or the plain text.
-        earlier: the other answers that are learned, `SEPARATOR` between them.
-        around: what else the model reads: system prompt, thoughts, calls, schemas of tools.
+        earlier: the other answers that are learned, separated by `SEPARATOR`.
+        around: what else the model reads: system prompt, thoughts, tool calls, tool schemas.
     """
 
     start: int
@@ -55,8 +55,8 @@ class AuditData(Protocol):
         supervised: learned tokens of each row.
         system: whether the conversation has a system prompt.
         plain: whether the row is plain text, which asks nothing.
-        own: whether the row is one of the source's rows for training, those split off for validation too; not of
-            what is mixed in, and not of files that are held out.
+        own: whether the row is one of the source's rows for training, including those split off for validation; rows
+            that are mixed in and rows of held-out files are not.
     """
 
     plan: Plan
@@ -71,33 +71,33 @@ class AuditData(Protocol):
         """Return how many rows there are."""
 
     def batches(self) -> Iterator[Texts]:
-        """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
+        """Read all rows as text, in batches: the place, the question and the answer of each."""
 
     def example(self, number: int) -> Example:
-        """Read the whole conversation of a row; neighbours one after the other are read fast."""
+        """Read the whole conversation of a row; reading consecutive rows is fast."""
 
     def where(self, number: int) -> str:
-        """Tell where a row stands, `orders.jsonl:12`."""
+        """Return the place of a row, `orders.jsonl:12`."""
 
     def supervised_after(self, number: int, limit: int) -> int:
-        """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
+        """Count the learned tokens of a row after its first `limit` tokens."""
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
         """Return the `trainer.max_seq_length` that suits rows of these lengths."""
 
     def padding(self, tokens: NDArray[np.integer], batch_size: int) -> float:
-        """Return which share of the tokens is padding where rows of these lengths are put into batches."""
+        """Return the share of padding among the tokens if rows of these lengths are put into batches."""
 
     @property
     def near_duplicates(self) -> NDArray[np.int64]:
-        """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
+        """The number of the first near-duplicate of each row, with question and answer compared as one text."""
 
     @property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
-        """The same for the questions alone, where what most questions share does not count; plain text is compared."""
+        """The same with only the questions compared, without what most of them share; plain text is compared too."""
 
     def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:
-        """Name the first of some rows: `geo.jsonl:12: Capital of Peru? → Lima`.
+        """Return the first of some rows as text: `geo.jsonl:12: Capital of Peru? → Lima`.
 
         Secrets in them are hidden: findings go into the report.
         """

@@ -1,7 +1,7 @@
 """Chat templates by name, for base models that come without one: `model.chat_template=chatml`.
 
-Each writes a conversation as the models of that family read it: a system prompt, turns of a user and an assistant.
-They cannot write tools and thoughts, so rows with these are refused, as with any template that drops them.
+Each writes a conversation as the models of that family read it: a system prompt, turns of a user and an assistant. They
+cannot write tools or thoughts, so rows with these are refused, as with any template that drops them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class ChatTemplate:
 
     Attributes:
         text: Jinja.
-        tokens: that it writes, and that have to be tokens of the tokenizer.
-        stop: the one of them that ends an answer; empty where that is the tokenizer's own `eos_token`.
+        tokens: the special tokens that it writes; the tokenizer has to have them.
+        stop: the one of them that ends an answer; empty if that is the tokenizer's own `eos_token`.
     """
 
     text: str
@@ -135,7 +135,7 @@ NAMED = {
         "<|end|>",
     ),
 }
-"""By name; each name is a value of `model.chat_template`."""
+"""The chat templates by name; each name is a value of `model.chat_template`."""
 
 
 def problem(value: str) -> str:
@@ -149,7 +149,7 @@ def read(value: str) -> ChatTemplate:
     """Return the chat template that `model.chat_template` names.
 
     Raises:
-        FrameworkError: there is none of this name, or the file cannot be read.
+        FrameworkError: there is no template of this name, or the file cannot be read.
     """
     if value in NAMED:
         return NAMED[value]

@@ -50,9 +50,9 @@ GROUPS = {
 COMMANDS = Group("command", schema.CommandConfig)
 SPEAKERS = Group("speaker", schema.SpeakerConfig)
 UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
-"""Groups whose options are words of a command line; no config chooses among them."""
+"""Groups whose options are chosen on the command line; no config chooses among them."""
 ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
-"""Every group that a component can be in: the base class of its schema says in which."""
+"""Every group that a component can be in: the base class of its schema says which."""
 
 
 def groups_of(schema: object) -> list[Group]:
@@ -68,11 +68,12 @@ class Component:
         name: what the user writes, `trainer=hf`.
         schema: a dataclass of its own that subclasses the base of one group, which is the group of the component; the
             class tells which component a config is.
-        factory: `"package.module:attribute"`; called as `factory(config)`, gives what the group's protocol asks for.
-        extra: what has to be installed besides the plugin, as words for pip: `"acme[audio]"`, `"jiwer>=3"`. Several
-            are given as a tuple, each the words of one `pip install`.
-        import_order: libraries of which the first changes the others, so that it has to be imported before them:
-            `("unsloth", "transformers")`. A run with this option gets a process in which that holds, one without it a
+        factory: `"package.module:attribute"`; called as `factory(config)`, it returns an object that satisfies the
+            group's protocol.
+        extra: what has to be installed in addition to the plugin, as arguments for pip: `"acme[audio]"`, `"jiwer>=3"`.
+            If several commands are needed, a tuple with the arguments of each `pip install`.
+        import_order: libraries of which the first patches the others, so that it has to be imported before them:
+            `("unsloth", "transformers")`. A run with this option gets a process with that order, a run without it a
             process in which the first was not imported; see `framework/run/import_order.py`.
     """
 
@@ -89,7 +90,7 @@ class Component:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """What has to be installed besides, always as a tuple."""
+        """`extra`, always as a tuple."""
         if isinstance(self.extra, str):
             return (self.extra,) if self.extra else ()
         return self.extra
@@ -98,7 +99,7 @@ class Component:
         """Import the factory.
 
         Raises:
-            FrameworkError: a library that it needs is not installed, the plugin's code is broken, or it refuses.
+            FrameworkError: a library that it needs is not installed, or the plugin's code is broken or refuses.
         """
         module, _, attribute = self.factory.partition(":")
         try:
@@ -125,7 +126,7 @@ class Component:
 
 
 def imported_too_late(order: tuple[str, ...]) -> list[str]:
-    """Return the libraries that this process imported before the first one of the order."""
+    """Return the libraries that this process imported before the first one in `order`."""
     if not order or order[0] in sys.modules:
         return []
     return [name for name in order[1:] if name in sys.modules]

@@ -12,7 +12,7 @@ from framework.api.schema import Thoughts
 __all__ = ["BEGIN", "END", "conversation", "for_each_answer", "with_thoughts"]
 
 ANSWER = ", answer "
-"""What stands between the name of a conversation and the number of its answer."""
+"""The text between the name of a conversation and the number of its answer."""
 BEGIN, END = "<think>", "</think>"
 _TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
 
@@ -20,8 +20,8 @@ _TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
 def for_each_answer(example: Example) -> Iterator[Example]:
     """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 
-    They belong together, so they stay on one side of the split and the verdict counts them as one. One answer, or plain
-    text, stays as it is.
+    These belong together, so they stay on one side of the split and the verdict counts them as one. A conversation with
+    one answer, or plain text, stays as it is.
     """
     learned = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
     if not learned[1:]:
@@ -41,7 +41,7 @@ def for_each_answer(example: Example) -> Iterator[Example]:
 
 
 def conversation(where: str) -> str:
-    """Return the place of the conversation that a row is one answer of; for any other row its own place."""
+    """Return the place of the conversation whose answer a row is; for any other row, its own place."""
     name, _, number = where.rpartition(ANSWER)
     return name if number.isdecimal() else where
 
@@ -49,7 +49,7 @@ def conversation(where: str) -> str:
 def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
     """Return the conversation with its thoughts where `format.thoughts` puts them; plain text stays as it is.
 
-    Thoughts are `reasoning_content`, and what stands between `<think>` and `</think>` at the beginning of an answer.
+    Thoughts are `reasoning_content`, and the text between `<think>` and `</think>` at the beginning of an answer.
     """
     if thoughts is Thoughts.keep or example.text is not None:
         return example

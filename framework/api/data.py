@@ -20,13 +20,14 @@ __all__ = ["Data", "NumberedRows", "set_of"]
 
 @dataclass(frozen=True)
 class Data:
-    """What training and evaluation work on. The rows are read from disk as they are asked for.
+    """What training and evaluation work on. The rows are read from disk as they are needed.
 
-    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
-    order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
-    `store` is where the tokenized rows lie, for other processes that train on them. `selection` are the prompts of the
-    validation rows: a training and a sweep choose by them, and the verdict judges by `prompts`. `groups` has a number
-    for each validation row, the same for rows that are alike. `selecting` says that `prompts` are `selection` now.
+    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows,
+    ordered so that the first N, for any N, are spread over all of them. `format` is the run's, for rows that an
+    evaluator reads. `store` is the folder of the tokenized rows, for other processes that train on them. `selection`
+    are the prompts of the validation rows: a training and a sweep choose by them, while the verdict judges by
+    `prompts`. `groups` has a number for each validation row, the same for similar rows. `selecting` says that `prompts`
+    are `selection` now.
     """
 
     train: Sequence[TokenRow]
@@ -42,18 +43,18 @@ class Data:
     def for_selection(self) -> Data:
         """Return the data to choose weights or settings by: with the prompts of the validation rows, if there are any.
 
-        Where there are none, the prompts are those of the verdict.
+        If there are none, the prompts are those of the verdict.
         """
         return dataclasses.replace(self, prompts=self.selection, selecting=True) if self.selection else self
 
 
 def set_of(where: str) -> str:
-    """Return the name of the validation set with the row of this place, which begins with it; `Plan.set_losses`."""
+    """Return the name of the validation set of a row: its place begins with the name. See `Plan.set_losses`."""
     return where.partition("/")[0]
 
 
 @runtime_checkable
 class NumberedRows(Protocol):
-    """Rows of a store by their `numbers` in `Data.store`, for processes that read them there."""
+    """Rows with their `numbers` in `Data.store`, for processes that read them from there."""
 
     numbers: NDArray[np.int64]

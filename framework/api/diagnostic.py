@@ -2,8 +2,8 @@
 
     Diagnostic("sox", "sound", "acme.diagnostics:sox", needed=uses_sound)
 
-`python -m framework doctor` asks all of them. The code runs in a process of its own and under a time limit, so it may
-import what is heavy, and do what may crash.
+`python -m framework doctor` runs all of them. The code runs in a process of its own and under a time limit, so it may
+import heavy libraries, and may crash.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Diagnostic:
 
     Attributes:
         name: what is checked, unique in its topic: `GPU`.
-        topic: the heading that it stands under: `hardware`.
+        topic: the heading that it is listed under: `hardware`.
         check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a
-            `DiagnosticResult`, or None if there is nothing to say. The plan is None where the config is refused.
-        needed: whether this plan cannot run without it. It is called in the program itself, so it is quick.
-        process: checks of one plugin with the same word here share a process, one after the other: what is slow to
-            import is imported once. By default each has its own.
+            `DiagnosticResult`, or None if there is nothing to say. The plan is None if the config is refused.
+        needed: whether this plan cannot run without it. It is called in the program itself, so it has to be quick.
+        process: checks of one plugin with the same value run one after the other in one process, so that slow imports
+            happen once. By default each has its own.
         seconds: how long it may take.
     """
 

@@ -1,4 +1,4 @@
-"""What happens in a run, as one stream of events: loggers get each of them, lifecycle hooks those that have a hook.
+"""What happens in a run, as one stream of events: loggers get every event, lifecycle hooks those that have a hook.
 
     StageStarted(plan)   RunPlanned, ForecastUpdated             StageFinished(plan)
     StageStarted(data)   ForecastUpdated, RunStarted             StageFinished(data)
@@ -7,7 +7,7 @@
     ProgressMade         within any stage, while long work is counted; between plan and data, while libraries are loaded
     RunFinished          unless `stages=[plan]`; an error ends the stream with RunFailed
 
-Loggers ignore events that they do not know, so that a new event breaks none.
+Loggers ignore events that they do not know, so a new event breaks no logger.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class RunStarted(Event):
 
     Attributes:
         plan: the run; `plan.run_dir` is its folder.
-        data: the result of the data stage, as its `StageFinished` has it, for what is opened with a description.
+        data: the result of the data stage, as in its `StageFinished`, for loggers that describe the run when they open.
         hardware: the machine, and what was picked for it, by name.
     """
 
@@ -122,7 +122,7 @@ class ProgressMade(Event):
     The steps of a training are `TrainingStep`; what is measured between two steps is sent as this.
 
     Attributes:
-        stage: the stage that is under way.
+        stage: the stage in progress.
         progress: how far it is.
     """
 
@@ -135,8 +135,8 @@ class RunFinished(Event):
     """All requested stages are complete, and the memory of the model is free.
 
     Attributes:
-        report: the report; None where its stage is not among them.
-        samples: for each prompt the answer of the base, None where it was not asked, and that of the trained model.
+        report: the report; None if its stage was not requested.
+        samples: for each prompt the answer of the base, None if it was not asked, and that of the trained model.
     """
 
     report: Report | None

@@ -4,8 +4,8 @@
         print(field.name, field.valid, field.default, field.doc)
 
 A range is written beside the type with the constraints of `annotated_types`: `Annotated[float, Gt(0)]`. The checks of
-the config, the reference, the JSON Schemas and `python -m framework plugins` all read it here. So is what a setting
-invalidates, `Annotated[float, Gt(0), ~Affects.base]`, which the keys of caches read.
+the config, the reference, the JSON Schemas and `python -m framework plugins` all read it here. The same place says what
+a setting invalidates, `Annotated[float, Gt(0), ~Affects.base]`, which the keys of caches read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 class Type:
     """The parsed type of a field. `items` is the type of the items of a list or of the values of a dict.
 
-    `affects` is what a field of this type can invalidate: everything where nothing is marked.
+    `affects` is what a field of this type can invalidate: everything if nothing is marked.
     """
 
     base: Any
@@ -101,7 +101,7 @@ class Field:
 
     @property
     def doc(self) -> str:
-        """The sentence under it. It stands in the source, which is read only where the sentence is asked for."""
+        """The sentence under it, from the source, which is read only when the sentence is needed."""
         bases: list[Any] = [base for base in self.schema.__mro__ if dataclasses.is_dataclass(base)]
         return next((docs[self.name] for base in bases if self.name in (docs := _docs(base))), "")
 
@@ -117,13 +117,13 @@ class Field:
 
     @property
     def affects(self) -> Affects:
-        """What it can invalidate, by the mark beside its type; everything where it has none."""
+        """What it can invalidate, by the mark beside its type; everything if there is no mark."""
         return self.type.affects
 
     def has_type(self, value: Any) -> bool:
-        """Whether a value, as YAML or the command line gives it, can be one of this type; its range aside.
+        """Whether a value from YAML or the command line can have this type, regardless of its range.
 
-        An interpolation (`${seed}`) can be judged only when it is resolved.
+        An interpolation (`${seed}`) can be checked only when it is resolved.
         """
         if isinstance(value, str) and "${" in value:
             return True
@@ -277,7 +277,7 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
 
 
 def as_text(value: Any, text: Callable[[str], str] = str) -> str:
-    """Write a value as on the command line: `null`, `0.0002`, `[plan,train]`, `{a:1}`; `text` writes a text in it."""
+    """Write a value as on the command line: `null`, `0.0002`, `[plan,train]`, `{a:1}`; `text` writes texts."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, Mapping):

@@ -36,7 +36,7 @@ WINS = "_wins"
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
-"""Settings of the run that a `Plan` holds under another name."""
+"""Settings of the run that have another name in a `Plan`."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Selection:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings as plain values, secrets among them: for keys, never to be written."""
+        """The settings as plain values, including secrets: for keys, never to be written."""
         return {field.name: as_plain(getattr(self.config, field.name)) for field in dataclasses.fields(self.config)}
 
     def create(self) -> Any:
-        """Call the factory, importing its module. What it raises says which option it was."""
+        """Import the factory's module and call it. An exception from it names the option."""
         try:
             return self.component.load()(self.config)
         except Exception as error:
@@ -97,21 +97,21 @@ class Plan:
     overrides: tuple[str, ...] = ()
     model_line: str = ""
     external_checkpoint: Path | None = None
-    """Trained weights that lie elsewhere, `checkpoint` of the config."""
+    """Trained weights outside the run folder, `checkpoint` of the config."""
     share: bool = True
-    """Whether the trials of a sweep share what is the same for them."""
+    """Whether the trials of a sweep share what they have in common."""
     grace_seconds: float = 25.0
-    """What a signal leaves the run before it ends."""
+    """Seconds that the run has after a signal before it ends."""
     sweep: str = ""
-    """The sweep that this run is a trial of, by the name of its folder; empty where it is none."""
+    """The sweep that this run is a trial of, by the name of its folder; empty if it is not a trial."""
     trial: str = ""
-    """Which trial of the sweep it is, and the overrides that tell it from others; empty where it is none."""
+    """Which trial of the sweep it is, and the overrides that distinguish it; empty if it is not a trial."""
     expected_rows: ExpectedRows | None = None
-    """What the data stage compares its rows with; None in a run that repeats no other."""
+    """What the data stage compares its rows with; None unless the run repeats another one."""
 
     @property
     def checkpoint(self) -> Path:
-        """Where the trained weights lie."""
+        """Where the trained weights are."""
         return self.external_checkpoint or self.run_dir / CHECKPOINT
 
     @property
@@ -120,14 +120,14 @@ class Plan:
         return {f"{EVAL_LOSS}_{name}": name for name in getattr(self.data.config, "validation_sets", {})}
 
     def affecting(self, what: Affects) -> dict[str, Any]:
-        """Return the settings on which something depends, by the marks at their fields, as plain values for a hash.
+        """Return the settings that something depends on, by the marks of their fields, as plain values for a hash.
 
-        An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` will
-        not do for a hash: values that look like secrets are all the same in it. For the same reason none of this may
-        be written.
+        An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` is no
+        use for a hash: all values that look like secrets are the same in it. The result contains secrets, so never
+        write it to a file.
 
         Args:
-            what: one thing, or several: a setting that affects any of them is in it.
+            what: one thing, or several: settings that affect any of them are included.
         """
         names = (field.name for field in fields(RunConfig) if field.name != "plugins")
         values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
@@ -135,7 +135,7 @@ class Plan:
         return _affecting(RunConfig, values, what)
 
     def affects(self, key: str) -> Affects:
-        """Return what a setting can invalidate, by its key in the config; everything where the plan has no such key."""
+        """Return what a setting can invalidate, by its key in the config; everything if the plan has no such key."""
         marks = ~Affects.nothing
         node: Any = self
         for name in key.split("."):
@@ -195,8 +195,8 @@ def as_plain(value: Any, what: Affects | None = None) -> Any:
     """Convert a setting, options with their settings, or a record to JSON values; an enum becomes its name.
 
     Args:
-        value: the setting, or what holds some: an option, a dataclass.
-        what: of settings, only those that affect this; None for all.
+        value: the setting, or an object with settings: an option, a dataclass.
+        what: include only settings that affect this; None for all.
     """
     if isinstance(value, Selection):
         return [value.component.name, as_plain(value.config, what)]

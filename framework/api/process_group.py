@@ -13,11 +13,11 @@ WORKER = "FRAMEWORK_WORKER"
 
 
 PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-"""What torchrun tells each process of its place in the group."""
+"""The variables in which torchrun gives each process its place in the group."""
 
 
 class Engine(Enum):
-    """How the work is divided: `ddp` copies the model into each process, `fsdp2` cuts it into pieces."""
+    """How the work is divided: `ddp` copies the model into each process, `fsdp2` shards it."""
 
     ddp = "ddp"
     fsdp2 = "fsdp2"
@@ -30,7 +30,7 @@ class ProcessGroup:
     Attributes:
         engine: how the work is divided.
         processes: how many, one for each GPU.
-        cpu_offload: whether weights and the optimizer's states lie in the CPU's memory between their uses.
+        cpu_offload: whether weights and optimizer states are in CPU memory while they are not in use.
     """
 
     engine: Engine
@@ -39,7 +39,7 @@ class ProcessGroup:
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds a piece of the weights only."""
+        """Whether each process holds only a shard of the weights."""
         return self.engine is Engine.fsdp2
 
 

@@ -1,7 +1,7 @@
 """How progress is displayed: bars in a terminal, lines in a pipe.
 
-`counting` of `framework.api.registry` counts. A run hands its counts to its loggers; a command that is no run shows
-them on standard error, by `Counts`. rich's bars are imported here, so import this module where something is shown.
+`counting` of `framework.api.registry` counts. A run sends its counts to its loggers; any other command shows them on
+standard error, with `Counts`. This module imports rich's progress bars, so import it only where something is shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Bars", "Counts"]
 
 
 class Bars:
-    """Progress bars. That of the training steps stays at the end; that of any other count vanishes.
+    """Progress bars. The bar of the training steps stays at the end; the bar of any other count vanishes.
 
     Args:
         out: the terminal.
@@ -55,7 +55,7 @@ class Bars:
         self.display.update(self._steps, completed=step, total=total, description=line, text=text, time=remaining)
 
     def count(self, progress: Progress) -> None:
-        """Show how far something is; a count that begins replaces the one before."""
+        """Show how far something is; a new count replaces the previous one."""
         if progress.seconds < self._counted or progress.done == progress.total:
             self._end_count()
         self._counted = progress.seconds
@@ -75,13 +75,13 @@ class Bars:
             self._count = None
 
     def stop(self) -> None:
-        """Leave the steps as they stand and give the terminal back."""
+        """Leave the bar of the steps as it is, and release the terminal."""
         self._end_count()
         self.display.stop()
 
 
 class Remaining:
-    """The seconds that are left, or where nobody knows that, those that have passed; both follow the clock."""
+    """The seconds that are left or, if that is unknown, those that have passed; both follow the clock."""
 
     def __init__(self, seconds: float, *, is_left: bool) -> None:
         self._seconds, self._is_left, self._at = seconds, is_left, time.monotonic()
@@ -94,7 +94,7 @@ class Remaining:
 
 
 class TimeColumn(ProgressColumn):
-    """The time of a task. That of rich forgets the speed of what is slower than one in 30 seconds."""
+    """The time of a task. rich's own column forgets the speed of tasks slower than one item in 30 seconds."""
 
     def render(self, task: Task) -> Text:
         """Write it as minutes and seconds."""

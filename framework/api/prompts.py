@@ -1,4 +1,4 @@
-"""Prompts of a user's own, in any format that the data stage reads, from a file or inline.
+"""The user's own prompts, in any format that the data stage reads, from a file or inline.
 
 This module re-exports names from the rooms above `api`, so nothing in the core imports it.
 """

@@ -64,9 +64,9 @@ def selection_of(node: DictConfig) -> Selection:
 
 
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Call a hook of every plugin and yield each item that it returns, with the plugin's name. A text is one item.
+    """Call a hook of every plugin and yield each item that it returns, with the plugin's name. A string is one item.
 
-    A plugin that raises is named and passed over; a `FrameworkError` is raised here.
+    A plugin that raises is reported and skipped; a `FrameworkError` is raised here.
     """
     return current().plugins.ask(hook, **arguments)
 
@@ -94,15 +94,15 @@ def counting(total: int | None, unit: str, task: str = "") -> AbstractContextMan
             counter.advance()
 
     Args:
-        total: how many there are; None where nobody knows, then only the time is shown.
+        total: how many there are; None if unknown: then only the time is shown.
         unit: what is counted, in the singular.
-        task: what is done, where the name of the measure or the exporter does not say it.
+        task: what is done, if the name of the measure or the exporter does not say it.
     """
     return current().progress.counting(total, unit, task)
 
 
 def load_file(path: str) -> None:
-    """Load a plugin from one Python file. Its module has the name of the file, for the factories in it.
+    """Load a plugin from one Python file. Its module has the name of the file, which its factories use.
 
     Raises:
         FrameworkError: there is no such file, it cannot be imported, or its name is taken.

@@ -46,7 +46,7 @@ class RunFolder:
         self.path = path
 
     def file(self, stage: str) -> Path:
-        """Return where the result of a stage lies."""
+        """Return the file with the result of a stage."""
         return self.path / f"{stage}.json"
 
     def load_result(self, stage: Stage, kind: type[T]) -> T | None:
@@ -64,12 +64,12 @@ class RunFolder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run needs no more work: it finished, or a sweep gave it up."""
+        """Whether the run needs no more work: it finished, or a sweep pruned it."""
         return self.status().get("state") in {FINISHED, PRUNED}
 
     @property
     def objective(self) -> float | None:
-        """The objective that the run came to; None where it has no report, or its report no value."""
+        """The value of the run's objective; None if there is no report, or no value in it."""
         objective = (read_plain(self.path / REPORT) or {}).get("objective") or {}
         value: float | None = objective.get("value")
         return value
@@ -92,7 +92,7 @@ class SavedRun:
     overrides: tuple[str, ...]
 
     def record(self, kind: type[T], name: str) -> T | None:
-        """Return a record of the folder, None where the run did not get that far.
+        """Return a record of the folder, None if the run did not get that far.
 
         Raises:
             FrameworkError: the file cannot be read.
@@ -109,7 +109,7 @@ class SavedRun:
 
 
 def read_plain(file: Path) -> Any:
-    """Return what a JSON file holds; None if there is no such file."""
+    """Return the content of a JSON file; None if there is no such file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 

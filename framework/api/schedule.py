@@ -1,4 +1,4 @@
-"""When a training is validated; backends ask this module, so that all of them validate at the same steps."""
+"""When a training is validated; backends use this module, so that all of them validate at the same steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def is_due(eval_steps: int | None, step: int, epoch_steps: int, total_steps: int
         step: the step, from 1.
         epoch_steps: the steps of an epoch.
         total_steps: the steps of the training.
-        validated: whether there was a validation before. The end of a training is one only then: the evaluation that
-            follows is enough if there is nothing to choose from.
+        validated: whether there was a validation before. Only then is there one at the end of the training: with
+            nothing to choose from, the evaluation that follows is enough.
     """
     if step >= total_steps:
         return validated

@@ -57,7 +57,7 @@ NAME_BYTES, SLASHES = 128, {"/", "\\"}
 
 
 def plain_name(value: str) -> bool:
-    """of at most 128 bytes, without slashes and control characters."""  # noqa: D403 - part of the sentence that an error tells
+    """of at most 128 bytes, without slashes or control characters."""  # noqa: D403 - part of the sentence that an error tells
     # Files are called by it, with more letters behind; a terminal obeys control characters.
     return (
         bool(value.strip(". ")) and value.isprintable() and len(value.encode()) <= NAME_BYTES and not SLASHES & {*value}
@@ -94,9 +94,9 @@ class ProofMode(Enum):
 class Learn(Enum):
     """Which part of a conversation is learned.
 
-    `each` makes a row of every answer with the turns before it, as inference renders them. So each answer is learned as
-    it is generated, even if the chat template renders earlier ones differently, as Qwen3's and gpt-oss's do.
-    `everything` learns questions too.
+    `each` makes one row per answer, with the turns before it as inference renders them. So each answer is learned as it
+    is generated, even if the chat template renders earlier answers differently, as Qwen3's and gpt-oss's do.
+    `everything` also learns the questions.
     """
 
     assistant = "assistant"
@@ -106,7 +106,7 @@ class Learn(Enum):
 
 
 class Thoughts(Enum):
-    """Where the thoughts of an answer are: as the data have them, in `reasoning_content`, in the answer, or nowhere."""
+    """Where the thoughts of an answer go: as in the data, into `reasoning_content`, into the answer, or nowhere."""
 
     keep = "keep"
     field = "field"
@@ -122,7 +122,7 @@ class OnBadRow(Enum):
 
 
 class Schedule(Enum):
-    """How the learning rate changes, by transformers' names. All but `constant` begin with the warm-up."""
+    """How the learning rate changes, named as in transformers. All but `constant` begin with the warm-up."""
 
     linear = "linear"
     cosine = "cosine"
@@ -137,7 +137,7 @@ class Schedule(Enum):
 
 
 class Optimizer(Enum):
-    """The optimizers, by transformers' names; those called paged move their states to CPU memory."""
+    """The optimizers, named as in transformers; the paged ones move their states to CPU memory."""
 
     adamw_torch = "adamw_torch"
     adamw_torch_fused = "adamw_torch_fused"
@@ -167,7 +167,7 @@ class Optimizer(Enum):
 
 
 THINKING_SWITCHES = ("enable_thinking", "thinking")
-"""Variables of chat templates that switch thinking on or off; most use Qwen's or DeepSeek's."""
+"""Variables of chat templates that switch thinking on or off; most templates use Qwen's or DeepSeek's."""
 
 
 class Thinking(Enum):
@@ -183,18 +183,18 @@ class ModelConfig:
     """A base model."""
 
     chat_template: str | None = None
-    """A chat template to use instead of the tokenizer's: a Jinja file or, for a base model without one, a name: alpaca,
-    chatml, gemma, llama3, mistral or phi3."""
+    """A chat template to use instead of the tokenizer's: a Jinja file or, for a base model without a template, one of
+    alpaca, chatml, gemma, llama3, mistral and phi3."""
     thinking: Thinking = Thinking.auto
     """Whether the chat template lets the model think before it answers, both in training and in generation."""
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
-    """Switches of the chat template, for training and generation: {enable_thinking: false} for Qwen3."""
+    """Switches of the chat template, for training and generation, such as {enable_thinking: false} for Qwen3."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Off: such a model is refused."""
+    """Run Python code that comes with the model. false: such a model is refused."""
 
     @property
     def template_switches(self) -> dict[str, Any]:
-        """The values that a chat template is given: those of `thinking`, by the names in use, and the others."""
+        """The values for the chat template: `thinking` under each of its usual names, and `chat_template_kwargs`."""
         if self.thinking is Thinking.auto:
             return dict(self.chat_template_kwargs)
         return dict.fromkeys(THINKING_SWITCHES, self.thinking is Thinking.on) | self.chat_template_kwargs
@@ -216,24 +216,26 @@ class DataConfig:
 
     # How many rows are mixed in depends on how many are left for training.
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.1
-    """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
+    """Share of the rows held out for the validation loss, drawn with `seed`. 0 holds out none."""
     overflow: Annotated[Overflow, ~Affects.rows] = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
     proof: Annotated[ProofMode, ~Affects.rows] = ProofMode.fail
     """Rows that do not teach what inference will do: fail, or warn and train on what is left of them."""
     on_bad_row: OnBadRow = OnBadRow.fail
-    """Rows that cannot be read or have no format: fail, or skip them; the report has their number."""
+    """Rows that cannot be read or fit no format: fail, or skip them; the report says how many."""
     max_rows: Annotated[int | None, Gt(0)] = None
-    """Read only this many rows, from the first."""
+    """Read only this many rows, starting with the first."""
     max_row_characters: Annotated[int, Gt(0)] = 5_000_000
-    """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
+    """Most characters that a row may have. Tokenizing takes 50 times a row's size in memory, so a longer one is a bad
+    row."""
     cut: Annotated[int | None, Ge(8)] = None
     """Cut plain text into rows of at most this many tokens. A conversation stays whole; see `data.overflow`."""
     learn: Learn = Learn.assistant
-    """Which part of a conversation is learned: all answers (assistant), the last one, each in a row of its own, or all
-    turns (everything)."""
+    """Which part of a conversation is learned: all answers (assistant), only the last one (last), each one in a row of
+    its own (each), or all turns (everything)."""
     mix: list[dict[str, Any]] = field(default_factory=list)
-    """Other data in training: `[{data: hub, path: owner/name, weight: 0.1}]`; `weight` is a share, or give `count`."""
+    """Other data to mix in: `[{data: hub, path: owner/name, weight: 0.1}]`. `weight` is a share of the training rows;
+    `count` is a number of rows instead."""
 
 
 @dataclass
@@ -247,11 +249,11 @@ class FormatConfig:
     strip: bool = False
     """Remove white space at both ends of every turn. Some templates cannot be masked exactly without this."""
     thoughts: Thoughts = Thoughts.keep
-    """Thoughts of an answer: keep them where they are, move them to the field `reasoning_content` or into the answer
+    """Thoughts of an answer: keep them where they are, move them to `reasoning_content` (field) or into the answer
     between <think> and </think> (inline), or drop them."""
     cluster: Annotated[str | None, Len(1)] = None
-    """A field whose value is the same in rows that belong together, such as `customer` or `document`. They stay on one
-    side of the split, and the verdict counts them as one."""
+    """A field whose value is the same in rows that belong together, such as `customer` or `document`. These rows stay
+    on one side of the split, and the verdict counts them as one."""
 
 
 @dataclass
@@ -260,7 +262,7 @@ class AuditConfig:
 
 
 WARMUP = 10
-"""Steps of the warm-up where nothing says how many."""
+"""Warm-up steps if no setting says how many."""
 
 
 @dataclass
@@ -283,34 +285,35 @@ class TrainerConfig:
     max_seq_length: Annotated[int, Gt(0), ~Affects.probe] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
     warmup_steps: Annotated[int | None, Ge(0), ~(Affects.base | Affects.probe)] = None
-    """Steps over which the learning rate rises to its peak. null: by `warmup_ratio`; without it, 10."""
+    """Steps over which the learning rate rises to its peak. null: taken from `warmup_ratio`; if that is null too,
+    10."""
     warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~(Affects.base | Affects.probe)] = None
     """The warm-up as a share of all steps, instead of `warmup_steps`."""
     lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
-    """How the learning rate changes, by transformers' names."""
+    """The learning rate schedule, named as in transformers."""
     optim: Annotated[Optimizer, ~Affects.base] = Optimizer.adamw_torch
-    """The optimizer, by transformers' names. An AdamW that cannot run on this hardware is replaced by adamw_torch, and
-    the run says so; any other one is refused."""
+    """The optimizer, named as in transformers. An AdamW that cannot run on this hardware is replaced by adamw_torch,
+    and the run says so; any other optimizer is refused."""
     weight_decay: Annotated[float, Ge(0), ~Affects.base] = 0.01
     """The optimizer's weight decay; decoupled from the gradient in AdamW and Lion."""
     max_grad_norm: Annotated[float, Gt(0), ~Affects.base] = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients with a larger norm are scaled down to this one."""
     logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
     """Optimizer steps between two log entries."""
     eval_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
-    """Optimizer steps between two validations. null: a validation at the end of each epoch. A training that validates
-    also does so at its end."""
+    """Optimizer steps between two validations. null: a validation at the end of each epoch. If there is a validation
+    during the training, there is also one at its end."""
     early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
-    """Stop the training after this many validations in a row that are not better than the best one. null: never."""
+    """Stop the training after this many validations in a row without a new best one. null: never."""
     early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
-    """The measure that decides which validation is the best: eval_loss, that of a validation set, eval_loss_NAME, or
-    a metric of the run, for which prompts are answered at each validation."""
+    """The measure that decides which validation is the best: eval_loss, the loss of one validation set
+    (eval_loss_NAME), or a metric of the run. For a metric, prompts are answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""
 
     def warmup(self, steps: int) -> int:
-        """Return the steps of the warm-up of a training with that many steps."""
+        """Return the warm-up steps of a training with this many steps."""
         if self.lr_scheduler_type is Schedule.constant and self.warmup_steps is None:
             return 0
         if self.warmup_ratio is not None:
@@ -328,7 +331,7 @@ class PlanConfig:
     """If a run does not fit, apply the first changes that make it fit, and report them."""
     calibrate: bool = False
     """First train a few steps in separate processes, once for each device and training method. This corrects the memory
-    estimate of this plan and of all later ones of its kind."""
+    estimate of this plan and of all later plans of its kind."""
 
 
 @dataclass
@@ -339,28 +342,29 @@ class VerdictConfig:
     """The measure that decides the gain. null: the first metric that compares answers with references by their
     content."""
     margin: Annotated[float, Interval(ge=0, lt=1)] = 0.05
-    """The largest loss that counts as no worse: for a share in points, 0.05 for 5; for any other measure a share of the
-    base's value."""
+    """How much worse a measure may get and still count as no worse: for a share in points, where 0.05 is 5 points; for
+    any other measure as a share of the base's value."""
 
     confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
-    """Confidence of the intervals. A measure is better or worse if a run without effect would show that in less than
-    the remaining 5% of the cases."""
+    """Confidence of the intervals. A measure counts as better or worse if a run without any effect would show such a
+    difference in less than the remaining 5% of cases."""
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 9999
-    """Sign patterns that the test of a number draws if more than 16 pairs differ; up to 16 it counts all."""
+    """How many sign patterns the sign-flip test draws if more than 16 pairs differ; up to 16 pairs, it counts all
+    patterns."""
 
 
 @dataclass
 class LaunchConfig:
-    """In which process, or on which machine, a run happens."""
+    """Where a run happens: in which process, or on which machine."""
 
     def group(self) -> ProcessGroup | None:
-        """Return the group of processes that trains; None where one process does."""
+        """Return the group of processes that trains; None if it is a single process."""
         return None
 
 
 @dataclass
 class MetricConfig:
-    """A number for one answer, averaged over all."""
+    """A score for each answer, averaged over all answers."""
 
     @property
     def compares(self) -> bool:
@@ -373,7 +377,7 @@ class EvaluatorConfig:
     """A way to measure a model, run before and after training."""
 
     def measures(self) -> tuple[str, ...]:
-        """Return the names of what it measures besides the metrics of the run: each can be the objective."""
+        """Return the names of what it measures in addition to the metrics of the run: each can be the objective."""
         return ()
 
     def asks(self, prompts: int) -> int:
@@ -394,12 +398,12 @@ class LoggerConfig:
 
 @dataclass
 class CommandConfig:
-    """A command besides the run itself. It takes its own arguments, so this has no fields."""
+    """A command other than a run. It parses its own arguments, so this class has no fields."""
 
 
 @dataclass
 class SpeakerConfig:
-    """Who answers in `python -m framework chat` instead of the model itself. It has no fields."""
+    """Who answers in `python -m framework chat` instead of the model itself. This class has no fields."""
 
 
 class Action(Enum):
@@ -416,7 +420,7 @@ class HealthConfig:
     """How a run reacts to problems in its training."""
 
     nan: Action = Action.stop
-    """The loss is not a finite number, or no gradient is one in many log entries in a row."""
+    """The loss is not a finite number, or the gradient norm is not finite in many log entries in a row."""
     spike: Action = Action.warn
     """The training loss jumps far above what it was."""
     rising_loss: Action = Action.warn
@@ -426,12 +430,12 @@ class HealthConfig:
     plateau: Action = Action.warn
     """The training loss stays where it began."""
     exploding_gradient: Action = Action.warn
-    """The norm of the gradients, before they are clipped, grows to many times what it was."""
+    """The gradient norm, before clipping, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
     """The validation loss rises while the training loss does not: the rows are memorized."""
     truncated_answers: Action = Action.warn
-    """Answers do not end by themselves: detected after the training, and during it if `trainer.early_stopping_metric`
-    has prompts answered."""
+    """Answers do not end by themselves. Detected after the training, and during it if `trainer.early_stopping_metric`
+    is a metric that has prompts answered."""
     lower_to: Annotated[float, Interval(gt=0, lt=1)] = 0.5
     """The factor for all remaining learning rates if the action is `lower`."""
 
@@ -442,34 +446,35 @@ ABOUT_MODEL = Affects.base | Affects.resume | Affects.probe
 
 @dataclass
 class RunConfig:
-    """The config of one run. The mark at a section limits what the settings in it can affect."""
+    """The config of one run. The mark of a section limits what the settings in it can affect."""
 
     # Exporters call files by it, and other settings may refer to it.
     name: Annotated[str, Predicate(plain_name), Affects.exports | Affects.probe] = "run"
-    """Names the folder below `outputs/`."""
+    """Name of the folder below `outputs/`."""
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~(Affects.unmixed_rows | Affects.base)] = 42
-    """Seeds the split, the order of the rows, the adapter's first weights and dropout."""
+    """Seed of the split, the order of the rows, the adapter's initial weights and dropout."""
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
-    """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
+    """The stages to run. Some of them can run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
-    """Folder of this run. Default: outputs/<name>/<time>. In the folder of an earlier run, the run continues from its
-    results."""
+    """Folder of this run. Default: outputs/<name>/<time>. Given the folder of an earlier run, the run continues from
+    that run's results."""
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
     """Seconds that a run has after SIGTERM, SIGUSR1 or Ctrl-C to save a checkpoint and to close its trackers. Then it
-    ends, and can be resumed from what was saved before."""
+    ends, and can be resumed from what it has saved by then."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
-    """Python files that are plugins for this run, `plugins=[./mine.py]`. They are read first, so set them on the
-    command line only."""
+    """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
+    composed, so set them only on the command line."""
     # Exports have a hash of the weights in their key.
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
-    """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
+    """A folder with trained weights to evaluate or export, instead of those in `run_dir`: an adapter as peft saves it,
     or a whole model."""
     objective: Annotated[str, Affects.nothing] = "eval_loss"
     """The value that a run returns to a sweep: eval_loss, train_loss, verdict.score, or a measure of the run."""
     share: Annotated[bool, Affects.training | Affects.probe] = True
-    """Trials of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
-    the answers of the base, and trainings that differ only in their exports. Off: each trial does all of it itself."""
+    """Trials of a sweep that run in one process share what they have in common: the frozen base, the tokenized rows,
+    the base's answers, and the training if they differ only in their exports. false: each trial does all of it
+    itself."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
     """The plan, which is computed before anything is loaded."""
     health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)

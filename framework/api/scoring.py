@@ -4,7 +4,7 @@
     measures, notes = scoring.measure(metrics, answered)
     result = EvalResult(measures, scoring.samples(answered, measures), notes)
 
-The first asks the model for the log-probabilities of the references, where a metric needs them.
+`answered` asks the model for the log-probabilities of the references if a metric needs them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 SHOWN = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
-"""Beyond it the exponential of a score is no number that JSON could hold."""
+"""Above it, the exponential of a score is too large for JSON."""
 
 
 def question(prompt: Prompt) -> str:
@@ -38,7 +38,7 @@ def question(prompt: Prompt) -> str:
 def answered(
     model: Model, prompts: Sequence[Prompt], answers: Sequence[Answer], metrics: Mapping[str, AnyMetric]
 ) -> list[Answered]:
-    """Put prompts and answers together; the model reads the references where a metric needs their log-probabilities."""
+    """Put prompts and answers together; the model reads the references if a metric needs their log-probabilities."""
     needs_log_probs = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
     known = _log_probs(model, prompts) if needs_log_probs else {}
     return [
@@ -76,9 +76,9 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     """Score answers by each metric.
 
     Returns:
-        The measures by name, their items in the order of the answers, None if there is no score, with the weight 0
-        if there is no reference; a metric without any score is left out. Answers to like questions have one group.
-        And notes: what could not be scored, and why.
+        The measures by name, with their items in the order of the answers. An item without a score is None; one without
+        a reference also has the weight 0. A metric without any score is left out. Answers to similar questions share a
+        group. And notes: what could not be scored, and why.
     """
     measures: dict[str, Measure] = {}
     notes: list[str] = []
@@ -104,7 +104,7 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
 def _groups(answers: Sequence[Answered]) -> list[int]:
     """Number answers so that those to nearly the same questions, or of one cluster, have one number.
 
-    Nothing where all are different.
+    Empty if all are different.
     """
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
@@ -132,7 +132,7 @@ def _kind(metric: AnyMetric) -> MeasureKind:
 
 
 def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
-    """Say that some answers have no reference, where others have one and a metric asks for it."""
+    """Say that some answers have no reference if others have one and a metric needs it."""
     without = sum(one.reference is None for one in answers)
     names = [name for name, metric in metrics.items() if metric.needs_reference]
     if not names or without in {0, len(answers)}:
@@ -161,7 +161,7 @@ def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) ->
 
 
 def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential: bool) -> float:
-    """Return what items come to: the weighted mean of those that there are, or e to that mean. At least one counts."""
+    """Return the weighted mean of the items that are not None, or e to that mean. At least one must count."""
     pairs = zip(items, weights or [1.0] * len(items), strict=True)
     known = [(item, weight) for item, weight in pairs if item is not None]
     average = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
@@ -172,7 +172,7 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
     """Score answers by one metric, whichever of the two kinds it is.
 
     Returns:
-        A score for each answer, None if there is none, and notes that name the metric and the answer it failed on.
+        A score for each answer, None if there is none, and notes that name the metric and the answer that it failed on.
     """
     if isinstance(metric, AnswerMetric):
         return _all_at_once(name, metric, answers)

@@ -1,4 +1,4 @@
-"""The words of a command line, before Hydra reads them: what is added, what is taken out, what is refused at once."""
+"""The arguments of a command line before Hydra reads them: what is added, taken out, or refused at once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def readable(words: Sequence[str]) -> list[str]:
     """Return the words of a command line.
 
     Raises:
-        FrameworkError: one is no text.
+        FrameworkError: an argument is not text.
     """
     for word in words:
         try:
@@ -75,8 +75,8 @@ def load_surroundings(session: Session, words: Sequence[str]) -> None:
 def complete(words: list[str]) -> list[str]:
     """Add what the command line leaves out.
 
-    The folder of an earlier run brings the overrides that made it. Where neither an experiment nor a model or data are
-    chosen, the run is the quickstart.
+    The folder of an earlier run adds the overrides that made it. If no experiment, model or data is chosen, the run is
+    the quickstart.
     """
     if "--hydra-help" in words:
         return words
@@ -91,7 +91,7 @@ def complete(words: list[str]) -> list[str]:
 
 
 def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:
-    """Take Hydra's `--config-dir FOLDER` out of the words: that folder is treated as `./conf` is.
+    """Take Hydra's `--config-dir FOLDER` out of the arguments: that folder is treated like `./conf`.
 
     Raises:
         FrameworkError: there is no such folder.
@@ -105,10 +105,10 @@ def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:
 
 
 def restore_folders(session: Session, words: Sequence[str]) -> None:
-    """Search the folders of `--config-dir` again that made the run of `run_dir`, as far as they are still there.
+    """Search the `--config-dir` folders of the run in `run_dir` again, as far as they still exist.
 
     Raises:
-        FrameworkError: the folder's environment.json is none.
+        FrameworkError: the folder's environment.json is not valid.
     """
     for word in words:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
@@ -156,10 +156,10 @@ def reject_duplicate_overrides(words: Sequence[str]) -> None:
 
 
 def check_options(words: Sequence[str]) -> None:
-    """Refuse an option that Hydra does not have, in one line: its own parser would print half a page of usage.
+    """Refuse, in one line, an option that Hydra does not have: its own parser would print half a page of usage.
 
     Raises:
-        FrameworkError: the option and those that there are.
+        FrameworkError: the option, and the options that exist.
     """
     parser = CommandParser("", usage=USAGE, parents=[get_args_parser()], add_help=False, allow_abbrev=True)
     for word in words:
@@ -183,7 +183,7 @@ def check_options(words: Sequence[str]) -> None:
 
 
 def described(word: str) -> str:
-    """Say what to type for a word that is no command but a group, the experiments, or a run; else nothing."""
+    """Say what to type instead of a word that names a group, the experiments, or a run; empty for any other word."""
     if word in {"train", "run", "start", "finetune", "fine-tune"}:
         return f"'{word}' is not a command: settings without a command start a run: `{this_program()} +experiment=NAME`"
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
@@ -205,7 +205,7 @@ def _refusal(word: str) -> str:
 
 
 def chooses_preset(session: Session, words: Sequence[str]) -> bool:
-    """Whether a word chooses what is no option of its group itself, so a preset."""
+    """Whether an override chooses a preset, which is not an option of its group itself."""
     chosen = {
         override_key(word): word.partition("=")[2].strip("[]").split(",")
         for word in words

@@ -69,7 +69,7 @@ class RunFailedError(RuntimeError):
 
 
 def main() -> None:
-    """Run a command or a training; never returns where it fails."""
+    """Run a command or a training; on a failure, exit."""
     # Hydra would print errors itself and exit with 1; with this it hands them on.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with current() as session:  # its end prints the table of a sweep, whatever ended that
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _shown(stack: ExitStack) -> Callable[[Progress], None]:
-    """Return what shows the counts of a command, until the stack is closed; a run has its loggers for that."""
+    """Return what shows the counts of a command until the stack is closed; for a run, its loggers do that."""
 
     def show(progress: Progress) -> None:
         from framework.api.progress import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
@@ -212,7 +212,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     """Run a command by name.
 
     Raises:
-        FrameworkError: there is none of that name.
+        FrameworkError: there is no command of that name.
     """
     known = current().plugins.commands()
     if name not in known:

@@ -23,11 +23,11 @@ SCHEMAS = "schemas"
 HEAD = """\
 # Settings
 
-Written by `{command}`; changes belong into the source.
+Written by `{command}`; make changes in the source.
 
 Each group has options, chosen with `group=option`, or `group=[option,…]` if a run may have several. A setting is
-changed with `group.setting=value`, below several options with `group.option.setting=value`. `python -m framework
-plugins` also shows what else is installed, and the presets.
+changed with `group.setting=value`, or with `group.option.setting=value` in a group with several options. `python -m
+framework plugins` also shows the presets, and the options of other installed packages.
 
 An editor that knows the [YAML language server](https://github.com/redhat-developer/yaml-language-server) completes and
 checks a YAML file that names its schema in a comment, by a path relative to the file:
@@ -40,8 +40,8 @@ defaults:
 max_steps: 100
 ```
 
-`schemas/` has a schema for presets of each group, and [experiment.json](schemas/experiment.json) for experiments. Those
-of the plugins that you have installed are written by `python -m framework reference FOLDER`.
+`schemas/` has a schema for presets of each group, and [experiment.json](schemas/experiment.json) for experiments.
+`python -m framework reference FOLDER` writes them for the plugins that you have installed.
 """
 BAR = r"\|"  # does not end a cell
 COLUMNS = ("setting", "type", "valid", "default", "meaning")

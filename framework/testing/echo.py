@@ -56,14 +56,14 @@ class EchoModelConfig(ModelConfig):
 
 @dataclass
 class EchoTrainerConfig(TrainerConfig):
-    """Memorizes answers, a row a step, without torch. For tests."""
+    """Memorizes answers, one row per step, without torch. For tests."""
 
     losses: list[float] = field(default_factory=list)
-    """Training losses to tell in place of its own, one a step; the last one stays."""
+    """Training losses to report instead of its own, one per step; the last one repeats."""
     grad_norms: list[float] = field(default_factory=list)
-    """Gradient norms to tell in place of 1, one a step; the last one stays."""
+    """Gradient norms to report instead of 1, one per step; the last one repeats."""
     eval_losses: list[float] = field(default_factory=list)
-    """Validation losses to tell in place of its own, one a validation; the last one stays."""
+    """Validation losses to report instead of its own, one per validation; the last one repeats."""
 
 
 class _EchoPlugin:

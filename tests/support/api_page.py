@@ -24,8 +24,8 @@ HEAD = """\
 <!-- Made by `make reference`; edit the docstrings instead. -->
 # The public API
 
-A plugin imports `framework`, `framework.api.*` and `framework.testing`, and nothing else of the core. import-linter
-holds the first-party plugins to that. What stands on this page is public. Any other module, any name that begins with
+A plugin imports `framework`, `framework.api.*` and `framework.testing`, and nothing else of the core; import-linter
+checks this for the first-party plugins. Everything on this page is public. Any other module, any name that begins with
 an underscore, and any name outside `__all__` may change in any release.
 
 **Stable** modules keep their names, parameters and meaning within a major version. Until 1.0 a minor version may change
@@ -34,8 +34,8 @@ commands need them, and their shape is not settled.
 
 A removal or a change is announced in the changelog under "Deprecated", with the replacement. The old name then works
 for at least one minor version and raises a `DeprecationWarning` that names the replacement. New optional fields,
-parameters with a default and new protocols are no such change. The tests compare every public name and signature with
-a committed snapshot, `tests/framework/api/public_api.txt`, so that no change goes unnoticed.
+parameters with a default and new protocols do not count as changes. The tests compare every public name and signature
+with a committed snapshot, `tests/framework/api/public_api.txt`, so that no change goes unnoticed.
 """
 
 

@@ -18,12 +18,12 @@ PACKAGE = "framework"
 HEAD = """\
 # What can be chosen
 
-Written by `python -m tests.support.conf_page`; changes belong into the source.
+Written by `python -m tests.support.conf_page`; make changes in the source.
 
-An option is code, with the settings that [the reference](../docs/reference/config.md) lists. A preset is a file that is
-built on an option. `group=name` chooses one, `group=[name,name]` several if a run may have several. `python -m
-framework plugins GROUP NAME` shows its settings with their values, `--yaml` behind it a preset to copy. Presets of your
-own are in `conf/GROUP/` of your working folder, experiments in `conf/experiment/`.
+An option is code, with the settings that [the reference](../docs/reference/config.md) lists. A preset is a file that
+builds on an option. `group=name` chooses one, `group=[name,name]` several if a run may have several. `python -m
+framework plugins GROUP NAME` shows its settings with their values; with `--yaml` it prints a preset to copy. Put your
+own presets into `conf/GROUP/` of your working folder, and experiments into `conf/experiment/`.
 
 This page lists the presets of this folder; the presets of plugins are in their packages.
 """

@@ -1,4 +1,4 @@
-"""What the code behind each option must offer. A factory named by a `Component` is called with the option's config.
+"""What the code behind each option must provide. A factory named by a `Component` is called with the option's config.
 
 The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can fix.
 """

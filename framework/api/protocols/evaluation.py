@@ -1,4 +1,4 @@
-"""What looks through data, scores answers and measures a model."""
+"""What checks data, scores answers and measures a model."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Audit(Protocol):
     """An option of `audit=`."""
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        """Look through the data and give what was found; nothing where all is well.
+        """Check the data and give the findings; none if all is well.
 
-        The rows come in batches and may be gone through more than once. Keep no more than a few numbers of each:
-        there may be millions.
+        The rows come in batches and can be read more than once. Keep only a few numbers of each row: there may be
+        millions.
         """
 
 
 @runtime_checkable
 class CleaningAudit(Protocol):
-    """An audit that can write the rows that its findings leave."""
+    """An audit that can write the rows that remain once those of its findings are removed."""
 
     def clean(self, data: AuditData) -> Iterable[Finding]:
-        """Write them where the config says so, and say what was written; nothing where it does not.
+        """Write these rows if the config says so, and report what was written; otherwise give nothing.
 
-        Every run calls it, `audit` only where its findings of the same rows are not kept.
+        Every run calls this; it calls `audit` only if the findings for the same rows are not cached.
 
         Raises:
             FrameworkError: they cannot be written.
@@ -70,9 +70,9 @@ class AnswerMetric(ABC):
 
     Attributes:
         higher_is_better: whether a higher value is better.
-        needs_reference: it is given only answers to prompts with a reference.
-        needs_log_probs: `Answered.reference_log_probs` is filled. The model reads every reference for that.
-        exponential: the scores are logarithms; the number that is reported is e to the power of their mean.
+        needs_reference: whether it gets only answers to prompts with a reference.
+        needs_log_probs: whether `Answered.reference_log_probs` is filled, for which the model reads every reference.
+        exponential: whether the scores are logarithms; the reported number is then e to the power of their mean.
         unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
     """
 
@@ -84,7 +84,7 @@ class AnswerMetric(ABC):
 
     @abstractmethod
     def score_all(self, answers: Sequence[Answered]) -> Scores:
-        """Score the answers of one evaluation, at least one; one that cannot be scored has None.
+        """Score the answers of one evaluation, at least one; an answer that cannot be scored gets None.
 
         It is called for the base model and again for the trained one.
         """
@@ -101,7 +101,7 @@ class ComparingMetric(Protocol):
     compares: bool
 
     def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
-        """Compare answers to the same prompts: 1 where `after` is better, 0 where `before` is, 0.5 where neither is."""
+        """Compare answers to the same prompts: 1 if `after` is better, 0 if `before` is, 0.5 if neither is."""
 
 
 AnyMetric = Metric | AnswerMetric
@@ -113,22 +113,22 @@ class Evaluator(Protocol):
     """An option of `evaluator=`."""
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
-        """Measure the model as it stands."""
+        """Measure the model in its current state."""
 
 
 @runtime_checkable
 class AsksPrompts(Protocol):
-    """An evaluator that asks the prompts of the data, or prompts of its own instead.
+    """An evaluator that asks the prompts of the data, or its own prompts instead.
 
-    The audit compares its own prompts with the training rows. A sweep that chooses by answers has it ask the validation
-    rows too: then `data.selecting` is set, and it asks `data.prompts`.
+    The audit compares the evaluator's own prompts with the training rows. In a sweep that chooses by answers, the
+    evaluator also asks the validation rows: then `data.selecting` is set, and it asks `data.prompts`.
     """
 
     def own_prompts(self, form: Selection | None) -> Sequence[Prompt]:
-        """Return the prompts of its own; none where it asks those of the data.
+        """Return its own prompts; none if it asks those of the data.
 
         Args:
-            form: the format of the run, for rows that name no other; None if there is none.
+            form: the format of the run, for rows that name no other format; None if there is none.
 
         Raises:
             FrameworkError: they cannot be read.

@@ -1,4 +1,4 @@
-"""What makes files of a trained model."""
+"""What makes files from a trained model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class ExportContext:
 
     Attributes:
         run_dir: the folder of the run.
-        checkpoint: the trained weights; they may lie elsewhere, and be another adapter than the plan's.
+        checkpoint: the trained weights; they may be outside the run folder, and another adapter than the plan's.
         config: the resolved config as plain values.
         plan: the run.
         artifacts: what the exporters before this one made, and earlier exports of the same weights.
-        prompts: what the run asks before and after.
-        report: makes the report as far as it goes: that of the run is made after the exports.
-        shared: what an exporter worked out that a later one can use, by a name of its own.
+        prompts: the prompts that the run asks before and after.
+        report: makes the report from what is known so far: the report of the run is made after the exports.
+        shared: values that an exporter computed for later ones, each under a name of its own.
     """
 
     run_dir: Path
@@ -61,8 +61,8 @@ class OrderedExporter(Protocol):
 class ReusableExporter(Protocol):
     """An expensive exporter whose artifacts depend only on the weights and the config.
 
-    With `reusable = True` it is not asked again where an earlier export of the run made its artifacts of the same
-    weights and config, and they are still whole.
+    With `reusable = True` it is not called again if an earlier export of the run made its artifacts from the same
+    weights and config, and they are still complete.
     """
 
     reusable: bool
@@ -70,10 +70,10 @@ class ReusableExporter(Protocol):
 
 @runtime_checkable
 class CheckedExporter(Protocol):
-    """An exporter that can tell before the training whether it will be able to export a model."""
+    """An exporter that can check before the training whether it will be able to export a model."""
 
     def check(self, model: Model, plan: Plan) -> None:
-        """Look whether the export of this model will succeed.
+        """Check whether the export of this model will succeed.
 
         Raises:
             FrameworkError: it will fail.

@@ -17,7 +17,7 @@ class Logger(ABC):
 
     @abstractmethod
     def log(self, event: Event) -> None:
-        """Take an event. One that is not known is ignored: later versions may send more."""
+        """Handle an event. Ignore unknown events: later versions may send more."""
 
     def close(self) -> None:  # noqa: B027 - most loggers hold nothing open
         """Close what is open: the run is over, with a report, with an error, or after a part of its stages."""

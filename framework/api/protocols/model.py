@@ -32,11 +32,11 @@ class Model(Protocol):
     """
 
     facts: Mapping[str, str]
-    """What was picked for this hardware, with the reason: device, dtype, attention…"""
+    """What was chosen for this hardware, with the reason: device, dtype, attention…"""
 
     @property
     def encoding(self) -> str:
-        """A hash over all that `encode` depends on besides the examples; empty where rows are not to be cached.
+        """A hash over all that `encode` depends on apart from the examples; empty if rows must not be cached.
 
         Tokenizer, chat template and its switches, stop tokens, and which turns are learned.
         """
@@ -46,10 +46,10 @@ class Model(Protocol):
         """The token ids that end an answer."""
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Render by the chat template, tokenize, and label the assistants' turns with their stop tokens.
+        """Render with the chat template, tokenize, and label the assistant's turns, including their stop tokens.
 
-        A row for which it cannot be proven that it teaches what inference will do has a `problem`; its labels are
-        the best that can be done, all -100 where that is nothing.
+        A row that cannot be proven to teach what inference will do has a `problem`; its labels are the best available,
+        or all -100 if there are none.
         """
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -61,67 +61,69 @@ class Model(Protocol):
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
-        """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
+        """Answer one prompt and yield the text as it is generated; greedily, the same text as `generate`.
 
-        A piece never ends within a letter and holds no stop token. An empty one says that the answer continues: while
-        the model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between
-        two pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
+        A piece never ends within a character and contains no stop token. An empty piece says that the answer continues:
+        while the model thinks, which yields no text, and while a character is incomplete. Other answers may be
+        generated between two pieces, and `as_base` may change; the caller restores it before it asks for the next
+        piece.
 
         Args:
             prompt: the conversation so far.
-            max_new_tokens: tokens of the answer, thoughts among them, at most.
-            temperature: 0 takes the likeliest token each time; 1 draws as the model has it.
-            top_p: draw among the likeliest tokens that have this much of the probability together.
-            seed: of the draws: the same one draws the same answer. None: another one each time.
+            max_new_tokens: most tokens of the answer, including thoughts.
+            temperature: 0 takes the likeliest token each time; 1 samples from the model's distribution.
+            top_p: sample from the likeliest tokens with this total probability.
+            seed: of the samples: the same seed gives the same answer. None: a different one each time.
         """
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, as `generate` continues a prompt."""
 
     def render(self, prompt: Prompt) -> str:
-        """Return a prompt as the chat template writes it, up to where the answer begins.
+        """Return a prompt as the chat template writes it, up to the beginning of the answer.
 
         Raises:
             FrameworkError: the template refuses the turns.
         """
 
     def tokenize(self, text: str) -> list[int]:
-        """Return the token ids of a text; special tokens written in it are one token each, none is added."""
+        """Return the token ids of a text; special tokens written in it are one token each, and none are added."""
 
     @property
     def text_form(self) -> TextForm:
-        """How it reads plain text."""
+        """How the model reads plain text."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
-        """Mean loss over all supervised tokens of `rows`, in nats."""
+        """Return the mean loss over all supervised tokens of `rows`, in nats."""
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
-        """Return for each row the log-probabilities of its learned tokens, and what was likeliest in their place."""
+        """Return for each row the log-probabilities of its learned tokens, and the likeliest token at each."""
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return for each row KL(base || model), the mean over its learned tokens in nats.
 
         Raises:
-            FrameworkError: the base is gone: without an adapter, rows have to be asked about before `train` as well.
+            FrameworkError: the base is gone: without an adapter, call this with the same rows before `train` as well.
         """
 
     def as_base(self) -> AbstractContextManager[None]:
-        """Inside, the model answers as the base does. Without an adapter that is possible only before `train`."""
+        """Let the model answer as the base within a context. Without an adapter, this works only before `train`."""
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
-        """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
+        """Train on `rows` and save the weights into `run.checkpoint`: those that were set aside, if any.
 
-        After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
-        `validation` and what `run.measure` gives, comes after the steps of which `schedule.is_due` says so, and is
-        reported with the entry of its step. Where there was one before, the end of the training is one too; a training
-        that is stopped between two sends its last entry again with it.
+        After each log entry, `run.on_step` is called, and what it returns is done before the next step. A validation,
+        which is the loss of `validation` and the values of `run.measure`, comes after each step for which
+        `schedule.is_due` is true, and is reported with the entry of its step. If there was a validation before, the
+        training also ends with one; a training that is stopped between two validations sends its last entry again with
+        that one.
         """
 
     def restore(self, checkpoint: Path) -> None:
-        """Put the trained weights of an earlier run into place."""
+        """Load the trained weights of an earlier run."""
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write tokenizer and chat template."""
+        """Write the tokenizer and the chat template."""
 
 
 @runtime_checkable
@@ -129,10 +131,10 @@ class SharesBase(Protocol):
     """A model that says when its base is the same as that of another trial of a sweep."""
 
     base_key: str
-    """A hash over all that its answers as the base depend on besides the data.
+    """A hash over all that its answers as the base depend on apart from the data.
 
-    Trials with the same one share what was measured of the base, and train once where they would train alike. Where it
-    is empty, each measures its own.
+    Trials with the same hash share what was measured of the base, and train once if their trainings are the same. If it
+    is empty, each trial measures its own base.
     """
 
 
@@ -148,9 +150,9 @@ class KeepsCheckpoints(Protocol):
 class TrainRun:
     """Where a training writes, who receives each step, and what is measured at a validation besides the loss.
 
-    The training follows what `on_step` returns; None means continue. What it raises ends the training, and nothing is
-    saved. `interruption` is for models with checkpoints: a training that asks it after each optimizer step, before the
-    last one, saves a checkpoint and raises what it returns, if it returns something. A training that never asks is
+    The training follows what `on_step` returns; None means continue. An exception from it ends the training, and
+    nothing is saved. `interruption` is for models with checkpoints: such a training calls it after each optimizer step
+    but the last, and if it returns an exception, saves a checkpoint and raises that. A training that never calls it is
     stopped wherever it is.
     """
 
@@ -165,11 +167,11 @@ class TrainRun:
 class SupportsDistributed(Protocol):
     """A model that a group of processes can train. `process_group.member()` says which of them a process is.
 
-    There `train` works with the other processes; `run.on_step` is called in the first alone, which alone writes.
+    In a group, `train` works with the other processes; only the first process calls `run.on_step` and writes files.
     """
 
     def unload(self) -> None:
-        """Give back the memory of the weights; they are loaded again when they are next needed."""
+        """Free the memory of the weights; they are loaded again when they are next needed."""
 
 
 RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
@@ -181,7 +183,7 @@ class Backend(Protocol):
     """An option of `trainer=`."""
 
     def open(self, plan: Plan) -> AbstractContextManager[Model]:
-        """Import the libraries, pick device, dtype and the rest, and free all memory at the end.
+        """Import the libraries, choose device, dtype and the rest, and free all memory at the end.
 
         Raises:
             FrameworkError: this plan cannot run here; the message says what is missing and what to do.

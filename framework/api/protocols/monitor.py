@@ -1,4 +1,4 @@
-"""What follows a training and says what goes wrong in it."""
+"""What follows a training and reports what goes wrong in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TrainingMonitor(Protocol):
     """Follows one training. `framework_training_monitors` gives one for each run."""
 
     def check(self, step: Step) -> Iterable[TrainingIssue]:
-        """Return what is wrong after this log entry; what is done about it is the action of each issue.
+        """Return what is wrong after this log entry; the action of each issue says what is done about it.
 
-        An entry comes again where the training ends between two validations: then it has the last validation.
+        If the training ends between two validations, the last entry comes again, with the last validation.
         """

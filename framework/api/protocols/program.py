@@ -17,10 +17,10 @@ class Launcher(Protocol):
     """An option of `launch=`: in which process, or on which machine, the run happens."""
 
     def launch(self, plan: Plan) -> Report | None:
-        """Run the plan to its end and return its report; None where the report stage is not among its stages.
+        """Run the plan to its end and return its report; None if the report stage is not one of its stages.
 
         Raises:
-            FrameworkError: it cannot be started there, or the run ended with a user's mistake.
+            FrameworkError: it cannot be started there, or the run ended with a mistake of the user.
         """
 
 
@@ -41,7 +41,7 @@ class Speaker(Protocol):
 
     name: str
     context: int | None
-    """Tokens that it reads, conversation and answer together; None where nobody knows of a limit."""
+    """Most tokens of a conversation and its answer together; None if no limit is known."""
 
     def count(self, prompt: Prompt) -> int:
         """Return how many tokens a conversation has for this speaker."""
@@ -57,8 +57,8 @@ class SpeakerSource(Protocol):
     """Opens who answers in `python -m framework chat RUN_DIR --NAME [WORD]` instead of the model itself."""
 
     def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
-        """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.
+        """Open the speaker, and free it at the end. `word` is the argument after the name; it may be empty.
 
         Raises:
-            FrameworkError: what it needs of the run, or of this machine, is not there.
+            FrameworkError: something that it needs from the run, or from this machine, is missing.
         """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ModelPlace:
     """Where a base model is: a local `folder`, and the `name` by which others load it, a Hub id or a folder.
 
-    A source that knows more about a folder says the Hub id of the model that lies there, `copy_of`, and its `license`.
+    A source that knows more about a folder gives the Hub id of the model in it, `copy_of`, and its `license`.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class ModelSource(Protocol):
         """
 
     def config_json(self) -> Mapping[str, Any]:
-        """Return what its config.json says, without its weights and without torch; empty where it has none.
+        """Return what its config.json says, without its weights and without torch; empty if it has none.
 
         Raises:
             FrameworkError: it is not available.
@@ -70,7 +70,7 @@ class Source(Protocol):
     def load(self) -> RawData:
         """Find the rows. They are read when they are iterated over, which happens more than once.
 
-        A row that cannot be read is given as a `Row` with a `problem`, so that all of them are reported together, or
+        A row that cannot be read becomes a `Row` with a `problem`, so that all of them are reported together, or
         skipped with `data.on_bad_row=skip`.
 
         Raises:
@@ -84,7 +84,7 @@ class CheckedSource(Protocol):
     """A source that can check quickly whether its rows exist."""
 
     def check(self) -> None:
-        """Look, before anything is loaded.
+        """Check, before anything is loaded.
 
         Raises:
             FrameworkError: `load` will fail: a file is missing.
@@ -107,7 +107,7 @@ class Formatter(Protocol):
         """Turn a row into a conversation; `Example.format` names the format that was found.
 
         Raises:
-            FrameworkError: a field is missing or of the wrong type; the caller adds where the row stands.
+            FrameworkError: a field is missing or of the wrong type; the caller adds the place of the row.
         """
 
 

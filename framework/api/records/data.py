@@ -39,9 +39,9 @@ class ProofProblem:
 class Proof:
     """Whether every row teaches what inference will do. `turns` counts assistant turns; each has a learned stop token.
 
-    `lowest_share` and `mean_share` are the supervised part of a row's tokens, of conversations if there are any.
-    `plain` of the rows are plain text, which has no turns. `whole` says that all turns of a conversation are learned,
-    and the proof is of its last answer.
+    `lowest_share` and `mean_share` are the supervised part of a row's tokens, for conversations if there are any.
+    `plain` counts the rows of plain text, which has no turns. `whole` says that all turns of a conversation are
+    learned, and the proof is of its last answer.
     """
 
     rows: int
@@ -58,8 +58,8 @@ class Proof:
 class Lengths:
     """Lengths of the rows in tokens, before `data.overflow`. `histogram[i]` rows are up to `edges[i]` tokens long.
 
-    `lost_tokens` and `lost_supervised_tokens` stand beyond `max_seq_length`; `padding_share` is the part of a batch
-    that is padding; `suggested` is the max_seq_length that the data ask for.
+    `lost_tokens` and `lost_supervised_tokens` are beyond `max_seq_length`; `padding_share` is the part of a batch that
+    is padding; `suggested` is the max_seq_length that suits the data.
     """
 
     p50: int
@@ -94,8 +94,8 @@ class Finding:
         text: what was found, with the number, in one sentence.
         advice: what to do.
         examples: the first few, `orders.jsonl:12: Name the capital…`.
-        fatal: whether the run is to end here.
-        where: where all the rows stand that a verdict has to leave out, of a leak.
+        fatal: whether the run has to end here.
+        where: for a leak, the places of all rows that a verdict has to leave out.
     """
 
     name: str
@@ -128,11 +128,11 @@ class ViewedRow:
 class DataResult:
     """The data stage. Lengths and counts are in tokens unless the name says rows.
 
-    `system_prompt` is the one that most training rows have; empty where no one has most of them. `judged_apart` says
-    that no prompt is a validation row, by which a training may choose its weights. `unread_fields` counts the rows that
-    have a value in a field which changes nothing, `rejected_answers` the preference pairs whose rejected answer is left
-    out. `cut_texts` plain texts became `cut_rows` rows by `data.cut`, and `conversations` with several answers
-    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says of its rows.
+    `system_prompt` is the one that most training rows have; empty if no prompt has most of them. `judged_apart` says
+    that no prompt is a validation row: a training may choose its weights by those. `unread_fields` counts the rows with
+    a value in a field that has no effect, `rejected_answers` the preference pairs whose rejected answer is left out.
+    `cut_texts` plain texts became `cut_rows` rows by `data.cut`, and `conversations` with several answers
+    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says about its rows.
     """
 
     train_rows: int

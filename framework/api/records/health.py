@@ -19,7 +19,7 @@ class TrainingIssue:
         step: the optimizer step at which it was seen.
         text: what was seen, with the numbers, in one sentence.
         recommendation: what to change.
-        action: what the run is to do about it.
+        action: what the run does about it.
     """
 
     kind: str
@@ -36,13 +36,13 @@ class TrainingIssue:
 
 @dataclass(frozen=True)
 class StepControl:
-    """What a backend has to do between a step and the next.
+    """What a backend has to do between one step and the next.
 
     Attributes:
-        rate: the factor on all learning rates that are still to come.
-        keep: set the weights aside as they stand, in place of those that were set aside before. Those that were set
+        rate: the factor on all remaining learning rates.
+        keep: set the current weights aside, instead of those that were set aside before. The weights that were set
             aside last are the trained weights when the training ends.
-        stop: why the training ends here; empty where it continues.
+        stop: why the training ends here; empty if it continues.
     """
 
     rate: float = 1.0

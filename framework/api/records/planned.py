@@ -18,10 +18,10 @@ class FitStatus(Enum):
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory of a run in bytes; `available` is what tensors can have of `device`.
+    """The memory of a run in bytes; `available` is what tensors can use of `device`.
 
-    `tokens` are those of the largest pass: of rows as they are where `rows_known`, else of trainer.max_seq_length.
-    `least` is needed however small the passes are made.
+    `tokens` are those of the largest pass: from the actual rows if `rows_known`, else from trainer.max_seq_length.
+    `least` is needed however small the passes are.
     """
 
     device: str
@@ -78,7 +78,7 @@ class ExportNeed:
     Attributes:
         name: of the exporter in the plan.
         disk: what it leaves.
-        scratch: what it writes besides, and removes again.
+        scratch: what it also writes, and removes again.
         memory: of this machine, not of a GPU, while it runs; the trained model is still loaded.
     """
 
@@ -92,9 +92,9 @@ class ExportNeed:
 class Forecast:
     """What a run is expected to need: memory, compute and disk, and the changes that would make it fit.
 
-    `why` says why there is no memory if there is none; `advice` are sentences with their reasons; `smaller` is
-    another model that fits where no change of the run does; `export_memory` is what merging and comparing take of this
-    machine's memory, in bytes.
+    `why` says why there is no `memory`; `advice` are sentences with their reasons; `smaller` is another model that fits
+    if no change of the run does; `export_memory` is how much of this machine's memory merging and comparing need, in
+    bytes.
     """
 
     memory: Memory | None
@@ -114,8 +114,8 @@ class MemoryReduction:
 
     Attributes:
         settings: what to change, `{"trainer.max_seq_length": 1024}`.
-        costs: what is paid for that, in a few words.
-        price: in what: 0 nothing, 1 time, 2 what is learned. The cheap ones are tried first.
+        costs: what that costs, in a few words.
+        price: the kind of cost: 0 nothing, 1 time, 2 what is learned. Cheaper ones are tried first.
     """
 
     settings: Mapping[str, Any]

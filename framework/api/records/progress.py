@@ -13,14 +13,15 @@ class Progress:
         task: what is done: the name of the measure or of the exporter, and which step of it.
         unit: what is counted, in the singular: `prompt`.
         done: how many are done.
-        total: how many there are; None where nobody knows.
+        total: how many there are; None if unknown.
         seconds: since the count began.
-        seconds_done: of these, until `done` changed last; work that is done in batches stands between them.
-        part: which of the `parts` this is, the first is 1; 0 if there is one alone.
+        seconds_done: of these, until `done` last changed; in work that is done in batches, it does not change within a
+            batch.
+        part: which of the `parts` this is, from 1; 0 if there is only one.
         parts: how many measures or exporters the stage has.
         kind: what the parts are: `measure`, `exporter`.
-        detail: how far what is in work is: `token 120 of at most 256`.
-        share: of the whole, from 0 to 1, with what is in work; None where `done` says it.
+        detail: how far the current item is: `token 120 of at most 256`.
+        share: of the whole, from 0 to 1, including the current item; None if `done` says it.
     """
 
     task: str
@@ -37,7 +38,7 @@ class Progress:
 
     @property
     def place(self) -> str:
-        """Which of the parts it is, `measure 2 of 4`; empty if there is one alone."""
+        """Which of the parts it is, `measure 2 of 4`; empty if there is only one."""
         return f"{self.kind} {self.part} of {self.parts}" if self.parts > 1 else ""
 
     @property
@@ -51,9 +52,9 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the speed so far; None if nothing is done yet, or the number is not known.
+        """How long the rest takes at the speed so far; None if nothing is done yet, or the total is unknown.
 
-        And None where what is in work takes longer than the whole rest should.
+        Also None if the current item takes longer than all of the rest should.
         """
         if self.done == self.total:
             return 0.0

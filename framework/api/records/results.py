@@ -21,8 +21,9 @@ class Aspect(Enum):
 class MeasureKind(Enum):
     """What a measure looks at. Only `content` can show that a task was learned.
 
-    `content` compares answers with what they should be, `form` looks at anything else of an answer, such as its length
-    or whether it is JSON, `loss` at the probability of given texts, and `change` at how far the model is from its base.
+    `content` compares answers with what they should be, `form` looks at any other property of an answer, such as its
+    length or whether it is JSON, `loss` at the probability of given texts, and `change` at how far the model is from
+    its base.
     """
 
     content = "content"
@@ -35,7 +36,7 @@ class Outcome(Enum):
     """The outcome of a change.
 
     `no_worse`: no significant difference, and a fall by more than `Change.margin` is ruled out. `undecided`: no
-    significant difference, and that much may have been lost. `unknown`: nothing that could be compared.
+    significant difference, but such a fall is not ruled out. `unknown`: nothing could be compared.
     """
 
     better = "better"
@@ -61,17 +62,17 @@ class Sample:
 class Measure:
     """One number of an evaluation.
 
-    `items` are the values of the things asked, in an order that is the same in every evaluation, None where one is not
-    available; `weights` belong to them, all 1 if there are none. `value` is their mean, or where `exponential` is
-    set e to the mean, as of a perplexity. Without items the significance of the value is unknown. A value between 0 and
-    1 without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
-    item stands, where it has one; `stderr` is the standard error of the value where whoever measured it says so.
+    `items` are the values of the single questions or texts, in the same order in every evaluation, None if one is not
+    available; `weights` are their weights, all 1 if there are none. `value` is their mean or, if `exponential` is set,
+    e to the mean, as for a perplexity. Without items, the significance of the value is unknown. A value between 0 and 1
+    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` has the place of the row of
+    each item, if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
 
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
-    would show. One with the weight 0 was not asked. `groups` has a number for each item, the same for items that are
-    alike, which count as one in a test; empty where all are different. `kind` says what the measure looks at: one that
-    does not say so is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5
-    even, 1 won, so that those of the base are all 0.5 and it has no such measure.
+    would show. An item with the weight 0 was not asked. `groups` has a number for each item, the same for similar
+    items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
+    without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
+    1 won. Those of the base would all be 0.5, so it has no such measure.
     """
 
     value: float
@@ -92,8 +93,8 @@ class Measure:
 class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
-    `selection` has the measures of the prompts of the validation rows, for a sweep that chooses by them; empty where no
-    sweep does.
+    `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
+    does.
     """
 
     measures: dict[str, Measure]
@@ -108,7 +109,7 @@ class EvalResult:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The value of each measure and, as `NAME_stderr`, its standard error where one is known."""
+        """The value of each measure and, as `NAME_stderr`, its standard error if it is known."""
         errors = {f"{name}_stderr": measure.stderr for name, measure in self.measures.items()}
         return self.metrics | {name: error for name, error in errors.items() if error is not None}
 
@@ -117,9 +118,9 @@ class EvalResult:
 class Step:
     """Progress of training after an optimizer step. `tokens` counts since the start, without padding.
 
-    `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then,
-    and the loss of each set of `data.validation_sets`, `eval_loss_NAME`. `repeated`: an earlier process made this step,
-    and a resumed training reports it again.
+    If there was a validation after this step, `eval_loss` is the validation loss, and `metrics` has the metrics of the
+    prompts and the loss of each set of `data.validation_sets`, `eval_loss_NAME`. `repeated`: an earlier process made
+    this step, and the resumed training reports it again.
     """
 
     step: int
@@ -140,15 +141,14 @@ class TrainResult:
     """The train stage. `seconds` covers the training loop only; `train_loss` is its mean loss, `last_loss` the last.
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
-    `oom_fallbacks` says what was made smaller where memory ran out, in order; empty where it was enough. `issues` is
-    what went wrong, `stopped` why the training ended before its last step, empty where it did not. `best_step` is the
-    step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`; with
-    `trainer.keep_best` its weights were kept. `resumed` is the step from which the process resumed the training of
-    another; the other numbers are those of the whole training, but for `oom_fallbacks` and the peak of the memory.
-    `candidates` is how many validations the weights were chosen among, 0 where nothing was chosen, and `chosen_on` the
-    measure on whose items they were compared. `taken_from` is the folder, seen from the run's own, of the trial of a
-    sweep that trained with the same settings and whose weights and numbers these are; empty where the run trained
-    itself.
+    `oom_fallbacks` says what was made smaller when memory ran out, in order; empty if it was enough. `issues` is what
+    went wrong, `stopped` why the training ended before its last step, empty if it did not. `best_step` is the step of
+    the best validation and `best_value` its value of `trainer.early_stopping_metric`; with `trainer.keep_best` its
+    weights were kept. `resumed` is the step from which this process resumed the training of an earlier process; the
+    other numbers are those of the whole training, except `oom_fallbacks` and the peak memory. `candidates` is how many
+    validations the weights were chosen from, 0 if nothing was chosen, and `chosen_on` the measure whose items were
+    compared. `taken_from` is the folder, relative to the run's own, of the trial of a sweep that trained with the same
+    settings, and whose weights and numbers these are; empty if the run itself trained.
     """
 
     steps: int
@@ -178,8 +178,8 @@ class TrainResult:
 class Artifact:
     """Something an exporter wrote; `notes` are sentences about what may be unexpected in it.
 
-    `parity` says in one line how far it agrees with the trained model; empty where nobody compared them. `use` is the
-    command that uses it, with `{path}` where its path stands; empty if there is none.
+    `parity` says in one line how far it agrees with the trained model; empty if they were not compared. `use` is the
+    command that uses it, with `{path}` for its path; empty if there is none.
     """
 
     kind: str
@@ -222,15 +222,16 @@ class Change:
         outcome: None if there is nothing to compare, and for measures that are neither better nor worse.
         unit: of the values.
         kind: what it looks at.
-        primary: whether it decides about the gain.
-        p_value: of the test that before and after are the same; of other measures than the primary one by Holm.
-        least: the least difference that this many items show in four of five runs; None where not even the largest.
+        primary: whether it decides the gain.
+        p_value: of the test that before and after are the same; corrected by Holm's method for all measures but the
+            primary one.
+        least: the least difference that this many items show in four of five runs; None if not even the largest shows.
         margin: how much worse `no_worse` allows.
-        clusters: groups of like items that the test counts instead of items; 0 where all are different.
-        missing: items of which one side has no score; they are counted against what they would show.
-        not_finite: items of which one side is no finite number.
-        leaked: items that training rows answer, left out.
-        candidates: how many weights were compared on these items before, the best of which is judged here.
+        clusters: groups of similar items that the test counts instead of items; 0 if all are different.
+        missing: items for which one side has no score; they are counted against what they would show.
+        not_finite: items for which one side is not a finite number.
+        leaked: items that training rows answer; they are left out.
+        candidates: how many sets of weights were compared on these items before; the best of them is judged here.
     """
 
     before: float | None
@@ -258,8 +259,8 @@ class Change:
 class Concern:
     """A possible problem with the result of a run; `flagged` says whether it was found.
 
-    `harm`, 0 to 1, is what it takes off the score of the verdict: as much as is certain, so that it grows without a
-    jump. `recommendation` says what to change. `unknown` says that too little was measured to rule it out.
+    `harm`, 0 to 1, is subtracted from the score of the verdict: as much as is certain, so that it grows without a jump.
+    `recommendation` says what to change. `unknown` says that too little was measured to rule it out.
     """
 
     name: str
@@ -275,10 +276,10 @@ class Concern:
 class Verdict:
     """Whether a run was worth it.
 
-    `gained` is the outcome of the measure `primary`; `unknown` where nothing compares answers with what they should be.
-    `forgot` and `copied` are None where nobody looked, or too little was measured to tell. `score` is the gain of the
-    primary measure, as much as is certain, less the harm of all concerns. `lines` say it in words; `more` has what was
-    not asked for first.
+    `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
+    `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
+    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in words; `more` says what
+    else was found.
     """
 
     gained: Outcome | None
@@ -328,9 +329,9 @@ class Results:
     """What a run has measured.
 
     Attributes:
-        before: the base; None where it was not asked, or other things than afterwards.
+        before: the base; None if it was not asked, or was asked other things than the tuned model.
         after: the tuned model.
-        trained: the training; None where this folder holds none.
+        trained: the training; None if this folder has none.
         changes: each measure before and after, as the verdict compares them.
     """
 

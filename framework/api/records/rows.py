@@ -1,4 +1,4 @@
-"""From a raw row of a data set to token ids, and what a model is asked and answers."""
+"""From a raw row of a data set to token ids; prompts and answers."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Row:
 class RawData:
     """The rows of a source. An empty `validation` is split off `train`, empty `prompts` are drawn from validation.
 
-    The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
-    over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
-    over a network as they are asked for, so that nobody reads them twice without need. `places` are the names of files
-    as in `Row.where`: cached rows are reported by these names. `notes` are sentences about the rows for the user, such
-    as which files are left out.
+    The rows are read as they are iterated over, and may be iterated over again. `key` identifies their content, such as
+    a hash over the bytes of the files; empty: the rows are hashed one by one. `streamed` says that the rows come over a
+    network as they are needed, so that they are not read twice without need. `places` are the names of files as in
+    `Row.where`: cached rows are reported by these names. `notes` are sentences about the rows for the user, such as
+    which files are left out.
     """
 
     train: Iterable[Row]
@@ -67,13 +67,13 @@ class Example:
     """A conversation to learn from: the canonical form behind every format.
 
     Attributes:
-        messages: the turns; empty where `text` is given.
+        messages: the turns; empty if `text` is given.
         format: the option of `format=` that made it.
-        where: where its row stands.
+        where: the place of its row.
         tools: JSON schemas of the functions that the assistant may call.
-        rejected: of a preference pair, the turns that were not preferred; supervised training does not use them.
+        rejected: for a preference pair, the turns that were not preferred; supervised training does not use them.
         text: plain text that is learned from its first to its last token, without a chat template.
-        cluster: what `format.cluster` says the row belongs to, such as a customer; empty where nothing.
+        cluster: what `format.cluster` says the row belongs to, such as a customer; empty if nothing.
     """
 
     messages: tuple[Message, ...]
@@ -93,7 +93,7 @@ IGNORE = -100
 class TokenRow:
     """A tokenized example. `labels` has the id of each learned token and -100 for any other; the lengths are equal.
 
-    `problem` says why the row does not teach what inference will do; empty where it is proven that it does.
+    `problem` says why the row does not teach what inference will do; empty if it is proven that it does.
     """
 
     input_ids: list[int]
@@ -111,7 +111,7 @@ class TokenRow:
 class Prompt:
     """A question for the evaluation and, if it is known, the expected answer.
 
-    `where` says where its row stands, `cluster` what it belongs to, as in `Example`.
+    `where` is the place of its row, `cluster` what it belongs to, as in `Example`.
     """
 
     messages: tuple[Message, ...]
@@ -123,7 +123,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the model; `stopped` says whether it ended by itself, `ids` are its tokens without stop token."""
+    """A model's answer; `stopped` says whether it ended by itself, `ids` are its tokens without the stop token."""
 
     text: str
     tokens: int
@@ -135,8 +135,8 @@ class Answer:
 class TextForm:
     """How a model reads plain text, without a chat template.
 
-    `begin` are the token ids that its tokenizer puts before each text, `prefix` is what stands before the first token
-    where nothing else does, and `longest` the most tokens that it can read.
+    `begin` are the token ids that its tokenizer puts before each text, `prefix` is the token before the first one if
+    there is nothing else, and `longest` is the most tokens that it can read.
     """
 
     begin: tuple[int, ...]
@@ -148,7 +148,7 @@ class TextForm:
 class Scored:
     """The learned tokens of a row, in their order: the log-probability of each in nats, and the likeliest token there.
 
-    A learned first token is left out: nothing stands before it, so nothing predicts it.
+    A learned first token is left out: nothing comes before it, so nothing predicts it.
     """
 
     log_probs: list[float]
@@ -162,12 +162,12 @@ class Answered:
     Attributes:
         question: the prompt as one text, turns with their roles if there are several.
         answer: what the model said.
-        reference: what it should have said, where that is known.
+        reference: what it should have said, if that is known.
         tokens: length of the answer, the stop token left out.
         stopped: whether it ended by itself.
         reference_log_probs: natural logarithm of the probability that the model gives each token of the reference,
-            stop token included; None where no metric asks for it, there is no reference, or it cannot be masked.
-        where: where the row of the prompt stands; empty where it has none.
+            including the stop token; None if no metric needs it, there is no reference, or it cannot be masked.
+        where: the place of the prompt's row; empty if it has none.
         cluster: what the row belongs to, as in `Example`.
     """
 
@@ -185,7 +185,7 @@ class Answered:
 class Scores:
     """The scores that a metric gives: one for each answer, None if it has none for it.
 
-    `weights`, where given, says how much each score counts in the mean. `notes` are sentences for the user.
+    `weights`, if given, says how much each score counts in the mean. `notes` are sentences for the user.
     """
 
     items: list[float | None]

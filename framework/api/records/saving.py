@@ -1,6 +1,6 @@
 """Records as JSON and back.
 
-Paths are written as strings, relative to the run folder where they lie in it.
+Paths are written as strings, relative to the run folder if they are inside it.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 class Trial:
     """One trial of a sweep: a run with its own settings.
 
-    `overrides` are the overrides in which it differs from the other trials. `state` is that of its `status.json`,
-    `failed` where it was killed, and `reason` says why it did not finish. `value` is that of the objective, None where
-    there is none; `score` that of the verdict, `verdict` its first line. `seconds` are those of all stages,
-    `training_seconds` those of the training.
+    `overrides` are the overrides in which it differs from the other trials. `state` is the one in its `status.json`,
+    `failed` if it was killed, and `reason` says why it did not finish. `value` is the value of the objective, None if
+    there is none; `score` is the verdict's, `verdict` its first line. `seconds` covers all stages, `training_seconds`
+    only the training.
     """
 
     number: int
@@ -31,8 +31,8 @@ class Trial:
 class Sweep:
     """All trials of a sweep, in the order of their numbers.
 
-    `objective` is the name of the value by which they are compared, None where no trial has a report or they have
-    several; `best` the number of the best trial. `judged_apart`: the verdicts go by other prompts than those by which
+    `objective` is the name of the value by which they are compared, None if no trial has a report or their objectives
+    differ; `best` is the number of the best trial. `judged_apart`: the verdicts use other prompts than those by which
     `best` was chosen.
     """
 

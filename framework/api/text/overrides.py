@@ -11,9 +11,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from framework.api.fields import as_text
 
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
-"""A text that Hydra takes for one without quotes."""
+"""A text that Hydra reads as text without quotes."""
 LONG = 9
-"""Characters of a number from which on it is shortened in a table."""
+"""Longest number, in characters, that a table does not shorten."""
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PAUSE = 10.0
-"""Seconds between two lines of a count without a terminal; shorter work has none."""
+"""Seconds between two lines of a count without a terminal; shorter work prints none."""
 
 
 def told(progress: Progress) -> str:

@@ -11,19 +11,19 @@ from framework.api.run_folder import FINISHED
 from framework.util.host import GIB
 
 LARGE = 100
-"""From here on one digit behind the point is enough."""
+"""From this value on, one digit after the decimal point is enough."""
 SHOWN = 3
 """Examples of a fact."""
 SHOWN_RUNS = 6
-"""Stretches of one format."""
+"""Ranges of rows of one format."""
 LINE = 120
-"""Characters of what is wrong with a bad row; `data.json` has all of it."""
+"""Characters of the problem of a bad row; `data.json` has all of it."""
 FIELDS = 80
 """Characters of a list of fields."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters but tab and newline: a terminal obeys them, so text from elsewhere may not print them."""
+"""Control characters except tab and newline: a terminal obeys them, so text from elsewhere must not print them."""
 _UNSEEN = re.compile(rf"{CONTROL.pattern}|[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
-"""Control characters, and those that turn the direction of writing: a terminal or a browser would obey them."""
+"""Control characters, and those that change the direction of writing: a terminal or a browser would obey them."""
 
 _COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
@@ -206,14 +206,14 @@ def _plural(number: float, noun: str) -> str:
 
 
 def visible(text: str, newline: str = "⏎\n") -> str:
-    """Return a text of the data for a person's eyes: line breaks as `newline`, control characters spelled out."""
+    """Return a text of the data for display: line breaks as `newline`, control characters spelled out."""
     text = text.replace("\r\n", "\\r\n")
     text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
     return text.replace("\t", "⇥").replace("\n", newline)
 
 
 def model_name(name: str) -> str:
-    """Return the part of a model's id or folder that says which it is: folders differ from machine to machine."""
+    """Return the part of a model's id or folder that identifies it: folders differ from machine to machine."""
     name = name.rstrip("/\\").replace("\\", "/")
     if cached := _CACHED.search(name):
         name = cached[1].replace("--", "/")
@@ -245,7 +245,7 @@ def difference(change: Change, name: str) -> str:
 
 
 def headline(report: Report) -> str:
-    """Say in a sentence what became of the measure that decides; empty where the verdict has none."""
+    """Say in a sentence how the deciding measure changed; empty if the verdict has none."""
     found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
     name, change, outcome = next(found, ("", None, None))
     if change is None or outcome is None:

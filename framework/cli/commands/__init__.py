@@ -1,4 +1,4 @@
-"""The core's own commands. They are components like everyone's, registered by this module as the plugin `core`."""
+"""The core's own commands. They are components like any other, registered by this module as the plugin `core`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from framework.api.schema import CommandConfig
 
 @dataclass
 class PluginsCommandConfig(CommandConfig):
-    """List what can be chosen, from which package, and what it lacks here."""
+    """List what can be chosen, which package it comes from, and what is not installed."""
 
 
 @dataclass
 class RerunCommandConfig(CommandConfig):
-    """Run what a run folder was made of once more, into a new folder."""
+    """Repeat the run of a run folder, in a new folder."""
 
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
-    """Continue a run that was interrupted, or the trials of a sweep that failed, were killed or never began."""
+    """Continue an interrupted run, or run the trials of a sweep that failed, were killed or never began."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ReferenceCommandConfig(CommandConfig):
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
-    """Print what models of common sizes take."""
+    """Print the memory that models of common sizes need."""
 
 
 @hookimpl

@@ -26,14 +26,14 @@ from framework.util.redact import hide
 
 SIDES = ("A", "B")
 FOLDED = 3
-"""Settings of an option that one run alone has, from which on the table has one row for all of them."""
+"""From this many settings of an option that only one run has, the table has one row for all of them."""
 SHA_256 = re.compile(r"[0-9a-f]{64}")
 Pair = tuple[Any, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One number of both runs. `higher_is_better` is None where neither way is better."""
+    """One number of both runs. `higher_is_better` is None if neither direction is better."""
 
     values: Pair
     higher_is_better: bool | None
@@ -41,7 +41,7 @@ class Result:
 
     @property
     def better(self) -> str:
-        """The side whose number is better; empty where that is unknown, or not visible in the printed digits."""
+        """The side whose number is better; empty if that is unknown, or not visible in the printed digits."""
         one, other = self.values
         if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1]:
             return ""

@@ -1,4 +1,4 @@
-"""`python -m framework plan-table`: what models of common sizes take."""
+"""`python -m framework plan-table`: the memory that models of common sizes need."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Line:
 
     @property
     def gpu(self) -> str:
-        """The smallest GPU that is known and holds it."""
+        """The smallest known GPU with enough memory for it."""
         fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
         return next(fitting, "-")
 
@@ -78,7 +78,7 @@ class PlanTableCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print it, as JSON with `--json`."""
         parser = CommandParser("plan-table", PlanTableCommandConfig.__doc__)
-        parser.add_argument("--json", action="store_true", help="the table as JSON")
+        parser.add_argument("--json", action="store_true", help="print JSON")
         found = list(lines())
         if parser.read(arguments).json:
             print(json.dumps([line.plain() for line in found], indent=1))

@@ -1,4 +1,4 @@
-"""`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and what it lacks here.
+"""`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and what is not installed.
 
 Experiments are listed as a group, `plugins experiment [NAME]`.
 """
@@ -58,13 +58,15 @@ class PluginsCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print the list, or with `--json` the same as JSON."""
         parser = CommandParser("plugins", PluginsCommandConfig.__doc__)
-        parser.add_argument("group", nargs="?", metavar="GROUP", help="its options alone, trainer for example")
         parser.add_argument(
-            "option", nargs="?", metavar="OPTION", help="an option or a preset of the group: its settings"
+            "group", nargs="?", metavar="GROUP", help="show only the options of this group, such as trainer"
+        )
+        parser.add_argument(
+            "option", nargs="?", metavar="OPTION", help="show the settings of this option or preset of the group"
         )
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="print JSON")
-        form.add_argument("--yaml", action="store_true", help="print a preset of the option, to copy")
+        form.add_argument("--yaml", action="store_true", help="print a preset of the option as a file to copy")
         parsed = parser.read(arguments)
         if parsed.group and parsed.group not in (*ALL_GROUPS, EXPERIMENT):
             raise FrameworkError(unknown("group", parsed.group, [*ALL_GROUPS, EXPERIMENT]))

@@ -12,7 +12,7 @@ from framework.util.errors import FrameworkError
 
 
 class ReferenceCommand:
-    """Writes what can be set, of everything installed or of one distribution."""
+    """Writes all settings, of everything installed or of one distribution."""
 
     def __init__(self, config: ReferenceCommandConfig) -> None:
         self.config = config
@@ -20,9 +20,9 @@ class ReferenceCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Write the files and name them."""
         parser = CommandParser("reference", ReferenceCommandConfig.__doc__)
-        parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write them")
+        parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder to write to")
         parser.add_argument(
-            "--package", metavar="NAME", help="what this distribution brings alone; default: everything"
+            "--package", metavar="NAME", help="only what this distribution provides; default: everything"
         )
         parsed = parser.read(arguments)
         folder: Path = parsed.folder

@@ -1,4 +1,4 @@
-"""`python -m framework rerun RUN_DIR [OVERRIDES…] [--anyway]`: a run once more, into a new folder.
+"""`python -m framework rerun RUN_DIR [OVERRIDES…] [--anyway]`: repeat a run in a new folder.
 
 The inputs of the run are compared with the saved ones: the config before anything is written, the rows before anything
 is trained. Different versions and commits are reported; they may change the result, and are often no longer available.
@@ -36,13 +36,13 @@ ANYWAY = "--anyway"
 
 
 class RerunCommand:
-    """Runs what a folder was made of again."""
+    """Repeats the run of a folder."""
 
     def __init__(self, config: RerunCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Compose as then, compare, run, and name the command that compares the results."""
+        """Compose the config as before, compare it, run, and print the command that compares the results."""
         shell, session = Path.cwd(), current()
         run, changes, anyway = _read(arguments)
         environment = run.record(Environment, ENVIRONMENT)
@@ -72,15 +72,15 @@ class RerunCommand:
 def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     parser = CommandParser("rerun", RerunCommandConfig.__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
-    parser.add_overrides("settings that are to be others than in the run")
-    parser.add_argument(ANYWAY, action="store_true", help="continue although config, folders or rows have changed")
+    parser.add_overrides("settings to change from those of the run")
+    parser.add_argument(ANYWAY, action="store_true", help="continue even if the config, folders or rows have changed")
     parsed = parser.read(arguments)
     reject_duplicate_overrides(parsed.overrides)
     return read_run(parsed.run_dir), parsed.overrides, parsed.anyway
 
 
 def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
-    """Go where the run was started: paths in its words are relative to that folder."""
+    """Change to the folder where the run was started: paths in its overrides are relative to it."""
     if environment is None:
         print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
         return

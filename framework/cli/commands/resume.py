@@ -1,4 +1,4 @@
-"""`python -m framework resume [FOLDER]`: continue with a run that was interrupted, or with what is missing of a sweep.
+"""`python -m framework resume [FOLDER]`: continue an interrupted run, or an unfinished sweep.
 
 A run continues in its folder with its original overrides. Of a sweep, finished and pruned trials are kept; its
 overrides come from `multirun.yaml`, which Hydra writes before the first trial. Without a folder, what can be resumed is
@@ -36,7 +36,7 @@ from framework.util.errors import FrameworkError
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
 OUTPUTS = "outputs"
-"""Where runs and sweeps lie, if no other folder was given."""
+"""The folder of runs and sweeps, if no other is given."""
 
 
 class ResumeCommand:
@@ -46,9 +46,14 @@ class ResumeCommand:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Continue with the run or the sweep in a folder, or list those that can continue."""
+        """Continue the run or the sweep in a folder, or list those that can continue."""
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
-        parser.add_argument("folder", metavar="FOLDER", nargs="?", help="the folder of the run or of the sweep")
+        parser.add_argument(
+            "folder",
+            metavar="FOLDER",
+            nargs="?",
+            help="the folder of the run or the sweep; default: list what can be resumed",
+        )
         given = parser.read(arguments).folder
         if given is None:
             for line in _resumable(Path.cwd()):

@@ -33,10 +33,11 @@ class Row:
 
     Attributes:
         folder: as it is typed here.
-        started: when, in ISO 8601 with the zone; of a sweep when its first trial did.
-        state: of a run that of its `status.json`, or `killed`; of a sweep how many trials began, by their states.
+        started: when it started, in ISO 8601 with the zone; for a sweep, when its first trial did.
+        state: for a run the state in its `status.json`, or `killed`; for a sweep how many trials began, by their
+            states.
         score: of the verdict, from 0 to 1; None if there is none.
-        verdict: its first line, or why the run failed; of a sweep its best trial.
+        verdict: its first line, or why the run failed; for a sweep, its best trial.
     """
 
     folder: str
@@ -107,7 +108,7 @@ def _state(run: Path, home: Path) -> str:
 
 
 def _plain(file: Path) -> dict[str, Any]:
-    """Return what a JSON file of a run holds; nothing where it is damaged: other runs are still listed."""
+    """Return the content of a JSON file of a run; empty if it is damaged: other runs are still listed."""
     try:
         value = read_plain(file)
     except (OSError, ValueError):

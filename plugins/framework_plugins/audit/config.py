@@ -40,30 +40,31 @@ class Check(Enum):
 
 @dataclass
 class StandardConfig(AuditConfig):
-    """Duplicates, contradictions, leaks, odd texts, secrets, one-sidedness, order, and rows for the epochs."""
+    """Duplicates, contradictions, leaks, odd texts, secrets, repetition, row order, and too few rows for the epochs."""
 
     fatal: list[Check] = field(default_factory=list)
     """Findings that stop the run: `[secrets, leaked]`."""
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     clean: Annotated[str | None, Affects.nothing] = None
-    """A .jsonl file for the rows that are left without duplicates, leaks, broken and empty ones; a list beside it names
-    the removed rows and the reasons."""
+    """A .jsonl file for the rows that remain without duplicates, leaks, broken rows and empty rows; a list beside it
+    names the removed rows and the reasons."""
     few_rows: Annotated[int, Ge(0)] = 100
-    """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
+    """Fewer training rows than this are few: `few_rows_epochs` epochs or more over them are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
-    """Epochs over few rows that are still fine; ten times as many rows allow twice as many epochs."""
+    """With few rows, this many epochs or more are reported; with fewer than ten times as many rows, more than twice as
+    many epochs."""
     long_answer: Annotated[float, Ge(1)] = 5.0
-    """An answer is very long if it has more than this many times as many tokens as the 95th percentile."""
+    """An answer is very long if it has more than this many times the tokens of the 95th percentile."""
     homogeneous: Annotated[float, Interval(gt=0, le=1)] = 0.3
-    """Share of the rows that one template, or one group of near-duplicates, may have."""
+    """Largest share of the rows that one template, or one group of near-duplicates, may make up."""
     distinct: Annotated[float, Interval(ge=0, le=1)] = 0.1
-    """Answers are one-sided if a smaller share than this of their word pairs is distinct (distinct-2)."""
+    """Answers are reported as repetitive if less than this share of their word pairs is distinct (distinct-2)."""
     languages: Annotated[float, Interval(gt=0, le=0.5)] = 0.01
-    """A second language is reported if at least this share of the rows has it."""
+    """A second language is reported if at least this share of the rows is written in it."""
     low_supervision: Annotated[float, Interval(ge=0, le=1)] = 0.05
-    """If a smaller share than this of all tokens is learned, the rest is reported as ballast."""
+    """Reported if less than this share of all tokens is learned."""
     padding: Annotated[float, Interval(ge=0, le=1)] = 0.5
-    """If a larger share than this of the batches is padding, it is reported."""
+    """Reported if padding makes up more than this share of the tokens in a batch."""
     sample: Annotated[int, Ge(100)] = 1000
-    """Rows by which templates, languages and the order are judged, drawn evenly; other checks read every row."""
+    """How many rows, drawn evenly, the checks of templates, languages and order read; other checks read every row."""

@@ -25,7 +25,7 @@ from framework_plugins.chat.trained import trained
 WITHOUT = "the system prompt of the training holds a secret and was not saved: give it with --system TEXT"
 LOADING = "loading the model …"
 GGUF = "gguf"
-"""The kind of the artifacts that `--gguf` opens, where its plugin is there."""
+"""The kind of the artifacts that `--gguf` opens, if its plugin is installed."""
 
 
 class ChatCommand:
@@ -72,7 +72,7 @@ def _speakers(run: SavedRun, options: Options) -> AbstractContextManager[Speaker
 
 
 def _first(speakers: Speakers, options: Options, *, typed: bool) -> tuple[str, ...]:
-    """Return who answers at first: in a terminal everyone, for a script the trained model alone."""
+    """Return who answers at first: everyone in a terminal, only the trained model in a script."""
     everyone = tuple(speakers.available)
     return options.talking or (everyone if typed or TUNED not in everyone else (TUNED,))
 
@@ -96,7 +96,7 @@ def _greeting(session: ChatSession) -> str:
 
 
 def _next(run: SavedRun, options: Options) -> Iterator[str]:
-    """Give what can be done with the model of a run after a chat, a command a line; nothing where nothing was made."""
+    """Yield the commands for the model of a run after a chat, one per line."""
     exported = run.record(ExportResult, "export.json")
     artifacts = exported.artifacts if exported else []
     folder = shlex.quote(display_path(run.folder))

@@ -11,7 +11,7 @@ from framework.api.schema import CommandConfig
 class ChatCommandConfig(CommandConfig):
     """Talk to the model of a run, base and tuned side by side.
 
-    In a terminal prompts are typed and answers stream; /help lists the commands. Through pipes each line of standard
-    input is the next prompt of one conversation (/reset begins another), the tuned model answers it (--both: the base
-    too), and standard output has the answers and nothing else.
+    In a terminal, type prompts and watch the answers stream; /help lists the commands. In a pipe, each line of standard
+    input is the next prompt of one conversation (/reset begins another). The tuned model answers it (--both: the base
+    too), and standard output has only the answers.
     """

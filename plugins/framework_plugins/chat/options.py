@@ -22,13 +22,13 @@ LARGEST_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is made: its longest length, and which token comes next.
+    """How an answer is generated: its greatest length, and how the next token is chosen.
 
     Attributes:
         max_new_tokens: tokens of an answer, at most.
-        temperature: 0 takes the likeliest token each time; 1 draws as the model has it.
-        top_p: draw among the likeliest tokens that have this much of the probability together.
-        seed: of the draws; None: another one for each answer.
+        temperature: 0 takes the likeliest token each time; 1 samples from the model's distribution.
+        top_p: sample from the likeliest tokens with this total probability.
+        seed: of the samples; None: a different one for each answer.
     """
 
     max_new_tokens: int = 512
@@ -43,12 +43,12 @@ class Options:
 
     Attributes:
         run_dir: the folder of the run; None: the newest one.
-        overrides: settings that are to be others than in the run, `trainer.device=cpu`.
-        talking: who answers at first; empty where nothing was said.
+        overrides: settings to change from those of the run, `trainer.device=cpu`.
+        talking: who answers at first; empty if no option says so.
         speaker: the plugin's speaker that answers instead of the model; None: the model itself.
-        word: what was given to that speaker, a file for example; may be empty.
-        system: the system prompt; None: that of the run.
-        begin: the lines that all prompts of the run begin with are put before each prompt.
+        word: the argument for that speaker, such as a file; may be empty.
+        system: the system prompt; None: the run's.
+        begin: whether each prompt gets the lines that all prompts of the run begin with.
         as_json: one JSON object for each answer.
         sampling: how the answers are made.
     """
@@ -108,36 +108,41 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "run_dir", metavar="RUN_DIR", nargs="?", help="the folder of the run; default: the newest run below outputs/"
     )
-    parser.add_overrides("what the run was made of, changed: trainer.device=cpu for example")
+    parser.add_overrides("settings to change from those of the run, such as trainer.device=cpu")
     speaker_group = parser.add_mutually_exclusive_group()
     for names in (("base",), ("tuned",), ("base", "tuned")):
-        word, meaning = (names[0], f"{names[0]} answers at first") if len(names) == 1 else ("both", "both do")
-        speaker_group.add_argument(f"--{word}", dest="talking", action="store_const", const=names, help=meaning)
+        word, who = (names[0], f"only the {names[0]} model answers") if len(names) == 1 else ("both", "both answer")
+        speaker_group.add_argument(
+            f"--{word}", dest="talking", action="store_const", const=names, help=f"at first, {who}"
+        )
     above, share = _number(int, lambda n: n > 0, "a whole number above 0"), "a number above 0, up to 1"
     parser.add_argument(
         "--max-new-tokens", type=above, default=plain.max_new_tokens, metavar="N",
-        help="tokens of an answer, at most; default: %(default)s",
+        help="longest answer in tokens; default: %(default)s",
     )  # fmt: skip
     warmth = _number(float, lambda n: 0 <= n < math.inf, "a number of at least 0")
     parser.add_argument(
         "--temperature", type=warmth, default=plain.temperature, metavar="X",
-        help="0, the default, takes the likeliest token each time; 1 draws as the model has it",
+        help="0, the default, takes the likeliest token each time; 1 samples from the model's distribution",
     )  # fmt: skip
     parser.add_argument(
         "--top-p", type=_number(float, lambda n: 0 < n <= 1, share), default=plain.top_p, metavar="X",
-        help="draw among the likeliest tokens that have this much probability together; default: %(default)s",
+        help="sample from the likeliest tokens with this total probability; default: %(default)s",
     )  # fmt: skip
     seed = _number(int, lambda n: 0 <= n <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
-    parser.add_argument("--seed", type=seed, metavar="N", help="of the draws; default: another one for each answer")
+    parser.add_argument(
+        "--seed", type=seed, metavar="N", help="the seed of the samples; default: a different one for each answer",
+    )  # fmt: skip
     parser.add_argument(
         "--system", metavar="TEXT", help="the system prompt; default: the one that most training rows had",
     )  # fmt: skip
     parser.add_argument(
         "--no-begin", dest="begin", action="store_false",
-        help="do not put the lines that all prompts of the run begin with before each prompt",
+        help="do not begin each prompt with the lines that all prompts of the run begin with",
     )  # fmt: skip
     parser.add_argument(
-        "--json", action="store_true", help="for each answer an object in a line: speaker, prompt, answer, dropped",
+        "--json", action="store_true",
+        help="print each answer as a JSON object on one line: speaker, prompt, answer, dropped",
     )  # fmt: skip
     return parser
 

@@ -25,15 +25,15 @@ WIDEST = 120
 
 
 class DoctorCommand:
-    """Looks at the machine and at the run that the words make."""
+    """Checks the machine, and the run that the overrides describe."""
 
     def __init__(self, config: DoctorCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Print what was found; 1 where the run cannot start here."""
+        """Print what was found; return 1 if the run cannot start here."""
         parser = CommandParser("doctor", DoctorCommandConfig.__doc__)
-        parser.add_overrides("the run that is to start here, as on the command line of a run")
+        parser.add_overrides("the run to check, as on the command line of a run")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
         words = complete_overrides(parsed.overrides)
@@ -52,7 +52,7 @@ class DoctorCommand:
 
 
 def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
-    """Return the plan, or a record for each reason why there is none: its options cannot work together."""
+    """Return the plan, or a record for each reason why there is none, such as options that cannot work together."""
     try:
         return make_plan(config, overrides=tuple(words)), []
     except FrameworkError as error:

@@ -9,4 +9,4 @@ from framework.api.schema import CommandConfig
 
 @dataclass
 class DoctorCommandConfig(CommandConfig):
-    """Look at this machine, and say whether a run can start on it."""
+    """Check this machine, and report whether a run can start on it."""

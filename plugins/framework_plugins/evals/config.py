@@ -19,29 +19,30 @@ EXTRA = "framework[evals]"
 
 @dataclass
 class PromptsConfig(EvaluatorConfig):
-    """The same prompts before and after training: your own, or the data's, or else validation rows."""
+    """The same prompts before and after training: your own, the data's, or else validation rows."""
 
     file: Annotated[str | None, Len(1)] = None
-    """Prompts of your own, all of which are asked: a file of rows in any format that `format=` reads, with or without
-    answers, or a .txt file with one prompt a line. An answer is the reference."""
+    """A file with your own prompts, all of which are asked: rows in any format that `format=` reads, with or without
+    answers, or a .txt file with one prompt per line. The answer of a row is the reference."""
     prompts: list[Any] = field(default_factory=list)
-    """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
+    """Your own prompts inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference:
+    two}]`."""
     format: Annotated[str | None, Len(1)] = None
-    """An option of `format=` for rows of your own; by default the run's, or `auto` for rows that it does not fit."""
+    """An option of `format=` for your own rows; by default the run's format, or `auto` for rows that do not fit it."""
     count: Annotated[int, Gt(0)] = 60
-    """How many of the data's own prompts, from the first, or of the validation rows, spread over all of them by
-    `seed`."""
+    """How many prompts to ask: the first of the data's own or, if it has none, validation rows, spread over all of them
+    with `seed`."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16
     """Prompts answered at once."""
 
     def measures(self) -> tuple[str, ...]:
-        """Whether answers end by themselves is measured in any case."""
+        """Return `stopped`: whether answers end by themselves is always measured."""
         return ("stopped",)
 
     def asks(self, prompts: int) -> int:
-        """The first `count` of the data's, none where there are prompts of the user's own."""
+        """Return how many: the first `count` of the data's prompts, none if the user gives their own."""
         return 0 if self.file is not None or self.prompts else min(self.count, prompts)
 
 
@@ -50,22 +51,22 @@ class MemorizationConfig(EvaluatorConfig):
     """Whether the model recites training rows, compared with held-out rows and the base model."""
 
     rows: Annotated[int, Gt(0)] = 24
-    """How many training rows are asked, and how many held-out ones."""
+    """How many training rows are asked, and how many held-out rows."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
-    """Tokens of an answer, from its first, that are compared with the true ones."""
+    """How many tokens of an answer, from the first, are compared with the true answer."""
     min_tokens: Annotated[int, Gt(1)] = 4
     """Rows whose answer has fewer tokens, including the stop token, are left out: short answers are easily right by
     chance."""
     seed: int = 0
     """Decides which rows are asked."""
     excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Flagged if, at the confidence of the verdict, more than this share of the training rows is recited beyond the
-    rate of held-out rows."""
+    """Flag memorization if, at the confidence of the verdict, the share of recited training rows exceeds that of
+    held-out rows by more than this."""
     excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
-    """The same if too few rows are held out, so that the comparison is with the base model alone."""
+    """The same if too few rows are held out, so that the comparison is only with the base model."""
 
     def measures(self) -> tuple[str, ...]:
-        """Name what is measured; nothing of the held-out rows if there are too few."""
+        """Return the names of the measures; those of held-out rows are missing if there are too few of them."""
         looks = [f"{look}_{part}" for part in ("train", "heldout") for look in ("verbatim", "prefix", "common_run")]
         return (*looks, "verbatim_excess")
 
@@ -77,25 +78,25 @@ class LmEvalConfig(EvaluatorConfig):
     tasks: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["general"])
     """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite of this project."""
     include_path: Annotated[str | None, Len(1)] = None
-    """A folder with YAML files of tasks, which are found by name before those of lm-eval."""
+    """A folder with YAML files of tasks, which take precedence over tasks of lm-eval with the same name."""
     limit: Annotated[float | None, Gt(0)] = None
     """How many documents of each task, from the first; a number below 1 is a share of them."""
     num_fewshot: Annotated[int | None, Ge(0)] = None
-    """Solved examples before each question; null leaves it to the task."""
+    """Solved examples before each question. null leaves it to the task."""
     apply_chat_template: bool = False
-    """Ask in the form of a conversation. The choices of a question then begin without a space."""
+    """Ask each question as a conversation. The choices then begin without a space."""
     fewshot_as_multiturn: bool = True
     """In a conversation, solved examples are turns of their own."""
     system_instruction: Annotated[str | None, Len(1)] = None
-    """A system prompt, or without a conversation the beginning of each context."""
+    """A system prompt; without `apply_chat_template`, the beginning of each context."""
     batch_size: Annotated[int, Gt(0)] = 16
-    """Contexts that are continued at once, fewer if memory runs out. Scoring finds a size that fits by itself."""
+    """Contexts that are continued at once; fewer if memory runs out. Scoring finds a size that fits by itself."""
     bootstrap_iters: Annotated[int, Ge(0)] = 1000
-    """Resamples behind the standard error of a figure that has no formula for it; 0: no standard errors at all."""
+    """Resamples for the standard error of a figure that has no formula for it. 0: no standard errors at all."""
     samples: Annotated[int, Ge(0)] = 10
     """How many generated answers of each task are kept, from the first."""
     aspect: Aspect = Aspect.general
-    """What the tasks measure: what the model knew before (general), or what it is to learn (task)."""
+    """What the tasks measure: what the model knew before (general), or what it should learn (task)."""
     max_loss: Annotated[float, Interval(gt=0, le=1)] = 0.05
     """A general task whose score (0 to 1) falls significantly and by more than this is reported as forgetting."""
 
@@ -111,17 +112,17 @@ class ForgettingConfig(EvaluatorConfig):
     """What the model knew before: general questions, answers and texts, and how far it moved from its base."""
 
     questions: Annotated[int, Interval(ge=0, le=16)] = 16
-    """Questions of each of the eight subjects, from the first."""
+    """How many questions of each of the eight subjects, from the first."""
     instructions: Annotated[int, Interval(ge=0, le=64)] = 64
-    """General instructions whose answers are scored, and at which the divergence is taken."""
+    """How many general instructions are used to score answers and to measure the divergence."""
     texts: Annotated[int, Interval(ge=0, le=64)] = 64
-    """Paragraphs whose perplexity is measured."""
+    """How many paragraphs are used to measure the perplexity."""
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """Flag a significant fall of the share of right answers by more than this."""
+    """Flag a significant fall in the share of right answers by more than this."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
-    """Flag a perplexity of general texts that exceeds the base's by more than this factor."""
+    """Flag a perplexity of general texts of more than this many times the base's."""
     max_divergence: Annotated[float, Gt(0)] = 1.0
-    """Flag a mean divergence from the base, KL(base || tuned) in nats a token, above this."""
+    """Flag a mean divergence from the base, KL(base || tuned) in nats per token, above this."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the measures of the parts that are asked."""
@@ -136,7 +137,7 @@ class ForgettingConfig(EvaluatorConfig):
 
 @dataclass
 class ExactMatchConfig(MetricConfig):
-    """1 if the answer is the reference, except for white space around it."""
+    """1 if the answer equals the reference, apart from white space around it."""
 
     ignore_case: bool = False
     """Treat upper and lower case alike."""
@@ -152,7 +153,7 @@ class JsonValidConfig(MetricConfig):
 
 @dataclass
 class JsonFieldsConfig(MetricConfig):
-    """Share of the values of the JSON in the reference that the first JSON in the answer has in the same place.
+    """Share of the values in the reference's JSON that the first JSON in the answer has in the same place.
 
     A reference without JSON is compared as a whole.
     """
@@ -163,16 +164,16 @@ class RegexConfig(MetricConfig):
     """1 if the answer matches a regular expression."""
 
     pattern: str = MISSING
-    """The regular expression, as Python writes it."""
+    """The regular expression, in Python's syntax."""
     full: bool = False
-    """Match the whole answer, without white space around it, and not just a part of it."""
+    """Match the whole answer, without white space around it, not just a part of it."""
     ignore_case: bool = False
     """Treat upper and lower case alike."""
 
 
 @dataclass
 class TokenF1Config(MetricConfig):
-    """F1 of the words that answer and reference share, from 0 to 1, with SQuAD's normalisation."""
+    """F1 of the words that answer and reference share, from 0 to 1, with SQuAD's normalization."""
 
 
 class RougeKind(Enum):
@@ -200,11 +201,11 @@ class RougeConfig(MetricConfig):
     """`latin`: a to z and 0 to 9, as in published figures; other letters do not count. `unicode`: words of every
     script."""
     stemmer: bool = False
-    """Compare the stems of English words, by Porter; only with `words=latin`."""
+    """Compare Porter stems of English words; only with `words=latin`."""
 
 
 class BleuWords(Enum):
-    """How BLEU cuts a text into words."""
+    """How BLEU splits a text into words."""
 
     mteval = "13a"
     intl = "intl"
@@ -228,14 +229,14 @@ class ChrfConfig(MetricConfig):
     """chrF of each answer by sacrebleu, as a share of its 100 points; needs no words, so it suits every language."""
 
     word_order: Annotated[int, Interval(ge=0, le=4)] = 0
-    """n-grams of words beside those of characters: 0 is chrF, 2 is chrF++."""
+    """Longest n-grams of words in addition to those of characters: 0 is chrF, 2 is chrF++."""
     ignore_case: bool = False
     """Treat upper and lower case alike."""
 
 
 @dataclass
 class PerplexityConfig(MetricConfig):
-    """Perplexity of the references, given the prompts, by the model itself."""
+    """Perplexity of the references, given the prompts, under the model itself."""
 
 
 class Aim(Enum):
@@ -247,7 +248,7 @@ class Aim(Enum):
 
 @dataclass
 class LengthConfig(MetricConfig):
-    """Tokens of the answer."""
+    """Length of the answer in tokens."""
 
     aim: Aim = Aim.shorter
     """Whether shorter or longer answers are better, for a sweep and the verdict."""
@@ -255,26 +256,26 @@ class LengthConfig(MetricConfig):
 
 @dataclass
 class StoppedConfig(MetricConfig):
-    """1 if the model ended its answer by itself; always measured; choose it to make it the objective."""
+    """1 if the model ended its answer by itself. Always measured; choose it to make it the objective."""
 
 
 @dataclass
 class JudgeConfig(MetricConfig):
-    """A grade by another model, through any OpenAI-compatible chat endpoint."""
+    """A grade from another model, through any OpenAI-compatible chat endpoint."""
 
     base_url: str = MISSING
-    """Where the endpoint is, `http://localhost:11434/v1`; `/chat/completions` is added."""
+    """Address of the endpoint, such as `http://localhost:11434/v1`; `/chat/completions` is added."""
     model: str = MISSING
     """The judge's name at the endpoint."""
     prompt: Annotated[str | None, Len(1)] = None
-    """What is asked, with {question}, {answer} and {reference}, {lowest} and {highest}. By default a built-in
+    """The prompt for the judge, with {question}, {answer}, {reference}, {lowest} and {highest}. By default a built-in
     prompt."""
     lowest: float = 1
     """The worst grade."""
     highest: float = 10
     """The best grade; the judge has to reply with one number from `lowest` to `highest`."""
     key_env: Annotated[str | None, Len(1)] = None
-    """The name of the environment variable that holds the key, OPENAI_API_KEY; never the key itself."""
+    """The name of the environment variable that holds the key, such as OPENAI_API_KEY; never the key itself."""
     timeout: Annotated[float, Gt(0)] = 60.0
     """Seconds that a reply may take."""
     concurrency: Annotated[int, Interval(ge=1, le=64)] = 4
@@ -282,12 +283,13 @@ class JudgeConfig(MetricConfig):
     retries: Annotated[int, Interval(ge=0, le=10)] = 2
     """How often a request that failed for a temporary reason is sent again."""
     compare: bool = False
-    """Also compare each answer of the trained model with the base's, in both orders: `judge_wins`, the share of prompts
-    where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
+    """Also compare each answer of the trained model with the base's, in both orders. The result is `judge_wins`, the
+    share of prompts for which the trained model's answer is better; ties count half. This takes two more requests for
+    each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
-    """More fields of the request, `{max_tokens: 16}`; they override the fields that are sent by default."""
+    """More fields of the request, such as `{max_tokens: 16}`; they override the fields that are sent by default."""
 
     @property
     def compares(self) -> bool:
-        """As `compare` says."""
+        """Whether `compare` is set."""
         return self.compare

@@ -15,11 +15,11 @@ from framework.api.schema import ExporterConfig, SpeakerConfig, plain_name
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 _NO_ID = re.compile(r"--|\.\.|(?:^|/)[-.]|[-.](?:$|/)|\.git$")
-"""What the Hub does not take in the name of an owner or a repository."""
+"""What the Hub does not accept in the name of an owner or a repository."""
 
 
 def bytes_of(size: str) -> int:
-    """Return the bytes of a size as people write it, `5GB` or `512 MiB`; 0 where it is none."""
+    """Return the bytes of a size such as `5GB` or `512 MiB`; 0 if the text is not a size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+)", size.strip())
     return int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
 
@@ -55,36 +55,37 @@ class AdapterExporterConfig(ExporterConfig):
 class ParityConfig:
     """The parity gate: an export has to answer as the trained model does, or it fails.
 
-    Bounds of exact exports hold for model folders and for f32, f16 and bf16; the others for quantized files.
+    The bounds of exact exports apply to model folders and to f32, f16 and bf16; the others to quantized files.
     """
 
     check: bool = True
     """Compare the export with the trained model, position by position, before the export finishes."""
     prompts: Annotated[int, Ge(0)] = 8
-    """Prompts of the run that are asked, in addition to four general ones."""
+    """How many prompts of the run are asked, in addition to four general ones."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """Longest answer in tokens."""
     long_row: Annotated[int, Ge(0)] = 2000
     """Length in tokens of one additional row, at most the model's context; its last 256 positions are compared. 0:
     none."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
-    """The likeliest token has to be the same at this share of positions, near ties counted as the same: places where
-    the trained model holds both tokens within 0.02 nats, or as far apart as a rounding to bf16 moves them, which is
-    measured where the export is in bf16."""
+    """The likeliest token has to be the same at this share of positions. Near ties count as the same: positions where
+    the two tokens are at most 0.02 nats apart for the trained model or, if the export is in bf16, at most as far apart
+    as rounding to bf16 moves them, which is measured."""
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
-    """The same share with near ties not counted. Set it to 0.999 to excuse none; a merge in bf16 may not reach that."""
+    """The same share without counting near ties as the same. Set it to 0.999 to excuse none; a merge in bf16 may not
+    reach that."""
     exact_kl: Annotated[float, Gt(0)] = 0.01
     """Largest mean divergence from the trained model, in nats."""
     exact_end_kl: Annotated[float, Gt(0)] = 0.001
     """The same at the end of the long row."""
     quantized_top1: Annotated[float, Interval(ge=0, le=1)] = 0.75
-    """The same share for quantized files, near ties not counted."""
+    """The same share for quantized files, without counting near ties as the same."""
     quantized_kl: Annotated[float, Gt(0)] = 0.25
-    """Largest mean divergence of a quantized file; at the end of the long row too."""
+    """Largest mean divergence of a quantized file, also at the end of the long row."""
     quantized_perplexity: Annotated[float, Gt(0)] = 1.25
     """Largest perplexity of a quantized file, as a multiple of the trained model's."""
     quantized_share: Annotated[float, Interval(ge=0, le=1)] = 0.8
-    """Smallest share of the change from the base to the trained model that a quantized file may have, if that can be
+    """Smallest share of the change from the base to the trained model that a quantized file has to keep, if that can be
     measured with a standard error of 0.1 or less. 0 requires nothing, and the base is not loaded."""
 
 
@@ -95,8 +96,9 @@ class MergedExporterConfig(ExporterConfig):
     folder: str = "merged"
     """Name of the folder inside the run folder."""
     dtype: Dtype = Dtype.auto
-    """The number format of the weights. auto, for an adapter on a base in bf16: fp16 if the model computes no numbers
-    near its limit, and fp32 if fp16 would round away a tenth of what was trained; else as on disk."""
+    """The number format of the weights. auto, for an adapter on a base in bf16: fp32 if fp16 would round away more than
+    a tenth of what was trained, else fp16 if the model computes no numbers near its limit; in all other cases as on
+    disk."""
     max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
     """The largest file of weights; a larger model is split into several."""
     parity: ParityConfig = field(default_factory=ParityConfig)
@@ -105,17 +107,17 @@ class MergedExporterConfig(ExporterConfig):
 
 @dataclass
 class ModelCardExporterConfig(ExporterConfig):
-    """README.md beside the other exports: data, settings, results, use and licence, in the format of the Hub."""
+    """README.md beside the other exports: data, settings, results, use and license, in the format of the Hub."""
 
     license: Annotated[str | None, Len(1)] = None
-    """Identifier of the licence, such as apache-2.0. Default: the license of the base, from its own card."""
+    """Identifier of the license, such as apache-2.0. Default: the license of the base, from its own card."""
     base_model: Annotated[str | None, Predicate(is_repo_id)] = None
     """Hub id of the base, if the run takes it from a folder."""
     datasets: list[str] = field(default_factory=list)
     """Hub ids of the data, if the run takes them from files."""
     answers: Annotated[int, Ge(0)] = 3
-    """How many prompts are shown with the answers of the base and of the trained model. They are rows of the data: 0
-    shows none."""
+    """How many prompts are shown with the answers of the base and of the trained model. These prompts are rows of your
+    data; 0 shows none."""
 
 
 @dataclass
@@ -125,8 +127,8 @@ class PushExporterConfig(ExporterConfig):
     repo_id: Annotated[str, Predicate(is_repo_id)] = MISSING
     """The repository, owner/name. It is created if it does not exist."""
     what: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["adapter"])
-    """Exporters whose artifacts are pushed: adapter, merged, gguf… A single one goes to the top, several to their own
-    folders."""
+    """Exporters whose artifacts are pushed: adapter, merged, gguf… The artifacts of a single one go to the top of the
+    repository, those of several to folders of their own."""
     private: bool = True
     """Make a private repository, and refuse to push into a public one."""
     dry_run: bool = False
@@ -142,7 +144,7 @@ class GgufExporterConfig(ExporterConfig):
     folder: str = "gguf"
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
-    """The files are named after it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
+    """The NAME in the file names, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
     """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
     parity: ParityConfig = field(default_factory=ParityConfig)
@@ -158,14 +160,14 @@ class AdapterType(Enum):
 
 @dataclass
 class GgufAdapterExporterConfig(ExporterConfig):
-    """The LoRA adapter as a GGUF file, to be put on a GGUF file of the base by llama.cpp or Ollama."""
+    """The LoRA adapter as a GGUF file, which llama.cpp or Ollama applies to a GGUF file of the base."""
 
     dtype: AdapterType = AdapterType.f16
     """Format of the matrices: f32, or f16 at half the size."""
     folder: str = "gguf_adapter"
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
-    """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
+    """The NAME in the file name, `NAME-LoRA.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
     """A source tree of llama.cpp, whose converter is used. Default: the converter in auto-round."""
 
@@ -184,6 +186,6 @@ class OllamaExporterConfig(ExporterConfig):
     quantization: Annotated[str | None, Len(1)] = None
     """The GGUF file that the Modelfile names, by its quantization. Default: the first that exporter=gguf made."""
     num_ctx: Annotated[int | None, Gt(0)] = None
-    """Tokens of a conversation that the model sees. Default: `trainer.max_seq_length`."""
+    """Context length in tokens. Default: `trainer.max_seq_length`."""
     license: Annotated[str | None, Len(1)] = None
     """Text or name of the license. Default: the LICENSE file of the base model, if there is one."""

@@ -1,6 +1,6 @@
 """Options of `data=` and `format=`.
 
-Settings of a source do not affect the tokenized rows: what it reads has its content in their key.
+The settings of a source do not affect the tokenized rows: their cache key has the content that the source reads.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class LocalFileConfig(DataConfig):
     path: Annotated[str, ~Affects.rows] = MISSING
     """A file, a folder (all data files below it), or a glob: `data/**/*.jsonl`."""
     validation_path: Annotated[str | None, ~Affects.rows] = None
-    """The same for the rows that are held out, instead of a split."""
+    """The same for held-out rows, instead of a split."""
     validation_sets: dict[str, str] = field(default_factory=dict)
-    """Several of them by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. They are held out together;
-    each validation and the report have the loss of each set besides, `eval_loss_orders`."""
+    """Several sets of held-out rows by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. All of them
+    are held out; each validation and the report also have the loss of each set, such as `eval_loss_orders`."""
     prompts_path: Annotated[str | None, ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
@@ -48,9 +48,9 @@ class HubConfig(DataConfig):
     name: Annotated[str | None, ~Affects.rows] = None
     """The configuration (subset) of the data set."""
     split: Annotated[str, ~Affects.rows] = "train"
-    """The split, also as a slice: train[:2000]."""
+    """The split, or a slice of it: train[:2000]."""
     validation_split_name: Annotated[str | None, ~Affects.rows] = None
-    """A split of the same data set whose rows are held out, instead of a share of `split`; also as a slice."""
+    """A split of the same data set, or a slice of one, whose rows are held out instead of a share of `split`."""
     revision: Annotated[str | None, ~Affects.rows] = None
     """A branch, tag or commit."""
     streaming: Annotated[bool, ~Affects.rows] = False
@@ -59,7 +59,7 @@ class HubConfig(DataConfig):
 
 @dataclass
 class AutoFormatConfig(FormatConfig):
-    """Recognise the format of each row by its fields; a row that fits several is refused."""
+    """Recognize the format of each row by its fields; a row that fits several is refused."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class PromptCompletionConfig(FormatConfig):
 
 @dataclass
 class PreferenceConfig(FormatConfig):
-    """chosen and rejected, as text or messages; prompt beside or in them. Supervised training learns chosen."""
+    """chosen and rejected, as text or messages; the prompt beside or in them. Supervised training learns chosen."""
 
 
 @dataclass

@@ -1,8 +1,9 @@
-"""Fields of TRL's SFTConfig and peft's LoraConfig: what is admitted as it is, and why any other one is not.
+"""Fields of TRL's SFTConfig and peft's LoraConfig: which are accepted as they are, and why the others are not.
 
-`trainer.args` and `adapter.args` take the fields of the dataclasses below. What the libraries know besides stands in
-`fields/`, a table for each tested version that `tests/support/library_fields.py` writes. A test checks that each field
-of a table is admitted, is a setting of ours, or has a reason why not. An admitted one has a test that shows its effect.
+`trainer.args` and `adapter.args` take the fields of the dataclasses below. All fields of the libraries are in
+`fields/`, one table for each tested version, written by `tests/support/library_fields.py`. A test checks that each
+field of a table is accepted, is a setting of ours, or has a reason why not. Each accepted field has a test that shows
+its effect.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ SFT_SETTINGS = {
     "adam_beta1": "trainer.adam_beta1", "adam_beta2": "trainer.adam_beta2", "adam_epsilon": "trainer.adam_epsilon",
     "gradient_accumulation_steps": "trainer.gradient_accumulation_steps", "max_grad_norm": "trainer.max_grad_norm",
     "bf16": "trainer.dtype=bf16", "fp16": "trainer.dtype=fp16", "bf16_full_eval": "trainer.dtype",
-    "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, whose products are TF32 on a GPU",
+    "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, which multiplies in TF32 on a GPU,",
     "activation_checkpointing": "trainer.gradient_checkpointing",
     "gradient_checkpointing": "trainer.gradient_checkpointing",
     "neftune_noise_alpha": "trainer.neftune_noise_alpha", "auto_find_batch_size": "trainer.on_out_of_memory=retry",
@@ -45,7 +46,7 @@ SFT_SETTINGS = {
     "seed": "seed", "data_seed": "seed", "use_cpu": "trainer.device=cpu",
     "dataloader_num_workers": "trainer.dataloader_num_workers",
     "train_sampling_strategy": "trainer.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
-    "deepspeed": "launch=fsdp2, which also splits the weights", "do_train": "stages", "do_eval": "stages",
+    "deepspeed": "launch=fsdp2, which also shards the weights,", "do_train": "stages", "do_eval": "stages",
     "do_predict": "stages", "resume_from_checkpoint": "run_dir, or python -m framework resume",
     "model_init_kwargs": "trainer.dtype, trainer.attention and quantization",
     "trust_remote_code": "model.trust_remote_code", "chat_template_path": "model.chat_template",
@@ -54,14 +55,14 @@ SFT_SETTINGS = {
     "eval_packing": "trainer.packing",
 }  # fmt: skip
 """Fields of SFTConfig that settings of ours are."""
-VALIDATION = "the validations are this program's own: trainer.eval_steps"
-CHECKPOINTS = "the checkpoints are this program's own: trainer.save_steps, trainer.save_seconds"
+VALIDATION = "this program validates in its own way: trainer.eval_steps"
+CHECKPOINTS = "this program writes checkpoints in its own way: trainer.save_steps, trainer.save_seconds"
 LOGS = "steps go to the loggers of the run: logger"
 LOSS = "the loss is computed from the learned tokens only, without the model's own forward pass and TRL's loss"
 ROWS = "rows are read, tokenized and masked by this program: data, format"
-BATCHES = "a batch is an optimizer step here, which trainer.packing cuts into passes"
-GROUP = "it was not tried with the groups of launch=ddp"
-GPU = "it works on a GPU only, and its effect was not shown here"
+BATCHES = "a batch is an optimizer step here, which trainer.packing splits into passes"
+GROUP = "it has not been tried with the process groups of launch=ddp"
+GPU = "it works only on a GPU, and no test shows its effect"
 HUB = "nothing is pushed while a training runs: exporter=[adapter,push]"
 LEARNED = "the tokens of the answers are learned; data.learn=everything learns the questions too"
 SFT_REASONS = {
@@ -102,15 +103,15 @@ SFT_REASONS = {
     **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), LEARNED),
     **dict.fromkeys(
         ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
-        "its effect was not shown here; trainer.gradient_checkpointing switches checkpointing on",
+        "no test shows its effect; trainer.gradient_checkpointing switches checkpointing on or off",
     ),
     **dict.fromkeys(
         ("dataloader_pin_memory", "dataloader_multiprocessing_context", "dataloader_in_order"),
-        "this program sets it by the device and the order of the rows",
+        "this program sets it from the device and the order of the rows",
     ),
     "optim_target_modules": "the optimizers that read it, GaLore and APOLLO, are not offered",
     "use_cache": "a training never uses the cache",
-    "router_aux_loss_coef": "a mixture of experts has the coefficient of its config.json",
+    "router_aux_loss_coef": "a mixture of experts uses the coefficient in its config.json",
     "full_determinism": "it applies to the whole process, including other runs in it",
     "debug": "health decides what happens if a loss is not a number",
 }  # fmt: skip
@@ -145,22 +146,22 @@ LORA_REASONS = {
     ),
     **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
     "eva_config": "its activations would have to be gathered from the rows before the training",
-    "fan_in_fan_out": "peft finds it out from the layer",
+    "fan_in_fan_out": "peft reads it from the layer",
     "layers_pattern": "the number of a block is the first number in the name of a layer",
-    "ensure_weight_tying": "its effect was not shown here",
+    "ensure_weight_tying": "no test shows its effect",
 }  # fmt: skip
 """Fields of LoraConfig that are not used here, and why."""
 
 
 class Refusals(Mapping[str, str]):
-    """Why names that a library has are no settings, by the name; its tables are read when they are first asked for.
+    """Why fields of a library are not settings here, by name; the tables are read when they are first needed.
 
     Args:
         library: trl or peft.
         settings: fields that settings of ours are.
-        reasons: why others are not used.
-        place: of the settings beside which the `args` stand.
-        admitted: fields that those take.
+        reasons: why other fields are not used.
+        place: the settings that have the `args`, such as `trainer`.
+        admitted: fields that the `args` accept.
         older: fields that the library had before the tested versions, and settings of ours are.
     """
 
@@ -196,7 +197,7 @@ class Refusals(Mapping[str, str]):
         return len(self.own)
 
     def _of_another_version(self, name: str) -> str:
-        """Say which version has a field that the installed one has not; empty where that has it, or is unknown."""
+        """Say which version has a field that the installed one lacks; empty if that one has it, or is unknown."""
         versions, here = versions_of(self.library), installed(self.library) or ""
         if here not in versions or name in versions[here]:
             return ""
@@ -218,34 +219,35 @@ def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
 
 @dataclass
 class SFTArgs:
-    """Fields of TRL's SFTConfig by their own names. None of them changes memory of the model, resuming or exports."""
+    """Fields of TRL's SFTConfig under their own names. None of them changes the model's memory, resuming or exports."""
 
     instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS, older=SFT_OLDER)
 
     dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
-    """Keep the processes of `dataloader_num_workers` between epochs. They keep their memory, too."""
+    """Keep the processes of `dataloader_num_workers` between epochs. They also keep their memory."""
     dataloader_prefetch_factor: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
-    """Batches, which are optimizer steps, that each of these processes prepares ahead. null: torch's own, 2."""
+    """Batches (optimizer steps) that each process of `dataloader_num_workers` prepares ahead. null: torch's default,
+    2."""
     torch_empty_cache_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
-    """Return the GPU's unused memory every this many optimizer steps: slower, but other programs can use it. The plan
-    does not account for it. null: never."""
+    """Optimizer steps between two releases of unused GPU memory: slower, but other programs can use the memory. The
+    plan does not account for it. null: never."""
 
 
 @dataclass
 class LoraArgs:
-    """Fields of peft's LoraConfig by their own names."""
+    """Fields of peft's LoraConfig under their own names."""
 
     instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
 
     exclude_modules: list[str] = field(default_factory=list)
     """Layers that are left out of `target_modules`: names, or regular expressions that match their whole names. The
-    memory of the plan counts them nevertheless."""
+    plan's memory estimate counts them nevertheless."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
-    """How the matrices begin: true, A by Kaiming and B zero; gaussian, A normal and B zero; orthogonal, both
-    orthogonal, with an even `r`; false, both random, so that the training does not begin at the base."""
+    """How the matrices are initialized. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal: both
+    orthogonal, for an even `r`; false: both random, so that the training does not begin at the base."""
     trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
-    """Ids of tokens whose embeddings are trained too, and saved with the adapter. Not for exporter=gguf_adapter. The
-    memory of the plan does not count them: rows times features."""
+    """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter. The
+    plan's memory estimate does not count them (rows times features)."""
 
 
 SFT_INSTEAD = Refusals(
@@ -255,11 +257,11 @@ SFT_INSTEAD = Refusals(
 LORA_INSTEAD = Refusals(
     "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
 )
-"""The same beside our own settings, where one may look for them first."""
+"""The same for names beside our own settings, where a user may try them first."""
 STARTS = (True, False, "gaussian", "orthogonal")
 """What `init_lora_weights` may be."""
 MOVED = ("pissa", "olora", "corda", "eva", "loftq")
-"""Ways to begin that move a part of the base into the adapter, or look at rows first; pissa_niter_N is one too."""
+"""Initializations that move a part of the base into the adapter, or read rows first; pissa_niter_N is another."""
 
 
 def changed(args: Any) -> dict[str, Any]:

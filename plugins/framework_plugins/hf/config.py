@@ -1,7 +1,8 @@
 """Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`.
 
 The base model answers with the adapter disabled, so only the layers that an adapter replaces affect `base`; its size
-does not. A training resumes from a checkpoint on another device and with another packing: it is still the same one.
+does not. A training can resume from a checkpoint on another device or with another packing: it is still the same
+training.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 ALL_LINEAR = "all-linear"
 PLAIN = re.compile(r"[\w.-]+")
-"""What names of layers are made of; anything else is a regular expression."""
+"""A plain name of a layer; anything else is a regular expression."""
 NOT_SWITCHES = frozenset(
     (
         "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
@@ -107,10 +108,10 @@ class NoQuantizationConfig(QuantizationConfig):
 
 @dataclass
 class Int8Config(QuantizationConfig):
-    """LLM.int8() of bitsandbytes: one byte a weight."""
+    """LLM.int8() of bitsandbytes: one byte per weight."""
 
     llm_int8_threshold: Annotated[float, Ge(0)] = 6.0
-    """Features above this size are computed in 16 bits."""
+    """Features of a magnitude above this are computed in 16 bits."""
 
 
 @dataclass
@@ -118,7 +119,7 @@ class NF4Config(QuantizationConfig):
     """4-bit NormalFloat of bitsandbytes, the base of QLoRA."""
 
     double_quant: bool = True
-    """Quantize the quantization constants too: 0.4 bits a weight less."""
+    """Also quantize the quantization constants: 0.4 bits per weight less."""
 
 
 @dataclass
@@ -139,24 +140,25 @@ class LoraAdapterConfig(AdapterConfig):
     layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
     """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
     rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
-    """Ranks of layers whose rank is not `r`: the end of a layer's name, or a regular expression, and the rank:
-    `{down_proj: 32}`."""
+    """Ranks of layers whose rank is not `r`, by the end of the layer's name or by a regular expression: `{down_proj:
+    32}`."""
     alpha_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
-    """Likewise, for `lora_alpha`."""
+    """The same for `lora_alpha`."""
     bias: Annotated[Bias, ~Affects.base] = Bias.none
     """Biases of the base that are also trained: none, only in the adapted layers (lora_only), or all. They stay in the
     number format of the base. Llama, Mistral and Qwen3 have none; Qwen2 has those of queries, keys and values."""
     modules_to_save: list[str] = field(default_factory=list)
-    """Names of modules that are trained whole, in fp32, and saved with the adapter, such as embed_tokens and lm_head. A
-    layer that `quantization` stores in few bits cannot be."""
+    """Names of modules that are trained as a whole, in fp32, and saved with the adapter, such as embed_tokens and
+    lm_head. Layers that `quantization` stores in few bits cannot be trained in this way."""
     args: LoraArgs = field(default_factory=LoraArgs)
     """Fields of peft's LoraConfig that have no setting of their own here."""
 
 
 def target_pattern(targets: Sequence[str]) -> str:
-    """Return the regular expression that names of layers and regular expressions make together, for whole names.
+    """Return one regular expression for all targets, which matches whole names of layers.
 
-    Empty where there are names alone. peft would not read an expression in a list: it looks for a layer of that name.
+    Empty if all targets are plain names. peft would not read an expression in a list: it looks for a layer of that
+    name.
     """
     if all(PLAIN.fullmatch(target) for target in targets):
         return ""
@@ -187,45 +189,45 @@ class HFTrainerConfig(TrainerConfig):
     min_learning_rate: Annotated[float | None, Gt(0), ~Affects.base] = None
     """Learning rate at the end of a linear, cosine or polynomial schedule, or of warmup_stable_decay. null: 0."""
     adam_beta1: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.9
-    """Decay of the mean of the gradients in AdamW, AdEMAMix and Lion; the momentum of schedule_free_adamw."""
+    """Decay of the running mean of the gradients in AdamW, AdEMAMix and Lion; the momentum of schedule_free_adamw."""
     adam_beta2: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.999
-    """Decay of the mean of their squares; in Lion, of the mean of the gradients."""
+    """Decay of the running mean of the squared gradients; in Lion, of the running mean of the gradients."""
     adam_epsilon: Annotated[float, Gt(0), ~Affects.base] = 1e-8
-    """What AdamW and AdEMAMix add to the root of that mean."""
+    """What AdamW and AdEMAMix add to the square root of the running mean of the squared gradients."""
     optim_args: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
-    """Arguments of the optimizer by transformers' names, such as `{momentum: 0.9}` for sgd."""
+    """Arguments of the optimizer, named as in transformers, such as `{momentum: 0.9}` for sgd."""
     lr_scheduler_kwargs: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
-    """Arguments of the schedule by transformers' names, such as `{num_cycles: 3}` for cosine_with_restarts."""
+    """Arguments of the schedule, named as in transformers, such as `{num_cycles: 3}` for cosine_with_restarts."""
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
-    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size over the root of tokens
-    times features. The rows of a pass count padded, so packing=tree becomes pad."""
+    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
+    of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
     device: Annotated[Device, ~Affects.resume] = Device.auto
     """Where to train; auto uses a GPU, or a CPU for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
-    """auto: bf16 if the GPU or CPU has it, else fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to be
-    faster."""
+    """auto: bf16 if the GPU or CPU has it. If not: fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to
+    be faster."""
     attention: Annotated[Attention, ~Affects.resume] = Attention.auto
     """auto leaves the choice to transformers, which knows what the model supports."""
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
-    """Compute activations again in the backward pass instead of keeping them. auto: only on a GPU whose memory is not
-    enough without it, according to the plan."""
+    """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU whose memory, according
+    to the plan, is not enough without it."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
-    """tree: a prefix that rows share is computed once, exactly; pad: side by side; none: one by one. A model for which
-    a tree is not the same training uses pad, and the run says why."""
+    """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
+    one. If a tree would not be the same training for a model, the run uses pad and says why."""
     group_by_prefix: bool = True
-    """Put rows with a common prefix into one step, and with packing=pad those of similar length. Each row is still seen
-    once an epoch, and is as likely to come early as late."""
+    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is still seen
+    once per epoch, and is as likely to come early as late."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process prepares them."""
     save_seconds: Annotated[float | None, Gt(0), ~Affects.resume] = 600.0
-    """Seconds of training between two checkpoints, from which an interrupted run continues. If checkpoints take long,
-    they are written less often, so that they take 2% of the training. null: none by time."""
+    """Seconds of training between two checkpoints; an interrupted run resumes from the last one. If checkpoints take
+    long, they are written less often, so that they take 2% of the training. null: no checkpoints by time."""
     save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
-    """Optimizer steps between two checkpoints, besides those by time. null: none by steps."""
+    """Optimizer steps between two checkpoints, in addition to those by time. null: no checkpoints by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
-    """How many checkpoints are kept, the newest ones; the older ones are a reserve in case the newest is damaged."""
+    """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""

@@ -31,7 +31,7 @@ class GroupConfig(LaunchConfig):
     engine: ClassVar[Engine]
 
     processes: Annotated[int | None, Gt(0)] = None
-    """Processes of the group. null: one for each GPU that is visible."""
+    """How many processes the group has. null: one for each visible GPU."""
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
@@ -42,19 +42,19 @@ class GroupConfig(LaunchConfig):
 
 @dataclass
 class DdpConfig(GroupConfig):
-    """DDP of torch: each process has the whole model and takes a part of each step's rows."""
+    """PyTorch's DDP: each process has the whole model and takes a part of each step's rows."""
 
     engine = Engine.ddp
 
 
 @dataclass
 class Fsdp2Config(GroupConfig):
-    """FSDP2 of torch: weights, gradients and optimizer are sharded over the processes."""
+    """PyTorch's FSDP2: weights, gradients and optimizer states are sharded over the processes."""
 
     engine = Engine.fsdp2
 
     cpu_offload: bool = False
-    """Keep weights and the optimizer's states in the CPU's memory between their uses: slow, but there is more of it."""
+    """Keep weights and optimizer states in CPU memory while they are not in use: slow, but there is more of it."""
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""

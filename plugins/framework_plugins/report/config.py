@@ -12,7 +12,7 @@ from framework.api.schema import LoggerConfig
 
 @dataclass
 class HtmlConfig(LoggerConfig):
-    """A page, `report.html` in the run folder: the data and what is learned in it, the training, the answers."""
+    """A page, `report.html` in the run folder: the data and what is learned from it, the training, the answers."""
 
     samples: Annotated[int, Ge(0)] = 20
     """How many prompts to show with the answers before and after."""

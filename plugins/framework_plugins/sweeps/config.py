@@ -35,15 +35,17 @@ class Direction(Enum):
 
 @dataclass
 class Optuna5Config:
-    """Trials that optuna chooses by the results of earlier ones."""
+    """Trials that Optuna chooses by the results of earlier trials."""
 
     _target_: str = "hydra_plugins.framework_optuna5.sweeper.Optuna5Sweeper"
     sampler: Sampler = Sampler.tpe
-    """tpe, random, grid (every combination, so no intervals), or cmaes (numbers; the rest is drawn at random)."""
+    """tpe, random, grid (every combination, so no intervals), or cmaes (for numbers; all other values are drawn at
+    random)."""
     n_trials: Annotated[int, Gt(0)] = 20
-    """Trials of the study, including those of earlier calls and of other machines. A grid has its own number."""
+    """Trials of the study, including those of earlier calls and of other machines. A grid has one trial for each
+    combination instead."""
     n_jobs: Annotated[int | None, Gt(0)] = None
-    """Concurrent trials, where the launcher can run several. null: as many as joblib runs, with other launchers one."""
+    """Concurrent trials, if the launcher can run several. null: as many as joblib runs; with other launchers, one."""
     n_startup_trials: Annotated[int, Ge(0)] = 5
     """Completed trials before the sampler and the pruner use their results."""
     pruner: Pruner = Pruner.none
@@ -51,7 +53,7 @@ class Optuna5Config:
     reduction_factor: Annotated[int, Ge(2)] = 3
     """`asha` lets one in N trials continue at the validations 1, N, N*N and so on."""
     direction: Direction | None = None
-    """minimize or maximize. null: that of the objective, if it is known before it is measured."""
+    """minimize or maximize. null: the direction of the objective, if it is known before the objective is measured."""
     storage: Annotated[str | None, Len(1)] = None
     """Where the study is kept, for several machines to share: a URL such as sqlite:///study.db, or a journal file on a
     disk that all of them have. null: `study.journal` in the folder of the sweep."""
@@ -60,4 +62,4 @@ class Optuna5Config:
     seed: Annotated[int | None, Interval(ge=0, lt=2**31)] = None
     """Seed of the sampler. null: different trials each time."""
     params: dict[str, Any] = field(default_factory=dict)
-    """The search space, as an experiment can hold it: trainer.learning_rate: tag(log,interval(1e-5,1e-3))."""
+    """The search space, for use in an experiment file: trainer.learning_rate: tag(log,interval(1e-5,1e-3))."""

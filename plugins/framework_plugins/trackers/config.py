@@ -12,7 +12,7 @@ from framework.api.schema import LoggerConfig, plain_name
 
 
 def is_log_name(value: str) -> bool:
-    """that ends in .jsonl, of at most 128 bytes, without slashes and control characters."""  # noqa: D403 - part of the sentence that an error tells
+    """that ends in .jsonl, of at most 128 bytes, without slashes or control characters."""  # noqa: D403 - part of the sentence that an error tells
     return value.endswith(".jsonl") and plain_name(value)  # no other file of a run ends so
 
 
@@ -34,7 +34,7 @@ class ConsoleConfig(LoggerConfig):
 
 @dataclass
 class JsonlConfig(LoggerConfig):
-    """One JSON object a line in the run folder."""
+    """A file in the run folder with one JSON object per line."""
 
     file: Annotated[str, Predicate(is_log_name)] = "log.jsonl"
     """Name of the file inside the run folder; it ends in .jsonl."""
@@ -42,18 +42,18 @@ class JsonlConfig(LoggerConfig):
 
 @dataclass
 class WandbConfig(LoggerConfig):
-    """Weights & Biases. Its failure never ends a run."""
+    """Weights & Biases. If it fails, the run continues."""
 
     project: Annotated[str, Len(1)] = "framework"
     """The project."""
     entity: str | None = None
-    """The team or user; default: the key's own."""
+    """The team or user. Default: that of the key."""
     group: str | None = None
     """Groups runs. Default: the trials of a sweep are in one group, named after its folder."""
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: list[str] = field(default_factory=list)
-    """Words to filter by."""
+    """Tags to filter runs by."""
     notes: str | None = None
     """A sentence on what this run is for."""
     answers: Annotated[int, Ge(0)] = 100
@@ -73,14 +73,14 @@ class TensorBoardConfig(LoggerConfig):
     """TensorBoard event files: curves, config, answers, verdict."""
 
     folder: Annotated[str, Len(1)] = "tensorboard"
-    """Folder of the event files inside the run folder, or an absolute one."""
+    """Folder of the event files: a name inside the run folder, or an absolute path."""
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
 
 
 @dataclass
 class MlflowConfig(LoggerConfig):
-    """MLflow: a folder on this machine, a database or a tracking server. Its failure never ends a run."""
+    """MLflow: a folder on this machine, a database or a tracking server. If it fails, the run continues."""
 
     tracking_uri: str | None = None
     """A folder, `sqlite:///FILE`, or the address of a server. Default: MLFLOW_TRACKING_URI, else the folder mlruns."""
@@ -95,4 +95,4 @@ class MlflowConfig(LoggerConfig):
     log_adapter: bool = False
     """Store the trained weights as an artifact: the exported adapter if there is one, else the checkpoint."""
     timeout: Annotated[int, Gt(0)] = 8
-    """Seconds to wait for an answer of the server, at most twice; then the logger is switched off."""
+    """Seconds to wait for an answer from the server, at most twice; then the logger is switched off."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from framework_plugins.hf.config import HFTrainerConfig
 
 ORDER = ("unsloth", "transformers", "trl", "peft")
-"""The first changes the others while it is imported."""
+"""The first library changes the others while it is imported."""
 EXTRA = "framework[unsloth]"
 
 
@@ -16,5 +16,5 @@ class UnslothTrainerConfig(HFTrainerConfig):
     """TRL's SFTTrainer on a model that Unsloth loads, quantizes, adapts and checkpoints."""
 
     optimised_checkpoints: bool = True
-    """With quantization=nf4, take the weights that Unsloth has quantized itself where the Hub has them for this model:
-    a quarter of the download."""
+    """With quantization=nf4, use the weights that Unsloth has quantized itself if the Hub has them for this model: a
+    quarter of the download."""

@@ -145,7 +145,7 @@ def test_every_schema_is_a_documented_dataclass_that_can_be_changed(config: Any)
 def test_a_name_that_no_file_can_have_is_refused_with_the_valid_form(name: str, shown: str, tmp_path: Path) -> None:
     done = program("+experiment=quickstart", f"name='{name}'", "stages=[plan]", cwd=tmp_path)
     assert (done.code, done.out, [*tmp_path.iterdir()]) == (2, "", [])
-    valid = "must be text of at most 128 bytes, without slashes and control characters"
+    valid = "must be text of at most 128 bytes, without slashes or control characters"
     assert f"name={shown} {valid}" in done.err
     assert "\x1b" not in done.err
     assert "\u202e" not in done.err

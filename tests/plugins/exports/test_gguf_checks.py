@@ -65,7 +65,7 @@ def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
          "exporter.gguf.quantizations: unknown quantization 'q4km'. Did you mean 'q4_k_m'?"),
         (["exporter=[gguf]", "exporter.gguf.quantizations=[q8_0,f16,Q8_0]"], "names q8_0 twice"),
         (["exporter=[gguf]", "exporter.gguf.quantizations=[]"], "quantizations"),
-        (["exporter=[gguf]", "exporter.gguf.file_name=a/b"], "without slashes and control"),
+        (["exporter=[gguf]", "exporter.gguf.file_name=a/b"], "without slashes or control"),
         (["exporter=[gguf]", "exporter.gguf.llama_cpp_dir=/no/such"],
          "exporter.gguf.llama_cpp_dir=/no/such: /no/such is no source tree of llama.cpp"),
         (["exporter=[gguf_adapter]", "exporter.gguf_adapter.llama_cpp_dir=/no/such"],

@@ -143,7 +143,7 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
         (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base that the verdict and the exports"),
         (["adapter.args.init_lora_weights=orthogonal", "adapter.r=3"], "needs an even adapter.r, not 3"),
         (["adapter.args.exclude_modules=['(']"], "adapter.args.exclude_modules: ( is neither a name nor a regular"),
-        (["adapter.args.lora_bias=true"], "lora_bias is not used here: no exporter can merge an adapter"),
+        (["adapter.args.lora_bias=true"], "lora_bias is not used here: no exporter can merge an adapter with it"),
     ],
 )  # fmt: skip
 def test_what_is_no_field_here_is_refused_with_what_it_is(words: list[str], told: str) -> None:

@@ -12,7 +12,7 @@ from framework.api.schema import LoggerConfig
 
 @dataclass
 class TrackioConfig(LoggerConfig):
-    """trackio: runs side by side in a dashboard on this machine. Its failure never ends a run."""
+    """trackio: runs side by side in a dashboard on this machine. If it fails, the run continues."""
 
     project: Annotated[str, Len(1)] = "framework"
     """The project: one database and one dashboard."""

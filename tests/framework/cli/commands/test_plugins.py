@@ -177,7 +177,7 @@ def test_one_group_is_shown_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_are_shown_as_they_are_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "command")
-    assert lines[0] == "python -m framework …  A command besides the run itself."
+    assert lines[0] == "python -m framework …  A command other than a run."
     assert any(line.startswith("  plugins ") for line in lines)
 
 
@@ -335,7 +335,7 @@ def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]
     assert run_command("plugins", ["experiment"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert text.startswith(
-        "+experiment=… Choices and values for a task. gpu_12gb What the plan says fits a card of 12 GB"
+        "+experiment=… Choices and values for a task. gpu_12gb Fits a 12 GB card according to the plan"
     )
     assert run_command("plugins", ["experiment", "gpu_8gb", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
