@@ -7,6 +7,7 @@ file in Hydra's own order, with the lines kept.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -18,6 +19,7 @@ from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +38,8 @@ SHOWN = 20
 """Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
 """How the place of a config begins that is a dataclass, not a file."""
+SPECIAL = re.compile(r'["\\$`]')
+"""What a shell reads inside double quotes."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,10 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
         name, _, value = word.partition("=")
-        return f"cannot read '{word}': {why}. Quote values that contain these characters: \"{name}='{value}'\""
+        # Hydra reads the inner quotes, the shell takes the outer ones off.
+        quoted = QuotedString(value, Quote.double if "'" in value else Quote.single).with_quotes()
+        typed = SPECIAL.sub(r"\\\g<0>", f"{name}={quoted}")
+        return f"cannot read '{word}': {why}. Quote values that contain these characters: \"{typed}\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
         return f"{display_path(Path(mark.name))}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__

@@ -110,6 +110,7 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
         raise FrameworkError(
             f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
+            + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
         )
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)

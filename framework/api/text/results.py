@@ -25,6 +25,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNSEEN = re.compile(rf"{CONTROL.pattern}|[\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 """Control characters, and those that change the direction of writing: a terminal or a browser would obey them."""
 
+USER, ASSISTANT = "user: ", "\nassistant: "
+"""How turns begin in the text of a prompt with several, as `framework.api.scoring.question` writes it."""
 _COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
 
@@ -256,12 +258,17 @@ def headline(report: Report) -> str:
 
 
 def shared_start(prompts: Sequence[str]) -> int:
-    """Return the length of the first lines that all prompts have in common, so that they can be shown once."""
+    """Return the length of the first lines that all prompts have in common, so that they can be shown once.
+
+    After a system prompt, the name of the user's only turn is part of it.
+    """
     if len(prompts) < 2:  # noqa: PLR2004 - one prompt shares nothing
         return 0
     first, last = min(prompts), max(prompts)
     length = next((n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
-    return first.rfind("\n", 0, length) + 1
+    start = first.rfind("\n", 0, length) + 1
+    one_turn = start and first.startswith(USER, start, length) and not any(ASSISTANT in text for text in prompts)
+    return start + len(USER) if one_turn else start
 
 
 def figures(trial: Trial) -> tuple[str, str, str, str]:

@@ -79,7 +79,7 @@ class Known:
         report: its results so far.
         base: Hub id of the base; empty where it has none.
         base_name: what the base is called.
-        license: identifier of the licence; empty where it is unknown.
+        license: identifier of the license; empty where it is unknown.
         of_base: whether it is the base's.
         datasets: Hub ids of the data.
         adapter: the settings of the adapter.
@@ -248,7 +248,7 @@ def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
 
 def _license(known: Known) -> str:
     if not known.license:
-        return "Not stated. A derived model is bound by the licence of its base."
+        return "Not stated. A derived model is bound by the license of its base."
     whose = ", that of the base" if known.of_base else ""
     return f"`{known.license}`{whose}. The data may be bound by terms of their own."
 

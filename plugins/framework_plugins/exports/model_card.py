@@ -101,7 +101,7 @@ def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[P
 
 
 def base_license(place: ModelPlace, base: str) -> str:
-    """Return the licence of a base by its own card; empty if there is none, or the Hub cannot be asked."""
+    """Return the license of a base by its own card; empty if there is none, or the Hub cannot be asked."""
     file = place.folder / CARD
     try:
         if not file.is_file() and base:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
@@ -84,12 +86,20 @@ DOING = {
 }
 
 
+class Output(Terminal):
+    """A terminal, or a pipe whose reader may end first, as with `| head`: the run continues, and prints nothing more."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console(Logger):
     """The terminal."""
 
     def __init__(self, config: ConsoleConfig) -> None:
         self.config = config
-        self.out = Terminal(highlight=False)
+        self.out = Output(highlight=False)
         self.plan: Plan | None = None
         self.bars: Bars | None = None
         self.stage: Stage | None = None
@@ -340,8 +350,10 @@ class Console(Logger):
         """Print the commands to try next, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        self.out.print("[bold]next[/]")
-        for aim, command in next_steps(self.plan, self.made):
+        steps = list(next_steps(self.plan, self.made, self.expected))
+        if steps:
+            self.out.print("[bold]next[/]")
+        for aim, command in steps:
             self.out.print(shown(f"  {aim}: {command}"), soft_wrap=True)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from framework.api.plan import Plan
-from framework.api.records import Artifact
+from framework.api.records import Artifact, FitStatus, Forecast
 from framework.api.schema import Stage
 from framework.api.text import display_path, fill_in, override_key, this_program
 
@@ -17,17 +17,25 @@ OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "o
 """Keys of overrides that go with the data of a run."""
 
 
-def next_steps(plan: Plan, made: Sequence[Artifact]) -> Iterator[tuple[str, str]]:
+def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None = None) -> Iterator[tuple[str, str]]:
     """Give what can be done next, and the command for it.
 
     Args:
         plan: the run that has ended.
         made: what it exported, now or earlier.
+        forecast: what it was expected to need, if that is known.
     """
     words = _words(plan)
     if set(plan.stages) <= LOOKING:
         dropped = {"stages", "plan.gpu"}
         rest = [word for word in words if override_key(word) not in dropped]
+        changes = forecast.changes if forecast else []
+        if (
+            changes
+            and changes[-1].fit_status is not FitStatus.too_large
+            and not (plan.planning.gpu or plan.planning.apply)
+        ):
+            rest.append("plan.apply=true")
         yield "the whole run", shlex.join([*shlex.split(this_program()), *rest])
         return
     folder = shlex.quote(display_path(plan.run_dir))

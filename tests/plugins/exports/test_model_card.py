@@ -148,7 +148,7 @@ def test_the_metadata_are_what_the_hub_reads(plan: Plan) -> None:
 def test_what_is_not_known_is_left_out(plan: Plan) -> None:
     (text,) = write(plan, {"adapter": "adapter"}).values()
     assert metadata_load(str(plan.run_dir / "adapter" / "README.md")).keys() == {"library_name", "pipeline_tag", "tags"}
-    assert "Not stated. A derived model is bound by the licence of its base." in text
+    assert "Not stated. A derived model is bound by the license of its base." in text
 
 
 def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:
@@ -213,7 +213,7 @@ def test_weights_that_were_trained_elsewhere_are_not_said_to_be_of_this_run(plan
         (None, ""),
     ],
 )
-def test_the_licence_is_that_of_the_base_by_its_card(card: str | None, said: str, tmp_path: Path) -> None:
+def test_the_license_is_that_of_the_base_by_its_card(card: str | None, said: str, tmp_path: Path) -> None:
     if card is not None:
         (tmp_path / "README.md").write_text(card, encoding="utf-8")
     assert base_license(ModelPlace(tmp_path, str(tmp_path)), "") == said

@@ -184,6 +184,9 @@ def test_no_control_character_is_left(text: str) -> None:
         (["a\nb\nx", "a\nb\ny", "a\nc"], "a\n"),
         (["ab", "ac"], ""),
         (["a\n", "a\nb"], "a\n"),
+        (["system: a\nuser: b", "system: a\nuser: c"], "system: a\nuser: "),
+        (["system: a\nuser: b\nassistant: x\nuser: y", "system: a\nuser: c"], "system: a\n"),
+        (["user: b", "user: c"], ""),
         ([], ""),
     ],
 )
