@@ -87,7 +87,7 @@ DOING = {
 
 
 class Output(Terminal):
-    """A terminal, or a pipe whose reader may end first, as with `| head`: the run continues, and prints nothing more."""
+    """A terminal, or a pipe. If its reader ends first, as `| head` does, the run continues and prints nothing more."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

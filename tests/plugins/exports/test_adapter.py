@@ -66,7 +66,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(context: ExportContext) -> Non
 def test_an_export_that_fails_leaves_the_earlier_one(context: ExportContext) -> None:
     export(context)
     broken = ExportContext(context.run_dir, context.run_dir / "missing", context.config, context.plan)
-    with pytest.raises(FrameworkError, match="is no folder with trained weights"):
+    with pytest.raises(FrameworkError, match="is not a folder with trained weights"):
         export(broken)
     assert (context.run_dir / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
 

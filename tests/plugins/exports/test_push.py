@@ -198,7 +198,7 @@ def test_what_was_not_exported_cannot_be_pushed(tmp_path: Path) -> None:
         (["exporter.push.repo_id=me/a--b"], "exporter.push.repo_id"),
         (["exporter.push.what=[adaptr]"], "Did you mean 'adapter'?"),
         (["exporter.push.what=[merged]"], "unknown exporter of this run 'merged'"),
-        ([], "exporter.push needs a token of the Hub"),
+        ([], "exporter.push needs a Hub token"),
     ],
 )
 def test_what_cannot_succeed_is_reported_before_training(

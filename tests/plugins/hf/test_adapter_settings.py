@@ -221,7 +221,7 @@ def test_what_an_adapter_cannot_be_is_refused_before_weights_are_read(
 def test_noise_falls_on_the_embeddings_in_training_alone(base: Path, rows: Path, tmp_path: Path) -> None:
     """As NEFTune has it: uniform up to alpha over the root of tokens times features; a row is not shared then."""
     with opened(make(base, rows, tmp_path, *words("trainer.neftune_noise_alpha=2"))) as (model, data):
-        assert model.facts["packing"].startswith("pad, not tree: neftune_noise_alpha=2 would fall on a shared token")
+        assert model.facts["packing"].startswith("pad, not tree: neftune_noise_alpha=2 would change a shared token")
         table = model.model.get_input_embeddings()
         seen: list[tuple[bool, float, int]] = []
         ids: list[torch.Tensor] = []

@@ -386,4 +386,4 @@ def test_a_model_in_which_tokens_of_other_rows_leak_falls_back_and_says_why(
     losses = Losses(model, Packing.tree, masked=True)
     assert losses.packing is Packing.pad
     assert losses.problem == "with shared prefixes the model computes different states"
-    assert "trainer.packing=pad instead of tree: with beginnings shared" in caplog.text
+    assert "trainer.packing=pad instead of tree: with shared prefixes" in caplog.text

@@ -209,7 +209,7 @@ def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytes
     weights = folder / "step-00000006" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert train("ended")[0].resumed == 4
-    damaged = "passed over as damaged: step-00000006 (weights.safetensors)"
+    damaged = "skipped as damaged: step-00000006 (weights.safetensors)"
     assert f"the training continues after step 4, from .resume/step-00000004; {damaged}" in caplog.messages
     # The damaged one has been replaced, as the training came to its step again.
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]

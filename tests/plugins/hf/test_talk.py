@@ -51,7 +51,9 @@ def test_the_oldest_turns_are_forgotten_by_the_tokens_of_the_template(base: Path
     dropped = [said["dropped"] for said in talk(run, lines=f"{LONG}\n" * 8)]
     assert dropped[0] == 0
     assert dropped[-1] == 1
-    with pytest.raises(FrameworkError, match=r"^this prompt has \d+ tokens, and tuned reads 2048: give a shorter one$"):
+    with pytest.raises(
+        FrameworkError, match=r"^this prompt has \d+ tokens, but tuned reads 2048 with the answer: shorten it$"
+    ):
         talk(run, lines=LONG * 20)
 
 

@@ -89,8 +89,14 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "cut in half": (raw(lambda content: content[: len(content) // 2]), "is not a complete safetensors file"),
     "empty": (raw(lambda _: b""), "is not a complete safetensors file"),
-    "a header of 2^63 bytes": (raw(lambda content: struct.pack("<Q", 2**63) + content[8:]), "no whole safetensors"),
-    "a header of 90 MB": (raw(lambda content: struct.pack("<Q", 90_000_000) + content[8:]), "no whole safetensors"),
+    "a header of 2^63 bytes": (
+        raw(lambda content: struct.pack("<Q", 2**63) + content[8:]),
+        "not a complete safetensors",
+    ),
+    "a header of 90 MB": (
+        raw(lambda content: struct.pack("<Q", 90_000_000) + content[8:]),
+        "not a complete safetensors",
+    ),
     "no header": (raw(lambda content: struct.pack("<Q", 0) + content[8:]), "is not a complete safetensors file"),
     "no file of that name": (renamed, "has no model"),
     "an index of nothing": (index("[]"), "is not an index of weights"),

@@ -57,9 +57,9 @@ def refused(place: Path, tmp_path: Path, message: str, *words: str) -> None:
 
 
 MODELS: dict[str, tuple[Change, str]] = {
-    "a list": (text("config.json", "[]"), r"model\.path=.*: config\.json holds a list and no settings"),
+    "a list": (text("config.json", "[]"), r"model\.path=.*: config\.json holds a list instead of settings"),
     "deep": (text("config.json", "[" * 100_000), r"config\.json is not valid JSON"),
-    "no heads": (settings("config.json", num_attention_heads=0), r"has num_attention_heads=0, which is to be a number"),
+    "no heads": (settings("config.json", num_attention_heads=0), r"has num_attention_heads=0, which must be a number"),
     "four heads": (settings("config.json", num_attention_heads="four"), r"has num_attention_heads='four'"),
     "negative": (settings("config.json", hidden_size=-64), r"config\.json has hidden_size=-64"),
     "no layers": (settings("config.json", num_hidden_layers=0), r"has num_hidden_layers=0"),

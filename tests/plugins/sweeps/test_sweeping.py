@@ -264,9 +264,12 @@ def test_a_mistyped_key_of_an_interval_uses_up_no_study(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "hydra/sweeper=optuna5 has nothing to look for"),
+        ([], "hydra/sweeper=optuna5 has nothing to search"),
         (["objective=train_loss,eval_loss"], "objective=train_loss,eval_loss: trials are compared by one objective"),
-        (["hydra.sweeper.sampler=grid", RATES], "trainer.learning_rate is an interval, which has no end of values"),
+        (
+            ["hydra.sweeper.sampler=grid", RATES],
+            "trainer.learning_rate is an interval, which has infinitely many values",
+        ),
         (["trainer.learning_rate=interval(1,0.5)"], "trainer.learning_rate=interval(1,0.5): "),
         (["objective=stopped", RATES], "set hydra.sweeper.direction=maximize|minimize"),
         (["hydra.sweeper.storage=nosuch://x", RATES], "hydra.sweeper.storage=nosuch://x cannot be opened: "),

@@ -102,7 +102,7 @@ def test_where_nothing_can_be_held_out_codes_are_flagged_as_well(
     concern, after = ran(plan)
     assert concern.flagged
     assert "too few rows are held out to compare with" in concern.text
-    assert any("the base model alone is compared with" in note for note in after.notes)
+    assert any("the comparison is with the base model only" in note for note in after.notes)
 
 
 @pytest.mark.slow

@@ -51,6 +51,6 @@ def test_another_error_is_reported_with_the_place_of_the_log(log: Path) -> None:
 
 def test_a_process_that_is_killed_costs_an_error_and_no_more(log: Path) -> None:
     with pytest.raises(
-        FrameworkError, match=r"writing failed: its Python process was killed by signal 6 \(SIGABRT\) \(all of it"
+        FrameworkError, match=r"writing failed: its Python process was killed by signal 6 \(SIGABRT\) \(full output"
     ):
         apart.run("writing", "acme_jobs:die", log)
