@@ -120,8 +120,8 @@ def _task_lines(
         yield f"leaked: {leak}{left}"
     if change and change.missing:
         yield (
-            f"{change.missing} of {count(change.pairs, 'answer')} have no score before or after: they are counted "
-            "against whatever they could show"
+            f"{change.missing} of {count(change.pairs, 'answer')} have no score before or after: the verdict has to "
+            "hold whether these answers are counted as the best or as the worst"
         )
     if change and change.candidates > 1:
         yield (

@@ -66,10 +66,10 @@ def load(name: str, file: str) -> ModuleType:
     if not file or (spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(file)):
         return importlib.import_module(name)
     if spec is not None or not name.isidentifier():
-        raise ImportError(f"'{name}' is no free name for a module: rename the file, for example my_{name}.py")
+        raise ImportError(f"'{name}' is not available as a module name: rename the file, for example to my_{name}.py")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -103,7 +103,7 @@ def _name(name: str, taken: Mapping[str, str], others: Others) -> str:
     if name in taken:
         return f"{taken[name]} has a file of that name, and one of them is never read: rename it"
     if name.endswith(".yml"):
-        return "Hydra reads .yaml only: rename it"
+        return "Hydra reads only .yaml files: rename it"
     if group in GROUPS and option in others.of(GROUPS[group]):
         return f"it has the name of a component of '{group}', which Hydra would mix up with it: give it another name"
     if option and group not in GROUPS and group not in (EXPERIMENT, "hydra") and not group.startswith("_"):

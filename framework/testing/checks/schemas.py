@@ -41,7 +41,7 @@ def _kind(offer: Offer) -> str:
     try:
         OmegaConf.structured(offer.component.schema)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return f"its schema {offer.component.schema.__name__} is no config: {summarize_error(error)}"
+        return f"its schema {offer.component.schema.__name__} cannot be a config: {summarize_error(error)}"
     return ""
 
 

@@ -99,7 +99,7 @@ class Console(Logger):
 
     def __init__(self, config: ConsoleConfig) -> None:
         self.config = config
-        self.out = Output(highlight=False)
+        self.out: Terminal = Output(highlight=False)
         self.plan: Plan | None = None
         self.bars: Bars | None = None
         self.stage: Stage | None = None

@@ -30,11 +30,8 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
         dropped = {"stages", "plan.gpu"}
         rest = [word for word in words if override_key(word) not in dropped]
         changes = forecast.changes if forecast else []
-        if (
-            changes
-            and changes[-1].fit_status is not FitStatus.too_large
-            and not (plan.planning.gpu or plan.planning.apply)
-        ):
+        fits = bool(changes) and changes[-1].fit_status is not FitStatus.too_large
+        if fits and not plan.planning.gpu and not plan.planning.apply:
             rest.append("plan.apply=true")
         yield "the whole run", shlex.join([*shlex.split(this_program()), *rest])
         return

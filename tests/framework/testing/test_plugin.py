@@ -270,7 +270,7 @@ EXPECTED = [
     r"metric 'base': its schema is MetricConfig itself: subclass it, .*",
     r"component 'text': its schema 'x' is not a class: .*",
     r"metric 'shared2' and metric 'shared1' share the schema Shared: .*",
-    r"metric 'lit': its schema Lit is no config: .*Literal.*",
+    r"metric 'lit': its schema Lit cannot be a config: .*Literal.*",
     r"metric 'no_doc': NoDoc has no docstring: .*",
     r"metric 'no_doc': NoDoc.unread has no sentence under it that says what it does",
     r"metric 'no_doc': NoDoc.unread: the default 0 is not a whole number above 0",
@@ -298,7 +298,7 @@ EXPECTED = [
     r"framework_config_paths: pkg://broken_acme.empty holds no .yaml file",
     r"framework_config_paths: file://conf is no folder, or not absolute",
     r"framework_config_paths: broken_acme/conf is neither 'pkg://package.conf' nor .*",
-    r"pkg://broken_acme.conf/evaluator/old.yml: Hydra reads .yaml only: rename it",
+    r"pkg://broken_acme.conf/evaluator/old.yml: Hydra reads only .yaml files: rename it",
     r"pkg://broken_acme.conf/evaluator/short_prompts: the plugin 'evals' has a file of that name, .*",
     r"pkg://broken_acme.conf/metrics/x: unknown config group 'metrics'. Did you mean 'metric'\? .*",
     r"pkg://broken_acme.conf/trainer/hf: it has the name of a component of 'trainer', .*",
@@ -515,7 +515,7 @@ def test_an_installed_plugin_does_not_contradict_itself() -> None:
         (
             "json.py",
             "x = 1",
-            r"json cannot be imported: ImportError: 'json' is no free name for a module: .*",
+            r"json cannot be imported: ImportError: 'json' is not available as a module name: .*",
         ),
         ("gone.py", None, r"gone cannot be imported: FileNotFoundError: .*"),
         (
