@@ -227,7 +227,8 @@ def explain(error: Exception) -> str:
         # Hydra reads the inner quotes, the shell takes the outer ones off.
         quoted = QuotedString(value, Quote.double if "'" in value else Quote.single).with_quotes()
         typed = SPECIAL.sub(r"\\\g<0>", f"{name}={quoted}")
-        return f"cannot read '{word}': {why}. Quote values that contain these characters: \"{typed}\""
+        reason = "" if word in why else f": {why}"  # which then says no more
+        return f"cannot read '{word}'{reason}. Quote values that contain these characters: \"{typed}\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
         return f"{display_path(Path(mark.name))}:{mark.line + 1}: not valid YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__

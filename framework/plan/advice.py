@@ -14,15 +14,13 @@ MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
 TWICE = 2
 """Epochs of which more are many for many rows, and fewer few for few."""
-LOOKING = {Stage.plan, Stage.data}
-"""With these stages only, a run looks ahead at the one that trains."""
 WARM_UP = 0.2
 """Share of the steps above which a warm-up replaces training."""
 
 
 def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
     """Give the advice of the core and of every plugin, one sentence each."""
-    if Stage.train in plan.stages or set(plan.stages) <= LOOKING:
+    if Stage.train in plan.stages or plan.stages == (Stage.plan,):  # which asks about the whole run
         yield from _own(plan, work)
     for plugin, text in plugins.ask("framework_advice", plan=plan, work=work):
         if isinstance(text, str):

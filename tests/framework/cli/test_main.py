@@ -345,7 +345,7 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().out.strip() == __version__
 
 
-@pytest.mark.parametrize("words", ["--help", "plugins --json"])
+@pytest.mark.parametrize("words", ["--help", "plugins --json", "stages=[plan]"])
 def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path, words: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10"],

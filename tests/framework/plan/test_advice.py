@@ -54,5 +54,11 @@ def test_each_rule_says_what_is_wrong_and_what_to_set(
     assert "Set " in sentence or "take " in sentence
 
 
+def test_a_plan_alone_gets_the_advice_of_the_whole_run(tmp_path: Path) -> None:
+    words = "data.validation_split=0", "trainer.warmup_steps=100"
+    (first, second) = told(tmp_path, *words, "stages=[plan]", work=work())
+    assert [first, second] == told(tmp_path, *words, work=work())
+
+
 def test_a_run_that_does_not_train_gets_no_advice_on_training(tmp_path: Path) -> None:
     assert told(tmp_path, "data.validation_split=0", "stages=[data]") == []

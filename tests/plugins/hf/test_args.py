@@ -124,6 +124,8 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["+trainer.train_on_inputs=true"], "train_on_inputs is data.learn=everything here"),
+        (["trainer.micro_batch_size=1"], "micro_batch_size is called trainer.per_device_train_batch_size here"),
         (["trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
         (["+trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
         (["trainer.args.max_lenght=512"], "Did you mean 'max_length'? It is called trainer.max_seq_length here."),

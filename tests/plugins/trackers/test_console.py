@@ -205,7 +205,8 @@ def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
     text = see()
     assert "gained: cannot tell. All 7 prompts are answered by training rows" in text
     assert (
-        "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask what a training" in text
+        "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask the same as a training"
+        in text
     )
     assert "verdict, score 0.00 of 1" in text
 
@@ -339,6 +340,20 @@ def test_a_look_at_the_data_or_the_plan_is_followed_by_the_whole_run(see: See, s
     words = shlex.split(command.partition(": ")[2])
     assert "adapter.r=3" in words
     assert not [word for word in words if word.startswith(("stages", "plan.gpu", "run_dir"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "fit", "applied"),
+    [([], FitStatus.fits, True), ([], FitStatus.too_large, False), (["plan.gpu=8GiB"], FitStatus.fits, False)],
+)
+def test_the_whole_run_is_made_to_fit_where_the_plan_says_that_it_can(
+    words: list[str], fit: FitStatus, applied: object, tmp_path: Path
+) -> None:
+    words = [*words, "stages=[plan]"]
+    plan = dataclasses.replace(testing.plan(words, run_dir=tmp_path), overrides=tuple(words))
+    forecast = Forecast(None, "", [SuggestedChange(["adapter.r=1"], 1, "little", fit)], [], None, None, [])
+    command = dict(next_steps(plan, [], forecast))["the whole run"]
+    assert command.endswith(" plan.apply=true") is applied
 
 
 def test_a_plan_alone_names_no_folder(see: See) -> None:
