@@ -196,8 +196,8 @@ def _evaluation_data(report: Report) -> str:
     """Say how many prompts were really asked, by the measure that was asked for first."""
     change = next((change for change in report.metrics.values() if change.primary and change.pairs), None)
     if change is not None:
-        return count(change.pairs + change.leaked, "prompt")
-    return f"{count(report.data.validation_rows, 'row')} held out of the data" if report.data else "the same things"
+        return f"the same {count(change.pairs + change.leaked, 'prompt')}"
+    return f"the same {count(report.data.validation_rows, 'held-out row')}" if report.data else "the same data"
 
 
 def _sure(report: Report) -> str:
