@@ -183,6 +183,8 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         yield artifact.kind, f"{artifact.path} ({_size(artifact.bytes)})"
         if artifact.parity:
             yield f"{artifact.kind}, compared with the trained model", artifact.parity
+        if artifact.notes:
+            yield f"{artifact.kind}, to know", "; ".join(artifact.notes)
 
 
 def _size(size: int) -> str:

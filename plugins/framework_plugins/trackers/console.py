@@ -416,6 +416,7 @@ def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
     for artifact in artifacts:
         line = f"{display_path(run_dir / artifact.path)} ({_size(artifact.bytes)})"
         line += f"\n  parity: {artifact.parity}" if artifact.parity else ""
+        line += "".join(f"\n  note: {note}" for note in artifact.notes)
         # There may be several files of a kind.
         rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
     return rows

@@ -104,7 +104,7 @@ def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -
 
 def unchecked() -> str:
     """Say why nothing can be compared; empty where it can."""
-    return f"{PACKAGE} is not installed" if missing([PACKAGE]) else ""
+    return f"{PACKAGE}, part of the extra gguf, is not installed" if missing([PACKAGE]) else ""
 
 
 def _message(message: Message) -> dict[str, Any]:
