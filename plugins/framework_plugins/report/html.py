@@ -1,12 +1,13 @@
 """`logger=html`: one self-contained page in the run folder, from the data stage on.
 
-It is written after the data stage, and again when the run ends in whatever way. It loads nothing from
-elsewhere and runs no script; every text in it is escaped.
+It is written after the data stage, once a minute during the training, and when the run ends in whatever way. It loads
+nothing from elsewhere and runs no script; every text in it is escaped.
 """
 
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from framework_plugins.report.page import Run
 
 FILE = "report.html"
+EVERY = 60.0
+"""Seconds between two pages during a training."""
 
 
 class Html(Logger):
@@ -42,9 +45,10 @@ class Html(Logger):
         self.run: Run | None = None
         self.expected: Forecast | None = None
         self.file = Path(FILE)
+        self.written = 0.0
 
     def log(self, event: Event) -> None:
-        """Keep what the page shows, and write it when the run starts and when it ends."""
+        """Keep what the page shows, and write it when the run starts, while it trains and when it ends."""
         match event:
             case ForecastUpdated(forecast):
                 self.expected = forecast  # the last one knows most
@@ -61,6 +65,8 @@ class Html(Logger):
         match event:
             case TrainingStep(step):
                 run.steps.append(step)
+                if time.monotonic() - self.written >= EVERY:
+                    self._write()
             case IssueFound(issue):
                 run.issues.append(issue)
             case StageFinished(_, EvalResult() as result):
@@ -79,6 +85,7 @@ class Html(Logger):
         from framework_plugins.report.page import render  # noqa: PLC0415 - as above
 
         if self.run:
+            self.written = time.monotonic()
             write_atomically(self.file, render(self.run, self.config.samples), errors="replace")
 
     def close(self) -> None:

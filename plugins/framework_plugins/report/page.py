@@ -126,7 +126,7 @@ def _status(run: Run) -> str:
         return "data only"
     if Stage.report not in run.plan.stages:
         return f"stages {', '.join(stage.value for stage in run.plan.stages)}"
-    return "not finished"
+    return f"not finished: step {run.steps[-1].step} of {run.steps[-1].total_steps}" if run.steps else "not finished"
 
 
 def _results(report: Report) -> Iterator[dict[str, Any]]:

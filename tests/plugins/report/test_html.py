@@ -24,7 +24,7 @@ from framework.run import pipeline
 from framework.run.report import make_report
 from framework.util.errors import Interrupted, PrunedError
 from framework_plugins.report.config import HtmlConfig
-from framework_plugins.report.html import Html
+from framework_plugins.report.html import EVERY, Html
 from tests.plugins.report.test_charts import steps
 from tests.support.results import AILING, AMISS, CLIMBED, EVEN, SCRIPT, SPIKE
 
@@ -269,8 +269,26 @@ def test_a_run_that_fails_halfway_says_why(
         made()
     page = Page(tmp_path / "run" / "report.html")
     assert page.within("header", "p", ".failed")[-1] == "FrameworkError: no <room> for (hidden)"
-    assert sections(page) == ["data", "needs", "run"]
+    assert sections(page) == ["training", "data", "needs", "run"]
     assert "open-sesame" not in page.source
+
+
+def test_a_training_can_be_followed_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    logger = Html(HtmlConfig())
+    logger.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    first, second, third = steps(3.0, 2.0, 1.0)
+    logger.log(TrainingStep(first))
+    assert sections(Page(tmp_path / "report.html")) == ["data", "run"]  # too early for another page
+    now += EVERY
+    logger.log(TrainingStep(second))
+    page = Page(tmp_path / "report.html")
+    assert sections(page) == ["training", "data", "run"]
+    assert page.within("title")[0].endswith(f": not finished: step {second.step} of {second.total_steps}")
+    logger.log(TrainingStep(third))
+    logger.log(RunFailed(Interrupted(signal.SIGINT)))
+    assert sections(Page(tmp_path / "report.html")) == ["training", "data", "run"]
 
 
 def test_a_point_that_its_sweep_gave_up_has_not_failed(tmp_path: Path) -> None:

@@ -326,7 +326,14 @@ def test_an_export_says_what_it_made_and_how_that_is_used(see: See, monkeypatch:
     see()
     lines = [" ".join(line.split()) for line in see("stages=[export]").splitlines()]
     assert lines[lines.index("exporting …") + 1 :] == [
-        *("gguf run/gguf/a.gguf (2.0 MiB)", "parity: KL 0.05", "note: 1 of 9 matrices is Q8_0", "ollama run/o/Modelfile (0.2 KiB)", "", "next"),
+        *(
+            "gguf run/gguf/a.gguf (2.0 MiB)",
+            "parity: KL 0.05",
+            "note: 1 of 9 matrices is Q8_0",
+            "ollama run/o/Modelfile (0.2 KiB)",
+            "",
+            "next",
+        ),
         f"talk to it: {this_program()} chat run",
         "with ollama: o run/o/Modelfile",
         f"its report, with this: {this_program()} run_dir=run stages=[report]",

@@ -67,7 +67,10 @@ def test_without_the_library_it_says_that_nothing_was_checked(
     told = gate.conversations(tiny.file, "run-F32.gguf")
     assert told == "not checked in llama.cpp: xllamacpp, part of the extra gguf, is not installed"
     (record,) = recorded(gate)
-    assert (record["conversations"], record["not_checked"]) == (0, "xllamacpp, part of the extra gguf, is not installed")
+    assert (record["conversations"], record["not_checked"]) == (
+        0,
+        "xllamacpp, part of the extra gguf, is not installed",
+    )
 
 
 def test_a_server_that_fails_leaves_the_file_unchecked_and_its_log(gate: Gate, tmp_path: Path) -> None:
