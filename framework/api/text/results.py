@@ -247,14 +247,15 @@ def difference(change: Change, name: str) -> str:
 
 
 def headline(report: Report) -> str:
-    """Say in a sentence how the deciding measure changed; empty if the verdict has none."""
+    """Say in a sentence how the deciding measure changed, and how sure that is; empty if the verdict has none."""
     found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
     name, change, outcome = next(found, ("", None, None))
     if change is None or outcome is None:
         return ""
     before, after = (number(value, name, change.unit) for value in (change.before, change.after))
-    words = outcome.value
-    return f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it."
+    words, by = outcome.value, difference(change, name)
+    sure = f" ({by} at {report.verdict.confidence:.0%} confidence)" if by and report.verdict else ""
+    return f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it{sure}."
 
 
 def shared_start(prompts: Sequence[str]) -> int:

@@ -108,7 +108,10 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert page.within("#answers", ".before")[:2] == ["say", " 0"]
     assert page.within("#answers", ".before", "del")[0] == "say"  # the reference is: it is 0
     (headline,) = page.within("#verdict", ".headline", ".better")
-    assert headline == "Better: exact_match was 0% before the training and is 100% after it."
+    assert (
+        headline
+        == "Better: exact_match was 0% before the training and is 100% after it (+37 to +100 points at 95% confidence)."
+    )
     assert page.within("#answers", ".after")[0] == "it is 0"
     assert len(page.within("#answers", ".after")) == 7
     assert report.train is not None
