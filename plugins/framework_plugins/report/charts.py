@@ -31,16 +31,19 @@ class Bar:
 
 def histogram(lengths: Lengths) -> dict[str, Any]:
     """Return the bars of the lengths, the highest `HEIGHT` high, and the lengths at the left and right end."""
-    most, each = max(lengths.histogram), WIDTH / len(lengths.edges)
+    begin = next((number for number, rows in enumerate(lengths.histogram) if rows), 0)  # no row is shorter
+    edges, counts = lengths.edges[begin:], lengths.histogram[begin:]
+    shortest = lengths.edges[begin - 1] + 1 if begin else 1
+    most, each = max(counts), WIDTH / len(edges)
     bars = []
-    for number, (edge, rows) in enumerate(zip(lengths.edges, lengths.histogram, strict=True)):
+    for number, (edge, rows) in enumerate(zip(edges, counts, strict=True)):
         height = max(2.0, rows / most * HEIGHT) if rows else 0.0
-        first = lengths.edges[number - 1] + 1 if number else 1
+        first = edges[number - 1] + 1 if number else shortest
         title = f"{first:,} to {edge:,} tokens: {rows:,} {'row' if rows == 1 else 'rows'}"
         bars.append(
             Bar(round(number * each + 1, 1), round(HEIGHT - height, 1), round(each - 2, 1), round(height, 1), title)
         )
-    return {"bars": bars, "most": most, "first": 1, "last": lengths.edges[-1]}
+    return {"bars": bars, "most": most, "first": shortest, "last": edges[-1]}
 
 
 @dataclass(frozen=True)

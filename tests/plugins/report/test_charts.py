@@ -40,6 +40,12 @@ def test_bars_are_as_high_as_they_have_rows_and_stand_on_the_axis() -> None:
     assert (drawn["first"], drawn["last"], drawn["most"]) == (1, 30, 100)
 
 
+def test_the_bars_begin_with_the_shortest_rows() -> None:
+    drawn = charts.histogram(dataclasses.replace(FITTING, edges=[10, 20, 30], histogram=[0, 50, 100]))
+    assert [bar.title for bar in drawn["bars"]] == ["11 to 20 tokens: 50 rows", "21 to 30 tokens: 100 rows"]
+    assert (drawn["first"], drawn["last"]) == (11, 30)
+
+
 def test_a_single_row_among_many_can_be_seen() -> None:
     lengths = dataclasses.replace(FITTING, edges=[10, 20], histogram=[100_000, 1])
     assert charts.histogram(lengths)["bars"][1].height == 2.0
