@@ -61,8 +61,8 @@ class UserSource(OwnSource):
         result = super().load_config(config_path)
         if not result.config and config_path.startswith("experiment/") and not result.header.get("package"):
             raise FrameworkError(
-                f"{display_path(file)}: the experiment sets nothing: its first line is '# @package _global_', and what "
-                "it sets stands below that"
+                f"{display_path(file)}: the experiment sets nothing: make '# @package _global_' its first line, and "
+                "write the settings below it"
             )
         return result
 

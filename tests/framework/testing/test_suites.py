@@ -115,7 +115,7 @@ CASES = [
     ("FormatterSuite", "moody", "the_same_row_gives_the_same_conversation", "gives two conversations"),
     ("FormatterSuite", "lenient", "a_broken_row_is_refused_and_the_field_named", "is taken, though 'ask' is broken"),
     ("FormatterSuite", "shy", "auto_recognises_its_rows_and_no_other_format_claims_them", "is recognised by"),
-    ("FormatterSuite", "asks", "its_rows_pass_the_data_stage", "ends with an assistant's turn"),
+    ("FormatterSuite", "asks", "its_rows_pass_the_data_stage", "has to end with an assistant's turn"),
     ("ExporterSuite", "nothing", NAMED, "the exporter names no artifact"),
     ("ExporterSuite", "kindless", NAMED, "has no kind"),
     ("ExporterSuite", "away", NAMED, "does not lie inside the run folder"),

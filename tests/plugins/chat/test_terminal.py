@@ -173,7 +173,7 @@ def test_what_was_forgotten_and_what_is_wrong_are_shown_and_it_goes_on(monkeypat
     parrot = Parrot("tuned", context=8)
     shown = typing(monkeypatch, session(parrot), "a b", "c d", "a b c d e f g h i", "/base", "e f")
     assert "the conversation is longer than tuned reads" in shown
-    assert "this prompt has 9 tokens, and tuned reads 8" in shown
+    assert "this prompt has 9 tokens, but tuned reads 8 with the answer" in shown
     assert "no base" in shown
     assert "tuned: e f" in shown
 

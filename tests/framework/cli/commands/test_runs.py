@@ -103,6 +103,6 @@ def test_where_there_is_none_it_says_how_one_is_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run_command("runs", []) == 0
-    assert capsys.readouterr().out == f"no runs below outputs: {this_program()} starts the quickstart\n"
+    assert capsys.readouterr().out == f"no runs below outputs: `{this_program()}` starts the quickstart\n"
     with pytest.raises(FrameworkError, match="nowhere: there is no such folder"):
         run_command("runs", ["nowhere"])
