@@ -27,6 +27,7 @@ from framework.api.text import (
     count,
     data_facts,
     difference,
+    display_path,
     forecast_facts,
     headline,
     health_facts,
@@ -71,7 +72,7 @@ def render(run: Run, samples: int) -> str:
     plan, report, sizes = run.plan, run.report, run.data.lengths
     page: str = template("report.html.jinja").render(
         name=redact(plan.name),
-        run_dir=redact(str(plan.run_dir)),
+        run_dir=redact(display_path(plan.run_dir)),
         status=_status(run),
         error=run.error,
         report=report,
