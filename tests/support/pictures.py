@@ -1,6 +1,7 @@
-"""Take the pictures of the documentation from a real run: `python -m tests.support.pictures RUN_DIR`.
+"""Take the pictures of the documentation from real runs: `python -m tests.support.pictures RUN_DIR|SWEEP_DIR`.
 
-docs/images/report.png is the top of the run's `report.html` in Chromium. Look at it before you commit it.
+docs/images/report.png is the top of a run's `report.html` in Chromium, docs/images/sweep.png that of a sweep's
+`sweep.html`. Look at each before you commit it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from pathlib import Path
 from tests.support.browser import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE = "1000,1180"
+SIZES = {"report": "1000,1180", "sweep": "1000,1080"}
 
 
 def main() -> int:
-    """Take the picture."""
-    page, target = Path(sys.argv[1], "report.html").resolve(), ROOT / "docs/images/report.png"
-    if PROGRAM is None or not page.is_file():
-        sys.stderr.write(f"needs Chromium and {page}\n")
+    """Take the picture of the page that the folder has."""
+    folder = Path(sys.argv[1]).resolve()
+    name = next((name for name in SIZES if (folder / f"{name}.html").is_file()), None)
+    if PROGRAM is None or name is None:
+        sys.stderr.write(f"needs Chromium, and a page in {folder}\n")
         return 2
-    quiet = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={SIZE}")
-    subprocess.run([PROGRAM, *quiet, f"--screenshot={target}", page.as_uri()], check=True, capture_output=True)
+    quiet = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={SIZES[name]}")
+    target, page = ROOT / f"docs/images/{name}.png", (folder / f"{name}.html").as_uri()
+    subprocess.run([PROGRAM, *quiet, f"--screenshot={target}", page], check=True, capture_output=True)
     return 0
 
 
