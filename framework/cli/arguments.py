@@ -190,8 +190,10 @@ def described(word: str) -> str:
     if name != EXPERIMENT and name not in GROUPS:
         return ""
     what = "a command; choose an experiment with +experiment=NAME" if name == EXPERIMENT else "a command but a group"
-    command, one = f"{this_program()} plugins {name}", "NAME" if name == EXPERIMENT else "OPTION"
-    them = "them" if name == EXPERIMENT else "its options"
+    if name == EXPERIMENT:
+        command, one, them = f"{this_program()} experiments", "NAME", "them"
+    else:
+        command, one, them = f"{this_program()} plugins {name}", "OPTION", "its options"
     return f"'{word}' is not {what}. `{command}` lists {them}, `{command} {one}` describes one"
 
 

@@ -16,6 +16,11 @@ class PluginsCommandConfig(CommandConfig):
 
 
 @dataclass
+class ExperimentsCommandConfig(CommandConfig):
+    """List the experiments with a line each, or describe one: what it sets, and where its file is."""
+
+
+@dataclass
 class RerunCommandConfig(CommandConfig):
     """Repeat the run of a run folder, in a new folder."""
 
@@ -49,6 +54,7 @@ class PlanTableCommandConfig(CommandConfig):
 def framework_components() -> Iterable[Component]:
     """Register the core's commands."""
     yield Component("plugins", PluginsCommandConfig, "framework.cli.commands.plugins:PluginsCommand")
+    yield Component("experiments", ExperimentsCommandConfig, "framework.cli.commands.plugins:ExperimentsCommand")
     yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")
     yield Component("resume", ResumeCommandConfig, "framework.cli.commands.resume:ResumeCommand")
     yield Component("runs", RunsCommandConfig, "framework.cli.commands.runs:RunsCommand")

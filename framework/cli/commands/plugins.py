@@ -1,6 +1,6 @@
 """`python -m framework plugins [GROUP [OPTION]] [--json|--yaml]`: what can be chosen, and what is not installed.
 
-Experiments are listed as a group, `plugins experiment [NAME]`.
+Experiments are listed as a group, `plugins experiment [NAME]`, and by the command `experiments`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.text import Text
 from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, UNCONFIGURED, Group
 from framework.api.plan import as_plain
 from framework.api.text import as_overrides, as_text
-from framework.cli.commands import PluginsCommandConfig
+from framework.cli.commands import ExperimentsCommandConfig, PluginsCommandConfig
 from framework.config.catalog import (
     Experiment,
     Option,
@@ -91,6 +91,22 @@ class PluginsCommand:
             console.width = min(console.width, WIDEST)
             shown.show(console)
         return 0
+
+
+class ExperimentsCommand:
+    """Does what `plugins experiment` does, under the name that one looks for."""
+
+    def __init__(self, config: ExperimentsCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Print the experiments or one of them, or with `--json` the same as JSON."""
+        parser = CommandParser("experiments", ExperimentsCommandConfig.__doc__)
+        parser.add_argument("name", nargs="?", metavar="NAME", help="describe this experiment")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        parsed = parser.read(arguments)
+        name, form = [parsed.name] if parsed.name else [], ["--json"] if parsed.json else []
+        return PluginsCommand(PluginsCommandConfig()).main([EXPERIMENT, *name, *form])
 
 
 class Overview:

@@ -361,7 +361,7 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         (("--help", "trainer"), "'trainer' is not a command but a group. "),
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: put the command first, "),
         (("train",), "'train' is not a command: settings without a command start a run: "),
-        (("experiments",), "'experiments' is not a command; choose an experiment with +experiment=NAME. "),
+        (("experiment",), "'experiment' is not a command; choose an experiment with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m does not have it. It"),
     ],
 )  # fmt: skip
@@ -370,9 +370,9 @@ def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: st
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(told)
     assert len(done.err.splitlines()) == 1
-    group = {"trainer": "trainer", "--help": "trainer", "experiments": "experiment"}.get(words[0])
-    listed = "them" if group == "experiment" else "its options"
-    assert group is None or f"`{typed(tmp_path)} plugins {group}` lists {listed}" in done.err
+    lists = {"trainer": "plugins trainer", "--help": "plugins trainer", "experiment": "experiments"}.get(words[0])
+    listed = "them" if lists == "experiments" else "its options"
+    assert lists is None or f"`{typed(tmp_path)} {lists}` lists {listed}" in done.err
 
 
 def test_a_plan_leaves_no_folder_unless_one_is_named(tmp_path: Path) -> None:

@@ -331,6 +331,14 @@ def test_no_heavy_library_is_imported(tmp_path: Path, words: list[str]) -> None:
     assert (result.code, result.err) == (0, "imported:\n")
 
 
+@pytest.mark.parametrize("words", [[], ["gpu_8gb"], ["--json"], ["gpu_8gb", "--json"]])
+def test_experiments_have_a_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("plugins", ["experiment", *words]) == 0
+    group = capsys.readouterr().out
+    assert run_command("experiments", words) == 0
+    assert capsys.readouterr().out == group != ""
+
+
 def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("plugins", ["experiment"]) == 0
     text = " ".join(capsys.readouterr().out.split())
