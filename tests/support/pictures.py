@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.browser import PROGRAM
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = {"report": "1000,1180", "sweep": "1000,1080"}
+SIZES = {"report": "1000,1180", "sweep": "1000,670"}
 
 
 def main() -> int:
