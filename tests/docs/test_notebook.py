@@ -41,6 +41,8 @@ def test_it_was_executed_in_order_without_an_error_and_names_no_folder_of_that_m
     assert [cell["execution_count"] for cell in CODE] == [*range(1, len(CODE) + 1)]
     outputs = [output for cell in CODE for output in cell["outputs"]]
     assert "error" not in {output["output_type"] for output in outputs}
+    printed = "".join("".join(output.get("text", [])) for output in outputs)
+    assert not re.search(r"Did you mean|Usage: |Traceback|is refused", printed)  # a command whose options have changed
     assert not re.search(r"/(?:tmp|home|root|work)/", FILE.read_text(encoding="utf-8"))
 
 
