@@ -1,6 +1,7 @@
 """A component is described by its schema and imported when it is used."""
 
 import re
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """Make a package of one module `parts` with this source, and return the package's name."""
 
     def make(source: str) -> str:
-        folder = tmp_path / f"acme_{tmp_path.name}"
+        folder = tmp_path / f"acme_{uuid.uuid4().hex}"  # a process that has imported it remembers the name
         folder.mkdir()
         (folder / "__init__.py").touch()
         (folder / "parts.py").write_text(source, encoding="utf-8")
