@@ -41,9 +41,9 @@ class ChatCommand:
         path, console = display_path(run.folder), Console(highlight=False)
         after = list(_next(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
-        if not typed:  # standard output has the answers alone
+        if not typed:
             chosen = "" if options.run_dir else f"the newest run: {path}, "
-            print(f"{chosen}{LOADING}", file=sys.stderr)  # noqa: T201
+            piped.print_notice(f"{chosen}{LOADING}")
         with ExitStack() as stack:
             with console.status(LOADING) if typed else nullcontext():
                 speakers = stack.enter_context(_speakers(run, options))
@@ -59,8 +59,7 @@ class ChatCommand:
                 for line in after:
                     console.print(line, markup=False, soft_wrap=True)
             else:
-                if session.beginning.text:
-                    print(session.beginning.offer(), file=sys.stderr)  # noqa: T201 - as above
+                piped.print_notice(session.beginning.offer() if session.beginning.text else "")
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0
 
@@ -83,7 +82,7 @@ def _system(run: SavedRun, options: Options) -> str | None:
         return options.system
     trained_with = system_prompt(run)
     if HIDDEN in trained_with:  # a run saves no secret
-        print(WITHOUT, file=sys.stderr)  # noqa: T201 - standard output has the answers alone
+        piped.print_notice(WITHOUT)
         return None
     return trained_with or None
 

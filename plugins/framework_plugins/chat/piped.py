@@ -20,10 +20,10 @@ def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> No
     rest = _readable(lines)
     for line in rest:
         if is_command(line):
-            _print_notice(session.run_command(line))
+            print_notice(session.run_command(line))
         elif prompt := prompt_of(line, lambda: next(rest)):
             for reply in session.ask(prompt):
-                _print_notice(reply.notice)
+                print_notice(reply.notice)
                 _print(reply, as_json=as_json, marked=len(session.talking) > 1)
         if session.over:
             return
@@ -44,7 +44,8 @@ def _readable(lines: Iterable[str]) -> Iterator[str]:
         raise FrameworkError(f"standard input is not {error.encoding.upper()} text after line {number}") from error
 
 
-def _print_notice(text: str) -> None:
+def print_notice(text: str) -> None:
+    """Print a line to standard error, if there is one: standard output has only the answers."""
     if text:
         print(text, file=sys.stderr)  # noqa: T201
 

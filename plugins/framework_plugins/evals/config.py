@@ -173,7 +173,7 @@ class RegexConfig(MetricConfig):
 
 @dataclass
 class TokenF1Config(MetricConfig):
-    """F1 of the words that answer and reference share, from 0 to 1, with SQuAD's normalization."""
+    """Word-level F1 between answer and reference, from 0 to 1, computed as in SQuAD."""
 
 
 class RougeKind(Enum):
