@@ -3,7 +3,8 @@
 `python -m framework --help` lists every option; `docs/explanation/architecture.md` shows how the parts fit together.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+from typing import Any as _Any
 
 from framework.util.this_python import end_where_it_cannot
 
@@ -15,11 +16,10 @@ from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
 from framework.hooks.decorators import exporter, formatter, metric
 from framework.util.errors import FrameworkError
+from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
 
-try:
-    __version__ = version("framework")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from framework.cli.python import load_model, load_report, train
 
 __all__ = [
     "Component",
@@ -31,5 +31,17 @@ __all__ = [
     "exporter",
     "formatter",
     "hookimpl",
+    "load_model",
+    "load_report",
     "metric",
+    "train",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    # What starts a run imports Hydra, which a plugin, a worker and most commands do without.
+    if name not in {"load_model", "load_report", "train"}:
+        raise AttributeError(f"module 'framework' has no attribute '{name}'")
+    from framework.cli import python  # noqa: PLC0415
+
+    return getattr(python, name)

@@ -91,6 +91,16 @@ class SavedRun:
     config: Mapping[str, Any]
     overrides: tuple[str, ...]
 
+    def system_prompt(self) -> str:
+        """Return the system prompt that most training rows had; empty if they had none.
+
+        Raises:
+            FrameworkError: a file of the run cannot be read.
+        """
+        data = self.record(records.DataResult, "data.json")
+        # Without a record of the rows, or if few have a prompt of their own, they were given the config's.
+        return (data.system_prompt if data else "") or self.config.get("format", {}).get("system_prompt") or ""
+
     def record(self, kind: type[T], name: str) -> T | None:
         """Return a record of the folder, None if the run did not get that far.
 

@@ -20,7 +20,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from framework import __version__
 from framework.api.protocols import Launcher
 from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
@@ -58,6 +57,7 @@ from framework.util.errors import (
     unknown,
 )
 from framework.util.redact import redact
+from framework.util.versions import VERSION
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
@@ -76,7 +76,7 @@ def main() -> None:
         try:
             words = take_config_dir(session, readable(sys.argv[1:]))
             if words == ["--version"]:
-                print(__version__)
+                print(VERSION)
                 sys.exit()
             if words and words[0] in OPTIONS:
                 complete_shell(session, words[1:])

@@ -21,7 +21,6 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from framework import __version__
 from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, as_text, fields
 from framework.api.plan import as_plain
@@ -30,6 +29,7 @@ from framework.config.sources import entries, read_value_sources, source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.util.errors import display_path, summarize_error
+from framework.util.versions import VERSION
 
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
@@ -146,7 +146,7 @@ def origin(registration: Registration) -> str:
     if registration.package.endswith(".py"):
         return display_path(Path(registration.package))
     own = registration.component.factory.startswith("framework.")
-    return registration.package or (f"framework {__version__}" if own else registration.plugin)
+    return registration.package or (f"framework {VERSION}" if own else registration.plugin)
 
 
 def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:

@@ -1,4 +1,4 @@
-"""The plan of a run folder: the config with which its weights were trained, frozen once more.
+"""The plan of a run folder, the config with which its weights were trained, frozen once more; and its model, opened.
 
 It is made of what the run saved, not of its overrides: presets and experiments may have changed since then.
 What was chosen to measure, export and log is left out, so none of it has to be here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import GROUPS
 from framework.api.plan import Plan
+from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
@@ -55,6 +57,27 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
     except OmegaConfBaseException as error:
         raise FrameworkError(f"{run.folder} holds settings that are no longer valid: {explain(error)}") from error
     return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
+
+
+@contextmanager
+def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Plan, Model]]:
+    """Open the model of a run with its trained weights, and free it at the end. It changes folders, too.
+
+    Errors that do not need the weights are reported before the backend's libraries are imported.
+
+    Raises:
+        FrameworkError: the run has no trained weights, or its model is not available.
+    """
+    plan = saved_plan(run, overrides)
+    if not plan.checkpoint.is_dir():
+        folder, name = plan.checkpoint.parent, plan.checkpoint.name
+        raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")
+    source: ModelSource = plan.model.create()
+    source.check()
+    backend: Backend = plan.trainer.create()
+    with backend.open(plan) as model:
+        model.restore(plan.checkpoint)
+        yield plan, model
 
 
 def _words(run: SavedRun, environment: Environment | None) -> list[str]:

@@ -11,3 +11,7 @@ def installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+VERSION = installed("framework") or "0+unknown"
+"""Ours; unknown in a source tree that was never installed."""

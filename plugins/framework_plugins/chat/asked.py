@@ -1,26 +1,15 @@
-"""How the model of a run was asked in its training: the system prompt of the rows, and what all prompts begin with."""
+"""What all prompts of a run begin with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.records import DataResult, EvalResult
+from framework.api.records import EvalResult
 from framework.api.run_folder import SavedRun
 from framework.api.text import shared_start
 
 SYSTEM, USER = "system: ", "user: "
 """How the turns of a prompt begin in the record of an evaluation, where it has several."""
-
-
-def system_prompt(run: SavedRun) -> str:
-    """Return the system prompt that most training rows had; empty where they had none.
-
-    Raises:
-        FrameworkError: a file of the run cannot be read.
-    """
-    data = run.record(DataResult, "data.json")
-    # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
-    return (data.system_prompt if data else "") or run.config.get("format", {}).get("system_prompt") or ""
 
 
 def common_beginning(run: SavedRun) -> str:

@@ -15,7 +15,7 @@ from framework.api.records import ExportResult
 from framework.api.run_folder import SavedRun
 from framework.api.text import HIDDEN, display_path, this_program
 from framework_plugins.chat import piped, terminal
-from framework_plugins.chat.asked import common_beginning, system_prompt
+from framework_plugins.chat.asked import common_beginning
 from framework_plugins.chat.config import ChatCommandConfig
 from framework_plugins.chat.offered import offered
 from framework_plugins.chat.options import Options, read_options
@@ -80,7 +80,7 @@ def _system(run: SavedRun, options: Options) -> str | None:
     """Return the system prompt: the one that is given, else that with which the run was trained."""
     if options.system is not None:
         return options.system
-    trained_with = system_prompt(run)
+    trained_with = run.system_prompt()
     if HIDDEN in trained_with:  # a run saves no secret
         piped.print_notice(WITHOUT)
         return None

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from framework.api.commands import saved_plan
+from framework.api.commands import restored
 from framework.api.errors import FrameworkError
-from framework.api.protocols import Backend, Model, ModelSource
+from framework.api.protocols import Model, ModelSource
 from framework.api.records import Prompt
 from framework.api.run_folder import SavedRun
 from framework_plugins.chat.session import BASE, TUNED, Speakers
@@ -18,21 +18,12 @@ from framework_plugins.chat.session import BASE, TUNED, Speakers
 def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
     """Open the model of a run with its trained weights, and free it at the end.
 
-    Errors that do not need the weights are reported before the backend's libraries are imported.
-
     Raises:
         FrameworkError: the run has no trained weights, or its model is not available.
     """
-    plan = saved_plan(run, overrides)
-    if not plan.checkpoint.is_dir():
-        folder, name = plan.checkpoint.parent, plan.checkpoint.name
-        raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")
-    source: ModelSource = plan.model.create()
-    source.check()
-    context = _context(source.config_json())
-    backend: Backend = plan.trainer.create()
-    with backend.open(plan) as model, ExitStack() as stack:
-        model.restore(plan.checkpoint)
+    with restored(run, overrides) as (plan, model), ExitStack() as stack:
+        source: ModelSource = plan.model.create()
+        context = _context(source.config_json())
         switch = AdapterSwitch(model, stack)
         reason = _no_base(model)
         names = [TUNED] if reason else [BASE, TUNED]

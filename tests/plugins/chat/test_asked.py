@@ -14,7 +14,7 @@ from framework.api import records
 from framework.api.records import EvalResult, Sample
 from framework.api.run_folder import SavedRun
 from framework.run import pipeline
-from framework_plugins.chat.asked import common_beginning, system_prompt
+from framework_plugins.chat.asked import common_beginning
 from framework_plugins.chat.options import Sampling
 from framework_plugins.chat.session import Beginning, ChatSession, Speakers
 from tests.plugins.chat.parrot import Parrot, said, turns
@@ -35,10 +35,10 @@ def run(tmp_path: Path, system: str | None, *words: str) -> SavedRun:
 
 
 def test_the_system_prompt_is_that_of_the_rows_then_that_of_the_config(tmp_path: Path) -> None:
-    assert system_prompt(run(tmp_path, CLERK)) == CLERK
-    assert system_prompt(run(tmp_path, None)) == ""
+    assert run(tmp_path, CLERK).system_prompt() == CLERK
+    assert run(tmp_path, None).system_prompt() == ""
     configured: Mapping[str, Any] = {"format": {"system_prompt": "Be brief."}}
-    assert system_prompt(SavedRun(tmp_path / "none", configured, ())) == "Be brief."
+    assert SavedRun(tmp_path / "none", configured, ()).system_prompt() == "Be brief."
 
 
 @pytest.mark.parametrize(

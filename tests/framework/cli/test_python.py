@@ -1,0 +1,90 @@
+"""Runs started from Python, with the echo backend: the same plan, run and errors as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import framework
+from framework import FrameworkError
+from framework.api import records
+from framework.api.records import Report
+from framework.rundir.folder import saved_overrides
+
+Settings = dict[str, Any]
+
+
+@pytest.fixture
+def settings(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return the settings of a run in the echo model, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    chosen = {"model": "echo", "trainer": "echo", "data": "local_file", "data.path": data_file, "logger": []}
+    return {**chosen, "evaluator": [], "exporter": [], "metric": ["exact_match"], "run_dir": "run"}
+
+
+def test_a_mapping_trains_and_the_report_is_that_of_the_folder(settings: Settings, tmp_path: Path) -> None:
+    report = framework.train(settings)
+    assert report.verdict is not None
+    assert report == framework.load_report("run") == records.load(Report, tmp_path / "run/report.json")
+    assert saved_overrides("run")[:3] == ["model=echo", "trainer=echo", "data=local_file"]
+
+
+def test_a_model_answers_in_the_folder_that_its_caller_is_in(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    framework.train(settings)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with framework.load_model(tmp_path / "run") as model:
+        assert Path.cwd() == tmp_path / "elsewhere"
+        assert model.answer(["say 3", "say 4"]) == ["it is 3", "it is 4"]
+        with model.as_base():
+            assert model.answer(["say 3"]) != ["it is 3"]
+        with pytest.raises(FrameworkError, match="give a list of prompts"):
+            model.answer("say 3")
+
+
+def test_settings_of_groups_may_be_mappings_and_of_their_options_too(settings: Settings) -> None:
+    columns = {"instruction": "instruction", "output": "output"}
+    nested = {"format": {"columns": columns}, "verdict": {"confidence": 0.9}}
+    report = framework.train({**settings, **nested, "data.validation_split": 0.3})
+    assert report.objective.value is not None
+    words = saved_overrides("run")
+    assert {"format.columns={instruction:instruction,output:output}", "verdict={confidence:0.9}"} <= {*words}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["trainer.lerning_rate=1"], "Did you mean 'trainer.learning_rate'"),
+        ({"trainer": {"lerning_rate": 1}}, "Did you mean 'trainer.learning_rate'"),
+        ({"metric": {"exact_match": {"nomalize": True}}}, "exact_match.nomalize"),
+        ("+experiment=quickstart", "give a list of overrides"),
+        (["-m", "seed=1,2"], "'-m' is not an override"),
+        (["stages=[data]"], r"set stages=\[data,report\]"),
+    ],
+)
+def test_a_mistake_is_an_error_and_leaves_nothing(
+    overrides: Sequence[str] | Mapping[str, Any], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameworkError, match=text):
+        framework.train(overrides)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_report_or_weights_is_an_error(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match="there is no such folder"):
+        framework.load_report("nowhere")
+    framework.train({**settings, "stages": ["data", "evaluate", "report"], "checkpoint": _trained(settings)})
+    (tmp_path / "run/report.json").unlink()
+    with pytest.raises(FrameworkError, match=r"holds no report\.json: the run has not come to its end"):
+        framework.load_report(tmp_path / "run")
+
+
+def _trained(settings: Settings) -> str:
+    framework.train({**settings, "run_dir": "trained"})
+    return "trained/checkpoint"
