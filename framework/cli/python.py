@@ -43,14 +43,8 @@ def train(overrides: Sequence[str] | Mapping[str, Any] = ()) -> Report:
         FrameworkError: a setting is wrong, the data are, or the run cannot work here; nothing is written then.
         KeyboardInterrupt: a signal ended the run, which `python -m framework resume` continues.
     """
-    words = as_overrides(dict(_flat(overrides))) if isinstance(overrides, Mapping) else list(overrides)
-    if isinstance(overrides, str):
-        raise FrameworkError(f"train({overrides!r}): give a list of overrides, [{overrides!r}], or a mapping")
-    for word in words:
-        if "=" not in word and not word.startswith("~"):
-            raise FrameworkError(f"train: '{word}' is not an override such as trainer.max_steps=20")
     with current():
-        words = complete_overrides(words)
+        words = complete_overrides(words_of(overrides))
         plan = load_plan(words)
         if Stage.report not in plan.stages:
             (with_report,) = as_overrides({"stages": [*plan.stages, Stage.report]})
@@ -131,13 +125,28 @@ def load_model(
     Raises:
         FrameworkError: the run has no trained weights, or its model is not available.
     """
-    words = as_overrides(dict(_flat(overrides))) if isinstance(overrides, Mapping) else list(overrides)
+    words = words_of(overrides)
     run = read_run(Path(folder))
     with contextlib.ExitStack() as stack:
         with contextlib.chdir(Path.cwd()):  # a run is opened from the folder where it was started
             stack.enter_context(current())
             _, model = stack.enter_context(restored(run, words))
         yield TrainedModel(model, run.system_prompt())
+
+
+def words_of(overrides: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return settings as the words of a command line.
+
+    Raises:
+        FrameworkError: one of them is not a setting.
+    """
+    if isinstance(overrides, str):
+        raise FrameworkError(f"{overrides!r}: give a list of overrides, [{overrides!r}], or a mapping")
+    words = as_overrides(dict(_flat(overrides))) if isinstance(overrides, Mapping) else list(overrides)
+    for word in words:
+        if "=" not in word and not word.startswith("~"):
+            raise FrameworkError(f"'{word}' is not an override such as trainer.max_steps=20")
+    return words
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

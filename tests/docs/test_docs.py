@@ -8,7 +8,8 @@ Markdown ask for more:
 - `<!-- file: my.jsonl -->` before a block: the commands of this page that are executed find the block as that file;
   with `<!-- file: my.jsonl, here -->` only those below the same heading do.
 
-A python block is saved as `acme.py` and executed; a text block right after it is what it prints.
+A python block is saved as `acme.py` and executed; a text block right after it is what it prints. `<!-- slow -->`
+before it leaves it to the slow tests: it trains a real model.
 """
 
 from __future__ import annotations
@@ -214,7 +215,9 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
         assert left == before, "a refused run left something behind"
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=str)
+@pytest.mark.parametrize(
+    "block", [pytest.param(one, marks=[pytest.mark.slow] * (one.comment == "slow"), id=str(one)) for one in PYTHON]
+)
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
     write_files(block.page, block.heading, tmp_path)
     (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.cli.python import words_of
 from framework.config.compose import compose
 from framework.plan.make import make_plan
 
@@ -35,6 +37,15 @@ COMMANDS = [
 def test_a_command_gives_a_plan(line: str, tmp_path: Path) -> None:
     config = compose(shlex.split(line.removeprefix(PROGRAM)))
     make_plan(config, run_dir=None if config.run_dir else tmp_path)
+
+
+def test_the_settings_that_it_trains_with_give_a_plan() -> None:
+    tree = ast.parse("\n".join(re.sub(r"^!.*", "", source(cell), flags=re.MULTILINE) for cell in CODE))
+    (call,) = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "framework.train"
+    ]
+    config = compose(words_of(ast.literal_eval(call.args[0])))
+    assert make_plan(config).run_dir.name == "run"
 
 
 def test_it_was_executed_in_order_without_an_error_and_names_no_folder_of_that_machine() -> None:

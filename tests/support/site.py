@@ -59,7 +59,7 @@ def main() -> int:
         place.write_text(copied(source, others), encoding="utf-8")
         waiting |= others - done
     for file in (ROOT / "docs").rglob("*"):
-        if file.suffix in {".png", ".json", ".svg", ".ipynb"}:
+        if file.suffix in {".png", ".json", ".svg", ".ipynb", ".css"}:
             place = PAGES / file.relative_to(ROOT / "docs")
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place)
