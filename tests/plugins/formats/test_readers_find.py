@@ -105,6 +105,8 @@ def test_a_missing_file_is_reported_with_what_lies_beside_it(tmp_path: Path) -> 
         ("link.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
         ("l*.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
         ("pipe.jsonl", "pipe.jsonl is neither a file nor a folder, and rows are read more than once"),
+        ("pipes", "pipes/p.csv is neither a file nor a folder, and rows are read more than once"),
+        ("pi*/*.csv", "pipes/p.csv is neither a file nor a folder, and rows are read more than once"),
         ("x" * 300, "File name too long"),
     ],
 )
@@ -113,7 +115,9 @@ def test_a_path_without_data_is_refused_with_what_is_there(tmp_path: Path, path:
         written(tmp_path, name, "")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link.jsonl").symlink_to("nowhere.jsonl")
-    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "pipes").mkdir()
+    for pipe in ("pipe.jsonl", "pipes/p.csv"):
+        os.mkfifo(tmp_path / pipe)
     with pytest.raises(FrameworkError) as caught:
         names(tmp_path / path)
     assert text in str(caught.value)

@@ -145,11 +145,7 @@ def kind_of(path: Path) -> tuple[str, str] | None:
 
 
 def _single(path: Path) -> DataFile:
-    if not path.is_file():
-        raise FrameworkError(
-            f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
-        )
-    if (kind := kind_of(path)) is None:
+    if (kind := kind_of(_real(path))) is None:
         advice = OTHER_KINDS.get(path.suffix.lower(), "")
         raise FrameworkError(
             f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID}."
@@ -206,13 +202,17 @@ def _root(pattern: str) -> Path:
 
 def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
     return [
-        DataFile(path, path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(_real(path)))
+        DataFile(_real(path), path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(path))
     ]
 
 
 def _real(path: Path) -> Path:
     if not path.exists():
         _missing(path)
+    if not path.is_file():  # to open a pipe would be to wait for whoever writes into it
+        raise FrameworkError(
+            f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
+        )
     return path
 
 
