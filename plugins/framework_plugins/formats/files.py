@@ -14,6 +14,7 @@ from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
 from framework.api.registry import counting
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
+from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
@@ -40,7 +41,7 @@ class LocalFile:
         Raises:
             FrameworkError: there are none, or of an unknown kind, or all to train on are empty.
         """
-        train = self._find()[0]
+        train = self._bounded()[0]
         if train and not any(file.path.stat().st_size for file in train):
             raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
 
@@ -69,9 +70,20 @@ class LocalFile:
         )
 
     def _bounded(self) -> list[list[DataFile]]:
-        """Return the files with the bytes that a row of them may have, of which a character takes eight at most."""
+        """Return the files with their encoding, and the bytes that a row may have: eight at most for a character.
+
+        Raises:
+            FrameworkError: there is no such encoding, or no text that has one.
+        """
         longest = 8 * self.config.max_row_characters + BESIDE
-        return [[replace(file, longest=longest) for file in part] for part in self._find()]
+        encoding = codec(self.config.encoding, "data.encoding")
+        found = self._find()
+        if encoding != UTF8 and not any(file.is_text for part in found for file in part):
+            raise FrameworkError(
+                f"data.encoding={self.config.encoding} does nothing: there is no text file, only {found[0][0].kind}; "
+                "leave it out"
+            )
+        return [[replace(file, longest=longest, encoding=encoding) for file in part] for part in found]
 
     def _find(self) -> list[list[DataFile]]:
         """Return the files to train on, to validate on, and with prompts."""
@@ -234,7 +246,8 @@ def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
 def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
     """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
     plain = [
-        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest()]
+        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest(),
+          *([noted.file.encoding] if noted.file.is_text and noted.file.encoding != UTF8 else [])]
          for noted in part]
         for part in parts
     ]  # fmt: skip

@@ -155,11 +155,12 @@ def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows
         (b'"text"', "a row is a JSON object with named fields, and this one is a str"),
         (b"null", "a row is a JSON object with named fields, and this one is a NoneType"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' appears twice in one object"),
-        (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte); convert it: iconv -f LATIN1 -t UTF-8"),
+        (b'{"a": [{"b": 1, "\\ud800": 1}]}', "the key '\\ud800' is not valid text: surrogates not allowed"),
+        (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte): if Excel or Windows wrote it, set data.encoding=cp1252"),
         (b'{"a":' * 100_000, "not valid JSON: nested too deeply"),
         (b'{"a": ' + b"1" * 5000 + b"}", "not valid JSON: a number with thousands of digits"),
     ],
-    ids=["no value", "cut off", "text", "null", "key twice", "not UTF-8", "nested", "digits"],
+    ids=["no value", "cut off", "text", "null", "key twice", "half a character", "not UTF-8", "nested", "digits"],
 )
 @pytest.mark.parametrize("first", [b"", b'{"a": 1}\n'], ids=["at first", "later"])
 def test_a_line_that_is_no_row_is_a_bad_row_and_the_others_are_read(

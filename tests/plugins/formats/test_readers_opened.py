@@ -92,9 +92,9 @@ def zipped() -> bytes:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (BODY.decode().encode("utf-16"), "the text is UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
-        (b"\xfe\xff" + BODY.decode().encode("utf-16-be"), "the text is UTF-16; convert it"),
-        (BODY.decode().encode("utf-32"), "the text is UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
+        (BODY.decode().encode("utf-16"), "the text is UTF-16: set data.encoding=utf-16"),
+        (b"\xfe\xff" + BODY.decode().encode("utf-16-be"), "the text is UTF-16: set data.encoding=utf-16"),
+        (BODY.decode().encode("utf-32"), "the text is UTF-32: set data.encoding=utf-32"),
         (gzip.compress(BODY, mtime=0), "the file is packed with gzip; give it a name that ends with .gz"),
         (zstandard.compress(BODY), "the file is packed with zstd; give it a name that ends with .zst"),
         (b"PAR1" + BODY, "the file is Parquet; give it a name that ends with .parquet"),

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from framework.api.errors import FrameworkError
+from framework_plugins.formats.encodings import UTF8
 
-KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+KINDS = (*TEXTS[:-1], ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
@@ -38,7 +40,8 @@ SHOWN = 5
 class DataFile:
     """A file of rows. `name` is how its rows call it, `kind` and `packing` are its suffixes: .jsonl and .gz.
 
-    `longest` is how many bytes a line or a value may have that becomes a row.
+    `longest` is how many bytes a line or a value may have that becomes a row. `encoding` is Python's name of that of a
+    text.
     """
 
     path: Path
@@ -46,6 +49,12 @@ class DataFile:
     kind: str
     packing: str
     longest: int = 1 << 30
+    encoding: str = UTF8
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is unpacked text, which has an encoding."""
+        return self.kind in TEXTS
 
     def where(self, place: int | str) -> str:
         """Say where a row stands."""

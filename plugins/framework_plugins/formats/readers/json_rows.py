@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framework.api.records import Row
+from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, beyond
-from framework_plugins.formats.readers.opened import Opened, not_utf8
+from framework_plugins.formats.readers.opened import Opened
 
 HEAD = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
@@ -114,7 +115,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
     except (ValueError, RecursionError) as error:
         yield Row({}, where, f"not valid JSON: {beyond(error)}")
     else:
-        yield _row(where, value, decoder.duplicate)
+        yield _row(where, value, decoder.problem)
 
 
 def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
@@ -127,7 +128,7 @@ def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> I
             return
         if not isinstance(value, dict):
             return
-        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.duplicate))
+        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.problem))
         at += len(text) - at - len(text[at:].lstrip())
     yield from rows
 
@@ -140,14 +141,14 @@ def _objects(file: DataFile) -> Iterator[Row]:
         while stream.peek():
             number += 1
             value = stream.value()
-            yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
 
 
 def _array(file: DataFile) -> Iterator[Row]:
     with Opened(file) as opened:
         stream = JsonStream(opened)
         for number, value in enumerate(stream.items(), start=1):
-            yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
 
 
@@ -166,7 +167,7 @@ def _object(file: DataFile) -> Iterator[Row]:
                 if number == 1 and _is_row(value):
                     list_name = _only(file, list_name, name)
                 if list_name == name:
-                    yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+                    yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
@@ -199,9 +200,7 @@ def _only(file: DataFile, earlier: str, name: str) -> str:
     return name
 
 
-def _row(where: str, value: Any, duplicate: str) -> Row:
+def _row(where: str, value: Any, problem: str) -> Row:
     if not isinstance(value, dict):
         return Row({}, where, f"a row is a JSON object with named fields, and this one is a {type(value).__name__}")
-    if duplicate:
-        return Row({}, where, f"the key '{duplicate}' appears twice in one object")
-    return Row(value, where)
+    return Row({}, where, problem) if problem else Row(value, where)
