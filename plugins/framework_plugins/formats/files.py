@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ from framework_plugins.formats.readers.find import DataFile, find, held_out, wit
 
 SHOWN = 3
 """Files that are left out and named."""
+LOOKED_AT = 100
+"""Files of which the first row is tried."""
 LARGE = 1_000_000_000
 """Bytes of a file whose hash takes seconds."""
 BESIDE = 1 << 20
@@ -35,18 +38,27 @@ class LocalFile:
         self.config = config
         self._left_out: list[DataFile] = []
 
-    def check(self) -> None:
-        """Find the files of the config, without a look into them.
+    def check(self) -> RawData:
+        """Find the files of the config, and look at the first row of each; none is read to its end.
 
         Raises:
-            FrameworkError: there are none, or of an unknown kind, or all to train on are empty.
+            FrameworkError: there are none, of an unknown kind, or all to train on are empty; one cannot be read.
         """
-        train = self._bounded()[0]
-        if train and not any(file.path.stat().st_size for file in train):
+        raw, parts = self._raw()
+        if parts[0] and not any(noted.stamp[0] for noted in parts[0]):
             raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
+        for noted in itertools.islice(itertools.chain.from_iterable(parts), LOOKED_AT):
+            if noted.file.is_text or not noted.file.packing:  # a packed table is unpacked whole
+                next(iter(FileRows([noted], self.config.sample_by)), None)
+        return raw
 
     def load(self) -> RawData:
-        """Find the files of the config and hash them; the rows are read when they are iterated over.
+        """Find the files of the config and hash them; the rows are read when they are iterated over."""
+        raw, parts = self._raw()
+        return replace(raw, key=_key(parts, self.config.sample_by))
+
+    def _raw(self) -> tuple[RawData, list[list[Noted]]]:
+        """Find the files of the config, and return their rows and the files of each part.
 
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
         folder or a glob. In a folder with a training split the files of the other splits are left out too, and the
@@ -59,15 +71,14 @@ class LocalFile:
             replace(file, name=f"{sets[file.path.resolve()]}/{file.name}") if sets else file for file in named[1]
         ]
         train, validation, prompts = (Noted.all(part) for part in named)
-        key = _key([train, validation, prompts], config.sample_by)
-        return RawData(
+        raw = RawData(
             FileRows(train, config.sample_by),
             FileRows(validation, config.sample_by, "data.validation_path") if validation else (),
             FileRows(prompts, config.sample_by, "data.prompts_path") if prompts else (),
-            key,
             places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
             notes=self._notes(),
         )
+        return raw, [train, validation, prompts]
 
     def _bounded(self) -> list[list[DataFile]]:
         """Return the files with their encoding, and the bytes that a row may have: eight at most for a character.
