@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_an_error_of_the_disk_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     file.unlink()
     with pytest.raises(FrameworkError, match=r"a\.jsonl: the file is gone; it was there when the run started$"):
         rows_of(file)
+
+
+def test_a_table_that_does_not_fit_unpacked_is_reported(tmp_path: Path) -> None:
+    file = written(tmp_path, "r.parquet.gz", [{"a": "x" * 100}])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(FrameworkError, match=r"cannot be unpacked into .* \(File too large\); set TMPDIR=FOLDER"):
+            rows_of(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
     if start.startswith(b"["):
-        return _array
+        return _lines if _is_list_of_turns(file, start, second) else _array
     if not start.startswith(b"{") or not _is_object(file, start, second):
         return _lines
     return _objects if _has_several(file) else _object
@@ -58,6 +58,24 @@ def _has_several(file: DataFile) -> bool:
     return head[end:].lstrip().startswith("{")
 
 
+def _is_list_of_turns(file: DataFile, first: bytes, second: bytes) -> bool:
+    """Whether each line is a list, not the file; a file with one line is, if its name says so."""
+    if not second.lstrip().startswith(b"[") and (second or file.kind == ".json"):
+        return False
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return bool(second) or _is_dialogue(value)
+
+
+def _is_dialogue(value: Any) -> bool:
+    """Whether a list holds the turns of a chat."""
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and not _is_row(turn) for turn in value)
+    )
+
+
 def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     """Whether the first line begins an object that is the whole file, and no row."""
     if len(first) >= HEAD and not first.endswith(b"\n"):
@@ -71,7 +89,8 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
         return False
     if file.kind != ".json" or second or not isinstance(value, dict) or not value or _has_turns(value):
         return False
-    return bool(_lists_of_rows(value)) or all(isinstance(inner, dict) for inner in value.values()) or _is_table(value)
+    nested = all(isinstance(inner, dict) for inner in value.values())
+    return nested or bool(_lists_of_rows(value)) or _is_table(value) or _is_pairs(value)
 
 
 def _has_turns(value: Mapping[str, Any]) -> bool:
@@ -84,6 +103,12 @@ def _is_table(value: Mapping[str, Any]) -> bool:
     """Whether a value is a table written by its columns: lists of one length, none of objects."""
     lists = [inner for inner in value.values() if isinstance(inner, list) and inner and not isinstance(inner[0], dict)]
     return bool(lists) and len(lists) == len(value) and len({len(inner) for inner in lists}) == 1
+
+
+def _is_pairs(value: Mapping[str, Any]) -> bool:
+    """Whether the keys of an object are questions and its values are answers: names of fields do not end like that."""
+    asked = all(name.rstrip().endswith(("?", ".", "!", ":")) for name in value)
+    return asked and all(isinstance(inner, str) for inner in value.values())
 
 
 def _lists_of_rows(value: Mapping[str, Any]) -> list[str]:
@@ -177,6 +202,10 @@ def _object(file: DataFile) -> Iterator[Row]:
 
 def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
     """Say how to write a table that is one object as a row a line; `kinds` are the signs that its fields begin with."""
+    if kinds == {'"'} and _is_pairs(dict.fromkeys(names, "")):
+        rows = f"for q, a in json.load(open({str(file.path)!r})).items()"
+        command = f"import json; [print(json.dumps({{'prompt': q, 'completion': a}})) {rows}]"
+        return f'write a question and its answer a line, python -c "{command}" > rows.jsonl'
     if kinds == {"["}:
         table = "DataFrame(json.load(open(FILE)))"
     elif kinds == {"{"}:
@@ -201,6 +230,8 @@ def _only(file: DataFile, earlier: str, name: str) -> str:
 
 
 def _row(where: str, value: Any, problem: str) -> Row:
+    if _is_dialogue(value):
+        value = {"messages": value}
     if not isinstance(value, dict):
         return Row({}, where, f"a row is a JSON object with named fields, and this one is a {type(value).__name__}")
     return Row({}, where, problem) if problem else Row(value, where)

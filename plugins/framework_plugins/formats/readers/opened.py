@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
@@ -143,9 +143,20 @@ class Opened:
                 raise self.file.error(
                     f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
                 )
-            whole.write(chunk)
-        whole.seek(0)
+            with self._unpacking():
+                whole.write(chunk)
+        with self._unpacking():
+            whole.seek(0)
         return cast("BinaryIO", whole)
+
+    @contextmanager
+    def _unpacking(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            problem = f"the file cannot be unpacked into {folder} ({error.strerror}); set TMPDIR=FOLDER on another disk"
+            raise self.file.error(problem) from error
 
 
 def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
