@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CheckedSource, Formatter
@@ -12,6 +13,7 @@ from framework.api.records import RawData, Row
 from framework.api.schema import OnBadRow
 from framework.data import mixture, sources
 from framework.data.rows import ReadSummary, read
+from framework.hooks.progress import Counter
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError
 
@@ -58,15 +60,13 @@ class _Trial:
     def rows(self, rows: Iterable[Row], choice: Selection, first: int | None, *, strict: bool = False) -> bool:
         """Read and format rows for a moment, and return whether one is good."""
         formatter: Formatter = choice.create()
-        some = itertools.islice(rows, first)
-        summary, longest, found = self.summary, self._longest, False
         end = time.monotonic() + SECONDS
-        with current().progress.counting(None, "row", "trying the data") as counter:
-            for _ in read(some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest):
-                found = True
-                counter.advance()
-                if time.monotonic() > end and not (summary.bad_rows and self._fatal):
-                    break
+        some = _counted(itertools.islice(rows, first), end)
+        summary, longest, found = self.summary, self._longest, False
+        for _ in read(some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest):
+            found = True
+            if time.monotonic() > end and not (summary.bad_rows and self._fatal):
+                break
         return found
 
     def check(self) -> None:
@@ -77,6 +77,17 @@ class _Trial:
         """
         if self.summary.bad_rows and self._fatal:
             raise self.summary.refusal()
+
+
+def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
+    """Give rows, and count those that come after the moment."""
+    with ExitStack() as stack:
+        counter: Counter | None = None
+        for number, row in enumerate(rows, start=1):
+            yield row
+            if time.monotonic() > end:
+                counter = counter or stack.enter_context(current().progress.counting(None, "row", "counting bad rows"))
+                counter.move(number)
 
 
 def no_rows(plan: Plan, summary: ReadSummary) -> FrameworkError:

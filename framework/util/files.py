@@ -153,15 +153,16 @@ def _sync_folder(folder: Path) -> None:
 def write_failure(error: BaseException) -> str:
     """Return why the system refused a write, `No space left on device`; empty for any other error.
 
-    safetensors and tokenizers, in Rust, and torch, in C++, raise errors of their own, with the reason in the text or
-    without one.
+    safetensors and tokenizers, in Rust, torch, in C++, and numpy raise errors of their own, with the reason in the text
+    or without one.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in FULL else ""
     if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
         return os.strerror(int(found[1]))
-    torch_writer = isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error))
-    return "the file could not be written completely" if torch_writer else ""
+    writers = {RuntimeError: "PytorchStreamWriter|inline_container", OSError: r"\d+ requested and \d+ written"}
+    partly = any(isinstance(error, kind) and re.search(text, str(error)) for kind, text in writers.items())
+    return "the file could not be written completely" if partly else ""
 
 
 def describe_room(folder: Path, needed: int | None = None) -> str:
