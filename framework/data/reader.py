@@ -63,7 +63,7 @@ class Reader:
         except OSError as error:
             place = Path(error.filename or cache_dir()).absolute()
             if error.errno not in FULL or not place.is_relative_to(cache_dir().absolute()):
-                raise  # of the source
+                raise  # not of the cache
             reason = error.strerror or summarize_error(error)
             raise FrameworkError(
                 f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"

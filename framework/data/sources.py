@@ -39,8 +39,8 @@ def check(choice: Selection, source: CheckedSource) -> RawData | None:
 def _named(choice: Selection, what: str, raw: object) -> RawData:
     if not isinstance(raw, RawData):
         raise FrameworkError(f"{_name(choice)}: {what} returned {type(raw).__name__}, not RawData")
-    parts = {name: getattr(raw, name) for name in ("train", "validation", "prompts")}
-    return dataclasses.replace(raw, **{name: NamedRows(choice, rows) for name, rows in parts.items()})
+    train, validation, prompts = (NamedRows(choice, rows) for rows in (raw.train, raw.validation, raw.prompts))
+    return dataclasses.replace(raw, train=train, validation=validation, prompts=prompts)
 
 
 @contextmanager

@@ -86,9 +86,10 @@ def test_a_mistake_of_a_source_is_one_line_that_names_it(tmp_path: Path, made: C
     class Own:
         load = check = staticmethod(made)
 
-    for ask in (sources.load, sources.check):
+    asking: list[Any] = [sources.load, sources.check]
+    for ask in asking:
         with pytest.raises(FrameworkError, match=rf"^data=local_file: {problem}"):
-            list(ask(choice, Own()).train)  # type: ignore[union-attr, operator]
+            list(ask(choice, Own()).train)
 
 
 def test_a_source_may_give_no_rows_to_try(tmp_path: Path) -> None:

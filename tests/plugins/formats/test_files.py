@@ -1,5 +1,6 @@
 """`data=local_file`: which files are read, what names their content, and what happens when they change."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def test_the_check_finds_what_is_missing_or_cannot_be_read_and_hashes_nothing(
     def hashed(*_: object, **__: object) -> None:
         pytest.fail("a file may be large")
 
-    monkeypatch.setattr(files.hashlib, "file_digest", hashed)
+    monkeypatch.setattr(hashlib, "file_digest", hashed)
     assert values(LocalFile(LocalFileConfig(path=str(here))).check().train) == [1]
     none = str(written(tmp_path, "c.parquet", "no table"))
     with pytest.raises(FrameworkError, match=r"c\.parquet: not a valid \.parquet file"):
