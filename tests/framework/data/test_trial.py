@@ -81,7 +81,7 @@ def refusing() -> RawData:
     ],
 )
 def test_a_mistake_of_a_source_is_one_line_that_names_it(tmp_path: Path, made: Callable[[], Any], problem: str) -> None:
-    choice = dataclasses.replace(planned(lines(tmp_path, [GOOD])).data)
+    choice = planned(lines(tmp_path, [GOOD])).data
 
     class Own:
         load = check = staticmethod(made)
