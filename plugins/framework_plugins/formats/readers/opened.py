@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
@@ -136,27 +136,24 @@ class Opened:
         """Return the bytes as a file that can be sought in: a packed one is unpacked into a temporary file."""
         if not self.file.packing:
             return self.stream
-        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the rest
+        # Unbuffered: to close a file whose buffer a full disk refuses would raise again.
+        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed with the rest
         most = max(UNPACKED, RATIO * self.file.path.stat().st_size)
         while chunk := self.stream.read(CHUNK):
             if whole.tell() + len(chunk) > most:
                 raise self.file.error(
                     f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
                 )
-            with self._unpacking():
-                whole.write(chunk)
-        with self._unpacking():
-            whole.seek(0)
+            try:
+                while chunk:
+                    chunk = chunk[whole.write(chunk) :]
+            except OSError as error:
+                folder = tempfile.gettempdir()
+                raise self.file.error(
+                    f"the file cannot be unpacked into {folder} ({error.strerror}); set TMPDIR=FOLDER on another disk"
+                ) from error
+        whole.seek(0)
         return cast("BinaryIO", whole)
-
-    @contextmanager
-    def _unpacking(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            folder = tempfile.gettempdir()
-            problem = f"the file cannot be unpacked into {folder} ({error.strerror}); set TMPDIR=FOLDER on another disk"
-            raise self.file.error(problem) from error
 
 
 def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
