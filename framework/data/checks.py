@@ -1,4 +1,4 @@
-"""What is checked of the data of a plan before a row is read."""
+"""What is checked of the settings of the data, before a row is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
-from framework.api.protocols import CheckedSource
 
 
 @hookimpl
@@ -19,17 +18,3 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         from framework.data.mixture import problems  # noqa: PLC0415 - a run without a mix need not import it
 
         yield from problems(plan.data.config.mix, plan.format)
-
-
-def check_sources(plan: Plan) -> None:
-    """Ask the sources that can tell whether their rows are there, before a library for models is imported.
-
-    Raises:
-        FrameworkError: those of one are not.
-    """
-    from framework.data import mixture  # noqa: PLC0415 - `--help` imports this module
-
-    for choice in (plan.data, *(part.source for part in mixture.parts(plan.data.config.mix, plan.format))):
-        source = choice.create()
-        if isinstance(source, CheckedSource):
-            source.check()

@@ -19,7 +19,7 @@ def check_turns(example: Example) -> None:
             is no text, none is to be learned, or a call or a tool's schema is no JSON.
     """
     if example.text is not None:
-        _check_text("plain text", example.text)
+        check_text("plain text", example.text)
         return
     messages = example.messages
     if not messages or messages[-1].role != "assistant":
@@ -43,15 +43,20 @@ def check_turns(example: Example) -> None:
 def _check_turn(turn: Message) -> None:
     if turn.role not in ROLES:
         raise FrameworkError(f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}")
-    _check_text(f"the {turn.role}'s turn", turn.content)
+    check_text(f"the {turn.role}'s turn", turn.content)
     for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
         if more:
-            _check_text(f"the {turn.role}'s turn", more)
+            check_text(f"the {turn.role}'s turn", more)
     for call in turn.tool_calls:
         _check_json(f"the call of {call.name!r}", [call.name, call.id, call.arguments])
 
 
-def _check_text(what: str, text: object) -> None:
+def check_text(what: str, text: object) -> None:
+    """Check what is to become a part of a file.
+
+    Raises:
+        FrameworkError: it is not text, or cannot be written as UTF-8.
+    """
     if not isinstance(text, str):
         raise FrameworkError(f"{what} is {type(text).__name__}, not text")
     try:

@@ -30,9 +30,13 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
     lengths = store.columns.tokens[numbers].astype(np.int64)
     p50, p95, p99 = (int(value) for value in np.percentile(lengths, [50, 95, 99], method="higher"))
     longest = int(lengths.max())
-    width = math.ceil(longest / BINS)
-    edges = [width * (number + 1) for number in range(math.ceil(longest / width))]
-    histogram = np.bincount((lengths - 1).clip(min=0) // width, minlength=len(edges))
+    drawn = longest
+    for most in (p99, p95):  # a few rows that are far off would leave all others in one bin
+        drawn = most if drawn > OUTLIER * most else drawn
+    width = max(math.ceil(drawn / BINS), 1)
+    edges = [width * (number + 1) for number in range(max(math.ceil(drawn / width), 1))]
+    within = lengths[lengths <= edges[-1]]
+    histogram = np.bincount((within - 1).clip(min=0) // width, minlength=len(edges))
     return Lengths(
         p50=p50,
         p95=p95,
@@ -40,6 +44,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
         longest=longest,
         edges=edges,
         histogram=[int(count) for count in histogram],
+        beyond=len(lengths) - len(within),
         max_seq_length=limit,
         suggested=suggest(p99, longest),
         lost_tokens=int((lengths - limit).clip(min=0).sum()),

@@ -56,7 +56,7 @@ def refusal(proof: Proof) -> FrameworkError:
     lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN]]
     more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN])
     lines += [f"and {more} more rows"] if more else []
-    usable = "To train on what is left of such rows, set data.proof=warn"
+    usable = "To train on the valid part of such rows, set data.proof=warn"
     return FrameworkError(
         "\n".join([*lines, f"the loss mask of {proof.failed} of {proof.rows} rows is not proven. {usable}"])
     )

@@ -17,7 +17,7 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow
-from framework.data import cut, fingerprint, mixture, store, writer
+from framework.data import cut, fingerprint, mixture, sources, store, writer
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -39,8 +39,8 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.source = plan.data.create()
-        self.raw: RawData = self.source.load()
-        self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
+        self.raw: RawData = sources.load(plan.data, self.source)
+        self.others: list[RawData] = [sources.load(part.source, part.source.create()) for part in self.mixed]
         marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]
@@ -63,7 +63,7 @@ class Reader:
         except OSError as error:
             place = Path(error.filename or cache_dir()).absolute()
             if error.errno not in FULL or not place.is_relative_to(cache_dir().absolute()):
-                raise  # of the source
+                raise  # not of the cache
             reason = error.strerror or summarize_error(error)
             raise FrameworkError(
                 f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"

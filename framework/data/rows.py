@@ -16,7 +16,7 @@ from framework.api.conversations import with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
-from framework.data.conversation_checks import check_turns
+from framework.data.conversation_checks import check_text, check_turns
 from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
 SHOWN_ERRORS = 10
@@ -203,8 +203,11 @@ def read(
         if row.problem:
             summary.bad(row, row.problem)
             continue
-        fields = columns.renamed(row.fields)
+        fields, cluster = columns.renamed(row.fields), columns.cluster(row.fields)
         try:
+            for name in fields:
+                check_text("the name of a field", str(name))
+            check_text(f"the field '{config.cluster}'", cluster)
             found = formatter.example(fields)
             example = with_system_prompt(found, config.system_prompt)
             example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
@@ -216,7 +219,7 @@ def read(
             summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
             runs.good(row.where, fields, found)
-            yield _placed(example, row.where, columns.cluster(row.fields))
+            yield _placed(example, row.where, cluster)
     runs.close()
     if strict:
         columns.check()

@@ -20,6 +20,7 @@ from framework.data.lengths import Fitted
 from framework.data.preview import view
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
+from framework.data.trial import no_rows
 from framework.hooks.session import current
 from framework.util import minhash
 from framework.util.errors import FrameworkError
@@ -146,11 +147,7 @@ def _from_store(
 def _prove(plan: Plan, rows: Store) -> Proof:
     """Sum up the proof; end the run if there are no rows, or rows that are not proven."""
     if not (rows.columns.part == TRAIN).any():
-        bad = rows.summary
-        skipped = f": all {bad.bad_rows} are bad, the first is {bad.bad_examples[0]}" if bad.bad_rows else ""
-        path = getattr(plan.data.config, "path", None)
-        name = f"data.path={path}" if path else f"data={plan.data.component.name}"
-        raise FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")
+        raise no_rows(plan, rows.summary)
     proven = mask_verification.prove(rows, plan.data.config.learn)
     if proven.failed and plan.data.config.proof is ProofMode.fail:
         raise mask_verification.refusal(proven)
@@ -262,9 +259,7 @@ def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
     if not asked or asked >= ENOUGH or not (compared or looking):
         return []
     least = least_difference(asked, plan.verdict.confidence)
-    detects = (
-        f"four of five runs detect a difference of {100 * (least or 0):.0f} points, and fewer detect a smaller one"
-    )
+    detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
     text = f"{asked} prompts are asked before and after: with so few, {detects}"

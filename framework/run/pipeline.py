@@ -27,7 +27,6 @@ from framework.api.protocols import (
 from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
-from framework.data.checks import check_sources
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import Session, current
 from framework.monitor.checks import check_data
@@ -69,7 +68,9 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             check_writable(plan.run_dir)
             # A plan alone may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
-                check_sources(plan)
+                from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
+
+                try_sources(plan)
             plan, planner, expected = planned(plan, session)
             events.send(RunPlanned(plan))
             events.send(ForecastUpdated(expected))

@@ -18,6 +18,7 @@ from framework.api.schema import Stage
 from framework.run.events import Events
 from framework.run.interruption import resume_command
 from framework.rundir.folder import WritableRunFolder
+from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError
 from framework.util.files import describe_room, write_failure
 
@@ -73,7 +74,9 @@ def naming_full_disk(plan: Plan) -> Iterator[None]:
             raise
         place = Path(str(error.filename or plan.run_dir)) if isinstance(error, OSError) else plan.run_dir
         again = "start the run again, or set run_dir=FOLDER on another disk"
-        if (plan.run_dir / OVERRIDES).exists():
+        if place.absolute().is_relative_to(cache_dir().absolute()):
+            again = "start the run again, or set FRAMEWORK_CACHE=FOLDER on another disk"
+        elif (plan.run_dir / OVERRIDES).exists():
             again = f"continue with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
         raise FrameworkError(
             f"{place} cannot be written: {reason} ({describe_room(place)})\nMake room there, then {again}"

@@ -20,6 +20,17 @@ UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
 """What a system says that cannot sync a folder."""
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what a system raises name a path if it names none, as when a full disk refuses a buffer."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:
     """Write a file atomically: readers see the old file or the new one, also after a kill or a loss of power.
 
@@ -38,7 +49,7 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
     try:
         if mode is not None:  # before there is anything to read
             half.touch(mode)
-        with half.open("wb") as opened:
+        with naming(file), half.open("wb") as opened:
             opened.write(content if isinstance(content, bytes) else content.encode(errors=errors))
             opened.flush()
             os.fsync(opened.fileno())
@@ -70,8 +81,9 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     else:
         half = Path(tempfile.mkdtemp(prefix=PART_SUFFIX, dir=folder.parent))
     try:
-        yield half
-        _sync_below(half)
+        with naming(folder):
+            yield half
+            _sync_below(half)
         if replace:
             shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -141,15 +153,16 @@ def _sync_folder(folder: Path) -> None:
 def write_failure(error: BaseException) -> str:
     """Return why the system refused a write, `No space left on device`; empty for any other error.
 
-    safetensors and tokenizers, in Rust, and torch, in C++, raise errors of their own, with the reason in the text or
-    without one.
+    safetensors and tokenizers, in Rust, torch, in C++, and numpy raise errors of their own, with the reason in the text
+    or without one.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in FULL else ""
     if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
         return os.strerror(int(found[1]))
-    torch_writer = isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error))
-    return "the file could not be written completely" if torch_writer else ""
+    writers = {RuntimeError: "PytorchStreamWriter|inline_container", OSError: r"\d+ requested and \d+ written"}
+    partly = any(isinstance(error, kind) and re.search(text, str(error)) for kind, text in writers.items())
+    return "the file could not be written completely" if partly else ""
 
 
 def describe_room(folder: Path, needed: int | None = None) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.util.files import naming
 from framework.util.text_features import MIX, Batches, Features, Groups, Hashes, features, similarities
 
 MINIMA, BANDS = 64, 16
@@ -87,8 +88,9 @@ class _Index:
         self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + made.offsets[1:]
         self.filled = rows.stop
         for name, values in {"features": made.hashes, **_band_keys(minima)}.items():
-            with (self.folder / name).open("ab") as file:
-                values.tofile(file)
+            file = self.folder / name
+            with naming(file), file.open("ab") as opened:
+                opened.write(values.tobytes())  # not `tofile`, which does not see that a disk is full
 
     def candidates(self) -> Iterator[tuple[Groups, Groups]]:
         """Pair the texts of one key: each with the next one, in an order that their content gives, and the first."""

@@ -81,10 +81,14 @@ class Source(Protocol):
 
 @runtime_checkable
 class CheckedSource(Protocol):
-    """A source that can check quickly whether its rows exist."""
+    """A source that can check quickly whether its rows exist, and whether the first of them can be read."""
 
-    def check(self) -> None:
+    def check(self) -> RawData | None:
         """Check, before anything is loaded.
+
+        Returns:
+            What `load` returns, without a `key`, if rows can be read at no cost, as those of a file: the first ones
+            are tried before the libraries load. None if only `load` gives rows.
 
         Raises:
             FrameworkError: `load` will fail: a file is missing.

@@ -58,8 +58,9 @@ class Proof:
 class Lengths:
     """Lengths of the rows in tokens, before `data.overflow`. `histogram[i]` rows are up to `edges[i]` tokens long.
 
-    `lost_tokens` and `lost_supervised_tokens` are beyond `max_seq_length`; `padding_share` is the part of a batch that
-    is padding; `suggested` is the max_seq_length that suits the data.
+    `beyond` rows are longer than the last edge: a few that are far longer than the others. `lost_tokens` and
+    `lost_supervised_tokens` are beyond `max_seq_length`; `padding_share` is the part of a batch that is padding;
+    `suggested` is the max_seq_length that suits the data.
     """
 
     p50: int
@@ -73,6 +74,7 @@ class Lengths:
     lost_tokens: int
     lost_supervised_tokens: int
     padding_share: float
+    beyond: int = 0
 
 
 class Severity(StrEnum):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Trial
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, Trial
 from framework.api.run_folder import FINISHED
 from framework.util.host import GIB
 
@@ -79,6 +79,17 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     yield from _limit(data)
 
 
+def readiness(data: DataResult) -> str:
+    """Say in a sentence whether to train on the data as they are, or what to fix first."""
+    serious, warnings = (
+        [finding.name for finding in data.findings if finding.severity is severity]
+        for severity in (Severity.serious, Severity.warning)
+    )
+    serious += ["rows whose loss mask is not proven"] if data.proof.failed else []
+    look = f" {count(len(warnings), 'warning')} to look at: {', '.join(warnings)}." if warnings else ""
+    return f"Fix first: {', '.join(serious)}.{look}" if serious else f"Ready to train.{look}"
+
+
 def _format(data: DataResult) -> Fact:
     runs = data.format_runs
     if len(data.formats) == 1 and runs:
@@ -142,11 +153,7 @@ def _proof(proof: Proof) -> Fact:
         verb = "is" if proof.plain == 1 else "are"
         what, rest = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
-    learned = (
-        f"{mean} of each {what} is learned"
-        if lowest == mean
-        else f"at least {lowest} of each {what} is learned, {mean} on average"
-    )
+    learned = f"{mean} of each {what} is learned" if lowest == mean else f"on average, {mean} of a {what} is learned"
     if proof.whole:
         text = f"the last answer of every conversation ({proof.rows - proof.plain:,}) begins after the prompt as "
         text += "inference renders it and ends with a stop token; all turns are learned, questions too"

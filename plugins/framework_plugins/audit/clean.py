@@ -26,6 +26,8 @@ from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.found import FindingDraft
 
 SETTING = "audit.standard.clean"
+UTF8 = "utf-8"
+"""How the rows are written, whatever the encoding of the source."""
 REMOVED = (Check.duplicates, Check.leaked, Check.broken_encoding, Check.broken_json, Check.empty_answers)
 """What takes a row out. Other findings, such as a near-duplicate, are for a person to decide."""
 NOT_READ, NOTHING_LEARNED = "bad_row", "nothing_learned"
@@ -85,7 +87,10 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
         raise FrameworkError(f"{SETTING}={file} cannot be written: {summarize_error(error)}") from error
     text = f"{left} of {left + gone} rows are left in {place}"
     text += f"; {removed_file(place)} lists the other {gone}, with place and reason" if gone else ""
-    return Finding("cleaned", Severity.note, gone, text, f"train on them with data=local_file data.path={place}", [])
+    advice = f"train on them with data=local_file data.path={place}"
+    if getattr(data.plan.data.config, "encoding", UTF8) != UTF8:
+        advice += f" data.encoding={UTF8}"
+    return Finding("cleaned", Severity.note, gone, text, advice, [])
 
 
 def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Sequence[str]]:

@@ -35,7 +35,7 @@ def _empty(survey: Survey) -> Iterator[FindingDraft]:
             Severity.warning,
             rows,
             f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an empty answer",
-            "fill or remove them: they teach the model to stop at once",
+            "fill or remove them: they teach the model to answer nothing",
             labels=_labels(survey, Check.empty_answers),
         )
 

@@ -88,7 +88,7 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fin
             Severity.warning if count > MANY * total else Severity.note,
             exact,
             f"{of(count, total, 'training rows')} {are(count, 'repeats', 'repeat')} an earlier one word for word",
-            "remove them: a row that appears twice is learned twice as hard and recited",
+            "remove them: repeated rows count double and tend to be memorized word for word",
             labels=_earlier(survey, exact, groups, "repeats"),
         )
 

@@ -113,7 +113,7 @@ PATTERNS = (
         Check.control_characters,
         "a control character",
         (),
-        re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\u202a-\u202e\u2066-\u2069]"),
+        re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u202a-\u202e\u2066-\u2069]"),
     ),
     _refusal(
         ("sorry", "apologi", "unfortunately", "regret"),

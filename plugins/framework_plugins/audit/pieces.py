@@ -23,6 +23,10 @@ ONE_WORD = re.compile(
 )
 CALL = re.compile(r"[\w.:-]+\(\{")
 """A call of a tool that stands for an answer: `weather({"city": …})`."""
+BLANK = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
+)
+"""White space, and characters that nobody sees: joiners, marks of direction, fillers."""
 NO_JSON, JSON, BROKEN = range(3)
 _JSON_LINE = re.compile(r"^(?:\S+ )?\{.*\\.*$", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(?:u(00[0-9a-f]{2})|(.))")
@@ -111,10 +115,15 @@ def json_kind(answer: str) -> int:
 
 def is_word(text: str) -> bool:
     """Whether an answer, without white space around it, is a single word."""
-    return len(text) <= WORD_LENGTH and ONE_WORD.fullmatch(text) is not None and not CALL.match(text)
+    return len(text) <= WORD_LENGTH and not is_blank(text) and bool(ONE_WORD.fullmatch(text)) and not CALL.match(text)
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return BLANK.fullmatch(text) is not None
 
 
 def is_silent(example: Example) -> bool:
     """Whether an answer before the last neither says nor calls anything."""
     answers = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
-    return any(not turn.content.strip() and not turn.tool_calls for turn in answers)
+    return any(is_blank(turn.content) and not turn.tool_calls for turn in answers)

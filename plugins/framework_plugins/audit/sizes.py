@@ -45,16 +45,24 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
     cut = data.plan.data.config.overflow is Overflow.truncate
     lost = np.array([data.supervised_after(int(row), limit) for row in rows]) if cut else data.supervised[rows]
     losing = int((lost > 0).sum()) if cut else len(rows)
-    suggested = data.suggested_length(tokens)
-    wider = suggested if suggested > limit else int(tokens.max())
     yield FindingDraft(
         Check.too_long,
         (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
         rows,
         f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
         + _loss(len(rows), losing, int(lost.sum()), cut=cut),
-        f"set trainer.max_seq_length={wider}, or {_shorter(survey, rows)}" if losing else "nothing to do",
+        _fitting(survey, rows) if losing else "nothing to do",
     )
+
+
+def _fitting(survey: Survey, rows: Numbers) -> str:
+    """Advise the limit that fits the rows, or 99% of them if a few are far longer."""
+    tokens, limit = survey.data.tokens[survey.train], survey.data.plan.training.max_seq_length
+    suggested, longest = survey.data.suggested_length(tokens), int(tokens.max())
+    if suggested <= limit:
+        return f"{_shorter(survey, rows)}: trainer.max_seq_length={suggested} fits 99% of the rows"
+    fits = "" if suggested >= longest else ", which fits 99% of the rows"
+    return f"set trainer.max_seq_length={suggested}{fits}, or {_shorter(survey, rows)}"
 
 
 def _shorter(survey: Survey, rows: Numbers) -> str:

@@ -13,7 +13,7 @@ from framework_plugins.audit import patterns, secrets
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.found import SHOWN, Numbers
 from framework_plugins.audit.patterns import Pattern
-from framework_plugins.audit.pieces import BROKEN, JSON, Pieces, is_silent, is_word, json_kind
+from framework_plugins.audit.pieces import BROKEN, JSON, Pieces, is_blank, is_silent, is_word, json_kind
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
 KEPT = 4000
@@ -129,7 +129,7 @@ def _measure(result: Survey, texts: Texts) -> None:
     plain = [" ".join(text.lower().split()) for text in texts.answer]
     result.questions[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
     result.answered[rows] = [hash(text) for text in plain]
-    result.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
+    result.words[rows] = [0 if is_blank(text) else text.count(" ") + 1 for text in plain]
     result.json[rows] = [json_kind(text) for text in texts.answer]
     result.json_answers[rows] = result.json[rows] == JSON
     result.framed[rows] = [bool(text) for text in texts.around]
@@ -150,7 +150,7 @@ def _measure_earlier(result: Survey, earlier: Pieces, start: int) -> None:
     kinds = np.array([json_kind(text) for text in earlier.texts])
     np.add.at(result.answers, earlier.rows + start, 1)
     np.add.at(result.json_answers, earlier.rows[kinds == JSON] + start, 1)
-    blank = earlier.that(lambda text: not text.strip())
+    blank = earlier.that(is_blank)
     for check, rows, kind in (
         (
             Check.empty_answers,

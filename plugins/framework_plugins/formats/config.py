@@ -37,6 +37,8 @@ class LocalFileConfig(DataConfig):
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
     """A row of a .txt file: each line, each paragraph (separated by blank lines), or the whole file."""
+    encoding: Annotated[str, ~Affects.rows] = "utf-8"
+    """The encoding of text files by its name in Python; `cp1252` for most tables that Excel and Windows write."""
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +15,14 @@ from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
 from framework.api.registry import counting
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
+from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
 SHOWN = 3
 """Files that are left out and named."""
+LOOKED_AT = 100
+"""Files of which the first row is tried."""
 LARGE = 1_000_000_000
 """Bytes of a file whose hash takes seconds."""
 BESIDE = 1 << 20
@@ -34,18 +38,27 @@ class LocalFile:
         self.config = config
         self._left_out: list[DataFile] = []
 
-    def check(self) -> None:
-        """Find the files of the config, without a look into them.
+    def check(self) -> RawData:
+        """Find the files of the config, and look at the first row of each; none is read to its end.
 
         Raises:
-            FrameworkError: there are none, or of an unknown kind, or all to train on are empty.
+            FrameworkError: there are none, of an unknown kind, or all to train on are empty; one cannot be read.
         """
-        train = self._find()[0]
-        if train and not any(file.path.stat().st_size for file in train):
+        raw, parts = self._raw()
+        if parts[0] and not any(noted.stamp[0] for noted in parts[0]):
             raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
+        for noted in itertools.islice(itertools.chain.from_iterable(parts), LOOKED_AT):
+            if noted.file.is_text or not noted.file.packing:  # a packed table is unpacked whole
+                next(iter(FileRows([noted], self.config.sample_by)), None)
+        return raw
 
     def load(self) -> RawData:
-        """Find the files of the config and hash them; the rows are read when they are iterated over.
+        """Find the files of the config and hash them; the rows are read when they are iterated over."""
+        raw, parts = self._raw()
+        return replace(raw, key=_key(parts, self.config.sample_by))
+
+    def _raw(self) -> tuple[RawData, list[list[Noted]]]:
+        """Find the files of the config, and return their rows and the files of each part.
 
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
         folder or a glob. In a folder with a training split the files of the other splits are left out too, and the
@@ -58,20 +71,30 @@ class LocalFile:
             replace(file, name=f"{sets[file.path.resolve()]}/{file.name}") if sets else file for file in named[1]
         ]
         train, validation, prompts = (Noted.all(part) for part in named)
-        key = _key([train, validation, prompts], config.sample_by)
-        return RawData(
+        raw = RawData(
             FileRows(train, config.sample_by),
             FileRows(validation, config.sample_by, "data.validation_path") if validation else (),
             FileRows(prompts, config.sample_by, "data.prompts_path") if prompts else (),
-            key,
             places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
             notes=self._notes(),
         )
+        return raw, [train, validation, prompts]
 
     def _bounded(self) -> list[list[DataFile]]:
-        """Return the files with the bytes that a row of them may have, of which a character takes eight at most."""
+        """Return the files with their encoding, and the bytes that a row may have: eight at most for a character.
+
+        Raises:
+            FrameworkError: there is no such encoding, or no text that has one.
+        """
         longest = 8 * self.config.max_row_characters + BESIDE
-        return [[replace(file, longest=longest) for file in part] for part in self._find()]
+        encoding = codec(self.config.encoding, "data.encoding")
+        found = self._find()
+        if encoding != UTF8 and not any(file.is_text for part in found for file in part):
+            raise FrameworkError(
+                f"data.encoding={self.config.encoding} does nothing: there is no text file, only {found[0][0].kind}; "
+                "leave it out"
+            )
+        return [[replace(file, longest=longest, encoding=encoding) for file in part] for part in found]
 
     def _find(self) -> list[list[DataFile]]:
         """Return the files to train on, to validate on, and with prompts."""
@@ -234,7 +257,8 @@ def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
 def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
     """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
     plain = [
-        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest()]
+        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest(),
+          *([noted.file.encoding] if noted.file.is_text and noted.file.encoding != UTF8 else [])]
          for noted in part]
         for part in parts
     ]  # fmt: skip

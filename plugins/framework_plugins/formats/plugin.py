@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.api.errors import FrameworkError
 from framework.api.registry import components
 from framework.api.text import unknown
 from framework_plugins.formats import config
@@ -32,7 +33,14 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse names in `format.columns` that the format never reads, and a system prompt for plain text."""
+    """Refuse names in `format.columns` that the format never reads, a system prompt for plain text, an encoding."""
+    if isinstance(plan.data.config, config.LocalFileConfig) and plan.data.config.encoding != "utf-8":
+        from framework_plugins.formats.encodings import codec  # noqa: PLC0415 - for those who set one
+
+        try:
+            codec(plan.data.config.encoding, "data.encoding")
+        except FrameworkError as error:
+            yield str(error)
     settings, option = plan.format.config, plan.format.component.name
     if option == "text" and settings.system_prompt is not None:
         yield "format.system_prompt does nothing with format=text: plain text has no turns"

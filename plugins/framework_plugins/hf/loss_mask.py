@@ -230,8 +230,8 @@ _PLAIN_STOP = (
 def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
     """Say that the tokens of a prompt are not the first of its row, and what to do."""
     what = (
-        "the answer's first characters join the prompt's last token, so the prompt that inference would use is not the "
-        "beginning of the training tokens"
+        "the tokenizer merges the beginning of the answer into the prompt's last token, so at inference the model "
+        "would see other tokens"
     )
     if draft.example.messages[number].content[:1].isspace():
         return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER}"

@@ -33,6 +33,7 @@ from framework.api.text import (
     health_facts,
     hide,
     number,
+    readiness,
     redact,
     shared_start,
     visible,
@@ -75,6 +76,7 @@ def render(run: Run, samples: int) -> str:
         run_dir=redact(display_path(plan.run_dir)),
         status=_status(run),
         error=run.error,
+        ready=readiness(run.data) if set(plan.stages) <= LOOKING else "",
         report=report,
         results=list(_results(report)) if report else [],
         notes=[redact(note) for note in run.notes],
@@ -88,6 +90,8 @@ def render(run: Run, samples: int) -> str:
         facts=list(data_facts(run.data)),
         needs=list(forecast_facts(run.expected)) if run.expected else [],
         histogram=charts.histogram(sizes),
+        beyond=sizes.beyond,
+        longest=sizes.longest,
         audits=list(plan.audit),
         findings=run.data.findings,
         examples=EXAMPLES,
@@ -110,7 +114,7 @@ def policy(style: str) -> Markup:
 def template(name: str) -> Any:
     """Return a template of this package, with its style."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "number": number, "cut": cut}
+    environment.filters |= {"visible": visible, "number": number, "cut": cut, "count": count}
     folder = files("framework_plugins.report")
     environment.globals["policy"] = policy
     environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8").strip())  # noqa: S704 - our own file

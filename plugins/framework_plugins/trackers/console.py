@@ -59,6 +59,7 @@ from framework.api.text import (
     headline,
     is_animated,
     number,
+    readiness,
     redact,
     told,
     visible,
@@ -234,6 +235,7 @@ class Console(Logger):
         if set(plan.stages) <= LOOKING:
             console_data.show_rows(self.out, data.view)
             self._facts("", {"report": display_path(_page(plan.run_dir, plan))})
+            self.out.print(Text(readiness(data), "bold"))
             return
         self._facts("machine", hardware)
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
-from framework.api.text import data_facts, visible
+from framework.api.text import count, data_facts, visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NONE = "·"
@@ -41,7 +41,9 @@ def histogram(lengths: Lengths) -> str:
     """Draw how many rows are how long, in one line."""
     most = max(lengths.histogram)
     bars = [BLOCKS[round(rows / most * (len(BLOCKS) - 1))] if rows else NONE for rows in lengths.histogram]
-    return f"1 {''.join(bars)} {lengths.edges[-1]:,} tokens"
+    verb = "is" if lengths.beyond == 1 else "are"
+    longer = f"; {count(lengths.beyond, 'row')} {verb} longer, up to {lengths.longest:,}" if lengths.beyond else ""
+    return f"1 {''.join(bars)} {lengths.edges[-1]:,} tokens{longer}"
 
 
 def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ def test_what_stands_beyond_the_limit_is_counted(tmp_path: Path) -> None:
     measured = lengths.measure(stored(tmp_path, *SIZES), ALL, ALL[:1], 6, 2, 0)
     assert (measured.lost_tokens, measured.lost_supervised_tokens) == (2 + 6, 2 + 6)
     assert (measured.p50, measured.p95, measured.longest) == (8, 12, 12)
-    assert sum(measured.histogram) == 3
+    assert sum(measured.histogram) + measured.beyond == 3
     assert measured.padding_share == 0  # a single row is left
 
 
@@ -91,8 +91,19 @@ def test_the_histogram_counts_every_row_once_in_its_own_bin(sizes: list[int]) ->
     for edge, count in zip(measured.edges, measured.histogram, strict=True):
         assert count == sum(low < size <= edge for size in sizes)
         low = edge
-    assert sum(measured.histogram) == len(sizes)
+    assert sum(measured.histogram) + measured.beyond == len(sizes)
     assert measured.p50 <= measured.p95 <= measured.p99 <= measured.longest == max(sizes)
+
+
+@pytest.mark.parametrize(("count", "far", "edge"), [(398, 2, 120), (48, 2, 120), (2, 2, 8200)])
+def test_a_few_rows_that_are_far_longer_are_counted_and_not_drawn(count: int, far: int, edge: int) -> None:
+    class Held:
+        class columns:  # noqa: N801 - stands for the attribute
+            tokens = np.array([120] * count + [8200] * far, np.int32)
+
+    numbers = np.arange(count + far)
+    measured = lengths.measure(Held, numbers, numbers, 10_000, 4, 1)  # type: ignore[arg-type]
+    assert (measured.edges[-1], measured.beyond) == (edge, far if edge == 120 else 0)
 
 
 @pytest.mark.parametrize(

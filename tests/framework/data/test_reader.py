@@ -62,11 +62,12 @@ class Breaking:
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
 
 
-def test_an_error_of_a_source_is_not_put_down_to_the_cache(data_file: Path, tmp_path: Path) -> None:
+def test_an_error_of_a_source_is_one_line_that_names_it(data_file: Path, tmp_path: Path) -> None:
     plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
     component = dataclasses.replace(plan.data.component, factory=f"{Breaking.__module__}:Breaking")
     broken = dataclasses.replace(plan, data=_Made(component, plan.data.config))
-    with pytest.raises(ConnectionResetError):
+    problem = r"^data=local_file: the source failed: ConnectionResetError: .*reset by peer \(.*test_reader\.py:\d+\)$"
+    with pytest.raises(FrameworkError, match=problem):
         load_data(broken, Cached(broken))
 
 

@@ -70,6 +70,7 @@ def test_all_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: 
         (OSError(errno.EDQUOT, "quota"), "Disk quota exceeded"),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "could not be written"),
+        (OSError("4096 requested and 100 written"), "could not be written"),
         (RuntimeError("CUDA error: out of memory"), ""),
         (ValueError("inline_container"), ""),
         (FileNotFoundError(errno.ENOENT, "gone"), ""),

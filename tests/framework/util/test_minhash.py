@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
+import resource
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,3 +224,15 @@ def test_what_any_text_has_is_not_what_all_of_them_share() -> None:
     assert len(text_features.common_features(lambda: iter([texts]), len(texts))) == 0
     longer = [f"Say whether this is true, and nothing else: {text}" for text in texts]
     assert len(text_features.common_features(lambda: iter([longer]), len(longer))) > 0
+
+
+def test_a_disk_that_takes_no_more_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            labels(["one two three", "four five six"], folder=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert Path(caught.value.filename).is_relative_to(tmp_path)

@@ -110,7 +110,10 @@ LONG_QUESTION = (
 )
 
 FAULTS: dict[str, tuple[Check, list[Pair]]] = {
-    "empty": (Check.empty_answers, [(f"Who was number {n}?", answer) for n, answer in enumerate(["", " ", "\n\t"])]),
+    "empty": (
+        Check.empty_answers,
+        [(f"Who was number {n}?", answer) for n, answer in enumerate(["", " ", "\n\t", "\u200b\u2060"])],
+    ),
     "mojibake": (
         Check.broken_encoding,
         [
@@ -130,6 +133,7 @@ FAULTS: dict[str, tuple[Check, list[Pair]]] = {
         [
             ("What rang?", "The bell\x07 rang"),
             ("What was red?", "\x1b[31mThis line\x1b[0m was"),
+            ("What became of the dash?", "It is \x97 now"),
             ("What ended the text?", "A zero byte\x00 did"),
             ("What began it?", "\ufeffA mark of the byte order did"),
             ("What turned it around?", "The letters \u202eturned around"),

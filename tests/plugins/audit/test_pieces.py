@@ -91,7 +91,7 @@ def test_what_must_stand_nowhere_is_found_everywhere(
     ("check", "answer", "fine"),
     [
         (Check.refusals, "I'm sorry, but I can't assist with that request.", "It is the red one"),
-        (Check.empty_answers, "  ", "It is the red one"),
+        (Check.empty_answers, " \u200b", "It is the red one"),
         (Check.one_word_answers, "Red.", "It is the red one"),
     ],
 )

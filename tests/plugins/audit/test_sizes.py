@@ -72,6 +72,13 @@ def test_cut_rows_lose_their_stop_tokens(tmp_path: Path) -> None:
     assert dropped.advice == "set trainer.max_seq_length=64, or shorten them"
 
 
+def test_for_a_few_rows_that_are_far_longer_no_limit_is_advised_that_only_they_need(tmp_path: Path) -> None:
+    long = " ".join(f"page{number}" for number in range(900))
+    rows = [(f"Question {number}?", long if number == 7 else "Austen") for number in range(200)]
+    found = look(audit_data(tmp_path, rows, words=["trainer.max_seq_length=512"]))[Check.too_long]
+    assert found.advice == "shorten them: trainer.max_seq_length=64 fits 99% of the rows"
+
+
 def test_a_cut_behind_the_last_learned_token_costs_nothing(tmp_path: Path) -> None:
     tail = Message("user", "and some more words that nobody learns")
     turns = (Message("user", "Who wrote Emma?"), Message("assistant", "Austen"))

@@ -1,5 +1,6 @@
 """`data=local_file`: which files are read, what names their content, and what happens when they change."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -37,14 +38,19 @@ def test_files_for_validation_and_prompts_are_read_where_given(tmp_path: Path) -
     assert [values(rows) for rows in (raw.train, raw.validation, raw.prompts)] == [[0], [1], [2]]
 
 
-def test_the_check_finds_what_is_missing_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_finds_what_is_missing_or_cannot_be_read_and_hashes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here, missing = written(tmp_path, "a.jsonl", line(1)), tmp_path / "b.jsonl"
 
-    def opened(*_: object, **__: object) -> None:
+    def hashed(*_: object, **__: object) -> None:
         pytest.fail("a file may be large")
 
-    monkeypatch.setattr(Path, "open", opened)
-    LocalFile(LocalFileConfig(path=str(here))).check()
+    monkeypatch.setattr(hashlib, "file_digest", hashed)
+    assert values(LocalFile(LocalFileConfig(path=str(here))).check().train) == [1]
+    none = str(written(tmp_path, "c.parquet", "no table"))
+    with pytest.raises(FrameworkError, match=r"c\.parquet: not a valid \.parquet file"):
+        LocalFile(LocalFileConfig(path=str(here), validation_path=none)).check()
     for setting in ("path", "validation_path", "prompts_path"):
         asked: dict[str, Any] = {"path": str(here), setting: str(missing)}
         with pytest.raises(FrameworkError, match=r"^there is no data file .*b\.jsonl"):

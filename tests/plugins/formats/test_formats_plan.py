@@ -31,6 +31,11 @@ def problems(folder: Path, words: Sequence[str]) -> str:
         ),
         (["format=text", "format.columns={txt: body}"], "Valid: text."),
         (
+            ["data=local_file", "data.path=rows.jsonl", "data.encoding=windows-1225"],
+            "data.encoding=windows-1225: unknown encoding. Did you mean 'cp125",
+        ),
+        (["data=local_file", "data.path=rows.jsonl", "data.encoding=rot13"], "unknown encoding. Did you mean "),
+        (
             ["format=text", "format.system_prompt='Be brief'"],
             "format.system_prompt does nothing with format=text: plain text has no turns",
         ),

@@ -2,6 +2,8 @@
 
 import datetime as dt
 import io
+import re
+import struct
 from decimal import Decimal
 from pathlib import Path
 
@@ -109,6 +111,16 @@ def test_damage_behind_the_first_rows_is_reported_with_the_row(tmp_path: Path) -
         writer.write_batch(batch)
     with pytest.raises(FrameworkError, match=r"s\.arrow:row 1001: not a valid \.arrow file"):
         rows_of(written(tmp_path, "s.arrow", sink.getvalue()[:-100_000]))
+
+
+@pytest.mark.parametrize("name", ["file.arrow", "stream.arrow"])
+@pytest.mark.parametrize(("slot", "offset"), [(1, 1 << 30), (1, -64), (2, 4 * 8 + 8)])
+def test_an_offset_that_leads_out_of_its_column_is_reported(tmp_path: Path, name: str, slot: int, offset: int) -> None:
+    whole = bytearray(content(name, [{"a": "x" * 16, "b": number} for number in range(2)]))
+    (at,) = (found.start() for found in re.finditer(re.escape(struct.pack("<3i", 0, 16, 32)), whole))
+    struct.pack_into("<i", whole, at + 4 * slot, offset)
+    with pytest.raises(FrameworkError, match=rf"{name}: not a valid \.arrow file \(In column 0: Invalid: Offset"):
+        rows_of(written(tmp_path, name, bytes(whole)))
 
 
 def test_the_first_version_of_feather_is_refused(tmp_path: Path) -> None:

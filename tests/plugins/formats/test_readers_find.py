@@ -97,26 +97,46 @@ def test_a_missing_file_is_reported_with_what_lies_beside_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("a.docx", "a.docx is not a kind of file that data=local_file reads. Data files are .jsonl, .ndjson, "),
-        ("sub", "sub: the folder holds no data file, only b.md, c.md. Data files are .jsonl, "),
+        ("a.docx", "a.docx is not a kind of file that data=local_file reads; save its text as .txt. Data files are .j"),
+        ("b.sqlite", "b.sqlite is not a kind of file that data=local_file reads; export the table as .csv. Data files"),
+        ("sub", "sub: the folder holds no data file, only b.md, c.md; as plain text, give it a name that ends with .t"),
         ("empty", "empty: the folder holds no file. Data files are "),
-        ("*.docx", "*.docx matches no data file, only a.docx. Data files are "),
+        ("*.docx", "*.docx matches no data file, only a.docx; save its text as .txt. Data files are "),
         ("*.csv", "*.csv matches no file. Data files are "),
         ("link.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
         ("l*.jsonl", "link.jsonl is a link to nowhere.jsonl, which does not exist"),
         ("pipe.jsonl", "pipe.jsonl is neither a file nor a folder, and rows are read more than once"),
+        ("pipes", "pipes/p.csv is neither a file nor a folder, and rows are read more than once"),
+        ("pi*/*.csv", "pipes/p.csv is neither a file nor a folder, and rows are read more than once"),
         ("x" * 300, "File name too long"),
     ],
 )
 def test_a_path_without_data_is_refused_with_what_is_there(tmp_path: Path, path: str, text: str) -> None:
-    for name in ("a.docx", "sub/c.md", "sub/b.md"):
+    for name in ("a.docx", "b.sqlite", "sub/c.md", "sub/b.md"):
         written(tmp_path, name, "")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link.jsonl").symlink_to("nowhere.jsonl")
-    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "pipes").mkdir()
+    for pipe in ("pipe.jsonl", "pipes/p.csv"):
+        os.mkfifo(tmp_path / pipe)
     with pytest.raises(FrameworkError) as caught:
         names(tmp_path / path)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "instead"),
+    [
+        ("s3://bucket/rows.jsonl", "download the file, and give its path"),
+        ("https://example.org/rows.csv", "download the file, and give its path"),
+        ("https://huggingface.co/datasets/acme/orders/tree/main", "set data=hub data.path=acme/orders"),
+        ("file:///data/rows.csv", "write it as a path, data.path=/data/rows.csv"),
+    ],
+)
+def test_an_address_is_no_path(path: str, instead: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        names(path)
+    assert str(caught.value) == f"data.path={path} is an address, which data=local_file does not read: {instead}"
 
 
 def test_a_folder_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,31 @@ def test_objects_side_by_side_on_a_line_are_rows(tmp_path: Path) -> None:
     ]
 
 
+TURNS = [[{"role": "user", "content": "say"}, {"role": "assistant", "content": text}] for text in ("it", "this")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "places"),
+    [
+        ("r.jsonl", "".join(f"{json.dumps(turns)}\n" for turns in TURNS), ["r.jsonl:1", "r.jsonl:2"]),
+        ("r.jsonl", json.dumps(TURNS[0]), ["r.jsonl:1"]),
+        ("r.json", json.dumps(TURNS), ["r.json:item 1", "r.json:item 2"]),
+        ("r.json", json.dumps(TURNS, indent=1), ["r.json:item 1", "r.json:item 2"]),
+    ],
+)
+def test_a_list_of_turns_is_a_row(tmp_path: Path, name: str, content: str, places: list[str]) -> None:
+    found = rows_of(written(tmp_path, name, content))
+    assert found == [Row({"messages": turns}, where) for turns, where in zip(TURNS, places, strict=False)]
+
+
+def test_a_line_that_is_another_list_is_a_bad_row(tmp_path: Path) -> None:
+    found = rows_of(written(tmp_path, "r.jsonl", '["a", "b"]\n["c", "d"]\n'))
+    assert [(row.where, row.problem.partition(",")[0]) for row in found] == [
+        ("r.jsonl:1", "a row is a JSON object with named fields"),
+        ("r.jsonl:2", "a row is a JSON object with named fields"),
+    ]
+
+
 def test_a_conversation_with_tools_that_is_the_whole_file_is_a_row(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "say"}], "tools": [{"name": "f"}]}
     assert [found.fields for found in rows_of(written(tmp_path, "rows.json", json.dumps(row)))] == [row]
@@ -133,8 +158,12 @@ def test_a_conversation_with_tools_that_is_the_whole_file_is_a_row(tmp_path: Pat
             {"a": {"0": "x", "1": "y"}},
             "import json, pandas; pandas.DataFrame.from_dict(json.load(open('rows.json')), orient='columns').to_json(",
         ),
+        (
+            {"Capital of Peru?": "Lima", "Capital of Chile?": "Santiago"},
+            "import json; [print(json.dumps({'prompt': q, 'completion': a})) for q, a in json.load(open('rows.json'))",
+        ),
     ],
-    ids=["splits", "columns", "index", "columns of pandas"],
+    ids=["splits", "columns", "index", "columns of pandas", "pairs"],
 )
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows(
@@ -155,11 +184,12 @@ def test_a_table_that_is_one_object_is_refused_with_the_command_that_writes_rows
         (b'"text"', "a row is a JSON object with named fields, and this one is a str"),
         (b"null", "a row is a JSON object with named fields, and this one is a NoneType"),
         (b'{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' appears twice in one object"),
-        (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte); convert it: iconv -f LATIN1 -t UTF-8"),
+        (b'{"a": [{"b": 1, "\\ud800": 1}]}', "the key '\\ud800' is not valid text: surrogates not allowed"),
+        (b'{"a": "\xfc"}', "not UTF-8 (invalid start byte): if Excel or Windows wrote it, set data.encoding=cp1252"),
         (b'{"a":' * 100_000, "not valid JSON: nested too deeply"),
         (b'{"a": ' + b"1" * 5000 + b"}", "not valid JSON: a number with thousands of digits"),
     ],
-    ids=["no value", "cut off", "text", "null", "key twice", "not UTF-8", "nested", "digits"],
+    ids=["no value", "cut off", "text", "null", "key twice", "half a character", "not UTF-8", "nested", "digits"],
 )
 @pytest.mark.parametrize("first", [b"", b'{"a": 1}\n'], ids=["at first", "later"])
 def test_a_line_that_is_no_row_is_a_bad_row_and_the_others_are_read(

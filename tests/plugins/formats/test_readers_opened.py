@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -92,9 +93,9 @@ def zipped() -> bytes:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (BODY.decode().encode("utf-16"), "the text is UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
-        (b"\xfe\xff" + BODY.decode().encode("utf-16-be"), "the text is UTF-16; convert it"),
-        (BODY.decode().encode("utf-32"), "the text is UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
+        (BODY.decode().encode("utf-16"), "the text is UTF-16: set data.encoding=utf-16"),
+        (b"\xfe\xff" + BODY.decode().encode("utf-16-be"), "the text is UTF-16: set data.encoding=utf-16"),
+        (BODY.decode().encode("utf-32"), "the text is UTF-32: set data.encoding=utf-32"),
         (gzip.compress(BODY, mtime=0), "the file is packed with gzip; give it a name that ends with .gz"),
         (zstandard.compress(BODY), "the file is packed with zstd; give it a name that ends with .zst"),
         (b"PAR1" + BODY, "the file is Parquet; give it a name that ends with .parquet"),
@@ -122,6 +123,17 @@ def test_an_error_of_the_disk_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     file.unlink()
     with pytest.raises(FrameworkError, match=r"a\.jsonl: the file is gone; it was there when the run started$"):
         rows_of(file)
+
+
+def test_a_table_that_does_not_fit_unpacked_is_reported(tmp_path: Path) -> None:
+    file = written(tmp_path, "r.parquet.gz", [{"a": "x" * 100}])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))
+    try:
+        with pytest.raises(FrameworkError, match=r"cannot be unpacked into .* \(File too large\); set TMPDIR=FOLDER"):
+            rows_of(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:

@@ -23,15 +23,15 @@ def printed(show: Callable[[Terminal], None], *, colours: bool = False, width: i
 
 
 @pytest.mark.parametrize(
-    ("histogram", "drawn"),
+    ("histogram", "beyond", "drawn"),
     [
-        ([0, 10, 320], "1 ·▁█ 114 tokens"),
-        ([1, 0, 0], "1 █·· 114 tokens"),
-        ([4, 2, 1], "1 █▅▃ 114 tokens"),
+        ([0, 10, 320], 0, "1 ·▁█ 114 tokens"),
+        ([1, 0, 0], 1, "1 █·· 114 tokens; 1 row is longer, up to 8,200"),
+        ([4, 2, 1], 2, "1 █▅▃ 114 tokens; 2 rows are longer, up to 8,200"),
     ],
 )
-def test_the_lengths_are_drawn_in_a_line(histogram: list[int], drawn: str) -> None:
-    lengths = dataclasses.replace(FITTING, histogram=histogram)
+def test_the_lengths_are_drawn_in_a_line(histogram: list[int], beyond: int, drawn: str) -> None:
+    lengths = dataclasses.replace(FITTING, histogram=histogram, beyond=beyond, longest=8200)
     assert console_data.histogram(lengths) == drawn
     assert console_data.facts(dataclasses.replace(EVEN, lengths=lengths))["lengths"].plain.endswith(f"\n{drawn}")
 

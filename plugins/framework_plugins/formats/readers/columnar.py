@@ -64,6 +64,7 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
     number = 0
     try:
         for batch in batches:
+            batch.validate(full=True)  # offsets of a damaged or forged file lead to memory that is not its own
             unsure = values.unsure(batch.schema)
             for start in range(0, batch.num_rows, BATCH):
                 for cells in batch.slice(start, BATCH).to_pylist():

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator
 
 from framework.api.records import Row
+from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
-from framework_plugins.formats.readers.opened import Opened, not_utf8
+from framework_plugins.formats.readers.opened import Opened
 
-DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
+DELIMITERS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 """The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
-QUOTED = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*(?:"|\Z)')
+QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*(?:"|\Z)')
 """A cell in quotation marks, in which a separator is text; the last may continue on the next line."""
 
 

@@ -13,20 +13,28 @@ from pathlib import Path
 from typing import NoReturn
 
 from framework.api.errors import FrameworkError
+from framework_plugins.formats.encodings import UTF8
 
-KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+KINDS = (*TEXTS[:-1], ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
 SPLITS = "dataset_dict.json"
 """What `datasets` writes into a folder that holds a folder for each split."""
 OTHER_KINDS = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "; save the table as .csv"),
-    **dict.fromkeys((".zip", ".tar", ".rar", ".7z"), "; unpack it"),
-    **dict.fromkeys((".yaml", ".yml", ".xml", ".pkl", ".db"), "; write a row a line, as JSON"),
-    **dict.fromkeys((".md", ".html", ".rst"), "; as plain text, give it a name that ends with .txt"),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the table as .csv"),
+    **dict.fromkeys((".sqlite", ".sqlite3", ".db", ".duckdb"), "export the table as .csv"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".rar", ".7z", ".bz2", ".xz"), "unpack it"),
+    **dict.fromkeys(
+        (".yaml", ".yml", ".xml", ".pkl", ".npz", ".npy", ".h5", ".orc", ".avro"), "write a row a line, as JSON"
+    ),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf", ".epub"), "save its text as .txt"),
+    **dict.fromkeys((".md", ".html", ".htm", ".rst"), "as plain text, give it a name that ends with .txt"),
 }
 """What to do with files that people have."""
+ADDRESS = re.compile(r"([A-Za-z][\w+.-]+)://(.*)")
+HUB = re.compile(r"huggingface\.co/datasets/([^/]+/[^/?#]+)")
 HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "heldout"}
 TRAINED = {"train", "training"}
 WORDS = re.compile(r"[^a-zA-Z]+")
@@ -38,7 +46,8 @@ SHOWN = 5
 class DataFile:
     """A file of rows. `name` is how its rows call it, `kind` and `packing` are its suffixes: .jsonl and .gz.
 
-    `longest` is how many bytes a line or a value may have that becomes a row.
+    `longest` is how many bytes a line or a value may have that becomes a row. `encoding` is Python's name of that of a
+    text.
     """
 
     path: Path
@@ -46,6 +55,12 @@ class DataFile:
     kind: str
     packing: str
     longest: int = 1 << 30
+    encoding: str = UTF8
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is unpacked text, which has an encoding."""
+        return self.kind in TEXTS
 
     def where(self, place: int | str) -> str:
         """Say where a row stands."""
@@ -71,6 +86,7 @@ def find(path: str, setting: str) -> list[DataFile]:
     Raises:
         FrameworkError: there is none, or none of a known kind, or a folder may not be read.
     """
+    _refuse_address(path, setting)
     place = Path(path).expanduser()
     try:
         if place.is_dir():
@@ -145,16 +161,32 @@ def kind_of(path: Path) -> tuple[str, str] | None:
 
 
 def _single(path: Path) -> DataFile:
-    if not path.is_file():
-        raise FrameworkError(
-            f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
-        )
-    if (kind := kind_of(path)) is None:
-        advice = OTHER_KINDS.get(path.suffix.lower(), "")
+    if (kind := kind_of(_real(path))) is None:
+        advice = _instead([path])
         raise FrameworkError(
             f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID}."
         )
     return DataFile(path, path.name, *kind)
+
+
+def _refuse_address(path: str, setting: str) -> None:
+    """Refuse what is no path: rows are read from this machine, more than once."""
+    if not (found := ADDRESS.match(path)):
+        return
+    scheme, rest = found.groups()
+    instead = "download the file, and give its path"
+    if scheme.lower() == "file":
+        instead = f"write it as a path, {setting}=/{rest.partition('/')[2]}"
+    elif hub := HUB.match(rest):
+        instead = f"set data=hub data.path={hub[1]}"
+    raise FrameworkError(f"{setting}={path} is an address, which data=local_file does not read: {instead}")
+
+
+def _instead(paths: Sequence[Path]) -> str:
+    """Say what to do with the first file of which that is known."""
+    known = (OTHER_KINDS[path.suffix.lower()] for path in paths if path.suffix.lower() in OTHER_KINDS)
+    advice = next(known, "")
+    return f"; {advice}" if advice else ""
 
 
 def _missing(path: Path) -> NoReturn:
@@ -206,13 +238,17 @@ def _root(pattern: str) -> Path:
 
 def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
     return [
-        DataFile(path, path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(_real(path)))
+        DataFile(_real(path), path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(path))
     ]
 
 
 def _real(path: Path) -> Path:
     if not path.exists():
         _missing(path)
+    if not path.is_file():  # to open a pipe would be to wait for whoever writes into it
+        raise FrameworkError(
+            f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
+        )
     return path
 
 
@@ -220,4 +256,4 @@ def _nothing(what: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     content = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
-    return FrameworkError(f"{what} {content}. Data files are {VALID}.")
+    return FrameworkError(f"{what} {content}{_instead(paths)}. Data files are {VALID}.")

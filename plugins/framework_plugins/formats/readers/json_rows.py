@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framework.api.records import Row
+from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, beyond
-from framework_plugins.formats.readers.opened import Opened, not_utf8
+from framework_plugins.formats.readers.opened import Opened
 
 HEAD = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
@@ -39,7 +40,7 @@ def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
     if start.startswith(b"["):
-        return _array
+        return _lines if _is_list_of_turns(file, start, second) else _array
     if not start.startswith(b"{") or not _is_object(file, start, second):
         return _lines
     return _objects if _has_several(file) else _object
@@ -57,6 +58,24 @@ def _has_several(file: DataFile) -> bool:
     return head[end:].lstrip().startswith("{")
 
 
+def _is_list_of_turns(file: DataFile, first: bytes, second: bytes) -> bool:
+    """Whether each line is a list, not the file; a file with one line is, if its name says so."""
+    if not second.lstrip().startswith(b"[") and (second or file.kind == ".json"):
+        return False
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return bool(second) or _is_dialogue(value)
+
+
+def _is_dialogue(value: Any) -> bool:
+    """Whether a list holds the turns of a chat."""
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(turn, dict) and not _is_row(turn) for turn in value)
+    )
+
+
 def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     """Whether the first line begins an object that is the whole file, and no row."""
     if len(first) >= HEAD and not first.endswith(b"\n"):
@@ -70,7 +89,8 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
         return False
     if file.kind != ".json" or second or not isinstance(value, dict) or not value or _has_turns(value):
         return False
-    return bool(_lists_of_rows(value)) or all(isinstance(inner, dict) for inner in value.values()) or _is_table(value)
+    nested = all(isinstance(inner, dict) for inner in value.values())
+    return nested or bool(_lists_of_rows(value)) or _is_table(value) or _is_pairs(value)
 
 
 def _has_turns(value: Mapping[str, Any]) -> bool:
@@ -83,6 +103,12 @@ def _is_table(value: Mapping[str, Any]) -> bool:
     """Whether a value is a table written by its columns: lists of one length, none of objects."""
     lists = [inner for inner in value.values() if isinstance(inner, list) and inner and not isinstance(inner[0], dict)]
     return bool(lists) and len(lists) == len(value) and len({len(inner) for inner in lists}) == 1
+
+
+def _is_pairs(value: Mapping[str, Any]) -> bool:
+    """Whether the keys of an object are questions and its values are answers: names of fields do not end like that."""
+    asked = all(name.rstrip().endswith(("?", ".", "!", ":")) for name in value)
+    return asked and all(isinstance(inner, str) for inner in value.values())
 
 
 def _lists_of_rows(value: Mapping[str, Any]) -> list[str]:
@@ -114,7 +140,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
     except (ValueError, RecursionError) as error:
         yield Row({}, where, f"not valid JSON: {beyond(error)}")
     else:
-        yield _row(where, value, decoder.duplicate)
+        yield _row(where, value, decoder.problem)
 
 
 def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
@@ -127,7 +153,7 @@ def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> I
             return
         if not isinstance(value, dict):
             return
-        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.duplicate))
+        rows.append(_row(file.where(f"{number}, object {len(rows) + 1}"), value, decoder.problem))
         at += len(text) - at - len(text[at:].lstrip())
     yield from rows
 
@@ -140,14 +166,14 @@ def _objects(file: DataFile) -> Iterator[Row]:
         while stream.peek():
             number += 1
             value = stream.value()
-            yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
 
 
 def _array(file: DataFile) -> Iterator[Row]:
     with Opened(file) as opened:
         stream = JsonStream(opened)
         for number, value in enumerate(stream.items(), start=1):
-            yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+            yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
 
 
@@ -166,7 +192,7 @@ def _object(file: DataFile) -> Iterator[Row]:
                 if number == 1 and _is_row(value):
                     list_name = _only(file, list_name, name)
                 if list_name == name:
-                    yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
+                    yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
         shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
@@ -176,6 +202,10 @@ def _object(file: DataFile) -> Iterator[Row]:
 
 def _as_lines(file: DataFile, names: list[str], kinds: set[str]) -> str:
     """Say how to write a table that is one object as a row a line; `kinds` are the signs that its fields begin with."""
+    if kinds == {'"'} and _is_pairs(dict.fromkeys(names, "")):
+        rows = f"for q, a in json.load(open({str(file.path)!r})).items()"
+        command = f"import json; [print(json.dumps({{'prompt': q, 'completion': a}})) {rows}]"
+        return f'write a question and its answer a line, python -c "{command}" > rows.jsonl'
     if kinds == {"["}:
         table = "DataFrame(json.load(open(FILE)))"
     elif kinds == {"{"}:
@@ -199,9 +229,9 @@ def _only(file: DataFile, earlier: str, name: str) -> str:
     return name
 
 
-def _row(where: str, value: Any, duplicate: str) -> Row:
+def _row(where: str, value: Any, problem: str) -> Row:
+    if _is_dialogue(value):
+        value = {"messages": value}
     if not isinstance(value, dict):
         return Row({}, where, f"a row is a JSON object with named fields, and this one is a {type(value).__name__}")
-    if duplicate:
-        return Row({}, where, f"the key '{duplicate}' appears twice in one object")
-    return Row(value, where)
+    return Row({}, where, problem) if problem else Row(value, where)

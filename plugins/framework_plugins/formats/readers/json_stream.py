@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework_plugins.formats.readers.opened import Opened, not_utf8
+from framework_plugins.formats.encodings import not_utf8
+from framework_plugins.formats.readers.opened import Opened
 
 CHUNK = 1 << 18
 """Bytes that are read at a time; more where one value is longer."""
@@ -22,26 +23,37 @@ SPACE = re.compile(r"[ \t\n\r]+")
 
 
 class Decoder:
-    """JSON text -> values. `duplicate` is a key that an object of the last value has twice, or empty."""
+    """JSON text -> values. `problem` says what is wrong with a key of the last value; empty if nothing is."""
 
     def __init__(self) -> None:
-        self.duplicate = ""
+        self.problem = ""
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            self.duplicate = first_duplicate(key for key, _ in pairs)
+            twice = first_duplicate(key for key, _ in pairs)
+            self.problem = f"the key '{twice}' appears twice in one object"
+        if not "".join(fields).isascii():
+            self._check(fields)
         return fields
+
+    def _check(self, keys: Iterable[str]) -> None:
+        """Look for half of a surrogate pair, which JSON may hold, and a file may not."""
+        for key in keys:
+            try:
+                key.encode()
+            except UnicodeEncodeError as error:
+                self.problem = f"the key {key!a} is not valid text: {error.reason}"
 
     def whole(self, text: str) -> Any:
         """Decode a text that is one value."""
-        self.duplicate = ""
+        self.problem = ""
         return self._json.decode(text)
 
     def next(self, text: str, at: int) -> tuple[Any, int]:
         """Decode the value at a position, and return where it ends."""
-        self.duplicate = ""
+        self.problem = ""
         return self._json.raw_decode(text, at)
 
 

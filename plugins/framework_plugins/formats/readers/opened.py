@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
+from framework_plugins.formats.encodings import UTF8, Recoded
 from framework_plugins.formats.readers.find import DataFile
 
 if sys.version_info >= (3, 14):
@@ -30,14 +31,15 @@ UNPACKED, RATIO = 1 << 30, 50
 """Bytes that a packed table always may have, and how many times larger than packed: it is compressed inside already."""
 ANY_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 31}
 """Windows of zstd files up to the longest there is, 2 GiB; a library's own limit is 128 MiB."""
+BOM = b"\xef\xbb\xbf"
 MARKS = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    BOM: UTF8,
 }
 """Byte order marks; the longer ones first, for one begins like another."""
-BOM = b"\xef\xbb\xbf"
 FOREIGN = {
     b"\x1f\x8b": "the file is packed with gzip; give it a name that ends with .gz",
     b"\x28\xb5\x2f\xfd": "the file is packed with zstd; give it a name that ends with .zst",
@@ -64,6 +66,11 @@ class Opened:
             raw = self._stack.enter_context(self.file.path.open("rb"))
             self._check(raw.peek(len(POINTER)))
             self.stream = self._stack.enter_context(_unpacked(raw, self.file.packing))
+            if self.file.is_text:
+                self._check_text(self.stream.peek(max(map(len, FOREIGN))))
+                if not self.file.encoding.startswith(UTF8):
+                    recoded = Recoded(self.stream, self.file.encoding, self.file.error)
+                    self.stream = self._stack.enter_context(io.BufferedReader(recoded, CHUNK))
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -84,6 +91,16 @@ class Opened:
     def _check(self, head: bytes) -> None:
         if head.startswith(POINTER):
             raise self.file.error("the file only says where Git LFS keeps the data; fetch them: git lfs pull")
+
+    def _check_text(self, head: bytes) -> None:
+        encoding = self.file.encoding
+        mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
+        if mark and not encoding.startswith(MARKS[mark]):
+            instead = f"set data.encoding={MARKS[mark]}" if mark != BOM else f"leave out data.encoding={encoding}"
+            raise self.file.error(f"the text is {MARKS[mark].upper()}: {instead}")
+        for beginning, problem in FOREIGN.items():
+            if head.startswith(beginning):
+                raise self.file.error(problem)
 
     def _problem(self, error: BaseException | None) -> str | None:
         if isinstance(error, EOFError):
@@ -111,38 +128,32 @@ class Opened:
             yield number, line
 
     def start(self) -> None:
-        """Pass over a byte order mark.
-
-        Raises:
-            FrameworkError: it is one of UTF-16 or UTF-32, or the file is no text.
-        """
-        head = self.stream.peek(max(map(len, FOREIGN)))
-        if head.startswith(BOM):
+        """Pass over a byte order mark."""
+        if self.stream.peek(len(BOM)).startswith(BOM):
             self.stream.read(len(BOM))
-        problems = {mark: f"the text is {name}; convert it: iconv -f {name} -t UTF-8" for mark, name in MARKS.items()}
-        for mark, problem in (problems | FOREIGN).items():
-            if head.startswith(mark):
-                raise self.file.error(problem)
 
     def seekable(self) -> BinaryIO:
         """Return the bytes as a file that can be sought in: a packed one is unpacked into a temporary file."""
         if not self.file.packing:
             return self.stream
-        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the rest
+        # Unbuffered: to close a file whose buffer a full disk refuses would raise again.
+        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed with the rest
         most = max(UNPACKED, RATIO * self.file.path.stat().st_size)
         while chunk := self.stream.read(CHUNK):
             if whole.tell() + len(chunk) > most:
                 raise self.file.error(
                     f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
                 )
-            whole.write(chunk)
+            try:
+                while chunk:
+                    chunk = chunk[whole.write(chunk) :]
+            except OSError as error:
+                folder = tempfile.gettempdir()
+                raise self.file.error(
+                    f"the file cannot be unpacked into {folder} ({error.strerror}); set TMPDIR=FOLDER on another disk"
+                ) from error
         whole.seek(0)
         return cast("BinaryIO", whole)
-
-
-def not_utf8(error: UnicodeDecodeError) -> str:
-    """Say that a text is not UTF-8, and what to do."""
-    return f"not UTF-8 ({error.reason}); convert it: iconv -f LATIN1 -t UTF-8"
 
 
 def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:

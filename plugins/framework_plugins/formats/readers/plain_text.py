@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from framework.api.records import Row
 from framework_plugins.formats.config import SampleBy
+from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
-from framework_plugins.formats.readers.opened import Opened, not_utf8
+from framework_plugins.formats.readers.opened import Opened
 
 
 def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:

@@ -23,7 +23,7 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
         (
             "proof",
             "every row (330) begins with the prompt as inference renders it, every answer (340) ends with a stop token "
-            "that is learned; at least 28% of each row is learned, 31% on average",
+            "that is learned; on average, 31% of a row is learned",
             (),
         ),
         (
@@ -105,7 +105,7 @@ def test_plain_text_beside_conversations_is_said_apart() -> None:
     proof = dataclasses.replace(PLAIN, plain=30)
     assert facts(proof=proof)["proof"].text == (
         "every conversation (300) begins with the prompt as inference renders it, every answer (340) ends with a stop "
-        "token that is learned; at least 28% of each conversation is learned, 31% on average; 30 more rows are plain "
+        "token that is learned; on average, 31% of a conversation is learned; 30 more rows are plain "
         "text, learned as a whole"
     )
 

@@ -1,0 +1,98 @@
+"""The first rows are read and formatted before the libraries load, so that their faults are told in a second."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+
+from framework.api.plan import Plan, Selection
+from framework.api.protocols import CheckedSource, Formatter
+from framework.api.records import RawData, Row
+from framework.api.schema import OnBadRow
+from framework.data import mixture, sources
+from framework.data.rows import ReadSummary, read
+from framework.hooks.progress import Counter
+from framework.hooks.session import current
+from framework.util.errors import FrameworkError
+
+SECONDS = 0.5
+"""How long good rows are tried. Bad ones that end the run are followed by all rows, for a complete message."""
+
+
+def try_sources(plan: Plan) -> None:
+    """Ask the sources that can tell whether their rows are there, and try the first ones of them.
+
+    Raises:
+        FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
+    """
+    data = plan.data.config
+    trial = _Trial(plan)
+    raw = trial.opened(plan.data)
+    if raw is not None:
+        found = trial.rows(raw.train, plan.format, data.max_rows, strict=True)
+        for rows in (raw.validation, raw.prompts):
+            trial.rows(rows, plan.format, None)
+        trial.check()
+        if not found:
+            raise no_rows(plan, trial.summary)
+    for part in mixture.parts(data.mix, plan.format):
+        mixed = _Trial(plan)  # bad rows may not be drawn: only if all are bad, they end the run
+        raw = mixed.opened(part.source)
+        if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows):
+            mixed.check()
+
+
+class _Trial:
+    """Tries rows."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.summary = ReadSummary()
+        self._longest = plan.data.config.max_row_characters
+        self._fatal = plan.data.config.on_bad_row is OnBadRow.fail
+
+    def opened(self, choice: Selection) -> RawData | None:
+        """Check a source, and return its rows if it gives them at once."""
+        source = choice.create()
+        return sources.check(choice, source) if isinstance(source, CheckedSource) else None
+
+    def rows(self, rows: Iterable[Row], choice: Selection, first: int | None, *, strict: bool = False) -> bool:
+        """Read and format rows for a moment, and return whether one is good."""
+        formatter: Formatter = choice.create()
+        end = time.monotonic() + SECONDS
+        some = _counted(itertools.islice(rows, first), end)
+        summary, longest, found = self.summary, self._longest, False
+        for _ in read(some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest):
+            found = True
+            if time.monotonic() > end and not (summary.bad_rows and self._fatal):
+                break
+        return found
+
+    def check(self) -> None:
+        """Refuse bad rows if they end the run.
+
+        Raises:
+            FrameworkError: they do.
+        """
+        if self.summary.bad_rows and self._fatal:
+            raise self.summary.refusal()
+
+
+def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
+    """Give rows, and count those that come after the moment."""
+    with ExitStack() as stack:
+        counter: Counter | None = None
+        for number, row in enumerate(rows, start=1):
+            yield row
+            if time.monotonic() > end:
+                counter = counter or stack.enter_context(current().progress.counting(None, "row", "counting bad rows"))
+                counter.move(number)
+
+
+def no_rows(plan: Plan, summary: ReadSummary) -> FrameworkError:
+    """Return the error that says that no row is left to train on."""
+    skipped = f": all {summary.bad_rows} are bad, the first is {summary.bad_examples[0]}" if summary.bad_rows else ""
+    path = getattr(plan.data.config, "path", None)
+    name = f"data.path={path}" if path else f"data={plan.data.component.name}"
+    return FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")

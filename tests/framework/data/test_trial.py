@@ -1,0 +1,108 @@
+"""framework/data/trial.py: what is wrong with the first rows is told before the backend is opened."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.api.plan import Plan, Selection
+from framework.api.records import RawData, Row
+from framework.data import sources, trial
+from framework.run import pipeline
+
+GOOD = {"instruction": "say", "output": "it"}
+ENDS = {"messages": [{"role": "user", "content": "say"}]}
+
+
+def planned(path: Path, *words: str) -> Plan:
+    return testing.plan(["data=local_file", f"data.path={path}", *words], run_dir=path.parent / "run")
+
+
+def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    file = folder / "rows.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "problem"),
+    [
+        ([ENDS] * 30, (), r"^rows\.jsonl:1, rows\.jsonl:2 … .*ends with 'user'.*\nand 20 more rows; data\.on_bad_row"),
+        ([GOOD, *[{"a": 1}] * 2, *[GOOD] * 9, {"a": 1}], (), r"^rows\.jsonl:2, rows\.jsonl:3, rows\.jsonl:13: no form"),
+        ([{"a": 1}] * 3, ("data.on_bad_row=skip",), r"rows\.jsonl has no rows: all 3 are bad, the first is rows\."),
+        ([GOOD] * 3, ("format.columns={input: question}",), r"^format\.columns\.input=question is in no row"),
+        ([], (), r"rows\.jsonl is empty"),
+        ([GOOD, {}], ("data.max_rows=1", "data.mix=[{path: none.jsonl, count: 1}]"), "there is no data file none"),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_backend_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], words: Sequence[str], problem: str
+) -> None:
+    monkeypatch.setattr(testing.EchoBackend, "open", lambda *_: pytest.fail("the libraries load"))
+    with pytest.raises(FrameworkError, match=problem):
+        pipeline.run(planned(lines(tmp_path, rows), *words))
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_good_rows_are_tried_for_a_moment_and_bad_ones_that_are_skipped_or_not_drawn_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "SECONDS", 0)
+    file = lines(tmp_path, [GOOD, {"a": 1}, GOOD])
+    trial.try_sources(planned(file))  # the second row is not looked at
+    monkeypatch.undo()
+    with pytest.raises(FrameworkError, match=r"^rows\.jsonl:2: no format fits"):
+        trial.try_sources(planned(file))
+    trial.try_sources(planned(file, "data.on_bad_row=skip"))
+    trial.try_sources(planned(file, "data.max_rows=1", f"data.mix=[{{path: {file}, count: 1}}]"))
+    other = lines(tmp_path, [{"a": 1}] * 3).rename(tmp_path / "other.jsonl")
+    plan = planned(lines(tmp_path, [GOOD]), f"data.mix=[{{path: {other}, count: 1}}]")
+    with pytest.raises(FrameworkError, match=r"^other\.jsonl:1, other\.jsonl:2, other\.jsonl:3: no format fits"):
+        trial.try_sources(plan)
+
+
+def refusing() -> RawData:
+    raise URLError("no route")
+
+
+@pytest.mark.parametrize(
+    ("made", "problem"),
+    [
+        (refusing, r"the source failed: URLError: <urlopen error no route> \(.*test_trial\.py:\d+\)$"),
+        (lambda: [{"a": 1}], r"(load|check) returned list, not RawData$"),
+        (lambda: RawData([{"a": 1}]), r"the source gave dict, not a Row$"),  # type: ignore[list-item]
+    ],
+)
+def test_a_mistake_of_a_source_is_one_line_that_names_it(tmp_path: Path, made: Callable[[], Any], problem: str) -> None:
+    choice = planned(lines(tmp_path, [GOOD])).data
+
+    class Own:
+        load = check = staticmethod(made)
+
+    asking: list[Any] = [sources.load, sources.check]
+    for ask in asking:
+        with pytest.raises(FrameworkError, match=rf"^data=local_file: {problem}"):
+            list(ask(choice, Own()).train)
+
+
+def test_a_source_may_give_no_rows_to_try(tmp_path: Path) -> None:
+    class Checked(Selection):
+        def create(self) -> Any:
+            class Source:
+                def check(self) -> None:
+                    """Nothing is wrong."""
+
+                def load(self) -> RawData:
+                    return RawData([Row(GOOD, "a")])
+
+            return Source()
+
+    plan = planned(lines(tmp_path, [GOOD]))
+    trial.try_sources(dataclasses.replace(plan, data=Checked(plan.data.component, plan.data.config)))
