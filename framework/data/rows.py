@@ -16,8 +16,9 @@ from framework.api.conversations import with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
+from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
-from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 SHOWN_ERRORS = 10
 NAMED_PLACES = 3
@@ -203,8 +204,8 @@ def read(
         if row.problem:
             summary.bad(row, row.problem)
             continue
-        fields = columns.renamed(row.fields)
         try:
+            fields = columns.renamed(row.fields)
             found = formatter.example(fields)
             example = with_system_prompt(found, config.system_prompt)
             example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
@@ -249,56 +250,6 @@ def characters(example: Example) -> int:
         size += len(turn.content) + len(turn.reasoning_content or "")
         size += len(str(turn.tool_calls)) if turn.tool_calls else 0
     return size
-
-
-class Columns:
-    """Applies `format.columns` and `format.cluster`.
-
-    A row that lacks a column of the first keeps the field it would have become, if it has one.
-    """
-
-    def __init__(self, config: FormatConfig) -> None:
-        self.columns = dict(config.columns)
-        self._cluster = config.cluster
-        self._unseen = {f"columns.{name}": column for name, column in self.columns.items()}
-        if config.cluster is not None:
-            self._unseen["cluster"] = config.cluster
-        self._first: list[str] | None = None
-
-    def cluster(self, fields: Mapping[str, Any]) -> str:
-        """Return what a row belongs to; empty where it does not say so."""
-        if self._cluster is None:
-            return ""
-        if self._cluster in fields:
-            self._unseen.pop("cluster", None)
-        value = fields.get(self._cluster)
-        return "" if value is None else str(value)
-
-    def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a row with its fields renamed."""
-        if self._first is None:
-            self._first = list(map(str, fields))
-        if not self.columns:
-            return fields
-        present = {name: column for name, column in self.columns.items() if column in fields}
-        taken = {*present, *present.values()}
-        renamed = {name: value for name, value in fields.items() if name not in taken}
-        for name, column in present.items():
-            renamed[name] = fields[column]
-        for name in present:
-            self._unseen.pop(f"columns.{name}", None)
-        return renamed
-
-    def check(self) -> None:
-        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
-
-        Raises:
-            FrameworkError: no row has it.
-        """
-        if self._first is None:
-            return
-        for name, column in self._unseen.items():
-            raise FrameworkError(f"format.{name}={column} is in no row: {unknown('column', column, self._first)}")
 
 
 def with_system_prompt(example: Example, prompt: str | None) -> Example:

@@ -205,22 +205,28 @@ def test_a_part_of_gemini_that_is_no_text_is_refused(part: object) -> None:
         Auto(CONFIG).example(row)
 
 
-@pytest.mark.parametrize("label", [False, "False", "false "])
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"instruction": "say", "output": "it"},
-        {"messages": [ASKED, ANSWERED]},
-        {"conversations": TALK},
-        {"prompt": "say", "completion": "it"},
-        {"question": "say", "answer": "it"},
-    ],
-)
-def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, label: object) -> None:
+LABELLED = [
+    {"instruction": "say", "output": "it"},
+    {"messages": [ASKED, ANSWERED]},
+    {"conversations": TALK},
+    {"prompt": "say", "completion": "it"},
+    {"question": "say", "answer": "it"},
+    {"prompt": "say", "response": "it"},
+    {"query": "say", "answers": [{"name": "f", "arguments": {}}], "tools": [{"name": "f"}]},
+    {"contents": [{"role": "user", "parts": [{"text": "say"}]}, {"role": "model", "parts": [{"text": "it"}]}]},
+    {"turns": TALK},
+]
+
+
+@pytest.mark.parametrize("name", ["label", "kto_tag"])
+@pytest.mark.parametrize("row", LABELLED)
+def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, name: str) -> None:
     auto = Auto(CONFIG)
-    for unlabelled in (row, {**row, "label": True}, {**row, "label": None}):
-        assert auto.example(unlabelled).messages[-1].content == "it"
-    with pytest.raises(
-        FrameworkError, match=r"has an answer that was not wanted \('label' is false\): data\.on_bad_ro"
-    ):
-        auto.example({**row, "label": label})
+    for label in (True, 1, 1.0, "1", "true", "TRUE", "Desirable", "good", "yes", None, "", " "):
+        assert auto.example({**row, name: label}) == auto.example(row)
+    for label in (False, "False", "false ", 0, 0.0, "0", "0.0", "undesirable", "Bad", "rejected", "no"):
+        with pytest.raises(FrameworkError, match=rf"has an answer that was not wanted \('{name}' is .*\): data\.on_ba"):
+            auto.example({**row, name: label})
+    for label in (2, -1, 0.5, "geography", [1], float("nan")):
+        with pytest.raises(FrameworkError, match=rf"needs true or 1 .* in '{name}', found .*columns={{{name}: null}}"):
+            auto.example({**row, name: label})

@@ -13,7 +13,7 @@ from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework_plugins.formats.formats import turns
-from framework_plugins.formats.formats.names import DIALOGUE
+from framework_plugins.formats.formats.names import DIALOGUE, LABELS
 from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed
 
 ASKS = ("instruction", "question", "query", "prompt", "problem", "input")
@@ -22,7 +22,8 @@ BESIDE = ("context", "input")
 """What a question is about, as Alpaca's `input` is; `input` asks where nothing else does."""
 LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
-TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", "label")
+TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", *LABELS)
+"""Read beside each of these shapes."""
 UNCLEAR = frozenset({
     *DIALOGUE, *LISTS, "chosen", "rejected", "labels", "choices", "options", "candidates", "article", "passage",
     "passages", "document", "documents", "paragraph", "paragraphs", "contexts", "story", "premise", "hypothesis",
@@ -76,17 +77,14 @@ def shaped(fields: Fields) -> Shape | None:
     for look in (_openai_preference, _gemini, _xlam, _listed, _pair):
         found = look(fields)
         if found is not None:
-            return found
+            form, known = found
+            return form, {**{name: fields[name] for name in TAKEN_ALONG if fields.get(name) is not None}, **known}
     return None
-
-
-def _along(fields: Fields) -> dict[str, Any]:
-    return {name: fields[name] for name in TAKEN_ALONG if fields.get(name) is not None}
 
 
 def _pair(fields: Fields) -> Shape | None:
     """A question and an answer, perhaps with a context: question/answer, prompt/response, Dolly, Orca."""
-    if any(fields.get(name) is not None for name in UNCLEAR) or not isinstance(fields.get("label") or "", bool | str):
+    if any(fields.get(name) is not None for name in UNCLEAR):
         return None
     about = [name for name in BESIDE if fields.get(name)]
     asks = [name for name in ASKS if fields.get(name) is not None and name not in BESIDE]
@@ -97,8 +95,8 @@ def _pair(fields: Fields) -> Shape | None:
         return None
     ask, answer = fields[asks[0]], fields[answers[0]]
     if about:
-        return "alpaca", {"instruction": ask, "input": fields[about[0]], "output": answer, **_along(fields)}
-    return "prompt_completion", {"prompt": ask, "completion": answer, **_along(fields)}
+        return "alpaca", {"instruction": ask, "input": fields[about[0]], "output": answer}
+    return "prompt_completion", {"prompt": ask, "completion": answer}
 
 
 def _listed(fields: Fields) -> Shape | None:
@@ -108,7 +106,7 @@ def _listed(fields: Fields) -> Shape | None:
         return None
     first = turns.first_turn(fields, names[0]) or {}
     form = "chatml" if turns.has_content(first) else "sharegpt" if turns.has_value(first) else ""
-    return (form, {"conversations": fields[names[0]], **_along(fields)}) if form else None
+    return (form, {"conversations": fields[names[0]]}) if form else None
 
 
 def _openai_preference(fields: Fields) -> Shape | None:
