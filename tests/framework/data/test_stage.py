@@ -524,6 +524,20 @@ def test_fields_that_nothing_reads_are_counted_once_with_their_rows(write_rows: 
     assert load(write_rows([{"instruction": "say", "output": "it"}]), tmp_path).result.unread_fields == {}
 
 
+def test_fields_of_turns_that_nothing_reads_are_counted_too(write_rows: Write, tmp_path: Path) -> None:
+    asked, answered = {"role": "user", "content": "say", "name": "Ann"}, {"role": "assistant", "content": "it"}
+    rows: list[dict[str, Any]] = [
+        {"messages": [asked, {**answered, "weight": 1, "train_detail": "x", "refusal": None}]},
+        {"messages": json.dumps([asked, answered | {"loss": True}]), "meta": [{"a": 1}]},
+        {"turns": [{"from": "human", "value": "say", "markdown": "say"}, {"from": "gpt", "value": "it"}]},
+        {"instruction": "say", "output": "it"},
+    ]
+    data = load(write_rows(rows), tmp_path, "data.validation_split=0")
+    assert data.result.unread_fields == {
+        "turn field name": 2, "turn field train_detail": 1, "meta": 1, "turn field markdown": 1
+    }  # fmt: skip
+
+
 def test_rejected_answers_are_counted_as_left_out(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
     pairs = [{"prompt": f"say {number}", "chosen": "it", "rejected": "no"} for number in range(4)]
     result = load(write_rows([*rows, *pairs]), tmp_path).result

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.api.records import ToolCall
+from framework.api.records import Message, ToolCall
 from framework.api.schema import FormatConfig
 from framework_plugins.formats.formats import Auto
 
@@ -42,6 +42,9 @@ Fields = dict[str, Any]
         ),
         ("preference", {"conversations": TALK[:1], "chosen": TALK[1], "rejected": {"from": "gpt", "value": "no"}}),
         ("preference", {"instruction": "say", "input": "", "chosen": "it", "rejected": "no"}),
+        ("preference", {"system": "", "question": "say", "chosen": "it", "rejected": "no"}),
+        ("preference", {"input": "say", "chosen": "it", "rejected": "no", "generations": ["it", "no"]}),
+        ("chatml", {"messages": [{"role": "human", "content": "say"}, {"role": "ai", "content": "it"}]}),
         ("prompt_completion", {"prompt": "say", "completion": "it", "meta": {}}),
         ("prompt_completion", {"prompt": "say", "completion": "it", "label": True}),
         ("text", {"text": "say it", "url": "x", "timestamp": "2026"}),
@@ -55,6 +58,7 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
     assert auto.example(fields).format == kind
 
 
+CODE = "not the text of an answer: make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], "
 OPTIONS = (
     'say which field is which, "format.columns={instruction: FIELD, output: FIELD}", or set '
     "format=alpaca|chatml|preference|prompt_completion|sharegpt|text"
@@ -87,7 +91,25 @@ OPTIONS = (
         ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): say which field"),
         ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): say which field"),
         ({"text": 3}, "(format text needs text in 'text', found a number): say which field"),
-        ({"text": "good", "label": 1}, f"no format fits a row with the fields text, label: {OPTIONS}"),
+        (
+            {"text": "good", "label": 1},
+            f"no format fits a row with the fields text, label: 'label' is a number, {CODE}",
+        ),
+        ({"question": "?", "answers": {"text": ["!"]}}, f": 'answers' is an object, {CODE}"),
+        ({"question": "?", "passage": "p", "answer": True}, f": 'answer' is true, {CODE}"),
+        ({"question": "?", "opa": "a", "opb": "b", "cop": 1, "exp": "e"}, f": 'cop' is a number, {CODE}"),
+        (
+            {"system": "s", "chat": "USER: say\n\n\nASSISTANT: it"},
+            ": 'chat' is a whole dialogue as text: make turns of",
+        ),
+        (
+            {"title": "t", "mapping": {"a": {"message": None}}},
+            ": 'mapping' is a tree of messages, as ChatGPT exports it: ",
+        ),
+        (
+            {"prompt": {"text": "say", "replies": []}},
+            ": 'prompt' is a tree of messages, as OpenAssistant has it: write",
+        ),
         (
             {"instruction": "a", "output": "b", "prompt": "c", "completion": "d"},
             "several formats fit (alpaca, prompt_completion) a row with the fields instruction, output, prompt, "
@@ -183,6 +205,18 @@ def test_a_question_with_a_context_becomes_one_turn() -> None:
     }
     turns = Auto(CONFIG).example(row).messages
     assert [turn.content for turn in turns] == ["Be brief", "Who?\n\nAnn ran.", "Ann"]
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_messages_of_langchain_are_read(*, below: bool) -> None:
+    said = [("system", "Be brief"), ("human", "say"), ("ai", "it")]
+    turns = [
+        {"type": kind, **({"data": {"content": text, "type": kind}} if below else {"content": text})}
+        for kind, text in said
+    ]
+    assert Auto(CONFIG).example({"messages": turns}).messages == (
+        Message("system", "Be brief"), Message("user", "say"), Message("assistant", "it")
+    )  # fmt: skip
 
 
 def test_the_parameters_of_xlam_become_a_json_schema() -> None:

@@ -6,6 +6,8 @@ A name in `format.columns` that is none of these does nothing, so it is refused 
 from __future__ import annotations
 
 QUESTION = ("instruction", "input", "history")
+ASKED = ("question", "query", "input")
+"""What asks in preference pairs without a prompt or an instruction, such as those of orca_dpo_pairs."""
 DIALOGUE = ("messages", "conversations", "conversation")
 SPOKEN = ("conversations", "conversation", "messages")
 """The same fields, in the order in which turns with from and value are met in them."""
@@ -20,7 +22,7 @@ READS: dict[str, tuple[str, ...]] = {
     "chatml": (*DIALOGUE, *LABELS, *SHARED),
     "sharegpt": (*DIALOGUE, *LABELS, *SHARED),
     "prompt_completion": ("prompt", "completion", *LABELS, *SHARED),
-    "preference": ("chosen", "rejected", "prompt", *QUESTION, *SPOKEN[:2], *SHARED),
+    "preference": ("chosen", "rejected", "prompt", *QUESTION, *ASKED[:2], *SPOKEN[:2], *SHARED),
     "text": ("text",),
 }
 

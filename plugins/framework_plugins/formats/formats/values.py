@@ -139,17 +139,18 @@ def check_label(fields: Fields) -> None:
         word = str(label).strip().lower()
         if word in UNWANTED:
             raise FrameworkError(
-                f"has an answer that was not wanted ('{name}' is {_shown(label)}): data.on_bad_row=skip leaves such "
+                f"has an answer that was not wanted ('{name}' is {shown(label)}): data.on_bad_row=skip leaves such "
                 "rows out"
             )
         if word and word not in WANTED:
             raise FrameworkError(
                 f"needs true or 1 (the answer is wanted), or false or 0 (it is not) in '{name}', found "
-                f'{_shown(label)}: if it says something else, leave the field out, "format.columns={{{name}: null}}"'
+                f'{shown(label)}: if it says something else, leave the field out, "format.columns={{{name}: null}}"'
             )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a value for a message, a long one cut."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
