@@ -242,8 +242,9 @@ class DataConfig:
 class FormatConfig:
     """How a row becomes a conversation."""
 
-    columns: dict[str, str] = field(default_factory=dict)
-    """Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`."""
+    columns: dict[str, str | None] = field(default_factory=dict)
+    """Names of fields in your data: `{instruction: question, output: answer}` reads `question` as `instruction`. Text
+    with braces joins columns, `{output: "{category}\\n{answer}"}`; null leaves a field out."""
     system_prompt: Annotated[str | None, Len(1)] = None
     """A system prompt for conversations that have none."""
     strip: bool = False

@@ -10,10 +10,14 @@ from framework.api.plan import Plan
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Check `data.mix` and `data.cut`."""
+    """Check `data.mix`, `data.cut` and `format.columns`."""
     limit, longest = plan.data.config.cut, plan.training.max_seq_length
     if limit is not None and limit > longest:
         yield f"data.cut={limit} is more than trainer.max_seq_length={longest}: set data.cut={longest} or less"
+    if plan.format.config.columns:
+        from framework.data import columns  # noqa: PLC0415 - a run that renames nothing need not import it
+
+        yield from columns.problems(plan.format.config.columns)
     if plan.data.config.mix:
         from framework.data.mixture import problems  # noqa: PLC0415 - a run without a mix need not import it
 

@@ -22,6 +22,7 @@ from framework.api.component import Component
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.records import RawData, Row
+from framework.data.columns import problems as problems_of_columns
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error, unknown
 
@@ -103,11 +104,13 @@ def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
     columns = entry.get("columns")
     if columns is None:
         return form
-    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str | None) for name in columns.values()):
         raise FrameworkError(
-            f"{place}.columns={columns} must be named values, each text, "
+            f"{place}.columns={columns} must be named values, each text or null, "
             "such as {instruction: question, output: answer}"
         )
+    for problem in problems_of_columns(columns, f"{place}.columns"):
+        raise FrameworkError(problem)
     return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 

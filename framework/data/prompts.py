@@ -16,8 +16,9 @@ from typing import Any
 from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
+from framework.data.columns import Columns
 from framework.data.conversation_checks import check_turns
-from framework.data.rows import Columns, stripped, with_system_prompt
+from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from framework.api.conversations import with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
+from framework.data.columns import Columns
 from framework.data.conversation_checks import check_text, check_turns
-from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 SHOWN_ERRORS = 10
 NAMED_PLACES = 3
@@ -33,7 +35,8 @@ class ReadSummary:
     """What reading the rows showed besides the conversations.
 
     `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
-    rows that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
+    rows that have a value in a field, or in a field of a turn, which changes nothing, `rejected` those with a rejected
+    answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
     of which are `stopped_examples`. `conversations` with several answers became `conversation_rows` rows by
     `data.learn=each`.
@@ -99,13 +102,15 @@ class FormatTracker:
     def good(self, where: str, fields: Mapping[str, Any], example: Example) -> None:
         """Take note of a row and of what its format made of it."""
         held = tuple(name for name, value in fields.items() if not _is_empty(value))
-        names = (example.format, held, *fields)
+        names = (example.format, held, turn_fields(fields), *fields)
         known = self._known.get(names)
         if known is None:
             if len(self._known) > 100 * KEPT_RUNS:  # fields whose names are data
                 self._known.clear()
             needed, unread = decisive(self.formatter, fields, example)
-            known = self._known[names] = needed, [name for name in unread if name in held and name != self.own]
+            unread = [name for name in unread if name in held and name != self.own]
+            unread += [f"turn field {name}" for name in unread_in_turns(self.formatter, fields, example, unread)]
+            known = self._known[names] = needed, unread
         evidence, unread = known
         for name in unread:
             if name in self.summary.unread or len(self.summary.unread) < KEPT_FIELDS:
@@ -142,6 +147,50 @@ def decisive(formatter: Formatter, fields: Mapping[str, Any], example: Example) 
     ]
 
 
+def turn_fields(fields: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the fields of the turns of a row that have a value, those of fields `without` left out."""
+    lists = (turns for name, value in fields.items() if name not in without and (turns := _turns(value)))
+    return tuple({
+        str(name): None for turns in lists for turn in turns for name, value in turn.items() if not _is_empty(value)
+    })  # fmt: skip
+
+
+def unread_in_turns(
+    formatter: Formatter, fields: Mapping[str, Any], example: Example, without: Sequence[str]
+) -> list[str]:
+    """Name the fields of turns that change nothing, and that the format does not ask for."""
+    names, asked = turn_fields(fields, without), set[str]()
+    noting = {
+        name: [_NotingRow(turn, asked) for turn in turns] for name, value in fields.items() if (turns := _turns(value))
+    }
+    with suppress(Exception):
+        formatter.example({**fields, **noting})
+    return [
+        name
+        for name in names
+        if name not in asked and _example_without(formatter, {**fields, **_without(noting, name)}, "") == example
+    ]
+
+
+def _without(lists: Mapping[str, list[_NotingRow]], name: str) -> dict[str, Any]:
+    return {
+        place: [{key: value for key, value in turn.items() if key != name} for turn in turns]
+        for place, turns in lists.items()
+    }
+
+
+def _turns(value: object) -> list[dict[str, Any]] | None:
+    """Return a list of objects, which may be JSON text in a cell of a table; None for anything else."""
+    if isinstance(value, str):
+        if not value.startswith("[{"):
+            return None
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value) else None
+
+
 def _example_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> Example | None:
     try:
         return formatter.example({other: value for other, value in fields.items() if other != name})
@@ -159,11 +208,11 @@ def _asked_for(formatter: Formatter, fields: Mapping[str, Any], format_name: str
 
 
 class _NotingRow(dict[str, Any]):
-    """A row that notes which of its fields are asked for by name."""
+    """A row, or a turn, that notes which of its fields are asked for by name."""
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, Any], asked: set[str] | None = None) -> None:
         super().__init__(fields)
-        self.asked: set[str] = set()
+        self.asked: set[str] = set() if asked is None else asked
 
     def __getitem__(self, name: str) -> Any:
         self.asked.add(name)
@@ -203,11 +252,12 @@ def read(
         if row.problem:
             summary.bad(row, row.problem)
             continue
-        fields, cluster = columns.renamed(row.fields), columns.cluster(row.fields)
+        cluster = columns.cluster(row.fields)
         try:
-            for name in fields:
+            for name in row.fields:
                 check_text("the name of a field", str(name))
             check_text(f"the field '{config.cluster}'", cluster)
+            fields = columns.renamed(row.fields)
             found = formatter.example(fields)
             example = with_system_prompt(found, config.system_prompt)
             example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
@@ -252,56 +302,6 @@ def characters(example: Example) -> int:
         size += len(turn.content) + len(turn.reasoning_content or "")
         size += len(str(turn.tool_calls)) if turn.tool_calls else 0
     return size
-
-
-class Columns:
-    """Applies `format.columns` and `format.cluster`.
-
-    A row that lacks a column of the first keeps the field it would have become, if it has one.
-    """
-
-    def __init__(self, config: FormatConfig) -> None:
-        self.columns = dict(config.columns)
-        self._cluster = config.cluster
-        self._unseen = {f"columns.{name}": column for name, column in self.columns.items()}
-        if config.cluster is not None:
-            self._unseen["cluster"] = config.cluster
-        self._first: list[str] | None = None
-
-    def cluster(self, fields: Mapping[str, Any]) -> str:
-        """Return what a row belongs to; empty where it does not say so."""
-        if self._cluster is None:
-            return ""
-        if self._cluster in fields:
-            self._unseen.pop("cluster", None)
-        value = fields.get(self._cluster)
-        return "" if value is None else str(value)
-
-    def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a row with its fields renamed."""
-        if self._first is None:
-            self._first = list(map(str, fields))
-        if not self.columns:
-            return fields
-        present = {name: column for name, column in self.columns.items() if column in fields}
-        taken = {*present, *present.values()}
-        renamed = {name: value for name, value in fields.items() if name not in taken}
-        for name, column in present.items():
-            renamed[name] = fields[column]
-        for name in present:
-            self._unseen.pop(f"columns.{name}", None)
-        return renamed
-
-    def check(self) -> None:
-        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
-
-        Raises:
-            FrameworkError: no row has it.
-        """
-        if self._first is None:
-            return
-        for name, column in self._unseen.items():
-            raise FrameworkError(f"format.{name}={column} is in no row: {unknown('column', column, self._first)}")
 
 
 def with_system_prompt(example: Example, prompt: str | None) -> Example:

@@ -224,7 +224,55 @@ SEARCHED = [
     Shape("The Stack, content", {"content": "print(1)", "lang": "Python", "size": 8}),
 ]  # fmt: skip
 """What a search of documentation and code found: Axolotl, TRL, Cohere, Together, Bedrock, data sets of the Hub."""
-SHAPES = (*FINDINGS, *SEARCHED)
+_PAIR = {"chosen": ANSWERED, "rejected": "No."}
+TREE = {"message_tree_id": "1", "prompt": {"text": ASKED, "role": "prompter", "replies": [{"text": ANSWERED}]}}
+AUDITED = [
+    Shape("orca_dpo_pairs", {"system": "Be brief.", "question": ASKED, **_PAIR}),
+    Shape("argilla, preference", {"input": ASKED, **_PAIR, "generations": [ANSWERED, "No."], "rating": [9, 2]}),
+    Shape("UltraFeedback, raw", {"instruction": ASKED, "models": ["a"], "completions": [{"response": ANSWERED}]}),
+    Shape("HelpSteer3, preference", {
+        "context": said()[:1], "response1": ANSWERED, "response2": "No.", "overall_preference": -2
+    }),
+    Shape("Nectar", {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": [{"answer": ANSWERED, "rank": 1.0}]}),
+    Shape("SHP", {"history": ASKED, "human_ref_A": ANSWERED, "human_ref_B": "No.", "labels": 1}),
+    Shape("Chatbot Arena", {"conversation_a": said(), "conversation_b": said(), "winner": "model_a"}),
+    Shape("LMSYS, WildChat", {"conversation_id": "1", "model": "x", "conversation": [
+        {**turn, "language": "English", "redacted": False} for turn in said()
+    ], "turn": 1}),
+    Shape("Magpie", {"uuid": "1", "instruction": ASKED, "response": ANSWERED, "conversations": said(
+        "human", "gpt", "from", "value"
+    ), "difficulty": "easy"}),
+    Shape("s1K", {"question": ASKED, "solution": ANSWERED, "thinking_trajectories": ["Peru …"], "attempt": "Lima."}),
+    Shape("OpenThoughts", {"system": "Be brief.", "conversations": said("user", "assistant", "from", "value")}),
+    Shape("SmolTalk 2", {"messages": said(), "chat_template_kwargs": {"enable_thinking": False}, "source": "x"}),
+    Shape("Hermes function calling", {
+        "conversations": [
+            {"from": "system", "value": "You call functions."}, *said("human", "gpt", "from", "value")
+        ], "tools": json.dumps([TOOL]), "category": "x",
+    }),
+    Shape("Glaive v2", {"system": "SYSTEM: s", "chat": f"USER: {ASKED}\n\n\nASSISTANT: {ANSWERED} <|endoftext|>"}),
+    Shape("BoolQ", {"question": ASKED, "passage": "P", "answer": True}),
+    Shape("MedMCQA", {"question": ASKED, "opa": "Lima", "opb": "Cusco", "cop": 0, "exp": "Peru …"}),
+    Shape("SST-2", {"sentence": ASKED, "label": 1, "idx": 0}),
+    Shape("KTO as 0 and 1, wanted", {"prompt": ASKED, "completion": ANSWERED, "label": 1}),
+    Shape("KTO as 0 and 1, not wanted", {"question": ASKED, "answer": "No.", "label": 0}),
+    Shape("LLaMA-Factory, KTO, not wanted", {"messages": said(), "kto_tag": False}),
+    Shape("A label that says something else", {"instruction": ASKED, "output": ANSWERED, "label": "geography"}),
+    Shape("gpt-oss channels", {"messages": [
+        said()[0], {"role": "assistant", "content": "Peru …", "channel": "analysis"}, {**said()[1], "channel": "final"}
+    ]}),
+    Shape("ms-swift, loss of a turn", {"messages": [
+        said()[0], {"role": "assistant", "content": "Hm.", "loss": False}, *said()
+    ]}),
+    Shape("A weight between 0 and 1", {"messages": [said()[0], {**said()[1], "weight": 0.5}]}),
+    Shape("LangChain", {"messages": [
+        {"type": "human", "data": {"content": ASKED}}, {"type": "ai", "data": {"content": ANSWERED}}
+    ]}),
+    Shape("ChatGPT export", {"title": "t", "mapping": {"a": {"message": None}}, "current_node": "a"}),
+    Shape("OpenAssistant's trees", TREE),
+]  # fmt: skip
+"""Further data sets of the Hub, labels of answers and turns, and what chat programs export."""
+SHAPES = (*FINDINGS, *SEARCHED, *AUDITED)
 
 
 @dataclass(frozen=True)

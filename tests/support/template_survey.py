@@ -2,7 +2,9 @@
 
 The reasons are found from the texts alone, without the sentences of a refusal, and the labels of an exact row are
 computed again: the prompt of each answer is tokenized by transformers, and what is learned goes from there up to the
-first stop token.
+first stop token, which must come before the opening of the next answer, and for the last answer must be the one that
+the template writes once the next turn follows: the tool's after a call, else the user's. Every text, name and argument
+of the answer stands in between, each call in a place of its own.
 """
 
 from __future__ import annotations
@@ -27,19 +29,37 @@ SPECIAL = re.compile(
     r"|<SPECIAL_\d+>|\[/?[A-Z][A-Z_]+\]|<seed:[a-z_:]+>|\[gMASK\]|<sop>|\]~!?b\[\]?|\[e~\[|<sep>|</assistant>"
 )
 PLAIN = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the weather of a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
+STOPS = {
+    "<|call|>": ("<|return|>", "<|call|>"),  # gpt-oss
+    "<|observation|>": ("<|user|>", "<|observation|>"),  # GLM
+    "<|eom_id|>": ("<|eot_id|>", "<|eom_id|>"),  # Llama 3.1, Functionary
+    "<|tool_response>": ("<turn|>", "<|tool_response>"),  # Gemma 4
+    "<|END_OF_TURN_TOKEN|>": ("<|END_OF_TURN_TOKEN|>",),  # Cohere
 }
+"""What ends generation in families that stop at more than the token after an answer, entered by hand: by a token that
+only their templates write."""
+
+
+def _tool(name: str, what: str) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    return {"type": "function", "function": {"name": name, "description": what, "parameters": parameters}}
+
+
+def _calls(*calls: tuple[str, str]) -> Message:
+    ids = ("abcdef123", "ghijkl456")
+    made = (ToolCall(name, {"city": city}, number) for (name, city), number in zip(calls, ids, strict=False))
+    return Message("assistant", "", tuple(made))
+
+
+WEATHER = _tool("get_weather", "Get the weather of a city.")
+TIME = _tool("get_time", "Get the time of day in a city.")
 _ASK, _MORE = Message("user", "How many moons has Mars?"), Message("user", "And Jupiter?")
 _TELL, _REST = Message("assistant", "Mars has two moons."), Message("assistant", "Jupiter has ninety-five known ones.")
 _THOUGHT, _OTHER = "I count them: Phobos, Deimos.", "There are many of them."
-_CALL = Message("assistant", "", (ToolCall("get_weather", {"city": "Bern"}, "abcdef123"),))
+_CALL, _TWO = _calls(("get_weather", "Bern")), _calls(("get_weather", "Bern"), ("get_time", "Rome"))
+_SAME = _calls(("get_weather", "Bern"), ("get_weather", "Rome"))
 _FOUND = Message("tool", "sunny, 21 degrees", name="get_weather", tool_call_id="abcdef123")
+_HERE = Message("user", "What is the weather in Bern?")
 ROWS = {
     "one answer": Example((_ASK, _TELL), "chatml", "row"),
     "system prompt": Example((Message("system", "You answer in one sentence."), _ASK, _TELL), "chatml", "row"),
@@ -55,8 +75,31 @@ ROWS = {
         "chatml",
         "row",
     ),
+    "two answers in a row": Example((_ASK, _TELL, _REST), "chatml", "row"),
     "a tool": Example(
-        (Message("user", "What is the weather in Bern?"), _CALL, _FOUND, Message("assistant", "It is sunny in Bern.")),
+        (_HERE, _CALL, _FOUND, Message("assistant", "It is sunny in Bern.")), "chatml", "row", (WEATHER,)
+    ),
+    "ends with a call": Example((_HERE, _CALL), "chatml", "row", (WEATHER,)),
+    "two calls": Example(
+        (
+            _HERE,
+            _TWO,
+            _FOUND,
+            Message("tool", "half past nine", name="get_time", tool_call_id="ghijkl456"),
+            Message("assistant", "It is sunny, and half past nine."),
+        ),
+        "chatml",
+        "row",
+        (WEATHER, TIME),
+    ),
+    "two calls of a function": Example(
+        (
+            _HERE,
+            _SAME,
+            _FOUND,
+            Message("tool", "rain, 9 degrees", name="get_weather", tool_call_id="ghijkl456"),
+            Message("assistant", "Sunny, and rain."),
+        ),
         "chatml",
         "row",
         (WEATHER,),
@@ -69,6 +112,7 @@ KINDS = {
     "drops": "the template leaves a part of the row out",
     "no row": "the template's prompt for inference is not the beginning of any row that it writes",
     "no stop": "the template writes no token after an answer at which generation could stop",
+    "stop inside": "the template writes a stop token within an answer",
     "joined": "the answer's first characters join the last token of the prompt",
 }
 """Why a row may be refused."""
@@ -105,7 +149,8 @@ def tokenizer_for(base: PreTrainedTokenizerFast, template: str) -> tuple[PreTrai
     base.add_tokens([AddedToken(token, special=True, normalized=False) for token in sorted(special)])
     base.eos_token = "</s>" if "eos_token" in template else next(iter(sorted(special)), "<|im_end|>")
     ends = {end for row in ("one answer", "several answers") for end in _ends(base, special, row)}
-    stops = sorted(ends) or [base.eos_token]
+    known = next((stops for token, stops in STOPS.items() if token in template), ())
+    stops = sorted(known or ends) or [base.eos_token]
     if base.eos_token not in stops:
         base.eos_token = stops[0]
     base.pad_token = base.eos_token
@@ -185,16 +230,37 @@ def _right(
         if list(ids[: len(prompt)]) != list(prompt):
             return False
         end = next((place for place in range(len(prompt), len(ids)) if ids[place] in stops), None)
-        if end is None:
+        if end is None or not _ends_there(tokenizer, example, number, ids[: end + 1], switches):
             return False
         wanted[len(prompt) : end + 1] = ids[len(prompt) : end + 1]
         said = tokenizer.decode(ids[len(prompt) : end])
         message = example.messages[number]
         parts = [message.content.rpartition("</think>")[2].strip(), message.reasoning_content]
-        parts += [call.name for call in message.tool_calls]
-        if not all(part in said for part in parts):
+        parts += [part for call in message.tool_calls for part in (call.name, "city", str(call.arguments["city"]))]
+        if not all(said.count(part) >= parts.count(part) for part in parts) or "{'city'" in said:
             return False
     return list(labels) == wanted
+
+
+def _ends_there(
+    tokenizer: PreTrainedTokenizerFast,
+    example: Example,
+    number: int,
+    ids: Sequence[int],
+    switches: Mapping[str, Any],
+) -> bool:
+    """Whether `ids`, a row up to a stop token, end before the next turn begins, and as the template writes it."""
+    before, message = example.messages[: number + 1], example.messages[number]
+    follows = next(iter(example.messages[number + 1 :]), None)
+    if follows is not None and follows.role != "assistant":
+        return follows.content not in tokenizer.decode(ids)
+    text = _text(tokenizer, before, example.tools, prompt=follows is not None, **switches) or ""
+    written = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if follows is not None or list(written[: len(ids)]) == list(ids):
+        return len(ids) <= len(written)
+    found = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in message.tool_calls]
+    text = _text(tokenizer, [*before, *(found or [_MORE])], example.tools, **switches) or ""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"][: len(ids)]) == list(ids)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -242,11 +308,13 @@ def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Ex
         with_tools = _text(tokenizer, example.messages, [WEATHER], functions="[]", datetime="today")
         return "tools" if with_tools is not None and not example.tools else "raises"
     parts = [turn.content.strip() for turn in example.messages] + [turn.reasoning_content for turn in example.messages]
-    parts += [call.name for turn in example.messages for call in turn.tool_calls]
+    calls = [call for turn in example.messages for call in turn.tool_calls]
+    parts += [part for call in calls for part in (call.name, str(call.arguments["city"]))]
     missing = [part for part in parts if part not in whole]
     if missing and all(part in (_text(tokenizer, example.messages, example.tools, parts=True) or "") for part in parts):
         return "vision"
-    if missing or (example.tools and "get_weather" not in whole.replace("get_weather", "", 1)):
+    said = [call.name for call in calls]
+    if missing or any(whole.count(name) <= said.count(name) for name in {*said}):
         return "drops"
     texts = []
     for switches in ({}, *(dict.fromkeys(THINKING_SWITCHES, on) for on in (False, True))):
@@ -258,10 +326,19 @@ def _kind(tokenizer: PreTrainedTokenizerFast, stops: frozenset[int], example: Ex
     begins = [text is not None and prompt is not None and text.startswith(prompt) for prompt, text in texts]
     if not any(begins):
         return "no row"
-    longer = _text(tokenizer, [*example.messages, _MORE], example.tools)
-    behind = (text.rpartition(example.messages[-1].content)[2] for text in (whole, longer or ""))
+    answers = [turn.content or "Bern" for turn in example.messages if turn.role == "assistant"]
+    follows = _MORE if example.messages[-1].content else _FOUND
+    longer = _text(tokenizer, [*example.messages, follows], example.tools) or ""
+    behind = [whole.rpartition(answers[-1])[2], longer.rpartition(answers[-1])[2].partition(follows.content)[0]]
     if not any(stops & {*tokenizer(rest, add_special_tokens=False).input_ids} for rest in behind):
         return "no stop"
+    if example.messages[-2].role == "assistant":
+        between = whole.rpartition(answers[-1])[0].rpartition(answers[-2])[2]
+        if not stops & {*tokenizer(between, add_special_tokens=False).input_ids}:
+            return "no stop"
+    inside = whole[max(len(prompt or "") for prompt, _ in texts) :].rpartition(answers[-1])[0]
+    if stops & {*tokenizer(inside, add_special_tokens=False).input_ids}:
+        return "stop inside"
     joined = [
         tokenizer(text, add_special_tokens=False).input_ids[: len(ids)] != ids
         for (prompt, text), begin in zip(texts, begins, strict=True)

@@ -9,14 +9,20 @@ hold says so in `TokenRow.problem`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
+import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from framework.api.backend import code_hash, hash_of
+from framework.api.chat_templates import NAMED
 from framework.api.conversations import END, for_each_answer, with_thoughts
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
@@ -27,11 +33,22 @@ from framework_plugins.hf.drafts import Draft
 from framework_plugins.hf.loss_mask import PER_ANSWER, Labels
 from framework_plugins.hf.masks import Prompts
 from framework_plugins.hf.render import Job, Renderer, as_turns
+from framework_plugins.hf.tokenizer import fitting_templates
 
 __all__ = ["IGNORE", "Chat"]
 Render = Callable[[Job], str | FrameworkError]
 MOST_PROBLEMS = 20
-"""Different problems for which the switches of a template are tried."""
+"""Kinds of rows with a problem for which settings are tried."""
+MOST_TRIED = 20
+"""Rows of a kind with which they are tried."""
+MOST_WAYS = 5
+"""Settings that make the first row exact of which the best is taken."""
+READS_PARTS = (
+    "the chat template reads a turn as a list of parts, as those of vision models do, and leaves out text: "
+    f"{message_check.OTHER}"
+)
+CLOCK = "strftime_now"
+"""The function with which a template writes the date, or the time to the second: inference writes that of its own."""
 PORTION = 1 << 19
 """Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
 
@@ -62,7 +79,7 @@ class Chat:
         self._prompts = Prompts(tokenizer)
         whole = learn is Learn.everything
         self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued, whole=whole)
-        self._advice: dict[tuple[str, bool, bool, bool], str] = {}
+        self._advice: dict[_Kind, str] = {}
 
     @functools.cached_property
     def key(self) -> str:
@@ -97,60 +114,86 @@ class Chat:
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`.
 
-        Where a switch of the template makes a row exact, the problem names it.
+        Where settings make a row exact, the problem names them; they are tried with some rows of each kind.
         """
-        pairs = zip(examples, self._encode(examples), strict=True)
-        return [self._advised(example, row) if row.problem else row for example, row in pairs]
+        rows, kinds = self._encode(examples), dict[_Kind, list[int]]()
+        for number, (example, row) in enumerate(zip(examples, rows, strict=True)):
+            if row.problem and example.text is None:
+                kinds.setdefault(_kind(example, row.problem), []).append(number)
+        for kind, numbers in kinds.items():
+            if kind not in self._advice and len(self._advice) < MOST_PROBLEMS:
+                some = numbers[:: -(-len(numbers) // MOST_TRIED)]
+                self._advice[kind] = self._advice_for([examples[number] for number in some], kind.problem)
+            for number in numbers:
+                rows[number] = dataclasses.replace(rows[number], problem=self._advice.get(kind, kind.problem))
+        return rows
 
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         render = self._renderer.one_by_one()
         drafts = (self._draft(example, render) for example in examples)
         return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
 
-    def _advised(self, example: Example, row: TokenRow) -> TokenRow:
-        """Name the switch instead of other advice; it is tried for the first row of a kind with a problem."""
-        kind = row.problem, *_kind(example)
-        if example.text is not None or (kind not in self._advice and len(self._advice) >= MOST_PROBLEMS):
-            return row
-        if kind not in self._advice:
-            self._advice[kind] = self._advice_for(example, row.problem)
-        return dataclasses.replace(row, problem=self._advice[kind])
-
-    def _advice_for(self, example: Example, problem: str) -> str:
-        """Return a problem with the settings that solve it, found by trying; else with the advice that it has."""
-        ways = list(self._solutions(example))
+    def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
+        """Return a problem with the settings that solve it, found by trying; else with other advice."""
+        ways = list(self._solutions(examples))
         if ways:
-            return _with_settings(problem, ways)
+            return _with_settings(problem, ways, len(examples))
         if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
             last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
-            return last._encode([example])[0].problem or problem
-        return problem
+            problem = last._encode(examples[:1])[0].problem or problem
+        if not problem.endswith(message_check.OTHER):
+            return problem
+        if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
+            return READS_PARTS
+        named = self._named_template(examples[0])
+        return f"{problem}, or model.chat_template={named}, with which it is exact" if named else problem
 
-    def _solutions(self, example: Example) -> Iterator[str]:
-        """Give what makes a row exact: with its thoughts as they are, else one way for each other place of them."""
-        if way := self._solution(example, Thoughts.keep):
-            yield way
+    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Way, int]]:
+        """Give what makes the first row exact, and how many rows it solves.
+
+        With the thoughts as they are, else one way for each other place of them.
+        """
+        if found := self._solution(examples, Thoughts.keep):
+            yield found
             return
         for thoughts in (Thoughts.field, Thoughts.inline, Thoughts.drop):
-            if (moved := with_thoughts(example, thoughts)) != example and (way := self._solution(moved, thoughts)):
-                yield way
+            moved = with_thoughts(examples[0], thoughts) != examples[0]
+            if moved and (found := self._solution(examples, thoughts)):
+                yield found
 
-    def _solution(self, example: Example, thoughts: Thoughts) -> str:
-        """Return the first settings with which a row is exact, its thoughts being there already; empty without one."""
-        unchanged = thoughts is Thoughts.keep
+    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Way, int] | None:
+        """Return the settings with which the first row is exact and, of a few, the most others."""
+        found: list[tuple[_Way, int]] = []
         modes = [self.learn]
-        if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in example.messages) > 1:
+        if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in examples[0].messages) > 1:
             modes += [Learn.each, Learn.last]
-        for learn in modes:
-            rows = list(for_each_answer(example)) if learn is Learn.each else [example]
-            for values in template_switches.candidates(self._switches):
-                if unchanged and learn is self.learn and not values:
-                    continue
-                other = Chat(self.tokenizer, self.stop_ids, {**self.settings, **values.given}, learn=learn)
-                if not any(row.problem for row in other._encode(rows)):
-                    words = [] if unchanged else [f"format.thoughts={thoughts.value}"]
-                    words += [] if learn is self.learn else [f"data.learn={learn.value}"]
-                    return " ".join([*words, *values.overrides])
+        for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
+            way = _Way(thoughts, None if learn is self.learn else learn, values)
+            if way.words and self._solves(way, examples[:1]):
+                found.append((way, 1 + self._solves(way, examples[1:])))
+                if found[-1][1] == len(examples) or len(found) == MOST_WAYS:
+                    break
+        return max(found, key=operator.itemgetter(1), default=None)
+
+    def _solves(self, way: _Way, examples: Sequence[Example]) -> int:
+        """Return how many rows settings make exact."""
+        settings, learn, solved = {**self.settings, **way.values.given}, way.learn or self.learn, 0
+        other = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
+        for example in examples:
+            moved = with_thoughts(example, way.thoughts)
+            rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
+            solved += not any(row.problem for row in other._encode(rows))
+        return solved
+
+    def _named_template(self, example: Example) -> str:
+        """Return the chat template by name that writes a row exactly, with tokens that the tokenizer has."""
+        for name in fitting_templates(self.tokenizer):
+            template, tokenizer = NAMED[name], copy.copy(self.tokenizer)
+            tokenizer.chat_template = template.text
+            stops = {*self.stop_ids, *([tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else [])}
+            other = Chat(tokenizer, frozenset(stops), learn=self.learn)
+            if template.tokens and not other._encode([example])[0].problem:
+                return name
         return ""
 
     @functools.cached_property
@@ -158,6 +201,13 @@ class Chat:
         return template_switches.names(self.tokenizer)
 
     def _draft(self, example: Example, render: Render) -> Draft:
+        """Render a conversation, again if the time of day that the template writes may have changed in between."""
+        draft = self._rendered(example, render)
+        if CLOCK in str(self.tokenizer.chat_template) and any(turn.problem for turn in draft.learned.values()):
+            return self._rendered(example, render)
+        return draft
+
+    def _rendered(self, example: Example, render: Render) -> Draft:
         """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
         if example.text is not None:
             return Draft(example, example.text)
@@ -178,12 +228,17 @@ class Chat:
         return numbers if self.learn is Learn.assistant else numbers[-1:]
 
     def _continued(self, example: Example) -> list[int]:
-        """Return the tokens of a conversation with one more question; none where the template refuses it."""
-        turns = as_turns([*example.messages, Message("user", "a")])
-        try:
-            return self._prompts.ids(self._renderer.text(Job(turns, example.tools, prompt=False)))
-        except FrameworkError:
-            return []
+        """Return the tokens of a conversation with the turn that comes next; none where the template refuses it.
+
+        After calls that is what the tools answer, and only with a template that knows no such turn a question.
+        """
+        calls = example.messages[-1].tool_calls
+        found = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in calls]
+        for more in ([found] if found else []) + [[Message("user", "a")]]:
+            turns = as_turns([*example.messages, *more])
+            with suppress(FrameworkError):
+                return self._prompts.ids(self._renderer.text(Job(turns, example.tools, prompt=False)))
+        return []
 
     @functools.cached_property
     def appended(self) -> str:
@@ -205,19 +260,49 @@ class Chat:
             yield from map(self._labels.row, portion)
 
 
-def _kind(example: Example) -> tuple[bool, bool, bool]:
-    """Return what decides which switch helps: several answers, thoughts, tools."""
+@dataclass(frozen=True)
+class _Kind:
+    """What decides which settings help: the problem, and whether a row has several answers, thoughts, tools."""
+
+    problem: str
+    several: bool
+    thoughtful: bool
+    tools: bool
+
+
+def _kind(example: Example, problem: str) -> _Kind:
     answers = [message for message in example.messages if message.role == "assistant"]
     thoughtful = any(answer.reasoning_content or END in answer.content for answer in answers)
-    return len(answers) > 1, thoughtful, bool(example.tools)
+    return _Kind(problem, len(answers) > 1, thoughtful, bool(example.tools))
 
 
-def _with_settings(problem: str, ways: Sequence[str]) -> str:
-    """Put settings into the place of the advice, which follows the last colon."""
+@dataclass(frozen=True)
+class _Way:
+    """Settings that may make a row exact; `learn` is None where it stays as it is."""
+
+    thoughts: Thoughts
+    learn: Learn | None
+    values: template_switches.Values
+
+    @property
+    def words(self) -> str:
+        """The overrides to type."""
+        words = [] if self.thoughts is Thoughts.keep else [f"format.thoughts={self.thoughts.value}"]
+        words += [f"data.learn={self.learn.value}"] if self.learn else []
+        return " ".join([*words, *self.values.overrides])
+
+
+def _with_settings(problem: str, ways: Sequence[tuple[_Way, int]], tried: int) -> str:
+    """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
     what, _, advice = problem.rpartition(": ")
-    known = advice.endswith((message_check.OTHER, PER_ANSWER))
-    exact = "with which it is exact" if len(ways) == 1 else "with either of which it is exact"
-    return f"{what if known else problem}: set {' or '.join(ways)}, {exact}"
+    what = what if advice.endswith((message_check.OTHER, PER_ANSWER)) else problem
+    words = " or ".join(way.words for way, _ in ways)
+    which = "which" if len(ways) == 1 else "either of which"
+    if all(solved == tried for _, solved in ways):
+        exact = "it is exact" if tried == 1 else f"all {tried} rows tried are exact"
+    else:
+        which, exact = "which", f"{' or '.join(str(solved) for _, solved in ways)} of the {tried} rows tried are exact"
+    return f"{what}: set {words}, with {which} {exact}"
 
 
 def _length(draft: Draft) -> int:

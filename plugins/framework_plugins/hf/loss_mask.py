@@ -36,7 +36,7 @@ class Labels:
         tokenizer: a fast one.
         stop_ids: the token ids that end generation.
         prompts: knows how many tokens of a row are its prompt's.
-        continued: returns the tokens of a conversation with one more question.
+        continued: returns the tokens of a conversation with the turn that comes next.
         whole: learn all turns, and prove the last answer.
     """
 
@@ -143,8 +143,8 @@ class Labels:
 
     def _ends(self, draft: Draft, turn: Turn, stop: int) -> bool:
         """Whether a stop token belongs to a turn: written by it, appended, or the first of what is written after it."""
-        if stop >= len(draft.encoding):
-            return True
+        if stop >= len(draft.encoding):  # appended to the last turn
+            return turn.last
         start, end = draft.encoding.token_to_chars(stop)
         if start + len(draft.text[start:end].rstrip()) <= turn.limit:
             return True

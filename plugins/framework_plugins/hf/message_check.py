@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from framework.api.conversations import END
-from framework.api.records import SEPARATOR, Example, Message
+from framework.api.records import SEPARATOR, Example, Message, ToolCall
 
 OTHER = "take another chat template, model.chat_template=FILE.jinja"
 NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
+_AS_PYTHON = (
+    "the chat template writes the arguments of a call as Python shows an object, with ' around text, which no server "
+    f"reads: it must write them as JSON (arguments | tojson), or {OTHER}"
+)
 _NO_TOOLS = f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER}"
 
 
@@ -20,13 +25,20 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     Returns:
         The end, and a problem where a part of the turn is missing; then the end is that of what was found.
     """
-    end = start
-    for part, what in _parts(message, text[start:stop]):
-        position = text.find(part, end, stop)
+    end, said = start, ""
+    for said, what in _parts(message, text[start:stop]):
+        position = text.find(said, end, stop)
         if position < 0:
             return end, f"the chat template drops or changes {what}: {OTHER}"
-        end = position + len(part)
-    return _calls_end(message, text, start, stop, end)
+        end = position + len(said)
+    if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
+        return end, _AS_PYTHON
+    calls_end, problem = _calls_end(message.tool_calls, text, end, stop)
+    if problem and said:
+        last = text.rfind(said, start, stop)  # Gemma 4 writes the calls first
+        if not _calls_end(message.tool_calls, text, start, last)[1]:
+            return last + len(said), ""
+    return calls_end, problem
 
 
 def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
@@ -41,15 +53,19 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
         yield content, "an assistant's turn"
 
 
-def _calls_end(message: Message, text: str, start: int, stop: int, end: int) -> tuple[int, str]:
-    for call in message.tool_calls:
-        for name in (call.name, *call.arguments):
-            name_end = _end_of(name, text, start, stop)
-            if name_end < 0:
-                return end, NO_CALL
-            end = max(end, name_end)
-        for value in _strings(call.arguments):  # a stop token within an argument does not end the turn
-            end = max(end, _end_of(value, text, start, stop))
+def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> tuple[int, str]:
+    """Find where calls end, each in a place of its own after the one before, with its name and arguments.
+
+    Returns:
+        The end, and a problem where one is missing; then the end is that of the call before.
+    """
+    end = start
+    for call in calls:
+        # They may stand in any order; a stop token within an argument does not end the turn.
+        ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
+        if min(ends) < 0:
+            return end, NO_CALL
+        end = max(ends)
     return end, ""
 
 
@@ -66,16 +82,26 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _end_of(part: str, text: str, start: int, stop: int) -> int:
-    """Return where `part` ends in `text`, -1 where it is missing; it may be written as JSON writes it."""
-    position = text.find(part, start, stop)
-    if position < 0:
-        part = _as_json(part)
-        position = text.find(part, start, stop)
-    return position + len(part) if position >= 0 else -1
+    """Return where `part` ends in `text`, -1 where it is missing; it may be escaped."""
+    for form in (part, part.strip(), *_escaped(part)):
+        position = text.find(form, start, stop)
+        if position >= 0:
+            return position + len(form)
+    return -1
 
 
 def _as_json(part: str) -> str:
     return json.dumps(part, ensure_ascii=False)[1:-1]
+
+
+def _escaped(part: str) -> Iterator[str]:
+    """Give the other ways in which a template may write an argument."""
+    for ascii_only in (True, False):
+        once = json.dumps(part, ensure_ascii=ascii_only)[1:-1]
+        yield from (once, _as_json(once))  # arguments as JSON text within JSON
+    yield html.escape(part, quote=False)
+    yield html.escape(part)
+    yield repr(part)[1:-1]  # within a call that is written as Python code, f(city='Bern')
 
 
 def lost(example: Example, text: str) -> str:
@@ -92,12 +118,20 @@ def lost(example: Example, text: str) -> str:
         if end < 0:
             return _dropped(message)
         parts.append(part)
+        if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
+            return problem
         position = position if system else end
     # The others stand one after the other: only beside a system prompt may two have been found in the same place.
     for message in example.messages:
         if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
             return problem
     return _lost_tools(example, parts, text)
+
+
+def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
+    """Say that calls of a turn stand neither after its content, which ends at `end`, nor before it."""
+    problem = _calls_end(message.tool_calls, text, end, len(text))[1]
+    return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
 
 
 def _dropped(message: Message) -> str:

@@ -13,6 +13,8 @@ from transformers.utils import chat_template_utils
 from framework.api.errors import FrameworkError
 from framework.api.records import Message, ToolCall
 from framework.api.text import summarize_error
+from framework_plugins.hf.message_check import OTHER
+from framework_plugins.hf.template_limits import TOOL
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6
@@ -146,20 +148,31 @@ class Renderer:
         names = [str(turn["role"]) for turn in job.turns]
         roles = ", ".join([*names[:SHOWN_ROLES], *(["…"] if len(names) > SHOWN_ROLES else [])])
         reason = str(error) if type(error) is TemplateError else summarize_error(error)
-        return f"the chat template refuses the turns {roles}: {reason.strip()}; {self._advice(job)}"
+        advice = self._advice(job, rule=type(error) is TemplateError)
+        return f"the chat template refuses the turns {roles}: {reason.strip()}; {advice}"
 
-    def _advice(self, job: Job) -> str:
+    def _advice(self, job: Job, *, rule: bool) -> str:
         others = [turn for turn in job.turns if turn["role"] != "system"]
-        if len(others) < len(job.turns) and others and self._renders(Job(others, job.tools, job.prompt)):
-            return (
-                "it accepts them without the system prompt: put that text into the first user's turn, or take another "
-                "chat template, model.chat_template=FILE.jinja"
-            )
-        return "this is the template's rule"
+        if len(others) < len(job.turns) and others and self._rendered(Job(others, job.tools, job.prompt)) is not None:
+            return f"it accepts them without the system prompt: put that text into the first user's turn, or {OTHER}"
+        if not job.tools and self._rendered(Job(job.turns, [TOOL], job.prompt)) is not None:
+            return f"it asks for tools in every conversation: give the row 'tools', or {OTHER}"
+        if self.reads_parts(job):
+            return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER}"
+        return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER}"
 
-    def _renders(self, job: Job) -> bool:
-        try:
-            self._public(job)
-        except Exception:  # noqa: BLE001 - whatever it is, it does not render
+    def reads_parts(self, job: Job) -> bool:
+        """Whether a template that loses what users say writes it where each turn is a list of parts."""
+        asked = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in job.turns]
+        parts = self._rendered(Job(turns, job.tools, job.prompt))
+        if parts is None or not all(said in parts for said in asked):
             return False
-        return True
+        plain = self._rendered(job) or ""
+        return not any(said in plain for said in asked)
+
+    def _rendered(self, job: Job) -> str | None:
+        try:
+            return self._public(job)
+        except Exception:  # noqa: BLE001 - whatever it is, it does not render
+            return None

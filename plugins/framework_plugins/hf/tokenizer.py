@@ -102,7 +102,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
     if value is not None:
         template = chat_templates.read(value)
         if missing := _missing(tokenizer, template):
-            fitting = [name for name, other in chat_templates.NAMED.items() if not _missing(tokenizer, other)]
+            fitting = fitting_templates(tokenizer)
             raise FrameworkError(
                 f"model.chat_template={value} writes {', '.join(missing)}, and the tokenizer has no such token: "
                 f"of the templates by name, {', '.join(fitting) or 'none'} would work"
@@ -116,6 +116,11 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
             "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
             f"{', '.join(chat_templates.NAMED)}"
         )
+
+
+def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the chat templates by name whose tokens a tokenizer has."""
+    return [name for name, template in chat_templates.NAMED.items() if not _missing(tokenizer, template)]
 
 
 def _missing(tokenizer: PreTrainedTokenizerBase, template: chat_templates.ChatTemplate) -> list[str]:

@@ -524,6 +524,20 @@ def test_fields_that_nothing_reads_are_counted_once_with_their_rows(write_rows: 
     assert load(write_rows([{"instruction": "say", "output": "it"}]), tmp_path).result.unread_fields == {}
 
 
+def test_fields_of_turns_that_nothing_reads_are_counted_too(write_rows: Write, tmp_path: Path) -> None:
+    asked, answered = {"role": "user", "content": "say", "name": "Ann"}, {"role": "assistant", "content": "it"}
+    rows: list[dict[str, Any]] = [
+        {"messages": [asked, {**answered, "weight": 1, "train_detail": "x", "refusal": None}]},
+        {"messages": json.dumps([asked, answered | {"loss": True}]), "meta": [{"a": 1}]},
+        {"turns": [{"from": "human", "value": "say", "markdown": "say"}, {"from": "gpt", "value": "it"}]},
+        {"instruction": "say", "output": "it"},
+    ]
+    data = load(write_rows(rows), tmp_path, "data.validation_split=0")
+    assert data.result.unread_fields == {
+        "turn field name": 2, "turn field train_detail": 1, "meta": 1, "turn field markdown": 1
+    }  # fmt: skip
+
+
 def test_rejected_answers_are_counted_as_left_out(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
     pairs = [{"prompt": f"say {number}", "chosen": "it", "rejected": "no"} for number in range(4)]
     result = load(write_rows([*rows, *pairs]), tmp_path).result
@@ -607,13 +621,20 @@ def test_a_cut_above_the_longest_row_is_refused(data_file: Path, tmp_path: Path)
         load(data_file, tmp_path, "data.cut=64", "trainer.max_seq_length=32")
 
 
-def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(write_rows: Write, tmp_path: Path) -> None:
-    turns = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "it"}]
-    rows: list[dict[str, Any]] = [{"messages": turns, "label": number != 1} for number in range(3)]
-    with pytest.raises(FrameworkError, match=r"^rows\.jsonl:2: format chatml has an answer that was not wanted"):
-        load(write_rows(rows), tmp_path)
-    data = load(write_rows(rows), tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
-    assert ([row.where for row in data.train], data.result.bad_rows) == (["rows.jsonl:1", "rows.jsonl:3"], 1)
+@pytest.mark.parametrize(("suffix", "kept"), [(".jsonl", [1, 3]), (".csv", [2, 4])])
+def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(
+    write_rows: Write, tmp_path: Path, suffix: str, kept: list[int]
+) -> None:
+    file = write_rows([{"question": "say", "answer": "it", "label": int(number != 1)} for number in range(3)])
+    if suffix == ".csv":
+        file = file.with_suffix(suffix)
+        file.write_text("question,answer,label\nsay,it,1\nsay,no,0\nsay,it,1.0\n", encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"^rows\.\w+:[23]: format prompt_completion has an answer that was not"):
+        load(file, tmp_path)
+    data = load(file, tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
+    assert ([row.where for row in data.train], data.result.bad_rows) == ([f"{file.name}:{line}" for line in kept], 1)
+    every = load(file, tmp_path, "format.columns={label: null}", "data.validation_split=0")
+    assert (len(every.train), every.result.unread_fields) == (3, {})
 
 
 def talk(number: int, answers: int = 3) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def test_the_fields_that_a_format_is_said_to_read_are_those_it_reads() -> None:
     rows += [("preference", {**answers, "prompt": "say"}), ("preference", {**answers, "instruction": "say"})]
     rows += [("preference", {**answers, "conversations": spoken(messages[:1])})]
     rows += [("preference", {**answers, "conversation": spoken(messages[:1])})]
+    rows += [("preference", {**answers, name: "say"}) for name in ("question", "query", "input")]
     for kind, fields in rows:
         formats[kind].example(Watched(fields, asked[kind]))
     assert asked == {kind: set(names) for kind, names in READS.items()}
@@ -267,3 +268,58 @@ def test_a_turn_that_is_marked_so_is_context_and_not_learned(mark: Fields) -> No
     )  # fmt: skip
     assert ShareGPT(CONFIG).example({"conversations": spoken_turns}).messages == expected
     assert ChatML(CONFIG).example({"messages": by_role}).messages == expected
+
+
+TURN = {"role": "assistant", "content": "it"}
+SPOKEN = {"from": "gpt", "value": "it"}
+
+
+@pytest.mark.parametrize("name", ["weight", "train", "loss", "loss_mask"])
+@pytest.mark.parametrize(
+    ("formatter", "turn", "key"), [(ChatML, TURN, "messages"), (ShareGPT, SPOKEN, "conversations")]
+)
+def test_a_turn_says_in_any_spelling_whether_it_is_learned(
+    formatter: type[Any], turn: Fields, key: str, name: str
+) -> None:
+    def learned(value: object) -> bool:
+        (message,) = formatter(CONFIG).example({key: [{**turn, name: value}]}).messages
+        return bool(message.learned)
+
+    assert all(learned(value) for value in (1, 1.0, True, "1", "True", None, ""))
+    assert not any(learned(value) for value in (0, 0.0, False, "0", "0.0", " false"))
+    for value in (0.5, "half", 2, [0]):
+        with pytest.raises(
+            FrameworkError, match=rf"\(turn 1 of '{key}'\) needs 1 .* or 0 .* in '{name}', found .*in part"
+        ):
+            learned(value)
+
+
+def harmony(*turns: tuple[str, str | None]) -> tuple[Message, ...]:
+    said = [{"role": "assistant", "content": text, "channel": channel} for text, channel in turns]
+    return ChatML(CONFIG).example({"messages": [{"role": "user", "content": "say", "channel": None}, *said]}).messages
+
+
+def test_a_turn_of_the_channel_analysis_is_the_thought_of_the_next() -> None:
+    assert harmony(("Hm.", "analysis"), ("it", "final"))[1:] == (Message("assistant", "it", reasoning_content="Hm."),)
+    assert harmony(("it", None))[1:] == (Message("assistant", "it"),)
+
+
+@pytest.mark.parametrize(
+    ("turns", "text"),
+    [
+        ([("Hm.", "analysis")], "(turn 2 of 'messages') is a thought (channel 'analysis'), and no answer follows"),
+        (
+            [("Hm.", "analysis"), ("So.", "analysis"), ("it", "final")],
+            "(turn 3 of 'messages') is a thought (channel 'a",
+        ),
+        (
+            [("I look.", "commentary"), ("it", "final")],
+            "(turn 2 of 'messages') has the channel 'commentary', in which a t",
+        ),
+        ([("it", "finale")], "(turn 2 of 'messages') has an unknown channel 'finale'. Did you mean 'final'?"),
+    ],
+)
+def test_a_channel_that_cannot_be_honoured_is_refused(turns: list[tuple[str, str]], text: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        harmony(*turns)
+    assert text in str(caught.value)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.api.records import ToolCall
+from framework.api.records import Message, ToolCall
 from framework.api.schema import FormatConfig
 from framework_plugins.formats.formats import Auto
 
@@ -42,6 +42,9 @@ Fields = dict[str, Any]
         ),
         ("preference", {"conversations": TALK[:1], "chosen": TALK[1], "rejected": {"from": "gpt", "value": "no"}}),
         ("preference", {"instruction": "say", "input": "", "chosen": "it", "rejected": "no"}),
+        ("preference", {"system": "", "question": "say", "chosen": "it", "rejected": "no"}),
+        ("preference", {"input": "say", "chosen": "it", "rejected": "no", "generations": ["it", "no"]}),
+        ("chatml", {"messages": [{"role": "human", "content": "say"}, {"role": "ai", "content": "it"}]}),
         ("prompt_completion", {"prompt": "say", "completion": "it", "meta": {}}),
         ("prompt_completion", {"prompt": "say", "completion": "it", "label": True}),
         ("text", {"text": "say it", "url": "x", "timestamp": "2026"}),
@@ -55,6 +58,7 @@ def test_rows_as_they_are_published_have_one_format(kind: str, fields: Fields) -
     assert auto.example(fields).format == kind
 
 
+CODE = "not the text of an answer: make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], "
 OPTIONS = (
     'say which field is which, "format.columns={instruction: FIELD, output: FIELD}", or set '
     "format=alpaca|chatml|preference|prompt_completion|sharegpt|text"
@@ -87,7 +91,25 @@ OPTIONS = (
         ({"instruction": "a", "output": None}, "(format alpaca needs text in 'output', found null): say which field"),
         ({"prompt": "a"}, "(format prompt_completion needs the field 'completion'): say which field"),
         ({"text": 3}, "(format text needs text in 'text', found a number): say which field"),
-        ({"text": "good", "label": 1}, f"no format fits a row with the fields text, label: {OPTIONS}"),
+        (
+            {"text": "good", "label": 1},
+            f"no format fits a row with the fields text, label: 'label' is a number, {CODE}",
+        ),
+        ({"question": "?", "answers": {"text": ["!"]}}, f": 'answers' is an object, {CODE}"),
+        ({"question": "?", "passage": "p", "answer": True}, f": 'answer' is true, {CODE}"),
+        ({"question": "?", "opa": "a", "opb": "b", "cop": 1, "exp": "e"}, f": 'cop' is a number, {CODE}"),
+        (
+            {"system": "s", "chat": "USER: say\n\n\nASSISTANT: it"},
+            ": 'chat' is a whole dialogue as text: make turns of",
+        ),
+        (
+            {"title": "t", "mapping": {"a": {"message": None}}},
+            ": 'mapping' is a tree of messages, as ChatGPT exports it: ",
+        ),
+        (
+            {"prompt": {"text": "say", "replies": []}},
+            ": 'prompt' is a tree of messages, as OpenAssistant has it: write",
+        ),
         (
             {"instruction": "a", "output": "b", "prompt": "c", "completion": "d"},
             "several formats fit (alpaca, prompt_completion) a row with the fields instruction, output, prompt, "
@@ -185,6 +207,18 @@ def test_a_question_with_a_context_becomes_one_turn() -> None:
     assert [turn.content for turn in turns] == ["Be brief", "Who?\n\nAnn ran.", "Ann"]
 
 
+@pytest.mark.parametrize("below", [True, False])
+def test_messages_of_langchain_are_read(*, below: bool) -> None:
+    said = [("system", "Be brief"), ("human", "say"), ("ai", "it")]
+    turns = [
+        {"type": kind, **({"data": {"content": text, "type": kind}} if below else {"content": text})}
+        for kind, text in said
+    ]
+    assert Auto(CONFIG).example({"messages": turns}).messages == (
+        Message("system", "Be brief"), Message("user", "say"), Message("assistant", "it")
+    )  # fmt: skip
+
+
 def test_the_parameters_of_xlam_become_a_json_schema() -> None:
     parameters = {"x": {"type": "List[int]", "description": "d"}, "n": {"type": "str, optional", "default": "a"}}
     tools = json.dumps([{"name": "f", "description": "d", "parameters": parameters}])
@@ -205,22 +239,28 @@ def test_a_part_of_gemini_that_is_no_text_is_refused(part: object) -> None:
         Auto(CONFIG).example(row)
 
 
-@pytest.mark.parametrize("label", [False, "False", "false "])
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"instruction": "say", "output": "it"},
-        {"messages": [ASKED, ANSWERED]},
-        {"conversations": TALK},
-        {"prompt": "say", "completion": "it"},
-        {"question": "say", "answer": "it"},
-    ],
-)
-def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, label: object) -> None:
+LABELLED = [
+    {"instruction": "say", "output": "it"},
+    {"messages": [ASKED, ANSWERED]},
+    {"conversations": TALK},
+    {"prompt": "say", "completion": "it"},
+    {"question": "say", "answer": "it"},
+    {"prompt": "say", "response": "it"},
+    {"query": "say", "answers": [{"name": "f", "arguments": {}}], "tools": [{"name": "f"}]},
+    {"contents": [{"role": "user", "parts": [{"text": "say"}]}, {"role": "model", "parts": [{"text": "it"}]}]},
+    {"turns": TALK},
+]
+
+
+@pytest.mark.parametrize("name", ["label", "kto_tag"])
+@pytest.mark.parametrize("row", LABELLED)
+def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, name: str) -> None:
     auto = Auto(CONFIG)
-    for unlabelled in (row, {**row, "label": True}, {**row, "label": None}):
-        assert auto.example(unlabelled).messages[-1].content == "it"
-    with pytest.raises(
-        FrameworkError, match=r"has an answer that was not wanted \('label' is false\): data\.on_bad_ro"
-    ):
-        auto.example({**row, "label": label})
+    for label in (True, 1, 1.0, "1", "true", "TRUE", "Desirable", "good", "yes", None, "", " "):
+        assert auto.example({**row, name: label}) == auto.example(row)
+    for label in (False, "False", "false ", 0, 0.0, "0", "0.0", "undesirable", "Bad", "rejected", "no"):
+        with pytest.raises(FrameworkError, match=rf"has an answer that was not wanted \('{name}' is .*\): data\.on_ba"):
+            auto.example({**row, name: label})
+    for label in (2, -1, 0.5, "geography", [1], float("nan")):
+        with pytest.raises(FrameworkError, match=rf"needs true or 1 .* in '{name}', found .*columns={{{name}: null}}"):
+            auto.example({**row, name: label})

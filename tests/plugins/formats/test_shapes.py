@@ -13,6 +13,11 @@ from framework.data.stage import load_data
 from tests.support.shapes import ANSWERED, ASKED, FINDINGS, PAGE, SHAPES, Shape, outcome, page, shapes_plan
 
 TELLS = {
+    "KTO as 0 and 1, not wanted": "'label' is 0",
+    "LLaMA-Factory, KTO": "'kto_tag' is false",
+    "A label that": "'label', found \"geography\"",
+    "A weight": "'weight', found 0.5",
+    "LMSYS": "turn field redacted",
     "KTO, not wanted": "'label' is false",
     "KTO with messages, not wanted": "'label' is false",
     "KTO in a CSV, not wanted": "'label' is false",

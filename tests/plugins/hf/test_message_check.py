@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
+from collections.abc import Callable
+
 import pytest
 
 from framework.api.records import Example, Message, ToolCall
@@ -86,6 +90,39 @@ def test_thoughts_come_before_the_answer() -> None:
 def test_a_missing_argument_of_a_call_is_a_problem() -> None:
     call = Message("assistant", "", (ToolCall("count", {"what": "sheep"}),))
     assert "tool call" in end(call, '{"name": "count"}')[1]
+
+
+def calls(*values: str, content: str = "") -> Message:
+    return Message("assistant", content, tuple(ToolCall("count", {"what": value}) for value in values))
+
+
+def written(*values: str) -> str:
+    return "".join(json.dumps({"name": "count", "arguments": {"what": value}}, ensure_ascii=False) for value in values)
+
+
+def test_each_call_has_a_place_of_its_own_before_or_after_the_answer() -> None:
+    both = calls("sheep", "cows", content="I count sheep and cows, with count by what.")
+    for text in (f"{both.content}{written('sheep', 'cows')}", f"{written('sheep', 'cows')}{both.content}"):
+        assert end(both, text + "<end>") == (text.removesuffix('"}}'), "")
+        assert lost(Example((ASK, both, RESULT, TELL), "chatml"), f'How many?{text}line one\n"two" Two.') == ""
+    for values in (("sheep",), ("cows",), ("sheep", "sheep")):
+        assert "tool call" in end(both, f"{both.content}{written(*values)}<end>")[1]
+    assert "tool call" in end(calls("sheep", "sheep"), written("sheep"))[1]
+    one = Example((ASK, calls("sheep", "cows"), RESULT, TELL), "chatml")
+    assert "tool call" in lost(one, f'How many?{written("sheep")} count: line one\n"two" count: Two.')
+
+
+@pytest.mark.parametrize("value", ['Zürich "1"', "a\nb", "<a & b>", " a ", "it's"])
+@pytest.mark.parametrize(
+    "form", [str, json.dumps, html.escape, repr, lambda text: json.dumps(json.dumps(text)), str.strip]
+)
+def test_an_argument_may_be_escaped(value: str, form: Callable[[str], str]) -> None:
+    assert end(calls(value), f"<count><what>{form(value)}</what></count>")[1] == ""
+
+
+def test_arguments_as_python_shows_them_are_refused_and_python_code_is_not() -> None:
+    assert "as Python shows an object" in end(calls("sheep"), "{'name': 'count', 'arguments': {'what': 'sheep'}}")[1]
+    assert end(calls("sheep"), "[count(what='sheep')]")[1] == ""
 
 
 def test_all_that_a_conversation_brings_in_is_given_with_its_owner() -> None:

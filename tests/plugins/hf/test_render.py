@@ -116,6 +116,26 @@ def test_a_refusal_names_the_first_roles_only() -> None:
         renderer(family_tokenizer("gemma")).text(job)
 
 
+@pytest.mark.parametrize(
+    ("template", "advice"),
+    [
+        (
+            "{{ tools | length }}",
+            "; it asks for tools in every conversation: give the row 'tools', or take another chat",
+        ),
+        ("{{ messages[0].content[0].text + 'a' }}", "; it reads a turn as a list of parts, as those of vision models"),
+        ("{{ messages[0].content + 1 }}", "; the template fails by a fault of its own: take another chat template, mo"),
+        ("{{ raise_exception('no') }}", ": no; this is the template's rule"),
+    ],
+)
+def test_a_refusal_says_what_the_template_asks_for(template: str, advice: str) -> None:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template = template
+    with pytest.raises(FrameworkError) as caught:
+        renderer(tokenizer).text(Job(as_turns([ASK]), (), prompt=False))
+    assert advice in str(caught.value)
+
+
 def counting(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return a list to which each call of the public method adds whether it is for a prompt."""
     calls: list[bool] = []
@@ -144,4 +164,4 @@ def test_a_conversation_that_is_refused_leaves_the_short_way_to_the_others(monke
     good, bad = (Job(as_turns(turns), (), prompt=False) for turns in ([ASK, TELL], [ASK, ASK]))
     made = texts(tokenizer, [good, good, bad, good, good])
     assert [isinstance(text, FrameworkError) for text in made] == [False, False, True, False, False]
-    assert len(calls) == 3  # the first two, and the words of the refusal
+    assert len(calls) == 5  # the first two, and for the words of the refusal itself, with a tool, and by parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
 from framework_plugins.formats.formats import alpaca, tools, turns
+from framework_plugins.formats.formats.names import ASKED
 from framework_plugins.formats.formats.prompt_completion import said
 from framework_plugins.formats.formats.values import Fields, Format, is_object, is_pair, missing, system, text
 
@@ -48,6 +49,8 @@ def _question(fields: Fields) -> Messages:
         return alpaca.question(fields)
     elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
         question = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
+    elif name := next((name for name in ASKED if fields.get(name) is not None), None):
+        question = said(fields, name, "user")
     else:
         question = ()
     return question if question and question[0].role == "system" else (*system(fields), *question)

@@ -13,7 +13,7 @@ from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework_plugins.formats.formats import turns
-from framework_plugins.formats.formats.names import DIALOGUE
+from framework_plugins.formats.formats.names import DIALOGUE, LABELS
 from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed
 
 ASKS = ("instruction", "question", "query", "prompt", "problem", "input")
@@ -22,7 +22,8 @@ BESIDE = ("context", "input")
 """What a question is about, as Alpaca's `input` is; `input` asks where nothing else does."""
 LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
-TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", "label")
+TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", *LABELS)
+"""Read beside each of these shapes."""
 UNCLEAR = frozenset({
     *DIALOGUE, *LISTS, "chosen", "rejected", "labels", "choices", "options", "candidates", "article", "passage",
     "passages", "document", "documents", "paragraph", "paragraphs", "contexts", "story", "premise", "hypothesis",
@@ -32,7 +33,8 @@ UNCLEAR = frozenset({
 """With one of these a question and an answer are not all that counts: it may be needed, or be learned too."""
 PAIRS = (
     *((ask, answer) for ask in ASKS for answer in ANSWERS),
-    ("question", "answers"), ("question", "ideal"), ("input", "ideal"), ("inputs", "targets"), ("input", "target"),
+    ("question", "answers"), ("question", "long_answer"),
+    ("question", "ideal"), ("input", "ideal"), ("inputs", "targets"), ("input", "target"),
     ("source", "target"), ("src", "tgt"), ("input_text", "output_text"), ("input_text", "target_text"),
     ("user", "assistant"), ("human", "assistant"), ("human", "bot"), ("user", "bot"), ("prompt", "chosen"),
     ("prompt", "generation"), ("prompt", "canonical_solution"), ("prompt", "text"), ("prompt", "target"),
@@ -42,6 +44,12 @@ PAIRS = (
 )  # fmt: skip
 """Fields of published data that ask and answer, in the order in which they are advised."""
 TEXTS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
+CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class", "conversations", "messages")
+"""Fields that may answer by a number, a choice or a list."""
+SPOKEN_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
+BY_CODE = (
+    "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
+)
 SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
 """No name of a field looks so: three words, or the end of a sentence."""
 PLAIN_NAME = re.compile(r"[\w-]+(?: [\w-]+)*")
@@ -73,20 +81,17 @@ def shaped(fields: Fields) -> Shape | None:
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
     """
-    for look in (_openai_preference, _gemini, _xlam, _listed, _pair):
+    for look in (_openai_preference, _gemini, _xlam, _langchain, _listed, _pair):
         found = look(fields)
         if found is not None:
-            return found
+            form, known = found
+            return form, {**{name: fields[name] for name in TAKEN_ALONG if fields.get(name) is not None}, **known}
     return None
-
-
-def _along(fields: Fields) -> dict[str, Any]:
-    return {name: fields[name] for name in TAKEN_ALONG if fields.get(name) is not None}
 
 
 def _pair(fields: Fields) -> Shape | None:
     """A question and an answer, perhaps with a context: question/answer, prompt/response, Dolly, Orca."""
-    if any(fields.get(name) is not None for name in UNCLEAR) or not isinstance(fields.get("label") or "", bool | str):
+    if any(fields.get(name) is not None for name in UNCLEAR):
         return None
     about = [name for name in BESIDE if fields.get(name)]
     asks = [name for name in ASKS if fields.get(name) is not None and name not in BESIDE]
@@ -97,8 +102,8 @@ def _pair(fields: Fields) -> Shape | None:
         return None
     ask, answer = fields[asks[0]], fields[answers[0]]
     if about:
-        return "alpaca", {"instruction": ask, "input": fields[about[0]], "output": answer, **_along(fields)}
-    return "prompt_completion", {"prompt": ask, "completion": answer, **_along(fields)}
+        return "alpaca", {"instruction": ask, "input": fields[about[0]], "output": answer}
+    return "prompt_completion", {"prompt": ask, "completion": answer}
 
 
 def _listed(fields: Fields) -> Shape | None:
@@ -108,7 +113,26 @@ def _listed(fields: Fields) -> Shape | None:
         return None
     first = turns.first_turn(fields, names[0]) or {}
     form = "chatml" if turns.has_content(first) else "sharegpt" if turns.has_value(first) else ""
-    return (form, {"conversations": fields[names[0]], **_along(fields)}) if form else None
+    return (form, {"conversations": fields[names[0]]}) if form else None
+
+
+def _langchain(fields: Fields) -> Shape | None:
+    """Messages as LangChain saves them: a type instead of a role, and the rest perhaps below `data`."""
+    for name in (*DIALOGUE, *LISTS):
+        first = turns.first_turn(fields, name)
+        if first is None or "role" in first or not isinstance(first.get("type"), str):
+            continue
+        said = [
+            {
+                "role": turn.get("type"),
+                **{key: value for key, value in (turn.get("data") or turn).items() if key != "type"},
+            }
+            for turn in turns.unpacked(fields[name])
+            if is_object(turn) and is_object(turn.get("data") or turn)
+        ]
+        if said and all("content" in turn for turn in said):
+            return "chatml", {"messages": said}
+    return None
 
 
 def _openai_preference(fields: Fields) -> Shape | None:
@@ -191,17 +215,33 @@ def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def advice(fields: Fields) -> str:
     """Say what to type, or to do, for a row that no format fits; empty if there is no advice."""
+    if is_object(fields.get("mapping")):
+        return (
+            "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
+            "one row of messages (role, content)"
+        )
+    if is_object(prompt := fields.get("prompt")) and "replies" in prompt:
+        return (
+            "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
+            "answer as one row of messages (role, content)"
+        )
     texts = [name for name in (*DIALOGUE, *LISTS, "data") if _is_texts(fields.get(name))]
     if texts:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
     lines = list(_overrides(fields))[:MOST]
-    if not lines and any(SENTENCE.search(str(name)) for name in fields):
+    if lines:
+        return f"type {' or '.join(lines)}"
+    whole = next((name for name, value in fields.items() if isinstance(value, str) and SPOKEN_TEXT.search(value)), None)
+    if whole is not None:
+        return f"'{whole}' is a whole dialogue as text: {BY_CODE}"
+    answer = next((name for name in fields if str(name).lower() in CHOSEN and not isinstance(fields[name], str)), None)
+    if answer is not None:
+        return f"'{answer}' is {kind_of(fields[answer])}, not the text of an answer: {BY_CODE}"
+    if any(SENTENCE.search(str(name)) for name in fields):
         return (
             "the field names look like a row: write a first line with names into the file, such as instruction,output"
         )
-    if not lines:
-        return ""
-    return f"type {' or '.join(lines)}"
+    return ""
 
 
 def _is_texts(value: object) -> bool:

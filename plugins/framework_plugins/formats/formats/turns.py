@@ -13,22 +13,35 @@ from framework.api.errors import FrameworkError
 from framework.api.records import Message
 from framework.api.text import unknown
 from framework_plugins.formats.formats import tools
-from framework_plugins.formats.formats.values import Fields, check_media, is_object, kind_of, missing, optional, text
+from framework_plugins.formats.formats.values import (
+    Fields,
+    check_media,
+    is_object,
+    kind_of,
+    missing,
+    optional,
+    shown,
+    text,
+)
 
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
-    "function": "tool", "model": "assistant", "chatbot": "assistant",
+    "function": "tool", "model": "assistant", "chatbot": "assistant", "human": "user", "ai": "assistant",
 }  # fmt: skip
 SPEAKERS = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
     "bing": "assistant", "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool",
     "observation": "tool", "function_response": "tool", "tool_response": "tool", "function_call": "assistant",
-    "tool_call": "assistant",
+    "tool_call": "assistant", "ai": "assistant", "bot": "assistant",
 }  # fmt: skip
 CALLING = ("function_call", "tool_call")
 AS_PYTHON = "a list as Python prints it; write it with json.dumps"
 WITHOUT_MEDIA = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+LEARNED_BY = ("weight", "train", "loss", "loss_mask")
+"""Keys with which a turn says whether it is learned: OpenAI's, Axolotl's, ms-swift's, and that of older trainers."""
+CHANNELS = ("analysis", "commentary", "final")
+"""Where gpt-oss says something: a thought, a call, an answer."""
 PLAIN = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
 LISTED = re.compile(r"\s*\[\s*\{")
@@ -122,14 +135,54 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
         FrameworkError: one cannot be read; names it by its number.
     """
     messages: list[Message] = []
+    number, thought = 0, None
     try:
         for value in values:
+            number += 1
             if not is_object(value):
                 raise FrameworkError(f"needs an object, found {kind_of(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
-            messages.append(turn(value))
+            message = turn(value)
+            if thought is not None:
+                message = _thought_out(message, thought)
+            thought = message if len(value) > PLAIN and _is_thought(value, message) else None
+            if thought is None:
+                messages.append(message)
+        if thought is not None:
+            raise FrameworkError("is a thought (channel 'analysis'), and no answer follows")  # noqa: TRY301 - as above
     except FrameworkError as error:
-        raise FrameworkError(f"(turn {len(messages) + 1} of '{name}') {error}") from error
+        raise FrameworkError(f"(turn {number} of '{name}') {error}") from error
     return tuple(messages)
+
+
+def _is_thought(turn: Fields, message: Message) -> bool:
+    """Whether a turn is the thought of the next one, by its channel in the format of gpt-oss.
+
+    Raises:
+        FrameworkError: the channel is unknown, or does not go with what the turn holds.
+    """
+    channel = turn.get("channel")
+    if not channel or message.role != "assistant":
+        return False
+    if channel not in CHANNELS:
+        raise FrameworkError(f"has an {unknown('channel', str(channel), CHANNELS)}".rstrip("."))
+    if (channel == "commentary") is not bool(message.tool_calls):
+        needed = "calls a tool" if channel == "commentary" else "calls none"
+        raise FrameworkError(
+            f"has the channel '{channel}', in which a turn {needed}: write this turn without a channel"
+        )
+    if channel == "analysis" and message.reasoning_content:
+        raise FrameworkError("is a thought (channel 'analysis') and has another beside or before it: write them as one")
+    return bool(channel == "analysis")
+
+
+def _thought_out(message: Message, thought: Message) -> Message:
+    """Return an answer or a call with the thought before it."""
+    if message.role != "assistant" or message.reasoning_content or message.learned is not thought.learned:
+        raise FrameworkError(
+            "follows a thought (channel 'analysis'): it must be the assistant's, have no other thought, and be learned "
+            "if the thought is"
+        )
+    return replace(message, reasoning_content=thought.content)
 
 
 def by_role(turn: Fields) -> Message:
@@ -201,8 +254,23 @@ def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
 
 
 def _is_learned(turn: Fields) -> bool:
-    """Whether the turn is to be learned: other trainers mark those that are not with a weight of 0."""
-    return turn.get("weight", 1) != 0 and turn.get("train", True) is not False
+    """Whether the turn is to be learned: other trainers mark those that are not.
+
+    Raises:
+        FrameworkError: a mark is neither 0 nor 1, in any spelling.
+    """
+    learned = True
+    for name in LEARNED_BY:
+        value = turn.get(name)
+        word = "" if value is None else str(value).strip().lower()
+        if word in ("0", "0.0", "false"):
+            learned = False
+        elif word not in ("", "1", "1.0", "true"):
+            raise FrameworkError(
+                f"needs 1 (the turn is learned) or 0 (it is context) in '{name}', found {shown(value)}: a turn cannot "
+                "be learned in part"
+            )
+    return learned
 
 
 def as_context(messages: Iterable[Message]) -> tuple[Message, ...]:

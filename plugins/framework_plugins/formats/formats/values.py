@@ -14,10 +14,15 @@ from typing import Any, ClassVar
 from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
 from framework.api.schema import FormatConfig
+from framework_plugins.formats.formats.names import LABELS
 
 Fields = Mapping[str, Any]
 SHOWN = 20
 """Fields of a row that a message names."""
+SHOWN_CHARACTERS = 40
+WANTED = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
+UNWANTED = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
+"""How a label says it; numbers are what tables and pandas make of true and false."""
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is no text."""
 
@@ -125,13 +130,29 @@ def check_label(fields: Fields) -> None:
     """Look at the label of an answer, as data for KTO have it.
 
     Raises:
-        FrameworkError: the answer was not wanted, so it is nothing to learn.
+        FrameworkError: the answer was not wanted, so it is nothing to learn, or the label does not say whether it was.
     """
-    label = fields.get("label")
-    if label is False or (isinstance(label, str) and label.strip().lower() == "false"):
-        raise FrameworkError(
-            "has an answer that was not wanted ('label' is false): data.on_bad_row=skip leaves such rows out"
-        )
+    for name in LABELS:
+        label = fields.get(name)
+        if label is None:
+            continue
+        word = str(label).strip().lower()
+        if word in UNWANTED:
+            raise FrameworkError(
+                f"has an answer that was not wanted ('{name}' is {shown(label)}): data.on_bad_row=skip leaves such "
+                "rows out"
+            )
+        if word and word not in WANTED:
+            raise FrameworkError(
+                f"needs true or 1 (the answer is wanted), or false or 0 (it is not) in '{name}', found "
+                f'{shown(label)}: if it says something else, leave the field out, "format.columns={{{name}: null}}"'
+            )
+
+
+def shown(value: object) -> str:
+    """Write a value for a message, a long one cut."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def check_media(fields: Fields, what: str) -> None:

@@ -1,0 +1,145 @@
+r"""`format.columns` and `format.cluster`: which columns become the fields of a format, and what a row belongs to.
+
+    format.columns={instruction: Ticket text, output: "{category}\n{reply}"}
+
+reads one column as it is, and joins two others with a line break.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from framework.api.schema import FormatConfig
+from framework.util.errors import FrameworkError, unknown
+
+SHOWN = 40
+"""Characters of a value that a message shows."""
+ESCAPES = {r"\n": "\n", r"\t": "\t"}
+"""Hydra and a shell leave them as they are typed."""
+
+
+def problems(columns: Mapping[str, str | None], setting: str = "format.columns") -> Iterator[str]:
+    """Say which values of `format.columns` cannot be read."""
+    for name, value in columns.items():
+        try:
+            _origin(f"{setting}.{name}", value)
+        except FrameworkError as error:
+            yield str(error)
+
+
+class Columns:
+    """Applies `format.columns` and `format.cluster`.
+
+    A row that lacks a column of the first keeps the field it would have become, if it has one.
+    """
+
+    def __init__(self, config: FormatConfig) -> None:
+        self._origins = {name: _origin(f"format.columns.{name}", value) for name, value in config.columns.items()}
+        self._left_out = {name for name, value in config.columns.items() if value is None}
+        self._cluster = config.cluster
+        self._unseen = {
+            column: f"{origin.setting}={f'{{{column}}}' if origin.parts else column}"
+            for origin in self._origins.values()
+            for column in origin.columns
+        }
+        self._unseen |= {name: f"format.columns.{name}=null" for name in self._left_out}
+        if config.cluster is not None:
+            self._unseen[config.cluster] = f"format.cluster={config.cluster}"
+        self._first: list[str] | None = None
+
+    def cluster(self, fields: Mapping[str, Any]) -> str:
+        """Return what a row belongs to; empty where it does not say so."""
+        value = None if self._cluster is None else fields.get(self._cluster)
+        return "" if value is None else str(value)
+
+    def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a row with its fields renamed.
+
+        Raises:
+            FrameworkError: columns cannot be joined, since one is missing or no text.
+        """
+        if self._first is None:
+            self._first = list(map(str, fields))
+        if self._unseen:
+            self._unseen = {column: setting for column, setting in self._unseen.items() if column not in fields}
+        if not self._origins:
+            return fields
+        present = {name: origin for name, origin in self._origins.items() if origin.is_in(fields)}
+        taken = {*present, *self._left_out, *(column for origin in present.values() for column in origin.columns)}
+        renamed = {name: value for name, value in fields.items() if name not in taken}
+        return renamed | {name: origin.value(fields) for name, origin in present.items()}
+
+    def check(self) -> None:
+        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
+
+        Raises:
+            FrameworkError: no row has it.
+        """
+        if self._first is None:
+            return
+        for column, setting in self._unseen.items():
+            raise FrameworkError(f"{setting} is in no row: {unknown('column', column, self._first)}")
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What becomes a field: one column as it is, or columns joined by `parts`, each a text and the column after it."""
+
+    setting: str
+    columns: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str | None], ...] = ()
+
+    def is_in(self, fields: Mapping[str, Any]) -> bool:
+        return any(column in fields for column in self.columns)
+
+    def value(self, fields: Mapping[str, Any]) -> Any:
+        if not self.parts:
+            return fields[self.columns[0]]
+        return "".join(text if column is None else f"{text}{self._text(fields, column)}" for text, column in self.parts)
+
+    def _text(self, fields: Mapping[str, Any], column: str) -> str:
+        value = fields.get(column)
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+            return json.dumps(value)
+        found = "no such column" if column not in fields else "null" if value is None else repr(value)[:SHOWN]
+        raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {found}")
+
+
+def _origin(setting: str, value: str | None) -> _Origin:
+    """Read a value of `format.columns`.
+
+    Raises:
+        FrameworkError: its braces do not match.
+    """
+    if value is None:
+        return _Origin(setting)
+    if not {"{", "}"} & set(value):
+        return _Origin(setting, (value,))
+    try:
+        parts = [
+            (text, None if name is None else "".join((name, f"!{how}" if how else "", f":{spec}" if spec else "")))
+            for text, name, spec, how in string.Formatter().parse(value)
+        ]
+    except ValueError as error:
+        raise FrameworkError(
+            f"{setting}={value!r}: {error}. Write {{COLUMN}} for a column, and {{{{ or }}}} for a brace"
+        ) from error
+    columns = tuple(dict.fromkeys(name for _, name in parts if name is not None))
+    if "" in columns:
+        raise FrameworkError(f"{setting}={value!r} has braces without the name of a column between them")
+    if not columns:  # a column whose name has braces
+        return _Origin(setting, ("".join(text for text, _ in parts),))
+    return _Origin(setting, columns, tuple((_unescaped(text), name) for text, name in parts))
+
+
+def _unescaped(text: str) -> str:
+    for typed, meant in ESCAPES.items():
+        text = text.replace(typed, meant)
+    return text
