@@ -19,6 +19,7 @@ from framework.util.files import write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
+EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
 T = TypeVar("T")
 
 
@@ -37,6 +38,8 @@ class WritableRunFolder(RunFolder):
         folder = cls(plan.run_dir)
         # The export looks itself at what an earlier one made of the same weights.
         spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
+        if adds_exports(plan):
+            spared.add(Stage.report)
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
@@ -52,6 +55,11 @@ class WritableRunFolder(RunFolder):
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `forecast.json`, what the run was expected to need."""
         records.save(forecast, self.file("forecast"))
+
+
+def adds_exports(plan: Plan) -> bool:
+    """Whether a run only exports what its folder holds: its report and its status stay, with more artifacts."""
+    return Stage.export in plan.stages and {*plan.stages} <= EXPORTS and not plan.external_checkpoint
 
 
 def _after(stage: Stage) -> set[Stage]:

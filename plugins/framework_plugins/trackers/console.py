@@ -233,7 +233,7 @@ class Console(Logger):
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= LOOKING:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": display_path(_page(plan.run_dir, plan))})
+            self._facts("", {"report": display_path(_page(plan.run_dir, plan, "data.json"))})
             return
         self._facts("machine", hardware)
 
@@ -315,7 +315,8 @@ class Console(Logger):
         rows = training_rows(report, self.expected, self.plan)
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
-        rows["report"] = display_path(_page(Path(report.run_dir), self.plan))
+        rows |= {f"{name} failed": visible(error, " ") for name, error in report.failed_exports.items()}
+        rows["report"] = display_path(_page(Path(report.run_dir), self.plan, "report.json"))
         self._facts("", rows)
         self._show_next()
 
@@ -375,10 +376,8 @@ def _list(lines: Sequence[str]) -> Table:
     return table
 
 
-def _page(run_dir: Path, plan: Plan | None) -> Path:
-    """Return the file of the run folder that a person opens first."""
-    finished = plan is None or Stage.report in plan.stages
-    data = "report.json" if finished else "data.json"
+def _page(run_dir: Path, plan: Plan | None, data: str) -> Path:
+    """Return the file of the run folder that a person opens first: without a page, the one with the data."""
     return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
 
