@@ -45,10 +45,8 @@ from framework.run.report import comparable, make_report, pair
 from framework.run.stages import Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.run.training_reuse import TrainingReuse
-from framework.rundir.folder import WritableRunFolder, adds_exports, check_writable
+from framework.rundir.folder import SCRATCH, WritableRunFolder, adds_exports, check_writable
 from framework.util.errors import FrameworkError
-
-SCRATCH = ".trainer.part"
 
 
 def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
@@ -84,9 +82,9 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 model = stack.enter_context(backend.open(plan))
             check_distributed(plan, model)
             finished, failed = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
-        if failed:  # the loggers show what there is; for the hooks the run has failed
-            events.show(finished)
-            raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
+            if failed:  # the loggers show what there is; for the hooks the run has failed
+                events.show(finished)
+                raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
         events.send(finished)  # the memory of the model is free by now
         forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report

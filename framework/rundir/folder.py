@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from framework.api import records
-from framework.api.plan import Plan
+from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
-from framework.api.run_folder import OVERRIDES, RunFolder
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
 from framework.util import lock
 from framework.util.errors import FrameworkError
-from framework.util.files import write_atomically
+from framework.util.files import PART_SUFFIX, read_text, write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
+SCRATCH = ".trainer.part"
+"""The folder of what a training only needs meanwhile."""
 EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
 T = TypeVar("T")
 
@@ -94,6 +97,7 @@ def check_writable(folder: Path) -> None:
         FrameworkError: it cannot be written, or it holds files that no run made.
     """
     folder = folder.resolve()
+    check_kinds(folder)
     others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
     if others and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
@@ -112,6 +116,25 @@ def check_writable(folder: Path) -> None:
                 path.rmdir()
 
 
+def check_kinds(folder: Path) -> None:
+    """Refuse pipes and devices, which would be waited for, and folders in the place of files: a run makes none.
+
+    Raises:
+        FrameworkError: names the first.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(PART_SUFFIX)]  # a group of processes has pipes
+        for path in (Path(place, name) for name in files):
+            if path.exists() and not path.is_file():
+                raise FrameworkError(f"{path} is neither a file nor a folder: remove it, or set another run_dir")
+    for name in (*(f"{stage.value}.json" for stage in Stage), STATUS, OVERRIDES, ENVIRONMENT):
+        if (folder / name).is_dir():
+            raise FrameworkError(f"{folder / name} is a folder, not a file: remove it, or set another run_dir")
+    for name in (CHECKPOINT, TRAINING_STATE, SCRATCH):
+        if (folder / name).is_file():
+            raise FrameworkError(f"{folder / name} is a file, not a folder: remove it, or set another run_dir")
+
+
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
     """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner alone."""
     write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n", mode=0o600)
@@ -125,10 +148,10 @@ def saved_overrides(run_dir: str) -> list[str]:
     """
     file = Path(run_dir) / OVERRIDES
     try:
-        words = json.loads(file.read_text(encoding="utf-8"))
+        words = json.loads(read_text(file))
     except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong
         return []
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameworkError(
             f"{file} is not valid JSON ({error}): restore the run's overrides, or give another folder"
         ) from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from framework.api.run_folder import (
     RUNNING,
     STATUS,
     RunFolder,
+    Status,
 )
 from framework.api.schema import Stage
 from framework.rundir.folder import adds_exports
@@ -34,30 +34,13 @@ from framework.util.files import write_failure
 from framework.util.redact import redact
 
 
-@dataclass(frozen=True)
-class Status:
-    """How far a run got, as `status.json`. It stays `running` where the process was killed.
-
-    `state` is running, finished, failed, interrupted by a signal, passed over because the run does not fit, or pruned
-    by a sweep; `stage` the one that failed, else the last completed one; `seconds` those of each of this call. One
-    more export of a finished run leaves it finished.
-    """
-
-    state: str
-    stage: str | None
-    started: str
-    finished: str | None
-    seconds: dict[str, float]
-    error: str | None
-
-
 @hookimpl
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
     earlier = _read(plan.run_dir) if adds_exports(plan) else None
     if earlier is None or earlier.state != FINISHED:
         started = earlier.started if earlier else _now()
-        records.save(Status(RUNNING, None, started, None, {}, None), plan.run_dir / STATUS)
+        records.save(Status(RUNNING, started=started), plan.run_dir / STATUS)
     if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 
@@ -103,7 +86,7 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
 
     A mistake that is found before anything is written leaves the folder of an earlier, finished run as it was.
     """
-    _note(run_dir, error, _read(run_dir) or Status(RUNNING, None, _now(), None, {}, None), None)
+    _note(run_dir, error, _read(run_dir) or Status(RUNNING, started=_now()), None)
 
 
 def _note(run_dir: Path, error: BaseException, status: Status, failed: str | None) -> None:

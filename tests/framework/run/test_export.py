@@ -113,7 +113,7 @@ def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(run: Pat
         "card": Writes("card", asked),
     }
     nothing: Any = None
-    results = []
+    results: list[ExportResult] = []
     plan = testing.plan(["stages=[export]"], run_dir=run)
     with pytest.raises(ExportError) as error:
         results += export.export(plan, nothing, exporters, [], nothing, None)
