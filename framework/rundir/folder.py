@@ -97,10 +97,11 @@ def check_writable(folder: Path) -> None:
         FrameworkError: it cannot be written, or it holds files that no run made.
     """
     folder = folder.resolve()
-    check_kinds(folder)
     others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
     if others and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
+    if others:
+        check_kinds(folder)
     # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
@@ -117,7 +118,7 @@ def check_writable(folder: Path) -> None:
 
 
 def check_kinds(folder: Path) -> None:
-    """Refuse pipes and devices, which would be waited for, and folders in the place of files: a run makes none.
+    """Refuse pipes and devices, which would be waited for, and folders instead of files: a run makes none.
 
     Raises:
         FrameworkError: names the first.

@@ -99,7 +99,7 @@ def _note(run_dir: Path, error: BaseException, status: Status, failed: str | Non
 
 
 def _read(run_dir: Path) -> Status | None:
-    """Return the status in a folder; None if there is none, or a damaged one: it is written anew."""
+    """Return the status in a folder; None if there is none, or a damaged one: it is written again."""
     try:
         return records.load(Status, run_dir / STATUS)
     except (OSError, ValueError):
