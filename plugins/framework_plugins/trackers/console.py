@@ -314,7 +314,7 @@ class Console(Logger):
         rows = training_rows(report, self.expected, self.plan)
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
-        rows |= {f"{name} failed": visible(error, " ") for name, error in report.failed_exports.items()}
+        rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
         rows["report"] = display_path(_page(Path(report.run_dir), self.plan, "report.json"))
         self._facts("", rows)
         self._show_next()
