@@ -4,7 +4,7 @@
     ├── DoesNotFitError           the run needs more memory than there is; a sweep passes over the trial
     └── PrunedError               a sweep prunes the trial; it has not failed
     KeyboardInterrupt
-    └── Interrupted               a signal has asked the run to end; exit codes 130, 138 and 143
+    └── Interrupted               a signal has asked the run to end; exit code 128 and the signal's number
 
 A message names the place, the value, the valid choices and the fix, in one or two lines.
 """

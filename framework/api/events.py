@@ -5,7 +5,7 @@
     StageStarted(train)  TrainingStep and IssueFound, repeated   StageFinished(train)
     …                    every other stage that is selected has its two events; IssueFound may follow the evaluation
     ProgressMade         within any stage, while long work is counted; between plan and data, while libraries are loaded
-    RunFinished          unless `stages=[plan]`; an error ends the stream with RunFailed
+    RunFinished          unless `stages=[plan]`; an error ends the stream with RunFailed, one of an exporter after this
 
 Loggers ignore events that they do not know, so a new event breaks no logger.
 """
@@ -133,6 +133,8 @@ class ProgressMade(Event):
 @dataclass(frozen=True)
 class RunFinished(Event):
     """All requested stages are complete, and the memory of the model is free.
+
+    If an exporter failed, `report.failed_exports` has its error, and `RunFailed` follows.
 
     Attributes:
         report: the report; None if its stage was not requested.

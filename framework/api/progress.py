@@ -18,7 +18,7 @@ from rich.progress import Progress as Display
 from rich.text import Text
 
 from framework.api.records import Progress
-from framework.api.text.progress import PAUSE, clock, is_animated, told
+from framework.api.text.progress import Lines, clock, is_animated, told
 from framework.util.redact import redact
 
 __all__ = ["Bars", "Counts"]
@@ -107,7 +107,7 @@ class Counts:
     def __init__(self) -> None:
         self._out = Console(stderr=True, highlight=False)
         self._bars: Bars | None = None
-        self._said = time.monotonic()
+        self._lines = Lines()
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +125,5 @@ class Counts:
             self._bars.count(progress)
             if progress.done == progress.total:  # what comes next may be an answer
                 self.__exit__(None, None, None)
-        elif time.monotonic() - self._said >= PAUSE and progress.done != progress.total:
-            self._said = time.monotonic()
+        elif self._lines.is_due(progress):
             print(redact(told(progress)), file=sys.stderr, flush=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
 from framework.api import records
+from framework.api.plan import as_plain
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, summarize_error
+from framework.util.files import read_text
 
 __all__ = [
     "FAILED",
@@ -39,6 +42,23 @@ RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed"
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Status:
+    """How far a run got, as `status.json`. It stays `running` where the process was killed.
+
+    `state` is running, finished, failed, interrupted by a signal, passed over because the run does not fit, or pruned
+    by a sweep; `stage` the one that failed, else the last completed one; `seconds` those of each of this call. One
+    more export of a finished run leaves it finished.
+    """
+
+    state: str
+    stage: str | None = None
+    started: str = ""
+    finished: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
 class RunFolder:
     """Reads `<stage>.json` and `status.json`."""
 
@@ -55,12 +75,16 @@ class RunFolder:
         Raises:
             FrameworkError: the file cannot be read.
         """
-        return self._load(stage.value, kind)
+        return self._load(f"{stage.value}.json", kind)
 
     def status(self) -> Mapping[str, Any]:
-        """Return `status.json` as plain values; empty if there is none."""
-        status: Mapping[str, Any] = read_plain(self.path / STATUS) or {}
-        return status
+        """Return `status.json` as plain values; empty if there is none.
+
+        Raises:
+            FrameworkError: it cannot be read.
+        """
+        status = self._load(STATUS, Status)
+        return as_plain(status) if status else {}
 
     @property
     def is_complete(self) -> bool:
@@ -70,17 +94,18 @@ class RunFolder:
     @property
     def objective(self) -> float | None:
         """The value of the run's objective; None if there is no report, or no value in it."""
-        objective = (read_plain(self.path / REPORT) or {}).get("objective") or {}
-        value: float | None = objective.get("value")
+        value: float | None = part(read_plain(self.path / REPORT), int | float, "objective", "value")
         return value
 
     def _load(self, name: str, kind: type[T]) -> T | None:
-        if not self.file(name).exists():
-            return None
         try:
-            return records.load(kind, self.file(name))
+            return records.load(kind, self.path / name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FrameworkError(f"{self.path / name} cannot be read: {error.strerror}. Delete it") from error
         except ValueError as error:
-            raise FrameworkError(f"{error}: delete it, or run the stage '{name}' again in another run_dir") from error
+            raise FrameworkError(f"{error}: delete it, or use another run_dir") from error
 
 
 @dataclass(frozen=True)
@@ -119,8 +144,24 @@ class SavedRun:
 
 
 def read_plain(file: Path) -> Any:
-    """Return the content of a JSON file; None if there is no such file."""
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    """Return the content of a JSON file; None if there is no such file.
+
+    Raises:
+        FrameworkError: it cannot be read.
+    """
+    try:
+        return json.loads(read_text(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise FrameworkError(f"{file} cannot be read ({summarize_error(error)}): restore it, or delete it") from error
+
+
+def part(value: Any, kind: type | UnionType, *keys: str) -> Any:
+    """Return what JSON values hold below these keys; None if there is nothing, or something of another kind."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, kind) else None
 
 
 def is_resumed(job: DictConfig) -> bool:

@@ -460,8 +460,8 @@ class RunConfig:
     """Folder of this run. Default: outputs/<name>/<time>. Given the folder of an earlier run, the run continues from
     that run's results."""
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
-    """Seconds that a run has after SIGTERM, SIGUSR1 or Ctrl-C to save a checkpoint and to close its trackers. Then it
-    ends, and can be resumed from what it has saved by then."""
+    """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
+    trackers. Then it ends, and can be resumed from what it has saved by then."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is

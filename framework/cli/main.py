@@ -1,13 +1,15 @@
 """The command line: `python -m framework [COMMAND | OVERRIDES…]`.
 
 A first word that is neither an override nor an option is a command; everything else goes to Hydra. Exit codes: 0 done,
-1 a failure of the program, 2 a mistake that the user can fix, 130, 138 and 143 a signal (see `run/interruption.py`).
+1 a failure of the program, 2 a mistake that the user can fix, 128 and its number for a signal that ended it (see
+`run/interruption.py`), 141 a closed pipe.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -95,10 +97,9 @@ def main() -> None:
         except FrameworkError as error:
             _show(error)
             sys.exit(USER_MISTAKE)
-        except Interrupted as error:
-            sys.exit(error.code)
-        except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
+        except KeyboardInterrupt as error:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more must not raise in the finalizers of libraries
+            sys.exit(error.code if isinstance(error, Interrupted) else INTERRUPTED)
 
 
 def _shown(stack: ExitStack) -> Callable[[Progress], None]:

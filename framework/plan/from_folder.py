@@ -7,11 +7,14 @@ What was chosen to measure, export and log is left out, so none of it has to be 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,16 +23,19 @@ from framework.api.plan import Plan
 from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import Stage
-from framework.api.text.overrides import override_key
+from framework.api.text.overrides import override_key, quoted
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
 from framework.plan.load import composed
 from framework.plan.make import make_plan
 from framework.rundir.environment import Environment
+from framework.rundir.folder import check_kinds
 from framework.util.errors import FrameworkError
 from framework.util.redact import HIDDEN
 
+PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|plugins")
+"""Keys of settings that are paths, or have paths in them."""
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""
 
@@ -44,7 +50,9 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
     Raises:
         FrameworkError: a plugin is gone, an override is wrong, or the folder is not what a run writes.
     """
+    check_kinds(run.folder)
     environment = run.record(Environment, ENVIRONMENT)
+    overrides = typed_in(Path.cwd(), overrides)
     if environment and Path(environment.folder).is_dir():
         os.chdir(environment.folder)
     for path in run.config.get("plugins", ()):
@@ -78,6 +86,35 @@ def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Pla
     with backend.open(plan) as model:
         model.restore(plan.checkpoint)
         yield plan, model
+
+
+def typed_in(folder: Path, words: Sequence[str]) -> list[str]:
+    """Return overrides that mean the same in any folder: relative paths become absolute.
+
+    `run_dir` always does; another path does if there is such a file or folder, since an id on the Hub looks like one.
+    """
+    return [_absolute(word, folder) if PATH.fullmatch(override_key(word)) else word for word in words]
+
+
+def _absolute(word: str, folder: Path) -> str:
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:  # whoever composes reports it
+        return word
+    found = _below(value, folder, always=override_key(word) == "run_dir")
+    return word if found == value else f"{word.partition('=')[0]}={quoted(found)}"
+
+
+def _below(value: Any, folder: Path, *, always: bool) -> Any:
+    if isinstance(value, list):
+        return [_below(each, folder, always=always) for each in value]
+    if isinstance(value, dict):
+        return {name: _below(each, folder, always=always) for name, each in value.items()}
+    if not isinstance(value, str) or not value:
+        return value
+    place = folder / Path(value).expanduser()
+    known = Path(str(place).partition("*")[0])  # of a glob, the folder
+    return str(place) if always or known.exists() else value
 
 
 def _words(run: SavedRun, environment: Environment | None) -> list[str]:

@@ -58,9 +58,13 @@ class Events:
         finally:
             self._call_each(lambda logger: logger.close())
 
+    def show(self, event: Event) -> None:
+        """Send an event only to the loggers."""
+        self._call_each(lambda logger: logger.log(event))
+
     def send(self, event: Event) -> None:
         """Send an event to the loggers, then call the hook that belongs to it."""
-        self._call_each(lambda logger: logger.log(event))
+        self.show(event)
         match event:
             case RunPlanned(plan):
                 self._plan = plan  # the hooks get the plan as `plan.apply` has changed it

@@ -1,5 +1,6 @@
 """The export stage: runs the exporters, and reuses what an earlier export made of the same weights.
 
+An exporter that fails does not end the run: the others run, the report is written, and the error comes at the end.
 A push that failed without a network must not cost an hour of merging and quantizing. So `export.json` says of each
 exporter what it made, of which weights, and with which settings; sizes on the disk say whether it is still there.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -26,6 +28,9 @@ from framework.api.protocols import (
 from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
 from framework.api.schema import Affects, Stage
 from framework.hooks.session import current
+from framework.util.command import this_program
+from framework.util.errors import FrameworkError, describe_error, display_path
+from framework.util.redact import redact
 
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, this many are sampled from all over it."""
@@ -54,6 +59,8 @@ def export(
 ) -> Iterator[ExportResult]:
     """Run the exporters, each after those whose artifacts it uses; give what there is before each of them, and at last.
 
+    One that fails is noted, and so are those that use its artifacts; the others run.
+
     What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
 
     Args:
@@ -63,15 +70,23 @@ def export(
         prompts: what the run asks before and after.
         report: makes the report as far as it goes.
         earlier: what an earlier export left; None where there was none.
+
+    Raises:
+        ExportError: after the last result, if an exporter failed; caused by the first error.
     """
     exports = Exports(plan, earlier)
     shared: dict[str, Any] = {}
     rerun: set[str] = set()
+    errors: list[Exception] = []
     counts = current().progress
     for number, name in enumerate(in_order(exporters), start=1):
         exporter = exporters[name]
+        needed = {*exporter.after} if isinstance(exporter, OrderedExporter) else set()
+        if lost := [each for each in exports.failed if each in needed]:
+            exports.failed[name] = f"not made, because {' and '.join(lost)} failed"
+            continue
         # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
-        outdated = isinstance(exporter, OrderedExporter) and rerun & {*exporter.after}
+        outdated = rerun & needed
         reusable = isinstance(exporter, ReusableExporter) and exporter.reusable and not outdated
         if reusable and exports.reuse_if_unchanged(name):
             continue
@@ -80,9 +95,24 @@ def export(
         context = ExportContext(
             plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, shared
         )
-        with counts.part(name, number, len(exporters), "exporter"):
-            exports.add(name, exporter.export(model, context))
+        try:
+            with counts.part(name, number, len(exporters), "exporter"):
+                exports.add(name, exporter.export(model, context))
+        except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
+            errors.append(error)
+            exports.failed[name] = str(redact(describe_error(error)))
     yield exports.result()
+    if errors:
+        raise ExportError(plan, exports.failed) from errors[0]
+
+
+class ExportError(FrameworkError):
+    """Exporters failed; the run has made all the rest."""
+
+    def __init__(self, plan: Plan, failed: Mapping[str, str]) -> None:
+        command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(plan.run_dir))}"
+        errors = (f"exporter '{name}': {text}" for name, text in failed.items())
+        super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {command}"]))
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
@@ -111,6 +141,7 @@ class Exports:
         self._weights = fingerprint(plan.checkpoint)
         self._origins: dict[str, Origin] = {}
         self._artifacts: list[Artifact] = []
+        self.failed: dict[str, str] = {}
         self._before = {
             name: artifacts for name, artifacts in _by_exporter(before) if self._usable(before, name, artifacts)
         }
@@ -154,7 +185,7 @@ class Exports:
     def result(self) -> ExportResult:
         """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
         origins = {**{name: self._known[name] for name in self._left()}, **self._origins}
-        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins)
+        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, dict(self.failed))
 
     def _measured(self, artifact: Artifact) -> Artifact:
         written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)

@@ -1,4 +1,7 @@
-"""Signals that ask a run to end: SIGTERM, SIGUSR1 (the warning that Slurm can be asked for) and SIGINT.
+"""Signals that ask a run to end: SIGTERM, SIGINT, SIGUSR1, SIGHUP and SIGXCPU.
+
+Slurm can be asked to send SIGUSR1 as a warning, SIGHUP comes when a terminal is closed, and SIGXCPU when a limit of
+processor time is reached. SIGQUIT ends the process at once, as everywhere.
 
 A run ends where it can continue later. During the steps of a training that is after the optimizer step, with a
 checkpoint: the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -28,11 +32,14 @@ from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import Interrupted, display_path
 
-SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
+SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 OURS = (signal.SIG_DFL, signal.default_int_handler)
-"""Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal."""
+"""Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal; and a signal
+that is ignored, as nohup has SIGHUP ignored, stays ignored."""
 SCONTROL_SECONDS = 10
-STANDARD_ERROR = 2
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class Interruption:
@@ -67,6 +74,8 @@ class Interruption:
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal; stop the work here, unless the training asks."""
+        if number == HANGUP:
+            _leave_terminal()
         if self._error is not None:
             if number == signal.SIGINT:
                 self._end_at_once(self._error)
@@ -135,6 +144,14 @@ class Interruption:
             return [*done, f"{training} up to this step"]
         saved = any(".part" not in state.name for state in folder.glob(f"{TRAINING_STATE}/*"))
         return [*done, f"{training} up to its last checkpoint"] if saved else done
+
+
+def _leave_terminal() -> None:
+    """Drop what is printed from now on if the terminal is gone: each write would fail, and end the run half-way."""
+    for output in (STANDARD_OUTPUT, STANDARD_ERROR):
+        # A device that is no terminal any more.
+        if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
 
 def _print(text: str) -> None:

@@ -37,17 +37,15 @@ from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
 from framework.run.completed import CompletedStages, forget
 from framework.run.events import Events
-from framework.run.export import check_exporters, export
+from framework.run.export import ExportError, check_exporters, export
 from framework.run.interruption import Interruption
 from framework.run.plan_transfer import check_distributed
 from framework.run.report import comparable, make_report, pair
 from framework.run.stages import Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.run.training_reuse import TrainingReuse
-from framework.rundir.folder import WritableRunFolder, check_writable
+from framework.rundir.folder import SCRATCH, WritableRunFolder, adds_exports, check_writable
 from framework.util.errors import FrameworkError
-
-SCRATCH = ".trainer.part"
 
 
 def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
@@ -84,7 +82,10 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 backend: Backend = plan.trainer.create()
                 model = stack.enter_context(backend.open(plan))
             check_distributed(plan, model)
-            finished = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
+            finished, failed = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
+            if failed:  # the loggers show what there is; for the hooks the run has failed
+                events.show(finished)
+                raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
         events.send(finished)  # the memory of the model is free by now
         forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report
@@ -113,10 +114,11 @@ def _run_stages(
     events: Events,
     interruption: Interruption,
     remote_trainer: RemoteTrainer | None,
-) -> RunFinished:
+) -> tuple[RunFinished, ExportError | None]:
     """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did.
 
-    So is one that an earlier start of this run has completed, before it was interrupted.
+    So is one that an earlier start of this run has completed, before it was interrupted. An error of an exporter is
+    returned, not raised: the report comes first.
     """
     # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
@@ -144,6 +146,8 @@ def _run_stages(
             folder.save_forecast(expected)
         events.send(RunStarted(plan, data.result, model.facts))
 
+    # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
+    earlier_report = folder.load_result(Stage.report, Report) if adds_exports(plan) else None
     reuse = TrainingReuse(measuring, completed.training())
     before = None
     # The base's answers to other rows are nothing to compare with.
@@ -184,23 +188,30 @@ def _run_stages(
         trained = dataclasses.replace(trained, issues=[*trained.issues, *issues])
 
     exported = folder.load_result(Stage.export, ExportResult)
+    failed = None
     if Stage.export in plan.stages:
-        with stages.run(Stage.export):
-            training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
-            known_so_far = (data.result, before, training, after)
-            draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
-            exporting = export(plan, model, exporters, data.prompts, draft, exported)
-            for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
-                stages.save(exported)
+        training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
+        known_so_far = (data.result, before, training, after)
+        draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
+        try:
+            with stages.run(Stage.export):
+                # One result before each exporter: what is made is kept if the process is killed.
+                for result in export(plan, model, exporters, data.prompts, draft, exported):
+                    exported = stages.save(result)
+        except ExportError as error:
+            failed = error
 
-    report = None
+    report = earlier_report
+    if report and exported:
+        artifacts, errors = exported.artifacts, exported.failed
+        report = folder.save(Stage.report, dataclasses.replace(report, artifacts=artifacts, failed_exports=errors))
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
             facts, seconds = reuse.facts, {**stages.seconds, **completed.seconds()}
             results = (data.result, before, trained, after, exported)
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
-    return RunFinished(report, pair(before, after))
+    return RunFinished(report, pair(before, after)), failed
 
 
 def _check_goals(plan: Plan, data: Data) -> None:

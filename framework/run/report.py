@@ -73,6 +73,7 @@ def make_report(
         artifacts=exported.artifacts if exported else [],
         data=data,
         verdict=verdict,
+        failed_exports=exported.failed if exported else {},
     )
 
 

@@ -77,7 +77,10 @@ class TrainingReuse:
             return trained
         self.completed = self._done
         # The steps first: by them the sweep may prune this trial too, and then nothing is copied.
-        controller.replay(self._done.trained, self._done.steps)
+        steps = self._done.steps
+        if self._own:  # an earlier process of this run made and printed them
+            steps = tuple(replace(step, repeated=True) for step in steps)
+        controller.replay(self._done.trained, steps)
         shutil.rmtree(scratch, ignore_errors=True)
         if self._own:
             self._measuring.model.restore(self._plan.checkpoint)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from framework.api import records
-from framework.api.plan import Plan
+from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
-from framework.api.run_folder import OVERRIDES, RunFolder
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
 from framework.util import lock
 from framework.util.errors import FrameworkError
-from framework.util.files import write_atomically
+from framework.util.files import PART_SUFFIX, read_text, write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
+SCRATCH = ".trainer.part"
+"""The folder of what a training only needs meanwhile."""
+EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
 T = TypeVar("T")
 
 
@@ -37,6 +41,8 @@ class WritableRunFolder(RunFolder):
         folder = cls(plan.run_dir)
         # The export looks itself at what an earlier one made of the same weights.
         spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
+        if adds_exports(plan):
+            spared.add(Stage.report)
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
@@ -52,6 +58,11 @@ class WritableRunFolder(RunFolder):
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `forecast.json`, what the run was expected to need."""
         records.save(forecast, self.file("forecast"))
+
+
+def adds_exports(plan: Plan) -> bool:
+    """Whether a run only exports what its folder holds: its report and its status stay, with more artifacts."""
+    return Stage.export in plan.stages and {*plan.stages} <= EXPORTS and not plan.external_checkpoint
 
 
 def _after(stage: Stage) -> set[Stage]:
@@ -89,6 +100,8 @@ def check_writable(folder: Path) -> None:
     others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
     if others and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
+    if others:
+        check_kinds(folder)
     # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
@@ -104,6 +117,25 @@ def check_writable(folder: Path) -> None:
                 path.rmdir()
 
 
+def check_kinds(folder: Path) -> None:
+    """Refuse pipes and devices, which would be waited for, and folders instead of files: a run makes none.
+
+    Raises:
+        FrameworkError: names the first.
+    """
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.endswith(PART_SUFFIX)]  # a group of processes has pipes
+        for path in (Path(place, name) for name in files):
+            if path.exists() and not path.is_file():
+                raise FrameworkError(f"{path} is neither a file nor a folder: remove it, or set another run_dir")
+    for name in (*(f"{stage.value}.json" for stage in Stage), STATUS, OVERRIDES, ENVIRONMENT):
+        if (folder / name).is_dir():
+            raise FrameworkError(f"{folder / name} is a folder, not a file: remove it, or set another run_dir")
+    for name in (CHECKPOINT, TRAINING_STATE, SCRATCH):
+        if (folder / name).is_file():
+            raise FrameworkError(f"{folder / name} is a file, not a folder: remove it, or set another run_dir")
+
+
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
     """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner alone."""
     write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n", mode=0o600)
@@ -117,10 +149,10 @@ def saved_overrides(run_dir: str) -> list[str]:
     """
     file = Path(run_dir) / OVERRIDES
     try:
-        words = json.loads(file.read_text(encoding="utf-8"))
+        words = json.loads(read_text(file))
     except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong
         return []
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameworkError(
             f"{file} is not valid JSON ({error}): restore the run's overrides, or give another folder"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from framework.api.run_folder import OVERRIDES, PLAN, STATUS, RunFolder, SavedRu
 from framework.rundir.folder import check_overrides
 from framework.util.command import this_program
 from framework.util.errors import FrameworkError
+from framework.util.files import read_text
 
 T = TypeVar("T")
 DEEPEST = 4
@@ -63,15 +65,22 @@ def newest_run(place: Path) -> Path:
     trained = [run for run in runs_below(place.absolute()) if (run / CHECKPOINT).is_dir()]
     if not trained:
         raise FrameworkError(f"no run below {place} has trained weights: `{this_program()}` trains the quickstart")
-    return max(trained, key=lambda run: str(RunFolder(run).status().get("started", "")))
+    return max(trained, key=started)
+
+
+def started(run: Path) -> str:
+    """Return when a run began, in ISO 8601; empty if that is unknown, also if its status is damaged."""
+    with suppress(FrameworkError):
+        return str(RunFolder(run).status().get("started", ""))
+    return ""
 
 
 def _json(file: Path, kind: type[T]) -> T:
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(read_text(file))
     except OSError as error:
         raise _unreadable(file, error) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameworkError(f"{file} is not valid JSON ({error}): restore it, or give another run") from error
     if not isinstance(value, kind):
         raise FrameworkError(

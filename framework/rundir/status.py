@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,33 +25,22 @@ from framework.api.run_folder import (
     RUNNING,
     STATUS,
     RunFolder,
+    Status,
 )
 from framework.api.schema import Stage
+from framework.rundir.folder import adds_exports
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
 from framework.util.files import write_failure
 from framework.util.redact import redact
 
 
-@dataclass(frozen=True)
-class Status:
-    """How far a run got, as `status.json`. It stays `running` where the process was killed.
-
-    `state` is running, finished, failed, interrupted by a signal, passed over because the run does not fit, or pruned
-    by a sweep; `stage` the last completed one, `seconds` those of each of this call.
-    """
-
-    state: str
-    stage: str | None
-    started: str
-    finished: str | None
-    seconds: dict[str, float]
-    error: str | None
-
-
 @hookimpl
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
-    records.save(Status(RUNNING, None, _now(), None, {}, None), plan.run_dir / STATUS)
+    earlier = _read(plan.run_dir) if adds_exports(plan) else None
+    if earlier is None or earlier.state != FINISHED:
+        started = earlier.started if earlier else _now()
+        records.save(Status(RUNNING, started=started), plan.run_dir / STATUS)
     if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 
@@ -64,6 +52,8 @@ def framework_run_started(plan: Plan) -> None:
 def framework_stage_finished(plan: Plan, stage: Stage, seconds: float) -> None:
     """Note the stage."""
     status = records.load(Status, plan.run_dir / STATUS)
+    if status.state == FINISHED:
+        return
     seconds_of_all = {**status.seconds, stage.value: seconds}
     records.save(dataclasses.replace(status, stage=stage.value, seconds=seconds_of_all), plan.run_dir / STATUS)
 
@@ -72,7 +62,8 @@ def framework_stage_finished(plan: Plan, stage: Stage, seconds: float) -> None:
 def framework_run_finished(plan: Plan) -> None:
     """Note the end, and the packages that were loaded since the start."""
     status = records.load(Status, plan.run_dir / STATUS)
-    records.save(dataclasses.replace(status, state=FINISHED, finished=_now()), plan.run_dir / STATUS)
+    if status.state != FINISHED:
+        records.save(dataclasses.replace(status, state=FINISHED, finished=_now()), plan.run_dir / STATUS)
     if plan.is_new_run:
         from framework.rundir.environment import Environment, packages  # noqa: PLC0415 - as above
 
@@ -82,8 +73,12 @@ def framework_run_finished(plan: Plan) -> None:
 
 @hookimpl
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
-    """Note the reason."""
-    note_failure(plan.run_dir, error)
+    """Note the reason, and which stage failed: the first that has not ended."""
+    if status := _read(plan.run_dir):
+        left = (stage.value for stage in plan.stages if stage.value not in {Stage.plan.value, *status.seconds})
+        _note(plan.run_dir, error, status, next(left, None))
+    else:
+        note_failure(plan.run_dir, error)
 
 
 def note_failure(run_dir: Path, error: BaseException) -> None:
@@ -91,12 +86,24 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
 
     A mistake that is found before anything is written leaves the folder of an earlier, finished run as it was.
     """
-    file = run_dir / STATUS
-    status = records.load(Status, file) if file.exists() else Status(RUNNING, None, _now(), None, {}, None)
+    _note(run_dir, error, _read(run_dir) or Status(RUNNING, started=_now()), None)
+
+
+def _note(run_dir: Path, error: BaseException, status: Status, failed: str | None) -> None:
     if status.state == RUNNING and (run_dir / OVERRIDES).exists():
         states = {DoesNotFitError: PASSED_OVER, PrunedError: PRUNED, KeyboardInterrupt: INTERRUPTED}
         state = next((state for kind, state in states.items() if isinstance(error, kind)), FAILED)
-        _save_on_full_disk(dataclasses.replace(status, state=state, finished=_now(), error=reason(error)), file)
+        stage = failed if state == FAILED and failed else status.stage
+        ended = dataclasses.replace(status, state=state, stage=stage, finished=_now(), error=reason(error))
+        _save_on_full_disk(ended, run_dir / STATUS)
+
+
+def _read(run_dir: Path) -> Status | None:
+    """Return the status in a folder; None if there is none, or a damaged one: it is written again."""
+    try:
+        return records.load(Status, run_dir / STATUS)
+    except (OSError, ValueError):
+        return None
 
 
 def _save_on_full_disk(status: Status, file: Path) -> None:

@@ -129,8 +129,14 @@ def folders(place: Path) -> dict[Path, list[Path]]:
 
 
 def state_of(run: Path, home: Path) -> str:
-    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder."""
-    state = str(RunFolder(run).status().get("state", ""))
+    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder.
+
+    If its status is damaged, it is `unreadable`.
+    """
+    try:
+        state = str(RunFolder(run).status().get("state", ""))
+    except FrameworkError:
+        return "unreadable"
     return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
 
 
@@ -245,7 +251,7 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
 
 
 def _trial(run: Path, overrides: list[str]) -> Trial:
-    report, status = read_plain(run / REPORT) or {}, read_plain(run / STATUS) or {}
+    report, status = read_plain(run / REPORT) or {}, RunFolder(run).status()
     state, reason = _outcome(run, status)
     seconds = report.get("seconds") or status.get("seconds") or {}
     verdict = report.get("verdict") or {}

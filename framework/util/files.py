@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,31 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
+
+
+LARGEST = 2**28
+"""Bytes of the largest file that is read whole."""
+
+
+def read_text(file: Path) -> str:
+    """Read a file of a run folder, which may come from elsewhere: a pipe or a device would never end.
+
+    Raises:
+        OSError: there is none, it is not a regular file, or it is larger than any that a run writes.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with open(file, encoding="utf-8", opener=_regular) as opened:
+        return opened.read()
+
+
+def _regular(file: str, flags: int) -> int:
+    number = os.open(file, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe that nobody writes into would wait here
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= LARGEST:
+        return number
+    os.close(number)
+    large = f"it is larger than {LARGEST // 2**20} MiB"
+    raise OSError(errno.EINVAL, large if stat.S_ISREG(found.st_mode) else "it is not a regular file", file)
 
 
 def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:

@@ -95,7 +95,13 @@ def _machine() -> str:
 def _read(opened: int) -> tuple[str, float]:
     """Return what the file of a lock says, and when it was touched."""
     os.lseek(opened, 0, os.SEEK_SET)
-    return os.read(opened, 1000).decode(errors="replace"), os.fstat(opened).st_mtime
+    return _printable(os.read(opened, 1000)), os.fstat(opened).st_mtime
+
+
+def _printable(text: bytes) -> str:
+    """Return what the file of a lock says, which may be from anywhere, without characters that a terminal obeys."""
+    lines = text.decode(errors="replace").splitlines()
+    return "\n".join("".join(each if each.isprintable() else "?" for each in line) for line in lines)
 
 
 def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
@@ -195,6 +201,6 @@ def holder(path: Path) -> str:
         release(mine)
         return ""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] or "another process"
+        return _printable(path.read_bytes()[:1000]).partition("\n")[0] or "another process"
     except FileNotFoundError:  # released meanwhile
         return ""

@@ -98,6 +98,12 @@ class Terminal:
         """Type. The character 3 is Ctrl-C, 4 is Ctrl-D."""
         os.write(self._here, text.encode())
 
+    def hang_up(self) -> int:
+        """Close the terminal, and return the exit code of the program."""
+        os.close(self._here)
+        self._here = os.open(os.devnull, os.O_RDONLY)
+        return self._process.wait(SECONDS)
+
     def end(self) -> tuple[int, str]:
         """Read to the end, and return the exit code and the rest of what was shown."""
         rest = self.shown

@@ -201,10 +201,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The export stage; `origins` has the exporters by name. Earlier artifacts that are still valid stay listed."""
+    """The export stage; `origins` has the exporters by name. Earlier artifacts that are still valid stay listed.
+
+    `failed` has the error of each exporter that failed, by its name.
+    """
 
     artifacts: list[Artifact]
     origins: dict[str, Origin] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -322,6 +326,7 @@ class Report:
     data: DataResult | None = None
     verdict: Verdict | None = None
     schema_version: int = 5
+    failed_exports: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework.api.plan import as_plain
-from framework.util.files import write_atomically
+from framework.util.files import read_text, write_atomically
 
 if TYPE_CHECKING:
     from cattrs.preconf.json import JsonConverter
@@ -29,14 +29,14 @@ def load(kind: type[Record], file: Path) -> Record:
     """Read a record that `save` wrote.
 
     Raises:
-        OSError: there is no such file.
+        OSError: there is no such file, or it cannot be read.
         ValueError: the file is not such a record.
     """
     from cattrs.errors import BaseValidationError  # noqa: PLC0415 - 60 ms that --help need not pay
 
     try:
-        return _converter().structure(json.loads(file.read_text(encoding="utf-8")), kind)
-    except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return _converter().structure(json.loads(read_text(file)), kind)
+    except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} does not match {kind.__name__} of this version") from error
 
 

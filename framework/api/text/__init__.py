@@ -6,7 +6,7 @@ All loggers use these texts, each in its own format.
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
-from framework.api.text.progress import PAUSE, clock, is_animated, told
+from framework.api.text.progress import Lines, clock, is_animated, told
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -32,8 +32,8 @@ from framework.util.redact import HIDDEN, fill_in, hide, redact
 __all__ = [
     "CONTROL",
     "HIDDEN",
-    "PAUSE",
     "Fact",
+    "Lines",
     "as_overrides",
     "as_text",
     "brief",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from framework.api.records import Progress
@@ -10,8 +11,30 @@ from framework.api.records import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-PAUSE = 10.0
-"""Seconds between two lines of a count without a terminal; shorter work prints none."""
+PAUSE, LONGEST_PAUSE = 10.0, 60.0
+"""Seconds between two lines of a count without a terminal: at least, and at most. Shorter work prints none."""
+
+
+class Lines:
+    """When a count gets a line if no bar can be drawn: after each tenth of the work, and once a minute.
+
+    Attributes:
+        said: when the last line was printed.
+    """
+
+    def __init__(self) -> None:
+        self.said = time.monotonic()
+        self._place = ("", 0)
+
+    def is_due(self, progress: Progress, pause: float = PAUSE) -> bool:
+        """Whether a line is printed now, which is noted."""
+        share = progress.done / (progress.total or 1) if progress.share is None else progress.share
+        place, now = (progress.task, int(10 * share)), time.monotonic()
+        wait = pause if place != self._place else max(pause, LONGEST_PAUSE)
+        if progress.done == progress.total or now - self.said < wait:
+            return False
+        self.said, self._place = now, place
+        return True
 
 
 def told(progress: Progress) -> str:

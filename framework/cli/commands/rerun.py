@@ -17,12 +17,13 @@ from pathlib import Path
 from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
-from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
 from framework.cli.arguments import load_plugins, reject_duplicate_overrides
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
+from framework.plan.from_folder import typed_in
 from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.folder import locked
@@ -46,6 +47,7 @@ class RerunCommand:
         shell, session = Path.cwd(), current()
         run, changes, anyway = _read(arguments)
         environment = run.record(Environment, ENVIRONMENT)
+        changes = typed_in(shell, changes)
         _enter_folder(run, environment, anyway=anyway)
         keys = {override_key(word) for word in changes}
         saved = [word for word in run.overrides if override_key(word) != "run_dir"]
@@ -55,6 +57,8 @@ class RerunCommand:
         plan = load_plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
             raise FrameworkError(f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out")
+        if (plan.run_dir / OVERRIDES).exists():
+            raise FrameworkError(f"run_dir={plan.run_dir} holds another run: give a new folder, or leave run_dir out")
         if not anyway:
             _check_config(run, environment, load_plan(saved) if changes else plan, keys)
         for line in _other_surroundings(environment, plan, session):
@@ -80,7 +84,7 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
 
 
 def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
-    """Change to the folder where the run was started: paths in its overrides are relative to it."""
+    """Change to the folder where the run was started: paths in its saved overrides are relative to it."""
     if environment is None:
         print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
         return

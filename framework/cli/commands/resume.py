@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api import records
-from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, RunFolder
+from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, PRUNED, RunFolder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
@@ -72,7 +72,7 @@ def _resumable(place: Path) -> Iterator[str]:
     """Give a line for each run and each sweep below a folder that is not finished and that no process works on."""
     found = False
     for folder, runs in folders(place / OUTPUTS).items():
-        states = [state_of(run, folder) for run in runs if not RunFolder(run).is_complete]
+        states = [state for run in runs if (state := state_of(run, folder)) not in {FINISHED, PRUNED}]
         if not states or lock.holder(folder / lock.NAME):
             continue
         found = True
@@ -136,7 +136,7 @@ def _enter(session: Session, file: Path | None) -> None:
         return
     try:
         environment = records.load(Environment, file)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise FrameworkError(f"{error}. Remove it, and resume in the folder where the run was started") from error
     if not Path(environment.folder).is_dir():
         raise FrameworkError(f"{file.parent} was started in {environment.folder}, which does not exist here")

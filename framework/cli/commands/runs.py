@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,13 @@ from rich.padding import Padding
 from rich.text import Text
 from yaml import YAMLError
 
-from framework.api.run_folder import REPORT, STATUS, read_plain
+from framework.api import records
+from framework.api.records import Sweep
+from framework.api.run_folder import REPORT, STATUS, part, read_plain
 from framework.api.text import count, number, visible
 from framework.cli.commands import RunsCommandConfig
 from framework.cli.commands.resume import OUTPUTS
+from framework.rundir.read import started
 from framework.sweep.folder import SWEEP, folders, planned_trials, state_of
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
@@ -76,20 +80,21 @@ class RunsCommand:
 
 
 def _row(home: Path, runs: Sequence[Path]) -> Row:
-    started = min((str(_plain(run / STATUS).get("started", "")) for run in runs), default="")
+    begun = min((started(run) for run in runs), default="")
     if runs == [home]:
-        verdict = _plain(home / REPORT).get("verdict") or {}
-        line = next(iter(verdict.get("lines") or []), "") or str(_plain(home / STATUS).get("error") or "")
-        return Row(display_path(home), started, _state(home, home), verdict.get("score"), visible(line, " "))
-    states = [_state(run, home) for run in runs]
+        report = _plain(home / REPORT)
+        lines = part(report, list, "verdict", "lines") or [_plain(home / STATUS).get("error") or ""]
+        score = part(report, int | float, "verdict", "score")
+        return Row(display_path(home), begun, state_of(home, home), score, visible(str(lines[0]), " "))
+    states = [state_of(run, home) for run in runs]
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    sweep = _plain(home / SWEEP)
-    best = next((trial for trial in sweep.get("trials", []) if trial["number"] == sweep.get("best")), None)
     words, score = "", None
-    if best:
-        name, score = sweep["objective"], best["score"]
-        words = f"best: trial {best['number']}, {name} {number(best['value'], name)}"
-    return Row(display_path(home), started, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
+    with suppress(OSError, ValueError):  # there is none, or it is damaged
+        sweep = records.load(Sweep, home / SWEEP)
+        for best in (trial for trial in sweep.trials if trial.number == sweep.best):
+            words = f"best: trial {best.number}, {sweep.objective} {number(best.value, sweep.objective or '')}"
+            score = best.score
+    return Row(display_path(home), begun, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
 
 
 def _begun(trials: int, home: Path) -> str:
@@ -100,20 +105,20 @@ def _begun(trials: int, home: Path) -> str:
     return count(trials, "trial") if total in {None, trials} else f"{trials} of {count(total or 0, 'trial')}"
 
 
-def _state(run: Path, home: Path) -> str:
-    try:
-        return state_of(run, home)
-    except (OSError, ValueError):
-        return "unreadable"
-
-
 def _plain(file: Path) -> dict[str, Any]:
     """Return the content of a JSON file of a run; empty if it is damaged: other runs are still listed."""
     try:
         value = read_plain(file)
-    except (OSError, ValueError):
+    except FrameworkError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _local(began: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(began).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:  # unknown
+        return ""
 
 
 def _show(rows: Sequence[Row]) -> None:
@@ -121,7 +126,7 @@ def _show(rows: Sequence[Row]) -> None:
     console = Console(markup=False, emoji=False, highlight=False)
     widths = [max(len(row.folder) for row in rows), max(len(row.state) for row in rows)]
     for row in rows:
-        began = f"{datetime.fromisoformat(row.started).astimezone():%Y-%m-%d %H:%M}" if row.started else ""
+        began = _local(row.started)
         score = "" if row.score is None else f"score {row.score:.2f}"
         line = Text.assemble(
             (row.folder.ljust(widths[0]), "cyan"), f"  {began:16}  {row.state.ljust(widths[1])}  {score}"

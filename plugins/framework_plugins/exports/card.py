@@ -125,10 +125,12 @@ def card(folder: Folder, known: Known) -> str:
 
 
 def plain(value: Any) -> str:
-    """Return a value without the folders of a path in it, ready for a table of Markdown."""
-    text = ", ".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)
+    """Return a value without the folders of a path in it, with what Markdown and HTML would read escaped."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    text = str(value)
     text = _PATH.sub("", text) if _PATH.match(text) else text
-    return text.replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"[\\`*|<>\[\]]", r"\\\g<0>", text).replace("\n", " ")
 
 
 @cache

@@ -16,7 +16,7 @@ from framework.api.records import Message
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.convert import pieces
 from framework_plugins.exports.documents import GENERATION, TOKENIZER, TOKENIZER_CONFIG, read
-from framework_plugins.exports.llama.model import Llama
+from framework_plugins.exports.llama.apart import LlamaApart
 from framework_plugins.exports.llama.template import Template
 
 EOS, FURTHER = "tokenizer.ggml.eos_token_id", ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
@@ -120,7 +120,7 @@ class Vocabulary:
         Raises:
             FrameworkError: there are more stop tokens than GGUF can name.
         """
-        with Llama(file, vocabulary_only=True) as llama:
+        with LlamaApart(file, vocabulary_only=True) as llama:
             known, free = llama.stop_ids, [key for key in FURTHER if llama.metadata(key) is None]
             added = {ADD_BOS: llama.adds_bos and self.begins, ADD_EOS: False} if self.rendered else {}
         eos = {} if self.eos is None else {EOS: self.eos}
@@ -137,7 +137,7 @@ class Vocabulary:
         Raises:
             FrameworkError: it stops elsewhere, has another chat template, or makes other tokens of a text.
         """
-        with Llama(file, vocabulary_only=True) as llama:
+        with LlamaApart(file, vocabulary_only=True) as llama:
             if llama.chat_template != self.template:
                 raise FrameworkError(f"{file.name} does not hold the run's chat template")
             if lacking := sorted(self.stops - llama.stop_ids):

@@ -27,6 +27,8 @@ from framework.api.schema import Affects
 from framework.api.text import redact
 
 MANIFEST = "manifest.json"
+FOLDER = "step-{:08d}"
+"""The folder of the checkpoint after a step."""
 BLOCK = 1 << 20
 log = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class Checkpoints:
         """
         if not self.writes:
             return
-        final = self.folder / f"step-{step:08d}"
+        final = self.folder / FOLDER.format(step)
         try:
             with atomic_folder(final, replace=True) as half:
                 write(half)

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Step
+from framework.api.text import summarize_error
 from framework_plugins.hf.group.weights import like, local, trained, whole
 from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.resume import FOLDER
 
 if TYPE_CHECKING:
     from framework_plugins.hf.progress import Progress
@@ -129,7 +134,11 @@ class State:
         It would compare how the rows of a step were divided, too, and warn where that is another way now.
         """
         self.checkpoint = checkpoint
-        trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        with _naming(checkpoint):
+            trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            TrainerState(**trainer_state)
+            if checkpoint.name != FOLDER.format(step := trainer_state["global_step"]):
+                raise ValueError(f"its global_step is {step}")
         args = self.trainer.args
         names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
         trainer_state |= {name: getattr(args, own) for name, own in names.items()}
@@ -138,9 +147,23 @@ class State:
         return str(folder)
 
     def restore(self) -> None:
-        """Put back what the checkpoint holds; random numbers wait until `restore_random`."""
+        """Put back what the checkpoint holds; random numbers wait until `restore_random`.
+
+        Raises:
+            FrameworkError: it holds something else than the state of this training.
+        """
+        with _naming(self.checkpoint):
+            self._restore()
+
+    def _restore(self) -> None:
+        state = self.trainer.state
+        if state.global_step >= state.max_steps:
+            raise ValueError(f"the training has {state.max_steps} steps")
         folder, named = self.checkpoint, dict(self._named())
-        for name, value in load_file(folder / WEIGHTS).items():
+        weights = load_file(folder / WEIGHTS)
+        if {name: value.shape for name, value in weights.items()} != {name: each.shape for name, each in named.items()}:
+            raise ValueError(f"{WEIGHTS} has other weights")
+        for name, value in weights.items():
             local(named[name].data).copy_(local(like(value, named[name])))
         self._restore_optimizer(folder, named)
         rest = torch.load(folder / REST, weights_only=True)
@@ -185,6 +208,20 @@ class State:
             Randomness(*self.random[rank]).restore()
         else:
             torch.manual_seed(seed + self.trainer.state.global_step * world + rank)
+
+
+@contextmanager
+def _naming(checkpoint: Path) -> Iterator[None]:
+    """Turn what a forged checkpoint, whose hashes are right, has libraries raise into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise FrameworkError(
+            f"{checkpoint} does not hold the state of this training ({summarize_error(error)}): remove it to continue "
+            "from an earlier checkpoint, or from the beginning"
+        ) from error
 
 
 def like_piece(piece: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

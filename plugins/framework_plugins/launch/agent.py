@@ -32,7 +32,8 @@ def main() -> int:
     # Nothing else would end it where the launcher was killed, which then leaves the folder of the job to it.
     watch = (sys.stdin.fileno(), signal.SIGKILL, partial(shutil.rmtree, folder, ignore_errors=True))
     threading.Thread(target=end_with, args=watch, daemon=True).start()
-    for name in ("SIGUSR1", "SIGUSR2"):  # Slurm's warnings are for the run; whoever starts a process passes this on
+    # Warnings of a batch system are for the run; whoever starts a process passes this on.
+    for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.environ |= {"OMP_NUM_THREADS": str(machine.threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from framework.api.machine import gpu_count
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.api.process_group import Engine
+from framework.api.process_group import WORKER, Engine
 from framework.api.schema import Optimizer, Stage
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig
+
+OF_A_GROUP = {
+    "LOCAL_RANK": ("-1",),
+    **{f"{of}_SIZE": ("-1", "0", "1") for of in ("WORLD", "PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")},
+}
+"""Variables by which accelerate forms a process group, with the values for which it forms none."""
+SET_FOR_A_GROUP = re.compile(
+    r"((GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|PMI_(RANK|SIZE)"
+    r"|(OMPI|MV2)_COMM_WORLD_(LOCAL_)?(RANK|SIZE)|(PET|TORCHELASTIC)_\w+)"
+)
+"""All variables that torchrun, MPI and a PyTorchJob set for the processes of a group."""
+
+
+def foreign_group() -> Iterator[str]:
+    """Refuse a process that somebody else starts as one of a group: it would wait for the others, or train with them.
+
+    Slurm's own variables form no group, and neither does a world of one process.
+    """
+    signs = [
+        f"{name}={os.environ[name]}" for name, alone in OF_A_GROUP.items() if os.environ.get(name, "-1") not in alone
+    ]
+    if signs and WORKER not in os.environ:
+        names = " ".join(sorted(filter(SET_FOR_A_GROUP.fullmatch, os.environ)))
+        yield (
+            f"the environment has {', '.join(signs)}: torchrun, mpirun or a PyTorchJob starts this process as one of a "
+            f"group, for which it would wait. For a run in one process: unset {names}. For several GPUs of this "
+            "machine, start one process with launch=ddp or launch=fsdp2"
+        )
 
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:

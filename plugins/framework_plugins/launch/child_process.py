@@ -19,7 +19,7 @@ from types import FrameType
 
 from framework.api import records
 from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
-from framework.api.launching import note_failure, pickle_plan
+from framework.api.launching import SIGNALS, note_failure, pickle_plan
 from framework.api.plan import Plan
 from framework.api.records import Report
 from framework.api.schema import Stage
@@ -49,8 +49,10 @@ class ChildProcess:
             error_file = Path(folder, "error.txt")
             code, interrupted = _run(job, error_file)
             error = error_file.read_text(encoding="utf-8") if error_file.exists() else ""
-        if code in {INTERRUPTED, -signal.SIGINT}:
-            interrupted = interrupted or signal.SIGINT
+        if code == -signal.SIGINT:
+            code = INTERRUPTED
+        if not interrupted and code - 128 in SIGNALS:  # it got the signal itself
+            interrupted = code - 128
         if interrupted:
             raise Interrupted(interrupted)
         if code == USER_MISTAKE:
@@ -94,7 +96,7 @@ def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     """Have a function called for the signals that ask a run to end, but for those that somebody else handles."""
     before = {}
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in SIGNALS:
             if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
                 before[number] = signal.signal(number, handler)
     try:

@@ -6,8 +6,10 @@ nothing from elsewhere and runs no script; every text in it is escaped.
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +27,15 @@ from framework.api.events import (
 from framework.api.files import write_atomically
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import EvalResult, Forecast, Report
+from framework.api.records import EvalResult, Forecast, Report, Step
+from framework.api.schema import Stage
 from framework.api.text import display_path, redact, summarize_error
 from framework_plugins.report.config import HtmlConfig
 
 if TYPE_CHECKING:
     from framework_plugins.report.page import Run
 
-FILE = "report.html"
+FILE, LOG = "report.html", "log.jsonl"
 EVERY = 60.0
 """Seconds between two pages during a training."""
 
@@ -57,6 +60,8 @@ class Html(Logger):
 
                 self.file = plan.run_dir / FILE
                 self.run = Run(plan, data, dict(redact(dict(hardware))), expected=self.expected)
+                if Stage.train not in plan.stages:
+                    self.run.steps = logged_steps(plan)
                 self._write()
             case _ if self.run:
                 self._add(self.run, event)
@@ -90,6 +95,20 @@ class Html(Logger):
 
     def close(self) -> None:
         self.run = None
+
+
+def logged_steps(plan: Plan) -> list[Step]:
+    """Return the steps of the training that an earlier call has made, if `logger=jsonl` wrote them."""
+    steps: list[Step] = []
+    file = plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG)
+    with suppress(OSError, ValueError, TypeError, KeyError), file.open(encoding="utf-8") as lines:
+        for entry in map(json.loads, lines):
+            if entry.pop("event") == "step":
+                step = Step(**entry)
+                if steps and step.step < steps[-1].step:  # each start sends all steps
+                    steps.clear()
+                steps.append(step)
+    return steps
 
 
 def _end(error: BaseException, plan: Plan) -> tuple[str, str]:

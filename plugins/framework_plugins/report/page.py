@@ -190,6 +190,8 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
             yield f"{artifact.kind}, compared with the trained model", artifact.parity
         if artifact.notes:
             yield f"{artifact.kind}, to know", "; ".join(artifact.notes)
+    for name, error in report.failed_exports.items():
+        yield f"{name}, failed", error
 
 
 def _size(size: int) -> str:

@@ -49,7 +49,7 @@ from framework.api.records import (
 )
 from framework.api.schema import Stage
 from framework.api.text import (
-    PAUSE,
+    Lines,
     as_text,
     clock,
     count,
@@ -105,7 +105,7 @@ class Console(Logger):
         self.bars: Bars | None = None
         self.stage: Stage | None = None
         self.made: Sequence[Artifact] = ()
-        self.said = 0.0
+        self.lines = Lines()
         self.forecast_shown = False
         self.expected: Forecast | None = None
         self.noted: set[str] = set()
@@ -141,7 +141,7 @@ class Console(Logger):
             case RunPlanned(plan):
                 self.plan = plan
                 if plan.sweep:
-                    self.said = time.monotonic()  # its lines are as rare whatever it does
+                    self.lines.said = time.monotonic()  # its lines are as rare whatever it does
                     if plan.run_dir.name == FIRST:
                         self._show_plan(plan)
                     self.out.print(shown(Text(begun(plan), "bold")), soft_wrap=True)
@@ -153,7 +153,7 @@ class Console(Logger):
                 self._show_data(plan, data, hardware)
             case StageStarted(stage):
                 self._begin(stage)
-                self.said = time.monotonic()
+                self.lines.said = time.monotonic()
                 if stage in DOING:
                     self.out.print(f"[dim]{DOING[stage]} …[/]")
             case TrainingStep(step):
@@ -234,7 +234,7 @@ class Console(Logger):
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= LOOKING:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": display_path(_page(plan.run_dir, plan))})
+            self._facts("", {"report": display_path(_page(plan.run_dir, plan, "data.json"))})
             self.out.print(Text(readiness(data), "bold"))
             return
         self._facts("machine", hardware)
@@ -251,8 +251,8 @@ class Console(Logger):
             every = max(1, step.total_steps // LINES)
             checked = step.eval_loss is not None or step.metrics
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
-            if (lines and due) or time.monotonic() - self.said >= SILENCE:
-                self.said = time.monotonic()
+            if (lines and due) or time.monotonic() - self.lines.said >= SILENCE:
+                self.lines.said = time.monotonic()
                 self.out.print(
                     f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
                 )
@@ -265,8 +265,7 @@ class Console(Logger):
             self._drawn().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
-        elif progress.done != progress.total and time.monotonic() - self.said >= (PAUSE if lines else SILENCE):
-            self.said = time.monotonic()
+        elif self.lines.is_due(progress) if lines else self.lines.is_due(progress, SILENCE):
             self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
 
     def _drawn(self) -> Bars:
@@ -317,7 +316,8 @@ class Console(Logger):
         rows = training_rows(report, self.expected, self.plan)
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
-        rows["report"] = display_path(_page(Path(report.run_dir), self.plan))
+        rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
+        rows["report"] = display_path(_page(Path(report.run_dir), self.plan, "report.json"))
         self._facts("", rows)
         self._show_next()
 
@@ -377,10 +377,8 @@ def _list(lines: Sequence[str]) -> Table:
     return table
 
 
-def _page(run_dir: Path, plan: Plan | None) -> Path:
-    """Return the file of the run folder that a person opens first."""
-    finished = plan is None or Stage.report in plan.stages
-    data = "report.json" if finished else "data.json"
+def _page(run_dir: Path, plan: Plan | None, data: str) -> Path:
+    """Return the file of the run folder that a person opens first: without a page, the one with the data."""
     return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
 

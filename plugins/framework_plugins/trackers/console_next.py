@@ -44,7 +44,7 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
             yield f"with {artifact.kind}", artifact.use.format(path=path)
     if Stage.train in plan.stages and Stage.evaluate not in plan.stages:
         yield "measure it", f"{this_program()} run_dir={folder} stages=[baseline,evaluate,report]"
-    elif Stage.report not in plan.stages and (plan.run_dir / f"{Stage.evaluate.value}.json").exists():
+    elif _has(plan, Stage.evaluate) and not _has(plan, Stage.report):
         yield "its report, with this", f"{this_program()} run_dir={folder} stages=[report]"
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
@@ -58,6 +58,10 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
         others = [word for word in words if override_key(word) != "trainer.learning_rate"]
         rates = f"trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"
         yield "other rates", shlex.join([*shlex.split(this_program()), "-m", *others, rates])
+
+
+def _has(plan: Plan, stage: Stage) -> bool:
+    return (plan.run_dir / f"{stage.value}.json").exists()
 
 
 def _words(plan: Plan) -> list[str]:

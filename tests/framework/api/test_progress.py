@@ -10,7 +10,8 @@ from rich.console import Console
 
 from framework.api.progress import Bars, Counts
 from framework.api.records import Progress
-from framework.api.text import PAUSE, told
+from framework.api.text import told
+from framework.api.text.progress import LONGEST_PAUSE, PAUSE
 
 
 def made(done: int, total: int | None = 60, seconds: float = 7.0) -> Progress:
@@ -108,5 +109,13 @@ def test_in_a_pipe_a_command_says_how_far_it_is_where_it_takes_long(
         counts.show(made(7))
         counts.show(made(8))
         now[0] += PAUSE
+        counts.show(made(9))  # of the same tenth
+        now[0] += LONGEST_PAUSE
+        counts.show(made(10))
+        now[0] += PAUSE
+        counts.show(made(12))
+        now[0] += PAUSE
         counts.show(made(60))
-    assert capsys.readouterr() == ("", "prompts: prompt 7 of 60, measure 2 of 4  0:53 left\n")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "prompts: prompt 7 of 60, measure 2 of 4  0:53 left"
+    assert [line.split()[2] for line in lines] == ["7", "10", "12"]

@@ -89,6 +89,7 @@ def test_killed_in_the_export_it_goes_on_there_with_the_same_numbers(
     assert run("run") == {**straight, "name": straight["name"]}
     assert calls == ["restore"]
     assert steps(tmp_path / "run") == steps(tmp_path / "straight")  # loggers get them again
+    assert '"repeated": false' not in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8")
     assert (
         "kept, because an earlier start of this run completed it: baseline, train, evaluate" in capsys.readouterr().err
     )

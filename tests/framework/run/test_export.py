@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact, ExportResult
 from framework.run import export
-from framework.run.export import KEPT, Exports, fingerprint
+from framework.run.export import KEPT, ExportError, Exports, fingerprint
 
 LARGE = 2 * export.WHOLE + 3
 
@@ -95,6 +95,35 @@ def test_an_exporter_is_asked_again_when_one_that_it_builds_on_was(run: Path) ->
         *_, before = export.export(plan, model, exporters, [], report, before)
         asked.append("end")
     assert asked == ["adapter.txt", "merged.txt", "end", "end", "adapter.txt", "merged.txt", "end"]
+
+
+class Refuses(Writes):
+    """An exporter that cannot."""
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        super().export(model, context)
+        raise FrameworkError(f"{self.name} has no room")
+
+
+def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(run: Path) -> None:
+    asked: list[str] = []
+    exporters = {
+        "gguf": Refuses("gguf", asked),
+        "ollama": Writes("ollama", asked, "gguf"),
+        "card": Writes("card", asked),
+    }
+    nothing: Any = None
+    results: list[ExportResult] = []
+    plan = testing.plan(["stages=[export]"], run_dir=run)
+    with pytest.raises(ExportError) as error:
+        results += export.export(plan, nothing, exporters, [], nothing, None)
+    first, second, command = str(error.value).splitlines()
+    assert [first, second] == [
+        "exporter 'gguf': gguf has no room",
+        "exporter 'ollama': not made, because gguf failed",
+    ]
+    assert command.endswith(f" stages=[export] run_dir={run}")
+    assert asked == ["gguf", "card"]
 
 
 @pytest.mark.parametrize("name", ["checkpoint/weights", "checkpoint/more", "merged/run_config.json"])

@@ -19,8 +19,9 @@ from framework.api.protocols import Logger
 from framework.run import interruption, pipeline
 from framework.testing.echo import EchoModel
 from framework.util.command import this_program
-from tests.support.forked_program import MODULE, launch
-from tests.support.program import typed
+from tests.support.forked_program import MODULE, forks, launch
+from tests.support.program import environment, typed
+from tests.support.terminal import Terminal
 
 PHASES = {
     "data": ("encode", 1),
@@ -72,7 +73,7 @@ def send_in(monkeypatch: pytest.MonkeyPatch, phase: str, number: int) -> list[in
     return calls
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", interruption.SIGNALS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     words: list[str],
@@ -99,6 +100,49 @@ def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
     ended_as = status(tmp_path / "run")
     assert (ended_as["state"], ended_as["error"]) == ("interrupted", f"interrupted by {number.name}")
     assert not list((tmp_path / "run").rglob("*.part"))
+
+
+def test_a_signal_that_is_ignored_stays_ignored(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    send_in(monkeypatch, "train", signal.SIGHUP)
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert signal.signal(signal.SIGHUP, before) is signal.SIG_IGN
+    assert status(tmp_path)["state"] == "finished"
+
+
+HANGS_UP = """
+import signal, time
+from framework import testing
+from framework.cli import main
+from framework.testing import echo
+
+def train(self, rows, validation, run):
+    print("begun", flush=True)
+    while not (error := run.interruption()):
+        time.sleep(0.05)
+    print("saved", flush=True)
+    raise error
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+echo.EchoModel.train = train
+testing.install()
+main.main()
+"""
+
+
+def test_a_run_whose_terminal_is_closed_ends_as_by_any_signal(data_file: Path, tmp_path: Path) -> None:
+    words = ["model=echo", "trainer=echo", "data=local_file", f"data.path={data_file}", "logger=[console]", "run_dir=x"]
+    command = [MODULE[0], "-c", HANGS_UP, *words]
+    with Terminal(command, cwd=tmp_path, env=environment(tmp_path), forks=forks()) as terminal:
+        terminal.wait("begun")
+        assert terminal.hang_up() == 129
+    assert (status(tmp_path / "x")["state"], status(tmp_path / "x")["error"]) == (
+        "interrupted",
+        "interrupted by SIGHUP",
+    )
 
 
 def test_a_checkpoint_of_an_earlier_start_is_named(

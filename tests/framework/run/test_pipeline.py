@@ -113,6 +113,52 @@ def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_wr
     run([*words, "stages=[data,train]"], tmp_path / "run")
 
 
+@pytest.mark.parametrize("error", [FrameworkError("no room"), RuntimeError("a bug")])
+def test_a_failed_export_keeps_the_report_and_the_next_export_completes_it(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from framework_plugins.exports.adapter import AdapterExporter
+
+    def export(*_: Any) -> None:
+        raise error
+
+    words = [*words, "logger=[jsonl,html]"]
+    with monkeypatch.context() as patched:
+        patched.setattr(AdapterExporter, "export", export)
+        with pytest.raises(type(error), match=str(error)):
+            run(words, tmp_path)
+    failed = records.load(Report, tmp_path / "report.json")
+    assert failed.metrics["exact_match"].after == 1.0
+    assert [*failed.failed_exports] == ["adapter"]
+    assert str(error) in failed.failed_exports["adapter"]
+    status = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))
+    assert (status["state"], status["stage"]) == ("failed", "export")
+    assert "adapter, failed" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in lines[-2:]] == ["finished", "failed"]
+    run([*words, "stages=[export]"], tmp_path)
+    report = records.load(Report, tmp_path / "report.json")
+    assert [artifact.path for artifact in report.artifacts] == ["adapter"]
+    assert dataclasses.replace(report, artifacts=[], failed_exports=failed.failed_exports) == failed
+    assert json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
+
+
+def test_one_more_export_keeps_the_report_the_verdict_and_the_date(words: list[str], tmp_path: Path) -> None:
+    words = [*words, "logger=[html]"]
+    first = run([*words, "exporter=[]"], tmp_path)
+    assert first is not None
+    status = (tmp_path / "status.json").read_bytes()
+    report = run([*words, "stages=[export]"], tmp_path)
+    assert report == records.load(Report, tmp_path / "report.json")
+    assert report is not None
+    assert [artifact.kind for artifact in report.artifacts] == ["adapter"]
+    assert dataclasses.replace(report, artifacts=[]) == first
+    assert (tmp_path / "status.json").read_bytes() == status
+    assert "Was it worth it?" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    run([*words, "stages=[evaluate]"], tmp_path)  # its numbers are others
+    assert not (tmp_path / "report.json").exists()
+
+
 def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
     words = ["data=local_file", "data.path=missing.jsonl", "stages=[plan]"]
     assert run(words, tmp_path / "other") is None

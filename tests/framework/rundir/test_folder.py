@@ -1,5 +1,7 @@
 """The run folder: asked before anything is made, and read again by a later run."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,26 @@ def test_a_path_at_or_below_a_file_is_refused(tmp_path: Path, place: str) -> Non
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.parametrize(
+    ("make", "place", "told"),
+    [
+        (os.mkfifo, "checkpoint/weights", "weights is neither a file nor a folder: remove it"),
+        (os.mkfifo, "log.jsonl", "log.jsonl is neither a file nor a folder: remove it"),
+        (os.mkdir, "train.json", "train.json is a folder, not a file: remove it"),
+        (Path.touch, "checkpoint", "checkpoint is a file, not a folder: remove it"),
+        (Path.touch, ".trainer.part", ".trainer.part is a file, not a folder: remove it"),
+    ],
+)
+def test_what_no_run_makes_in_its_folder_is_refused(
+    tmp_path: Path, make: Callable[[Path], None], place: str, told: str
+) -> None:
+    WritableRunFolder.create(testing.plan([], run_dir=tmp_path))
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    make(tmp_path / place)
+    with pytest.raises(FrameworkError, match=f"^{tmp_path}/.*{told}, or set another run_dir$"):
+        check_writable(tmp_path)
+
+
 def test_a_new_folder_keeps_the_config_and_what_made_it(tmp_path: Path) -> None:
     plan = testing.plan(["seed=7"], run_dir=tmp_path / "run")
     WritableRunFolder.create(plan)
@@ -54,7 +76,7 @@ def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
 def test_a_damaged_result_is_reported_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
     with pytest.raises(
-        FrameworkError, match=r"export\.json does not match ExportResult of this version: delete it, or run"
+        FrameworkError, match=r"export\.json does not match ExportResult of this version: delete it, or use"
     ):
         RunFolder(tmp_path).load_result(Stage.export, ExportResult)
 

@@ -53,7 +53,7 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     mangle(tmp_path, "unused.json", "")
     (tmp_path / "plan.json").unlink()
     (tmp_path / "plan.json").mkdir()
-    with pytest.raises(FrameworkError, match=r"plan\.json cannot be read: Is a directory$"):
+    with pytest.raises(FrameworkError, match=r"plan\.json cannot be read: it is not a regular file$"):
         read_run(tmp_path)
 
 

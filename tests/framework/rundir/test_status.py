@@ -43,10 +43,10 @@ def test_a_finished_run_says_so_with_the_seconds_of_each_stage(words: list[str],
     assert status["started"] <= status["finished"]
 
 
-def test_a_failed_run_says_why_in_one_line_and_after_which_stage(words: list[str], tmp_path: Path) -> None:
+def test_a_failed_run_says_why_in_one_line_and_in_which_stage(words: list[str], tmp_path: Path) -> None:
     fail(words, tmp_path)
     status = read(tmp_path, "status.json")
-    assert (status["state"], status["stage"]) == ("failed", "baseline")
+    assert (status["state"], status["stage"]) == ("failed", "evaluate")
     assert status["error"].startswith("FileNotFoundError: ")
 
 

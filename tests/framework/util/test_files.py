@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from framework.util.errors import FrameworkError
-from framework.util.files import atomic_folder, describe_room, refuse_links, write_atomically, write_failure
+from framework.util.files import atomic_folder, describe_room, read_text, refuse_links, write_atomically, write_failure
+
+
+def test_a_pipe_a_device_and_a_folder_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", tmp_path, Path(os.devnull)):
+        with pytest.raises(OSError, match="it is not a regular file"):
+            read_text(file)
 
 
 def test_it_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:

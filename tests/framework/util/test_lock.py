@@ -107,10 +107,11 @@ def test_a_machine_that_gives_no_sign_of_life_is_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = held_elsewhere(tmp_path)
+    file.write_text("process 6 on \x1b[31mx\nanother-start\n", encoding="utf-8")
     monkeypatch.setattr(lock, "SILENT", 0.1)
     with lock.folder(tmp_path, "go away"):
         assert "another-start" not in file.read_text(encoding="utf-8")
-    assert "may still be running: waiting up to 0.1 s" in capsys.readouterr().err
+    assert "process 6 on ?[31mx may still be running: waiting up to 0.1 s" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

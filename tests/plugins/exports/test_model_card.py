@@ -73,6 +73,11 @@ def write(plan: Plan, artifacts: Mapping[str, str], parity: Mapping[str, str] = 
     return {card.path: (plan.run_dir / card.path).read_text(encoding="utf-8") for card in cards}
 
 
+def test_a_name_is_no_markup(plan: Plan) -> None:
+    card = write(dataclasses.replace(plan, name="<img src=x> [a](b)"), {"adapter": "adapter"})["adapter/README.md"]
+    assert "\n# \\<img src=x\\> \\[a\\](b)\n" in card
+
+
 def test_the_card_shows_answers_whatever_stands_in_them(plan: Plan) -> None:
     folder = RunFolder(plan.run_dir)
     after = folder.load_result(Stage.evaluate, EvalResult)

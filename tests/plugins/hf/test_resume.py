@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from framework import FrameworkError
 from framework.api.data import Data
@@ -237,6 +239,37 @@ def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manife
     (folder / "step-abc").mkdir()
     (folder / "step-00000004" / MANIFEST).write_text(manifest, encoding="utf-8")
     assert train("ended")[0].resumed == 2
+
+
+def _forged(folder: Path, name: str, change: Callable[[Path], None]) -> None:
+    """Change a file of the newest checkpoint, and its hash."""
+    change(folder / name)
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+    manifest["files"] = {key: value for key, value in files.items() if key != MANIFEST}
+    (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _far(file: Path) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "global_step": 10**9}))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("trainer_state.json", _far, "ValueError: its global_step is 1000000000"),
+        ("trainer_state.json", lambda file: file.write_text("[]"), "TypeError: "),
+        ("weights.safetensors", lambda file: save_file({}, file), "ValueError: weights.safetensors has other weights"),
+        ("optimizer.pt", lambda file: torch.save({"states": {}}, file), "KeyError: "),
+        ("optimizer.pt", Path.unlink, "FileNotFoundError: "),
+        ("rest.pt", lambda file: torch.save([Path("a")], file), "UnpicklingError: "),
+    ],
+)
+def test_a_forged_one_is_named(train: Train, ended: Ends, name: str, change: Callable[[Path], None], told: str) -> None:
+    checkpoint = ended(5) / TRAINING_STATE / "step-00000004"
+    _forged(checkpoint, name, change)
+    with pytest.raises(FrameworkError, match=rf"^{checkpoint} does not hold the state of this training \({told}"):
+        train("ended")
 
 
 def test_a_file_where_the_checkpoints_belong_is_named(train: Train, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,33 @@ def test_more_processes_than_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_for_several_machines_is_refused_with_what_there_is(word: str, told: str) -> None:
     with pytest.raises(FrameworkError, match=told):
         load_config(["launch=ddp", *CPU, word])
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "job-master-0", "PET_NNODES": "1"}, ""),  # a PyTorchJob of one
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"}, ""),
+        (
+            {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a"},
+            "has WORLD_SIZE=4: .* unset MASTER_ADDR RANK WORLD_SIZE. ",
+        ),
+        (
+            {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"},
+            "has LOCAL_RANK=0: .* unset LOCAL_RANK RANK WORLD_SIZE. ",
+        ),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1"}, "OMPI_COMM_WORLD_SIZE=2: .*launch=ddp"),
+        ({"WORLD_SIZE": "four"}, "has WORLD_SIZE=four"),
+    ],
+)
+@pytest.mark.parametrize("launch", [(), ("launch=ddp", *CPU)])
+def test_a_process_of_a_group_that_somebody_else_starts_is_refused(
+    variables: dict[str, str], told: str, launch: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(FrameworkError, match=told) if told else nullcontext():
+        planned(*launch)
 
 
 def test_a_trainer_that_works_alone_is_refused_before_anything_is_written(data_file: Path, tmp_path: Path) -> None:

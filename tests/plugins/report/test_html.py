@@ -158,11 +158,20 @@ def test_a_part_of_the_stages_is_named(made: Callable[..., Page]) -> None:
     assert "stages data, train" in made("stages=[data,train]").within("header", "p")[0]
 
 
-def test_a_report_that_is_made_later_has_no_curve(made: Callable[..., Page]) -> None:
+def test_a_report_that_is_made_later_has_no_curve_without_a_log(made: Callable[..., Page]) -> None:
     assert any(tag == "polyline" for tag, _ in made().tags)
     page = made("stages=[evaluate,report]")
     assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert not any(tag == "polyline" for tag, _ in page.tags)
+
+
+def test_one_more_export_keeps_verdict_and_curves(data_file: Path, tmp_path: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "logger=[jsonl,html]"]
+    for more in ([], ["stages=[export]"]):
+        pipeline.run(testing.plan([*words, *more], run_dir=tmp_path))
+    page = Page(tmp_path / "report.html")
+    assert {"verdict", "training"} <= {*sections(page)}
+    assert any(tag == "polyline" for tag, _ in page.tags)
 
 
 def test_text_of_the_data_is_never_markup(made: Callable[..., Page]) -> None:
@@ -271,8 +280,8 @@ def test_a_run_that_fails_halfway_says_why(
     with pytest.raises(FrameworkError):
         made()
     page = Page(tmp_path / "run" / "report.html")
-    assert page.within("header", "p", ".failed")[-1] == "FrameworkError: no <room> for (hidden)"
-    assert sections(page) == ["training", "data", "needs", "run"]
+    assert page.within("header", "p", ".failed")[-1] == "ExportError: exporter 'adapter': no <room> for (hidden)"
+    assert sections(page)[:2] == ["verdict", "results"]  # an exporter's error comes after the report
     assert "open-sesame" not in page.source
 
 

@@ -324,6 +324,8 @@ def test_an_export_says_what_it_made_and_how_that_is_used(see: See, monkeypatch:
     ]
     monkeypatch.setattr("framework_plugins.exports.adapter.AdapterExporter.export", lambda *_: made)
     see()
+    assert "score" in see("stages=[export]")  # the report, with what is added to it
+    Path("run/report.json").unlink()
     lines = [" ".join(line.split()) for line in see("stages=[export]").splitlines()]
     assert lines[lines.index("exporting …") + 1 :] == [
         *(

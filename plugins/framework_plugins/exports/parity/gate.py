@@ -16,7 +16,7 @@ from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.api.registry import counting
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.documents import MODEL, read
-from framework_plugins.exports.llama.model import Llama
+from framework_plugins.exports.llama.apart import LlamaApart
 from framework_plugins.exports.parity import handed_out
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree, agree_each, widest_tie
 from framework_plugins.exports.parity.bounds import exact, within
@@ -244,7 +244,7 @@ class Gate:
         short = [(row, logits) for row, logits in zip(reference.rows, reference.logits, strict=True) if not row.last]
         lengths = [len(row.ids) + (0 if row.last else self.config.max_new_tokens + 1) for row in reference.rows]
         rounding = self._rounding(reference, quantization)
-        with Llama(file, n_ctx=max(lengths)) as llama:
+        with LlamaApart(file, n_ctx=max(lengths)) as llama:
             self._check_prompts(name, llama, reference)
             if told := handed_out.metadata_problem(llama, self._trained_folder(), trust=self._trust):
                 raise _failed(name, TRAINED, told, "llama.cpp reads the positions by it")
@@ -307,13 +307,18 @@ class Gate:
         if reference is None:
             return
         rounding = self._rounding(reference, form)
-        with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
+        with LlamaApart(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
             agreement, *beside = self._asked(llama, reference, form, rounding)
         self._judge(name, TRAINED, form, agreement, exact(agreement, self.config, rounding.end_kl))
         self._judge_merged(name, form, beside, rounding)
 
     def _asked(
-        self, llama: Llama, reference: Reference, form: str, rounding: Rounding, stops: frozenset[int] | None = None
+        self,
+        llama: LlamaApart,
+        reference: Reference,
+        form: str,
+        rounding: Rounding,
+        stops: frozenset[int] | None = None,
     ) -> list[Agreement]:
         """Compare with the trained weights, an exact file with those that it was made of, others with the base too."""
         models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
@@ -369,7 +374,7 @@ class Gate:
         if problem:
             raise _failed(name, against, problem, agreement.text() + self.remedy)
 
-    def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
+    def _check_prompts(self, name: str, llama: LlamaApart, reference: Reference) -> None:
         """Make sure that llama.cpp reads the prompts as the tokenizer does."""
         for row in reference.rows:
             if row.last:  # it is cut anywhere
@@ -384,7 +389,7 @@ class Gate:
                     f"{len(made)} tokens instead of {len(row.prompt)}",
                 )
 
-    def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
+    def _answer(self, llama: LlamaApart, row: CheckRow, logits: Any, tie: float) -> Answer:
         """Say what becomes of an answer in llama.cpp, by what the trained weights say where the file leaves it.
 
         The answers of the row come from the model in memory, which may compute in four bits: leaving them is right

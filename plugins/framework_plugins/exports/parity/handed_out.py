@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from framework.api.records import Message
 from framework.api.text import summarize_error
 from framework_plugins.exports.documents import GENERATION, MODEL, TOKENIZER, TOKENIZER_CONFIG
-from framework_plugins.exports.llama.model import Llama
+from framework_plugins.exports.llama.apart import LlamaApart
 from framework_plugins.exports.parity.conversations import Rendered, difference
 from framework_plugins.exports.parity.rows import CheckRow
 
@@ -87,7 +87,7 @@ def folder_stops(folder: Path, *, trust: bool) -> frozenset[int]:
     return _stops(_generation(folder, AutoConfig.from_pretrained(folder, trust_remote_code=trust)))
 
 
-def metadata_problem(llama: Llama, trained: Path, *, trust: bool) -> str:
+def metadata_problem(llama: LlamaApart, trained: Path, *, trust: bool) -> str:
     """Say in which setting of positions a GGUF file differs from the config of the trained weights.
 
     What a converter works out, such as the factors of a rope scaling, shows in the comparison of the long row.

@@ -93,6 +93,25 @@ def test_the_new_run_has_a_folder_of_its_own(place: Path) -> None:
         run_command("rerun", [str(first), "run_dir=first"])
 
 
+def test_typed_paths_are_those_of_the_users_folder_and_no_run_is_replaced(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(place)
+    copies = place / "copies"
+    shutil.copytree(first, copies / "first")
+    shutil.copy(place / "rows.jsonl", copies / "own rows.jsonl")
+    monkeypatch.chdir(copies)
+    before = (first / "report.json").read_bytes()
+    for folder in ("first", "../first"):
+        with pytest.raises(FrameworkError, match=f"^run_dir={copies}/{folder} (is the run itself|holds another run): "):
+            run_command("rerun", ["first", f"run_dir={folder}"])
+        monkeypatch.chdir(copies)
+    run_command("rerun", ["first", "run_dir=new", "data.path='own rows.jsonl'"])
+    plan = json.loads((copies / "new" / "plan.json").read_text(encoding="utf-8"))
+    assert plan["data"]["path"] == str(copies / "own rows.jsonl")
+    assert (first / "report.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("words", [[], ["adapter.lora_alpha=4"]])
 def test_a_config_that_its_words_no_longer_make_is_refused_with_each_key(place: Path, words: list[str]) -> None:
     first = make(place)
@@ -186,9 +205,11 @@ def test_it_runs_in_the_folder_where_the_run_was_started(
     place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = make(place)
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    rerun(first)
-    assert (place / "second" / "report.json").exists()
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    rerun(first)  # finds the rows by their relative path
+    assert Path.cwd() == place
+    assert (elsewhere / "second" / "report.json").exists()
 
 
 def test_a_folder_that_is_gone_is_reported(place: Path) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
+from framework.api import records
+from framework.api.records import Sweep, Trial
+from framework.api.run_folder import RunFolder
 from framework.cli.main import run_command
 from framework.util.command import this_program
 
@@ -36,9 +39,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, state in enumerate(("finished", "finished", "pruned")):
         write(sweep / str(number), f"2026-11-04T1{number}:00:00+00:00", state)
     (sweep / "multirun.yaml").touch()
-    best = {"number": 1, "value": 0.5, "score": 0.25}
-    told = {"objective": "exact_match", "best": 1, "trials": [{"number": 0}, best]}
-    (sweep / "sweep.json").write_text(json.dumps(told), encoding="utf-8")
+    trials = [Trial(number, [], "finished", "", 0.5, None, None, None, 0.25, "") for number in range(2)]
+    records.save(Sweep(str(sweep), "exact_match", higher_is_better=True, best=1, trials=trials), sweep / "sweep.json")
     return tmp_path
 
 
@@ -89,13 +91,19 @@ def test_a_person_gets_two_lines_a_run_in_80_columns(
 
 
 @pytest.mark.usefixtures("place")
-def test_a_run_that_is_damaged_hides_no_other_one(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("outputs/a/1/report.json").write_text("{", encoding="utf-8")
+@pytest.mark.parametrize("content", ["{", "", "\0\0", "[]", '{"verdict": [1], "state": [2]}', "[" * 100_000])
+def test_a_run_that_is_damaged_hides_no_other_one(content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("outputs/a/1/report.json").write_text(content, encoding="utf-8")
     assert run_command("runs", ["outputs/a", "--json"]) == 0
     assert [row["verdict"][:7] for row in json.loads(capsys.readouterr().out)] == ["no room", ""]
-    Path("outputs/a/1/status.json").write_text("{", encoding="utf-8")
-    assert run_command("runs", ["outputs/a", "--json"]) == 0
-    assert [row["state"] for row in json.loads(capsys.readouterr().out)] == ["failed", "unreadable"]
+    Path("outputs/a/1/status.json").write_text(content, encoding="utf-8")
+    Path("outputs/b/sweep/sweep.json").write_text(content, encoding="utf-8")
+    assert run_command("runs", ["--json"]) == 0
+    states = {row["folder"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert (states["outputs/a/1"], states["outputs/a/2"]) == ("unreadable", "failed")
+    assert run_command("runs", []) == 0
+    with pytest.raises(FrameworkError, match=r"outputs/a/1/status\.json does not match Status"):
+        assert RunFolder(Path("outputs/a/1").absolute()).is_complete
 
 
 def test_where_there_is_none_it_says_how_one_is_made(

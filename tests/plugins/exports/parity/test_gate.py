@@ -20,11 +20,11 @@ from framework.api.records import Artifact, ExportResult
 from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
+from framework.run.export import ExportError
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf_exporter import GgufExporter
 from framework_plugins.exports.merging import merge
 from framework_plugins.exports.parity import folders, gate
-from framework_plugins.exports.parity.gate import ParityError
 from tests.support.ggufs import tiny_model
 
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
@@ -104,7 +104,7 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
     monkeypatch.setattr("framework_plugins.exports.merged.merge", wrong)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
     with pytest.raises(
-        ParityError, match=r"(?s)elsewhere is not what was trained: .*It is now in .*rejected/elsewhere"
+        ExportError, match=r"(?s)elsewhere is not what was trained: .*It is now in .*rejected/elsewhere"
     ):
         export(plan)
     assert not (plan.run_dir / "elsewhere").exists()
@@ -122,7 +122,7 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
     monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
+    with pytest.raises(ExportError, match=r"-merged is not what was trained"):
         export(plan)
     (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
     assert (put_aside / "model.safetensors").is_file()
@@ -141,7 +141,7 @@ def test_a_conversion_that_is_wrong_is_reported_from_a_wrong_merge(
     monkeypatch.setattr(GgufExporter, "_convert", wrong)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=odd", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
-    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
+    with pytest.raises(ExportError, match=r"F16\.gguf is not what was trained"):
         export(plan)
     records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
     assert [each["problem"] for each in records if each["name"].endswith("-merged")] == [""]
@@ -153,7 +153,7 @@ def test_a_file_that_llama_cpp_renders_otherwise_is_put_aside(
     monkeypatch.setattr(chat_template, "for_file", lambda template, _: "Well:" + template)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=said", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
-    with pytest.raises(ParityError, match=r"(?s)Q8_0.gguf is not .* the turns user differently, 'Well:.*rejected"):
+    with pytest.raises(ExportError, match=r"(?s)Q8_0.gguf is not .* the turns user differently, 'Well:.*rejected"):
         export(plan)
     assert not list((plan.run_dir / "said").glob("*.gguf"))
 
@@ -168,7 +168,7 @@ def test_an_exact_file_is_held_to_the_merged_weights_too(
     merged = gate.Gate.merged
     monkeypatch.setattr(gate.Gate, "merged", otherwise)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=turned", "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ParityError, match=r"F16\.gguf is not what was merged"):
+    with pytest.raises(ExportError, match=r"F16\.gguf is not what was merged"):
         export(trained(*words))
 
 
@@ -184,7 +184,7 @@ def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
     (made,) = export(plan)
     monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
     (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
-    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
+    with pytest.raises(ExportError, match=r"-merged is not what was trained"):
         export(plan)
     found = json.loads((run_dir / "parity.json").read_text("utf-8"))
     records = {each["name"]: each["problem"] for each in found if each["against"] == "trained"}
@@ -207,7 +207,7 @@ def test_an_interrupt_of_the_comparison_leaves_nothing(
 
 def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) -> None:
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=bounds", "exporter.gguf.quantizations=[q4_0]")
-    with pytest.raises(ParityError, match=r"Q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
+    with pytest.raises(ExportError, match=r"Q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
         export(trained(*words, "exporter.gguf.parity.quantized_kl=1e-9", "exporter.gguf.parity.quantized_top1=0"))
 
 
@@ -236,7 +236,7 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
     assert 0.02 <= record["tie_nats"] < 0.25  # as far as the rounding moves them
     assert f"top-1 {record['top1']:.2%}" in made.parity
     assert record["top1"] < 1
-    with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
+    with pytest.raises(ExportError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
         export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
     (again,) = [each for each in records if (each["name"], each["against"]) == ("short", "trained")]
@@ -265,7 +265,7 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
     monkeypatch.setattr(gate, "rounded_logits", turned)
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
     plan = trained(*words, "exporter.merged.parity.exact_kl=1")
-    with pytest.raises(ParityError, match=r"odd is not what was trained, rounded to bf16: "):
+    with pytest.raises(ExportError, match=r"odd is not what was trained, rounded to bf16: "):
         export(plan)
 
 
