@@ -21,7 +21,7 @@ from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
-from framework.util.redact import redact
+from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
 
 
@@ -182,6 +182,12 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
+    for name, value in plan.model.config.chat_template_kwargs.items():
+        if (shown := redact({name: value})) != {name: value}:
+            yield (
+                f"model.chat_template_kwargs.{next(iter(shown))}={HIDDEN} is a secret: the model would learn it with "
+                "every row, and every export would contain it. Remove it"
+            )
     measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:
