@@ -14,7 +14,7 @@ from shutil import rmtree
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.conversations import for_each_answer
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import CompositeFormatter, Formatter, Model
+from framework.api.protocols import CompositeFormatter, Formatter, Model, Source
 from framework.api.records import Example, MixedIn, RawData, Row, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow
 from framework.data import cut, fingerprint, mixture, store, writer
@@ -24,11 +24,42 @@ from framework.data.writer import Writer
 from framework.hooks.session import current
 from framework.util import hashing
 from framework.util.cache import cache_dir
-from framework.util.errors import FrameworkError, summarize_error
+from framework.util.errors import FrameworkError, describe_error, summarize_error
+from framework.util.files import write_failure
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
+
+def loaded(name: str, source: Source) -> RawData:
+    """Return what the source of an option finds.
+
+    Raises:
+        FrameworkError: it fails, or returns something else than rows.
+    """
+    try:
+        raw: object = source.load()
+    except Exception as error:
+        if isinstance(error, FrameworkError) or write_failure(error):
+            raise
+        raise FrameworkError(f"data={name} cannot load its rows: {describe_error(error)}") from error
+    return check_rows(name, raw)
+
+
+def check_rows(name: str, raw: object) -> RawData:
+    """Return what a source returned, after a look at the first rows.
+
+    Raises:
+        FrameworkError: it is something else than rows.
+    """
+    if not isinstance(raw, RawData):
+        raise FrameworkError(f"data={name} returned {raw!r:.60}: return RawData(train=[Row(fields, where), …])")
+    for part in (raw.train, raw.validation, raw.prompts):
+        row: object = next(iter(part), None)
+        if row is not None and not isinstance(row, Row):
+            raise FrameworkError(f"data={name} returned the row {row!r:.60}: make each a Row(fields, where)")
+    return raw
 
 
 class Reader:
@@ -39,8 +70,8 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.source = plan.data.create()
-        self.raw: RawData = self.source.load()
-        self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
+        self.raw = loaded(plan.data.component.name, self.source)
+        self.others = [loaded(part.source.component.name, part.source.create()) for part in self.mixed]
         marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -26,6 +26,7 @@ from framework.api.protocols import (
 from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
 from framework.api.schema import Affects, Stage
 from framework.hooks.session import current
+from framework.util.errors import FrameworkError
 
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, this many are sampled from all over it."""
@@ -81,8 +82,24 @@ def export(
             plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, shared
         )
         with counts.part(name, number, len(exporters), "exporter"):
-            exports.add(name, exporter.export(model, context))
+            exports.add(name, artifacts(name, exporter.export(model, context)))
     yield exports.result()
+
+
+def artifacts(name: str, result: object) -> list[Artifact]:
+    """Return what an exporter returned or yielded as a list.
+
+    Raises:
+        FrameworkError: it is something else than artifacts.
+    """
+    items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else [result]
+    for item in items:
+        if not isinstance(item, Artifact):
+            raise FrameworkError(
+                f"exporter {name} returned {item!r:.60}: return a list with an Artifact(kind, path, bytes) for each "
+                "file or folder that it wrote"
+            )
+    return items
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
