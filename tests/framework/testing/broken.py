@@ -11,7 +11,8 @@ from pathlib import Path
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunPlanned, RunStarted, TrainingStep
 from framework.api.protocols import AnswerMetric, Logger
-from framework.api.records import Answer, Artifact, Example, Finding, Message, RawData, Row, StepControl, Scores, Severity
+from framework.api.records import Answer, Artifact, Example, Finding, Message, RawData, Row
+from framework.api.records import Scores, Severity, StepControl
 from framework.api.schema import *
 from framework.testing import EchoBackend, EchoModel
 
