@@ -120,23 +120,25 @@ def wrong_schema(schema: object) -> str:
 def missing_factory(component: Component) -> str:
     """Say that what a factory names does not exist; empty if it does, as far as that shows without importing it."""
     module, _, attribute = component.factory.partition(":")
+    name = attribute.partition(".")[0]
+    wrong = f"{label(component)} cannot be loaded from {component.factory}"
+    loaded = sys.modules.get(module)
     try:
-        spec = None if module in sys.modules else importlib.util.find_spec(module)
-        if spec is None and module not in sys.modules:
-            return f"{label(component)} cannot be loaded from {component.factory}: there is no module '{module}'"
-        name = attribute.partition(".")[0]
-        if spec is None:
-            known, names = hasattr(sys.modules[module], name), [*vars(sys.modules[module])]
-        else:
-            source = getattr(spec.loader, "get_source", lambda _: None)(module)
-            names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
-            known = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
+        spec = None if loaded else importlib.util.find_spec(module)
     except Exception:  # noqa: BLE001 - a package that fails when it is imported, which `Component.load` tells
         return ""
+    if loaded is None and spec is None:
+        absent = component.extra and "." not in module  # a library of that name may have to be installed
+        return "" if absent else f"{wrong}: there is no module '{module}'"
+    if loaded is not None:
+        names, exists = [*vars(loaded)], hasattr(loaded, name)
+    else:
+        source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)  # a compiled module has none
+        names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
+        exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
     close = nearest(name, [each for each in names if not each.startswith("_")])
     meant = f". Did you mean '{close[0]}'?" if close else ""
-    reason = f"'{module}' has no '{name}'{meant}"
-    return "" if known else f"{label(component)} cannot be loaded from {component.factory}: {reason}"
+    return "" if exists else f"{wrong}: '{module}' has no '{name}'{meant}"
 
 
 def label(component: object) -> str:
