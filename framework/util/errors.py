@@ -14,6 +14,7 @@ from framework.util.redact import redact
 
 USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
+DECORATORS = str(Path(__file__).parents[1] / "hooks/decorators.py")
 SHOWN = 60
 """Valid names that a message lists: there are more where they come from data."""
 
@@ -79,10 +80,15 @@ def summarize_error(error: BaseException) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown."""
+    """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown.
+
+    What a decorator refuses is wrong in the line of the plugin that calls it.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    while len(frames) > 1 and frames[-1].filename == DECORATORS:
+        frames.pop()
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
