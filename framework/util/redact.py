@@ -89,7 +89,7 @@ _WHOLE_HEADER = re.compile(
 _OPTION = re.compile(r"token_(?!by_|for_)")
 """What begins the name of an option like the metric `token_f1`: the settings below it are checked one by one."""
 SHORTEST, SHORTEST_WORD = 8, 4
-"""The value of a secret environment variable is hidden wherever it is if it has so many characters, and a shorter one
+"""The value of a secret environment variable is hidden wherever it is if it has that many characters, and a shorter one
 of at least four only where it is a word of its own; one like `1` or `yes` is not hidden at all."""
 _WORD = r"""(?<![^\s"'=:,;(\[{{<&?@|]){}(?![^\s"',;)\]}}>&@|.!?:]|[.!?:]\S)"""
 """A word of its own: a path and a name keep it, as `/root/x` keeps `root`."""
