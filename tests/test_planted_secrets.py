@@ -194,8 +194,8 @@ def test_a_sweep_leaves_none_either(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "code"),
     [
-        (["metric=[bad_metric]", "logger=[bad,console,jsonl,html]"], 0),
-        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[jsonl,html]"], 1),
+        (["metric=[bad_metric]", "logger=[bad,console,jsonl,html]", "format=alpaca"], 0),
+        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[jsonl,html]", "format=alpaca"], 1),
         (["format=bad_format", "stages=[data]"], 2),
         (["data=bad", "stages=[data]"], 2),
     ],
@@ -272,6 +272,6 @@ def test_a_value_of_the_chat_template_may_not_be_one(tmp_path: Path, text: str) 
     env = {"SERVICE_KEY": VARIABLES["SERVICE_KEY"]}
     done = echo(f"model.chat_template_kwargs={{note: '{text}'}}", "stages=[plan]", cwd=tmp_path, env=env)
     assert done.code == 2
-    assert done.err.startswith("model.chat_template_kwargs.note=(hidden) is a secret")
+    assert "model.chat_template_kwargs.note=(hidden) is a secret" in done.err
     assert "planted" not in done.err.lower()
     assert not list(tmp_path.iterdir())
