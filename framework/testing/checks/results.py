@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.protocols import ExportContext
-from framework.data.reader import check_rows
-from framework.run import pipeline
-from framework.run.export import artifacts
 from framework.testing.checks.hooks import Offer
 from framework.testing.echo import EchoBackend, plan
 from framework.testing.suites.base import ROWS, data_words
@@ -28,6 +25,8 @@ def problems(offer: Offer, product: Any) -> Iterator[str]:
 
 
 def _rows(name: str, source: Any) -> None:
+    from framework.data.reader import check_rows  # noqa: PLC0415 - numpy, which a plugin must not import at load
+
     try:
         raw = source.load()
     except FrameworkError:  # it says that there is nothing to load here, which is no fault
@@ -41,6 +40,9 @@ def _rows(name: str, source: Any) -> None:
 
 
 def _artifacts(name: str, exporter: Any) -> None:
+    from framework.run import pipeline  # noqa: PLC0415 - as above
+    from framework.run.export import artifacts  # noqa: PLC0415 - as above
+
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         trained = plan([*data_words(place, ROWS), "exporter=[]", "stages=[data,train]"], run_dir=place / "run")

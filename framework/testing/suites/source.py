@@ -10,7 +10,6 @@ from framework.api.plan import Plan
 from framework.api.protocols import CheckedSource, Source
 from framework.api.records import DataResult, RawData, Row
 from framework.data.fingerprint import fingerprint
-from framework.data.reader import loaded
 from framework.run import pipeline
 from framework.testing.echo import plan
 from framework.testing.suites.base import ROWS, Rows, Suite, expect
@@ -33,6 +32,8 @@ class SourceSuite(Suite):
 
     def rows(self, folder: Path) -> RawData:
         """Return what the source loads."""
+        from framework.data.reader import loaded  # noqa: PLC0415 - numpy, which `framework.testing` does without
+
         choice = self.choice(folder)
         return loaded(choice.component.name, choice.create())
 
