@@ -164,7 +164,7 @@ def test_what_is_no_number_ends_the_run(what: object) -> None:
 
 
 def test_what_is_no_number_among_all_scores_ends_the_run() -> None:
-    with pytest.raises(FrameworkError, match="^metric 'odd': it returned 'yes', which is not a number"):
+    with pytest.raises(FrameworkError, match=r"^metric 'odd': it returned 'yes', which is not a number"):
         scoring.measure({"odd": Gives(Scores([1.0, "yes"]))}, [KNOWN, OPEN])  # type: ignore[list-item]
 
 
