@@ -1,52 +1,145 @@
-"""Twelve secrets are planted where users have them, and every byte that a run leaves is searched for each of them."""
+"""Secrets are planted where users have them, and every byte that a run leaves or prints is searched for them."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from tests.support.forked_program import echo, program
+from tests.support.forked_program import echo, loggers, program
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
+BODY = "MIIEvQIBADANBgkqhkiGPLANTEDBODY9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7"
 VARIABLES = {
     "HF_TOKEN": "hf_Aq1Zx9Lm2Wn8Er3Ty7Ui4Op6Pk5SdFgHj2",
     "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
     "OPENAI_API_KEY": "sk-proj-Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIrK7MDENGbPxRfiCYzzPLANTEDKY",
-    "AWS_ACCESS_KEY_ID": "AKIAZ7PLANTED9KEY0QX",
-    "JUDGE_API_KEY": "judgeKEYplanted-4242-zzzz",
+    "JUDGE_API_KEY": 'judgeKEY "planted" 4242 words',
+    "PGPASSWORD": "correct horse battery planted",
+    "DB_PWD": "dbPWDplanted",
+    "SERVICE_KEY": "servicePLANTED",
+    "SIGNING_PEM": "first line planted\nsecond line planted",
+    "SHORT_TOKEN": "pl4nt3d",
+    "GH_PAT": "gitPATplanted",
+    "DATABASE_URL": "postgres://joe:urlPLANTEDpass@host/x",
 }
-NAME, PATH, PROMPT = "hf_NaMeSeCrEtPlantedInTheRunName1234", "dpathTOKENplanted77", "hunter2PLANTEDpass"
-ROW, ADDRESS, NOTES = "sk-RowPlanted00112233445566778899", "urlPASSplanted8833", "BearerPLANTEDvalue9911"
-SECRETS = [*VARIABLES.values(), NAME, PATH, PROMPT, ROW, ADDRESS, NOTES]
+"""Each is put into settings by `${oc.env:NAME}`, and raised by a plugin."""
+KINDS = {
+    "hf_NaMeSeCrEtPlantedInTheRunName1234": "{}",
+    "sk-proj-Kk1Jj2Hh3Gg4Ff5Dd6Ss7Aa8": "key {}",
+    "AKIAZ7PLANTED9KEY0QX": "{}",
+    "ghp_16C7e42F292c6912E7710c838347Ae178B4a": "{}",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJQTEFOVEVEIn0.c2lnUExBTlRFRA": "{}",
+    "glpat-PLANTEDxyz1234567": "{}",
+    "AIzaSyPLANTEDa1b2c3d4e5f6g7h8i9j0k1l2": "{}",
+    "npm_PLANTEDa1b2c3d4e5f6g7h8i9j0k1l2m3n4": "{}",
+    "sk_live_51PLANTEDabcd": "{}",
+    "rk_live_51PLANTEDabcd": "{}",
+    "xoxb-1234567890-PLANTED": "{}",
+    BODY: "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+    "hostTOKENplanted": "https://{}@host/x",
+    "lowBEARERplanted": "authorization: bearer {}",
+    "xAPIKEYplanted": "x-api-key: {}",
+    "jsonPLANTEDkey": '{{"api_key": "{}"}}',
+    "sasPLANTEDsig": "https://host/x?sv=1&sig={}",
+    "BearerPLANTEDvalue9911": "Authorization: Bearer {}",
+}
+"""Secrets that no variable holds, and the text around each."""
+OF_HUB, _, _, _, _, OF_GITLAB, *_ = KINDS
+TEXTS = [text.format(secret) for secret, text in KINDS.items()]
+PATH, PROMPT, ROW = "dpathTOKENplanted77", "hunter2PLANTEDpass", "sk-RowPlanted00112233445566778899"
+PARTS = {part for value in (*VARIABLES.values(), "urlPLANTEDpass") for part in (value, *value.split("\n"))}
+SECRETS = {*PARTS, *KINDS, PATH, PROMPT, ROW}
 # What a user asked to be shown as it is: the prompts and answers of a run, and the rows that it reads.
 SHOWN = ("baseline.json", "evaluate.json", "report.html", "texts.arrow")
 ECHO = ("words.json", "echo.json")
 """The weights of the echo backend, which are its rows."""
 ASKED_FOR = {PROMPT: (*SHOWN, *ECHO), ROW: (*SHOWN, *ECHO)}
 WHERE = "overrides.json"
+TYPED = "conf/"
+"""The folder of the user's own config."""
+PLUGIN = '''
+"""Whatever this plugin is asked, it raises an error with all secrets."""
+import json, os
+from dataclasses import dataclass
+from framework import Component, exporter, formatter, hookimpl, metric
+from framework.api.schema import DataConfig, LoggerConfig
+from framework.api.events import RunFinished
+
+def fail():
+    raise RuntimeError("cannot reach " + "; ".join(json.loads(os.environ["TEXTS"])).replace("\\n", " "))
+
+@dataclass
+class BadData(DataConfig):
+    """Rows that cannot be read."""
+
+class Source:
+    def __init__(self, config): ...
+    def load(self): fail()
+
+@dataclass
+class BadLogger(LoggerConfig):
+    """A log that cannot be written."""
+
+class Logger:
+    def __init__(self, config): ...
+    def log(self, event):
+        if isinstance(event, RunFinished): fail()
+    def close(self): ...
+
+@hookimpl
+def framework_components():
+    yield Component("bad", BadData, "bad:Source")
+    yield Component("bad", BadLogger, "bad:Logger")
+
+@hookimpl
+def framework_run_started(plan):
+    fail()
+
+@metric
+def bad_metric(answer):
+    """Cannot score."""
+    fail()
+
+@formatter("instruction")
+def bad_format(row):
+    """Cannot read."""
+    fail()
+
+@exporter
+def bad_exporter(model, context):
+    """Cannot export."""
+    fail()
+'''
 
 
-def words(place: Path) -> list[str]:
-    """Write data with a secret in a row and in its path, and return overrides with the others."""
-    rows = [{"instruction": f"say {number}", "input": "", "output": f"it is {number}"} for number in range(20)]
+def settings(place: Path) -> list[str]:
+    """Write data with a secret in a row and in its path, and an experiment with the others; return overrides."""
+    rows = chat_rows(40)
     rows[5]["output"] = f"my key is {ROW}, keep it"
     folder = place / f"data token={PATH}"
     folder.mkdir()
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    texts = [*TEXTS, *(f"${{oc.env:{name}}}" for name in VARIABLES)]
+    log = {
+        "wandb": {"mode": "offline", "notes": "; ".join(texts), "tags": [text for text in texts if len(text) < 60]},
+        "mlflow": {"tags": {f"note{number}": text for number, text in enumerate(texts)}},
+    }
+    here = place / "here"
+    (here / "conf/experiment").mkdir(parents=True)
+    text = f"# @package _global_\n{yaml.safe_dump({'logger': log})}"
+    (here / "conf/experiment/planted.yaml").write_text(text, encoding="utf-8")
     return [
-        "data=local_file",
-        f"data.path='{folder}/rows.jsonl'",
-        f'name="x{NAME}"',
-        f'format.system_prompt="be brief, password={PROMPT}"',
-        f"model.chat_template_kwargs={{note: 'https://user:{ADDRESS}@host/x', more: 'Authorization: Bearer {NOTES}'}}",
+        *("+experiment=planted", "data=local_file", f"data.path='{folder}/rows.jsonl'"),
+        *(f'name="x{OF_HUB}-{OF_GITLAB}"', f'format.system_prompt="be brief, password={PROMPT}"'),
     ]
 
 
@@ -55,13 +148,16 @@ def found(place: Path, printed: str) -> Iterator[str]:
     for secret in SECRETS:
         if secret in printed:
             yield f"{secret} is printed"
-        for file in place.rglob("*"):
-            inner = file.relative_to(place).as_posix()
-            if inner.startswith("data token="):
-                continue
+    for file in place.rglob("*"):
+        inner = file.relative_to(place).as_posix()
+        if inner.startswith(("data token=", f"here/{TYPED}", "bad.py")):
+            continue
+        content = file.read_bytes() if file.is_file() and not file.is_symlink() else b""
+        for secret in SECRETS:
             if secret in inner:
                 yield f"{secret} names {inner}"
-            elif file.is_file() and not file.is_symlink() and secret.encode() in file.read_bytes():
+            # In JSON, quotes and line breaks have a backslash.
+            elif any(form in content for form in (secret.encode(), json.dumps(secret)[1:-1].encode())):
                 if file.name == WHERE:  # the words as they were typed, for their owner alone
                     assert file.stat().st_mode & 0o777 == 0o600
                 elif file.name not in ASKED_FOR.get(secret, ()):
@@ -75,24 +171,44 @@ def private(place: Path) -> dict[str, str]:
 
 
 def test_no_secret_is_left_or_printed(tmp_path: Path) -> None:
-    env, here = private(tmp_path), tmp_path / "here"
-    here.mkdir()
-    done = echo(*words(tmp_path), "logger=[console,jsonl,html]", cwd=here, env=env)
+    env, words = private(tmp_path), settings(tmp_path)
+    more = ["logger=[console,jsonl,html,wandb]", "exporter=[model_card]"]
+    done = echo(*words, *more, cwd=tmp_path / "here", env=env, of=loggers())
     assert done.code == 0, done.err
     assert "(hidden)" in done.out
     assert "token=(hidden)" in done.out  # the command to try next
-    assert list(here.glob(f"outputs/*/*/{WHERE}"))
+    assert list(tmp_path.glob(f"here/outputs/*/*/{WHERE}"))
     assert [*found(tmp_path, done.out + done.err)] == []
 
 
 def test_a_sweep_leaves_none_either(tmp_path: Path) -> None:
-    env, here = private(tmp_path), tmp_path / "here"
-    here.mkdir()
-    done = echo("-m", *words(tmp_path), "seed=1,2", "logger=[html]", "stages=[data]", cwd=here, env=env)
+    env, words = private(tmp_path), settings(tmp_path)
+    done = echo("-m", *words, "seed=1,2", "logger=[html]", "stages=[data]", cwd=tmp_path / "here", env=env)
     assert done.code == 0, done.err
-    (typed,) = here.glob("outputs/*/*/multirun.yaml")  # Hydra's own record
+    (typed,) = tmp_path.glob("here/outputs/*/*/multirun.yaml")  # Hydra's own record
     assert typed.stat().st_mode & 0o777 == 0o600
     typed.unlink()
+    assert [*found(tmp_path, done.out + done.err)] == []
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (["metric=[bad_metric]", "logger=[bad,console,jsonl,html]", "format=alpaca"], 0),
+        (["exporter=[bad_exporter]", "evaluator=[]", "logger=[jsonl,html]", "format=alpaca"], 1),
+        (["format=bad_format", "stages=[data]"], 2),
+        (["data=bad", "stages=[data]"], 2),
+    ],
+    ids=["metric, logger and hook", "exporter", "format", "source"],
+)
+def test_no_error_of_a_plugin_has_one(tmp_path: Path, what: Sequence[str], code: int) -> None:
+    texts = [*TEXTS, *VARIABLES.values()]
+    env, words = {**private(tmp_path), "TEXTS": json.dumps(texts)}, settings(tmp_path)
+    (tmp_path / "bad.py").write_text(PLUGIN, encoding="utf-8")
+    words = [word for word in words if not (word.startswith("data") and what[0] == "data=bad")]
+    done = echo(*words, "plugins=[../bad.py]", *what, cwd=tmp_path / "here", env=env)
+    assert done.code == code, done.err
+    assert "cannot reach" in done.err
     assert [*found(tmp_path, done.out + done.err)] == []
 
 
@@ -105,32 +221,15 @@ def test_the_name_of_a_run_is_no_way_to_print_a_variable(tmp_path: Path) -> None
 
 def test_a_mistake_is_reported_without_what_is_secret_in_it(tmp_path: Path) -> None:
     word = f"data.path='gone?token={PATH}/rows.jsonl'"
-    done = program("data=local_file", word, f"trainer.lerning_rate={NAME}", "stages=[data]", cwd=tmp_path)
+    done = program("data=local_file", word, f"trainer.lerning_rate={OF_HUB}", "stages=[data]", cwd=tmp_path)
     assert done.code == 2
     assert [*found(tmp_path, done.out + done.err)] == []
 
 
-@pytest.mark.slow  # W&B, MLflow and a child process take a minute; the loggers of this machine are tested above
-@pytest.mark.parametrize("launch", ["single", "subprocess"])
-def test_no_tracker_and_no_argument_of_a_child_has_one(tmp_path: Path, launch: str) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    model = tiny_llama(tmp_path / "model")
-    typed = words(tmp_path)[:4]
-    rows = [*tmp_path.glob("data*/rows.jsonl")][0]  # noqa: RUF015 - there is one
-    chat = chat_rows(40)
-    chat[5]["output"] = f"my key is {ROW}, keep it"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in chat), encoding="utf-8")
-    command = [
-        sys.executable, "-m", "framework", "model=local", f"model.path={model}", *typed, "trainer.device=cpu",
-        "trainer.dtype=fp32", "trainer.max_steps=3", "metric=[exact_match]", "evaluator=[short_prompts]",
-        "logger=[console,jsonl,html,wandb,tensorboard,mlflow]", "logger.wandb.mode=offline", f"launch={launch}",
-        f"logger.wandb.notes='Authorization: Bearer {NOTES}'", f"logger.wandb.tags=['https://u:{ADDRESS}@host/x']",
-        f"logger.mlflow.tags={{note: 'password={PROMPT}'}}",
-    ]  # fmt: skip
+def run(command: Sequence[str], here: Path, env: Mapping[str, str], printed: Path) -> tuple[int, set[str]]:
+    """Run a command, and return its exit code and the arguments of its children."""
     arguments: set[str] = set()
-    env = environment(tmp_path, **private(tmp_path))
-    with (tmp_path / "printed.txt").open("w") as out:
+    with printed.open("w") as out:
         process = subprocess.Popen(command, cwd=here, env=env, stdout=out, stderr=subprocess.STDOUT)
         while process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -144,8 +243,35 @@ def test_no_tracker_and_no_argument_of_a_child_has_one(tmp_path: Path, launch: s
                 process.wait(0.05)
             except subprocess.TimeoutExpired:
                 continue
+    return process.returncode, arguments
+
+
+@pytest.mark.slow  # W&B, MLflow, the exports and a child process take a minute
+@pytest.mark.parametrize("launch", ["single", "subprocess"])
+def test_no_tracker_no_export_and_no_argument_of_a_child_has_one(tmp_path: Path, launch: str) -> None:
+    env, words = environment(tmp_path, **private(tmp_path)), settings(tmp_path)
+    model = tiny_llama(tmp_path / "model")
+    command = [
+        sys.executable, "-m", "framework", "model=local", f"model.path={model}", *words, "trainer.device=cpu",
+        "trainer.dtype=fp32", "trainer.max_steps=3", "metric=[exact_match]", "evaluator=[short_prompts]",
+        "logger=[console,jsonl,html,wandb,tensorboard,mlflow]", f"launch={launch}",
+        "exporter=[adapter,merged,gguf,gguf_adapter,ollama,model_card]", "exporter.gguf.quantizations=[f16]",
+        "exporter.gguf.parity.check=false", "exporter.merged.parity.check=false",
+    ]  # fmt: skip
+    code, arguments = run(command, tmp_path / "here", env, tmp_path / "printed.txt")
     printed = (tmp_path / "printed.txt").read_text(encoding="utf-8")
     (tmp_path / "printed.txt").unlink()
-    assert process.returncode == 0, printed
+    assert code == 0, printed
     assert arguments
+    assert list(tmp_path.glob("here/outputs/*/*/gguf/*.gguf"))
     assert [*found(tmp_path, printed + "\n".join(arguments))] == []
+
+
+@pytest.mark.parametrize("text", ["https://user:urlPASSplanted@host/x", "${oc.env:SERVICE_KEY}"])
+def test_a_value_of_the_chat_template_may_not_be_one(tmp_path: Path, text: str) -> None:
+    env = {"SERVICE_KEY": VARIABLES["SERVICE_KEY"]}
+    done = echo(f"model.chat_template_kwargs={{note: '{text}'}}", "stages=[plan]", cwd=tmp_path, env=env)
+    assert done.code == 2
+    assert "model.chat_template_kwargs.note=(hidden) is a secret" in done.err
+    assert "planted" not in done.err.lower()
+    assert not list(tmp_path.iterdir())

@@ -49,6 +49,7 @@ GROUPS = {
 }
 COMMANDS = Group("command", schema.CommandConfig)
 SPEAKERS = Group("speaker", schema.SpeakerConfig)
+"""Custom chat backends, `chat RUN_DIR --NAME`."""
 UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
 """Groups whose options are chosen on the command line; no config chooses among them."""
 ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
@@ -115,14 +116,14 @@ class Component:
         name = (error.name or "") if isinstance(error, ImportError) else ""
         library = name.partition(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and name == library
+        groups = groups_of(self.schema)
+        named = f"{groups[0].name} '{self.name}'" if groups else f"'{self.name}'"
         if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
-            return (
-                f"'{self.name}' cannot be loaded from {self.factory}: {summarize_error(error)}{error_location(error)}"
-            )
+            return f"{named} cannot be loaded from {self.factory}: {summarize_error(error)}{error_location(error)}"
         from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
-        return f"'{self.name}' needs the library '{library}'{install} ({summarize_error(error)})"
+        return f"{named} needs the library '{library}'{install} ({summarize_error(error)})"
 
 
 def imported_too_late(order: tuple[str, ...]) -> list[str]:

@@ -404,7 +404,7 @@ class CommandConfig:
 
 @dataclass
 class SpeakerConfig:
-    """Who answers in `python -m framework chat` instead of the model itself. This class has no fields."""
+    """A custom chat backend, which answers in `python -m framework chat` in place of the model. It has no fields."""
 
 
 class Action(Enum):

@@ -1,5 +1,7 @@
 """Scores answers by the metrics of a run. A metric that raises is named with the answer, and the others still count.
 
+One that returns something else than numbers ends the run: at the baseline, so before the training.
+
     answered = scoring.answered(model, prompts, model.generate(prompts, …), metrics)
     measures, notes = scoring.measure(metrics, answered)
     result = EvalResult(measures, scoring.samples(answered, measures), notes)
@@ -13,7 +15,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import SupportsFloat, TypeVar
 
 from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithKind, MetricWithUnit, Model
 from framework.api.records import Answer, Answered, Example, Measure, MeasureKind, Message, Prompt, Sample, Scores
@@ -181,6 +183,10 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
     for answer in answers:
         try:
             items.append(_number(metric.score(answer.answer, answer.reference)))
+        except NotANumberError as error:
+            raise FrameworkError(
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {error}"
+            ) from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; it is named and the run continues
             items.append(None)
             failures.append(
@@ -199,6 +205,8 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
             _check_length(values, answers)
         items = [None if item is None else _number(item) for item in scores.items]
         weights = [_weight(weight) for weight in scores.weights]
+    except NotANumberError as error:
+        raise FrameworkError(f"metric '{name}': {error}") from error
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
         return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
@@ -212,15 +220,21 @@ def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None
         )
 
 
+class NotANumberError(FrameworkError):
+    """A metric returns a text, None or the like: a mistake in its code, which each of its answers would show."""
+
+
 def _number(score: object) -> float:
-    if not isinstance(score, int | float) or not math.isfinite(score):
-        raise FrameworkError(f"it gives {score!r}, which is not a finite number")
+    if not isinstance(score, SupportsFloat):
+        raise NotANumberError(f"it returned {score!r:.60}, which is not a number. Return a float, such as 1.0 or 0.0")
+    if not math.isfinite(score):
+        raise FrameworkError(f"it returned {score!r}, which is not a finite number")
     return float(score)
 
 
 def _weight(weight: object) -> float:
     if _number(weight) < 0:
-        raise FrameworkError(f"it gives the weight {weight!r}, which is below 0")
+        raise FrameworkError(f"it returned the weight {weight!r}, which is below 0")
     return _number(weight)
 
 

@@ -185,7 +185,9 @@ def check_options(words: Sequence[str]) -> None:
 def described(word: str) -> str:
     """Say what to type instead of a word that names a group, the experiments, or a run; empty for any other word."""
     if word in {"train", "run", "start", "finetune", "fine-tune"}:
-        return f"'{word}' is not a command: settings without a command start a run: `{this_program()} +experiment=NAME`"
+        return (
+            f"'{word}' is not a command. To train, give settings without a command: `{this_program()} +experiment=NAME`"
+        )
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""

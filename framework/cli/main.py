@@ -55,15 +55,15 @@ from framework.util.errors import (
     FrameworkError,
     Interrupted,
     PrunedError,
+    error_traceback,
     summarize_error,
     unknown,
 )
-from framework.util.redact import redact
 from framework.util.versions import VERSION
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
-INTERRUPTED, BROKEN_PIPE = 130, 141
+FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
 
 
 class RunFailedError(RuntimeError):
@@ -100,6 +100,9 @@ def main() -> None:
         except KeyboardInterrupt as error:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more must not raise in the finalizers of libraries
             sys.exit(error.code if isinstance(error, Interrupted) else INTERRUPTED)
+        except Exception as error:  # noqa: BLE001 - a failure of the program: what Python would print, without secrets
+            print(error_traceback(error), end="", file=sys.stderr)
+            sys.exit(FAILED)
 
 
 def _shown(stack: ExitStack) -> Callable[[Progress], None]:
@@ -183,7 +186,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
-    print(visible(redact(str(error)), "\n"), file=sys.stderr)
+    print(visible(str(error), "\n"), file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

@@ -39,8 +39,10 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.source = plan.data.create()
-        self.raw: RawData = sources.load(plan.data, self.source)
-        self.others: list[RawData] = [sources.load(part.source, part.source.create()) for part in self.mixed]
+        self.raw: RawData = sources.load(plan.data.component.name, self.source)
+        self.others: list[RawData] = [
+            sources.load(part.source.component.name, part.source.create()) for part in self.mixed
+        ]
         marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]

@@ -7,44 +7,48 @@ import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from framework.api.plan import Selection
 from framework.api.protocols import CheckedSource, Source
 from framework.api.records import RawData, Row
 from framework.util.errors import FrameworkError, error_location, summarize_error
 from framework.util.files import write_failure
 
 
-def load(choice: Selection, source: Source) -> RawData:
+def load(name: str, source: Source) -> RawData:
     """Return what a source loads.
 
     Raises:
         FrameworkError: it raises something, or returns something else.
     """
-    with naming(choice):
+    with naming(name):
         raw = source.load()
-    return _named(choice, "load", raw)
+    return named(name, "load", raw)
 
 
-def check(choice: Selection, source: CheckedSource) -> RawData | None:
+def check(name: str, source: CheckedSource) -> RawData | None:
     """Return the rows that a source can give at once.
 
     Raises:
         FrameworkError: as for `load`.
     """
-    with naming(choice):
+    with naming(name):
         raw = source.check()
-    return None if raw is None else _named(choice, "check", raw)
+    return None if raw is None else named(name, "check", raw)
 
 
-def _named(choice: Selection, what: str, raw: object) -> RawData:
+def named(name: str, what: str, raw: object) -> RawData:
+    """Return the rows that a method of a source returned, wrapped.
+
+    Raises:
+        FrameworkError: it returned something else.
+    """
     if not isinstance(raw, RawData):
-        raise FrameworkError(f"{_name(choice)}: {what} returned {type(raw).__name__}, not RawData")
-    train, validation, prompts = (NamedRows(choice, rows) for rows in (raw.train, raw.validation, raw.prompts))
+        raise FrameworkError(f"data={name}: {what} returned {raw!r:.60}: return RawData(train=[Row(fields, where), …])")
+    train, validation, prompts = (NamedRows(name, rows) for rows in (raw.train, raw.validation, raw.prompts))
     return dataclasses.replace(raw, train=train, validation=validation, prompts=prompts)
 
 
 @contextmanager
-def naming(choice: Selection) -> Iterator[None]:
+def naming(name: str) -> Iterator[None]:
     """Name the source if its code raises something that is no error of ours, nor of a full disk.
 
     Raises:
@@ -58,19 +62,15 @@ def naming(choice: Selection) -> Iterator[None]:
         if write_failure(error):
             raise
         raise FrameworkError(
-            f"{_name(choice)}: the source failed: {summarize_error(error)}{error_location(error)}"
+            f"data={name}: the source failed: {summarize_error(error)}{error_location(error)}"
         ) from error
-
-
-def _name(choice: Selection) -> str:
-    return f"data={choice.component.name}"
 
 
 class NamedRows(Iterable[Row]):
     """Rows of a source."""
 
-    def __init__(self, choice: Selection, rows: Iterable[Row]) -> None:
-        self.choice = choice
+    def __init__(self, name: str, rows: Iterable[Row]) -> None:
+        self.name = name
         self.rows = rows
 
     def __iter__(self) -> Iterator[Row]:
@@ -79,10 +79,12 @@ class NamedRows(Iterable[Row]):
         Raises:
             FrameworkError: reading cannot continue, or something is not a row.
         """
-        with naming(self.choice):
+        with naming(self.name):
             for row in self.rows:
                 if not isinstance(row, Row):
-                    raise FrameworkError(f"{_name(self.choice)}: the source gave {type(row).__name__}, not a Row")
+                    raise FrameworkError(
+                        f"data={self.name}: the source gave the row {row!r:.60}: make each a Row(fields, where)"
+                    )
                 yield row
 
     def __length_hint__(self) -> int:

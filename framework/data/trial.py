@@ -55,7 +55,7 @@ class _Trial:
     def opened(self, choice: Selection) -> RawData | None:
         """Check a source, and return its rows if it gives them at once."""
         source = choice.create()
-        return sources.check(choice, source) if isinstance(source, CheckedSource) else None
+        return sources.check(choice.component.name, source) if isinstance(source, CheckedSource) else None
 
     def rows(self, rows: Iterable[Row], choice: Selection, first: int | None, *, strict: bool = False) -> bool:
         """Read and format rows for a moment, and return whether one is good."""

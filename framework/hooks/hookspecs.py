@@ -36,7 +36,7 @@ def framework_components() -> Iterable[Component]:  # type: ignore[empty-body]
     """The options that a plugin adds, of any group. The base class of a component's schema says of which.
 
     A subclass of `ExporterConfig` is an option of `exporter=`, one of `CommandConfig` a command, one of `SpeakerConfig`
-    somebody to chat with. The factory gives what the protocol of the group asks for.
+    a custom chat backend. The factory gives what the protocol of the group asks for.
     """
 
 

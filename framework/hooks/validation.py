@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,7 +83,7 @@ def line_of(function: Callable[..., Any]) -> str:
 def wrong_component(component: object) -> str:
     """Say why what a plugin gives cannot be an option of any group; empty where it can."""
     if not isinstance(component, Component):
-        return f"{COMPONENTS} gives {type(component).__name__}, not a Component"
+        return f"{COMPONENTS} returned {type(component).__name__}, not a Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
     words = extra if isinstance(extra, tuple) else (extra,)
     if not _matches(r"[A-Za-z_][\w-]*", name):
@@ -113,6 +115,30 @@ def wrong_schema(schema: object) -> str:
     if "__dataclass_fields__" not in vars(schema):  # it inherits those of its base, and none of its own
         return f"its schema {name} has no @dataclass of its own, so it has no fields: write it above the class"
     return ""
+
+
+def missing_factory(component: Component) -> str:
+    """Say that what a factory names does not exist; empty if it does, as far as that shows without importing it."""
+    module, _, attribute = component.factory.partition(":")
+    name = attribute.partition(".")[0]
+    wrong = f"{label(component)} cannot be loaded from {component.factory}"
+    loaded = sys.modules.get(module)
+    try:
+        spec = None if loaded else importlib.util.find_spec(module)
+    except Exception:  # noqa: BLE001 - a package that fails when it is imported, which `Component.load` tells
+        return ""
+    if loaded is None and spec is None:
+        absent = component.extra and "." not in module  # a library of that name may have to be installed
+        return "" if absent else f"{wrong}: there is no module '{module}'"
+    if loaded is not None:
+        names, exists = [*vars(loaded)], hasattr(loaded, name)
+    else:
+        source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)  # a compiled module has none
+        names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
+        exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
+    close = nearest(name, [each for each in names if not each.startswith("_")])
+    meant = f". Did you mean '{close[0]}'?" if close else ""
+    return "" if exists else f"{wrong}: '{module}' has no '{name}'{meant}"
 
 
 def label(component: object) -> str:

@@ -25,7 +25,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     place = f"trainer.early_stopping_metric={name}"
     if name in plan.metric or name in plan.measured:
         if not plan.evaluator:
-            yield f"{place} is measured by an evaluator, but none is chosen: set evaluator=[prompts]"
+            yield f"{place} needs an evaluator, but none is chosen: set evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
             yield f"{place} has no effect: set trainer.keep_best=true or trainer.early_stopping_patience=2"
     elif name in current().plugins.components("metric"):

@@ -20,8 +20,9 @@ from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
+from framework.hooks.validation import missing_factory
 from framework.util.errors import FrameworkError, unknown
-from framework.util.redact import redact
+from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
 
 
@@ -118,6 +119,11 @@ def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
         *(Problem.of_sentence(text) for text in _own(plan, plugins)),
         *_asked(plugins, "framework_check_plan", plan=plan),
     ]
+    errors += [
+        Problem(missing, (name,))
+        for name, choice in plan.selections.items()
+        if (missing := missing_factory(choice.component))
+    ]
     reported = [problem.text for problem in errors]
     return [*errors, *(Problem.of_sentence(text) for text in _not_installed(plan, reported))]
 
@@ -179,9 +185,15 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
         )
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
-            f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
-            "set stages=[evaluate,export,report]"
+            f"checkpoint={plan.config['checkpoint']} cannot be trained further yet; to evaluate and "
+            "export it, set stages=[evaluate,export,report]"
         )
+    for name, value in plan.model.config.chat_template_kwargs.items():
+        if (shown := redact({name: value})) != {name: value}:
+            yield (
+                f"model.chat_template_kwargs.{next(iter(shown))}={HIDDEN} is a secret: the model would learn it with "
+                "every row, and every export would contain it. Remove it"
+            )
     measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:
@@ -193,4 +205,4 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
     elif plan.objective not in names:
         yield f"objective={plan.objective}: {unknown('metric', plan.objective, names)}"
     elif plan.objective in plan.metric and not plan.evaluator:
-        yield f"objective={plan.objective} is measured by an evaluator, but none is chosen: set evaluator=[prompts]"
+        yield f"objective={plan.objective} needs an evaluator, but none is chosen: set evaluator=[prompts]"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -97,7 +97,7 @@ def export(
         )
         try:
             with counts.part(name, number, len(exporters), "exporter"):
-                exports.add(name, exporter.export(model, context))
+                exports.add(name, artifacts(name, exporter.export(model, context)))
         except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
             errors.append(error)
             exports.failed[name] = str(redact(describe_error(error)))
@@ -113,6 +113,22 @@ class ExportError(FrameworkError):
         command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(plan.run_dir))}"
         errors = (f"exporter '{name}': {text}" for name, text in failed.items())
         super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {command}"]))
+
+
+def artifacts(name: str, result: object) -> list[Artifact]:
+    """Return what an exporter returned or yielded as a list.
+
+    Raises:
+        FrameworkError: it is something else than artifacts.
+    """
+    items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else [result]
+    for item in items:
+        if not isinstance(item, Artifact):
+            raise FrameworkError(
+                f"exporter {name} returned {item!r:.60}: return a list with an Artifact(kind, path, bytes) for each "
+                "file or folder that it wrote"
+            )
+    return items
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

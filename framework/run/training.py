@@ -104,7 +104,7 @@ class TrainingController:
         if self.had:
             return {}
         raise FrameworkError(
-            f"trainer.early_stopping_metric={name} is not measured by any evaluator: {'; '.join(notes) or HOW}"
+            f"trainer.early_stopping_metric={name} is returned by no evaluator: {'; '.join(notes) or HOW}"
         )
 
     def step(self, step: Step) -> StepControl:

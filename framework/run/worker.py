@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -25,7 +24,7 @@ from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
 from framework.api.records import Step, StepControl, save
 from framework.run.plan_transfer import PickledPlan, end_with
-from framework.util.errors import USER_MISTAKE, FrameworkError, Interrupted
+from framework.util.errors import USER_MISTAKE, FrameworkError, Interrupted, error_traceback
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,8 +91,8 @@ def main() -> int:
     except FrameworkError as error:
         save(Ended(me.rank, time.time(), mistake=True, text=str(error)), folder / ENDED.format(me.rank))
         return USER_MISTAKE
-    except BaseException:  # noqa: BLE001 - whatever it is, the launcher tells it
-        save(Ended(me.rank, time.time(), mistake=False, text=traceback.format_exc()), folder / ENDED.format(me.rank))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the launcher tells it
+        save(Ended(me.rank, time.time(), mistake=False, text=error_traceback(error)), folder / ENDED.format(me.rank))
         return 1
     return 0
 

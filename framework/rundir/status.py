@@ -31,7 +31,6 @@ from framework.api.schema import Stage
 from framework.rundir.folder import adds_exports
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
 from framework.util.files import write_failure
-from framework.util.redact import redact
 
 
 @hookimpl
@@ -120,11 +119,10 @@ def _save_on_full_disk(status: Status, file: Path) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Say in one line why a run ended, secrets taken out."""
+    """Say in one line why a run ended."""
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "interrupted"
-    text = "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else summarize_error(error)
-    return str(redact(text))
+    return "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else summarize_error(error)
 
 
 def _now() -> str:

@@ -28,7 +28,15 @@ from framework.testing.echo import (
     plan,
 )
 from framework.testing.plugin import check_plugin
-from framework.testing.suites import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
+from framework.testing.suites import (
+    AuditSuite,
+    BackendSuite,
+    ExporterSuite,
+    FormatterSuite,
+    LoggerSuite,
+    MetricSuite,
+    SourceSuite,
+)
 
 __all__ = [
     "AuditSuite",
@@ -42,6 +50,7 @@ __all__ = [
     "FormatterSuite",
     "LoggerSuite",
     "MetricSuite",
+    "SourceSuite",
     "add",
     "check_plugin",
     "compose",

@@ -26,7 +26,8 @@ def check_plugin(module: ModuleType | str) -> list[str]:
 
     Looked at are the hooks and their arguments, the components with their schemas, documentation and names, what is
     imported at load, the factories and whether their products satisfy the protocols, the presets and experiments, and
-    settings that nothing reads. Factories are imported and, where every setting has a default, called.
+    settings that nothing reads. Factories are imported and, if every setting has a default, called; then a source loads
+    its rows and an exporter exports a tiny model into a temporary folder.
 
     Args:
         module: the module with the hooks: itself, its import name (`"acme.plugin"`), or a file (`"./acme.py"`). A

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
+from framework.util.redact import redact
+
 USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
+DECORATORS = str(Path(__file__).parents[1] / "hooks/decorators.py")
 SHOWN = 60
 """Valid names that a message lists: there are more where they come from data."""
 
@@ -21,6 +24,9 @@ class FrameworkError(CompactHydraException):
 
     It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.
     """
+
+    def __str__(self) -> str:
+        return str(redact(super().__str__()))  # it quotes settings and other exceptions, wherever it is shown or stored
 
 
 class DoesNotFitError(FrameworkError):
@@ -68,17 +74,27 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
 
 
 def summarize_error(error: BaseException) -> str:
-    """Return the first line of an exception of a library, with its type: enough to look it up."""
-    text = str(error).strip()
+    """Return the first line of an exception of a library, with its type and without secrets: enough to look it up."""
+    text = str(redact(str(error))).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
 def error_location(error: BaseException) -> str:
-    """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown."""
+    """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown.
+
+    What a decorator refuses is wrong in the line of the plugin that calls it.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    while len(frames) > 1 and frames[-1].filename == DECORATORS:
+        frames.pop()
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def error_traceback(error: BaseException) -> str:
+    """Return the traceback of an exception as Python prints it, without secrets."""
+    return str(redact("".join(traceback.format_exception(error))))
 
 
 def describe_error(error: BaseException) -> str:

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing import Pipe
@@ -27,7 +26,7 @@ from typing import IO, Any, Self
 
 import psutil
 
-from framework.util.errors import FrameworkError, describe_error, signal_name
+from framework.util.errors import FrameworkError, describe_error, error_traceback, signal_name
 
 RETURNED, REFUSED, RAISED = "returned", "refused", "raised"
 CODE = "import sys; sys.path[:] = {!r}; from framework.util.process import main; main()"
@@ -159,7 +158,7 @@ def _answer(job: bytes) -> tuple[str, Any]:
     except FrameworkError as error:
         return REFUSED, str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer; the log has all of it
-        traceback.print_exc()
+        print(error_traceback(error), end="", file=sys.stderr)
         return RAISED, describe_error(error)
 
 

@@ -28,6 +28,8 @@ READS_ONLY = {
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
     "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",
     "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
+    "util/redact.py:_held": "whether a secret is the path of a file; all else is a part of the key",
+    "util/redact.py:_is_variable": "nothing: a name",
 }
 """Functions with a cache, and what they read: it does not change while a process lives."""
 

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +26,7 @@ from framework.testing.suites import (
     FormatterSuite,
     LoggerSuite,
     MetricSuite,
+    SourceSuite,
     Suite,
 )
 from tests.support.judge import JudgeStandIn, asked_about
@@ -339,6 +341,17 @@ class TestStandard(AuditSuite):
         ("secrets", (ALPACA, {"instruction": "The key?", "output": "AKIA" + "Z7QK4JW2MB6XT9RD"})),
         ("too_long", (ALPACA, {"instruction": "Count", "output": "and on " * 2000})),
     )
+
+
+class TestOrders(SourceSuite):
+    option = "orders"
+    count = 800
+
+
+class TestLocalFile(SourceSuite):
+    option = "local_file"
+    overrides = (f"data.path='{files('framework_plugins.quickstart')}/data/orders_held_out.jsonl'",)
+    count = 60
 
 
 class TestAdapter(ExporterSuite):

@@ -12,7 +12,7 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -133,11 +133,28 @@ def _value(thing: Any) -> str:
 def _section(module: ModuleType) -> str:
     text = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1)
     mark = " (provisional)" if is_provisional(module) else ""
-    rows = [
-        f"| `{name}` | {_said(module, name)} |"
-        for name in sorted({*module.__all__} - {"__version__"}, key=lambda name: (name.lower(), name))
-    ]
-    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", "| name | what it is |", "|---|---|", *rows, ""])
+    names = sorted({*module.__all__} - {"__version__"}, key=lambda name: (name.lower(), name))
+    rows = [f"| `{name}` | {_said(module, name)} |" for name in names]
+    methods = [line for name in names for line in _methods(name, getattr(module, name))]
+    table = ["| name | what it is |", "|---|---|", *rows, ""]
+    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", *table, *methods])
+
+
+def _methods(name: str, thing: Any) -> Iterator[str]:
+    """Give a section with the public methods of a class of this repository, as they are called; none without any."""
+    if not inspect.isclass(thing) or not thing.__module__.startswith("framework"):
+        return
+    own = (getattr(member, "__func__", member) for member in vars(thing).values())  # a classmethod holds its function
+    methods = [each for each in own if inspect.isfunction(each) and not each.__name__.startswith("_")]
+    if methods:
+        yield from (f"### Methods of `{name}`", "", "| method | what it does |", "|---|---|")
+        yield from (f"| `{_cell(_called(method))}` | {_cell(_first(inspect.getdoc(method)))} |" for method in methods)
+        yield ""
+
+
+def _called(method: Callable[..., Any]) -> str:
+    """Return a method with its parameters, without `self`."""
+    return re.sub(r"\((self|cls)(, )?", "(", f"{method.__name__}{_signature(method)}", count=1)
 
 
 def _said(module: ModuleType, name: str) -> str:
@@ -149,7 +166,16 @@ def _said(module: ModuleType, name: str) -> str:
         said = f"`{name}{_signature(thing)}`: {inspect.getdoc(thing) or ''}"
     else:
         said = _of_constant(module, name) or f"`{_value(thing)}`"
-    return " ".join(said.partition("\n\n")[0].split()).replace("|", "\\|")
+    return _cell(_first(said))
+
+
+def _first(text: str | None) -> str:
+    """Return the first paragraph of a docstring in one line."""
+    return " ".join((text or "").partition("\n\n")[0].split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _of_constant(module: ModuleType, name: str) -> str:

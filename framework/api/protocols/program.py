@@ -37,7 +37,7 @@ class Command(Protocol):
 
 @runtime_checkable
 class Speaker(Protocol):
-    """Who answers in a chat."""
+    """Answers in a chat: a model, or a custom chat backend."""
 
     name: str
     context: int | None

@@ -26,7 +26,15 @@ from framework.api.text.results import (
 from framework.api.text.thoughts import without_thought
 from framework.api.text.training import health_facts
 from framework.util.command import this_program
-from framework.util.errors import display_path, error_location, nearest, signal_name, summarize_error, unknown
+from framework.util.errors import (
+    display_path,
+    error_location,
+    error_traceback,
+    nearest,
+    signal_name,
+    summarize_error,
+    unknown,
+)
 from framework.util.redact import HIDDEN, fill_in, hide, redact
 
 __all__ = [
@@ -43,6 +51,7 @@ __all__ = [
     "difference",
     "display_path",
     "error_location",
+    "error_traceback",
     "figures",
     "fill_in",
     "forecast_facts",

@@ -66,7 +66,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
     parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN * whole]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
     yield Fact(
-        "of which",
+        "made up of",
         f"{', '.join(parts)}; at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)",
     )
 

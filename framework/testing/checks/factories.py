@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import operator
-import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 from framework.api.component import Component
 from framework.api.diagnostic import Diagnostic
 from framework.api.fields import fields
+from framework.hooks.validation import missing_factory
+from framework.testing.checks import results
 from framework.testing.checks.hooks import Offer
 from framework.testing.protocols import PROTOCOLS, lacks
 from framework.util.errors import FrameworkError, error_location, summarize_error
@@ -28,13 +29,13 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
         ):
             yield f"{offer}: factory='{component.factory}' has to be 'package.module:attribute'"
             continue
-        if not _exists(component.factory.partition(":")[0]):
-            yield f"{offer}: factory='{component.factory}' names a module that does not exist"
+        if missing := missing_factory(component):
+            yield missing
             continue
         try:
             factory = component.load()
         except FrameworkError as error:
-            yield f"{offer.group.name} {error}"
+            yield str(error)
             continue
         if not callable(factory):
             yield f"{offer}: {component.factory} cannot be called: it is {factory!r}"
@@ -47,7 +48,10 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
             continue
         if product is not None:
             kind = product.__name__ if isinstance(product, type) else type(product).__name__
-            yield from (f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name]))
+            lacking = [f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name])]
+            yield from lacking
+            if not lacking and not isinstance(product, type):
+                yield from results.problems(offer, product)
 
 
 def diagnostics(registered: Sequence[Diagnostic]) -> Iterator[str]:
@@ -62,16 +66,6 @@ def diagnostics(registered: Sequence[Diagnostic]) -> Iterator[str]:
             continue
         if not callable(check):
             yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be called: it is {check!r}"
-
-
-def _exists(module: str) -> bool:
-    """Whether there is a module of that name; its package may fail when it is imported, which `load` tells."""
-    try:
-        return module in sys.modules or importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError as error:
-        return not module.startswith(error.name or module)
-    except Exception:  # noqa: BLE001 - as above
-        return True
 
 
 def _product(component: Component, factory: Callable[[Any], Any]) -> Any:

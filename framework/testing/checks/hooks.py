@@ -113,7 +113,8 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
         parts.problems.append(f"{hook} raises {summarize_error(error)}{error_location(error)}")
         return
     if items is None:
-        parts.problems.append(f"{hook} returns {result!r}, nothing to go through: yield what it registers")
+        one = f"one {type(result).__name__}" if result is not None else "None"
+        parts.problems.append(f"{hook} returned {one}: yield {'it' if result is not None else 'what it registers'}")
         return
     if hook == DIAGNOSTICS:
         parts.problems += [reason for item in items if (reason := diagnostic_problem(item))]
@@ -126,4 +127,4 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
             _offer(parts, item)
         else:
             kind = "text" if hook == PATHS else "Component"
-            parts.problems.append(f"{hook} yields {item!r}, no {kind}")
+            parts.problems.append(f"{hook} yields {item!r}, not a {kind}")

@@ -20,5 +20,15 @@ from framework.testing.suites.exporter import ExporterSuite
 from framework.testing.suites.formatter import FormatterSuite
 from framework.testing.suites.logger import LoggerSuite
 from framework.testing.suites.metric import MetricSuite
+from framework.testing.suites.source import SourceSuite
 
-__all__ = ["AuditSuite", "BackendSuite", "ExporterSuite", "FormatterSuite", "LoggerSuite", "MetricSuite", "Suite"]
+__all__ = [
+    "AuditSuite",
+    "BackendSuite",
+    "ExporterSuite",
+    "FormatterSuite",
+    "LoggerSuite",
+    "MetricSuite",
+    "SourceSuite",
+    "Suite",
+]

@@ -102,10 +102,10 @@ class Known:
 def card(folder: Folder, known: Known) -> str:
     """Return README.md."""
     text = _template().render(
-        title=plain(redact(known.plan.name)),
+        title=plain(known.plan.name),
         what=f"{_what(folder, known)}.",
-        verdict=[redact(line) for line in known.report.verdict.lines] if known.report.verdict else [],
-        more=[redact(line) for line in known.report.verdict.more] if known.report.verdict else [],
+        verdict=known.report.verdict.lines if known.report.verdict else [],
+        more=known.report.verdict.more if known.report.verdict else [],
         first=[row for row in _rows(known.report) if row["first"]],
         rest=[row for row in _rows(known.report) if not row["first"]],
         asked=_evaluation_data(known.report),
@@ -121,7 +121,7 @@ def card(folder: Folder, known: Known) -> str:
         versions=_versions(known.report.versions),
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return f"---\n{_front_matter(folder, known)}\n---\n\n{body}\n"
+    return str(redact(f"---\n{_front_matter(folder, known)}\n---\n\n{body}\n"))
 
 
 def plain(value: Any) -> str:
@@ -211,7 +211,7 @@ def _data(known: Known, data: DataResult) -> Iterator[tuple[str, str]]:
     settings = known.plan.data.config
     place = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
     source = known.plan.data.component.name
-    yield "source", f"{source}: {plain(redact(str(place)))}" if place else source
+    yield "source", f"{source}: {plain(place)}" if place else source
     yield "rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out"
     yield "format", ", ".join(map(plain, data.formats))
     if data.mixed:
@@ -228,7 +228,7 @@ def _settings(known: Known) -> Iterator[tuple[str, str]]:
         yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"
         yield "quantization in training", plan.quantization.component.name
     for name, value in known.adapter.items():
-        yield f"adapter.{name}", plain(redact(value))
+        yield f"adapter.{name}", plain(value)
     if not known.elsewhere:
         training = {name: getattr(plan.training, name) for name in TRAINING}
         training.pop("num_train_epochs" if plan.training.max_steps else "max_steps")
@@ -239,7 +239,7 @@ def _settings(known: Known) -> Iterator[tuple[str, str]]:
 
 def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
     device = hardware.get("device", "")
-    on = f" on {plain(redact(device))}" if device else ""
+    on = f" on {plain(device)}" if device else ""
     of = share(trained.trainable_parameters, trained.total_parameters)
     return (
         f"{count(trained.steps, 'step')} and {trained.tokens:,} tokens, {trained.epochs:.3g} times through the data, "

@@ -19,7 +19,6 @@ from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSourc
 from framework.api.records import Artifact, EvalResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
-from framework.api.text import redact
 from framework_plugins.exports import documents, lora
 from framework_plugins.exports.card import Answers, Folder, Known, card, plain
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
@@ -50,7 +49,7 @@ class ModelCardExporter:
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
             asking = Asking(system_prompt(context), context.plan.model.config.template_switches)
-            name = plain(redact(context.plan.name)).lower()
+            name = plain(context.plan.name).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
             text = card(Folder([artifact.kind for artifact in artifacts], ways, compared), known)
@@ -71,7 +70,7 @@ class ModelCardExporter:
             plan=plan,
             report=context.report(),
             base=base,
-            base_name=plain(redact(base or place.name)),
+            base_name=plain(base or place.name),
             license=config.license or license_of_base,
             of_base=not config.license,
             datasets=config.datasets or _hub_data(plan),

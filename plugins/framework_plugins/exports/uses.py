@@ -12,6 +12,7 @@ from framework.api.protocols import ExportContext
 from framework.api.records import Artifact, DataResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
+from framework.api.text import redact
 
 ASK = """\
 messages = {messages}
@@ -39,10 +40,10 @@ model = PeftModel.from_pretrained(base, folder)
 
 
 def system_prompt(context: ExportContext) -> str:
-    """Return the system prompt that most training rows had; empty where most had none."""
+    """Return the system prompt that most training rows had, without secrets; empty if most had none."""
     data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
     # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
-    return (data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""
+    return str(redact((data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""))
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
 from framework.api.launching import PickledPlan, end_with, run
-from framework.api.text import summarize_error
+from framework.api.text import error_traceback, summarize_error
 
-USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
+FAILED, USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 1, 2, 75, 76, 130
 
 
 def main() -> int:
@@ -33,9 +33,10 @@ def main() -> int:
         return next((code for kind, code in codes.items() if isinstance(error, kind)), USER_MISTAKE)
     except KeyboardInterrupt as error:
         return error.code if isinstance(error, Interrupted) else INTERRUPTED
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
+        print(error_traceback(error), end="", file=sys.stderr)  # noqa: T201 - as Python would
         error_file.write_text(summarize_error(error), encoding="utf-8")
-        raise
+        return FAILED
     return 0
 
 

@@ -175,11 +175,10 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"
         speed, learned = report.tokens_per_second or 0, report.supervised_tokens_per_second or 0
         yield "speed", f"{speed:,.0f} tokens a second, {learned:,.0f} of them learned"
-        computed = f"; {train.computed_tokens:,} went through the model" if train.computed_tokens else ""
+        computed = f"; {train.computed_tokens:,} processed" if train.computed_tokens else ""
         yield "tokens", f"{train.tokens:,} seen, {train.supervised_tokens:,} of them learned{computed}"
         part = train.trainable_parameters / max(train.total_parameters, 1)
-        trained = f"{train.trainable_parameters:,} of {train.total_parameters:,} parameters ({part:.2%})"
-        yield "trained", trained
+        yield "trainable parameters", f"{train.trainable_parameters:,} of {train.total_parameters:,} ({part:.2%})"
         yield "peak memory", f"{train.peak_memory_bytes / GIB:.2f} GiB"
         if train.oom_fallbacks:
             yield "ran out of memory", "; ".join(train.oom_fallbacks)

@@ -191,7 +191,7 @@ class Console(Logger):
             "adapter": _choice(plan.adapter),
             "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
-            "measured by": ", ".join(["eval_loss", *plan.metric]),
+            "metrics": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
         if (

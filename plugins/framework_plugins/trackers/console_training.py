@@ -20,10 +20,10 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
         f"{train.last_loss:.3f} at the end",
         "speed": f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of "
         "them learned",
-        "computed": f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
+        "processed": f"{train.computed_tokens:,} tokens ({train.tokens:,} in the rows)"
         if train.computed_tokens
         else "",
-        "trained": f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters",
+        "trainable parameters": f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million",
         "peak memory": f"{train.peak_memory_bytes / GIB:.2f} GiB{expectation}",
         "ran out of memory": "; ".join(train.oom_fallbacks),
     }

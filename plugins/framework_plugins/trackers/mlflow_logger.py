@@ -95,7 +95,7 @@ class Mlflow(Logger):
                 self._log_report(report, samples)
             case RunFailed(error):
                 self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
-                self._batch(tags=[RunTag("error", redact(summarize_error(error)))])
+                self._batch(tags=[RunTag("error", summarize_error(error))])
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config."""

@@ -67,7 +67,7 @@ class TensorBoard(Logger):
             case RunFailed(error):
                 pruned = isinstance(error, PrunedError)  # a trial that its sweep gives up has not failed
                 self.exit_code = 0 if pruned else 1
-                self._text("pruned" if pruned else "failed", redact(summarize_error(error)))
+                self._text("pruned" if pruned else "failed", summarize_error(error))
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the file, and write the config."""

@@ -169,7 +169,7 @@ class Wandb(Logger):
             self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
         except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
             self.server_lost = True
-            say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(summarize_error(error))})")
+            say(f"wandb: the server is gone, so tables and artifacts are left out ({summarize_error(error)})")
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
@@ -178,7 +178,7 @@ class Wandb(Logger):
         try:
             self._log_made(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
-            say(f"wandb: the results at the end could not be logged ({redact(summarize_error(error))})")
+            say(f"wandb: the results at the end could not be logged ({summarize_error(error)})")
         self._keep(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)

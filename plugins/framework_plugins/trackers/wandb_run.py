@@ -76,7 +76,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
             why = f"{connection.address} refused the run"
-            say(f"wandb cannot log online ({redact(summarize_error(error))}); this run is logged offline")
+            say(f"wandb cannot log online ({summarize_error(error)}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 
@@ -120,7 +120,7 @@ def finish_run(run: Any, exit_code: int) -> str:
         run.finish(exit_code=exit_code)
     except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
         _end_service()
-        return str(redact(summarize_error(error)))
+        return summarize_error(error)
     return ""
 
 

@@ -26,6 +26,12 @@ def test_the_committed_page_is_up_to_date() -> None:
     assert api_page.page() == api_page.PAGE.read_text(encoding="utf-8")
 
 
+def test_the_page_says_how_a_method_is_called() -> None:
+    page = api_page.page()
+    assert "| `load() -> RawData` | Find the rows. They are read when" in page
+    assert "| `export(model: Model, context: ExportContext) -> list[Artifact]` |" in page
+
+
 @pytest.mark.parametrize("name", api_page.public_modules())
 def test_a_public_module_names_what_it_offers_and_says_what_it_is(name: str) -> None:
     module = importlib.import_module(name)

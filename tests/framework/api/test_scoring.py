@@ -148,11 +148,24 @@ class Returns:
         return self.what  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize("what", [math.nan, math.inf, None, "1", [1.0]])
+@pytest.mark.parametrize("what", [math.nan, math.inf])
 def test_what_is_no_finite_number_is_no_score(what: object) -> None:
     measures, (note,) = scoring.measure({"odd": Returns(what)}, [KNOWN])
     assert measures == {}
-    assert note == f"metric 'odd' cannot score the answer 'Lima': it gives {what!r}, which is not a finite number"
+    assert note == f"metric 'odd' cannot score the answer 'Lima': it returned {what!r}, which is not a finite number"
+
+
+@pytest.mark.parametrize("what", [None, "yes", [1.0]])
+def test_what_is_no_number_ends_the_run(what: object) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        scoring.measure({"odd": Returns(what)}, [KNOWN])
+    reason = f"it returned {what!r}, which is not a number. Return a float, such as 1.0 or 0.0"
+    assert str(caught.value) == f"metric 'odd' cannot score the answer 'Lima': {reason}"
+
+
+def test_what_is_no_number_among_all_scores_ends_the_run() -> None:
+    with pytest.raises(FrameworkError, match=r"^metric 'odd': it returned 'yes', which is not a number"):
+        scoring.measure({"odd": Gives(Scores([1.0, "yes"]))}, [KNOWN, OPEN])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -160,8 +173,8 @@ def test_what_is_no_finite_number_is_no_score(what: object) -> None:
     [
         (Scores([1.0]), "it scores 1 of 2 answers; give None for an answer without a score"),
         (Scores([1.0, 1.0], [1.0]), "it scores 1 of 2 answers; give None for an answer without a score"),
-        (Scores([1.0, math.nan]), "it gives nan, which is not a finite number"),
-        (Scores([1.0, 1.0], [1.0, -1.0]), "it gives the weight -1.0, which is below 0"),
+        (Scores([1.0, math.nan]), "it returned nan, which is not a finite number"),
+        (Scores([1.0, 1.0], [1.0, -1.0]), "it returned the weight -1.0, which is below 0"),
         ([1.0, 1.0], "AttributeError: 'list' object has no attribute 'items'"),
     ],
 )

@@ -360,7 +360,7 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         (("trainer", "--help"), "'trainer' is not a command but a group. "),
         (("--help", "trainer"), "'trainer' is not a command but a group. "),
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: put the command first, "),
-        (("train",), "'train' is not a command: settings without a command start a run: "),
+        (("train",), "'train' is not a command. To train, give settings without a command: "),
         (("experiment",), "'experiment' is not a command; choose an experiment with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m does not have it. It"),
     ],

@@ -193,40 +193,6 @@ def test_an_exporter_says_which_it_comes_after_and_whether_it_can_be_kept() -> N
     assert (second.after, second.reusable) == (("merged", "facts"), True)
 
 
-@exporter
-def forgetful(model: Model, context: ExportContext) -> Any:
-    """Returns nothing."""
-
-
-@exporter
-def paths(model: Model, context: ExportContext) -> Any:
-    """Returns the path alone."""
-    return [context.run_dir / str(model)]
-
-
-@exporter
-def text(model: Model, context: ExportContext) -> Any:
-    """Returns a name."""
-    return f"{context.run_dir}/{model}"
-
-
-@pytest.mark.parametrize(
-    ("function", "given"),
-    [
-        (forgetful, "exporter forgetful gives None"),
-        (paths, "exporter paths gives PosixPath('"),
-        (text, "exporter text gives '/"),
-    ],
-)
-def test_an_exporter_that_names_no_artifacts_learns_what_to_return(tmp_path: Path, function: Any, given: str) -> None:
-    with pytest.raises(FrameworkError) as caught:
-        made(function).export("Lima", context(tmp_path))
-    assert str(caught.value).startswith(given)
-    assert str(caught.value).endswith(
-        ": return a list with an Artifact(kind, path, bytes) for each file or folder that it wrote"
-    )
-
-
 def alone(context: ExportContext) -> list[Artifact]:
     """Takes no model."""
     return list(context.artifacts)

@@ -314,6 +314,9 @@ class UndecoratedConfig(MetricConfig):
 class Other:
     'Of no group.'
 
+def Missing(config):
+    'Makes all of them.'
+
 @hookimpl
 def framework_components():
     yield Component("good", GoodConfig, "acme:Missing")
@@ -368,7 +371,7 @@ REASONS = [
         "its schema TwoConfig subclasses MetricConfig and ExporterConfig, but an option belongs to one group: "
         "keep one of them",
     ),
-    ("component 'words'", "framework_components gives str, not a Component"),
+    ("component 'words'", "framework_components returned str, not a Component"),
     ("framework_check_plan", "AttributeError: 'Plan' object has no attribute 'nothing'"),
     ("framework_config_paths", "SystemExit: no folders today"),
     ("metric '7'", "its name 7 has to be a word of letters, digits and underscores"),
@@ -431,6 +434,9 @@ class PackerConfig(TrainerConfig):
     folding: bool = False
     "Several rows in one sequence."
 
+def Missing(config):
+    'Makes all of them.'
+
 @hookimpl
 def framework_components():
     yield Component("fused", MergedConfig, "acme:Missing")
@@ -451,6 +457,13 @@ def test_an_exporter_refuses_a_plan_that_gives_it_nothing_to_merge(tmp_path: Pat
     ]
     assert result.code == 2
     assert run(tmp_path, "exporter=[fused]", "stages=[plan]", "run_dir=run").code == 0
+
+
+def test_a_factory_that_does_not_exist_is_found_at_the_plan(tmp_path: Path) -> None:
+    install(tmp_path, "acme", MERGED.replace("def Missing", "def Mising"))
+    result = run(tmp_path, "exporter=[fused]", "stages=[plan]", "run_dir=run")
+    told = "exporter 'fused' cannot be loaded from acme:Missing: 'acme' has no 'Missing'. Did you mean 'Mising'?"
+    assert (result.code, told in result.err) == (2, True), result.err
 
 
 def test_a_setting_of_one_backend_is_none_of_another(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from framework.run import pipeline
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "evaluator=[]"],
-            "is measured by an evaluator, but none is chosen: set evaluator=[prompts]",
+            "needs an evaluator, but none is chosen: set evaluator=[prompts]",
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "trainer.keep_best=false"],

@@ -59,7 +59,7 @@ def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, mo
             ["objective=exact_mtch"],
             "objective=exact_mtch: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: ",
         ),
-        (["objective=exact_match", "evaluator=[]"], "objective=exact_match is measured by an evaluator, but none is"),
+        (["objective=exact_match", "evaluator=[]"], "objective=exact_match needs an evaluator, but none is"),
         (
             ["adapter=full", "quantization=nf4"],
             "adapter=full trains all weights and quantization=nf4 freezes them: set",

@@ -17,6 +17,17 @@ from framework.run.export import KEPT, ExportError, Exports, fingerprint
 LARGE = 2 * export.WHOLE + 3
 
 
+@pytest.mark.parametrize("result", [None, [Path("a")], "a"])
+def test_an_exporter_that_names_no_artifacts_learns_what_to_return(result: object) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        export.artifacts("zipped", result)
+    shown = repr(result[0] if isinstance(result, list) else result)
+    told = "return a list with an Artifact(kind, path, bytes) for each file or folder that it wrote"
+    assert str(caught.value) == f"exporter zipped returned {shown}: {told}"
+    made = [Artifact("text", "a", 1)]
+    assert export.artifacts("zipped", iter(made)) == made
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Return a run folder with weights and two exports."""

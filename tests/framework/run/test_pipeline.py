@@ -278,7 +278,7 @@ def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[st
 
 
 def test_an_objective_that_nothing_measures_is_refused(words: list[str], tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match="objective=exact_match is measured by an evaluator, but none is chosen"):
+    with pytest.raises(FrameworkError, match="objective=exact_match needs an evaluator, but none is chosen"):
         run([*words, "objective=exact_match", "evaluator=[]"], tmp_path)
 
 

@@ -197,7 +197,7 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
     ("notes", "told"), [([], "choose one that answers prompts"), (["the judge is down"], "the judge is down")]
 )
 def test_a_metric_that_no_evaluator_gives_ends_the_training(tmp_path: Path, notes: list[str], told: str) -> None:
-    with pytest.raises(FrameworkError, match=f"exact_match is not measured by any evaluator: {told}"):
+    with pytest.raises(FrameworkError, match=f"exact_match is returned by no evaluator: {told}"):
         controller(tmp_path, EvalResult({}, notes=notes)).measure()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunPlanned, RunStarted, TrainingStep
 from framework.api.protocols import AnswerMetric, Logger
-from framework.api.records import Answer, Artifact, Example, Finding, Message, StepControl, Scores, Severity
+from framework.api.records import Answer, Artifact, Example, Finding, Message, RawData, Row
+from framework.api.records import Scores, Severity, StepControl
 from framework.api.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -282,6 +283,36 @@ class Talks(Export):
         text = os.environ.get("FRAMEWORK_SUITE_TOKEN", "none")
         self.file.write_text(text)
         return [Artifact("text", "made.txt", len(text))]
+
+
+class Rows:
+    fields = {"instruction": "Say 1", "output": "it is 1"}
+    where = "rows:1"
+
+    def __init__(self, config):
+        pass
+
+    def load(self):
+        return RawData([Row(self.fields, self.where)])
+
+
+@option(DataConfig)
+class Placeless(Rows):
+    where = ""
+
+@option(DataConfig)
+class Readonce(Rows):
+    def load(self):
+        return RawData(Row(self.fields, f"rows:{number}") for number in range(3))
+
+@option(DataConfig)
+class Distrusts(Rows):
+    def check(self):
+        raise FrameworkError("no row is there")
+
+@option(DataConfig)
+class Strange(Rows):
+    fields = {"strange": "1"}
 
 
 class Log(Logger):

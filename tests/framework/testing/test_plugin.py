@@ -82,10 +82,13 @@ def plain(base, name):
     return dataclass(type(name, (base,), {"__doc__": "In order.", "__module__": __name__}))
 
 M1, M2, M3, M4 = (plain(MetricConfig, f"M{n}") for n in range(4))
-E1, E2, E3, E4 = (plain(ExporterConfig, f"E{n}") for n in range(4))
+E1, E2, E3, E4, E5 = (plain(ExporterConfig, f"E{n}") for n in range(5))
+D1, D2, D3 = (plain(DataConfig, f"D{n}") for n in range(3))
 Log = plain(LoggerConfig, "Log")
 '''
 PARTS = """
+from framework.api.records import RawData
+
 class Good:
     higher_is_better = True
     needs_reference = False
@@ -137,6 +140,22 @@ class Silent:
     def __init__(self, config):
         pass
 
+class Zipped(Silent):
+    def export(self, model, context):
+        return context.run_dir / "all.zip"
+
+class Listed(Silent):
+    def load(self):
+        return [{"a": "b"}]
+
+class Bare(Silent):
+    def load(self):
+        return RawData([{"a": "b"}])
+
+class Lost(Silent):
+    def load(self):
+        raise ValueError("oh")
+
 text = "text"
 """
 PLUGIN = """
@@ -181,6 +200,10 @@ def parts():
     return None
 
 @hookimpl(specname="framework_components")
+def one_part():
+    return Component("one", c.E1, P + "Silent")
+
+@hookimpl(specname="framework_components")
 def more_parts():
     raise ValueError("oh")
 
@@ -208,6 +231,10 @@ def framework_components():
     yield Component("text", c.E3, P + "text")
     yield Component("more", c.E4, P + "Export")
     yield Component("validated", c.Validated, P + "Silent")
+    yield Component("zipped", c.E5, P + "Zipped")
+    yield Component("listed", c.D1, P + "Listed")
+    yield Component("bare", c.D2, P + "Bare")
+    yield Component("lost", c.D3, P + "Lost")
 
 @metric
 def exact_match(answer):
@@ -260,10 +287,11 @@ EXPECTED = [
     r"framework_check_plan takes 'paln', which the hook does not give: framework_check_plan\(plan\)",
     r"framework_run_started has a default for 'plan', and such an argument is never given: take it away",
     r"framework_run_failed takes 'error' by name only, .*",
-    r"framework_components returns None, nothing to go through: yield what it registers",
+    r"framework_components returned None: yield what it registers",
+    r"framework_components returned one Component: yield it",
     r"framework_components raises ValueError: oh \(.*plugin.py:\d+\)",
-    r"framework_components yields 'x', no Component",
-    r"framework_config_paths yields 3, no text",
+    r"framework_components yields 'x', not a Component",
+    r"framework_config_paths yields 3, not a text",
     r"metric 'no_dataclass': its schema NoDataclass has no @dataclass of its own, .*",
     r"component 'unrelated': its schema Unrelated does not subclass the base of any group. Bases in .*",
     r"component 'both': its schema Both subclasses MetricConfig and ExporterConfig, but an option belongs to .*",
@@ -289,8 +317,12 @@ EXPECTED = [
     r"metric 'needs': Needs has no attribute 'needs_reference'",
     r"metric 'needs': Needs has score\(reference, answer\), which has to be score\(answer, reference\)",
     r"logger 'log': Log has log\(number\), which has to be log\(event\)",
-    r"exporter 'gone': factory='broken_acme.gone:Export' names a module that does not exist",
-    r"exporter 'misspelt' cannot be loaded from broken_acme.parts:Exprot: AttributeError: .*",
+    r"exporter 'gone' cannot be loaded from broken_acme.gone:Export: there is no module 'broken_acme.gone'",
+    r"exporter 'misspelt' cannot be loaded from broken_acme.parts:Exprot: 'broken_acme.parts' has no 'Exprot'. Did .*",
+    r"exporter zipped returned PosixPath\('.*: return a list with an Artifact\(kind, path, bytes\) for each file .*",
+    r"data=listed: load returned \[{'a': 'b'}\]: return RawData\(train=\[Row\(fields, where\), …\]\)",
+    r"data=bare: the source gave the row {'a': 'b'}: make each a Row\(fields, where\)",
+    r"data=lost: load raises ValueError: oh \(.*parts.py:\d+\): raise FrameworkError for what a user can fix",
     r"exporter 'text': broken_acme.parts:text cannot be called: it is 'text'",
     r"exporter 'more': Export has export\(model, context, more\), which has to be export\(model, context\)",
     r"exporter 'validated': Silent has no method export\(model, context\)",

@@ -24,7 +24,9 @@ testing.install()
 testing.load_file("broken_options.py")
 """
 TESTS = """
-from framework.testing import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
+from framework.testing import (
+    AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite, SourceSuite
+)
 
 ALPACA = {"overrides": ["format=alpaca"]}  # the broken formats claim what is not theirs
 ROW = {"ask": "Capital of Peru?", "say": "Lima"}
@@ -39,6 +41,7 @@ DETAILS = {
         **ALPACA,
     },
     BackendSuite: ALPACA,
+    SourceSuite: {"count": 1},
 }
 SUITES = {suite.__name__: suite for suite in DETAILS}
 
@@ -125,6 +128,10 @@ CASES = [
     ("ExporterSuite", "writes", "the_checkpoint_is_left_as_it_was", "the checkpoint was changed: more.txt"),
     ("ExporterSuite", "once", "a_second_export_replaces_the_first", "the first export gave .*, the second"),
     ("ExporterSuite", "talks", "no_secret_leaves_with_it", "made.txt holds a secret"),
+    ("SourceSuite", "placeless", "its_rows_have_fields_and_a_place", "has no place"),
+    ("SourceSuite", "readonce", "its_rows_are_the_same_each_time", "gives other rows the second time"),
+    ("SourceSuite", "distrusts", "its_check_finds_nothing_wrong", "no row is there"),
+    ("SourceSuite", "strange", "a_run_reads_it", "strange"),
     ("LoggerSuite", "steperror", WHOLE, "the logger raises in TrainingStep: ValueError: no step"),
     ("LoggerSuite", "open", WHOLE, "open after close: run/log.txt"),
     ("LoggerSuite", "unfinished", "a_part_of_the_stages_is_told_without_an_error", "the logger raises in close"),

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from framework import formatter
 from framework.util.errors import (
     FrameworkError,
     Interrupted,
     describe_error,
     display_path,
+    error_location,
+    error_traceback,
     nearest,
     signal_name,
     summarize_error,
@@ -87,3 +90,19 @@ def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypat
     assert display_path(tmp_path / "a" / "b") == str(Path("a", "b"))
     assert display_path(tmp_path / "a" / "b", tmp_path / "a") == "b"
     assert display_path(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+
+
+def test_no_text_of_an_exception_holds_a_secret() -> None:
+    secret = "PLANTED"  # noqa: S105 - planted
+    said = f"cannot reach https://joe:{secret}@host with password={secret}"
+    texts = [str(FrameworkError(said)), f"{FrameworkError(said)}", summarize_error(OSError(said))]
+    caused = FrameworkError(said)
+    caused.__cause__ = OSError(said)
+    texts += [describe_error(caused), error_traceback(caused)]
+    assert all("(hidden)@host" in text and secret not in text for text in texts)
+
+
+def test_a_mistake_that_a_decorator_refuses_is_in_the_line_that_calls_it() -> None:
+    with pytest.raises(TypeError) as caught:
+        formatter()
+    assert error_location(caught.value).startswith(f" ({__file__}:")

@@ -21,6 +21,13 @@ from tests.support.examples import examples
         "ghp_" + "x" * 36,
         "gho_" + "x" * 36,
         "AKIA" + "ABCDEFGH12345678",
+        "glpat-" + "PLANTEDxyz1234567",
+        "AIza" + "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q",
+        "npm_" + "aB3" * 12,
+        "sk_live_" + "51HxPLANTED",
+        "rk_live_" + "51HxPLANTED",
+        "xoxb-" + "1234567890-abcdef",
+        "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
     ],
 )
 @pytest.mark.parametrize("around", ["{}", "see {}!", "https://hub/{}/x", "--token={} "])
@@ -137,7 +144,21 @@ def test_all_text_below_a_telling_name_is_hidden(value: dict[str, Any], shown: A
         ("password=12345", f"password={HIDDEN}"),
         ("Authorization: Bearer abc", f"Authorization: {HIDDEN}"),
         ("X-Api-Key:abc", f"X-Api-Key:{HIDDEN}"),
-        ("curl -H 'Authorization: Bearer abc' h", f"curl -H 'Authorization: Bearer {HIDDEN}' h"),
+        ("curl -H 'Authorization: Bearer abc' h", f"curl -H 'Authorization: {HIDDEN}' h"),
+        ('curl -H "authorization: bearer abc" h', f'curl -H "authorization: {HIDDEN}" h'),
+        ("authorization: bearer abc", f"authorization: {HIDDEN}"),
+        ("proxy-authorization: Digest user=abc, abc=2", f"proxy-authorization: {HIDDEN}"),
+        ("x-api-key: abc", f"x-api-key: {HIDDEN}"),
+        ("x-api-key: abc abc abc", f"x-api-key: {HIDDEN}"),
+        ("send x-api-key: abc with it", f"send x-api-key: {HIDDEN} with it"),
+        ("log in with password: abc12345, please", f"log in with password: {HIDDEN}, please"),
+        ("https://abc@h/x and http://abc:abc@h", f"https://{HIDDEN}@h/x and http://{HIDDEN}@h"),
+        ("postgres://joe:abc@abc@h/x", f"postgres://{HIDDEN}@h/x"),
+        ("n=1,token=abc", f"n=1,token={HIDDEN}"),
+        ("set DB_PWD=abc and GH_PAT=abc", f"set DB_PWD={HIDDEN} and GH_PAT={HIDDEN}"),
+        ("-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----\nnow", f"{HIDDEN}\nnow"),
+        ("-----BEGIN RSA PRIVATE KEY-----\\nMIIEabcabcabc", HIDDEN),
+        ("key " + "MII" + "abcA/" * 20 + "==.", f"key {HIDDEN}."),
         ("with Basic YWJjOmFiYw== it is", f"with Basic {HIDDEN} it is"),
         ('{"api_key": "abc", "n": 1}', f'{{"api_key": {HIDDEN}, "n": 1}}'),
         ("(x, token=abc, n=1)", f"(x, token={HIDDEN}, n=1)"),
@@ -149,10 +170,39 @@ def test_text_that_gives_a_value_to_a_telling_name_loses_it(text: str, shown: st
     assert redact(shown) == shown
 
 
-@pytest.mark.parametrize("variable", ["ACME_TOKEN", "WANDB_API_KEY", "DB_PASSWORD"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *(
+            "ACME_TOKEN",
+            "WANDB_API_KEY",
+            "DB_PASSWORD",
+            "PGPASSWORD",
+            "DB_PWD",
+            "MYSQL_PWD",
+            "SERVICE_KEY",
+            "SIGNING_PEM",
+        ),
+        *("GH_PAT", "DB_PASS", "HFTOKEN", "KEY", "key", "db_pwd", "MyApiKey", "SESSION_KEY_2", "AWS_ACCESS_KEY_ID"),
+    ],
+)
 def test_the_value_of_a_telling_variable_is_hidden(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "open-sesame")
     assert redact(["say open-sesame twice: open-sesame"]) == [f"say {HIDDEN} twice: {HIDDEN}"]
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["PWD", "OLDPWD", "KEYBOARD", "MONKEY", "TOKENIZERS_PARALLELISM", "SSH_AUTH_SOCK", "AUTHOR", "PATH", "KEYTIMEOUT"],
+)
+def test_the_value_of_another_variable_stays(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "open-sesame")
+    assert redact("open-sesame") == "open-sesame"
+
+
+def test_each_line_of_a_telling_variable_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNING_PEM", "open-sesame\nand-another")
+    assert redact(["open-sesame\nand-another", "only and-another"]) == [HIDDEN, f"only {HIDDEN}"]
 
 
 def test_of_two_secrets_that_begin_alike_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +223,15 @@ def test_of_two_secrets_that_begin_alike_nothing_is_left(monkeypatch: pytest.Mon
         {"eos_token_id": 3, "num_virtual_tokens": 8, "trainable_token_indices": {"embed_tokens": [1, 2]}},
         {"token_type": "word", "auth_method": "basic", "tokens_column": "ids", "authors": ["ann"], "secretary": "x"},
         {"metric": {"token_f1": {"average": "micro"}}, "tokenizer": {"name": "x"}},
+        ["max_new_tokens=99999999999: unknown key", "tokens=24,081", "SORT=KEY", "KEY=VALUE", "x-ray: show the bone"],
+        [
+            "Cookie: a small cake",
+            "authorization: required for this page",
+            "text_key: answer",
+            "https://medium.com/@ann",
+        ],
+        ["glove-6b-300d-wiki-gigaword", "my_risk_test_classification_2", "npm_install_packages_of_the_day"],
+        ["a key begins with -----BEGIN PRIVATE KEY----- and so on", "git@github.com:o/r", "ssh://git@github.com/o/r"],
         ["max_tokens=5", "trainer.token_budget=1e9", "eos_token=</s>", "auth=true", "author=ann", "tokens=[1, 2]"],
         ["https://h/x?max_tokens=5&page=2", "org/token-classification", "sha256:abc", "{{ bos_token }}"],
         ["the token: what is it?", "Unexpected token: }", "Basic English", "Bearer tokens", "token://x"],
@@ -183,12 +242,27 @@ def test_what_is_no_secret_stays(value: Any) -> None:
 
 
 def test_the_path_that_a_telling_variable_holds_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path))
     assert redact(f"{tmp_path}/run") == f"{tmp_path}/run"
-    monkeypatch.setenv("SSH_AUTH_SOCK", f"{tmp_path}/gone")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", f"{tmp_path}/gone")
     assert redact(f"{tmp_path}/gone/run") == f"{HIDDEN}/run"
 
 
-def test_a_short_value_of_a_telling_variable_is_too_common_to_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACME_TOKEN", "lora")
-    assert redact("lora") == "lora"
+def test_a_short_value_of_a_telling_variable_is_hidden_as_a_word_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORT_TOKEN", "lora")
+    assert redact(["lora", "it is lora.", "--x=lora&y", "('lora')"]) == [
+        HIDDEN, f"it is {HIDDEN}.", f"--x={HIDDEN}&y", f"('{HIDDEN}')",
+    ]  # fmt: skip
+    kept = ["explorator", "/lora/x", "my-lora", "lora.yaml", "qlora"]
+    assert redact(kept) == kept
+
+
+@pytest.mark.parametrize("value", ["abc", "1", "true", "none", "12345"])
+def test_a_value_that_says_nothing_is_not_hidden(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SHORT_TOKEN", value)
+    assert redact(value) == value
+
+
+def test_a_token_is_hidden_as_a_name_too() -> None:
+    token = "hf_" + "aB3" * 10
+    assert redact({token: 1}) == {HIDDEN: 1}

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator
 
 from framework.api.plan import Plan
 from framework.api.schema import Stage
-from framework.api.text import unknown
+from framework.api.text import HIDDEN, redact, unknown
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
 from framework_plugins.exports.ollama.exporter import GGUF, lacking
 from framework_plugins.exports.ollama.modelfile import unquotable
@@ -38,3 +38,5 @@ def problems(plan: Plan, left: Container[str]) -> Iterator[str]:
         for key, value in texts.items():
             if problem := unquotable(value or ""):
                 yield f"{key}: {problem}"
+        if redact(settings.license) != settings.license:
+            yield f"exporter.{name}.license={HIDDEN} is a secret, and the Modelfile would contain it. Remove it"

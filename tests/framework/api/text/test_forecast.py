@@ -21,7 +21,7 @@ def test_what_fits_asks_for_no_attention() -> None:
     found = [(fact.name, fact.text, fact.amiss) for fact in forecast_facts(PLAIN)]
     assert found == [
         ("memory", "5.0 GiB, between 4.0 GiB and 6.0 GiB; rtx4090 has 23.0 GiB free: it fits", False),
-        ("of which", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
+        ("made up of", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
         (
             "work",
             "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; the training takes 50 s to 2.0 h, "
