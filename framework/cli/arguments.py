@@ -17,6 +17,7 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
+from framework.config.limits import check_words
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
@@ -33,13 +34,14 @@ def readable(words: Sequence[str]) -> list[str]:
     """Return the words of a command line.
 
     Raises:
-        FrameworkError: an argument is not text.
+        FrameworkError: an argument is not text, or could not be read in bounded time.
     """
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError as error:
             raise FrameworkError(f"{word!a}: the argument is not UTF-8 text") from error
+    check_words(words)
     return list(words)
 
 

@@ -62,6 +62,8 @@ from framework.util.redact import redact
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
 INTERRUPTED, BROKEN_PIPE = 130, 141
+SHOWN = 4_000
+"""Characters of a line of an error: a value that it quotes may be long, and the fix comes last."""
 
 
 class RunFailedError(RuntimeError):
@@ -182,7 +184,8 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
-    print(visible(redact(str(error)), "\n"), file=sys.stderr)
+    for line in visible(redact(str(error)), "\n").split("\n"):
+        print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

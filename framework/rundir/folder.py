@@ -13,6 +13,7 @@ from framework.api.plan import Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import OVERRIDES, RunFolder
 from framework.api.schema import Stage
+from framework.config.limits import check_words
 from framework.util import lock
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
@@ -131,9 +132,10 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     """Return what `file` holds as the words that they have to be.
 
     Raises:
-        FrameworkError: it is no list of texts.
+        FrameworkError: it is no list of texts, or one could not be read in bounded time.
     """
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        check_words(words, str(file))
         return tuple(words)
     raise FrameworkError(
         f"{file} is not what a run writes: it is not a list of texts. "
