@@ -54,6 +54,7 @@ from framework.util.errors import (
     FrameworkError,
     Interrupted,
     PrunedError,
+    of_the_system,
     summarize_error,
     unknown,
 )
@@ -74,8 +75,11 @@ def main() -> None:
     """Run a command or a training; on a failure, exit."""
     # Hydra would print errors itself and exit with 1; with this it hands them on.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if not os.environ.get("COLUMNS", "1").strip("0"):  # as shells do; in a terminal without columns rich prints nothing
+        del os.environ["COLUMNS"]
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
+            check_working_folder()
             words = take_config_dir(session, readable(sys.argv[1:]))
             if words == ["--version"]:
                 print(__version__)
@@ -97,10 +101,36 @@ def main() -> None:
         except FrameworkError as error:
             _show(error)
             sys.exit(USER_MISTAKE)
+        except (OSError, RuntimeError) as error:
+            if (limit := of_the_system(error)) is None:
+                raise
+            _show(limit)
+            sys.exit(USER_MISTAKE)
         except Interrupted as error:
             sys.exit(error.code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+
+
+def check_working_folder() -> None:
+    """Refuse a working folder that was removed, or that this user may not read: paths are relative to it.
+
+    Raises:
+        FrameworkError: it is one of these.
+    """
+    here: Path | None = None
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise FrameworkError(
+            "the working folder no longer exists: change to another folder, and start again"
+        ) from error
+    except PermissionError:
+        pass  # as below
+    if here is None or not os.access(here, os.R_OK | os.X_OK):
+        raise FrameworkError(
+            f"the working folder{f' {here}' if here else ''} cannot be read by this user: change to another folder"
+        )
 
 
 def _shown(stack: ExitStack) -> Callable[[Progress], None]:
@@ -174,6 +204,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         _show(error)
         sys.exit(USER_MISTAKE)
     except Exception as error:
+        if limit := of_the_system(error):
+            if run_dir is None:
+                _show(limit)
+                sys.exit(USER_MISTAKE)
+            note_failure(run_dir, limit)
+            raise limit from error
         # Hydra keeps the error of a trial until the sweep ends, and its frames would keep the trial's model alive.
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, REFUSALS):

@@ -36,7 +36,7 @@ from framework.rundir.read import runs_below
 from framework.sweep import gpu, locks
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import USER_MISTAKE, FrameworkError, display_path
+from framework.util.errors import USER_MISTAKE, FrameworkError, display_path, of_the_system
 from framework.util.redact import fill_in, hide, redact
 
 SWEEP = "sweep.json"
@@ -62,8 +62,8 @@ class SweepFolder(Callback):
         session = current()
         try:
             session.on_exit.enter_context(locks.sweep(Path(folder).absolute()))
-        except FrameworkError as error:  # as one, Hydra would warn of it and continue
-            print(error, file=sys.stderr)
+        except (FrameworkError, OSError) as error:  # as one, Hydra would warn of it and continue
+            print(of_the_system(error) or error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         _protect(Path(folder, MULTIRUN), session)
         with read_write(config), open_dict(config):

@@ -76,14 +76,14 @@ class RunsCommand:
 
 
 def _row(home: Path, runs: Sequence[Path]) -> Row:
-    started = min((str(_plain(run / STATUS).get("started", "")) for run in runs), default="")
+    started = min((str(plain(run / STATUS).get("started", "")) for run in runs), default="")
     if runs == [home]:
-        verdict = _plain(home / REPORT).get("verdict") or {}
-        line = next(iter(verdict.get("lines") or []), "") or str(_plain(home / STATUS).get("error") or "")
-        return Row(display_path(home), started, _state(home, home), verdict.get("score"), visible(line, " "))
-    states = [_state(run, home) for run in runs]
+        verdict = plain(home / REPORT).get("verdict") or {}
+        line = next(iter(verdict.get("lines") or []), "") or str(plain(home / STATUS).get("error") or "")
+        return Row(display_path(home), started, state(home, home), verdict.get("score"), visible(line, " "))
+    states = [state(run, home) for run in runs]
     tally = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    sweep = _plain(home / SWEEP)
+    sweep = plain(home / SWEEP)
     best = next((trial for trial in sweep.get("trials", []) if trial["number"] == sweep.get("best")), None)
     words, score = "", None
     if best:
@@ -100,14 +100,15 @@ def _begun(trials: int, home: Path) -> str:
     return count(trials, "trial") if total in {None, trials} else f"{trials} of {count(total or 0, 'trial')}"
 
 
-def _state(run: Path, home: Path) -> str:
+def state(run: Path, home: Path) -> str:
+    """Return the state of a run, `unreadable` if its file is damaged."""
     try:
         return state_of(run, home)
     except (OSError, ValueError):
         return "unreadable"
 
 
-def _plain(file: Path) -> dict[str, Any]:
+def plain(file: Path) -> dict[str, Any]:
     """Return the content of a JSON file of a run; empty if it is damaged: other runs are still listed."""
     try:
         value = read_plain(file)

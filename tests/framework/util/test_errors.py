@@ -1,5 +1,6 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
+import errno
 import pickle
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from framework.util.errors import (
     describe_error,
     display_path,
     nearest,
+    of_the_system,
     signal_name,
     summarize_error,
     unknown,
@@ -87,3 +89,17 @@ def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypat
     assert display_path(tmp_path / "a" / "b") == str(Path("a", "b"))
     assert display_path(tmp_path / "a" / "b", tmp_path / "a") == "b"
     assert display_path(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "xxx…: a name of a file has at most 255 bytes"),
+        (OSError(errno.EMFILE, "Too many open files"), "this process may open no more files: raise the limit, `ulimit"),
+        (BlockingIOError(errno.EAGAIN, "fork"), "this user may start no more processes or threads: raise the limit"),
+        (RuntimeError("can't start new thread"), "this user may start no more processes or threads: raise the limit"),
+    ],
+)
+def test_a_limit_of_the_system_is_put_into_words(error: Exception, told: str) -> None:
+    assert told in str(of_the_system(error))
+    assert of_the_system(OSError(errno.EIO, "x")) is None
