@@ -98,6 +98,9 @@ def main() -> None:
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
+        except SystemExit as end:
+            # rich ends the process by itself if nobody reads, and has put the null device in place.
+            sys.exit(BROKEN_PIPE if isinstance(end.__context__, BrokenPipeError) else end.code)
         except FrameworkError as error:
             _show(error)
             sys.exit(USER_MISTAKE)

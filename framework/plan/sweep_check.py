@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,13 @@ def check_sweep(words: Sequence[str]) -> None:
         FrameworkError: everything that is wrong with the sweeper, or with one trial.
     """
     words = [word for word in words if not word.startswith("-")]
-    sweeper = _sweeper(words)
+    hydra = load_hydra(words, RunMode.MULTIRUN).hydra
+    if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise FrameworkError(
+            "hydra/launcher=submitit_slurm needs Slurm, whose command srun is not on this machine: start the sweep on a "
+            "login node of the cluster, or choose hydra/launcher=submitit_local"
+        )
+    sweeper = _sweeper(hydra.sweeper, words)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     check_words(params, "hydra.sweeper.params")
     if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
@@ -92,9 +99,8 @@ def check_objective(plan: Plan) -> None:
         )
 
 
-def _sweeper(words: Sequence[str]) -> DictConfig:
+def _sweeper(sweeper: DictConfig, words: Sequence[str]) -> DictConfig:
     """Return `hydra.sweeper`, checked."""
-    sweeper: DictConfig = load_hydra(words, RunMode.MULTIRUN).hydra.sweeper
     if errors := list(problems_below(sweeper, "hydra.sweeper.")):
         raise refusal(errors, words)
     return sweeper

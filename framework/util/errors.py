@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
+CORE = Path(__file__).parents[1]
 USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
 LONGEST_NAME = 255
@@ -113,6 +114,8 @@ def error_location(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    # The mistake is in the code that the core called, which may have handed a wrong value to the core.
+    frames = [frame for frame in frames if not Path(frame.filename).is_relative_to(CORE)] or frames
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 

@@ -403,13 +403,28 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().out.strip() == __version__
 
 
-@pytest.mark.parametrize("words", ["--help", "plugins --json", "stages=[plan]"])
+@pytest.mark.parametrize("words", ["--help", "plugins", "plugins --json", "stages=[plan]"])
 def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path, words: str) -> None:
+    code = "exit $((PIPESTATUS[0] == 141 || PIPESTATUS[0] == 0 ? 0 : 1))"  # short output fits into the pipe
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10"],
+        ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10; {code}"],
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
-    assert (len(done.stdout), done.stderr) == (10, "")
+    assert (len(done.stdout), done.stderr, done.returncode) == (10, "", 0)
+
+
+def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> int:
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            raise SystemExit(1)  # noqa: B904 - as rich's Console.on_broken_pipe
+
+    monkeypatch.setattr("sys.argv", ["framework", "plugins"])
+    monkeypatch.setattr("framework.cli.main.run_command", closed)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 141
 
 
 @pytest.mark.parametrize(

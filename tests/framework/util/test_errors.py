@@ -12,6 +12,7 @@ from framework.util.errors import (
     Interrupted,
     describe_error,
     display_path,
+    error_location,
     nearest,
     of_the_system,
     signal_name,
@@ -103,3 +104,10 @@ def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypat
 def test_a_limit_of_the_system_is_put_into_words(error: Exception, told: str) -> None:
     assert told in str(of_the_system(error))
     assert of_the_system(OSError(errno.EIO, "x")) is None
+
+
+def test_the_place_of_an_error_is_in_the_code_that_the_core_called() -> None:
+    try:
+        unknown("a", "b", None)  # type: ignore[arg-type]
+    except TypeError as error:
+        assert error_location(error).startswith(f" ({__file__}:")
