@@ -39,8 +39,8 @@ def check_sweep(words: Sequence[str]) -> None:
     hydra = load_hydra(words, RunMode.MULTIRUN).hydra
     if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
         raise FrameworkError(
-            "hydra/launcher=submitit_slurm needs Slurm, whose command srun is not on this machine: start the sweep on a "
-            "login node of the cluster, or choose hydra/launcher=submitit_local"
+            "hydra/launcher=submitit_slurm needs Slurm, whose command srun is not on this machine: start the sweep on "
+            "a login node of the cluster, or choose hydra/launcher=submitit_local"
         )
     sweeper = _sweeper(hydra.sweeper, words)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]

@@ -52,7 +52,7 @@ class ReferenceCommandConfig(CommandConfig):
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
-    """Print the memory that models of common sizes need."""
+    """Print the memory that models of common sizes need, or what fits a GPU."""
 
 
 @hookimpl

@@ -415,10 +415,9 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
 
 def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: object) -> int:
-        try:
-            raise BrokenPipeError
-        except BrokenPipeError:
-            raise SystemExit(1)  # noqa: B904 - as rich's Console.on_broken_pipe
+        end = SystemExit(1)
+        end.__context__ = BrokenPipeError()  # as rich's Console.on_broken_pipe raises it
+        raise end
 
     monkeypatch.setattr("sys.argv", ["framework", "plugins"])
     monkeypatch.setattr("framework.cli.main.run_command", closed)

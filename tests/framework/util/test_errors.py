@@ -107,7 +107,6 @@ def test_a_limit_of_the_system_is_put_into_words(error: Exception, told: str) ->
 
 
 def test_the_place_of_an_error_is_in_the_code_that_the_core_called() -> None:
-    try:
+    with pytest.raises(TypeError) as raised:
         unknown("a", "b", None)  # type: ignore[arg-type]
-    except TypeError as error:
-        assert error_location(error).startswith(f" ({__file__}:")
+    assert error_location(raised.value).startswith(f" ({__file__}:")
