@@ -20,14 +20,12 @@ def cache_dir() -> Path:
     """Return the cache folder: `FRAMEWORK_CACHE`, or `framework` below the user's cache.
 
     Raises:
-        FrameworkError: the user has no home folder, or the folder's name is not text.
+        FrameworkError: the folder's name is not text.
     """
     own = os.environ.get("FRAMEWORK_CACHE")
     try:
         place = Path(own or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "framework"))
         str(place).encode()
-    except RuntimeError as error:  # a user id without an entry in passwd
-        raise FrameworkError("this user has no home folder: set HOME, or FRAMEWORK_CACHE=FOLDER") from error
     except UnicodeEncodeError as error:
         raise FrameworkError(
             f"the cache folder {str(place)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"

@@ -90,6 +90,10 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
     """Put a limit of the operating system into words that a user can act on; None for any other error."""
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return FrameworkError("this user may start no more processes or threads: raise the limit, `ulimit -u`")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # a user id without an entry in passwd
+        return FrameworkError(
+            "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
+        )
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")

@@ -98,6 +98,10 @@ def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypat
         (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "xxx…: a name of a file has at most 255 bytes"),
         (OSError(errno.EMFILE, "Too many open files"), "this process may open no more files: raise the limit, `ulimit"),
         (BlockingIOError(errno.EAGAIN, "fork"), "this user may start no more processes or threads: raise the limit"),
+        (
+            RuntimeError("Could not determine home directory."),
+            "this user has no home folder: set HOME=FOLDER, or FRAME",
+        ),
         (RuntimeError("can't start new thread"), "this user may start no more processes or threads: raise the limit"),
     ],
 )
