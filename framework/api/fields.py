@@ -40,6 +40,7 @@ KINDS = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", dict: "named values",
     Any: "any value",
 }  # fmt: skip
+CONTAINERS: dict[Any, Any] = {list: list | tuple, dict: Mapping}
 NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 
 
@@ -83,11 +84,23 @@ class Type:
         """Whether a value that has the type lies within the bounds, its items included."""
         if value is None:
             return self.optional or self.base is Any
+        if not self.has_form(value):
+            return False
         if self.items and isinstance(value, dict | list):
             items = value.values() if isinstance(value, dict) else value
             if not all(self.items.holds(item) for item in items):
                 return False
         return all(_within(value, bound) for bound in self.bounds)
+
+    def has_form(self, value: Any) -> bool:
+        """Whether a value is a list, named values or a plain value as this type is; items of a list are not checked.
+
+        OmegaConf lets a list of texts hold lists and dicts.
+        """
+        plain = self.base in {bool, int, float, str, Path} or bool(self.choices)
+        if isinstance(value, list | tuple | Mapping) and plain:
+            return False
+        return value is None or self.base not in CONTAINERS or isinstance(value, CONTAINERS[self.base])
 
 
 @dataclass(frozen=True)

@@ -273,9 +273,10 @@ class TrainerConfig:
     # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."""
-    num_train_epochs: Annotated[float, Gt(0), ~(Affects.base | Affects.probe)] = 3.0
+    # No training reaches the upper bounds; a number without one would be written with a hundred digits.
+    num_train_epochs: Annotated[float, Interval(gt=0, le=1_000_000), ~(Affects.base | Affects.probe)] = 3.0
     """Passes over the training rows; `max_steps` overrides it."""
-    max_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
+    max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~(Affects.base | Affects.probe)] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
     """Rows in one forward pass."""

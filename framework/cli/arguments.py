@@ -17,6 +17,8 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import EXPERIMENT, add_folder, announce_folders
 from framework.config.hydra_settings import INSTEAD
+from framework.config.limits import check_words
+from framework.config.other_tools import describe_file
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
@@ -26,6 +28,15 @@ from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
+INSTEAD_OF_COMMANDS = {
+    "plan": "stages=[plan] …", "preprocess": "stages=[data] …", "evaluate": "stages=[evaluate,report] run_dir=RUN",
+    "eval": "stages=[evaluate,report] run_dir=RUN", "report": "stages=[report] run_dir=RUN",
+    "merge": "stages=[export] run_dir=RUN exporter=[merged]", "push": "stages=[export] run_dir=RUN exporter=[push]",
+    "sweep": "-m KEY=VALUE,VALUE …", "inference": "chat RUN", "help": "--help", "version": "--version",
+    "list": "runs", "ls": "runs", "continue": "resume", "compare": "diff RUN RUN", "config": "--cfg job",
+    **dict.fromkeys(("delete", "rm", "clean", "prune"), "remove RUN"),
+}  # fmt: skip
+"""Words that people type as commands, and the arguments that do it."""
 USAGE = "python -m framework [COMMAND] [OPTIONS] [KEY=VALUE…]"
 
 
@@ -33,13 +44,14 @@ def readable(words: Sequence[str]) -> list[str]:
     """Return the words of a command line.
 
     Raises:
-        FrameworkError: an argument is not text.
+        FrameworkError: an argument is not text, or could not be read in bounded time.
     """
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError as error:
             raise FrameworkError(f"{word!a}: the argument is not UTF-8 text") from error
+    check_words(words)
     return list(words)
 
 
@@ -166,6 +178,8 @@ def check_options(words: Sequence[str]) -> None:
         if "=" in word and (refusal := _refusal(word)):
             raise FrameworkError(f"{word}: {refusal}")
     known, rest = parser.parse_known_args(list(words))
+    if known.package:
+        raise FrameworkError(f"--package={known.package} is not used here: the config has one place")
     if known.config_path or known.config_name:
         raise FrameworkError(
             f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
@@ -173,6 +187,8 @@ def check_options(words: Sequence[str]) -> None:
         )
     commands = current().plugins.commands()
     for word in known.overrides:
+        if Path(word).suffix in {".yaml", ".yml"} and "=" not in word:
+            raise FrameworkError(describe_file(Path(word)))
         if "=" not in word and (word in commands or described(word)):
             first = f"'{word}' comes after an override: put the command first, `{this_program()} {word} …`"
             raise FrameworkError(first if word in commands else described(word))
@@ -188,6 +204,8 @@ def described(word: str) -> str:
         return (
             f"'{word}' is not a command. To train, give settings without a command: `{this_program()} +experiment=NAME`"
         )
+    if word in INSTEAD_OF_COMMANDS:
+        return f"'{word}' is not a command: type `{this_program()} {INSTEAD_OF_COMMANDS[word]}`"
     name = word.removesuffix("s") if word.removesuffix("s") == EXPERIMENT else word
     if name != EXPERIMENT and name not in GROUPS:
         return ""

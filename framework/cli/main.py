@@ -56,6 +56,7 @@ from framework.util.errors import (
     Interrupted,
     PrunedError,
     error_traceback,
+    of_the_system,
     summarize_error,
     unknown,
 )
@@ -64,6 +65,8 @@ from framework.util.versions import VERSION
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+SHOWN = 4_000
+"""Characters of a line of an error: a value that it quotes may be long, and the fix comes last."""
 
 
 class RunFailedError(RuntimeError):
@@ -74,8 +77,11 @@ def main() -> None:
     """Run a command or a training; on a failure, exit."""
     # Hydra would print errors itself and exit with 1; with this it hands them on.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if not os.environ.get("COLUMNS", "1").strip("0"):  # as shells do; in a terminal without columns rich prints nothing
+        del os.environ["COLUMNS"]
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
+            check_working_folder()
             words = take_config_dir(session, readable(sys.argv[1:]))
             if words == ["--version"]:
                 print(VERSION)
@@ -94,6 +100,9 @@ def main() -> None:
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
+        except SystemExit as end:
+            # rich ends the process by itself if nobody reads, and has put the null device in place.
+            sys.exit(BROKEN_PIPE if isinstance(end.__context__, BrokenPipeError) else end.code)
         except FrameworkError as error:
             _show(error)
             sys.exit(USER_MISTAKE)
@@ -101,8 +110,32 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more must not raise in the finalizers of libraries
             sys.exit(error.code if isinstance(error, Interrupted) else INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - a failure of the program: what Python would print, without secrets
+            if limit := of_the_system(error):
+                _show(limit)
+                sys.exit(USER_MISTAKE)
             print(error_traceback(error), end="", file=sys.stderr)
             sys.exit(FAILED)
+
+
+def check_working_folder() -> None:
+    """Refuse a working folder that was removed, or that this user may not read: paths are relative to it.
+
+    Raises:
+        FrameworkError: it is one of these.
+    """
+    here: Path | None = None
+    try:
+        here = Path.cwd()
+    except FileNotFoundError as error:
+        raise FrameworkError(
+            "the working folder no longer exists: change to another folder, and start again"
+        ) from error
+    except PermissionError:
+        pass  # as below
+    if here is None or not os.access(here, os.R_OK | os.X_OK):
+        raise FrameworkError(
+            f"the working folder{f' {here}' if here else ''} cannot be read by this user: change to another folder"
+        )
 
 
 def _shown(stack: ExitStack) -> Callable[[Progress], None]:
@@ -176,6 +209,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         _show(error)
         sys.exit(USER_MISTAKE)
     except Exception as error:
+        if limit := of_the_system(error):
+            if run_dir is None:
+                _show(limit)
+                sys.exit(USER_MISTAKE)
+            note_failure(run_dir, limit)
+            raise limit from error
         # Hydra keeps the error of a trial until the sweep ends, and its frames would keep the trial's model alive.
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, REFUSALS):
@@ -186,7 +225,8 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
-    print(visible(str(error), "\n"), file=sys.stderr)
+    for line in visible(str(error), "\n").split("\n"):
+        print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, TypeGuard
 
@@ -17,13 +18,16 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
+from framework.config.other_tools import NAMES
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
 from framework.util.command import this_program
-from framework.util.errors import nearest, summarize_error
+from framework.util.errors import foreign_letter, nearest, summarize_error
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+UNUSED, TYPO = "is not used here", 0.8
+"""How an entry of `instead` begins that names no setting, and the likeness of a misspelled name."""
 LISTED = 12
 """Valid keys that a message lists beside the nearest one; for more, it names the command that describes them."""
 
@@ -63,7 +67,9 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
     for key in dict.fromkeys([*present, *(known or ())]):
         place = f"{path}{key}"
         if known is not None and key not in known:
-            yield Problem(unknown_key(place, known, option_name(schema), instead(schema)), (place,))
+            given = None if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key) else node[key]
+            plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+            yield Problem(unknown_key(place, known, option_name(schema), instead(schema), plain), (place,))
             continue
         if key == "_target_" and known is None:
             yield Problem(f"{place}={as_text(node[key])}: a config cannot name code: remove it", (place,))
@@ -82,11 +88,12 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
             yield from problems_below(value, f"{place}.")
             if known is not None and (items := known[key].type.items) and items.base in {str, int, float, bool}:
                 yield from _items(place, value, known[key])
-        elif isinstance(value, ListConfig) and any(isinstance(item, DictConfig) for item in value):
+            continue
+        wrong = list(_range(place, plain, known[key].type)) if known is not None else []
+        yield from wrong
+        if isinstance(value, ListConfig) and not wrong:
             for number, item in enumerate(value):
                 yield from problems_below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
-        elif known is not None:
-            yield from _range(place, plain, known[key].type)
 
 
 def _items(place: str, value: DictConfig, field: Field) -> Iterator[Problem]:
@@ -104,7 +111,9 @@ def _range(place: str, value: Any, kind: Type) -> Iterator[Problem]:
         yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {summarize_error(error)}", (place,))
         return
     if not fits:
-        yield Problem(out_of_range(place, value, kind), (place,))
+        items = value if isinstance(value, list) and kind.items else []
+        unreadable = not kind.has_form(value) or not all(kind.items and kind.items.has_form(item) for item in items)
+        yield Problem(out_of_range(place, value, kind), (place,), unreadable=unreadable)
 
 
 def is_schema(schema: type | None) -> TypeGuard[type]:
@@ -142,7 +151,9 @@ def instead(schema: type | None) -> Mapping[str, str]:
     return getattr(schema, "instead", {})
 
 
-def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapping[str, str] = NOTHING) -> str:
+def unknown_key(
+    key: str, names: Iterable[str], option: str = "", refusals: Mapping[str, str] = NOTHING, value: Any = None
+) -> str:
     """Say that nothing reads `key`.
 
     Where another option of the group has the key, that is the likelier mistake than a misspelled name.
@@ -152,6 +163,7 @@ def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapp
         names: the fields that stand beside it.
         option: what was chosen there.
         refusals: of names that one may expect what they are instead, as the rest of a sentence.
+        value: what is set, if it is known.
     """
     names = [*names]
     parent, _, name = key.rpartition(".")
@@ -160,10 +172,18 @@ def unknown_key(key: str, names: Iterable[str], option: str = "", refusals: Mapp
     if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
         ways = " or ".join(f"{parent}={other}" for other in others)
         return f"unknown key '{key}': {parent}={option} does not have it. It belongs to {ways}: choose that too."
-    close = nearest(name, [*names, *refusals])
+    if name in NAMES:
+        return f"unknown key '{key}': {NAMES[name].sentence(value=value)}."
+    unused = {each for each, why in refusals.items() if why.startswith(UNUSED)}
+    close = nearest(name, [*names, *(refusals.keys() - unused)])
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
     if close and close[0] not in {*names}:
         hint = f" Did you mean '{close[0]}'? It {refusals[close[0]]}."
+    # A name that is refused, too, is not a suggestion; a misspelled one is still explained.
+    if (typo := get_close_matches(name, [*names, *refusals], 1, TYPO)) and typo[0] in unused:
+        hint = f" '{typo[0]}' {refusals[typo[0]]}."
+    if foreign := foreign_letter(name):
+        hint = f" {foreign}.{hint}"
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
     if hint and len(valid) > LISTED and parent in GROUPS and option:

@@ -74,6 +74,21 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
         if settings["job"][name]:
             text = f"hydra.job.{name}: a config cannot set environment variables; set them where you start the run"
             yield Problem(text, (f"hydra.job.{name}",))
+    for name in _INSTANTIATED:
+        made = (
+            settings[name].items()
+            if name == "callbacks" and isinstance(settings[name], dict)
+            else [("", settings[name])]
+        )
+        for key, value in made:
+            place = f"hydra.{name}.{key}".rstrip(".")
+            if not isinstance(value, dict | list) and not _becomes_node(value):
+                yield Problem(f"{place}={as_text(value)} must be named values", (place,))
+    if not isinstance(verbose := settings["verbose"], bool | str) and not (
+        isinstance(verbose, list) and all(isinstance(logger, str) for logger in verbose)
+    ):
+        text = f"hydra.verbose={as_text(verbose)} must be true, false, or the names of loggers"
+        yield Problem(text, ("hydra.verbose",))
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
     named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}

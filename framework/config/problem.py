@@ -10,11 +10,15 @@ LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: what, the keys that it is about, and the place where that is known already."""
+    """One thing that is wrong: what, the keys that it is about, and the place where that is known already.
+
+    `unreadable` says that a value has another type than its field, so that code which reads the config may fail.
+    """
 
     text: str
     keys: tuple[str, ...] = ()
     where: str = ""
+    unreadable: bool = False
 
     @classmethod
     def of_sentence(cls, text: str) -> Problem:

@@ -30,10 +30,19 @@ from framework.api.component import GROUPS
 from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
 from framework.config.problem import Problem
 from framework.hooks.session import current
-from framework.util.errors import FrameworkError, display_path
+from framework.util.errors import FrameworkError, display_path, foreign_letter
 
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, RecursionError)
-"""What Hydra raises where it cannot compose."""
+REFUSALS = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    ValueError,
+    AssertionError,
+    RecursionError,
+    TypeError,
+    AttributeError,
+)
+"""What Hydra raises where it cannot compose; the last two for a value of a type that it does not expect."""
 SHOWN = 20
 """Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
@@ -224,6 +233,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
         name, _, value = word.partition("=")
+        if foreign := foreign_letter(f"{name}{value if name in GROUPS else ''}"):
+            return f"cannot read '{word}'. {foreign}"
         # Hydra reads the inner quotes, the shell takes the outer ones off.
         quoted = QuotedString(value, Quote.double if "'" in value else Quote.single).with_quotes()
         typed = SPECIAL.sub(r"\\\g<0>", f"{name}={quoted}")

@@ -24,7 +24,7 @@ from framework.api.plan import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorators import Decorated, clashes, collect
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
-from framework.util.errors import FrameworkError, describe_error, error_location, summarize_error
+from framework.util.errors import FrameworkError, describe_error, error_location, of_the_system, summarize_error
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 WHOLE = "the plugin"
@@ -262,6 +262,8 @@ class Plugins:
             except (Exception, SystemExit) as error:
                 if isinstance(error, FrameworkError) and hook != COMPONENTS:
                     raise
+                if limit := of_the_system(error):  # of a path that a config names
+                    raise limit from error
                 if implementation.plugin_name.startswith("core"):  # a fault of ours, which nobody can switch off
                     raise
                 self.skip_plugin(implementation.plugin_name, hook, error)  # third-party code; it is named and left out

@@ -22,6 +22,7 @@ from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
 from framework.config.check import instead, is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import EXPERIMENT, config_loader
+from framework.config.other_tools import option_elsewhere
 from framework.config.problem import Problem
 from framework.config.sources import (
     REFUSALS,
@@ -65,7 +66,7 @@ def overrides_of(words: Sequence[str]) -> list[str]:
 
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
-    wrong = (Problem(text, where=str(each.input_line)) for each in overrides if (text := _wrong_choice(each)))
+    wrong = (Problem(text, where=str(each.input_line)) for each in overrides if (text := _wrong_choice(loader, each)))
     if first := next(wrong, None):
         return [first]
     try:
@@ -80,21 +81,32 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
     if deleted and "deletion" in explain(error):
         text = "a setting cannot be deleted: set another value, or null if that is valid"
         return [Problem(text, where=deleted)]
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+        names = [str(name) for name in cause.parent_node or ()]
+        where = (str(each.input_line) for each in overrides if each.key_or_group.startswith(cause.full_key))
+        return [Problem(unknown_key(cause.full_key, names), where=next(where, ""))]
     return [Problem(explain(error))]
 
 
-def _wrong_choice(override: Override) -> str:
+def _wrong_choice(loader: ConfigLoader, override: Override) -> str:
     """Say what Hydra does not say well about the choice of options by an override; empty where nothing is wrong."""
     group, value = override.key_or_group, override.value()
     if group == EXPERIMENT and not override.is_add():
         return unknown("config group", group, [*GROUPS, "+experiment"])
-    if group == EXPERIMENT and not value:
+    is_names = all(isinstance(each, str) and each for each in (value if isinstance(value, list) else [value]))
+    if group == EXPERIMENT and not (value and is_names):
         return "name an experiment, or leave this out"
-    if group not in GROUPS or override.is_sweep_override():
+    if override.is_sweep_override() or (group not in GROUPS and not loader.repository.group_exists(group)):
         return ""
+    if group not in GROUPS:
+        is_option = is_names or override.is_delete() or isinstance(value, dict)
+        return "" if is_option else f"{group} takes the name of an option, which is text"
     several, names = GROUPS[group].several, ", ".join(current().plugins.components(group))
     if override.is_delete() or value is None or value == "":
         return f"to choose none, set {group}=[]" if several else f"{group} needs one of {names}"
+    if not is_names and not isinstance(value, dict):
+        return f"{group} takes a list of names, some of {names}" if several else f"{group} needs one of {names}"
     if isinstance(value, list) and not several:
         return f"{group} takes only one option: one of {names}"
     if override.is_add() and not override.package and not isinstance(value, dict):
@@ -118,13 +130,16 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
                 built_on += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
                 if folder == EXPERIMENT and (text := _wrong_entry(entry)):
                     return Problem(text, where=place)
-            elif isinstance(entry, ConfigDefault) and (base := f"{folder}/{entry.path}") not in paths:
-                built_on.append((folder, str(entry.path), place))
-                paths.append(base)
+            elif isinstance(entry, ConfigDefault) and entry.path:
+                base = str(entry.path) if entry.path.startswith("/") else f"{folder}/{entry.path}"
+                base = base.lstrip("/")
+                if base not in paths:
+                    built_on.append((*base.rpartition("/")[::2], place))
+                    paths.append(base)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
         valid = current().plugins.components(group) if group in GROUPS else loader.get_group_options(group)
-        text = unknown(group or "config", option, {*valid, *(error.options or ())})
+        text = option_elsewhere(group, option) or unknown(group or "config", option, {*valid, *(error.options or ())})
         if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
@@ -134,7 +149,9 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
         return Problem("in a defaults list, the entries with 'override' have to come after all others", where=file)
-    return Problem(explain(error), where=file)
+    text = explain(error)
+    word = next((str(each.input_line) for each in overrides if each.key_or_group in text.split()), file)
+    return Problem(text, where=word)
 
 
 def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
@@ -202,6 +219,8 @@ def _refused(known: ValueSources) -> Iterator[Problem]:
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)
+            except AttributeError:  # OmegaConf meets a plain value where the key needs named ones
+                yield Problem(unknown_key(setting.key, []), where=setting.where)
 
 
 def _field(config: DictConfig, key: str) -> Field | None:
@@ -225,7 +244,8 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
             )
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
-        return unknown_key(error.full_key, [*names], option_name(schema), instead(schema))
+        given = setting.value if error.full_key == key else None
+        return unknown_key(error.full_key, [*names], option_name(schema), instead(schema), given)
     if key in GROUPS:
         entry = f"'- override /{key}: {value}'"
         return f"{key}={value} does not choose an option here: in a file, write {entry} in its defaults"

@@ -163,7 +163,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     if settings is None:
         return None
     candidates = []
-    for name, shape in _presets(context.session.plugins):
+    for name, shape in preset_shapes(context.session.plugins):
         other = dataclasses.replace(context, shape=shape)
         if shape.total >= context.shape.total or other.settings is None:
             continue
@@ -179,7 +179,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     return SuggestedChange([f"model={name}"], saved, f"another model, with {sizes}", FitStatus.fits)
 
 
-def _presets(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
+def preset_shapes(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
     """Yield the model presets whose config.json is available, with its shape."""
     with config_loader() as loader:
         shapes = [(name, _shape(loader, name, plugins)) for name in presets(GROUPS["model"], loader)]

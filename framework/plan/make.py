@@ -48,6 +48,8 @@ def make_plan(
         if not errors:
             raise
         raise refusal(errors, overrides) from None
+    if any(problem.unreadable for problem in errors):
+        raise refusal(errors, overrides)
     # A plugin's sentence about a key that is wrong already says no more than the first one.
     reported = {key for problem in errors for key in problem.keys}
     if errors := [*errors, *(problem for problem in _problems(plan, plugins) if not reported & set(problem.keys))]:

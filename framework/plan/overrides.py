@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framework.api.component import GROUPS
-from framework.api.fields import Type, fields
+from framework.api.fields import CONTAINERS, Type, fields
 from framework.api.plan import Plan, Selection
 from framework.api.text.overrides import quoted
 from framework.config.check import option_name, out_of_range, unknown_key
@@ -15,7 +15,7 @@ from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
 
-KINDS: dict[Any, Any] = {float: int | float, list: list | tuple, dict: Mapping}
+KINDS: dict[Any, Any] = {float: int | float, **CONTAINERS}
 """What a field takes besides values of its own type."""
 
 

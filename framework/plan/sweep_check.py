@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from framework.api.plan import SCORE, Plan
 from framework.api.schema import Stage
 from framework.config.check import problems_below
 from framework.config.compose import config_loader, user_folders
+from framework.config.limits import POINTS, check_words, swept_values
 from framework.config.sources import REFUSALS, explain, refusal
 from framework.hooks.session import current
 from framework.plan.load import load_hydra, load_plan
@@ -33,13 +36,21 @@ def check_sweep(words: Sequence[str]) -> None:
         FrameworkError: everything that is wrong with the sweeper, or with one trial.
     """
     words = [word for word in words if not word.startswith("-")]
-    sweeper = _sweeper(words)
+    hydra = load_hydra(words, RunMode.MULTIRUN).hydra
+    if str(hydra.launcher.get("_target_")).endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise FrameworkError(
+            "hydra/launcher=submitit_slurm needs Slurm, whose command srun is not on this machine: start the sweep on "
+            "a login node of the cluster, or choose hydra/launcher=submitit_local"
+        )
+    sweeper = _sweeper(hydra.sweeper, words)
     params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    check_words(params, "hydra.sweeper.params")
     if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
         raise FrameworkError(f"hydra.sweeper.params: {hydras} applies to the whole sweep: set it outside params")
     words += params
     with config_loader() as loader:
         try:
+            _check_size(loader, words, listed="sampler" not in sweeper or sweeper.sampler.name == "grid")
             chosen, typed = trials(loader, words)
             files = bool(user_folders(current())) and _sweeps_over_files(loader, words)
         except REFUSALS as error:  # of `params` in a file
@@ -88,9 +99,8 @@ def check_objective(plan: Plan) -> None:
         )
 
 
-def _sweeper(words: Sequence[str]) -> DictConfig:
+def _sweeper(sweeper: DictConfig, words: Sequence[str]) -> DictConfig:
     """Return `hydra.sweeper`, checked."""
-    sweeper: DictConfig = load_hydra(words, RunMode.MULTIRUN).hydra.sweeper
     if errors := list(problems_below(sweeper, "hydra.sweeper.")):
         raise refusal(errors, words)
     return sweeper
@@ -100,6 +110,27 @@ def _sweeps_over_files(loader: ConfigLoader, words: Sequence[str]) -> bool:
     """Whether trials read different files."""
     parsed = OverridesParser.create(loader).parse_overrides(list(words))
     return any(each.is_sweep_override() and loader.repository.group_exists(each.key_or_group) for each in parsed)
+
+
+def _check_size(loader: ConfigLoader, words: Sequence[str], *, listed: bool) -> None:
+    """Refuse a sweep whose values, or whose trials where all are `listed`, are too many to list.
+
+    Raises:
+        FrameworkError: names the override or the sweep, and the limit.
+    """
+    overrides = OverridesParser.create(loader).parse_overrides(list(words))
+    for override in overrides:
+        if (size := swept_values(override)) > POINTS:
+            raise FrameworkError(
+                f"{override.input_line}: {size:,.0f} values, more than the {POINTS:,} that a sweep may try: use a "
+                "larger step, or an interval with hydra/sweeper=optuna5"
+            )
+    total = math.prod(len([*each.sweep_string_iterator()]) for each in overrides if each.is_discrete_sweep())
+    if listed and total > POINTS:
+        raise FrameworkError(
+            f"the sweep has {total:,} trials, more than {POINTS:,}: sweep over fewer values, or choose "
+            "hydra/sweeper=optuna5, which tries hydra.sweeper.n_trials of them"
+        )
 
 
 def trials(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:

@@ -99,10 +99,25 @@ def planned(plan: Plan, session: Session) -> tuple[Plan, Planner, Forecast]:
     """
     source: ModelSource = plan.model.create()
     planner = Planner(source, session)
-    plan = dataclasses.replace(plan, model_line=source.check())
+    plan = dataclasses.replace(plan, model_line=_model_line(source, plan))
     check_model(plan, source.config_json())
     plan, expected = planner.first(plan)
     return plan, planner, expected
+
+
+def _model_line(source: ModelSource, plan: Plan) -> str:
+    """Say what the model is; for a plan alone, its sizes are enough, which a source may know without the model.
+
+    Raises:
+        FrameworkError: the model is not available.
+    """
+    try:
+        return source.check()
+    except FrameworkError:
+        if plan.stages != (Stage.plan,):
+            raise
+        names = ", ".join(source.config_json().get("architectures") or ())
+        return f"{names}; it is not on this machine, so its sizes are those that come with the preset"
 
 
 def _run_stages(

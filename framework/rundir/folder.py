@@ -14,6 +14,7 @@ from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
+from framework.config.limits import check_words
 from framework.util import lock
 from framework.util.errors import FrameworkError
 from framework.util.files import PART_SUFFIX, read_text, write_atomically
@@ -163,9 +164,10 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     """Return what `file` holds as the words that they have to be.
 
     Raises:
-        FrameworkError: it is no list of texts.
+        FrameworkError: it is no list of texts, or one could not be read in bounded time.
     """
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        check_words(words, str(file))
         return tuple(words)
     raise FrameworkError(
         f"{file} is not what a run writes: it is not a list of texts. "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -52,8 +54,24 @@ def read_run(folder: str | Path) -> SavedRun:
 
 def runs_below(place: Path) -> list[Path]:
     """Return the folders of the runs in a folder and below it, trials of sweeps among them, by name."""
-    files = (file for depth in range(DEEPEST + 1) for file in place.glob(f"{'*/' * depth}{STATUS}"))
-    return sorted({file.parent for file in files})
+    found, level, seen = list[Path](), [place], set[tuple[int, int]]()
+    for _ in range(DEEPEST + 1):
+        found += [folder for folder in level if os.path.isfile(folder / STATUS)]  # noqa: PTH113 - it may not be ours to read
+        level = [below for folder in level for below in _folders(folder, seen)]
+    return sorted(found)
+
+
+def _folders(place: Path, seen: set[tuple[int, int]]) -> list[Path]:
+    """Return the folders in a folder that are not `seen`; none if it cannot be read, or is removed meanwhile."""
+    folders = []
+    with suppress(OSError), os.scandir(place) as entries:
+        for entry in sorted(entries, key=os.DirEntry.is_symlink):  # a run is listed where it is, not by a link to it
+            with suppress(OSError):
+                of_it = entry.stat()
+                if stat.S_ISDIR(of_it.st_mode) and (of_it.st_dev, of_it.st_ino) not in seen:
+                    seen.add((of_it.st_dev, of_it.st_ino))
+                    folders.append(Path(entry.path))
+    return folders
 
 
 def newest_run(place: Path) -> Path:

@@ -36,7 +36,7 @@ from framework.rundir.read import runs_below
 from framework.sweep import gpu, locks
 from framework.util import lock
 from framework.util.command import this_program
-from framework.util.errors import USER_MISTAKE, FrameworkError, display_path
+from framework.util.errors import USER_MISTAKE, FrameworkError, display_path, of_the_system
 from framework.util.redact import fill_in, hide, redact
 
 SWEEP = "sweep.json"
@@ -62,8 +62,8 @@ class SweepFolder(Callback):
         session = current()
         try:
             session.on_exit.enter_context(locks.sweep(Path(folder).absolute()))
-        except FrameworkError as error:  # as one, Hydra would warn of it and continue
-            print(error, file=sys.stderr)
+        except (FrameworkError, OSError) as error:  # as one, Hydra would warn of it and continue
+            print(of_the_system(error) or error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         _protect(Path(folder, MULTIRUN), session)
         with read_write(config), open_dict(config):
@@ -143,7 +143,10 @@ def state_of(run: Path, home: Path) -> str:
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:
     """Return which trial a run is and what it varies, without secrets: `1 (2 of 4): trainer.learning_rate=1e-4`."""
     given = OmegaConf.select(OmegaConf.load(run.parent / MULTIRUN), "hydra.overrides.task") or ()
-    own = [hide(word) for word in overrides if word not in [str(word) for word in given]]
+    parsed = OverridesParser.create().parse_overrides([str(word) for word in given])
+    # Hydra writes a value in its own way, `true` as `True`, so keys are compared.
+    fixed = {each.get_key_element() for each in parsed if not each.is_sweep_override()}
+    own = [hide(word) for word in overrides if word.partition("=")[0] not in fixed]
     total = planned_trials(run.parent)
     place = f" ({int(run.name) + 1} of {total})" if run.name.isdigit() else ""
     return f"{run.name}{place}: {', '.join(own)}" if own else f"{run.name}{place}"
@@ -152,12 +155,17 @@ def describe_trial(run: Path, overrides: Sequence[str]) -> str:
 def planned_trials(folder: Path) -> int | None:
     """Return how many trials a multirun was started with; None where its sweeper decides."""
     config = OmegaConf.load(folder / MULTIRUN)
-    total = OmegaConf.select(config, "hydra.sweeper.n_trials")
-    if total is not None and not str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
-        return int(total)
-    words = [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
-    swept = [each for each in OverridesParser.create().parse_overrides(words) if each.is_discrete_sweep()]
-    return math.prod(len([*each.sweep_string_iterator()]) for each in swept) if swept else None
+    n_trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    words = [f"{key}={value}" for key, value in params.items()]
+    words += [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
+    parsed = {each.key_or_group: each for each in OverridesParser.create().parse_overrides(words)}
+    swept = [each for each in parsed.values() if each.is_sweep_override()]
+    is_finite = swept and all(each.is_discrete_sweep() for each in swept)
+    total = math.prod(len([*each.sweep_string_iterator()]) for each in swept) if is_finite else None
+    if n_trials is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
+        return total
+    return int(n_trials) if total is None else min(total, int(n_trials))
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:

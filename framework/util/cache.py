@@ -10,17 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
 
 log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Return the cache folder: `FRAMEWORK_CACHE`, or `framework` below the user's cache."""
-    if own := os.environ.get("FRAMEWORK_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "framework"
+    """Return the cache folder: `FRAMEWORK_CACHE`, or `framework` below the user's cache.
+
+    Raises:
+        FrameworkError: the folder's name is not text.
+    """
+    own = os.environ.get("FRAMEWORK_CACHE")
+    try:
+        place = Path(own or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "framework"))
+        str(place).encode()
+    except UnicodeEncodeError as error:
+        raise FrameworkError(
+            f"the cache folder {str(place)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"
+        ) from error
+    return place
 
 
 def digest(key: str) -> str:

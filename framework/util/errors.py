@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import traceback
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,9 +14,11 @@ from hydra.errors import CompactHydraException
 
 from framework.util.redact import redact
 
+CORE = Path(__file__).parents[1]
 USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
-DECORATORS = str(Path(__file__).parents[1] / "hooks/decorators.py")
+LONGEST_NAME = 255
+"""Bytes of a file's name, on all file systems that are in use."""
 SHOWN = 60
 """Valid names that a message lists: there are more where they come from data."""
 
@@ -69,8 +73,43 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     close = nearest(word, names)
     hint = f" Did you mean '{close[0]}'?" if close else ""
+    if foreign := foreign_letter(word):
+        hint = f" {foreign}.{hint}"
     more = f" and {len(names) - SHOWN:,} others" if len(names) > SHOWN else ""
     return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}."
+
+
+def describe_character(letter: str) -> str:
+    """Return a character with its code point and name, which distinguish it from one that looks like it."""
+    shown = f"'{letter}' " if letter.isprintable() and not letter.isspace() else ""
+    return f"{shown}U+{ord(letter):04X} ({unicodedata.name(letter, 'not printable').lower()})"
+
+
+def foreign_letter(name: str) -> str:
+    """Name the first character of a key or a command that no name here has, as a sentence; empty if there is none."""
+    found = next((letter for letter in name if not letter.isascii() or not letter.isprintable()), "")
+    return f"It contains the character {describe_character(found)}: type the name again" if found else ""
+
+
+def of_the_system(error: BaseException) -> FrameworkError | None:
+    """Put a limit of the operating system into words that a user can act on; None for any other error."""
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return FrameworkError("this user may start no more processes or threads: raise the limit, `ulimit -u`")
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # a user id without an entry in passwd
+        return FrameworkError(
+            "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
+        )
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENAMETOOLONG:
+        name = str(getattr(error, "filename", None) or "a path")
+        name = next((part for part in name.split("/") if len(part.encode(errors="replace")) > LONGEST_NAME), name)
+        shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+        return FrameworkError(f"{shown}: a name of a file has at most 255 bytes, and a path 4,095: give a shorter one")
+    if number in {errno.EMFILE, errno.ENFILE}:
+        return FrameworkError("this process may open no more files: raise the limit, `ulimit -n 4096`")
+    if number == errno.EAGAIN:
+        return FrameworkError("this user may start no more processes or threads: raise the limit, `ulimit -u`")
+    return None
 
 
 def summarize_error(error: BaseException) -> str:
@@ -87,8 +126,8 @@ def error_location(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    while len(frames) > 1 and frames[-1].filename == DECORATORS:
-        frames.pop()
+    # The mistake is in the code that the core called, which may have handed a wrong value to the core.
+    frames = [frame for frame in frames if not Path(frame.filename).is_relative_to(CORE)] or frames
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 

@@ -129,7 +129,7 @@ def is_secret(name: str, text: str) -> bool:
 
     A number is none where the name speaks of tokens that are counted, `max_tokens=5`; a password may be one.
     """
-    text = text.strip()
+    text = text.strip().removesuffix(":")  # of a message about `max_tokens=5`
     plain = _SWITCH.fullmatch(text) or (_COUNT.search(name) and _NUMBER.fullmatch(text))
     return bool(SECRET_NAME.search(name)) and not plain
 

@@ -36,6 +36,11 @@ class RunsCommandConfig(CommandConfig):
 
 
 @dataclass
+class RemoveCommandConfig(CommandConfig):
+    """Remove runs and sweeps below outputs/, after a list with their sizes."""
+
+
+@dataclass
 class DiffCommandConfig(CommandConfig):
     """Compare the settings, data and results of two runs."""
 
@@ -47,7 +52,7 @@ class ReferenceCommandConfig(CommandConfig):
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
-    """Print the memory that models of common sizes need."""
+    """Print the memory that models of common sizes need, or what fits a GPU."""
 
 
 @hookimpl
@@ -58,6 +63,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")
     yield Component("resume", ResumeCommandConfig, "framework.cli.commands.resume:ResumeCommand")
     yield Component("runs", RunsCommandConfig, "framework.cli.commands.runs:RunsCommand")
+    yield Component("remove", RemoveCommandConfig, "framework.cli.commands.remove:RemoveCommand")
     yield Component("diff", DiffCommandConfig, "framework.cli.commands.diff:DiffCommand")
     yield Component("reference", ReferenceCommandConfig, "framework.cli.commands.reference:ReferenceCommand")
     yield Component("plan-table", PlanTableCommandConfig, "framework.cli.commands.plan_table:PlanTableCommand")

@@ -1,17 +1,23 @@
-"""`python -m framework plan-table`: the memory that models of common sizes need."""
+"""`python -m framework plan-table [GPU]`: the memory that models of common sizes need, or what fits a GPU."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.table import Table
 
+from framework.api.records import FitStatus
 from framework.cli.commands import PlanTableCommandConfig
+from framework.hooks.session import current
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
-from framework.util.command import CommandParser
+from framework.plan.context import PlanContext
+from framework.plan.fit import preset_shapes
+from framework.plan.load import load_plan
+from framework.plan.overrides import changed
+from framework.util.command import CommandParser, this_program
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
 
@@ -31,6 +37,18 @@ METHODS = {
         1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, autocast=True, loss=Loss.learned
     ),
 }
+SETTINGS = (
+    "trainer.per_device_train_batch_size=1",
+    "trainer.per_device_eval_batch_size=1",
+    "trainer.gradient_checkpointing=enabled",
+)
+WAYS: dict[str, dict[str, str]] = {
+    "quantization=nf4": {"quantization": "nf4", "adapter": "lora"},
+    "adapter=lora": {"quantization": "none", "adapter": "lora"},
+    "adapter=full": {"quantization": "none", "adapter": "full"},
+}
+"""The ways to train of the table for a GPU, by the setting that chooses each."""
+LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 
 
 @dataclass(frozen=True)
@@ -78,13 +96,75 @@ class PlanTableCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print it, as JSON with `--json`."""
         parser = CommandParser("plan-table", PlanTableCommandConfig.__doc__)
+        parser.add_argument(
+            "gpu", nargs="?", metavar="GPU", help="a GPU, rtx3060, or a size, 24GiB: show what fits it instead"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
+        given = parser.read(arguments)
+        if given.gpu is not None:
+            _show_fitting(given.gpu, json_too=given.json)
+            return 0
         found = list(lines())
-        if parser.read(arguments).json:
+        if given.json:
             print(json.dumps([line.plain() for line in found], indent=1))
         else:
             Console(highlight=False).print(_table(found))
         return 0
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """A model preset on a GPU: the longest rows that fit, in tokens, for each way to train; 0 where none do."""
+
+    model: str
+    billions: float
+    longest: dict[str, int]
+
+
+def fitting(gpu: str) -> list[Fitting]:
+    """Return what the plan says of every model preset on a GPU, the largest model first.
+
+    Raises:
+        FrameworkError: there is no such GPU.
+    """
+    session, card = current(), named(gpu)
+    words = ["data=local_file", "data.path=rows.jsonl", f"plan.gpu={gpu}", "stages=[plan]", *SETTINGS]
+    plan = load_plan(["model=local", "model.path=preset", *words])
+    ways = {way: changed(plan, settings) for way, settings in WAYS.items()}
+    found = []
+    for name, shape in preset_shapes(session.plugins):
+        longest = {}
+        for way, one in ways.items():
+            lengths = [0]
+            for length in LENGTHS:
+                context = PlanContext(changed(one, {"trainer.max_seq_length": length}), shape, card, None, session)
+                if context.settings and context.fit_status(context.estimate(context.settings)) is FitStatus.fits:
+                    lengths.append(length)
+            longest[way] = max(lengths)
+        found.append(Fitting(name, round(shape.total / 1e9, 1), longest))
+    return sorted(found, key=lambda each: -each.billions)
+
+
+def _show_fitting(gpu: str, *, json_too: bool) -> None:
+    found = fitting(gpu)
+    if json_too:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    for heading in ("billions", *WAYS):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for each in found:
+        lengths = [f"{length:,}" if length else "-" for length in each.longest.values()]
+        table.add_row(each.model, f"{each.billions:.1f}", *lengths)
+    console = Console(highlight=False, markup=False)
+    console.print(
+        f"the longest rows, in tokens, that fit {gpu}, {named(gpu).usable / GIB:.1f} GiB free", soft_wrap=True
+    )
+    console.print(f"with {' '.join(SETTINGS)}", soft_wrap=True)
+    console.print(table)
+    command = f"{this_program()} model=NAME data=local_file data.path=FILE stages=[plan] plan.gpu={gpu} …"
+    console.print(f"to plan one: {command}", soft_wrap=True)
 
 
 def lines() -> Iterator[Line]:

@@ -24,6 +24,7 @@ from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
+from framework.config.limits import check_file
 from framework.hooks.session import Session, current
 from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
@@ -117,6 +118,7 @@ def _read(folder: Path) -> DictConfig:
     if not file.is_file():
         held = f"it has neither a run's {OVERRIDES} nor a sweep's {MULTIRUN}: nothing was started here"
         raise FrameworkError(f"{folder}: {held if folder.is_dir() else 'there is no such folder'}")
+    check_file(file)
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:

@@ -122,13 +122,6 @@ SFT_OLDER = {
     "no_cuda": "trainer.device=cpu", "logging_dir": "logger=[tensorboard]",
 }  # fmt: skip
 """Fields that SFTConfig had before the tested versions, as many tutorials name them, and settings of ours are."""
-OF_OTHER_TOOLS = {
-    "train_on_inputs": "data.learn=everything", "micro_batch_size": "trainer.per_device_train_batch_size",
-    "sequence_len": "trainer.max_seq_length", "cutoff_len": "trainer.max_seq_length",
-    "num_epochs": "trainer.num_train_epochs", "lr_scheduler": "trainer.lr_scheduler_type",
-    "optimizer": "trainer.optim", "val_set_size": "data.validation_split", "val_size": "data.validation_split",
-}  # fmt: skip
-"""Keys of Axolotl's and LLaMA-Factory's YAML, and settings of ours are."""
 LORA_SETTINGS = {
     "base_model_name_or_path": "model.path", "revision": "model.revision", "r": "adapter.r",
     "lora_alpha": "adapter.lora_alpha", "lora_dropout": "adapter.lora_dropout",
@@ -258,7 +251,7 @@ class LoraArgs:
 
 
 SFT_INSTEAD = Refusals(
-    "trl", {**OF_OTHER_TOOLS, **SFT_SETTINGS}, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)],
+    "trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)],
     {name: key for name, key in SFT_OLDER.items() if key != f"trainer.{name}"},
 )  # fmt: skip
 LORA_INSTEAD = Refusals(

@@ -61,6 +61,8 @@ TYPES: Mapping[str, Any] = {
 }  # fmt: skip
 LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
 """What no model comes near; making that many layers would take hours."""
+SHIPPED = Path(__file__).parent / "presets.json"
+"""What config.json says of the sizes of the models in conf/model, for a plan without a network."""
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
@@ -85,6 +87,10 @@ def check_inside(folder: Path, setting: str) -> None:
             )
 
 
+class UnreachableError(FrameworkError):
+    """A model is not on this machine, and the Hub does not answer."""
+
+
 class LocalModel:
     """A model in a folder or on the Hub."""
 
@@ -92,6 +98,7 @@ class LocalModel:
         self.config = config
         self.folder = Path(config.path).expanduser()
         self._config: Mapping[str, Any] | None = None
+        self._unreachable: UnreachableError | None = None  # why the sizes are those of the table
 
     def check(self) -> str:
         """Name the architecture, as config.json has it.
@@ -100,11 +107,13 @@ class LocalModel:
             FrameworkError: no such model, gated, no network, or no config.
         """
         config = self.config_json()
+        if self._unreachable:
+            raise self._unreachable
         architecture = ", ".join(config.get("architectures") or [config.get("model_type", "unknown architecture")])
         return f"{self.config.path} ({architecture})"
 
     def config_json(self) -> Mapping[str, Any]:
-        """Read config.json, the one file that is asked for.
+        """Read config.json, the one file that is asked for; without a network, the sizes of the presets are known.
 
         Raises:
             FrameworkError: as `check`.
@@ -122,7 +131,14 @@ class LocalModel:
                 )
             check_inside(self.folder, f"model.path={self.config.path}")
         else:
-            file = Path(self._ask(hf_hub_download, filename="config.json"))
+            try:
+                file = Path(self._ask(hf_hub_download, filename="config.json"))
+            except UnreachableError as error:
+                shipped = json.loads(SHIPPED.read_text(encoding="utf-8")) if self.config.revision is None else {}
+                if (sizes := shipped.get(self.config.path)) is None:
+                    raise
+                self._unreachable = error
+                return dict(sizes)
         try:
             config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
@@ -192,7 +208,7 @@ class LocalModel:
         except LocalEntryNotFoundError as error:
             answer = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else None
             state = f"answers with an error ({summarize_error(answer)})" if answer else "cannot be reached"
-            raise FrameworkError(
+            raise UnreachableError(
                 f"{setting}: not on this machine, and the Hub {state}. Check the network and HF_ENDPOINT, or "
                 "give a folder: model=local model.path=FOLDER"
             ) from error

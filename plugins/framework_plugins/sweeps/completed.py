@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.api.text import display_path
-from framework_plugins.sweeps.config import Optuna5Config, Sampler
+from framework_plugins.sweeps.config import Optuna5Config
 from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT
 from framework_plugins.sweeps.space import as_words
 
@@ -25,10 +25,10 @@ def begun(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state is not TrialState.WAITING and trial.number not in again]
 
 
-def through(study: optuna.Study, settings: Optuna5Config) -> str:
+def through(study: optuna.Study, settings: Optuna5Config, *, is_grid: bool) -> str:
     """Report that a study has all its trials, and how to add some."""
     count = len(begun(study))
-    if settings.sampler is Sampler.grid:
+    if is_grid:
         return f"the study '{study.study_name}' has all {count} trials of its grid"
     more = f"hydra.sweeper.n_trials={count + settings.n_trials} would add {settings.n_trials}"
     return f"the study '{study.study_name}' has its {count} trials: {more}"

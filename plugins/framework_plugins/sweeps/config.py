@@ -42,8 +42,8 @@ class Optuna5Config:
     """tpe, random, grid (every combination, so no intervals), or cmaes (for numbers; all other values are drawn at
     random)."""
     n_trials: Annotated[int, Gt(0)] = 20
-    """Trials of the study, including those of earlier calls and of other machines. A grid has one trial for each
-    combination instead."""
+    """Trials of the study, including those of earlier calls and of other machines. A grid, and a search with no more
+    combinations than this, has one trial for each combination instead."""
     n_jobs: Annotated[int | None, Gt(0)] = None
     """Concurrent trials, if the launcher can run several. null: as many as joblib runs; with other launchers, one."""
     n_startup_trials: Annotated[int, Ge(0)] = 5

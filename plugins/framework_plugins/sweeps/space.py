@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,12 @@ class Space:
     fixed: list[str]
     distributions: Mapping[str, BaseDistribution]
     values: Mapping[str, list[str]]
+
+    @property
+    def combinations(self) -> float:
+        """How many different trials there are; infinitely many with an interval."""
+        is_finite = self.values.keys() == self.distributions.keys()
+        return math.prod(map(len, self.values.values())) if is_finite else math.inf
 
 
 def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:

@@ -7,6 +7,7 @@ put into the queue again, for the same folder.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,7 @@ class Sweeping:
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.name = settings.study_name or str(config.name)
         self.storage = storage_of(settings, self.folder)
+        self.listed = False  # whether all combinations are tried once
 
     def run(self, arguments: Sequence[str]) -> None:
         """Run trials until the study has enough of them.
@@ -63,7 +65,7 @@ class Sweeping:
         """
         params = [f"{key}={value}" for key, value in (self.settings.params or {}).items()]
         space = read_space(self.loader, [*params, *arguments])
-        if self.settings.sampler is Sampler.grid and space.values.keys() != space.distributions.keys():
+        if self.settings.sampler is Sampler.grid and space.combinations == math.inf:
             endless = ", ".join(space.distributions.keys() - space.values.keys())
             raise FrameworkError(
                 f"hydra.sweeper.sampler=grid: {endless} is an interval, which has infinitely many values: give a list"
@@ -74,14 +76,16 @@ class Sweeping:
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
         self._queue_again(study)
-        if self.settings.sampler is Sampler.grid:
+        # A sampler that has as many trials as there are combinations would repeat some, and leave others out.
+        self.listed = self.settings.sampler is Sampler.grid or space.combinations <= self.settings.n_trials
+        if self.listed:
             for values in itertools.product(*space.values.values()):
                 chosen = dict(zip(space.values, values, strict=True))
                 params_of = {key: _typed(space, key, value) for key, value in chosen.items()}
                 study.enqueue_trial(params_of, skip_if_exists=True)
         failed: list[Exception] = []
         if not self._next(study):
-            print(through(study, self.settings))  # noqa: T201
+            print(through(study, self.settings, is_grid=self.listed))  # noqa: T201
             if not is_resumed(self.config.hydra):  # the table of the folder would tell the same
                 show_study(study)
         while count := self._next(study):
@@ -172,7 +176,7 @@ class Sweeping:
     def _next(self, study: optuna.Study) -> int:
         """Return how many trials to run now; 0 where the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-        remaining = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
+        remaining = waiting if self.listed else self.settings.n_trials - len(begun(study))
         return max(0, min(self._at_once(), remaining))
 
     def _at_once(self) -> int:

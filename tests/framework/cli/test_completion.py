@@ -37,7 +37,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("stages=[p", {"stages=[plan]"}),
         ("model=local adapter=lora adapter.lora_", {"adapter.lora_alpha=", "adapter.lora_dropout="}),
         ("+experiment=gpu_", {"+experiment=gpu_8gb", "+experiment=gpu_12gb", "+experiment=gpu_24gb"}),
-        ("re", {"reference", "rerun", "resume"}),
+        ("re", {"reference", "remove", "rerun", "resume"}),
         ("resume outp", set()),
         ("nothing.of.that=", set()),
     ],

@@ -1,6 +1,7 @@
 """The command line, run as a user does: exit codes, what stands where, and what is never imported."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
         ("plugns", "unknown command 'plugns'. Did you mean 'plugins'?"),
         ("seed=[1", "cannot read 'seed=[1'"),
         ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
-        ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, or null"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null"),
         ("logger=null", "logger=null: to choose none, set logger=[]"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
         ("run_dir=", "run_dir='' must be text that is not empty, or null"),
@@ -53,6 +54,63 @@ def test_a_mistake_in_the_words_is_reported_before_anything_is_done(tmp_path: Pa
     result = program(word, cwd=tmp_path)
     assert_mistake(result, tmp_path, text)
     assert result.out == ""
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([f"run_dir={LONG}"], f"{LONG[:60]}…: a name of a file has at most 255 bytes"),
+        (["model=local", f"model.path={'x' * 5_000}"], "xxx…: a name of a file has at most 255 bytes"),
+        (["-m", f"hydra.sweep.dir={LONG}", "seed=1,2"], "xxx…: a name of a file has at most 255 bytes"),
+        ([f"model.chat_template={LONG}"], "xxx…: a name of a file has at most 255 bytes"),
+        (["runs", LONG], "xxx…: a name of a file has at most 255 bytes"),
+        (
+            ["trainer.l\u0435arning_rate=1e-3"],
+            "It contains the character '\u0435' U+0435 (cyrillic small letter ie): type",
+        ),
+        (["trainer.max\u200b_steps=3"], "It contains the character U+200B (zero width space): type the name again"),
+        (["trainer.max_steps\uff1d3"], "It contains the character '\uff1d' U+FF1D (fullwidth equals sign): type"),
+        (["adapter=l\u043era"], "It contains the character '\u043e' U+043E (cyrillic small letter o): type"),
+        (["--package=evil"], "--package=evil is not used here"),
+        (["trainer.max_steps=10000000000000"], "must be a whole number above 0, up to 1000000000, or null"),
+        (["trainer.num_train_epochs=1e300"], "trainer.num_train_epochs=1e+300 must be a number above 0, up to 1000000"),
+        (["max_new_tokens=99999999999"], "max_new_tokens=99999999999: unknown key 'max_new_tokens'"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_meant_is_named(tmp_path: Path, words: list[str], text: str) -> None:
+    extra = [] if words[0] == "runs" else ["stages=[plan]"]
+    assert_mistake(program(*words, *extra, cwd=tmp_path), tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [
+        ({"FRAMEWORK_CACHE": "/x/\udcff"}, "the cache folder '/x/\\udcff' is not UTF-8 text: set FRAMEWORK_CACHE"),
+        ({"COLUMNS": "0"}, ""),
+    ],
+)
+def test_variables_that_make_no_sense_are_reported_or_left_out(
+    tmp_path: Path, variables: dict[str, str], text: str
+) -> None:
+    result = program("stages=[plan]", cwd=tmp_path, env=variables)
+    assert (result.code, text in result.err) == (2 if text else 0, True)
+    assert text or "quickstart" in result.out
+
+
+def test_a_working_folder_that_was_removed_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["bash", "-c", f"cd gone && rmdir ../gone && {sys.executable} -m framework runs"],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (
+        2, "the working folder no longer exists: change to another folder, and start again\n"
+    )  # fmt: skip
 
 
 def test_an_unknown_option_is_reported_with_the_options_there_are(tmp_path: Path) -> None:
@@ -345,13 +403,27 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().out.strip() == __version__
 
 
-@pytest.mark.parametrize("words", ["--help", "plugins --json", "stages=[plan]"])
+@pytest.mark.parametrize("words", ["--help", "plugins", "plugins --json", "stages=[plan]"])
 def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path, words: str) -> None:
+    code = "exit $((PIPESTATUS[0] == 141 || PIPESTATUS[0] == 0 ? 0 : 1))"  # short output fits into the pipe
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10"],
+        ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10; {code}"],
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
-    assert (len(done.stdout), done.stderr) == (10, "")
+    assert (len(done.stdout), done.stderr, done.returncode) == (10, "", 0)
+
+
+def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> int:
+        end = SystemExit(1)
+        end.__context__ = BrokenPipeError()  # as rich's Console.on_broken_pipe raises it
+        raise end
+
+    monkeypatch.setattr("sys.argv", ["framework", "plugins"])
+    monkeypatch.setattr("framework.cli.main.run_command", closed)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 141
 
 
 @pytest.mark.parametrize(
@@ -361,6 +433,8 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
         (("--help", "trainer"), "'trainer' is not a command but a group. "),
         (("plugins=[]", "plugins", "exporter"), "'plugins' comes after an override: put the command first, "),
         (("train",), "'train' is not a command. To train, give settings without a command: "),
+        (("plan", "seed=1"), "'plan' is not a command: type `"),
+        (("delete",), "'delete' is not a command: type `"),
         (("experiment",), "'experiment' is not a command; choose an experiment with +experiment=NAME. "),
         (("model.path=/x",), "model.path=/x: unknown key 'model.path': model=smollm2_135m does not have it. It"),
     ],

@@ -4,11 +4,14 @@ import dataclasses
 import string
 from functools import cache
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from framework import FrameworkError
 from framework.api.component import GROUPS
@@ -51,7 +54,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         (["trainer.learning_rate=nan"], "trainer.learning_rate=nan must be a number above 0, up to 1"),
         (["adapter.r=0"], "adapter.r=0 must be a whole number above 0"),
         (["++adapter.r=0"], "++adapter.r=0: adapter.r=0 must be a whole number above 0"),
-        (["trainer.max_steps=0"], "trainer.max_steps=0 must be a whole number above 0, or null"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null"),
         (["data.validation_split=1"], "data.validation_split=1 must be a number from 0 to below 1"),
         (["evaluator.prompts.count=0"], "evaluator.prompts.count=0 must be a whole number above 0"),
         (["seed=4294967296"], "seed=4294967296 must be a whole number from 0 to 4294967295"),
@@ -89,7 +92,7 @@ def test_the_place_of_a_value_is_the_one_that_won(tmp_path: Path) -> None:
     result = program("+experiment=mine", "trainer.max_steps=-1", cwd=tmp_path)
     assert result.err.splitlines() == [
         "options of ./conf: +experiment=mine",
-        "trainer.max_steps=-1 must be a whole number above 0, or null",
+        "trainer.max_steps=-1 must be a whole number above 0, up to 1000000000, or null",
         "conf/experiment/mine.yaml:4: trainer.logging_steps=0 must be a whole number above 0",
     ]
     assert (result.code, result.out) == (2, "")
@@ -187,6 +190,40 @@ def test_a_mistyped_key_is_refused_whatever_the_field_and_the_error(drawn: tuple
     assert told.startswith(f"unknown key '{place}{wrong}'")
 
 
+def conforms(value: Any, hint: Any) -> bool:
+    """Whether a value has the type of an annotation; OmegaConf may have made a text or a number of it."""
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    items = get_args(hint)
+    if get_origin(hint) in {Union, UnionType}:
+        return any(conforms(value, each) for each in items)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(conforms(item, items[0]) for item in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(conforms(item, items[1]) for item in value.values())
+    if dataclasses.is_dataclass(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        return isinstance(value, dict) and all(conforms(part, hints[key]) for key, part in value.items())
+    return hint is Any or isinstance(value, (int, float) if hint is float else hint)
+
+
+@pytest.mark.parametrize("value", [[], ["x"], [["x"]], [{"a": "x"}], [None], {}, {"a": 1}, {"a": ["x"]}, 5, None, ""])
+def test_a_value_of_another_type_is_refused_wherever_it_is_set(value: object) -> None:
+    for number, (_, path, names) in enumerate(all_places()):
+        for name in names:
+            config, place = composed(number).copy(), f"{path}.{name}".lstrip(".")
+            try:
+                OmegaConf.update(config, place, value, merge=False)
+            except (OmegaConfBaseException, ValueError):
+                continue  # as on the command line, where that is reported
+            schema = OmegaConf.get_type(OmegaConf.select(config, path) if path else config)
+            plain = OmegaConf.to_container(config, throw_on_missing=True)
+            for part in place.split("."):
+                plain = plain[part]  # type: ignore[index, call-overload]
+            if name in GROUPS or conforms(plain, get_type_hints(schema, include_extras=True)[name]):
+                continue
+            assert any(place in problem.keys or f"{place}." in problem.text for problem in problems(config)), place
+
+
 def test_the_true_key_is_the_first_suggestion_for_nearly_every_typing_error() -> None:
     """In `ci` not a sample: every single error in every field of every schema; in `dev` each tenth of them."""
     step = 100 // examples(100)
@@ -201,6 +238,13 @@ def test_the_true_key_is_the_first_suggestion_for_nearly_every_typing_error() ->
             missed[f"{place}{field}"] = len(wrong) - hits
     assert tried > 50_000 / step
     assert 1 - sum(missed.values()) / tried >= 0.95, {name: count for name, count in missed.items() if count}
+
+
+def test_a_name_that_is_refused_is_not_suggested() -> None:
+    (told,) = refusal("+trainer.loss=mine")
+    assert "prediction_loss_only" not in told
+    (told,) = refusal("+trainer.local_rnk=1")
+    assert "unknown key 'trainer.local_rnk'. 'local_rank' is not used here: " in told
 
 
 def test_the_nearest_of_several_fields_is_suggested_and_all_are_listed_in_order() -> None:

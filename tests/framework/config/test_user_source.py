@@ -16,7 +16,7 @@ LAUGHS = "".join(
     f"{name}: &{name} [{', '.join([f'*{before}' if before else 'x'] * 9)}]\n"
     for before, name in zip(["", *"abcdef"], "abcdefg", strict=True)
 )
-"""A billion values in seven lines."""
+"""Millions of values in seven lines."""
 
 
 @pytest.fixture
@@ -39,15 +39,27 @@ def told(*words: str) -> list[str]:
     ("text", "message"),
     [
         (f"{GLOBAL}defaults:\n  - mine\n", "conf/experiment/mine.yaml:3: the defaults lists of these files lead back"),
-        (f"{GLOBAL}{LAUGHS}name: *g\n", ": more than 100,000 values with all *aliases expanded"),
+        (f"{GLOBAL}{LAUGHS}name: *g\n", ": more than 5,000 values with all *aliases expanded"),
         (f"{GLOBAL}name: {'[' * 3000}{']' * 3000}\n", "conf/experiment/mine.yaml:2: nested more than 50 levels deep"),
         (f"{GLOBAL}name: &a [*a]\n", "conf/experiment/mine.yaml:2: *a is inside the block that it refers to"),
-        (f"{GLOBAL}name: {'x' * (1 << 20)}\n", "conf/experiment/mine.yaml has more than 1,048,576 bytes"),
+        (f"{GLOBAL}name: {'x' * 100_000}\n", "conf/experiment/mine.yaml has more than 100,000 bytes"),
         ("", "conf/experiment/mine.yaml: the experiment sets nothing: make '# @package _global_' its first line"),
         ("# soon\n", "conf/experiment/mine.yaml: the experiment sets nothing"),
+        ("5\n", "conf/experiment/mine.yaml:1: a config file has to hold keys and values"),
+        ("seed: 1\n~: 1\n", "conf/experiment/mine.yaml:2: the key '~' is not text"),
+        ("? {a: 1}\n: 5\n", "conf/experiment/mine.yaml:1: a key is not text"),
+        ("seed: !!int abc\n", "conf/experiment/mine.yaml:1: a config has no tags such as !!int"),
+        ("name: !!set {a}\n", "conf/experiment/mine.yaml:1: a config has no tags such as !!set"),
+        ("seed: 1\nname: 'a\0b'\n", "conf/experiment/mine.yaml:2: YAML does not allow the character U+0000"),
+        ("defaults: {a: b}\n", "conf/experiment/mine.yaml:1: 'defaults' is a list, whose entries are written '- NAME'"),
+        ("defaults: [5]\n", "conf/experiment/mine.yaml:1: 'defaults' is a list"),
+        ("defaults:\n  - base\n  - {override /adapter: null}\n", "conf/experiment/mine.yaml:3: 'defaults' is a list"),
+        ("defaults: [{override /metric: [[a]]}]\n", "conf/experiment/mine.yaml:1: 'defaults' is a list"),
+        ("defaults: [/etc/passwd]\n", "conf/experiment/mine.yaml:1: unknown etc 'passwd'"),
+        ("seed: 1\nname: ${\n", "conf/experiment/mine.yaml:2: ${ is not a valid reference: "),
     ],
 )
-def test_yaml_that_has_no_end_or_holds_nothing_is_refused_in_one_line(conf: Path, text: str, message: str) -> None:
+def test_yaml_that_has_no_end_or_cannot_be_a_config_is_refused_in_one_line(conf: Path, text: str, message: str) -> None:
     (conf / "mine.yaml").write_text(text, encoding="utf-8")
     (line,) = told("+experiment=mine")
     assert message in line

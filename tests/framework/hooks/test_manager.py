@@ -186,7 +186,7 @@ def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_p
     result = run(tmp_path, "+experiment=unlucky", "objective=train_loss", "stages=[plan]", "trainer.max_steps=0")
     assert result.code == 2
     assert result.err.splitlines() == [
-        "trainer.max_steps=0 must be a whole number above 0, or null",
+        "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null",
         "acme_conf/experiment/unlucky.yaml:2: seed=13 brings bad luck",
         "objective=train_loss says little",
     ]

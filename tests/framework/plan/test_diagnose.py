@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hydra.types import RunMode
 
 from framework import FrameworkError
-from framework.plan.load import load_plan
+from framework.plan.load import load_hydra, load_plan
 from tests.support.forked_program import program
 
 
@@ -60,6 +61,13 @@ def told(*words: str) -> list[str]:
         ("name='${'", "name='${': name=${ cannot be read: no viable alternative"),
         ("++trainer.foo.bar=1", "++trainer.foo.bar=1: unknown key 'trainer.foo'"),
         ("seed=1e3", "seed=1e3: seed=1000.0 must be a whole number from 0 to"),
+        ("metric=[[exact_match]]", "metric=[[exact_match]]: metric takes a list of names, some of bleu, chrf, "),
+        ("metric=[null]", "metric=[null]: metric takes a list of names"),
+        ("adapter=5", "adapter=5: adapter needs one of dora, full, lora, rslora"),
+        ("adapter=[[lora]]", "adapter=[[lora]]: adapter needs one of dora, full, lora, rslora"),
+        ("+experiment=[[quickstart]]", "name an experiment, or leave this out"),
+        ("hydra/launcher=[[basic]]", "hydra/launcher takes the name of an option, which is text"),
+        ("hydra.searchpath=5", "hydra.searchpath=5: hydra.searchpath must be a list of strings"),
         ("trainer={lr:1}", "trainer={lr:1}: unknown key 'trainer.lr'"),
         ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
     ],
@@ -67,6 +75,22 @@ def told(*words: str) -> list[str]:
 def test_a_mistake_of_the_command_line_is_reported_in_one_line(word: str, text: str) -> None:
     (line,) = told(word)
     assert text in line
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("hydra.job_logging.handlers.x.class=os.system", "unknown key 'hydra.job_logging.handlers'"),
+        ("+hydra.callbacks.x=5", "hydra.callbacks.x=5 must be named values"),
+        ("hydra.launcher=5", "hydra.launcher=5 must be named values"),
+        ("hydra.verbose={a:1}", "hydra.verbose={a:1} must be true, false, or the names of loggers"),
+    ],
+)
+def test_a_setting_of_hydra_of_another_type_is_reported_in_one_line(word: str, text: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        load_hydra([word], RunMode.RUN)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_all_keys_and_values_that_hydra_refuses_come_together_and_what_composed_is_checked_after_them() -> None:
@@ -93,7 +117,7 @@ def test_of_overrides_and_options_the_first_mistake_is_reported() -> None:
 
 def test_the_combination_that_cannot_work_is_reported_beside_a_value_out_of_its_range() -> None:
     first, second = told("adapter=full", "quantization=nf4", "trainer.max_steps=0")
-    assert first == "trainer.max_steps=0 must be a whole number above 0, or null"
+    assert first == "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null"
     # It quotes both arguments, so it does not name them again.
     assert second == (
         "adapter=full trains all weights and quantization=nf4 freezes them: set quantization=none, or adapter=lora"

@@ -35,7 +35,7 @@ def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pyte
         for name, config in (("same", LLAMA), ("small", SMOLLM), ("middle", MIDDLE)):
             yield name, Shape.from_config(config)
 
-    monkeypatch.setattr(fit, "_presets", known)
+    monkeypatch.setattr(fit, "preset_shapes", known)
     found = told(tmp_path, "plan.gpu=4GiB")
     assert found.changes[-1].fit_status is FitStatus.too_large
     assert found.smaller is not None
@@ -53,7 +53,7 @@ def test_a_model_of_the_family_goes_before_a_larger_one_of_another(
         for name, config in (("own", SMOLLM), ("other", MIDDLE | {"model_type": "qwen3"})):
             yield name, Shape.from_config(config)
 
-    monkeypatch.setattr(fit, "_presets", known)
+    monkeypatch.setattr(fit, "preset_shapes", known)
     found = told(tmp_path, "plan.gpu=4GiB").smaller
     assert found is not None
     assert found.overrides == ["model=own"]
@@ -86,7 +86,7 @@ def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
 
 
 def test_without_any_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_presets", lambda _: [])
+    monkeypatch.setattr(fit, "preset_shapes", lambda _: [])
     found = told(tmp_path, "plan.gpu=4GiB")
     assert found.smaller is None
     assert remedy(found).endswith("Use a smaller model")

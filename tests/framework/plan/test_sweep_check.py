@@ -48,6 +48,14 @@ def test_a_sweep_that_only_looks_or_measures_enough_is_none(words: str) -> None:
     check_sweep(["adapter.r=1,2", *words.split()])
 
 
+def test_slurm_without_slurm_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FrameworkError) as refused:
+        check_sweep(["hydra/launcher=submitit_slurm", "seed=1,2", "stages=[plan]"])
+    assert str(refused.value).startswith("hydra/launcher=submitit_slurm needs Slurm, whose command srun is not on this")
+    assert "\n" not in str(refused.value)
+
+
 def test_a_plain_run_is_one_point() -> None:
     assert looked_at("seed=1") == [["seed=1"]]
 

@@ -1,14 +1,16 @@
 """A run folder read back, and the ways in which it cannot be."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import DataResult
 from framework.rundir.folder import WritableRunFolder, save_overrides
-from framework.rundir.read import ABSENT, differences, flat, read_run
+from framework.rundir.read import ABSENT, differences, flat, read_run, runs_below
 
 
 def test_a_run_is_read_with_its_config_and_words(tmp_path: Path) -> None:
@@ -77,3 +79,22 @@ def test_nested_mappings_become_dotted_keys_and_lists_stay() -> None:
 def test_a_key_that_is_absent_is_distinguished_from_null() -> None:
     assert differences({"a": None, "b": 1}, {"b": 1, "c": 2}) == {"a": (None, ABSENT), "c": (ABSENT, 2)}
     assert json.loads(json.dumps({"shown": repr(ABSENT)})) == {"shown": "(absent)"}
+
+
+def test_runs_are_found_beside_folders_that_vanish_and_a_link_is_no_second_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("b/run", "gone"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "b" / "run" / "status.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "up").symlink_to(tmp_path)
+    scan = os.scandir
+
+    def without_one(place: Path) -> Any:
+        if place.name == "gone":
+            raise FileNotFoundError(place)
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", without_one)
+    assert runs_below(tmp_path) == [tmp_path / "b" / "run"]

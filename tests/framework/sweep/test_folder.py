@@ -15,7 +15,7 @@ from framework.api import records
 from framework.api.records import Sweep, Trial
 from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.session import Session, current
-from framework.sweep.folder import SweepFolder, best_trial, finish, name_of, read_sweep, times
+from framework.sweep.folder import SweepFolder, best_trial, describe_trial, finish, name_of, read_sweep, times
 from framework.util.command import this_program
 from tests.framework.memory.test_shape import SMOLLM
 from tests.support.forked_program import ECHO, Result, echo, launch
@@ -329,3 +329,10 @@ def test_points_with_several_objectives_have_no_best(tmp_path: Path) -> None:
     sweep = read_sweep(tmp_path)
     assert [found.value for found in sweep.trials] == [1.0, 0.5]
     assert (sweep.objective, sweep.best) == (None, None)
+
+
+def test_a_trial_is_described_by_what_it_varies(tmp_path: Path) -> None:
+    words = "[format.strip=true, 'trainer.learning_rate=1e-4,2e-4', 'adapter.r=4,8']"
+    (tmp_path / "multirun.yaml").write_text(f"hydra: {{overrides: {{task: {words}}}}}\n", encoding="utf-8")
+    trial = ["format.strip=True", "trainer.learning_rate=0.0001", "adapter.r=4"]
+    assert describe_trial(tmp_path / "0", trial) == "0 (1 of 4): trainer.learning_rate=0.0001, adapter.r=4"

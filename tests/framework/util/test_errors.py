@@ -1,5 +1,6 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
+import errno
 import pickle
 import signal
 from pathlib import Path
@@ -15,6 +16,7 @@ from framework.util.errors import (
     error_location,
     error_traceback,
     nearest,
+    of_the_system,
     signal_name,
     summarize_error,
     unknown,
@@ -106,3 +108,27 @@ def test_a_mistake_that_a_decorator_refuses_is_in_the_line_that_calls_it() -> No
     with pytest.raises(TypeError) as caught:
         formatter()
     assert error_location(caught.value).startswith(f" ({__file__}:")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300), "xxx…: a name of a file has at most 255 bytes"),
+        (OSError(errno.EMFILE, "Too many open files"), "this process may open no more files: raise the limit, `ulimit"),
+        (BlockingIOError(errno.EAGAIN, "fork"), "this user may start no more processes or threads: raise the limit"),
+        (
+            RuntimeError("Could not determine home directory."),
+            "this user has no home folder: set HOME=FOLDER, or FRAME",
+        ),
+        (RuntimeError("can't start new thread"), "this user may start no more processes or threads: raise the limit"),
+    ],
+)
+def test_a_limit_of_the_system_is_put_into_words(error: Exception, told: str) -> None:
+    assert told in str(of_the_system(error))
+    assert of_the_system(OSError(errno.EIO, "x")) is None
+
+
+def test_the_place_of_an_error_is_in_the_code_that_the_core_called() -> None:
+    with pytest.raises(TypeError) as raised:
+        unknown("a", "b", None)  # type: ignore[arg-type]
+    assert error_location(raised.value).startswith(f" ({__file__}:")

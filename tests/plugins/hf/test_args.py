@@ -124,8 +124,8 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["+trainer.train_on_inputs=true"], "train_on_inputs is data.learn=everything here"),
-        (["trainer.micro_batch_size=1"], "micro_batch_size is called trainer.per_device_train_batch_size here"),
+        (["+trainer.train_on_inputs=true"], "it is data.learn=everything here"),
+        (["trainer.micro_batch_size=1"], "it is called trainer.per_device_train_batch_size here"),
         (["trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
         (["+trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
         (["trainer.args.max_lenght=512"], "Did you mean 'max_length'? It is called trainer.max_seq_length here."),
@@ -202,7 +202,7 @@ def test_two_hundred_wrong_fields_are_refused_in_two_lines_with_the_nearest_name
     text = refused(word)
     assert len(text.splitlines()) <= 2
     if meant:
-        assert "Did you mean '" in text or len(meant) < 3
+        assert "Did you mean '" in text or f"'{meant}' is not used here" in text or len(meant) < 3
     else:
         assert " here" in text
         assert "Valid" not in text

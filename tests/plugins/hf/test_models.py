@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import _http
 
+from framework.config.compose import conf_dir
+from framework.memory import Shape
 from framework.util.errors import FrameworkError
 from framework.util.network import reachable
 from framework_plugins.hf import hub_limits, models
@@ -130,3 +135,52 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "hub").write_text("no folder", encoding="utf-8")
     line = told()
     assert f"the Hub's cache, {tmp_path / 'hub'}, cannot be written: Not a directory. Set HF_HUB_CACHE=" in line
+
+
+PARAMETERS = {
+    "llama1b": 1_235_814_400, "llama3b": 3_212_749_824, "llama8b": 8_030_261_248, "mistral7b": 7_248_023_552,
+    "phi4_mini": 3_836_021_760, "qwen3_4b": 4_022_468_096, "qwen3_8b": 8_190_735_360, "gemma3_4b": 4_300_079_472,
+}  # fmt: skip
+"""Of the presets, as the Hub counts them in their files."""
+
+
+@pytest.fixture
+def shipped() -> dict[str, Mapping[str, Any]]:
+    """Return the sizes that come with each preset, by its name."""
+    table = json.loads(models.SHIPPED.read_text(encoding="utf-8"))
+    paths = {
+        file.stem: yaml.safe_load(file.read_text("utf-8"))["path"] for file in (conf_dir() / "model").glob("*.yaml")
+    }
+    assert sorted(paths.values()) == sorted(table)
+    return {name: table[path] for name, path in paths.items()}
+
+
+def test_the_sizes_that_come_with_a_preset_give_the_models_number_of_parameters(
+    shipped: dict[str, Mapping[str, Any]],
+) -> None:
+    assert shipped.keys() == PARAMETERS.keys()
+    for name, sizes in shipped.items():
+        assert Shape.from_config(sizes).total == pytest.approx(PARAMETERS[name], rel=2e-3), name
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_sizes_are_those_of_the_models_config(name: str, shipped: dict[str, Mapping[str, Any]]) -> None:
+    path = yaml.safe_load((conf_dir() / "model" / f"{name}.yaml").read_text(encoding="utf-8"))["path"]
+    assert Shape.from_config(LocalModel(LocalModelConfig(path=path)).config_json()) == Shape.from_config(shipped[name])
+
+
+def test_without_a_network_a_preset_has_its_sizes_and_no_other_model_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "reachable", lambda _: False)
+    preset = LocalModel(LocalModelConfig(path="Qwen/Qwen3-8B", chat_template=None))
+    monkeypatch.setattr(models, "hf_hub_download", _unreachable)
+    assert preset.config_json()["num_hidden_layers"] == 36
+    for model in (preset, LocalModel(LocalModelConfig(path="acme/thing"))):
+        with pytest.raises(FrameworkError, match="not on this machine, and the Hub cannot be reached"):
+            model.check()
+    with pytest.raises(FrameworkError, match="not on this machine"):
+        LocalModel(LocalModelConfig(path="Qwen/Qwen3-8B", revision="main")).config_json()
+
+
+def _unreachable(*_: object, **__: object) -> str:
+    raise LocalEntryNotFoundError("no network")

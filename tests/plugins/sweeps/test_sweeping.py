@@ -54,6 +54,14 @@ def test_a_sampler_chooses_points_of_the_space_and_the_best_is_written_down(plac
     assert OmegaConf.load(place / "x" / "multirun.yaml").hydra.sweeper.sampler == sampler
 
 
+def test_a_search_with_few_combinations_tries_each_of_them_once(place: Path) -> None:
+    done = sweep(place, *OPTUNA, "hydra.sweeper.n_trials=3", "trainer.learning_rate=1e-4,2e-4")
+    assert done.code == 0, done.err
+    assert sorted(word for point in points(place) for word in point["overrides"]) == [
+        "trainer.learning_rate=0.0001", "trainer.learning_rate=0.0002",
+    ]  # fmt: skip
+
+
 def test_a_grid_has_every_combination_once_and_a_failed_point_ends_nothing(place: Path) -> None:
     done = sweep(place, *OPTUNA, "hydra.sweeper.sampler=grid", "trainer.end=none,mistake", "seed=1,2")
     assert done.code == 2

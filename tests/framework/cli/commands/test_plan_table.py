@@ -8,6 +8,8 @@ import pytest
 from framework import FrameworkError
 from framework.cli.commands import PlanTableCommandConfig
 from framework.cli.commands.plan_table import PlanTableCommand, lines
+from framework.memory import Shape
+from tests.framework.memory.test_shape import LLAMA, SMOLLM
 
 COMMAND = PlanTableCommand(PlanTableCommandConfig())
 
@@ -33,11 +35,32 @@ def test_json_is_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["low_gib"] <= row["reserved_gib"] <= row["high_gib"] for row in rows)
 
 
+def test_what_fits_a_gpu_is_what_the_plan_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = {"large": Shape.from_config(LLAMA), "small": Shape.from_config(SMOLLM)}
+    monkeypatch.setattr("framework.cli.commands.plan_table.preset_shapes", lambda _: shapes.items())
+    longest = {}
+    for gpu in ("rtx3060", "rtx4090", "a100_80"):
+        COMMAND.main([gpu, "--json"])
+        large, small = json.loads(capsys.readouterr().out)
+        assert (large["model"], large["billions"], small["model"]) == ("large", 8.0, "small")
+        assert all(small["longest"][way] >= length for way, length in large["longest"].items())
+        longest[gpu] = large["longest"]
+    assert longest["rtx3060"]["quantization=nf4"] >= 2048  # conf/experiment/gpu_12gb.yaml
+    assert longest["rtx3060"]["adapter=lora"] == longest["rtx4090"]["adapter=full"] == 0
+    assert longest["rtx4090"]["adapter=lora"] >= 2048  # conf/experiment/gpu_24gb.yaml
+    assert longest["a100_80"]["adapter=lora"] > longest["rtx4090"]["adapter=lora"]
+    COMMAND.main(["rtx3060"])
+    assert "11.3 GiB free" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--jsn"], "unknown option '--jsn'. Did you mean '--json'"),
-        (["8"], "unexpected argument '8'. Usage: python -m framework plan-table "),
+        (["8", "x"], "unexpected argument 'x'. Usage: python -m framework plan-table "),
+        (["rtx306"], "plan.gpu=rtx306: no GPU of that name is known. Did you mean 'rtx3060'?"),
     ],
 )
 def test_mistakes_are_reported(words: list[str], told: str) -> None:

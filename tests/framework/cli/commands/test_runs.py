@@ -65,6 +65,8 @@ def test_each_run_has_its_state_and_its_verdict_and_a_sweep_its_best(capsys: pyt
         ("overrides: {task: ['trainer.learning_rate=1e-4,5e-4', 'trainer.seed=1,2']}", "3 of 4 trials"),
         ("sweeper: {n_trials: 20, sampler: {_target_: optuna.samplers.TPESampler}}", "3 of 20 trials"),
         ("overrides: {task: ['adapter.r=4,8,16']}", "3 trials"),
+        ("sweeper: {n_trials: 20, params: {seed: '1,2,3,4,5'}}", "3 of 5 trials"),
+        ("sweeper: {n_trials: 20}, overrides: {task: ['seed=1,2', 'adapter.r=interval(1,9)']}", "3 of 20 trials"),
         ("overrides: {task: ['adapter.r=choice(']}", "3 trials"),
         ("[", "3 trials"),
     ],
