@@ -35,8 +35,8 @@ class ReadSummary:
     `formats` counts the good rows of each format; `runs` has the first stretches of one format. `unread` counts the
     rows that have a value in a field which changes nothing, `rejected` those with a rejected answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
-    of which are `stopped_examples`. `conversations` with several answers became `conversation_rows` rows by
-    `data.learn=each`.
+    of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
+    `conversations` with several answers became `conversation_rows` rows by `data.learn=each`.
     """
 
     bad_rows: int = 0
@@ -50,6 +50,8 @@ class ReadSummary:
     cut_rows: int = 0
     stopped: int = 0
     stopped_examples: list[str] = field(default_factory=list)
+    normalized: int = 0
+    normalized_examples: list[str] = field(default_factory=list)
     conversations: int = 0
     conversation_rows: int = 0
 

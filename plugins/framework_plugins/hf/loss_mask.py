@@ -88,6 +88,7 @@ class Labels:
         spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
         for span in spans:
             labels[span.first : span.end] = ids[span.first : span.end]
+            draft.spans.append((span.first, span.end - 1))
             problem = problem or span.problem
         if not problem:
             problem = (

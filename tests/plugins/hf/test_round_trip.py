@@ -1,0 +1,75 @@
+"""hf/round_trip.py: an answer that the learned tokens do not spell is a problem of its row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tokenizers import Regex, normalizers
+
+from framework.api.records import Example, Message, TokenRow
+from framework.api.schema import Learn
+from framework_plugins.hf.chat import Chat
+from tests.support.conversations import ASK, CALL, DOUBT, NO, TELL, with_tools
+from tests.support.families import make_tokenizer
+
+DIGITS = normalizers.Replace(Regex("[0-9]"), "")
+LOSES = "the tokenizer drops or changes characters of an answer, such as "
+
+
+def rows(normalizer: Any, *answers: str, learn: Learn = Learn.assistant) -> list[TokenRow]:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.backend_tokenizer.normalizer = normalizer
+    chat = Chat(tokenizer, frozenset([tokenizer.eos_token_id]), learn=learn)
+    said = [(ASK, Message("assistant", answer)) for answer in answers]
+    return chat.encode([Example(turns, "chatml", f"r:{number}") for number, turns in enumerate(said, start=1)])
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "answer", "shown"),
+    [
+        (DIGITS, "It is 1.", "'It is 1.', which becomes 'It is .'"),
+        (DIGITS, "12 of them", "'12 of them', which becomes ' of them'"),
+        (DIGITS, "them: 12", "'them: 12', which becomes 'them: '"),
+        (normalizers.Lowercase(), "In Bern", "'In Bern', which becomes 'in bern'"),
+        (normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()]), "café", "'café', which becomes 'cafe'"),
+    ],
+)
+def test_a_tokenizer_that_loses_text_is_a_problem_of_the_rows_that_lose_some(
+    normalizer: Any, answer: str, shown: str
+) -> None:
+    first, fine = rows(normalizer, answer, "yes")
+    assert first.problem.startswith(f"{LOSES}{shown}, so the model could never write it")
+    assert fine.problem == ""
+    assert not first.normalized
+
+
+def test_rows_that_lose_text_have_one_problem_which_shows_the_first() -> None:
+    one, other = rows(DIGITS, "It is 1.", "It is 2.")
+    assert one.problem == other.problem != ""
+
+
+def test_a_normal_form_of_unicode_is_no_loss_and_a_compatible_one_is_counted() -> None:
+    composed, ligature = "cafe\u0301", "x\u00b2 of\ufb01ce"
+    assert [(row.problem, row.normalized) for row in rows(normalizers.NFC(), composed, ligature)] == [("", False)] * 2
+    assert [(row.problem, row.normalized) for row in rows(normalizers.NFKC(), composed, ligature)] == [
+        ("", False), ("", True),
+    ]  # fmt: skip
+
+
+def test_questions_count_where_they_are_learned_too() -> None:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.backend_tokenizer.normalizer = DIGITS
+    for learn, problem in ((Learn.assistant, False), (Learn.everything, True)):
+        chat = Chat(tokenizer, frozenset([tokenizer.eos_token_id]), learn=learn)
+        row = chat.encode([Example((Message("user", "1 or 2?"), NO), "chatml", "r:1")])[0]
+        assert row.problem.startswith(LOSES) is problem
+
+
+def test_several_answers_calls_and_plain_text_are_compared_as_they_are_rendered() -> None:
+    assert with_tools("hermes", ASK, CALL).problem == ""
+    (row,) = Chat(make_tokenizer("chatml"), frozenset([5])).encode([Example((), "text", "r:1", text="Two  \U0001f642")])
+    assert LOSES not in row.problem
+    tokenizer = make_tokenizer("chatml")
+    chat = Chat(tokenizer, frozenset([tokenizer.eos_token_id]))
+    assert chat.encode([Example((ASK, TELL, DOUBT, NO), "chatml", "r:1")])[0].problem == ""
