@@ -38,7 +38,7 @@ from framework_plugins.hf.config import ALL_LINEAR, FullConfig, LoraAdapterConfi
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
 from framework_plugins.hf.library_errors import refusing
-from framework_plugins.hf.model_settings import ADAPTER_RANGES, read_settings, value_problem
+from framework_plugins.hf.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.models import check_inside
 from framework_plugins.hf.whole import SHOWN, not_finite, odd_types, refuse_odd, refuse_partial, stored_tensors, times
 
@@ -120,15 +120,15 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if not any(weights.glob("*.safetensors")):
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
-    check_inside(weights, f"checkpoint={plan.config['checkpoint']}")
+    setting = f"checkpoint={plan.config['checkpoint']}"
+    check_inside(weights, setting)
     if (weights / CONFIG).is_file():
-        return _saved_config(weights / CONFIG, f"checkpoint={plan.config['checkpoint']}")
+        return _saved_config(weights / CONFIG, setting)
     if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
         lacks = CONFIG if (weights / WEIGHTS).is_file() else "config.json"
-        raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which describes the weights: save "
-            "them again"
-        )
+        raise FrameworkError(f"{setting}: the folder lacks {lacks}, which describes the weights: save them again")
+    if problem := config_problem(read_settings(weights / "config.json", setting)):
+        raise FrameworkError(f"{setting}: config.json {problem}")
     return None
 
 

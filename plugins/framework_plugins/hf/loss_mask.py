@@ -97,7 +97,7 @@ class Labels:
                 or message_check.lost(draft.example, draft.text)
             )
         if self.whole:
-            labels = self._all(ids)
+            labels, draft.spans = self._all(ids), [(0, len(ids))]
             problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
         return TokenRow(ids, labels, draft.example.where, problem)
 

@@ -123,7 +123,7 @@ def value_problem(settings: Mapping[str, Any], ranges: Mapping[str, Type]) -> st
         if isinstance(value, float) and math.isnan(value):
             return f"has {path}=NaN, which is not a number: {AGAIN}"
         if KERNELS.search(path) and isinstance(value, str) and not OWN_KERNELS.fullmatch(value):
-            return f"has {path}={_shown(value)}, which transformers would fetch as code from the Hub: {NO_KERNELS}"
+            return f"has {path}={value[:SHOWN]}, which transformers would fetch as code from the Hub: {NO_KERNELS}"
         for pattern, valid in ranges.items():
             if re.fullmatch(pattern, name) or re.fullmatch(pattern, path):
                 if not _holds(valid, value):
@@ -181,5 +181,5 @@ def _float(tag: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -172,11 +172,8 @@ def test_weights_in_four_bits_are_whole_without_any_of_their_tables(llama: Path,
 
 def test_tables_that_older_versions_saved_may_be_integers_and_infinite(rows: Path, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", "gpt2")
-    old = {
-        "transformer.h.0.attn.bias": torch.ones(1, 1, 256, 256, dtype=torch.bool),
-        "transformer.h.0.attn.masked_bias": torch.tensor(-torch.inf, dtype=torch.float16),
-    }
-    tensors(lambda held: held.update(old))(base)
+    masks = {0: torch.ones(1, 1, 256, 256, dtype=torch.bool), 1: torch.full((1, 1, 256, 256), -torch.inf)}
+    tensors(lambda held: held.update({f"transformer.h.{n}.attn.bias": mask for n, mask in masks.items()}))(base)
     with opened(make(base, rows, tmp_path / "run")) as (model, _):
         assert model.model is not None
 
@@ -194,6 +191,6 @@ def test_a_base_whose_loss_is_not_a_number_is_refused_before_the_training(
     llama: Path, rows: Path, tmp_path: Path
 ) -> None:
     base = shutil.copytree(llama, tmp_path / "model")
-    tensors(lambda held: held[DOWN].fill_(3e38))(base)
+    tensors(lambda held: held["lm_head.weight"].fill_(3e38))(base)
     with pytest.raises(FrameworkError, match=r"^the base model has a loss of nan before any training, on \d+ of"):
         pipeline.run(make(base, rows, tmp_path / "run", "metric=[]", "evaluator=[]"))
