@@ -53,7 +53,7 @@ ADAPTER_RANGES: Mapping[str, Type] = {
 PARTS = ("text_config", "vision_config")
 """Parts of a model with numbers of their own."""
 TYPES: Mapping[str, Any] = {
-    "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping,
+    "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping, "layer_types": list,
     **dict.fromkeys(PARTS, Mapping),
 }  # fmt: skip
 SWITCHES = {"is_encoder_decoder": False, "return_dict": True}
@@ -99,12 +99,10 @@ def read_settings(file: Path, place: str) -> Mapping[str, Any]:
 
 def config_problem(config: Mapping[str, Any]) -> str:
     """Say why a config.json describes no model, as the end of a sentence; empty if it may."""
-    for name, valid in TYPES.items():
-        if (value := config.get(name)) is not None and not isinstance(value, valid):
-            return f"has a {name} that is a {type(value).__name__}: {AGAIN}"
-    for part in [config, *(config.get(name) or {} for name in PARTS)]:
-        if not isinstance(part.get("layer_types") or [], list):
-            return f"has layer_types that are a {type(part['layer_types']).__name__}: {AGAIN}"
+    for part in [config, *(part for name in PARTS if isinstance(part := config.get(name), Mapping))]:
+        for name, valid in TYPES.items():
+            if (value := part.get(name)) is not None and not isinstance(value, valid):
+                return f"has a {name} that is a {type(value).__name__}: {AGAIN}"
         for name, needed in SWITCHES.items():
             if part.get(name) is (not needed):
                 return f"has {name}={str(not needed).lower()}, and only {str(needed).lower()} works here: {AGAIN}"

@@ -34,6 +34,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"_attn_implementation": "owner/repo"}, "has _attn_implementation=owner/repo, which transformers would fetch"),
     ({"text_config": {"attn_implementation": {"": "owner/repo"}}}, "has text_config.attn_implementation=owner/repo"),
     ({"experts_implementation": "sonicmoe"}, "has experts_implementation=sonicmoe, which transformers would fetch"),
+    ({"text_config": {"quantization_config": [4]}}, "has a quantization_config that is a list"),
     ({"is_encoder_decoder": True}, "has is_encoder_decoder=true, and only false works here"),
 ]
 

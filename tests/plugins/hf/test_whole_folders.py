@@ -119,6 +119,10 @@ MODELS: dict[str, tuple[Change, str]] = {
         settings("tokenizer_config.json", tokenizer_class="BertTokenizer"),
         r"cannot tokenize: .*UNK",
     ),
+    "lossy tokenizer": (
+        settings("tokenizer.json", normalizer={"type": "Replace", "pattern": {"Regex": "[0-9]"}, "content": ""}),
+        r"rows\.jsonl:\d+: the tokenizer drops or changes characters of an answer, such as '.*\(the same in \d+ rows\)",
+    ),
     "endless tokenizer": (settings("tokenizer_config.json", model_max_length="many"), r"the tokenizer cannot tokenize"),
     "template": (
         lambda folder: (
@@ -151,6 +155,17 @@ def test_a_stop_token_of_the_generation_config_alone_is_enough(place: Path, tmp_
         assert loaded.stop_ids
         assert loaded.pad_id in loaded.stop_ids
         assert loaded.loss(data.train) > 0
+
+
+def test_answers_that_a_tokenizer_writes_with_other_characters_are_a_finding(place: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(place / "base", tmp_path / "model")
+    settings("tokenizer.json", normalizer={"type": "NFKC"})(model)
+    answers = ["x\u00b2", "x2", "y"] * 4
+    lines = [json.dumps({"instruction": f"Say {number}", "output": each}) for number, each in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with opened(make(model, tmp_path / "rows.jsonl", tmp_path / "run")) as (_, data):
+        (found,) = (each for each in data.result.findings if each.name == "normalized_answers")
+    assert (found.rows, found.examples[0]) == (4, "rows.jsonl:1")
 
 
 def test_the_attention_that_config_json_names_is_not_used(place: Path, tmp_path: Path) -> None:
