@@ -15,6 +15,8 @@ from framework.api.records import TokenRow
 from framework_plugins.hf.drafts import Draft
 from framework_plugins.hf.masks import common
 
+SPACE = "\u2581"
+"""What SentencePiece writes for a space, so it comes back as one."""
 BEFORE, SHOWN = 10, 30
 """Characters of a text that a message gives before a difference, and in all."""
 
@@ -70,5 +72,5 @@ def _same(text: str, answer: str, form: Literal["NFC", "NFKC"]) -> bool:
     """Whether two texts are the same but for white space and what a normal form of Unicode makes one."""
     if text == answer:
         return True
-    bare, other = ("".join(unicodedata.normalize(form, each).split()) for each in (text, answer))
+    bare, other = ("".join(unicodedata.normalize(form, each).replace(SPACE, " ").split()) for each in (text, answer))
     return bare == other

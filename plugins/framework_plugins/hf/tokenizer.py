@@ -105,9 +105,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
         if template.stop:
             tokenizer.eos_token = template.stop
     if not isinstance(tokenizer.chat_template or "", str | dict):
-        raise FrameworkError(
-            f"{SETTINGS} has a chat_template that is a {type(tokenizer.chat_template).__name__}: restore it"
-        )
+        raise FrameworkError(f"{SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file")
     if not tokenizer.chat_template:
         raise FrameworkError(
             "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "

@@ -129,7 +129,7 @@ MODELS: dict[str, tuple[Change, str]] = {
             settings("tokenizer_config.json", chat_template=5)(folder),
             (folder / "chat_template.jinja").unlink(),
         ),
-        r"tokenizer_config\.json has a chat_template that is a int",
+        r"tokenizer_config\.json: chat_template=5 is not text",
     ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"the tokenizer cannot be read"),
     "tokenizer code": (
