@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from tokenizers import Regex, normalizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow
 from framework.api.schema import Learn
@@ -44,6 +46,27 @@ def test_a_tokenizer_that_loses_text_is_a_problem_of_the_rows_that_lose_some(
     assert not first.normalized
 
 
+def test_a_tokenizer_of_bytes_may_still_lose_text_where_it_cuts_or_for_lack_of_a_byte() -> None:
+    for change in ("cut", "byte"):
+        tokenizer = make_tokenizer("chatml")
+        core = tokenizer.backend_tokenizer
+        if change == "cut":
+            steps = [pre_tokenizers.Split("1", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            core.pre_tokenizer = pre_tokenizers.Sequence(steps)
+        else:
+            held = json.loads(core.to_str())
+            held["model"]["vocab"]["lost"] = held["model"]["vocab"].pop("1")
+            tokenizer = PreTrainedTokenizerFast(
+                tokenizer_object=Tokenizer.from_str(json.dumps(held)), chat_template=tokenizer.chat_template,
+                eos_token=tokenizer.eos_token,
+            )  # fmt: skip
+        row, fine = Chat(tokenizer, frozenset([tokenizer.eos_token_id])).encode(
+            [Example((ASK, Message("assistant", text)), "chatml", "r:1") for text in ("It is 1.", "It is 2.")]
+        )
+        assert row.problem.startswith(f"{LOSES}'It is 1.', which becomes 'It is .'"), change
+        assert fine.problem == ""
+
+
 def test_rows_that_lose_text_have_one_problem_which_shows_the_first() -> None:
     one, other = rows(DIGITS, "It is 1.", "It is 2.")
     assert one.problem == other.problem != ""
@@ -73,4 +96,5 @@ def test_several_answers_calls_and_plain_text_are_compared_as_they_are_rendered(
     assert chat.encode([Example((ASK, TELL, DOUBT, NO), "chatml", "r:1")])[0].problem == ""
     assert chat.encode([Example((), "text", "r:1", text="Two  \U0001f642")])[0].problem == ""
     tokenizer.backend_tokenizer.normalizer = DIGITS
+    chat = Chat(tokenizer, frozenset([tokenizer.eos_token_id]))
     assert chat.encode([Example((), "text", "r:1", text="Two 2")])[0].problem.startswith(LOSES)
