@@ -166,6 +166,9 @@ class Reader:
             if example.text is not None and not stop_ids.isdisjoint(row.labels[:-1]):
                 summary.stopped += 1
                 summary.stopped_examples += [example.where] if summary.stopped <= SHOWN_ERRORS else []
+            if row.normalized:
+                summary.normalized += 1
+                summary.normalized_examples += [example.where] if summary.normalized <= SHOWN_ERRORS else []
             pairs = [(example, row)] if limit is None else cut.pieces(example, row, limit, self.model)
             if len(pairs) > 1:
                 summary.cut_texts += 1

@@ -38,8 +38,8 @@ class ReadSummary:
     rows that have a value in a field, or in a field of a turn, which changes nothing, `rejected` those with a rejected
     answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
-    of which are `stopped_examples`. `conversations` with several answers became `conversation_rows` rows by
-    `data.learn=each`.
+    of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
+    `conversations` with several answers became `conversation_rows` rows by `data.learn=each`.
     """
 
     bad_rows: int = 0
@@ -53,6 +53,8 @@ class ReadSummary:
     cut_rows: int = 0
     stopped: int = 0
     stopped_examples: list[str] = field(default_factory=list)
+    normalized: int = 0
+    normalized_examples: list[str] = field(default_factory=list)
     conversations: int = 0
     conversation_rows: int = 0
 

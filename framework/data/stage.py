@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan
-from framework.api.protocols import AsksPrompts, Evaluator, Model
+from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.api.schema import Affects, ProofMode, Stage
 from framework.data import audit, lengths, mask_verification, split
@@ -104,6 +104,7 @@ def _from_store(
     apart = not judged or bool((rows.columns.part == PROMPTS).any())
     chosen_by, judged_by = (validation, validation) if apart else _apart(rows, validation, plan.seed)
     prompts, selection = _prompts(rows, judged_by, plan.seed), _asked(rows, _spread(chosen_by, plan.seed))
+    _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
     train_rows = lengths.token_rows(rows, fitted.numbers, limit)
@@ -127,7 +128,7 @@ def _from_store(
         bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
-        findings=[*_held_out_nothing(plan, rows, held_out), *_stopped_text(rows)],
+        findings=[*_held_out_nothing(plan, rows, held_out), *_stopped_text(rows), *_normalized(rows)],
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
@@ -142,6 +143,20 @@ def _from_store(
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
     groups = _alike(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
     return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, groups), part
+
+
+def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int) -> None:
+    """Refuse rows that are longer than what the model can read."""
+    positions = model.positions if isinstance(model, LimitsLength) else None
+    lengths_left = np.minimum(rows.columns.tokens[numbers], limit)
+    if positions is None or not (long := lengths_left > positions).any():
+        return
+    first = int(numbers[long][0])
+    raise FrameworkError(
+        f"{int(long.sum())} of {len(numbers)} rows are longer than the {positions} tokens that the model reads "
+        f"(max_position_embeddings in its config.json); {rows.where(first)} has {rows.columns.tokens[first]} tokens: "
+        f"set trainer.max_seq_length={positions} and data.overflow=drop|truncate, or take a model that reads more"
+    )
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:
@@ -178,6 +193,19 @@ def _stopped_text(rows: Store) -> list[Finding]:
     )
     advice += "there is nothing to do"
     return [Finding("stop_in_text", Severity.warning, count, text, advice, rows.summary.stopped_examples[:5])]
+
+
+def _normalized(rows: Store) -> list[Finding]:
+    """Warn of answers that are learned with other characters than the data have."""
+    number = rows.summary.normalized
+    if not number:
+        return []
+    text = (
+        f"The tokenizer normalizes Unicode (NFKC): {number} of the rows {'has' if number == 1 else 'have'} answers "
+        "that are learned with other characters of the same meaning, such as 2 for a superscript 2"
+    )
+    advice = "write the answers with the plain characters if the difference matters, or take another model"
+    return [Finding("normalized_answers", Severity.warning, number, text, advice, rows.summary.normalized_examples[:5])]
 
 
 def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:

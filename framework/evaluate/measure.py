@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 from framework.api.data import Data, set_of
@@ -12,6 +14,7 @@ from framework.api.protocols import AnyMetric, AsksPrompts, ComparingMetric, Eva
 from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample
 from framework.api.schema import Affects
 from framework.hooks.session import Session
+from framework.util.errors import FrameworkError
 from framework.util.shared_cache import key_of
 
 
@@ -34,10 +37,14 @@ class Measuring:
 
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
-        return self.session.shared.get_or_make("baseline", self.base_key, self.now)
+        return self.session.shared.get_or_make("baseline", self.base_key, partial(self.now, base=True))
 
-    def now(self) -> EvalResult:
-        """Measure the model as it stands: the validation loss, then every evaluator."""
+    def now(self, *, base: bool = False) -> EvalResult:
+        """Measure the model as it stands: the validation loss, then every evaluator.
+
+        Raises:
+            FrameworkError: it is the `base`, and its loss is not a number.
+        """
         measures: dict[str, Measure] = {}
         samples, notes = [], []
         losses = [EVAL_LOSS] if self.data.validation else []
@@ -45,6 +52,8 @@ class Measuring:
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
                 measures[name] = _validation_loss(self.model, self.data)
+            if base and not math.isfinite(measures[name].value):
+                raise _damaged(measures[name])
         for name, validation_set in self.plan.set_losses.items() if losses else ():
             if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
@@ -129,6 +138,16 @@ def _validation_loss(model: Model, data: Data) -> Measure:
     where = [row.where for row in rows]
     alike = groups if len(set(groups)) < len(groups) else []
     return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)
+
+
+def _damaged(loss: Measure) -> FrameworkError:
+    """Say that a base is damaged, given its validation loss."""
+    wrong = [where for where, item in zip(loss.where, loss.items, strict=True) if not math.isfinite(item or 0)]
+    return FrameworkError(
+        f"the base model has a loss of {loss.value} before any training, on {len(wrong)} of {len(loss.items)} "
+        f"validation rows, {wrong[0]} first: its weights or its config.json are damaged, or the run's dtype is too "
+        "narrow\nGet the model again from its source, or set trainer.dtype=fp32"
+    )
 
 
 def _of_set(loss: Measure, name: str) -> Measure | None:

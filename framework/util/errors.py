@@ -113,9 +113,13 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
 
 
 def summarize_error(error: BaseException) -> str:
-    """Return the first line of an exception of a library, with its type and without secrets: enough to look it up."""
-    text = str(redact(str(error))).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+    """Return the first line of an exception of a library, with its type and without secrets: enough to look it up.
+
+    If the first line only announces the reason, with a colon at its end, the next line follows it.
+    """
+    lines = [line.strip() for line in str(redact(str(error))).splitlines() if line.strip()] or ["no message"]
+    text = " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])
+    return f"{type(error).__name__}: {text}"
 
 
 def error_location(error: BaseException) -> str:

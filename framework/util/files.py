@@ -125,7 +125,8 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
     """Refuse a folder with links that lead out of it: a third-party folder could have private files copied.
 
-    A snapshot in the cache of huggingface_hub may link to the blobs beside it.
+    A snapshot in the cache of huggingface_hub may link to the blobs beside it. Whoever opens a named pipe waits for a
+    writer, so a folder with one, or with a socket or a device, is refused too.
 
     Args:
         folder: is searched with all folders in it.
@@ -133,12 +134,16 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
         besides: the suffix of files that may lie elsewhere.
 
     Raises:
-        FrameworkError: it has such a link.
+        FrameworkError: it has such a link, or an entry that is neither a file nor a folder.
     """
     own = folder.resolve()
     allowed = [own, (own.parents[1] / "blobs").resolve()] if own.parent.name == "snapshots" else [own]
     for place, folders, files in os.walk(folder):
         for inner in (Path(place, each) for each in (*folders, *files)):
+            if kind := _special(inner):
+                raise FrameworkError(
+                    f"{name}: {inner.relative_to(folder)} is a {kind}, not a file: remove it, or put the file there"
+                )
             if not inner.is_symlink() or (besides and inner.suffix == besides):
                 continue
             target = Path(os.path.realpath(inner))  # `resolve` raises where a link leads to itself
@@ -147,6 +152,16 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
                     f"{name}: {inner.relative_to(folder)} is a link to {target}, outside of the folder, and would be "
                     "copied into exports: replace it with the file, or remove it"
                 )
+
+
+def _special(path: Path) -> str:
+    """Return what is at a path, also at the end of a link, if it is neither a file nor a folder."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # a link to nothing, which whoever needs it reports
+        return ""
+    kinds = {stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    return kinds.get(stat.S_IFMT(mode), "")
 
 
 def _sync_below(folder: Path) -> None:

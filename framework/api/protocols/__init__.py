@@ -20,6 +20,7 @@ from framework.api.protocols.logger import Logger
 from framework.api.protocols.model import (
     Backend,
     KeepsCheckpoints,
+    LimitsLength,
     Model,
     RemoteTrainer,
     SharesBase,
@@ -60,6 +61,7 @@ __all__ = [
     "Formatter",
     "KeepsCheckpoints",
     "Launcher",
+    "LimitsLength",
     "Logger",
     "Metric",
     "MetricWithKind",

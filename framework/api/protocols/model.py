@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `KeepsCheckpoints` or a `SupportsDistributed` too.
+    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength` or a `SupportsDistributed` too.
     """
 
     facts: Mapping[str, str]
@@ -136,6 +136,15 @@ class SharesBase(Protocol):
     Trials with the same hash share what was measured of the base, and train once if their trainings are the same. If it
     is empty, each trial measures its own base.
     """
+
+
+@runtime_checkable
+class LimitsLength(Protocol):
+    """A model that cannot read rows of any length."""
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens of a row; None if that is not known."""
 
 
 @runtime_checkable

@@ -93,13 +93,15 @@ IGNORE = -100
 class TokenRow:
     """A tokenized example. `labels` has the id of each learned token and -100 for any other; the lengths are equal.
 
-    `problem` says why the row does not teach what inference will do; empty if it is proven that it does.
+    `problem` says why the row does not teach what inference will do; empty if it is proven that it does. An answer is
+    `normalized` if its tokens stand for other characters of the same meaning, such as 2 for a superscript 2.
     """
 
     input_ids: list[int]
     labels: list[int]
     where: str = ""
     problem: str = ""
+    normalized: bool = False
 
     @property
     def supervised(self) -> int:

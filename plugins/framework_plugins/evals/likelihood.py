@@ -12,6 +12,8 @@ from functools import lru_cache
 from framework.api.protocols import Model
 from framework.api.records import IGNORE, TokenRow
 
+MOST_NATS = 700.0
+"""The exponential of more is too large for a number; a damaged model reaches that."""
 KNOWN = 8192
 """Texts of which the token ids are remembered: each context comes once with every choice."""
 Pair = tuple[list[int], list[int]]

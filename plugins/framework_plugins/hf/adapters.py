@@ -24,7 +24,7 @@ from peft import (
 )
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import ModulesToSaveWrapper
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from framework.api.errors import FrameworkError
@@ -33,12 +33,14 @@ from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import model_name, summarize_error
-from framework_plugins.hf.args import changed
+from framework_plugins.hf.args import LORA_REASONS, changed
 from framework_plugins.hf.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
+from framework_plugins.hf.library_errors import refusing
+from framework_plugins.hf.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.models import check_inside
-from framework_plugins.hf.whole import SHOWN, refuse_partial, times
+from framework_plugins.hf.whole import SHOWN, not_finite, odd_types, refuse_odd, refuse_partial, stored_tensors, times
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BESIDE = ("peft_version", "runtime_config")
@@ -118,15 +120,15 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if not any(weights.glob("*.safetensors")):
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
-    check_inside(weights, f"checkpoint={plan.config['checkpoint']}")
+    setting = f"checkpoint={plan.config['checkpoint']}"
+    check_inside(weights, setting)
     if (weights / CONFIG).is_file():
-        return _saved_config(weights / CONFIG, f"checkpoint={plan.config['checkpoint']}")
+        return _saved_config(weights / CONFIG, setting)
     if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
         lacks = CONFIG if (weights / WEIGHTS).is_file() else "config.json"
-        raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which describes the weights: save "
-            "them again"
-        )
+        raise FrameworkError(f"{setting}: the folder lacks {lacks}, which describes the weights: save them again")
+    if problem := config_problem(read_settings(weights / "config.json", setting)):
+        raise FrameworkError(f"{setting}: config.json {problem}")
     return None
 
 
@@ -136,21 +138,21 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
     """
-    content: Any = {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        kind = content["peft_type"]
+    content = read_settings(file, setting)
+    kind = content.get("peft_type")
+    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise FrameworkError(f"{setting}: {CONFIG} has peft_type={kind}: {VALID_KINDS}")
+    if problem := value_problem(content, ADAPTER_RANGES):
+        raise FrameworkError(f"{setting}: {CONFIG} {problem}")
+    if content.get("layer_replication"):
+        raise FrameworkError(f"{setting}: {CONFIG} sets layer_replication: {LORA_REASONS['layer_replication']}")
+    with refusing(f"{setting}: {CONFIG} cannot be read", "save the adapter again"):
         names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         strange = sorted(name for name, value in content.items() if value and name not in {*names, *BESIDE})
         # What is off changes nothing; newer versions of peft write some settings that this one does not know.
         saved: PeftConfig = PeftConfig.from_peft_type(
             **{name: content[name] for name in (names - {*BESIDE}) & content.keys()}
         )
-    except Exception as error:  # third-party settings: the classes do not check types
-        reason = summarize_error(error)
-        if isinstance(error, KeyError):
-            reason = f"peft_type={content.get('peft_type')}: {VALID_KINDS}"
-        raise FrameworkError(f"{setting}: {CONFIG} cannot be read: {reason}") from error
     if saved.is_prompt_learning or saved.is_adaption_prompt:
         raise FrameworkError(
             f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
@@ -183,15 +185,8 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
             f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
             f"choose that base, or, if both are the same weights, write {place.name} into its {CONFIG}"
         )
-    try:
+    with refusing(f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {CONFIG}"):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True)
-    except FrameworkError:
-        raise
-    except Exception as error:  # third-party settings: peft does not check types
-        raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {CONFIG}: "
-            f"{summarize_error(error)}"
-        ) from error
     _check_tensors(adapted, folder)
 
 
@@ -202,11 +197,10 @@ def _check_tensors(model: PeftModel, folder: Path) -> None:
         FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
     """
     needed = get_peft_model_state_dict(model, save_embedding_layers=False)
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as opened:
-            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise FrameworkError(f"{folder / WEIGHTS} cannot be read: {summarize_error(error)}: save it again") from error
+    stored = stored_tensors([folder / WEIGHTS])
+    if odd := odd_types(stored) | not_finite([folder / WEIGHTS]):
+        refuse_odd(str(folder / WEIGHTS), odd)
+    shapes = {name: shape for name, (shape, _) in stored.items()}
     left = sorted(shapes.keys() - needed.keys())
     every = model.state_dict() if left else {}  # an embedding that was saved too is the model's
     refuse_partial(
@@ -241,7 +235,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         with without_bitsandbytes():
             adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
     except ValueError as error:
-        raise FrameworkError(f"adapter.target_modules: {summarize_error(error)}") from error
+        raise FrameworkError(f"adapter: peft cannot put it on this model: {summarize_error(error)}") from error
     belongs_to(adapted, place)
     if not empty:
         _keep_whole_modules_in_fp32(adapted)

@@ -5,10 +5,11 @@ Opening reads config and tokenizer only: what cannot work is reported before a w
 
 from __future__ import annotations
 
+import copy
 import gc
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -19,11 +20,13 @@ import framework_plugins.hf.allocator  # before torch, which reads what it sets
 import torch
 import transformers
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
 
 # isort: split
 from peft import LoraConfig
+from peft.tuners.tuners_utils import check_target_module_exists
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
@@ -33,14 +36,26 @@ from framework.api.schema import Stage
 from framework.api.text import summarize_error, unknown
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import check_adapter, trained_config
-from framework_plugins.hf.config import ALL_LINEAR, HFTrainerConfig, NoQuantizationConfig, OutOfMemory
-from framework_plugins.hf.loading import without_weights
+from framework_plugins.hf.config import (
+    ALL_LINEAR,
+    Attention,
+    HFTrainerConfig,
+    LoraAdapterConfig,
+    NoQuantizationConfig,
+    OutOfMemory,
+    layer_pattern,
+)
+from framework_plugins.hf.loading import check_quantized, without_weights
 from framework_plugins.hf.memory.retry import ran_out
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.model_settings import kernels_named
 from framework_plugins.hf.packing.admits import Way, way
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.tokenizer import check_size
 from framework_plugins.hf.whole import check_files, is_here
+
+WEIGHTS = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
+"""Stages that load the weights."""
 
 
 class HFBackend:
@@ -91,13 +106,16 @@ class HFBackend:
         attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
         here = me is not None or is_here(place)
         if me is None:  # the members of a group come after the process that opened the model first
+            check_quantized(plan, place, empty, machine)
             if here:
-                check_files(place, empty)
+                check_files(place, empty, values=bool(WEIGHTS & set(plan.stages)))
             self._check_checkpoint(plan, place, empty)
         _check_targets(plan, empty, machine)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
-        machine.facts["attention"] = attention
+        other = kernels_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
+        ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
+        machine.facts["attention"] = f"{attention}{ignored}"
         chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
         if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, fast=False)
@@ -113,7 +131,8 @@ class HFBackend:
             check_adapter(plan, trained, empty, place)
         elif folder:
             given = ModelPlace(folder, f"checkpoint={folder}")
-            check_files(given, without_weights(given, self.config, trust=plan.model.config.trust_remote_code))
+            other = without_weights(given, self.config, trust=plan.model.config.trust_remote_code)
+            check_files(given, other, values=True)
 
     def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
         """Choose how rows go through the model, and say in words how they are packed; see `packing.admits.way`."""
@@ -140,7 +159,7 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
     if plan.external_checkpoint or not isinstance(config, LoraConfig):
         return
     modules = dict(empty.named_modules())
-    linear = {name for name, part in modules.items() if isinstance(part, torch.nn.Linear)}
+    linear = {name for name, part in modules.items() if isinstance(part, torch.nn.Linear | Conv1D)}
     layers = {name.rpartition(".")[2] for name in linear}
     targets = config.target_modules
     if isinstance(targets, str):
@@ -155,7 +174,9 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
             if target.rpartition(".")[2] not in layers:
                 raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
     _check_blocks(plan, empty)
-    head, names = empty.get_output_embeddings(), {name.rpartition(".")[2] for name in modules} - {""}
+    head = empty.get_output_embeddings()
+    _check_names(plan, config, {name for name in linear if modules[name] is not head or targets != ALL_LINEAR})
+    names = {name.rpartition(".")[2] for name in modules} - {""}
     for saved in config.modules_to_save or ():
         if saved not in names:
             raise FrameworkError(f"adapter.modules_to_save: {unknown('module', saved, names)}")
@@ -171,13 +192,34 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
             )
     if config.bias != "none":
         adapted = config.bias == "lora_only"
-        if not any(isinstance(modules[name], torch.nn.Linear) and modules[name].bias is not None for name in linear):
+        if not any(modules[name].bias is not None for name in linear):
             raise FrameworkError(
                 f"adapter.bias={config.bias}: the {'adapted ' if adapted else ''}layers of {type(empty).__name__} have "
                 "no biases, so nothing would be trained: set adapter.bias=none"
             )
         if machine.dtype is torch.float16:
             raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
+
+
+def _check_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
+    """Refuse names in settings of single layers that fit no adapted layer: peft passes over them."""
+    settings, chosen = plan.adapter.config, copy.copy(config)
+    if not isinstance(settings, LoraAdapterConfig):
+        return
+    if chosen.target_modules == ALL_LINEAR:
+        chosen.target_modules = ".*"
+    adapted = [name for name in linear if check_target_module_exists(chosen, name)]
+    chosen.exclude_modules = None
+    targeted = [name for name in linear if check_target_module_exists(chosen, name)]
+    for setting, patterns, layers in (
+        ("args.exclude_modules", {each: layer_pattern(each) for each in settings.args.exclude_modules}, targeted),
+        ("rank_pattern", {each: rf"(.*\.)?({each})" for each in settings.rank_pattern}, adapted),
+        ("alpha_pattern", {each: rf"(.*\.)?({each})" for each in settings.alpha_pattern}, adapted),
+    ):
+        for given, pattern in patterns.items():
+            if not any(re.fullmatch(pattern, name) for name in layers):
+                names = {name.rpartition(".")[2] for name in layers}
+                raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', given, names)}")
 
 
 def _check_blocks(plan: Plan, empty: Any) -> None:

@@ -33,6 +33,7 @@ from framework_plugins.hf.drafts import Draft
 from framework_plugins.hf.loss_mask import PER_ANSWER, Labels
 from framework_plugins.hf.masks import Prompts
 from framework_plugins.hf.render import Job, Renderer, as_turns
+from framework_plugins.hf.round_trip import RoundTrip
 from framework_plugins.hf.tokenizer import fitting_templates
 
 __all__ = ["IGNORE", "Chat"]
@@ -79,6 +80,7 @@ class Chat:
         self._prompts = Prompts(tokenizer)
         whole = learn is Learn.everything
         self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued, whole=whole)
+        self._round_trip = RoundTrip(tokenizer.backend_tokenizer)
         self._advice: dict[_Kind, str] = {}
 
     @functools.cached_property
@@ -257,7 +259,7 @@ class Chat:
                     turn.cut = self._prompts.cut(encoding, draft.ids, draft.text, turn.prompt)
         for portion in _portions(drafts, _tails):
             self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
-            yield from map(self._labels.row, portion)
+            yield from self._round_trip.checked(portion, [self._labels.row(draft) for draft in portion])
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,12 @@ def target_pattern(targets: Sequence[str]) -> str:
     """
     if all(PLAIN.fullmatch(target) for target in targets):
         return ""
-    return "|".join(rf"(?:.*\.)?{re.escape(each)}" if PLAIN.fullmatch(each) else f"(?:{each})" for each in targets)
+    return "|".join(map(layer_pattern, targets))
+
+
+def layer_pattern(target: str) -> str:
+    """Return a regular expression for the whole names of the layers that a target means."""
+    return rf"(?:.*\.)?{re.escape(target)}" if PLAIN.fullmatch(target) else f"(?:{target})"
 
 
 @dataclass

@@ -36,7 +36,11 @@ class Turn:
 
 @dataclass(slots=True)
 class Draft:
-    """A row in the making. `learned` are the turns to learn, by the numbers of their messages."""
+    """A row in the making.
+
+    `learned` are the turns to learn, by the numbers of their messages; `spans` are their tokens: the first, and the
+    stop token.
+    """
 
     example: Example
     text: str = ""
@@ -44,3 +48,4 @@ class Draft:
     learned: dict[int, Turn] = field(default_factory=dict)
     encoding: Any = None
     ids: list[int] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)

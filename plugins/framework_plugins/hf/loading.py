@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.quantizers import AutoHfQuantizer
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, Quantization
-from framework.api.text import summarize_error
+from framework.api.schema import Stage
+from framework.api.text import unknown
 from framework_plugins.hf import shared
-from framework_plugins.hf.adapters import with_adapter
+from framework_plugins.hf.adapters import trained_config, with_adapter
 from framework_plugins.hf.config import Attention, HFTrainerConfig
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.library_errors import refusing
 from framework_plugins.hf.packing.admits import Way
-from framework_plugins.hf.whole import check_loaded
+from framework_plugins.hf.whole import AGAIN, check_loaded
 
 
 def attention(config: HFTrainerConfig) -> str | None:
-    """Return the attention implementation to ask transformers for; None leaves the choice to it."""
+    """Return the attention implementation to ask transformers for; None leaves the choice to it, not to config.json."""
     return None if config.attention is Attention.auto else config.attention.value
 
 
@@ -34,20 +40,49 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
     Raises:
         FrameworkError: transformers makes none of its config.json.
     """
-    try:
+    problem = f"model {place.name}: transformers cannot build it from config.json"
+    with refusing(problem, code=f"model {place.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
-        with torch.device("meta"):
-            empty: PreTrainedModel = AutoModelForCausalLM.from_config(
-                loaded, trust_remote_code=trust, attn_implementation=attention(config)
-            )
-    except Exception as error:  # third-party numbers, which a class divides by and indexes with
-        message = f"model {place.name}: transformers cannot build it from config.json: {summarize_error(error)}"
-        if "trust_remote_code" in str(error):
-            message = (
-                f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"
-            )
-        raise FrameworkError(message) from error
+        empty: PreTrainedModel = AutoModelForCausalLM.from_config(
+            loaded, trust_remote_code=trust, attn_implementation=attention(config)
+        )
     return empty
+
+
+def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machine: Hardware) -> None:
+    """Make sure that weights which config.json says are quantized can be loaded, and trained, here.
+
+    Raises:
+        FrameworkError: transformers does not know how they are quantized, or a package or a GPU is missing, or the
+            plan does not suit them.
+    """
+    config = copy.deepcopy(empty.config)
+    saved = getattr(config, "quantization_config", None) or getattr(
+        config.get_text_config(), "quantization_config", None
+    )
+    if not saved:
+        return
+    method = str(saved.get("quant_method", "")) or "an unnamed method"
+    name = f"model {place.name}: its weights are quantized by {method}, says quantization_config in config.json"
+    fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
+    with refusing(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not AutoHfQuantizer.supports_quant_method(saved):
+            raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {AGAIN}")
+        given = plan.quantization.create().config(machine.dtype)
+        held = AutoHfQuantizer.merge_quantization_configs(saved, None)
+        stored = held.quantization_method() if isinstance(held, BitsAndBytesConfig) else method
+        if given is not None and given.quantization_method() != stored:
+            chosen = plan.quantization.component.name
+            raise FrameworkError(f"{name} ({stored}), so quantization={chosen} cannot be: set quantization=none")
+        quantizer = AutoHfQuantizer.from_config(held)
+        quantizer.validate_environment(device_map={"": machine.device}, weights_only=True)
+        if Stage.train not in plan.stages or getattr(quantizer.quantization_config, "dequantize", False):
+            return
+        if trained_config(plan) is None:
+            raise FrameworkError(f"{name}, and adapter=full would train them: set adapter=lora")
+        if not quantizer.is_trainable:
+            raise FrameworkError(f"{name}, and transformers cannot train on top of them: {fix}")
 
 
 def load(
@@ -103,11 +138,13 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     Raises:
         FrameworkError: they are not all there.
     """
-    # None would take away what config.json says of weights that were saved quantized.
-    given = {name: value for name, value in settings.items() if value is not None}
-    model, info = AutoModelForCausalLM.from_pretrained(
-        place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
+    # config.json can name kernels that are not installed, or on the Hub.
+    given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
+    with refusing(f"model {place.name}: transformers cannot load its weights"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)
     return model

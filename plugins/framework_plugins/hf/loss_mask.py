@@ -88,6 +88,7 @@ class Labels:
         spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
         for span in spans:
             labels[span.first : span.end] = ids[span.first : span.end]
+            draft.spans.append((span.first, span.end - 1))
             problem = problem or span.problem
         if not problem:
             problem = (
@@ -96,7 +97,7 @@ class Labels:
                 or message_check.lost(draft.example, draft.text)
             )
         if self.whole:
-            labels = self._all(ids)
+            labels, draft.spans = self._all(ids), [(0, len(ids))]
             problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
         return TokenRow(ids, labels, draft.example.where, problem)
 

@@ -40,6 +40,7 @@ from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.oom_retry import Batches, oom_retry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.model_settings import positions
 from framework_plugins.hf.modes import answering
 from framework_plugins.hf.packing.admits import Way
 from framework_plugins.hf.packing.parts import Packer
@@ -143,6 +144,11 @@ class HFModel:
         """A hash over all that the base's answers depend on; see `base_key.base_key`."""
         return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
 
+    @property
+    def positions(self) -> int | None:
+        """The most tokens of a row, by config.json."""
+        return positions(self.source.config_json())
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`.
 
@@ -179,7 +185,8 @@ class HFModel:
         """
         place = weights(self.source)
         if not self.checked:
-            check_files(place, without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code))
+            empty = without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code)
+            check_files(place, empty, values=True)
         return place.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:

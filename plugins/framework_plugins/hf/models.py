@@ -35,6 +35,7 @@ from framework.api.schema import plain_name
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
 from framework_plugins.hf.hub_limits import Received, bounded
+from framework_plugins.hf.model_settings import config_problem, read_settings
 
 HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
 """What the HTTP client raises, which depends on the version of huggingface_hub."""
@@ -44,25 +45,10 @@ WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
 INDEX = "*.safetensors.index.json"
-SHOWN = 40
-"""Characters of a wrong value that a message gives."""
-MOST_STOPS = 1000
-"""Tokens that may end an answer: families have one to ten."""
-SIZES = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-    "vocab_size", "n_embd", "n_layer", "n_head",
-)  # fmt: skip
-"""Numbers of a model, by the names that config.json gives them."""
-PARTS = ("text_config", "vision_config")
-"""Parts of a model with numbers of their own."""
-TYPES: Mapping[str, Any] = {
-    "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping,
-    **dict.fromkeys(PARTS, Mapping),
-}  # fmt: skip
-LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
-"""What no model comes near; making that many layers would take hours."""
 SHIPPED = Path(__file__).parent / "presets.json"
 """What config.json says of the sizes of the models in conf/model, for a plan without a network."""
+INDEX_OF_BASE = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
@@ -76,11 +62,17 @@ def check_inside(folder: Path, setting: str) -> None:
     refuse_links(folder, setting, besides=".safetensors")
     for index in folder.glob(INDEX):
         try:
-            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            held = json.loads(index.read_text(encoding="utf-8"))
+            names = held["weight_map"].values()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise FrameworkError(
                 f"{setting}: {index.name} is not an index of weights: {summarize_error(error)}"
             ) from error
+        if index.name == INDEX_OF_BASE and not isinstance(held.get("metadata"), Mapping):
+            raise FrameworkError(
+                f'{setting}: {index.name} has no "metadata", which transformers reads: restore the file from its '
+                'source, or add "metadata": {} to it'
+            )
         if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
             raise FrameworkError(
                 f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
@@ -89,6 +81,15 @@ def check_inside(folder: Path, setting: str) -> None:
 
 class UnreachableError(FrameworkError):
     """A model is not on this machine, and the Hub does not answer."""
+
+
+def _refuse_adapter(folder: Path, setting: str) -> None:
+    """Refuse an adapter beside the weights of a model: transformers would put it on the model, and load its base."""
+    if (folder / ADAPTER).exists():
+        raise FrameworkError(
+            f"{setting}: the folder holds {ADAPTER} beside the weights of a model, and transformers would load that "
+            "adapter with them: move it out of the folder, and evaluate it with checkpoint=ITS_FOLDER"
+        )
 
 
 class LocalModel:
@@ -125,11 +126,12 @@ class LocalModel:
     def _read(self) -> Mapping[str, Any]:
         if self._is_folder():
             file = self.folder / "config.json"
+            check_inside(self.folder, f"model.path={self.config.path}")
             if not file.is_file():
                 raise FrameworkError(
                     f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
                 )
-            check_inside(self.folder, f"model.path={self.config.path}")
+            _refuse_adapter(self.folder, f"model.path={self.config.path}")
         else:
             try:
                 file = Path(self._ask(hf_hub_download, filename="config.json"))
@@ -139,16 +141,9 @@ class LocalModel:
                     raise
                 self._unreachable = error
                 return dict(sizes)
-        try:
-            config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise FrameworkError(f"model.path={self.config.path}: config.json is not valid JSON ({error})") from error
-        except OSError as error:
-            raise FrameworkError(
-                f"model.path={self.config.path}: config.json cannot be read: {error.strerror or error}"
-            ) from error
-        if problem := _problem(config):
-            raise FrameworkError(f"model.path={self.config.path}: config.json {problem}: restore it from its source")
+        config = read_settings(file, f"model.path={self.config.path}")
+        if problem := config_problem(config):
+            raise FrameworkError(f"model.path={self.config.path}: config.json {problem}")
         return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
@@ -170,6 +165,7 @@ class LocalModel:
         bars = None if sys.stderr.isatty() else Received
         patterns = {"allow_patterns": FILES + WEIGHTS * weights, "ignore_patterns": TWICE}
         folder = Path(self._ask(snapshot_download, tqdm_class=bars, **patterns))
+        _refuse_adapter(folder, f"model.path={self.config.path}")
         return ModelPlace(folder, self.config.path, revision=folder.name)
 
     def _is_folder(self) -> bool:
@@ -223,30 +219,3 @@ class LocalModel:
                     "Set HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
                 ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
-
-
-def _problem(config: Any) -> str:
-    """Say why a config.json describes no model; empty where it may."""
-    if not isinstance(config, Mapping):
-        return f"holds a {type(config).__name__} instead of settings"
-    for name, valid in TYPES.items():
-        if (value := config.get(name)) is not None and not isinstance(value, valid):
-            return f"has a {name} that is a {type(value).__name__}"
-    for part in [config, *(config.get(name) or {} for name in PARTS)]:
-        if not isinstance(part.get("layer_types") or [], list):
-            return f"has layer_types that are a {type(part['layer_types']).__name__}"
-        for name in SIZES:
-            size = part.get(name)
-            # Some architectures give one number a layer, or none.
-            if size is None or isinstance(size, list | Mapping):
-                continue
-            least = 0 if name == "intermediate_size" else 1  # of a model with experts alone
-            if type(size) is not int or not least <= size <= LARGEST.get(name, 2**31):
-                shown = repr(size) if len(repr(size)) <= SHOWN else f"{repr(size)[:SHOWN]}…"
-                return f"has {name}={shown}, which must be a number from {least} to {LARGEST.get(name, 2**31):,}"
-    if any(not isinstance(name, str) for name in config.get("architectures") or []):
-        return "has architectures that are not names"
-    stops = config.get("eos_token_id")
-    if isinstance(stops, list) and len(stops) > MOST_STOPS:
-        return f"lists {len(stops):,} tokens as eos_token_id"
-    return ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
 from framework.api import chat_templates
 from framework_plugins.hf import config, optimizers, setting_checks
+from framework_plugins.hf.args import LoraArgs
 
 if TYPE_CHECKING:
     from framework.api.backend import MemorySettings, Shape
@@ -63,6 +64,19 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
     yield from optimizers.problems(plan, trainer)
     yield from setting_checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
+
+
+@hookimpl
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+    """Refuse tokens that the model does not have."""
+    size = (config.get("text_config") or config).get("vocab_size")
+    args = getattr(plan.adapter.config, "args", None)
+    tokens = args.trainable_token_indices if isinstance(args, LoraArgs) else []
+    if isinstance(size, int) and tokens and max(tokens) >= size:
+        yield (
+            f"adapter.args.trainable_token_indices: the model has no token {max(tokens)}; valid are 0 to {size - 1} "
+            "(vocab_size in config.json)"
+        )
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
@@ -11,10 +12,10 @@ from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
-from framework.api.text import summarize_error
-from framework_plugins.hf.models import MOST_STOPS
+from framework_plugins.hf.library_errors import refusing
+from framework_plugins.hf.model_settings import MOST_STOPS
 
-GENERATION = "generation_config.json"
+GENERATION, SETTINGS = "generation_config.json", "tokenizer_config.json"
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -23,15 +24,12 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     Raises:
         FrameworkError: it cannot be read, is not a fast one, or has no chat template.
     """
-    try:
+    with refusing(f"model {place.name}: the tokenizer cannot be read", code=f"model {place.name}: the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
-    except Exception as error:  # third-party files: `tokenizers` raises this very type
-        problem = f"the tokenizer cannot be read: {summarize_error(error)}"
-        if "trust_remote_code" in str(error):
-            problem = "the tokenizer brings Python code of its own: read it, then set model.trust_remote_code=true"
-        raise FrameworkError(f"model {place.name}: {problem}") from error
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
+    with refusing(f"model {place.name}: the tokenizer cannot tokenize", f"restore tokenizer.json and {SETTINGS}"):
+        tokenizer(string.printable, add_special_tokens=False)
     set_template(tokenizer, config.chat_template)
     return tokenizer
 
@@ -44,12 +42,8 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     """
     listed: Any = None
     if (place.folder / GENERATION).is_file():
-        try:
+        with refusing(f"model {place.name}: {GENERATION} cannot be read", "restore it, or remove it"):
             listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
-        except Exception as error:  # third-party settings: the class does not check types
-            raise FrameworkError(
-                f"model {place.name}: {GENERATION} cannot be read ({summarize_error(error)}): restore it, or remove it"
-            ) from error
     ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
     if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
         what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
@@ -60,7 +54,7 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     found = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
     if not found:
         raise FrameworkError(
-            f"model {place.name}: neither tokenizer_config.json (eos_token) nor {GENERATION} (eos_token_id) names a "
+            f"model {place.name}: neither {SETTINGS} (eos_token) nor {GENERATION} (eos_token_id) names a "
             "token that ends an answer: restore it, or an answer never ends"
         )
     return found
@@ -83,7 +77,7 @@ def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: fro
             token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
             raise FrameworkError(
                 f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, "
-                f"and the model has {rows} tokens: restore tokenizer_config.json and {GENERATION}"
+                f"and the model has {rows} tokens: restore {SETTINGS} and {GENERATION}"
             )
 
 
@@ -110,6 +104,8 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
         tokenizer.chat_template = template.text
         if template.stop:
             tokenizer.eos_token = template.stop
+    if not isinstance(tokenizer.chat_template or "", str | dict):
+        raise FrameworkError(f"{SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file")
     if not tokenizer.chat_template:
         raise FrameworkError(
             "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "

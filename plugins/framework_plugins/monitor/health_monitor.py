@@ -68,9 +68,8 @@ class HealthMonitor:
                 continue
             if self.reported[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
                 self.reported[kind] += 1
-                issues.append(
-                    TrainingIssue(kind, step.step, text + self._done(action), recommendation(kind, self.plan), action)
-                )
+                advice = recommendation(kind, self.plan, step.step)
+                issues.append(TrainingIssue(kind, step.step, text + self._done(action), advice, action))
         for issue in issues:
             self.rules[issue.kind][1].reset()
         if any(issue.action is Action.lower for issue in issues):

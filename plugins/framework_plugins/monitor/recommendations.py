@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from framework.api.plan import Plan
+from framework.api.records import NAN
 from framework.api.text import count
 
 TOO_LOW, TOO_HIGH = 2.0, 10.0
@@ -13,11 +14,16 @@ HIGH = 1e-3
 """A learning rate above it is high for any way to train: weights that it threw off learn nothing, as with a low one."""
 CLIP = 1.0
 """The norm that gradients are clipped to as a rule."""
+AT_ONCE = (
+    "No weight has changed yet, so the model itself gives it: get its weights and its config.json again from their "
+    "source, or set trainer.dtype=fp32"
+)
+"""For a loss that is not a number in the first step."""
 
 
-def recommendation(kind: str, plan: Plan) -> str:
-    """Return what to change, in one sentence or two."""
-    return RECOMMENDATIONS[kind](plan)
+def recommendation(kind: str, plan: Plan, step: int) -> str:
+    """Return what to change, in one sentence or two, about a problem in this step."""
+    return AT_ONCE if kind == NAN and step == 1 else RECOMMENDATIONS[kind](plan)
 
 
 def _lower(plan: Plan) -> str:

@@ -6,15 +6,17 @@ Importing that package needs llama.cpp, so only its file is looked up. `convert`
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder, cache_dir
+from framework.api.files import atomic_folder, cache_dir, write_atomically
 from framework.api.protocols import ModelPlace
 from framework.api.registry import counting
 from framework_plugins.quickstart.config import SmolLM2Config
@@ -66,14 +68,15 @@ class SmolLM2:
         return SIZES
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
-        """Return the converted copy, making it first if there is none.
+        """Return the converted copy, making it first if there is none or it has changed.
 
         Raises:
             FrameworkError: the package is not installed, or the cache cannot be written.
         """
-        if not self.folder.is_dir():
+        if not is_whole(self.folder):
             source = gguf_file()
             try:
+                shutil.rmtree(self.folder, ignore_errors=True)
                 with counting(None, "", "SmolLM2 to safetensors, once, about 25 s"):
                     convert(source, self.folder)
             except OSError as error:
@@ -111,6 +114,33 @@ def convert(source: Path, target: Path) -> None:
     with atomic_folder(target) as half:
         model.save_pretrained(half)
         tokenizer.save_pretrained(half)
+    marks = {file.name: _mark(file) for file in target.iterdir()}
+    write_atomically(_record(target), json.dumps(marks))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a converted copy is as it was written; a file is hashed only if its size or time is another."""
+    try:
+        marks = json.loads(_record(folder).read_text(encoding="utf-8"))
+        return all(_is_same(folder / name, mark) for name, mark in marks.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
+def _record(folder: Path) -> Path:
+    """Return the file with size, time and SHA-256 of each file; not in the folder, which exports copy."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _is_same(file: Path, mark: list[Any]) -> bool:
+    state = file.stat()
+    return [state.st_size, state.st_mtime_ns] == mark[:2] or _mark(file)[2] == mark[2]
+
+
+def _mark(file: Path) -> list[Any]:
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    return [file.stat().st_size, file.stat().st_mtime_ns, sha256]
 
 
 def of_bytes(read: Any) -> Any:

@@ -80,7 +80,8 @@ class UnslothModel(HFModel):
         if self.ready is None:
             return super().weights()
         place = fetch_weights(checkpoints.source(self.ready.name))
-        check_files(place, without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code))
+        empty = without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code)
+        check_files(place, empty, values=True)
         return place.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:

@@ -70,6 +70,11 @@ def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str)
     assert summarize_error(error) == text
 
 
+def test_a_first_line_that_only_announces_the_reason_is_given_with_the_next() -> None:
+    error = ValueError("Validation error for field 'eps':\n    expected float, got str\n    see the manual")
+    assert summarize_error(error) == "ValueError: Validation error for field 'eps': expected float, got str"
+
+
 def test_what_was_raised_is_reported_with_its_place_and_a_mistake_of_the_user_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 // 0

@@ -159,6 +159,17 @@ def test_a_folder_that_links_out_of_itself_is_refused(tmp_path: Path, link: str)
         refuse_links(model, "model.path=model")
 
 
+def test_what_is_no_file_is_refused_without_opening_it(tmp_path: Path) -> None:
+    (tmp_path / "model" / "below").mkdir(parents=True)
+    os.mkfifo(tmp_path / "model" / "below" / "config.json")
+    with pytest.raises(FrameworkError, match=r"^model: below/config\.json is a named pipe, not a file: remove it"):
+        refuse_links(tmp_path / "model", "model")
+    (tmp_path / "model" / "below" / "config.json").unlink()
+    (tmp_path / "model" / "model.safetensors").symlink_to(os.devnull)
+    with pytest.raises(FrameworkError, match=r"^model: model\.safetensors is a device, not a file"):
+        refuse_links(tmp_path / "model", "model", besides=".safetensors")
+
+
 def test_links_inside_a_folder_and_to_the_blobs_of_a_snapshot_are_fine(tmp_path: Path) -> None:
     snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0123", tmp_path / "models--a--b" / "blobs"
     blobs.mkdir(parents=True)

@@ -197,6 +197,12 @@ def test_answers_are_the_same_alone_and_in_a_batch_and_tell_whether_they_ended(
     ("words", "told"),
     [
         (["adapter.target_modules=[q_prj]"], "adapter.target_modules: unknown layer 'q_prj'. Did you mean 'q_proj'"),
+        (
+            ["adapter.rank_pattern={dwn_proj: 8}"],
+            "adapter.rank_pattern fits no adapted layer: unknown layer 'dwn_proj'. Did you mean 'down_proj'",
+        ),
+        (["adapter.alpha_pattern={q_proj: 8}", "adapter.target_modules=[v_proj]"], "fits no adapted layer: .* v_proj"),
+        (["adapter.args.exclude_modules=[k_prj]"], "adapter.args.exclude_modules fits no adapted layer: unknown layer"),
         (["adapter=full", "quantization=nf4"], "adapter=full trains all weights"),
         (["adapter.r=0"], "adapter.r=0 must be a whole number above 0"),
         (["adapter.lora_dropout=1.5"], "adapter.lora_dropout=1.5 must be a number from 0 to below 1"),

@@ -1,4 +1,4 @@
-"""hf/whole.py: a base whose weights are not whole, not its own, or damaged is refused before the data are read."""
+"""hf/whole.py: a base whose weights are not whole, not its own, or no numbers is refused before the data are read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
+from framework_plugins.hf.whole import stored_tensors
 from tests.support.bases import FAMILIES, tiny_base
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
@@ -59,6 +60,11 @@ def index(content: str) -> Callable[[Path], None]:
     return write
 
 
+def cast(dtype: torch.dtype, *names: str) -> Callable[[Path], None]:
+    """Store the named weights, or all, in another type."""
+    return tensors(lambda held: held.update({name: held[name].to(dtype) for name in names or list(held)}))
+
+
 def renamed(model: Path) -> None:
     (model / WEIGHTS).rename(model / "x.safetensors")
 
@@ -98,10 +104,21 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         "not a complete safetensors",
     ),
     "no header": (raw(lambda content: struct.pack("<Q", 0) + content[8:]), "is not a complete safetensors file"),
+    "all int8": (cast(torch.int8), r"21 tensors of its weights cannot be used: lm_head\.weight \(stored as I8\)"),
+    "complex": (cast(torch.complex64), r"stored as C64"),
+    "one of int64": (cast(torch.int64, DOWN), rf"1 tensor of its weights cannot be used: {DOWN} \(stored as I64\)\n"),
+    "fp8 without scales": (cast(torch.float8_e4m3fn, DOWN), r"stored as F8_E4M3"),
+    "NaN": (tensors(lambda held: held[DOWN].view(-1)[7].fill_(torch.nan)), rf"{DOWN} \(holds NaN or infinity\)"),
+    "infinity": (tensors(lambda held: held[DOWN].view(-1)[7].fill_(-torch.inf)), rf"{DOWN} \(holds NaN or infinity\)"),
+    "few bits that are none": (
+        config(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        r"hold no weights in few bits: take quantization_config out",
+    ),
     "no file of that name": (renamed, "has no model"),
     "an index of nothing": (index("[]"), "is not an index of weights"),
+    "an index without metadata": (index('{"weight_map": {}}'), r'has no "metadata", which transformers reads'),
     "an index of more": (
-        index('{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}'),
+        index('{"metadata": {}, "weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}'),
         r"lacks y\.safetensors",
     ),
 }
@@ -151,3 +168,29 @@ def test_weights_in_four_bits_are_whole_without_any_of_their_tables(llama: Path,
     tensors(lambda held: held.pop(DOWN))(base)
     with pytest.raises(FrameworkError, match=rf"1 tensor is missing \({DOWN}\)"):
         pipeline.run(make(base, rows, tmp_path / "again"))
+
+
+def test_tables_that_older_versions_saved_may_be_integers_and_infinite(rows: Path, tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "gpt2")
+    masks = {0: torch.ones(1, 1, 256, 256, dtype=torch.bool), 1: torch.full((1, 1, 256, 256), -torch.inf)}
+    tensors(lambda held: held.update({f"transformer.h.{n}.attn.bias": mask for n, mask in masks.items()}))(base)
+    with opened(make(base, rows, tmp_path / "run")) as (model, _):
+        assert model.model is not None
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", forbidden)  # root may read all files
+    with pytest.raises(FrameworkError, match=r"cannot be read: Permission denied: make it readable for this user$"):
+        stored_tensors([llama / WEIGHTS])
+
+
+def test_a_base_whose_loss_is_not_a_number_is_refused_before_the_training(
+    llama: Path, rows: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(llama, tmp_path / "model")
+    tensors(lambda held: held["lm_head.weight"].fill_(3e38))(base)
+    with pytest.raises(FrameworkError, match=r"^the base model has a loss of nan before any training, on \d+ of"):
+        pipeline.run(make(base, rows, tmp_path / "run", "metric=[]", "evaluator=[]"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from framework.run import pipeline
@@ -42,6 +44,26 @@ def text(file: str, content: str) -> Change:
     return lambda folder: (folder / file).write_text(content, encoding="utf-8")
 
 
+def pipe(file: str) -> Change:
+    """Put a named pipe there: whoever opens it waits."""
+
+    def write(folder: Path) -> None:
+        (folder / file).unlink()
+        os.mkfifo(folder / file)
+
+    return write
+
+
+def weights(change: Callable[[torch.Tensor], torch.Tensor]) -> Change:
+    """Change all weights of an adapter."""
+
+    def write(folder: Path) -> None:
+        file = folder / "adapter_model.safetensors"
+        save_file({name: change(held) for name, held in load_file(file).items()}, file)
+
+    return write
+
+
 def endless(folder: Path) -> None:
     """Take what ends an answer away, wherever it is named."""
     settings("tokenizer_config.json", eos_token=None, pad_token=None)(folder)
@@ -59,7 +81,22 @@ def refused(place: Path, tmp_path: Path, message: str, *words: str) -> None:
 MODELS: dict[str, tuple[Change, str]] = {
     "a list": (text("config.json", "[]"), r"model\.path=.*: config\.json holds a list instead of settings"),
     "deep": (text("config.json", "[" * 100_000), r"config\.json is not valid JSON"),
-    "no heads": (settings("config.json", num_attention_heads=0), r"has num_attention_heads=0, which must be a number"),
+    "no heads": (settings("config.json", num_attention_heads=0), r"has num_attention_heads=0, which must be a whole"),
+    "adapter": (text("adapter_config.json", "{}"), r"holds adapter_config\.json beside the weights of a model"),
+    "large": (text("config.json", " " * 17_000_000), r"config\.json has 17\.0 MB, and at most 16\.8 MB are read"),
+    "pipe": (pipe("chat_template.jinja"), r"chat_template\.jinja is a named pipe, not a file"),
+    "gptq": (
+        settings("config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
+        r"its weights are quantized by gptq, .*, and they cannot be loaded: ImportError: .*: install what is missing",
+    ),
+    "other bits": (
+        settings("config.json", quantization_config={"quant_method": "frob"}),
+        r"unknown quant_method 'frob'\. Valid: aqlm, .*, gptq",
+    ),
+    "positions": (
+        settings("config.json", max_position_embeddings=8),
+        r"^\d+ of \d+ rows are longer than the 8 tokens that the model reads .* rows\.jsonl:\d+ has \d+ tokens: set",
+    ),
     "four heads": (settings("config.json", num_attention_heads="four"), r"has num_attention_heads='four'"),
     "negative": (settings("config.json", hidden_size=-64), r"config\.json has hidden_size=-64"),
     "no layers": (settings("config.json", num_hidden_layers=0), r"has num_hidden_layers=0"),
@@ -78,6 +115,22 @@ MODELS: dict[str, tuple[Change, str]] = {
     "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),
     "generation": (text("generation_config.json", "{,"), r"generation_config\.json cannot be read"),
     "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read"),
+    "another tokenizer": (
+        settings("tokenizer_config.json", tokenizer_class="BertTokenizer"),
+        r"cannot tokenize: .*UNK",
+    ),
+    "lossy tokenizer": (
+        settings("tokenizer.json", normalizer={"type": "Replace", "pattern": {"Regex": "[0-9]"}, "content": ""}),
+        r"rows\.jsonl:\d+: the tokenizer drops or changes characters of an answer, such as '.*\(the same in \d+ rows\)",
+    ),
+    "endless tokenizer": (settings("tokenizer_config.json", model_max_length="many"), r"the tokenizer cannot tokenize"),
+    "template": (
+        lambda folder: (
+            settings("tokenizer_config.json", chat_template=5)(folder),
+            (folder / "chat_template.jinja").unlink(),
+        ),
+        r"tokenizer_config\.json: chat_template=5 is not text",
+    ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"the tokenizer cannot be read"),
     "tokenizer code": (
         settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["x.T", None]}, tokenizer_class="XTok"),
@@ -104,6 +157,25 @@ def test_a_stop_token_of_the_generation_config_alone_is_enough(place: Path, tmp_
         assert loaded.loss(data.train) > 0
 
 
+def test_answers_that_a_tokenizer_writes_with_other_characters_are_a_finding(place: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(place / "base", tmp_path / "model")
+    settings("tokenizer.json", normalizer={"type": "NFKC"})(model)
+    answers = ["x\u00b2", "x2", "y"] * 4
+    lines = [json.dumps({"instruction": f"Say {number}", "output": each}) for number, each in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    with opened(make(model, tmp_path / "rows.jsonl", tmp_path / "run")) as (_, data):
+        (found,) = (each for each in data.result.findings if each.name == "normalized_answers")
+    assert (found.rows, found.examples[0]) == (4, "rows.jsonl:1")
+
+
+def test_the_attention_that_config_json_names_is_not_used(place: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(place / "base", tmp_path / "model")
+    settings("config.json", attn_implementation="flash_attention_2")(model)
+    with opened(make(model, place / "rows.jsonl", tmp_path / "run")) as (loaded, _):
+        assert loaded.facts["attention"] == "sdpa (config.json names flash_attention_2, and trainer.attention chooses)"
+        assert loaded.model is not None
+
+
 def without(count: int) -> Change:
     """Take tensors out of an adapter."""
 
@@ -116,7 +188,16 @@ def without(count: int) -> Change:
 
 ADAPTERS: dict[str, tuple[Change, str]] = {
     "no type": (text("adapter_config.json", "{}"), r"peft_type=None: valid are those that change layers, LORA"),
-    "a list": (text("adapter_config.json", "[]"), r"adapter_config\.json cannot be read"),
+    "a list": (text("adapter_config.json", "[]"), r"adapter_config\.json holds a list instead of settings"),
+    "no alpha": (settings("adapter_config.json", lora_alpha=0), r"has lora_alpha=0, which must be a number above 0"),
+    "a huge rank": (settings("adapter_config.json", r=10**9), r"has r=1000000000, which must be a whole number from"),
+    "more layers": (
+        settings("adapter_config.json", layer_replication=[[0, 2]] * 100_000),
+        r"sets layer_replication: it changes the base",
+    ),
+    "int8": (weights(lambda held: held.to(torch.int8)), r"28 tensors of its weights cannot be used: .* as I8\)"),
+    "NaN": (weights(lambda held: held * torch.nan), r"holds NaN or infinity"),
+    "pipe": (pipe("adapter_model.safetensors"), r"adapter_model\.safetensors is a named pipe, not a file"),
     "unknown type": (settings("adapter_config.json", peft_type="FROB"), r"peft_type=FROB: valid are"),
     "prompts": (
         settings("adapter_config.json", peft_type="PROMPT_TUNING", num_virtual_tokens=4),
@@ -134,7 +215,7 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "adapter_model.safetensors").write_bytes(
             (folder / "adapter_model.safetensors").read_bytes()[:5000]
         ),
-        r"adapter_model\.safetensors cannot be read",
+        r"adapter_model\.safetensors is not a complete safetensors file",
     ),
 }
 
@@ -144,6 +225,12 @@ def test_an_adapter_that_is_not_whole_or_of_another_base_is_refused(name: str, p
     change, message = ADAPTERS[name]
     change(shutil.copytree(place / "adapter", tmp_path / "adapter"))
     refused(place / "base", tmp_path, message, f"checkpoint='{tmp_path / 'adapter'}'", "stages=[evaluate]")
+
+
+def test_weights_of_all_layers_that_lie_elsewhere_are_checked_as_a_base_is(place: Path, tmp_path: Path) -> None:
+    settings("config.json", attention_dropout=5)(shutil.copytree(place / "base", tmp_path / "tuned"))
+    words = (f"checkpoint='{tmp_path / 'tuned'}'", "adapter=full", "stages=[evaluate]")
+    refused(place / "base", tmp_path, r"^checkpoint=.*: config\.json has attention_dropout=5, which must be", *words)
 
 
 def test_a_setting_that_this_peft_does_not_know_and_that_is_off_changes_nothing(place: Path, tmp_path: Path) -> None:

@@ -42,4 +42,10 @@ from tests.support.curves import plan
     ],
 )
 def test_a_cure_names_settings(kind: str, words: list[str], told: str) -> None:
-    assert told in recommendation(kind, plan(*words))
+    assert told in recommendation(kind, plan(*words), 2)
+
+
+def test_a_loss_that_is_not_a_number_in_the_first_step_is_the_models_own() -> None:
+    told = recommendation("nan", plan(), 1)
+    assert told.startswith("No weight has changed yet, so the model itself gives it")
+    assert "learning_rate" not in told

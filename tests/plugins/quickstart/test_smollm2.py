@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,34 @@ def test_a_conversion_for_which_there_is_no_room_leaves_nothing(
     with pytest.raises(OSError, match="No space left on device"):
         smollm2.convert(smollm2.gguf_file(), tmp_path / "models" / "one")
     assert not list((tmp_path / "models").iterdir())
+
+
+class Small:
+    """A model of one small file."""
+
+    @classmethod
+    def from_pretrained(cls, *_: object, **__: object) -> Small:
+        """Read nothing."""
+        return cls()
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the weights."""
+        (folder / "model.safetensors").write_bytes(bytes(8))
+
+
+@pytest.mark.parametrize("change", [b"\x01" * 8, bytes(4), None], ids=["flipped", "half", "gone"])
+def test_a_converted_copy_that_has_changed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes | None
+) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Small.from_pretrained)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", Small.from_pretrained)
+    monkeypatch.setattr(smollm2, "of_bytes", lambda read: read)
+    monkeypatch.setattr(smollm2, "cache_dir", lambda: tmp_path)
+    model = smollm2.SmolLM2(smollm2.SmolLM2Config())
+    weights = model.fetch(weights=True).folder / "model.safetensors"
+    os.utime(weights, (1, 1))  # a copy of the cache: its content is compared
+    assert smollm2.is_whole(weights.parent)
+    weights.write_bytes(change) if change else weights.unlink()
+    assert not smollm2.is_whole(weights.parent)
+    assert model.fetch(weights=True).folder == weights.parent
+    assert weights.read_bytes() == bytes(8)

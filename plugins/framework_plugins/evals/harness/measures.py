@@ -11,6 +11,7 @@ from typing import Any
 from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Sample
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.evals.harness.names import measure_name
+from framework_plugins.evals.likelihood import MOST_NATS
 
 Results = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ class Items:
         """What they make up."""
         weights = self.weights or [1.0] * len(self.values)
         mean = sum(value * weight for value, weight in zip(self.values, weights, strict=True)) / sum(weights)
-        return math.exp(mean) if self.exponential else mean
+        return math.exp(min(mean, MOST_NATS)) if self.exponential else mean
 
 
 def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) -> EvalResult:
