@@ -26,6 +26,7 @@ from framework_plugins.hf.config import (
     NoQuantizationConfig,
     Packing,
     Switch,
+    fixed_dtype,
     target_pattern,
 )
 from framework_plugins.hf.optimizers import OPTIMIZERS, state_bytes
@@ -144,6 +145,8 @@ def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:
 
 def _cpu_has_bf16() -> bool:
     """Whether Linux reports instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    if fixed := fixed_dtype():
+        return fixed is Dtype.bf16
     try:
         return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
     except (OSError, UnicodeDecodeError):  # no Linux

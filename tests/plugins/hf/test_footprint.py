@@ -13,7 +13,7 @@ from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, es
 from framework.plan.make import make_plan
 from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
-from framework_plugins.hf.config import Packing
+from framework_plugins.hf.config import CPU_DTYPE, Packing
 from framework_plugins.hf.footprint import footprint, reductions, targets
 from framework_plugins.hf.packing.parts import Packer
 from tests.framework.memory.test_shape import SMOLLM
@@ -108,6 +108,14 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     assert not made.checkpointing
     assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
     assert settings(half, "trainer.device=cpu").process == made.process
+
+
+@pytest.mark.parametrize(("name", "stored"), [("fp32", Weights.fp32), ("bf16", Weights.half)])
+def test_the_dtype_that_a_variable_fixes_is_planned(
+    monkeypatch: pytest.MonkeyPatch, name: str, stored: Weights
+) -> None:
+    monkeypatch.setenv(CPU_DTYPE, name)
+    assert settings(gpu=None).weights is stored
 
 
 @pytest.mark.parametrize(
