@@ -1,8 +1,9 @@
 """A Python that has imported what many processes of the tests import, and forks for each of them.
 
 To start the program takes longer than most of what tests look at. A copy has its own folder, variables, files for what
-it reads and prints, and exit code, and ends as any Python does. What only a true start shows (which modules it imports,
-what `PYTHONPATH` does) needs a process of its own.
+it reads and prints, and exit code. It ends as any Python does, but does not take its modules apart, which would cost
+more than most calls: what an object prints as it is deleted at the very end is not seen. What only a true start shows
+(which modules it imports, what `PYTHONPATH` does) needs a process of its own.
 
     python forks.py MODULES…    answers a line of JSON (see `Call`) with two: the process, its exit code
 """
@@ -23,13 +24,14 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import types
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 
 STARTS = (
     "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
@@ -152,7 +154,6 @@ def prepare(*modules: str) -> None:
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
-    atexit.register(gc.unfreeze)  # or Triton prints a page of leaked types as a copy ends
 
 
 def remove(folder: str, process: int) -> None:
@@ -173,6 +174,31 @@ def start(option: str, what: str, *words: str) -> None:
         exec(what, main.__dict__)  # noqa: S102 - as -c does
 
 
+def end(option: str, what: str, *words: str) -> NoReturn:
+    """Do what Python does with these words, and leave with its exit code."""
+    code = 0
+    try:
+        start(option, what, *words)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if code and not isinstance(ended.code, int):
+            sys.stderr.write(f"{ended.code}\n")
+    except BaseException as error:  # noqa: BLE001 - as Python does with any
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - waits for threads as the end of Python does
+    atexit._run_exitfuncs()  # noqa: SLF001
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        code = 120
+    if code == -signal.SIGINT:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     prepare(*sys.argv[1:])
-    start(*serve(sys.stdin))
+    end(*serve(sys.stdin))
