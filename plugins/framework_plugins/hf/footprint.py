@@ -67,7 +67,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
-    fast = not on_gpu and not full and stored is Weights.half and group is None
+    fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
         rows=rows,
         length=length,
@@ -86,7 +86,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
-        activation_bytes=_kept(shape, adapter.r) if fast else 0.0,
+        activation_bytes=_kept(shape, adapter.r, 2 if stored is Weights.half else 4) if fast else 0.0,
         process=0.0 if on_gpu else _process(),
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
@@ -181,13 +181,13 @@ def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
     return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
 
 
-def _kept(shape: Shape, rank: int) -> float:
-    """Return what a layer of the folder `fast` keeps of a token, in 16 bits: e (2h + 2q + 2kv + 2i + 7r).
+def _kept(shape: Shape, rank: int, width: int) -> float:
+    """Return what a layer of the folder `fast` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
 
     What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
     up; and the inner products of the adapters.
     """
-    return 2.0 * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+    return float(width) * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
 
 
 def targets(adapter: Any) -> tuple[str, ...]:

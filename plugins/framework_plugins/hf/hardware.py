@@ -88,6 +88,8 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
         CHECKPOINTING: "on" if checkpointing else "off",
         "optimizer": optimizer_fact,
     }
+    if device == "cpu" and config.args.torch_empty_cache_steps is not None:
+        facts["torch_empty_cache_steps"] = "not used: a CPU has no cache to release"
     return Hardware(device, dtype, checkpointing, optimizer, facts)
 
 
