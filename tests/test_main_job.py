@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import plain_peft
+from tests.support.network import watched
 from tests.support.program import environment, framework
 
 LESS = (
@@ -24,20 +25,23 @@ LESS = (
 
 @dataclass(frozen=True)
 class Run:
-    """A finished quickstart: its folder, its report and what it printed."""
+    """A finished quickstart: its folder, its report, what it printed, and which hosts it asked for."""
 
     folder: Path
     report: dict[str, Any]
     printed: str
+    asked: str
 
 
 def run(cwd: Path, *words: str) -> Run:
-    """Run the program in a new folder."""
+    """Run the program in a new folder, without the variables that keep libraries from asking the network."""
     cwd.mkdir()
-    done = framework(*words, cwd=cwd, env=environment(cwd.parent), timeout=900)
+    env, asked = watched(cwd.parent)
+    done = framework(*words, cwd=cwd, env=env, timeout=900)
     assert done.returncode == 0, done.stderr
     (folder,) = (cwd / "outputs" / "quickstart").iterdir()
-    return Run(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")), done.stdout)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return Run(folder, report, done.stdout, asked.read_text(encoding="utf-8") if asked.exists() else "")
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,10 @@ def check_held_out(quickstart: Run) -> None:
     assert len(samples) == 60
     right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
     assert sum(right) >= 57
+
+
+def test_no_library_asks_for_a_host(quickstart: Run) -> None:
+    assert quickstart.asked == ""
 
 
 def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quickstart: Run) -> None:

@@ -65,7 +65,8 @@ def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
         phases={name: round(size) for name, size in phases.items()},
         allocated=round(allocated),
         reserved=round(reserved),
-        low=round(max(allocated, reserved * BELOW)),
+        # The tensors of a GPU are counted to the byte; a process has pages and libraries that nobody counts.
+        low=round(max(0 if settings.process else allocated, reserved * BELOW)),
         high=round(reserved * ABOVE),
     )
 
@@ -128,11 +129,11 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
 
 
 def _saved_activations(shape: Shape, settings: MemorySettings) -> float:
-    """Return what the forward pass keeps for the backward pass."""
+    """Return what the forward pass keeps for the backward pass, with the gaps that a process has between it."""
     if settings.checkpointing:
-        return terms.checkpoints(shape, settings) + terms.mask(settings)
+        return terms.checkpoints(shape, settings) * (1 + settings.heap) + terms.mask(settings)
     activations = sum(terms.layer(shape, settings)) + terms.KEPT_SCORES * terms.scores(shape, settings)
-    return shape.layers * activations + terms.mask(settings)
+    return shape.layers * activations * (1 + settings.heap) + terms.mask(settings)
 
 
 def _evaluation(shape: Shape, settings: MemorySettings) -> float:

@@ -63,6 +63,7 @@ class MemorySettings:
         activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
             own; 0: those of transformers are counted.
         process: bytes of what is no tensor: the libraries of a process, where the memory is that of a process.
+        heap: share of what a pass keeps that the allocator of a process holds besides, in gaps between the kept.
         file: bytes of the file that is mapped while its weights are turned into another format, as a process has it.
         evaluated_rows: rows of a pass of the validation loss; 0: none.
         evaluated_length: tokens of the longest of them; 0: as in training.
@@ -94,6 +95,7 @@ class MemorySettings:
     masked: bool = False
     activation_bytes: float = 0.0
     process: float = 0.0
+    heap: float = 0.0
     file: float = 0.0
     evaluated_rows: Annotated[int, ~Affects.probe] = 0
     evaluated_length: Annotated[int, ~Affects.probe] = 0

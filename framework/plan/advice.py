@@ -50,13 +50,10 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     warmup = training.warmup(work.steps)
     if warmup > WARM_UP * work.steps:
         few = max(1, round(0.05 * work.steps))
+        below = "the training ends before it reaches the learning rate that you set"
+        if warmup < work.steps:
+            below = "much of the training would run below the learning rate that you set"
         if training.warmup_ratio is not None:
-            yield (
-                f"trainer.warmup_ratio={training.warmup_ratio:g}: much of the training would run below the learning "
-                "rate that you set. Set trainer.warmup_ratio=0.05"
-            )
+            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {below}. Set trainer.warmup_ratio=0.05"
             return
-        yield (
-            f"trainer.warmup_steps={warmup} of {work.steps} steps: much of the training would run below "
-            f"the learning rate that you set. Set trainer.warmup_steps={few}"
-        )
+        yield f"trainer.warmup_steps={warmup} of {work.steps} steps: {below}. Set trainer.warmup_steps={few}"

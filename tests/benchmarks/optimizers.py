@@ -83,7 +83,8 @@ def main() -> None:
             planned = optimizers.state_bytes(optimizer, {}, RANK, HIDDEN, on_gpu=False)
             line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer.value):.2f} |"
             if optimizer.value in peaks:
-                expected, measured, _ = measure("full", 1, 128, folder, *words(optimizer))
+                peak, measured = measure("full", 1, 128, folder, *words(optimizer))
+                expected = peak["reserved"]
                 line += f" {expected:,.0f} | {measured:,.0f} | {expected / measured - 1:+.1%} |"
             else:
                 line += " | | |"

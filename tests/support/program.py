@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from framework.util.command import this_program
+from framework_plugins.hf.config import CPU_DTYPE
 
 # A Hub that does not answer, so that no test depends on a network; a stand-in's address replaces it.
 CLOSED = "http://127.0.0.1:9"
@@ -21,9 +22,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
     hub = {"HF_ENDPOINT": CLOSED, "HF_HOME": str(home / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
-    cache = {"FRAMEWORK_CACHE": os.environ.get("FRAMEWORK_CACHE", "")}
+    own = {name: os.environ.get(name, "") for name in ("FRAMEWORK_CACHE", CPU_DTYPE)}
     wandb = {"WANDB_CONFIG_DIR": str(home / "wandb-settings")}
-    return {**kept, **hub, **wandb, **{name: value for name, value in cache.items() if value}, "COLUMNS": "120", **more}
+    return {**kept, **hub, **wandb, **{name: value for name, value in own.items() if value}, "COLUMNS": "120", **more}
 
 
 def typed(cwd: Path) -> str:

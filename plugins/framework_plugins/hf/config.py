@@ -7,6 +7,7 @@ training.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
+from framework.api.errors import FrameworkError
 from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
 from framework_plugins.hf.args import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
+CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
+"""The variable that replaces the choice of `trainer.dtype=auto` on a CPU: tests run in bf16 and fp32 on any machine."""
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 ALL_LINEAR = "all-linear"
@@ -49,6 +53,18 @@ class Dtype(Enum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+
+
+def fixed_dtype() -> Dtype | None:
+    """Return the dtype that `CPU_DTYPE` names for `trainer.dtype=auto` on a CPU; None if it is not set.
+
+    Raises:
+        FrameworkError: it names another one.
+    """
+    name = os.environ.get(CPU_DTYPE, "")
+    if name not in {"", Dtype.fp32.value, Dtype.bf16.value}:
+        raise FrameworkError(f"{CPU_DTYPE}={name}: choose fp32 or bf16, or unset it")
+    return Dtype(name) if name else None
 
 
 class Attention(Enum):

@@ -26,6 +26,7 @@ from framework_plugins.hf.config import (
     NoQuantizationConfig,
     Packing,
     Switch,
+    fixed_dtype,
     target_pattern,
 )
 from framework_plugins.hf.optimizers import OPTIMIZERS, state_bytes
@@ -36,12 +37,16 @@ ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
 `packing/`, which imports torch."""
 SHARD = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
-HEAD_CPU, HEAD_GPU = 96 * 2**20, 256 * 2**20
+HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
 """Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
-gradient. On a GPU the gradient of a trained head needs as much again, for logits in fp32."""
+gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head needs as much
+again, for logits in fp32."""
 PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
 and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
+HEAP = 0.15
+"""Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
+the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
 FUSED = {
     "qkv_proj": ("q", "k", "v"),
     "query_key_value": ("q", "k", "v"),
@@ -63,10 +68,11 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     on_gpu = gpu is not None and config.device is not Device.cpu
     noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
     tree = config.packing is Packing.tree and not noise and not shape.windows
-    stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
+    wide = _computes_in_fp32(config, on_gpu=on_gpu)
+    stored, double_quant = _stored(plan, wide=full or wide)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
-    fast = not on_gpu and not full and stored is Weights.half and group is None
+    fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
         rows=rows,
         length=length,
@@ -74,7 +80,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         targets=targets(adapter),
         weights=stored,
         double_quant=double_quant,
-        autocast=config.dtype is not Dtype.fp32,
+        upcast=wide and stored in {Weights.nf4, Weights.int8},
+        autocast=not wide,
         trained=0 if full else trained_parameters(adapter, shape),
         state_bytes=state_bytes(config.optim, config.optim_args, 0 if full else adapter.r, shape.hidden, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
@@ -82,11 +89,12 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head that is trained whole is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD in getattr(adapter, "modules_to_save", []) else Loss.learned,
-        chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU,
+        chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
-        activation_bytes=_kept(shape, adapter.r) if fast else 0.0,
+        activation_bytes=_kept(shape, adapter.r, 2 if stored is Weights.half else 4) if fast else 0.0,
         process=0.0 if on_gpu else _process(),
+        heap=0.0 if on_gpu else HEAP,
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         evaluated_length=longest,
@@ -131,19 +139,23 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
 
 
-def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:
+def _stored(plan: Plan, *, wide: bool) -> tuple[Weights, bool]:
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config):
         return Weights.nf4, quantization.double_quant
     if isinstance(quantization, Int8Config):
         return Weights.int8, False
-    dtype = plan.trainer.config.dtype
-    wide = full or dtype is Dtype.fp32 or (dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
     return (Weights.fp32 if wide else Weights.half), False
+
+
+def _computes_in_fp32(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
+    return config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
 
 
 def _cpu_has_bf16() -> bool:
     """Whether Linux reports instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    if fixed := fixed_dtype():
+        return fixed is Dtype.bf16
     try:
         return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
     except (OSError, UnicodeDecodeError):  # no Linux
@@ -178,13 +190,13 @@ def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
     return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
 
 
-def _kept(shape: Shape, rank: int) -> float:
-    """Return what a layer of the folder `fast` keeps of a token, in 16 bits: e (2h + 2q + 2kv + 2i + 7r).
+def _kept(shape: Shape, rank: int, width: int) -> float:
+    """Return what a layer of the folder `fast` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
 
     What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
     up; and the inner products of the adapters.
     """
-    return 2.0 * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+    return float(width) * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
 
 
 def targets(adapter: Any) -> tuple[str, ...]:

@@ -20,7 +20,16 @@ from framework.api.machine import Gpu, installed
 from framework.api.machine import cores as cpu_cores
 from framework.api.schema import Optimizer
 from framework.api.text import summarize_error
-from framework_plugins.hf.config import CPU_LIMIT, Attention, Device, Dtype, HFTrainerConfig, Switch
+from framework_plugins.hf.config import (
+    CPU_DTYPE,
+    CPU_LIMIT,
+    Attention,
+    Device,
+    Dtype,
+    HFTrainerConfig,
+    Switch,
+    fixed_dtype,
+)
 from framework_plugins.hf.optimizers import BNB, OPTIMIZERS, UNPAGED
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -79,6 +88,8 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
         CHECKPOINTING: "on" if checkpointing else "off",
         "optimizer": optimizer_fact,
     }
+    if device == "cpu" and config.args.torch_empty_cache_steps is not None:
+        facts["torch_empty_cache_steps"] = "not used: a CPU has no cache to release"
     return Hardware(device, dtype, checkpointing, optimizer, facts)
 
 
@@ -188,6 +199,8 @@ def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]
             return (torch.bfloat16, "the GPU has it") if has else (torch.float16, "the GPU has no bf16")
     if configured is not Dtype.auto:
         return DTYPES[configured], "as configured"
+    if fixed := fixed_dtype():
+        return DTYPES[fixed], f"{CPU_DTYPE}={fixed.value}"
     if instructions := bf16_instructions():
         return torch.bfloat16, f"the CPU has {instructions}"
     # The sentence is a part of the key of the baseline: numbers in it would be others with each start.

@@ -147,4 +147,13 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
         )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)
+    if settings["quantization_config"] is not None and model.device.type == "cpu":
+        _let_go(model)
     return model
+
+
+def _let_go(model: Any) -> None:
+    """Copy what a quantization leaves as it is: a view of the mapped file would keep all that was read of it."""
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.clone()

@@ -248,8 +248,8 @@ class HFModel:
             self._shown = shared_key(self.base_key, *named) if self.base_key else ""
             probe, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
             losses = self.losses(model, self.way.packing, masked=not self.way.branches, found=probe)
-            if losses.problem:
-                self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
+            if losses.fallback:
+                self.machine.facts["packing"] = losses.fallback
             if losses.auxiliary:
                 self.machine.facts["auxiliary loss"] = losses.auxiliary
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)

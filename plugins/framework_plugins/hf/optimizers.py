@@ -16,7 +16,7 @@ from typing import Any
 from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.schema import Optimizer, Schedule, Stage
-from framework.api.text import as_text, nearest
+from framework.api.text import as_text, count, nearest
 from framework_plugins.hf.config import HFTrainerConfig
 
 Arguments = Mapping[str, Any]
@@ -107,6 +107,7 @@ class ScheduleFacts:
 CYCLES = {"num_cycles": float}
 LOWEST = {"num_cycles": float, "min_lr": float, "min_lr_rate": float}
 SHAPES = ("linear", "cosine", "1-sqrt")
+DECAY = "num_decay_steps"
 SCHEDULES: Mapping[Schedule, ScheduleFacts] = {
     Schedule.linear: ScheduleFacts(lowest="lr_end", instead=Schedule.polynomial, more={"power": 1.0}),
     Schedule.cosine: ScheduleFacts(CYCLES, lowest="min_lr", instead=Schedule.cosine_with_min_lr),
@@ -119,10 +120,10 @@ SCHEDULES: Mapping[Schedule, ScheduleFacts] = {
     Schedule.inverse_sqrt: ScheduleFacts({"timescale": int}),
     Schedule.warmup_stable_decay: ScheduleFacts(
         {
-            "num_decay_steps": int, "num_stable_steps": int, "warmup_type": SHAPES, "decay_type": SHAPES,
+            DECAY: int, "num_stable_steps": int, "warmup_type": SHAPES, "decay_type": SHAPES,
             "min_lr_ratio": float, "num_cycles": float,
         },
-        ("num_decay_steps",), "min_lr_ratio", relative=True,
+        (DECAY,), "min_lr_ratio", relative=True,
     ),
     Schedule.constant: ScheduleFacts(),
     Schedule.constant_with_warmup: ScheduleFacts(),
@@ -232,7 +233,7 @@ def _schedule(config: HFTrainerConfig) -> Iterator[str]:
         if lowest >= config.learning_rate:
             yield f"trainer.min_learning_rate={lowest:g} must be below trainer.learning_rate={config.learning_rate:g}"
     elif facts.needs and not any(key in given for key in facts.needs):
-        example = {"num_decay_steps": "trainer.lr_scheduler_kwargs.num_decay_steps=STEPS"}
+        example = {DECAY: f"trainer.lr_scheduler_kwargs.{DECAY}=STEPS"}
         yield f"{place} needs {example.get(facts.needs[0], 'trainer.min_learning_rate=RATE')}"
     if lowest is not None and "num_decay_steps" in facts.needs and "num_decay_steps" not in given:
         yield f"{place} needs trainer.lr_scheduler_kwargs.num_decay_steps=STEPS"
@@ -267,6 +268,17 @@ def _is_a(value: Any, kind: Any) -> bool:
 def _valid(kind: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false"}
     return f"one of {', '.join(kind)}" if isinstance(kind, tuple) else words[kind]
+
+
+def advice(config: HFTrainerConfig, steps: int) -> Iterator[str]:
+    """Give advice on a schedule whose parts are longer than a training with this many steps."""
+    decay, warm = config.lr_scheduler_kwargs.get(DECAY, 0), config.warmup(steps)
+    if isinstance(decay, int) and decay + warm > steps > warm:
+        yield (
+            f"trainer.lr_scheduler_kwargs.{DECAY}={decay} of {steps} steps, after {count(warm, 'step')} of warm-up: "
+            "the rate falls before it reaches the learning rate that you set. Set "
+            f"trainer.lr_scheduler_kwargs.{DECAY}={max(1, (steps - warm) // 5)}"
+        )
 
 
 def warmup(config: HFTrainerConfig) -> float:

@@ -101,8 +101,11 @@ def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
 
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
-    """Learning rates and ranks."""
-    del work
+    """Learning rates, their schedule, and ranks."""
+    if work is not None and isinstance(plan.training, config.HFTrainerConfig):
+        from framework_plugins.hf import optimizers  # noqa: PLC0415 - --help need not pay for it
+
+        yield from optimizers.advice(plan.training, work.steps)
     adapter, rate = plan.adapter.config, plan.training.learning_rate
     if isinstance(adapter, config.FullConfig) and rate > FULL_RATE:
         yield (

@@ -163,7 +163,8 @@ class Progress(TrainerCallback):
             self.rehearse(last)
         if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
             self._validate()
-            control.should_log = True
+            control.should_log = control.should_log or self.found != (None, {})
+        control.should_log = control.should_log or step == last
         wish = ENDS if self.run.interruption() else SAVES if self.pace.is_due() else 0
         agreed = self.agree(wish)
         self.ending = agreed == ENDS

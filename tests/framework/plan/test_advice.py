@@ -40,6 +40,16 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
             "evaluator.prompts.count=290: up to 74,240 tokens",
         ),
         (["trainer.warmup_steps=100"], work(), "trainer.warmup_steps=100 of 375 steps"),
+        (["trainer.warmup_steps=400"], work(), "trainer.warmup_steps=400 of 375 steps: the training ends before"),
+        (
+            [
+                "trainer.lr_scheduler_type=warmup_stable_decay",
+                "trainer.warmup_steps=5",
+                "trainer.lr_scheduler_kwargs={num_decay_steps: 500}",
+            ],
+            work(),
+            "trainer.lr_scheduler_kwargs.num_decay_steps=500 of 375 steps, after 5 steps of warm-up: the rate falls",
+        ),
         (["adapter=full"], None, "trainer.learning_rate=0.0002 with adapter=full"),
         (["trainer.learning_rate=0.01"], None, "trainer.learning_rate=0.01 with adapter=lora: above 0.001"),
         (["trainer.learning_rate=1e-5"], None, "trainer.learning_rate=1e-05 with adapter=lora"),

@@ -13,7 +13,7 @@ from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, es
 from framework.plan.make import make_plan
 from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
-from framework_plugins.hf.config import Packing
+from framework_plugins.hf.config import CPU_DTYPE, Packing
 from framework_plugins.hf.footprint import footprint, reductions, targets
 from framework_plugins.hf.packing.parts import Packer
 from tests.framework.memory.test_shape import SMOLLM
@@ -106,8 +106,21 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     assert made.process > 500 * 2**20
     assert made.activation_bytes > 0
     assert not made.checkpointing
+    assert made.heap > 0 == settings().heap
+    assert settings("trainer.dtype=fp32", gpu=None).activation_bytes == 2 * made.activation_bytes
+    assert settings("trainer.dtype=fp32", gpu=None).chunk > made.chunk
     assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
     assert settings(half, "trainer.device=cpu").process == made.process
+
+
+@pytest.mark.parametrize(("name", "stored"), [("fp32", Weights.fp32), ("bf16", Weights.half)])
+def test_the_dtype_that_a_cpu_takes_by_itself_is_planned(
+    monkeypatch: pytest.MonkeyPatch, name: str, stored: Weights
+) -> None:
+    monkeypatch.setenv(CPU_DTYPE, name)
+    assert settings(gpu=None).weights is stored
+    assert settings("adapter=full", gpu=None).autocast == (name == "bf16")
+    assert settings("quantization=nf4", gpu=None).upcast == (name == "fp32")
 
 
 @pytest.mark.parametrize(

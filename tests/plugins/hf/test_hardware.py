@@ -15,9 +15,31 @@ from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
 from framework_plugins.hf import hardware
 from framework_plugins.hf.allocator import EXPANDABLE, NEW, OLD, expand_segments
-from framework_plugins.hf.config import Attention, Device, Dtype, HFTrainerConfig, Switch
+from framework_plugins.hf.args import SFTArgs
+from framework_plugins.hf.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
+
+
+@pytest.fixture(autouse=True)
+def unfixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine's CPU decide."""
+    monkeypatch.delenv(CPU_DTYPE, raising=False)
+
+
+@no_gpu
+@pytest.mark.parametrize(("name", "taken"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_variable_fixes_what_a_cpu_takes(monkeypatch: pytest.MonkeyPatch, name: str, taken: torch.dtype) -> None:
+    monkeypatch.setenv(CPU_DTYPE, name)
+    picked = hardware.pick(HFTrainerConfig())
+    assert (picked.dtype, picked.facts["dtype"]) == (taken, f"{name} ({CPU_DTYPE}={name})")
+
+
+@no_gpu
+def test_a_variable_that_names_another_dtype_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CPU_DTYPE, "fp16")
+    with pytest.raises(FrameworkError, match=r"^FRAMEWORK_CPU_DTYPE=fp16: choose fp32 or bf16, or unset it$"):
+        hardware.pick(HFTrainerConfig())
 
 
 @no_gpu
@@ -96,6 +118,13 @@ def test_only_a_known_warning_keeps_from_an_8_bit_optimizer(
 def test_what_the_machine_does_not_have_is_refused(config: HFTrainerConfig, told: str) -> None:
     with pytest.raises(FrameworkError, match=told):
         hardware.pick(config)
+
+
+def test_a_release_of_gpu_memory_is_not_used_on_a_cpu_and_said_to_be() -> None:
+    with_it, without = (HFTrainerConfig(device=Device.cpu, args=SFTArgs(torch_empty_cache_steps=n)) for n in (2, None))
+    name = "torch_empty_cache_steps"
+    assert hardware.pick(with_it).facts[name] == "not used: a CPU has no cache to release"
+    assert name not in hardware.pick(without).facts
 
 
 def test_settings_win_over_probing() -> None:

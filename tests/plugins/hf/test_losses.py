@@ -385,5 +385,13 @@ def test_a_model_in_which_tokens_of_other_rows_leak_falls_back_and_says_why(
     model.set_input_embeddings(Leaky(model.get_input_embeddings()))
     losses = Losses(model, Packing.tree, masked=True)
     assert losses.packing is Packing.pad
-    assert losses.problem == "with shared prefixes the model computes different states"
+    assert losses.fallback == "pad (with shared prefixes the model computes different states)"
     assert "trainer.packing=pad instead of tree: with shared prefixes" in caplog.text
+
+
+def test_a_model_that_does_not_attend_along_branches_gets_a_dense_mask_and_says_so(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
+    losses = Losses(model, Packing.tree, masked=False)
+    assert losses.masked
+    assert losses.fallback == "tree with a dense mask (with shared prefixes the model computes different states)"
+    assert Losses(model, Packing.tree, masked=True).fallback == ""

@@ -78,29 +78,30 @@ def changed_by_a_token(model: HFModel) -> dict[str, Any]:
 def cases(folder: Path) -> Iterator[dict[str, Any]]:
     """Check each kind of model as it is packed by itself, and Llama also without xformers and padded."""
     models, steps = {base.name: base for base in bases(folder)}, {}
-    for name, with_xformers, packing in CASES:
+    for name, with_xformers, packing, dtype in CASES:
         if with_xformers:
             standins.install_xformers()
-        base, place = models[name], folder / f"{name}-step"
-        words = ["trainer=unsloth", "trainer.device=cpu", "trainer.dtype=fp32", f"trainer.packing={packing}"]
+        base, place = models[name], folder / f"{name}-{dtype}-step"
+        words = ["trainer=unsloth", "trainer.device=cpu", f"trainer.dtype={dtype}", f"trainer.packing={packing}"]
         plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
         with Loading(plan.trainer.config).open(plan) as model:
-            found = {"model": name, "xformers": with_xformers, "asked": packing}
+            found = {"model": name, "xformers": with_xformers, "asked": packing, "dtype": dtype}
             found |= {"packing": model.facts["packing"], "shared": model.way.one_beginning}
-            if name not in steps:
+            if place not in steps:
                 place.mkdir()
                 config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-                steps[name] = compare.plain(model, config, place)
-            found["problem"] = compare.problem(model, Loading, place, steps[name])
-            found |= {"evaluated": model.loss(rows()), "biases": len(standins.biases)}
+                steps[place] = compare.plain(model, config, place)
+            found["problem"] = compare.problem(model, Loading, place, steps[place])
+            found |= {"evaluated": model.loss(rows()), "biases": len(standins.biases), "fused": len(standins.fused)}
             yield found | changed_by_a_token(model)
         standins.biases.clear()
+        standins.fused.clear()
 
 
 def checkpointing(base: Path, folder: Path) -> dict[str, Any]:
     """Answer in a validation, and return where activations are computed again while answering, and after it."""
-    words = ["trainer=unsloth", "trainer.device=cpu", "trainer.gradient_checkpointing=enabled", "model=local"]
-    plan = testing.plan([*words, f"model.path={base}"], run_dir=folder / "run")
+    words = ["trainer=unsloth", "trainer.device=cpu", "trainer.dtype=bf16", "trainer.gradient_checkpointing=enabled"]
+    plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
     found: list[bool] = []
     with Loading(plan.trainer.config).open(plan) as model:
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.records import IGNORE, TokenRow
-from tests.support.program import environment, framework
+from tests.support.network import watched
+from tests.support.program import framework
 
 BARE = ("evaluator=[]", "exporter=[]", "logger=[jsonl]")
 """A training and its validation loss, nothing else."""
@@ -26,25 +27,27 @@ def framework_run_finished(plan, report):
 """
 """A plugin that notes the process of each run, and whether Unsloth was imported there."""
 CASES = (
-    ("llama", False, "tree"),
-    ("llama", True, "tree"),
-    ("llama", True, "pad"),
-    ("mistral", True, "tree"),
-    ("qwen3", True, "tree"),
+    ("llama", False, "tree", "fp32"),
+    ("llama", True, "tree", "fp32"),
+    ("llama", True, "pad", "fp32"),
+    ("mistral", True, "tree", "fp32"),
+    ("qwen3", True, "tree", "fp32"),
+    ("llama", True, "tree", "bf16"),
 )
-"""Which models go through the code for a GPU, whether with xformers, and what `trainer.packing` says."""
+"""Models for the code for a GPU, whether with xformers, `trainer.packing`, `trainer.dtype`: in bf16 LoRA is fused."""
 PLACE, LENGTHS = 12, (40, 30)
 """Which token of the first of two rows is replaced by another one, and how long the rows are."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a run left: its folder, what it printed, and its exit code."""
+    """What a run left: its folder, its exit code, what it printed, and a file if it asked for a host."""
 
     folder: Path
     code: int
     out: str
     err: str
+    asked: Path
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -63,8 +66,9 @@ def run(place: Path, *words: str, name: str = "run", **more: str) -> Done:
     """Run the program in a folder of its own below `place`, which stays empty but for the run's folder."""
     cwd = place / "work"
     cwd.mkdir(exist_ok=True, parents=True)
-    done = framework(*words, f"run_dir={name}", cwd=cwd, env=environment(place, **more), timeout=540)
-    return Done(cwd / name, done.returncode, done.stdout, done.stderr)
+    env, asked = watched(place)
+    done = framework(*words, f"run_dir={name}", cwd=cwd, env={**env, **more}, timeout=540)
+    return Done(cwd / name, done.returncode, done.stdout, done.stderr, asked)
 
 
 def tiny(base: Path, rows: Path) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 For a process with `UNSLOTH_ALLOW_CPU=1`, in which Unsloth takes its way for CUDA without a card. Its forward functions,
 its loading, its adapters and its fused loss are those of the installed wheel. Replaced are its Triton kernels for
-positions and norms, what asks for the card, and xformers. A plugin file, which is imported first in the process that
-starts the run: since transformers is imported here, the run continues in a process of its own, where Unsloth is first.
+positions, norms and the fused MLP, what asks for the card, and xformers. A plugin file, which is imported first in the
+process that starts the run: since transformers is imported here, the run continues in a process of its own, where
+Unsloth is first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from framework import hookimpl
 Tensor = torch.Tensor
 biases: list[Any] = []
 """With which xformers was asked to attend."""
+fused: list[torch.dtype] = []
+"""In which the fused MLP was computed."""
 
 
 class LowerTriangularMask:
@@ -84,6 +87,12 @@ def rms_norm(layer: Any, states: Tensor, *, gemma: bool = False, **_: Any) -> Te
     return functional.rms_norm(states, weight.shape, weight, layer.variance_epsilon)
 
 
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """Compute what `swiglu_fg_kernel` does."""
+    fused.append(up.dtype)
+    return functional.silu(gate.float()).to(up.dtype) * up
+
+
 def cached_angles(self: Any, _: Any) -> int:
     """Make the angles of positions in the CPU's memory, as if that was the first card."""
     cached, size = self.multi_gpu_cos_cached[0], self.current_rope_size
@@ -121,9 +130,12 @@ def replace() -> None:
     UnslothModel.checkpointing = property(lambda self: self.machine.checkpointing)  # type: ignore[assignment]
     put("fast_rope_embedding", rope)
     put("fast_rms_layernorm", rms_norm)
+    put("swiglu_fg_kernel", swiglu)
+    put("swiglu_DWf_DW_dfg_kernel", sys.modules["unsloth.kernels.swiglu"]._DWf_DW_dfg_traced)  # noqa: SLF001
     put("get_device_stats", lambda: ("no card", "", 8.0))
     put("get_current_device", lambda: torch.device("cpu"))
     put("DEVICE_COUNT", 1)
+    put("SUPPORTS_BFLOAT16", value=True)
     put("DEVICE_TYPE_TORCH", "cpu")
     sys.modules["unsloth.models.llama"]._PerDeviceRopeCache._ensure_rope_cache = cached_angles  # noqa: SLF001
     torch.cuda.get_device_capability = lambda *_: (7, 5)

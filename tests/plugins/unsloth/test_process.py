@@ -97,10 +97,13 @@ def test_it_is_never_imported_after_what_it_changes(tmp_path: Path) -> None:
     assert "FrameworkError: transformers was imported in this process before unsloth" in done.stderr
 
 
-def test_nothing_is_written_to_the_working_folder(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_nothing_is_written_to_the_working_folder_and_no_host_is_asked_for(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
     cache = tmp_path / "cache"
     done = run(tmp_path, *words, "trainer=unsloth", FRAMEWORK_CACHE=str(cache))
     assert done.code == 0, done.err
+    assert not done.asked.exists(), done.asked.read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]
     assert list((cache / "unsloth").glob("compared-*.json"))
     assert done.report["hardware"]["unsloth"] == f"{version('unsloth')} on a CPU"

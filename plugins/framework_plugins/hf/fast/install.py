@@ -25,6 +25,8 @@ from framework_plugins.hf.packing.tree import plant
 TOLERANCE = 1e-4
 """How far outputs and gradients may lie apart, as a share of their size."""
 TOKENS = 8
+ROTARY = "rotary_emb"
+"""What transformers calls the part of a model that gives the cosines and sines of positions."""
 
 
 def prepare(config: LoraConfig) -> None:
@@ -46,14 +48,15 @@ def install(model: nn.Module) -> None:
         model: a transformers model with its adapter.
     """
     known: dict[Any, bool] = {}
+    turns = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == ROTARY), None)
     for parent in list(model.modules()):
         for name, plain in list(parent.named_children()):
             fast = _replacement(plain)
             if fast is None:
                 continue
-            kind = (type(plain), type(getattr(plain, "act_fn", None)))
+            kind = _kind(plain)
             if kind not in known:
-                known[kind] = same(plain)
+                known[kind] = same(plain, turns)
             if known[kind]:
                 setattr(parent, name, fast)
 
@@ -79,32 +82,42 @@ def _replacement(plain: nn.Module) -> nn.Module | None:
     return None
 
 
-def same(plain: nn.Module) -> bool:
-    """Whether a layer and its replacement give the same for random numbers, forward and backward, in fp32."""
+def _kind(plain: nn.Module) -> tuple[Any, ...]:
+    """Return what layers have in common that one proof is for: some models turn positions in some layers only."""
+    numbers = {name: each for name, each in vars(plain).items() if isinstance(each, bool | int | float | str)}
+    return type(plain), type(getattr(plain, "act_fn", None)), *sorted((numbers | {"layer_idx": 0}).items())
+
+
+def same(plain: nn.Module, turns: nn.Module | None = None) -> bool:
+    """Whether a layer and its replacement give the same for random numbers, forward and backward, in fp32.
+
+    Args:
+        plain: the layer.
+        turns: what gives the cosines and sines of positions in its model.
+    """
     plain = copy.deepcopy(plain).float()
     fast = _replacement(plain)
     reads: Any = next((getattr(plain, name) for name in ("q_proj", "gate_proj") if hasattr(plain, name)), None)
     size = next(plain.parameters()).shape[0] if reads is None else reads.in_features
     random = torch.Generator().manual_seed(0)
     inputs, above = (torch.randn(1, TOKENS, size, generator=random) for _ in range(2))
-    more = _beside(plain, random) if isinstance(fast, attention.BranchAttention) else {}
     results = []
-    for layer in (plain, fast):
-        x = inputs.clone().requires_grad_()
-        try:
+    try:
+        more = _beside(turns, inputs) if isinstance(fast, attention.BranchAttention) else {}
+        for layer in (plain, fast):
+            x = inputs.clone().requires_grad_()
             out = layer(x, **more)  # type: ignore[misc]
-        except (TypeError, RuntimeError, KeyError, AttributeError):  # it has to be called in another way
-            return False
-        out = out[0] if isinstance(out, tuple) else out
-        (grad,) = torch.autograd.grad(out, x, above)
-        results.append((out.detach(), grad))
+            out = out[0] if isinstance(out, tuple) else out
+            (grad,) = torch.autograd.grad(out, x, above)
+            results.append((out.detach(), grad))
+    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError):  # one has to be called in another way
+        return False
     return all(float((one - two).norm()) <= TOLERANCE * float(one.norm()) for one, two in zip(*results, strict=True))
 
 
-def _beside(plain: Any, random: torch.Generator) -> dict[str, Any]:
+def _beside(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:
     """Return what an attention is given besides its input: that it holds two rows, and their positions."""
-    angles = torch.randn(1, TOKENS, plain.head_dim // 2, generator=random)
-    embeddings = tuple(torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
+    embeddings = turns(inputs, torch.arange(TOKENS)[None])  # as wide as the model has them: some turn a part of a head
     half = TOKENS // 2
     rows = [TokenRow([*range(start, start + half)], [IGNORE] * half) for start in (0, half)]
     return {"position_embeddings": embeddings, "attention_mask": None, "branches": branches.branches(plant(rows))}

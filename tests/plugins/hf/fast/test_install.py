@@ -10,7 +10,18 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoModelForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GlmConfig,
+    NemotronConfig,
+    PhiConfig,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    StableLmConfig,
+)
 
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.fast.mlp import GatedMLP
@@ -83,6 +94,22 @@ def test_an_attention_with_norms_of_its_own_stays() -> None:
     found = kinds(model)
     assert found["BranchAttention"] == 0
     assert (found["GatedMLP"], found["Qwen3RMSNorm"]) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "replaced"),
+    [
+        (NemotronConfig(**SMALL, partial_rotary_factor=0.5), 0),  # half of a head is turned
+        (StableLmConfig(**{**SMALL, "partial_rotary_factor": 0.25}), 0),
+        (GlmConfig(**SMALL, partial_rotary_factor=0.5, pad_token_id=0), 0),  # neighbours are turned against each other
+        (PhiConfig(**SMALL), 0),
+        (SmolLM3Config(**SMALL, no_rope_layers=[1, 0], pad_token_id=0), 1),  # one of two layers turns nothing
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_attention_that_turns_positions_in_another_way_stays(config: Any, replaced: int) -> None:
+    model = with_lora(AutoModelForCausalLM.from_config(config).float(), fast=True)
+    assert kinds(model)["BranchAttention"] == replaced
 
 
 def test_what_only_looks_alike_is_distinguished() -> None:
