@@ -121,7 +121,7 @@ SOUND = {
     "report": Sound(("run_dir=done", "stages=[report]"), (DONE,), run="done", writes=("done/",)),
     "chat": Sound(CHAT, (DONE,), run="", process=Process(stdin="Which number follows 3?\n"), writes=()),
     "diff": Sound(("diff", "done", "part", "--json"), (DONE, PART), run="", writes=()),
-    "runs": Sound(("runs", "."), (DONE, PART), run="", writes=()),
+    "runs": Sound(("runs", "."), (DONE, PART), run="", writes=("part/.lock",)),
     "none": Sound(("--version",), run="", writes=()),
     "shown": Sound(("plan-table",), run=None, writes=()),
 }  # fmt: skip

@@ -55,7 +55,10 @@ def faults(case: Case, outcome: Outcome, sound: str) -> list[Fault]:
 
 
 def _files(case: Case, outcome: Outcome) -> Iterable[Fault]:
-    allowed = CACHES if outcome.code == USER_MISTAKE else (*CACHES, *SOUND[case.sound].writes)
+    sound = SOUND[case.sound]
+    # What goes on in a run folder notes there that it was refused.
+    resumed = sound.run in {edit.path for edit in sound.edits} or case.sound == "runs"
+    allowed = (*CACHES, *sound.writes) if outcome.code != USER_MISTAKE or resumed else CACHES
     left = [name for name in outcome.left if not f"{name}/".startswith(allowed) and f"{name}/" != "home/.cache/"]
     changed = [name for name in outcome.changed if not f"{name}/".startswith(allowed)]
     if left:

@@ -26,10 +26,12 @@ JSON = st.recursive(
 )
 
 
-def _case(what: str, expect: Expect, *edits: Edit, names: tuple[str, ...] = ("m",), why: str = "") -> Case:
-    return Case(
-        "model_folders", what, LINE, expect, names=(*names, "'m'", "model.path=m"), edits=(BASE, *edits), why=why
-    )
+def _case(
+    what: str, expect: Expect, *edits: Edit, names: tuple[str, ...] = (), why: str = "", of_folder: bool = True
+) -> Case:
+    """Return a case; `of_folder`: a refusal may name the folder only."""
+    own = (*names, "model.path=m", "/place/m") if of_folder else names
+    return Case("model_folders", what, LINE, expect, names=own, edits=(BASE, *edits), why=why)
 
 
 # ---- settings
@@ -184,8 +186,8 @@ TOKEN_VALUES: tuple[tuple[str, tuple[str | int, ...], Any, Expect], ...] = (
     ("no vocabulary", ("model", "vocab"), {}, R),
     ("unknown decoder", ("decoder",), {"type": "Nope"}, R), ("no model", ("model",), None, R),
     ("an id of text", ("added_tokens", 4, "id"), "x", R),
-    ("an id beyond the table", ("added_tokens", 4, "id"), 5000, R), ("a negative id", ("added_tokens", 4, "id"), -1, R),
-    ("a huge id", ("added_tokens", 4, "id"), 2**31, R),
+    ("an id beyond the table", ("added_tokens", 4, "id"), 5000, E), ("a negative id", ("added_tokens", 4, "id"), -1, R),
+    ("a huge id", ("added_tokens", 4, "id"), 2**40, R),
     ("another stop token", ("added_tokens", 4, "content"), "<|end|>", R),
     ("merges of numbers", ("model", "merges"), [5], R),
     ("merges of unknown tokens", ("model", "merges"), [["qq", "zz"]], R), ("another version", ("version",), "9.9", E),
@@ -231,7 +233,12 @@ def _template(draw: DrawFn) -> Case:
         )
     )  # fmt: skip
     return _case(
-        f"chat template: {what}", expect, edit, names=("template", "jinja"), why="white space of a template is text"
+        f"chat template: {what}",
+        expect,
+        edit,
+        names=("template", "jinja"),
+        why="white space of a template is text",
+        of_folder=False,
     )
 
 
@@ -246,8 +253,9 @@ def _files(draw: DrawFn) -> Case:
     name, is_json = file[2:], file.endswith(".json")
     choices: list[tuple[str, Expect, Edit]] = [
         ("gone", FILES[file], Edit("gone", file)), ("empty", R, Edit("put", file, (b"",))),
-        ("a folder", R, Edit("folder", file)), ("a pipe", R, Edit("pipe", file)), ("a socket", R, Edit("listen", file)),
-        ("a link to itself", R, Edit("link", file, (name,))),
+        ("a folder", FILES[file], Edit("folder", file)), ("a pipe", FILES[file], Edit("pipe", file)),
+        ("a socket", FILES[file], Edit("listen", file)),
+        ("a link to itself", FILES[file], Edit("link", file, (name,))),
         ("a link to a device", R, Edit("link", file, ("/dev/zero",))),
         ("a link to nowhere", FILES[file], Edit("link", file, ("gone",))), ("nulls", R, Edit("zero", file)),
     ]  # fmt: skip
@@ -266,7 +274,12 @@ def _files(draw: DrawFn) -> Case:
             choices.append(("much white space", S, Edit("insert", file, (1.0, b" " * draw(st.integers(1, 1 << 20))))))
     what, expect, edit = draw(st.sampled_from(choices))
     return _case(
-        f"{name}: {what}", expect, edit, names=(name, "tokenizer", "template"), why="a model can do without the file"
+        f"{name}: {what}",
+        expect,
+        edit,
+        names=(name, "chat template"),
+        why="a model can do without the file",
+        of_folder=name == "model.safetensors",
     )
 
 

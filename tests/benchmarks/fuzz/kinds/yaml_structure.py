@@ -92,7 +92,8 @@ def _aliases(draw: DrawFn) -> Case:
                 f"seed: &{name} 42\ntrainer: {{learning_rate: 0.01, max_steps: 2}}\nadapter: {{r: 2}}\n",
                 f"seed: 42\ntrainer:\n  <<: &{name} {{max_steps: 2}}\n  learning_rate: 0.01\nadapter: {{r: 2}}\n",
                 f"seed: 42\ntrainer:\n  <<: [&{name} {{max_steps: 2}}, {{learning_rate: 0.01}}]\nadapter: {{r: 2}}\n",
-                f"seed: 42\ntrainer:\n  <<: &{name} {{max_steps: 5, learning_rate: .01}}\n  max_steps: 2\nadapter: {{r: 2}}",
+                f"seed: 42\nadapter: {{r: 2}}\ntrainer:\n  <<: &{name} {{max_steps: 5, learning_rate: .01}}\n"
+                "  max_steps: 2",
             ]
         )
     )
