@@ -20,8 +20,8 @@ from tests.benchmarks.fuzz.case import GOOD, KEEPING, KEPT, PLACE, SOUND, Case, 
 
 SECONDS, MEMORY = 10, 2 << 30
 """What a case may take: seconds of processor time, bytes beyond those of this process."""
-IDLE = 20.0
-"""Seconds without any processor time after which a case waits for what never comes."""
+IDLE, BUSY = 20.0, 50
+"""A case that takes fewer than BUSY ticks of processor time in IDLE seconds waits for what never comes."""
 SHOWN = 1 << 20
 """Bytes of the output of a case that are read."""
 
@@ -72,7 +72,7 @@ class _Running:
     process: int
     began: float
     looked: float
-    used: float = -1.0
+    used: int = -1
     idle: bool = False
 
 
@@ -123,7 +123,8 @@ def _stop_idle(each: _Running) -> None:
     if time.monotonic() - each.looked < (IDLE if each.used >= 0 else 1):
         return
     used = _used(each.process)
-    if used <= each.used or _opens_a_pipe(each.process) or time.monotonic() - each.began > 60 * SECONDS:
+    is_idle = each.used >= 0 and used < each.used + BUSY
+    if is_idle or _opens_a_pipe(each.process) or time.monotonic() - each.began > 60 * SECONDS:
         each.idle = True
         with suppress(ProcessLookupError):
             os.killpg(each.process, signal.SIGKILL)
@@ -138,7 +139,7 @@ def _opens_a_pipe(process: int) -> bool:
         return False
 
 
-def _used(group: int) -> float:
+def _used(group: int) -> int:
     """Return the processor time of a process group, in ticks."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):

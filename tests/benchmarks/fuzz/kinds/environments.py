@@ -275,11 +275,10 @@ def _limits(draw: DrawFn) -> Case:
             [
                 ("files", resource.RLIMIT_NOFILE, st.integers(12, 200)),
                 ("the size of files", resource.RLIMIT_FSIZE, st.integers(0, 200_000)),
-                ("memory", resource.RLIMIT_AS, st.integers(16 << 20, 1 << 30)),
+                ("memory", resource.RLIMIT_AS, st.integers(64 << 20, 1 << 30)),
                 ("processes", resource.RLIMIT_NPROC, st.integers(1, 50)),
                 ("the stack", resource.RLIMIT_STACK, st.integers(1 << 17, 1 << 23)),
                 ("locked memory", resource.RLIMIT_MEMLOCK, st.just(0)),
-                ("data", resource.RLIMIT_DATA, st.integers(64 << 20, 2 << 30)),
             ]
         )
     )  # fmt: skip
