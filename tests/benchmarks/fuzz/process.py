@@ -277,8 +277,10 @@ def _surround(case: Case, slot: Slot) -> None:
         os.setgid(setting.user)
         os.setuid(setting.user)
     if setting.cwd == "removed":
-        os.chdir(slot.place / "home")
-        (slot.place / "home").rmdir()
+        away = slot.place / "away"
+        away.mkdir()
+        os.chdir(away)
+        away.rmdir()
 
 
 def _stop_at(step: int) -> None:
