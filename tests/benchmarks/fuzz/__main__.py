@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.fuzz.case import SOUND, Case, Expect
+from tests.benchmarks.fuzz.case import KEPT, SOUND, Case, Expect
 from tests.benchmarks.fuzz.draw import draw, shrink
 from tests.benchmarks.fuzz.judge import Counts, faults, table
 from tests.benchmarks.fuzz.kinds import KINDS
@@ -42,7 +42,8 @@ def main(kinds: list[str], cases: int, seed: int, jobs: int, smallest: int, *, e
         share = -(-cases // len(kinds))
         drawn = {kind: draw(KINDS[kind], numbers[kind], share) for kind in kinds}
         needed = {case.sound for held in drawn.values() for case in held}
-        if any("@KEPT@" in str(edit) for name in needed for edit in SOUND[name].edits):
+        edits = {edit for held in drawn.values() for case in held for edit in case.edits if edit.do == "copy"}
+        if any(KEPT in str(edit) for edit in edits):
             for slot in slots:
                 slot.keep_runs()
         sound = _sound(needed, slots)

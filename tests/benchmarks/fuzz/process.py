@@ -284,16 +284,17 @@ def _surround(case: Case, slot: Slot) -> None:
 
 
 def _stop_at(step: int) -> None:
-    from framework_plugins.hf import progress
+    from framework_plugins.hf.progress import Progress
 
-    told = progress.Progress.on_log
+    patched: Any = Progress
+    told = patched.on_log
 
     def on_log(self: Any, args: Any, state: Any, *more: Any, **named: Any) -> None:
         told(self, args, state, *more, **named)
         if state.global_step == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    progress.Progress.on_log = on_log  # type: ignore[method-assign]
+    patched.on_log = on_log
 
 
 def prepared(folder: Path) -> Path:

@@ -68,7 +68,7 @@ def _written_table(draw: DrawFn) -> Case:
     """Draw another way to write the same table."""
     text = io.StringIO(newline="")
     delimiter = draw(st.sampled_from([",", ";", "\t"]))
-    quoting = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]))
+    quoting: Any = draw(st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]))
     writer = csv.writer(
         text, delimiter=delimiter, quoting=quoting, lineterminator=draw(st.sampled_from(["\n", "\r\n"]))
     )
