@@ -182,6 +182,7 @@ def _hydra(line: tuple[str, ...]) -> Case:
         R,
         (*line[:1], *rest, *line[1:]) if line[0] == "-m" else (*rest, *line),
         *line,
+        "run_dir",
         *own,
         *(each.partition("=")[2] for each in line if each.partition("=")[2]),
         sound="plan",
@@ -271,6 +272,7 @@ def _alike(draw: DrawFn) -> Case:
         key[:at] or key,
         key,
         "argument",
+        wrong,
         ascii(wrong)[1:-1],
         sound="plan",
     )
