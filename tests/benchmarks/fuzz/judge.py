@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.benchmarks.fuzz.case import SOUND, Case, Expect
 from tests.benchmarks.fuzz.process import MEMORY, SECONDS, Outcome
@@ -75,7 +76,7 @@ class Counts:
     refused: int = 0
     same: int = 0
     longest: float = 0.0
-    faults: dict[str, int] | None = None
+    faults: Counter[str] = field(default_factory=Counter)
 
     def add(self, case: Case, outcome: Outcome, found: list[Fault]) -> None:
         """Count a case."""
@@ -83,9 +84,7 @@ class Counts:
         self.refused += outcome.code == USER_MISTAKE
         self.same += outcome.code == 0 and case.expect is not Expect.ANY and not found
         self.longest = max(self.longest, outcome.seconds)
-        self.faults = self.faults or dict.fromkeys(COLUMNS, 0)
-        for column in {fault.column for fault in found}:
-            self.faults[column] += 1
+        self.faults.update({fault.column for fault in found})
 
 
 def table(counts: Mapping[str, Counts]) -> Iterable[str]:
@@ -93,7 +92,10 @@ def table(counts: Mapping[str, Counts]) -> Iterable[str]:
     names = ("kind", "cases", *COLUMNS, "refused", "same result", "longest s")
     yield f"| {' | '.join(names)} |"
     yield f"|{'---|' * len(names)}"
-    rows = {name: (each.cases, *(each.faults or {}).values(), each.refused, each.same) for name, each in counts.items()}
+    rows = {
+        name: (each.cases, *(each.faults[column] for column in COLUMNS), each.refused, each.same)
+        for name, each in counts.items()
+    }
     for name, row in rows.items():
         yield f"| {name} | {' | '.join(f'{number:,}' for number in row)} | {counts[name].longest:.1f} |"
     sums = [sum(column) for column in zip(*rows.values(), strict=True)]
