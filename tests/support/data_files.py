@@ -29,7 +29,7 @@ NAMES = (
 def content(name: str, rows: Rows) -> bytes:
     """Return the bytes of a file of this name; .gz or .zst at its end packs them."""
     if name.endswith(".gz"):
-        return gzip.compress(content(name.removesuffix(".gz"), rows))
+        return gzip.compress(content(name.removesuffix(".gz"), rows), mtime=0)
     if name.endswith(".zst"):
         return zstandard.compress(content(name.removesuffix(".zst"), rows))
     stem, kind = name.split(".")

@@ -1,0 +1,1 @@
+"""Fuzz of third-party input: see `__main__.py`."""

@@ -1,0 +1,28 @@
+"""The kinds of cases: how each draws them."""
+
+from collections.abc import Mapping
+
+from hypothesis.strategies import SearchStrategy
+
+from tests.benchmarks.fuzz.case import Case
+from tests.benchmarks.fuzz.kinds import (
+    adapter_folders,
+    command_lines,
+    data_files,
+    environments,
+    model_folders,
+    pieces,
+    run_folders,
+    yaml_structure,
+)
+
+KINDS: Mapping[str, SearchStrategy[Case]] = {
+    **pieces.KINDS,
+    "data_files": data_files.CASES,
+    "yaml_structure": yaml_structure.CASES,
+    "model_folders": model_folders.CASES,
+    "adapter_folders": adapter_folders.CASES,
+    "run_folders": run_folders.CASES,
+    "environments": environments.CASES,
+    "command_lines": command_lines.CASES,
+}
