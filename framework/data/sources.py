@@ -45,7 +45,7 @@ def _named(choice: Selection, what: str, raw: object) -> RawData:
 
 @contextmanager
 def naming(choice: Selection) -> Iterator[None]:
-    """Name the source if its code raises something that is no error of ours, nor of a full disk.
+    """Name the source in an error of its code, unless it is a `FrameworkError`, or about a full disk.
 
     Raises:
         FrameworkError: instead of that.

@@ -365,7 +365,7 @@ def test_the_whole_run_is_made_to_fit_where_the_plan_says_that_it_can(
 
 def test_a_plan_alone_names_no_folder_and_the_data_alone_end_with_whether_to_train(see: See) -> None:
     assert "\nfolder " not in see("stages=[plan]")
-    shown = see("stages=[data]")
+    shown = see("stages=[data]", "audit=[]")
     assert "\nfolder " in shown
     assert "the whole run" in shown.partition("\nReady to train.")[2]
 
