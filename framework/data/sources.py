@@ -49,7 +49,7 @@ def named(name: str, what: str, raw: object) -> RawData:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Name the source if its code raises something that is no error of ours, nor of a full disk.
+    """Name the source in an error of its code, unless it is a `FrameworkError`, or about a full disk.
 
     Raises:
         FrameworkError: instead of that.

@@ -1,4 +1,4 @@
-"""The first rows are read and formatted before the libraries load, so that their faults are told in a second."""
+"""The first rows are read and formatted before the libraries load, so that their faults are reported in a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""framework/data/trial.py: what is wrong with the first rows is told before the backend is opened."""
+"""framework/data/trial.py: what is wrong with the first rows is reported before the backend is opened."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
         ([GOOD, {}], ("data.max_rows=1", "data.mix=[{path: none.jsonl, count: 1}]"), "there is no data file none"),
     ],
 )
-def test_what_is_wrong_is_told_before_the_backend_is_opened(
+def test_what_is_wrong_is_reported_before_the_backend_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], words: Sequence[str], problem: str
 ) -> None:
     monkeypatch.setattr(testing.EchoBackend, "open", lambda *_: pytest.fail("the libraries load"))

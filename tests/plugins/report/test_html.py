@@ -147,7 +147,9 @@ def test_the_marked_text_is_what_the_data_teach(made: Callable[..., Page], tmp_p
 def test_the_data_alone_make_a_page_without_results(made: Callable[..., Page]) -> None:
     page = made("stages=[data]")
     assert sections(page) == ["data", "needs", "run"]
-    assert "data only" in page.within("header", "p")[0]
+    status, ready = page.within("header", "p")
+    assert "data only" in status
+    assert ready == "Fix first: leaked. 2 warnings to look at: too_few_rows, few_prompts."
     assert "20 to train, 7 held out, 7 prompts" in page.within("#data", "dd")
     bars = [attrs for tag, attrs in page.tags if tag == "rect"]
     assert len(bars) == len(page.within("#lengths", "title")) == 1  # all rows are equally long

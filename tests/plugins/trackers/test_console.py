@@ -365,9 +365,11 @@ def test_the_whole_run_is_made_to_fit_where_the_plan_says_that_it_can(
     assert command.endswith(" plan.apply=true") is applied
 
 
-def test_a_plan_alone_names_no_folder(see: See) -> None:
+def test_a_plan_alone_names_no_folder_and_the_data_alone_end_with_whether_to_train(see: See) -> None:
     assert "\nfolder " not in see("stages=[plan]")
-    assert "\nfolder " in see("stages=[data]")
+    shown = see("stages=[data]", "audit=[]")
+    assert "\nfolder " in shown
+    assert "the whole run" in shown.partition("\nReady to train.")[2]
 
 
 def test_of_a_sweep_the_first_trial_shows_the_plan_and_each_has_a_line_at_its_begin_and_its_end(

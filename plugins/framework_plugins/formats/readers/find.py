@@ -170,7 +170,7 @@ def _single(path: Path) -> DataFile:
 
 
 def _refuse_address(path: str, setting: str) -> None:
-    """Refuse what is no path: rows are read from this machine, more than once."""
+    """Refuse what is not a path: rows are read from this machine, more than once."""
     if not (found := ADDRESS.match(path)):
         return
     scheme, rest = found.groups()

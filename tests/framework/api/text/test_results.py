@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import FormatRun
-from framework.api.text.results import Fact, data_facts, number, shared_start, visible
+from framework.api.text.results import Fact, data_facts, number, readiness, shared_start, visible
 from tests.support.results import AMISS, EVEN, FIELDS, FITTING, PLAIN
 
 
 def facts(**changes: object) -> dict[str, Fact]:
     return {fact.name: fact for fact in data_facts(dataclasses.replace(EVEN, **changes))}  # type: ignore[arg-type]
+
+
+def test_a_sentence_says_whether_to_train_or_what_to_fix() -> None:
+    assert readiness(EVEN) == "Ready to train."
+    fix = "Fix first: contradictions, rows whose loss mask is not proven. 1 warning to look at: duplicates."
+    assert readiness(AMISS) == fix
 
 
 def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
