@@ -220,7 +220,8 @@ def advice(fields: Fields) -> str:
             "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
             "one row of messages (role, content)"
         )
-    if is_object(prompt := fields.get("prompt")) and "replies" in prompt:
+    prompt = fields.get("prompt")
+    if isinstance(prompt, Mapping) and "replies" in prompt:
         return (
             "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
             "answer as one row of messages (role, content)"
