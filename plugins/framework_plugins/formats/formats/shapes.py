@@ -44,7 +44,7 @@ PAIRS = (
 )  # fmt: skip
 """Fields of published data that ask and answer, in the order in which they are advised."""
 TEXTS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
-CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class", "conversations", "messages")
+CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class")
 """Fields that may answer by a number, a choice or a list."""
 SPOKEN_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
 BY_CODE = (
