@@ -43,12 +43,12 @@ the one that the refusal of the row names, and with it the row is exact. A word 
 {kinds}
 
 Of {total} rows, {exact} are exact as they are, {settings} are exact with the setting that the refusal names, and
-{refused} are refused. {wrong} of the exact rows have a wrong label, by a second computation: each prompt is tokenized
-by itself, and from there the learned tokens run to the first stop token. That token comes before the next turn begins
-and is the one that the template writes once a turn follows, the tool's after a call. In between is every text, function
-name and argument of the answer, each call in its own place. The stop tokens of gpt-oss, GLM, Llama 3.1, Gemma 4 and
-Cohere were entered by hand; for all others it is the token that the template writes after an answer. The tokenizer is a
-stand-in with the special tokens of each template: a model's own tokenizer may refuse more.
+{refused} are refused. Exact rows with wrong labels: {wrong}. For this the labels are computed a second time: each
+prompt is tokenized by itself, and from there the learned tokens run to the first stop token. That token comes before
+the next turn begins and is the one that the template writes once a turn follows, the tool's after a call. In between is
+every text, function name and argument of the answer, each call in its own place. The stop tokens of gpt-oss, GLM, Llama
+3.1, Gemma 4 and Cohere were entered by hand; for all others it is the token that the template writes after an answer.
+The tokenizer is a stand-in with the special tokens of each template: a model's own tokenizer may refuse more.
 
 """
 
@@ -69,7 +69,7 @@ def main() -> int:
     kinds = "\n".join(f"- *{kind}*: {what}." for kind, what in KINDS.items())
     trl = importlib.metadata.version("trl")
     more = parsed.more.name.removesuffix(".tar.gz").replace("-", " ") if parsed.more else "nothing else"
-    wrong = sum(one.wrong for *_, one in every) or "None"
+    wrong = sum(one.wrong for *_, one in every) or "none"
     head = HEAD.format(count=len(found), trl=trl, more=more, kinds=kinds, total=len(every), wrong=wrong, **counts)
     text = head + "\n".join(_table(found)) + "\n"
     say(text)

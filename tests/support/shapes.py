@@ -229,7 +229,7 @@ TREE = {"message_tree_id": "1", "prompt": {"text": ASKED, "role": "prompter", "r
 AUDITED = [
     Shape("orca_dpo_pairs", {"system": "Be brief.", "question": ASKED, **_PAIR}),
     Shape("argilla, preference", {"input": ASKED, **_PAIR, "generations": [ANSWERED, "No."], "rating": [9, 2]}),
-    Shape("UltraFeedback, raw", {"instruction": ASKED, "models": ["a"], "completions": [{"response": ANSWERED}]}),
+    Shape("Four rated answers", {"instruction": ASKED, "models": ["a"], "completions": [{"response": ANSWERED}]}),
     Shape("HelpSteer3, preference", {
         "context": said()[:1], "response1": ANSWERED, "response2": "No.", "overall_preference": -2
     }),
@@ -256,7 +256,7 @@ AUDITED = [
     Shape("SST-2", {"sentence": ASKED, "label": 1, "idx": 0}),
     Shape("KTO as 0 and 1, wanted", {"prompt": ASKED, "completion": ANSWERED, "label": 1}),
     Shape("KTO as 0 and 1, not wanted", {"question": ASKED, "answer": "No.", "label": 0}),
-    Shape("LLaMA-Factory, KTO, not wanted", {"messages": said(), "kto_tag": False}),
+    Shape("kto_tag of LLaMA-Factory, not wanted", {"messages": said(), "kto_tag": False}),
     Shape("A label that says something else", {"instruction": ASKED, "output": ANSWERED, "label": "geography"}),
     Shape("gpt-oss channels", {"messages": [
         said()[0], {"role": "assistant", "content": "Peru …", "channel": "analysis"}, {**said()[1], "channel": "final"}

@@ -82,12 +82,9 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _end_of(part: str, text: str, start: int, stop: int) -> int:
-    """Return where `part` ends in `text`, -1 where it is missing; it may be escaped."""
-    for form in (part, part.strip(), *_escaped(part)):
-        position = text.find(form, start, stop)
-        if position >= 0:
-            return position + len(form)
-    return -1
+    """Return where `part` first ends in `text`, -1 where it is missing; it may be escaped."""
+    places = ((text.find(form, start, stop), len(form)) for form in {part, part.strip(), *_escaped(part)})
+    return min((position + length for position, length in places if position >= 0), default=-1)
 
 
 def _as_json(part: str) -> str:

@@ -172,7 +172,7 @@ def test_a_system_prompt_is_put_before_a_conversation_that_has_none() -> None:
     ],
     ids=["both", "swapped", "over another", "messages", "prompt and completion", "talk"],
 )
-def test_columns_are_renamed_before_the_format_is_recognised(columns: dict[str, str], fields: Fields) -> None:
+def test_columns_are_renamed_before_the_format_is_recognised(columns: dict[str, str | None], fields: Fields) -> None:
     given = dict(fields)
     ((example,), summary) = told_of([given], config=FormatConfig(columns=columns))
     assert example.messages == (ASKED, ANSWERED)

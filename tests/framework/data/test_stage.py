@@ -625,7 +625,8 @@ def test_a_cut_above_the_longest_row_is_refused(data_file: Path, tmp_path: Path)
 def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(
     write_rows: Write, tmp_path: Path, suffix: str, kept: list[int]
 ) -> None:
-    file = write_rows([{"question": "say", "answer": "it", "label": int(number != 1)} for number in range(3)])
+    rows: list[dict[str, Any]] = [{"question": "say", "answer": "it", "label": int(number != 1)} for number in range(3)]
+    file = write_rows(rows)
     if suffix == ".csv":
         file = file.with_suffix(suffix)
         file.write_text("question,answer,label\nsay,it,1\nsay,no,0\nsay,it,1.0\n", encoding="utf-8")

@@ -168,8 +168,8 @@ def test_plain_text_has_no_turns() -> None:
         ),
         (
             ChatML,
-            {"messages": [{"role": "human", "content": "a"}]},
-            "has an unknown role 'human'. Valid: assistant, chatbot, developer, function, model, system, tool, user",
+            {"messages": [{"role": "gpt", "content": "a"}]},
+            "has an unknown role 'gpt'. Valid: ai, assistant, chatbot, developer, function, human, model, system",
         ),
         (
             ChatML,
@@ -204,7 +204,7 @@ def test_plain_text_has_no_turns() -> None:
         (
             ShareGPT,
             {"conversations": [{"from": "human", "value": "a"}, {"from": "robot", "value": "a"}]},
-            "format sharegpt (turn 2 of 'conversations') has an unknown role 'robot'. Valid: assistant, bard,",
+            "format sharegpt (turn 2 of 'conversations') has an unknown role 'robot'. Did you mean 'bot'? Vali",
         ),
         (ShareGPT, {"conversations": [{"from": "gpt", "value": None}]}, "needs text in 'value', found null"),
         (

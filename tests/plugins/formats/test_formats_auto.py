@@ -261,6 +261,6 @@ def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, n
     for label in (False, "False", "false ", 0, 0.0, "0", "0.0", "undesirable", "Bad", "rejected", "no"):
         with pytest.raises(FrameworkError, match=rf"has an answer that was not wanted \('{name}' is .*\): data\.on_ba"):
             auto.example({**row, name: label})
-    for label in (2, -1, 0.5, "geography", [1], float("nan")):
+    for other in (2, -1, 0.5, "geography", [1], float("nan")):
         with pytest.raises(FrameworkError, match=rf"needs true or 1 .* in '{name}', found .*columns={{{name}: null}}"):
-            auto.example({**row, name: label})
+            auto.example({**row, name: other})

@@ -96,8 +96,8 @@ def test_equal_answers_keep_one_each() -> None:
         ({"prompt": "a", "chosen": [], "rejected": "b"}, "needs text in 'chosen', found an empty list"),
         ({"prompt": 3, "chosen": "b", "rejected": "c"}, "format preference needs text in 'prompt', found a number"),
         (
-            {"system": "s", "question": "a", "chosen": "b", "rejected": "c"},
-            "format preference needs the field 'prompt'; the row has system, question, chosen, rejected",
+            {"system": "s", "quest": "a", "chosen": "b", "rejected": "c"},
+            "format preference needs the field 'prompt'; the row has system, quest, chosen, rejected",
         ),
         (
             {"chosen": [user("a"), assistant("b")], "rejected": [user("c"), assistant("d")]},

@@ -14,13 +14,13 @@ from tests.support.shapes import ANSWERED, ASKED, FINDINGS, PAGE, SHAPES, Shape,
 
 TELLS = {
     "KTO as 0 and 1, not wanted": "'label' is 0",
-    "LLaMA-Factory, KTO": "'kto_tag' is false",
+    "kto_tag": "'kto_tag' is false",
     "A label that": "'label', found \"geography\"",
     "A weight": "'weight', found 0.5",
     "LMSYS": "turn field redacted",
     "KTO, not wanted": "'label' is false",
     "KTO with messages, not wanted": "'label' is false",
-    "KTO in a CSV, not wanted": "'label' is false",
+    "KTO in a CSV, not wanted": "'label' is \"False\"",
     "LLaMA-Factory, images": "'images'",
     "LLaMA-Factory, audio": "'audios'",
     "LLaVA": "'image'",
@@ -36,7 +36,19 @@ TELLS = {
     "MetaMath": "original_question",
 }
 """What must not pass in silence."""
-ADVICE = ("format.columns", "format=", "write ", "python -c", "data.", "iconv", "messages", "save ", "valid:", "Valid:")
+ADVICE = (
+    "format.columns",
+    "@formatter",
+    "format=",
+    "write ",
+    "python -c",
+    "data.",
+    "iconv",
+    "messages",
+    "save ",
+    "valid:",
+    "Valid:",
+)
 
 
 @pytest.fixture(scope="module")

@@ -289,7 +289,7 @@ def test_thinking_is_set_where_the_template_reads_it_and_refused_where_it_does_n
         assert model.facts["thinking"] == "on (enable_thinking=true in the chat template)"
         assert "<think>" not in model.render(PROMPTS[0])
     for words, message in (
-        ([f"model.chat_template={silent}"], r"^rows\.jsonl:1: .*: set model\.thinking=on, with which it is exact"),
+        ([f"model.chat_template={silent}"], r"^rows\.jsonl:1: .*: set model\.thinking=on, with which all 12 rows"),
         (["model.thinking=off"], r"reads neither enable_thinking nor thinking: leave model\.thinking=auto$"),
     ):
         with pytest.raises(FrameworkError, match=message), opened(make(base, rows, tmp_path, *words)):

@@ -44,7 +44,7 @@ PAIRS = (
 )  # fmt: skip
 """Fields of published data that ask and answer, in the order in which they are advised."""
 TEXTS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
-CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class", "conversations", "messages")
+CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class")
 """Fields that may answer by a number, a choice or a list."""
 SPOKEN_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
 BY_CODE = (
@@ -220,7 +220,8 @@ def advice(fields: Fields) -> str:
             "'mapping' is a tree of messages, as ChatGPT exports it: write the path from its root to 'current_node' as "
             "one row of messages (role, content)"
         )
-    if is_object(prompt := fields.get("prompt")) and "replies" in prompt:
+    prompt = fields.get("prompt")
+    if isinstance(prompt, Mapping) and "replies" in prompt:
         return (
             "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
             "answer as one row of messages (role, content)"
