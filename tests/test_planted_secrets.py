@@ -53,7 +53,7 @@ KINDS = {
     "BearerPLANTEDvalue9911": "Authorization: Bearer {}",
 }
 """Secrets that no variable holds, and the text around each."""
-OF_HUB, _, _, _, _, OF_GITLAB, *_ = KINDS
+OF_HUB, OF_GITLAB = (secret for secret in KINDS if secret.startswith(("hf_", "glpat-")))
 TEXTS = [text.format(secret) for secret, text in KINDS.items()]
 PATH, PROMPT, ROW = "dpathTOKENplanted77", "hunter2PLANTEDpass", "sk-RowPlanted00112233445566778899"
 PARTS = {part for value in (*VARIABLES.values(), "urlPLANTEDpass") for part in (value, *value.split("\n"))}
