@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -73,6 +74,10 @@ class SweepFolder(Callback):
         # Not in `on_multirun_end`, which Hydra skips where a trial failed.
         session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
+
+    def on_job_end(self, job_return: JobReturn, **_: Any) -> None:
+        """Take the secrets out of the overrides, which Hydra prints if the job failed."""
+        job_return.overrides = [hide(word) for word in job_return.overrides or ()]
 
 
 def _protect(file: Path, session: Session) -> None:
