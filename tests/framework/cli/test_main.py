@@ -14,8 +14,8 @@ from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.cli.main import main
 from framework.rundir.folder import save_overrides
-from tests.support.forked_program import MODULE, Result, echo, execute, program
-from tests.support.program import typed
+from tests.support.forked_program import MODULE, Result, echo, execute, forked, forks, program
+from tests.support.program import environment, typed
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"
 
@@ -96,7 +96,8 @@ def test_what_cannot_be_meant_is_named(tmp_path: Path, words: list[str], text: s
 def test_variables_that_make_no_sense_are_reported_or_left_out(
     tmp_path: Path, variables: dict[str, str], text: str
 ) -> None:
-    result = program("stages=[plan]", cwd=tmp_path, env=variables)
+    every = {**environment(tmp_path), **variables}
+    result = forked(forks(), ["-m", "framework", "stages=[plan]"], tmp_path, every)
     assert (result.code, text in result.err) == (2 if text else 0, True)
     assert text or "quickstart" in result.out
 
@@ -408,9 +409,9 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
     code = "exit $((PIPESTATUS[0] == 141 || PIPESTATUS[0] == 0 ? 0 : 1))"  # short output fits into the pipe
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10; {code}"],
-        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+        cwd=tmp_path, capture_output=True, check=False,
     )  # fmt: skip
-    assert (len(done.stdout), done.stderr, done.returncode) == (10, "", 0)
+    assert (len(done.stdout), done.stderr, done.returncode) == (10, b"", 0)
 
 
 def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,7 @@ def test_a_value_of_another_type_is_refused_wherever_it_is_set(value: object) ->
             schema = OmegaConf.get_type(OmegaConf.select(config, path) if path else config)
             plain = OmegaConf.to_container(config, throw_on_missing=True)
             for part in place.split("."):
-                plain = plain[part]  # type: ignore[index, call-overload]
+                plain = plain[part]
             if name in GROUPS or conforms(plain, get_type_hints(schema, include_extras=True)[name]):
                 continue
             assert any(place in problem.keys or f"{place}." in problem.text for problem in problems(config)), place

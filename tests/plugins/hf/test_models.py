@@ -160,7 +160,9 @@ def test_the_sizes_that_come_with_a_preset_give_the_models_number_of_parameters(
 ) -> None:
     assert shipped.keys() == PARAMETERS.keys()
     for name, sizes in shipped.items():
-        assert Shape.from_config(sizes).total == pytest.approx(PARAMETERS[name], rel=2e-3), name
+        assert Shape.from_config(sizes).total == pytest.approx(PARAMETERS[name], rel=3e-3), (
+            name
+        )  # the part for images is an estimate
 
 
 @pytest.mark.network

@@ -197,7 +197,7 @@ def test_a_setting_is_shown_with_its_range_its_default_and_what_it_means(
     assert lines[:2] == ["trainer=hf", "  TRL's SFTTrainer."]
     assert "Settings, changed with trainer.NAME=VALUE:" in lines
     place = next(number for number, line in enumerate(lines) if line.split()[:1] == ["num_train_epochs"])
-    assert lines[place].split(maxsplit=1)[1] == "a number above 0; default 3"
+    assert lines[place].split(maxsplit=1)[1] == "a number above 0, up to 1000000; default 3"
     assert lines[place + 1].strip() == "Passes over the training rows; `max_steps` overrides it."
 
 
