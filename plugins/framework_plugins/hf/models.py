@@ -68,14 +68,14 @@ def check_inside(folder: Path, setting: str) -> None:
             raise FrameworkError(
                 f"{setting}: {index.name} is not an index of weights: {summarize_error(error)}"
             ) from error
+        if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
+            raise FrameworkError(
+                f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
+            )
         if index.name == INDEX_OF_BASE and not isinstance(held.get("metadata"), Mapping):
             raise FrameworkError(
                 f'{setting}: {index.name} has no "metadata", which transformers reads: restore the file from its '
                 'source, or add "metadata": {} to it'
-            )
-        if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
-            raise FrameworkError(
-                f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
             )
 
 

@@ -170,6 +170,7 @@ def test_weights_in_four_bits_are_whole_without_any_of_their_tables(llama: Path,
         pipeline.run(make(base, rows, tmp_path / "again"))
 
 
+@pytest.mark.filterwarnings("ignore:.*fan_in_fan_out:UserWarning")
 def test_tables_that_older_versions_saved_may_be_integers_and_infinite(rows: Path, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", "gpt2")
     masks = {0: torch.ones(1, 1, 256, 256, dtype=torch.bool), 1: torch.full((1, 1, 256, 256), -torch.inf)}
