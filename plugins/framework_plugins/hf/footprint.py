@@ -45,9 +45,8 @@ PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
 and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
 HEAP = 0.15
-"""Of what the layers of `fast/` keep, whose formula is exact: glibc puts blocks below 32 MiB into its heap, where what
-is freed between kept ones stays with the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576,
-which gives each block pages of its own."""
+"""Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
+the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
 FUSED = {
     "qkv_proj": ("q", "k", "v"),
     "query_key_value": ("q", "k", "v"),
@@ -95,7 +94,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         masked=on_gpu and tree,
         activation_bytes=_kept(shape, adapter.r, 2 if stored is Weights.half else 4) if fast else 0.0,
         process=0.0 if on_gpu else _process(),
-        heap=HEAP if fast else 0.0,
+        heap=0.0 if on_gpu else HEAP,
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         evaluated_length=longest,

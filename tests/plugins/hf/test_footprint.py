@@ -106,7 +106,7 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     assert made.process > 500 * 2**20
     assert made.activation_bytes > 0
     assert not made.checkpointing
-    assert made.heap > 0 == settings().heap == settings(half, "quantization=nf4", gpu=None).heap
+    assert made.heap > 0 == settings().heap
     assert settings("trainer.dtype=fp32", gpu=None).activation_bytes == 2 * made.activation_bytes
     assert settings("trainer.dtype=fp32", gpu=None).chunk > made.chunk
     assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
