@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -136,7 +136,7 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
-    batches = ((getattr(each, "batch_size", 1), getattr(each, "count", math.inf)) for each in configs)
+    batches = ((getattr(each, "batch_size", 1), getattr(each, "count", sys.maxsize)) for each in configs)
     rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
 
