@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -135,7 +136,8 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
-    rows = max((getattr(settings, "batch_size", 1) for settings in configs), default=0)
+    batches = ((getattr(each, "batch_size", 1), getattr(each, "count", sys.maxsize)) for each in configs)
+    rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
 
 

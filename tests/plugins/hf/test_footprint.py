@@ -59,6 +59,7 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["trainer.packing=pad"], "varied", True),
         (["adapter.lora_dropout=0.1"], "masked", False),
         (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
+        (["evaluator=[prompts]", "evaluator.prompts.count=4"], "answer_rows", 4),
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
