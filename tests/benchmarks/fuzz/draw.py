@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import HypothesisWarning
 from hypothesis.strategies import SearchStrategy
 
 from tests.benchmarks.fuzz.case import Case
@@ -78,4 +80,6 @@ def _search(
         max_examples=DRAWN * count, deadline=None, database=None, phases=phases, print_blob=False,
         suppress_health_check=list(HealthCheck), report_multiple_bugs=False,
     )  # fmt: skip
-    seed(number)(chosen(given(strategy)(test)))()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)  # that a case is long
+        seed(number)(chosen(given(strategy)(test)))()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis.strategies import DrawFn
 
 from tests.benchmarks.fuzz.case import ADAPTER, GOOD, Case, Expect, words
 from tests.benchmarks.fuzz.edits import Edit
+from tests.benchmarks.fuzz.kinds import tensors
 
 R, S, E = Expect.REFUSED, Expect.SAME, Expect.EITHER
 NAN, INF = float("nan"), float("inf")
@@ -113,60 +113,9 @@ def _files(draw: DrawFn) -> Case:
 
 
 @st.composite
-def _tensors(draw: DrawFn) -> Case:
-    name = draw(st.sampled_from(TENSORS))
-    of = draw(st.sampled_from([name, "*"]))
-    what, expect, more = draw(
-        st.sampled_from(
-            [
-                ("another number format", R,
-                ("cast", of, draw(st.sampled_from(["int8", "uint8", "int32", "int64", "bool", "complex64",
-                "float8_e4m3fn"])))),
-                ("float64", E, ("cast", of, "float64")),
-                ("not finite", R, ("fill", name, draw(st.sampled_from([NAN, INF, -INF])))),
-                ("one is missing", R, ("drop", name)),
-                ("one is renamed", R,
-                ("rename", name, draw(st.sampled_from([f"{name}.x", name.replace("base_model.model.", ""),
-                name.replace("layers", "blocks")])))),
-                ("one is left over", R,
-                ("copy", name, f"extra.{draw(st.text('abc.', min_size=1, max_size=6))}.weight")),
-                ("another shape", R, ("reshape", name, draw(st.booleans()))),
-                ("another block", R, ("copy", name, name.replace("layers.", "layers.9"))),
-            ]
-        )
-    )  # fmt: skip
-    return _case(
-        f"weights: {what}", expect, Edit("tensors", WEIGHTS, more), names=(name,), why="each float64 is a float32 here"
-    )
-
-
-@st.composite
-def _headers(draw: DrawFn) -> Case:
-    name = draw(st.sampled_from(TENSORS))
-    size = draw(st.sampled_from([0, 7, 2**24, 2**40, 2**63, 2**64 - 1]))
-    what, expect, edit = draw(
-        st.sampled_from(
-            [
-                ("another number format of the same size", R,
-                Edit("header", WEIGHTS, ((name, "dtype"), draw(st.sampled_from(["I32", "U32"]))))),
-                ("another number format", R,
-                Edit("header", WEIGHTS, ((name, "dtype"), draw(st.sampled_from(["F16", "I8", "F64", "NOPE", 5]))))),
-                ("another shape", R,
-                Edit("header", WEIGHTS, ((name, "shape"),
-                draw(st.sampled_from([[], [1], [-1, 16], [2**40], [2**63, 2], "x"]))))),
-                ("other offsets", R,
-                Edit("header", WEIGHTS, ((name, "data_offsets"),
-                draw(st.sampled_from([[0, 0], [5, 1], [0, 2**40], []]))))),
-                ("notes", S,
-                Edit("header", WEIGHTS, (("__metadata__",),
-                {"format": "pt", draw(st.text(max_size=5)): draw(st.text(max_size=5))}))),
-                ("no object", R, Edit("header", WEIGHTS, ((), draw(st.sampled_from([[], 5, None, {}]))))),
-                ("another length", R, Edit("put", WEIGHTS, (struct.pack("<Q", size) + draw(st.binary(max_size=40)),))),
-                ("bytes after its end", R, Edit("insert", WEIGHTS, (1.0, draw(st.binary(min_size=1, max_size=8))))),
-            ]
-        )
-    )  # fmt: skip
-    return _case(f"header: {what}", expect, edit, names=(name,))
+def _weights(draw: DrawFn) -> Case:
+    what, expect, edit, name = draw(tensors.changed(WEIGHTS, TENSORS))
+    return _case(f"weights: {what}", expect, edit, names=(name,), why=tensors.WHY)
 
 
 OTHERS: tuple[tuple[str, Expect, tuple[Edit, ...]], ...] = (
@@ -174,7 +123,7 @@ OTHERS: tuple[tuple[str, Expect, tuple[Edit, ...]], ...] = (
     ("a pickle", S, (Edit("put", "a/adapter_model.bin", (b"\x80\x04cos\nsystem\n(S'touch x'\ntR.",)),)),
     ("a pipe", S, (Edit("pipe", "a/notes"),)),
     ("only a pickle", R,
-    (Edit("gone", WEIGHTS), Edit("put", "a/adapter_model.bin", (b"\x80\x04cos\nsystem\n(S'touch x'\ntR.",)))),
+        (Edit("gone", WEIGHTS), Edit("put", "a/adapter_model.bin", (b"\x80\x04cos\nsystem\n(S'touch x'\ntR.",)))),
     ("arguments", S, (Edit("put", "a/training_args.bin", (b"x",)),)),
     ("weights of a model", E, (Edit("copy", "a/model.safetensors", (f"{GOOD}/base/model.safetensors",)),)),
     ("a config of a model", E, (Edit("copy", "a/config.json", (f"{GOOD}/base/config.json",)),)),
@@ -197,7 +146,7 @@ CASES = st.one_of(
     _types(),
     _keys(),
     _files(),
-    _tensors(),
-    _headers(),
+    _weights(),
+    _weights(),
     st.sampled_from(OTHERS).map(_others),
 )

@@ -161,7 +161,7 @@ def _damaged_document(draw: DrawFn) -> Case:
                 ("a row that is a number", whole.replace(b'{"instruction"', b'5, {"instruction"', 1)),
                 ("a row that is a list", whole.replace(b'{"instruction"', b'[], {"instruction"', 1)),
                 ("two lists of rows",
-                b'{"a": ' + content("array.json", ROWS) + b', "b": ' + content("array.json", ROWS) + b"}"),
+                    b'{"a": ' + content("array.json", ROWS) + b', "b": ' + content("array.json", ROWS) + b"}"),
                 ("no rows", b"[]"),
                 ("an empty object", b"{}"),
                 ("a scalar", draw(st.sampled_from([b"5", b"null", b'"x"', b"true", b"NaN"]))),
@@ -193,7 +193,7 @@ def _damaged_table(draw: DrawFn) -> Case:
                 ("a column twice", whole.replace("input", "output", 1)),
                 ("an unnamed column", whole.replace("output", "", 1)),
                 ("a header of another delimiter",
-                whole.replace("instruction,input,output", "instruction;input;output")),
+                    whole.replace("instruction,input,output", "instruction;input;output")),
                 ("a header in quotes", whole.replace("instruction,input,output", '"instruction,input,output"')),
             ]
         )

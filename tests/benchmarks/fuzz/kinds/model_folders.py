@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +9,7 @@ from hypothesis.strategies import DrawFn
 
 from tests.benchmarks.fuzz.case import GOOD, Case, Expect, words
 from tests.benchmarks.fuzz.edits import Edit
+from tests.benchmarks.fuzz.kinds import tensors
 
 R, S, E, A = Expect.REFUSED, Expect.SAME, Expect.EITHER, Expect.ANY
 NAN, INF = float("nan"), float("inf")
@@ -63,7 +63,7 @@ CONFIG_VALUES: tuple[tuple[str, tuple[Any, ...], Expect], ...] = (
     ("dtype", ("nope", "int8", "auto", 5), E), ("torch_dtype", ("float16", "nope", "int8"), E),
     ("eos_token_id", (10**6, -5, "x", []), E), ("bos_token_id", (10**6, "x"), E), ("pad_token_id", (10**6, -1, "x"), E),
     ("auto_map",
-    ({"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}, {"AutoConfig": "a/b--evil.C"}, 5), E),
+        ({"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}, {"AutoConfig": "a/b--evil.C"}, 5), E),
     ("use_cache", (False, "x"), S), ("_name_or_path", ("elsewhere", ""), S), ("transformers_version", ("99.0", "x"), S),
     ("initializer_range", (0.5, 0), S), ("output_attentions", (True,), E), ("output_hidden_states", (True,), E),
     ("return_dict", (False,), E), ("is_decoder", (True,), E), ("is_encoder_decoder", (True,), E),
@@ -148,7 +148,7 @@ SETTING_VALUES: tuple[tuple[str, tuple[Any, ...], Expect], ...] = (
     ("add_bos_token", (True, False), E), ("add_eos_token", (True,), E),
     ("clean_up_tokenization_spaces", (True, False), E),
     ("added_tokens_decoder",
-    ({"5": {"content": "x", "special": True}}, {"x": 1}, [], {"99999": {"content": "<new>", "special": True}}), E),
+        ({"5": {"content": "x", "special": True}}, {"x": 1}, [], {"99999": {"content": "<new>", "special": True}}), E),
     ("additional_special_tokens", (["number"], "x", [5]), E),
     ("extra_special_tokens", ({"a": "number"}, ["number"], 5), E), ("split_special_tokens", (True,), E),
     ("legacy", (True, False), S), ("name_or_path", ("elsewhere",), S), ("use_default_system_prompt", (True,), S),
@@ -218,7 +218,7 @@ def _template(draw: DrawFn) -> Case:
                 ("empty", R, Edit("put", TEMPLATE, (b"",))),
                 ("broken", R, Edit("insert", TEMPLATE, (draw(st.floats(0.1, 0.9)), b"{% if %}"))),
                 ("a comment", S,
-                Edit("insert", TEMPLATE, (0.0, b"{#- " + draw(st.binary(max_size=9)).hex().encode() + b" -#}"))),
+                    Edit("insert", TEMPLATE, (0.0, b"{#- " + draw(st.binary(max_size=9)).hex().encode() + b" -#}"))),
                 ("an unused name", S, Edit("insert", TEMPLATE, (0.0, b"{%- set x = 5 -%}"))),
                 ("not UTF-8", R, Edit("insert", TEMPLATE, (0.0, b"\xff\xfe"))),
                 ("an unknown filter", R, Edit("insert", TEMPLATE, (0.0, b"{{ 'a' | nope }}"))),
@@ -292,78 +292,12 @@ TENSORS = (
     "model.norm.weight",
     "lm_head.weight",
 )
-OTHER_TYPES = ("int8", "uint8", "int16", "int32", "int64", "bool", "complex64", "float8_e4m3fn", "float8_e5m2")
 
 
 @st.composite
-def _tensors(draw: DrawFn) -> Case:
-    name = draw(st.sampled_from(TENSORS))
-    of = draw(st.sampled_from([name, "*"]))
-    what, expect, more = draw(
-        st.sampled_from(
-            [
-                ("another number format", R, ("cast", of, draw(st.sampled_from(OTHER_TYPES)))),
-                ("float64", E, ("cast", of, "float64")),
-                ("not finite", R, ("fill", name, draw(st.sampled_from([NAN, INF, -INF])))),
-                ("one is missing", R, ("drop", name)),
-                ("one is renamed", R, ("rename", name, f"{name}.x")),
-                ("one is left over", R,
-                ("copy", name, f"extra.{draw(st.text('abc.', min_size=1, max_size=6))}.weight")),
-                ("another shape", R, ("reshape", name, draw(st.booleans()))),
-            ]
-        )
-    )  # fmt: skip
-    return _case(
-        f"weights: {what}",
-        expect,
-        Edit("tensors", WEIGHTS, more),
-        names=(name, name[6:], "safetensors", "weights"),
-        why="each float64 is a float32 here",
-    )
-
-
-@st.composite
-def _headers(draw: DrawFn) -> Case:
-    """Draw a header that does not fit its tensors."""
-    name = draw(st.sampled_from(TENSORS))
-    size = draw(st.sampled_from([0, 7, 2**24, 2**40, 2**63, 2**64 - 1]))
-    what, expect, edit = draw(
-        st.sampled_from(
-            [
-                ("another number format of the same size", R,
-                Edit("header", WEIGHTS, ((name, "dtype"), draw(st.sampled_from(["I32", "U32"]))))),
-                ("another number format", R,
-                Edit("header", WEIGHTS, ((name, "dtype"),
-                draw(st.sampled_from(["F16", "I8", "BOOL", "F64", "NOPE", "", 5, None]))))),
-                ("another shape", R,
-                Edit("header", WEIGHTS, ((name, "shape"),
-                draw(st.sampled_from([[], [1], [-1, 16], [2**40], [2**63, 2], "x", [1.5], [16, 2**62]]))))),
-                ("other offsets", R,
-                Edit("header", WEIGHTS, ((name, "data_offsets"),
-                draw(st.sampled_from([[0, 0], [5, 1], [-4, 4], [0, 2**40], [2**63, 2**64], [], [0], "x"]))))),
-                ("no object", R, Edit("header", WEIGHTS, ((), draw(st.sampled_from([[], 5, None, {}, {"a": 5}]))))),
-                ("notes", S,
-                Edit("header", WEIGHTS, (("__metadata__",),
-                {"format": "pt", draw(st.text(max_size=5)): draw(st.text(max_size=5))}))),
-                ("notes that are no texts", R,
-                Edit("header", WEIGHTS, (("__metadata__",), draw(st.sampled_from([5, [], {"a": 5}, {"a": None}]))))),
-                ("another library", E,
-                Edit("header", WEIGHTS, (("__metadata__",),
-                draw(st.sampled_from([{"format": "tf"}, {"format": "nope"}, {}]))))),
-                ("another length", R, Edit("put", WEIGHTS, (struct.pack("<Q", size) + draw(st.binary(max_size=40)),))),
-                ("a file that is cut", R, Edit("cut", WEIGHTS, (draw(st.floats(0.01, 0.99)),))),
-                ("bytes after its end", R, Edit("insert", WEIGHTS, (1.0, draw(st.binary(min_size=1, max_size=8))))),
-                ("a byte in the header", R, Edit("insert", WEIGHTS, (draw(st.floats(0.0, 0.01)), b"\xff"))),
-            ]
-        )
-    )  # fmt: skip
-    return _case(
-        f"header: {what}",
-        expect,
-        edit,
-        names=("safetensors", name, "weights"),
-        why="other libraries write the same tensors",
-    )
+def _weights(draw: DrawFn) -> Case:
+    what, expect, edit, name = draw(tensors.changed(WEIGHTS, TENSORS))
+    return _case(f"weights: {what}", expect, edit, names=("safetensors", name, "weights"), why=tensors.WHY)
 
 
 @st.composite
@@ -377,13 +311,13 @@ def _shards(draw: DrawFn) -> Case:
         ("no map", R, (Edit("drop_json", INDEX, (("weight_map",),)),)),
         ("an empty map", R, (Edit("set_json", INDEX, (("weight_map",), {})),)),
         ("a map of another type", R,
-        (Edit("set_json", INDEX, (("weight_map",), draw(st.sampled_from([5, [], "x", None])))),)),
+            (Edit("set_json", INDEX, (("weight_map",), draw(st.sampled_from([5, [], "x", None])))),)),
         ("a name out of the folder", R,
-        (Edit("set_json", INDEX,
-        (("weight_map", name), draw(st.sampled_from(["../x.safetensors", "/etc/passwd", "a/../../x", ".", "..", "",
-        "\0"])))),)),
+            (Edit("set_json", INDEX,
+            (("weight_map", name), draw(st.sampled_from(["../x.safetensors", "/etc/passwd", "a/../../x", ".", "..", "",
+            "\0"])))),)),
         ("a name of another type", R,
-        (Edit("set_json", INDEX, (("weight_map", name), draw(st.sampled_from([5, None, [], {}])))),)),
+            (Edit("set_json", INDEX, (("weight_map", name), draw(st.sampled_from([5, None, [], {}])))),)),
         ("a file that is gone", R, (Edit("gone", f"m/{file}"),)),
         ("a file that is a pipe", R, (Edit("pipe", f"m/{file}"),)),
         ("a file that is cut", R, (Edit("cut", f"m/{file}", (0.5,)),)),
@@ -436,5 +370,5 @@ def _others(which: tuple[str, Expect, tuple[Edit, ...]]) -> Case:
 CASES = st.one_of(
     _config(), _config(), _config_types(), _unknown_keys(), _missing_keys(), _settings(),
     st.sampled_from(TOKEN_VALUES).map(_tokens), _template(), _files(),
-    _tensors(), _headers(), _shards(), st.sampled_from(OTHERS).map(_others),
+    _weights(), _weights(), _shards(), st.sampled_from(OTHERS).map(_others),
 )  # fmt: skip

@@ -101,6 +101,11 @@ KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 
 
+def _believed(command: str, record: str) -> Expect:
+    """Return what another value of a record may change: who repeats a run takes nothing from it but its overrides."""
+    return E if command == "rerun" or (command == "resume" and record != "baseline") else A
+
+
 @st.composite
 def _value(draw: DrawFn) -> Case:
     """Draw another value for a key of a record."""
@@ -108,39 +113,22 @@ def _value(draw: DrawFn) -> Case:
     folder = COMMANDS[command]
     record = draw(st.sampled_from([name for name in RECORDS[folder] if name != "overrides"]))
     keys = draw(st.sampled_from(KEYS[record]))
-    file = f"{folder}/{record}.json"
     value = draw(JSON | st.sampled_from(["../../x", "/etc/passwd", "\x1b[31m", "x" * 5000, -1, 1e300, [], {}]))
-    edit = Edit("set_json", file, (keys, value))
-    return _case(
-        command,
-        f"{record}.json with another {'.'.join(keys)}",
-        A,
-        edit,
-        names=(f"{record}.json", keys[-1]),
-        why="a record that is valid is believed",
-    )
+    edit = Edit("set_json", f"{folder}/{record}.json", (keys, value))
+    what, names = f"{record}.json with another {'.'.join(keys)}", (f"{record}.json", keys[-1])
+    return _case(command, what, _believed(command, record), edit, names=names, why="a valid record is believed")
 
 
 @st.composite
 def _missing(draw: DrawFn) -> Case:
     command = draw(st.sampled_from(sorted(COMMANDS)))
     folder = COMMANDS[command]
-    record = draw(
-        st.sampled_from([name for name in RECORDS[folder] if name not in {"overrides", "export", "forecast"}])
-    )
-    keys = draw(st.sampled_from(KEYS[record]))[:1]
-    edits = (
-        Edit("set_json", f"{folder}/{record}.json", (keys, None)),
-        Edit("drop_json", f"{folder}/{record}.json", (keys,)),
-    )
-    return _case(
-        command,
-        f"{record}.json without {keys[0]}",
-        A,
-        *edits,
-        names=(f"{record}.json", keys[0]),
-        why="older versions wrote less",
-    )
+    optional = {"overrides", "export", "forecast"}
+    record = draw(st.sampled_from([name for name in RECORDS[folder] if name not in optional]))
+    keys, file = draw(st.sampled_from(KEYS[record]))[:1], f"{folder}/{record}.json"
+    edits = Edit("set_json", file, (keys, None)), Edit("drop_json", file, (keys,))
+    what, names = f"{record}.json without {keys[0]}", (f"{record}.json", keys[0])
+    return _case(command, what, _believed(command, record), *edits, names=names, why="older versions wrote less")
 
 
 OVERRIDES: tuple[tuple[str, bytes], ...] = (
@@ -189,7 +177,7 @@ def _checkpoint(draw: DrawFn) -> Case:
                 ("gone", Edit("gone", file)), ("empty", Edit("put", file, (b"",))), ("nulls", Edit("zero", file)),
                 ("cut", Edit("cut", file, (draw(st.floats(0.01, 0.99)),))),
                 ("one byte more",
-                Edit("insert", file, (draw(st.floats(0, 1)), draw(st.binary(min_size=1, max_size=3))))),
+                    Edit("insert", file, (draw(st.floats(0, 1)), draw(st.binary(min_size=1, max_size=3))))),
                 ("a pickle", Edit("put", file, (pickle,))), ("a pipe", Edit("pipe", file)),
                 ("a folder", Edit("folder", file)),
                 ("a link to itself", Edit("link", file, (file.rpartition("/")[2],))),
@@ -204,7 +192,7 @@ def _checkpoint(draw: DrawFn) -> Case:
 FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "all checkpoints are gone", S, (Edit("gone", "part/.resume"),)),
     ("resume", "the folder of checkpoints is a file", E,
-    (Edit("gone", "part/.resume"), Edit("put", "part/.resume", (b"x",)))),
+        (Edit("gone", "part/.resume"), Edit("put", "part/.resume", (b"x",)))),
     ("resume", "the folder of checkpoints is a pipe", E, (Edit("pipe", "part/.resume"),)),
     ("resume", "a checkpoint is a file", S, (Edit("gone", STEP), Edit("put", STEP, (b"x",)))),
     ("resume", "a checkpoint is empty", S, (Edit("folder", STEP),)),
@@ -212,7 +200,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "a checkpoint of no step", S, (Edit("folder", "part/.resume/step-x"),)),
     ("resume", "half of a checkpoint", S, (Edit("put", "part/.trainer.part/x", (b"x",)),)),
     ("resume", "half of a checkpoint that is a file", S,
-    (Edit("gone", "part/.trainer.part"), Edit("put", "part/.trainer.part", (b"x",)))),
+        (Edit("gone", "part/.trainer.part"), Edit("put", "part/.trainer.part", (b"x",)))),
     ("resume", "the result is a file", E, (Edit("put", "part/checkpoint", (b"x",)),)),
     ("resume", "the result is there in half", S, (Edit("put", "part/checkpoint/adapter_config.json", (b"{",)),)),
     ("resume", "the result is a pipe", E, (Edit("pipe", "part/checkpoint"),)),
@@ -220,7 +208,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "the record of the training is a list", E, (Edit("put", "part/train.json", (b"[]",)),)),
     ("resume", "files of others", S, (Edit("put", "part/notes.txt", (b"x",)), Edit("pipe", "part/p"))),
     ("resume", "complete stages are forged", A,
-    (Edit("put", "part/.completed.json", (b'{"train": "x", "data": "x"}',)),)),
+        (Edit("put", "part/.completed.json", (b'{"train": "x", "data": "x"}',)),)),
     ("resume", "the note of complete stages is damaged", S, (Edit("put", "part/.completed.json", (b"{",)),)),
     ("resume", "the note of complete stages is a list", S, (Edit("put", "part/.completed.json", (b"[]",)),)),
     ("resume", "the note of complete stages is a pipe", E, (Edit("pipe", "part/.completed.json"),)),
@@ -231,9 +219,9 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "a lock that is a pipe", E, (Edit("pipe", "part/.lock"),)),
     ("resume", "a lock that leads to itself", E, (Edit("link", "part/.lock", (".lock",)),)),
     ("resume", "a lock that leads elsewhere", R,
-    (Edit("put", "other", (b"kept",)), Edit("link", "part/.lock", ("../other",)))),
+        (Edit("put", "other", (b"kept",)), Edit("link", "part/.lock", ("../other",)))),
     ("resume", "a log that leads elsewhere", E,
-    (Edit("put", "other", (b"kept",)), Edit("link", "part/log.jsonl", ("../other",)))),
+        (Edit("put", "other", (b"kept",)), Edit("link", "part/log.jsonl", ("../other",)))),
     ("resume", "a log that is a pipe", E, (Edit("pipe", "part/log.jsonl"),)),
     ("resume", "a log that is a folder", E, (Edit("folder", "part/log.jsonl"),)),
     ("resume", "a log that is cut", S, (Edit("cut", "part/log.jsonl", (0.5,)),)),
@@ -270,7 +258,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("report", "the log is a pipe", E, (Edit("pipe", "done/log.jsonl"),)),
     ("report", "the log is a folder", E, (Edit("folder", "done/log.jsonl"),)),
     ("report", "the log of other things", E,
-    (Edit("put", "done/log.jsonl", (b'[]\n5\n{"event": 5}\n\xff\n{"event": "log", "step": "x"}\n',)),)),
+        (Edit("put", "done/log.jsonl", (b'[]\n5\n{"event": 5}\n\xff\n{"event": "log", "step": "x"}\n',)),)),
     ("diff", "the log is a pipe", E, (Edit("pipe", "done/log.jsonl"),)),
     ("diff", "the log of other things", E, (Edit("put", "done/log.jsonl", (b'[]\n5\n{"event": 5}\n\xff\n',)),)),
     ("diff", "an unknown folder", R, (Edit("gone", "done"),)),
@@ -280,7 +268,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("runs", "a pipe", A, (Edit("pipe", "p"),)),
     ("runs", "an odd name", A, (Edit("folder", "\udcff"), Edit("copy", "a\nb", ("@KEPT@/done",)))),
     ("runs", "a sweep that is none", A,
-    (Edit("put", "s/sweep.json", (b"[]",)), Edit("put", "s/multirun.yaml", (b"[",)))),
+        (Edit("put", "s/sweep.json", (b"[]",)), Edit("put", "s/multirun.yaml", (b"[",)))),
     ("runs", "a sweep with a pipe", A, (Edit("put", "s/sweep.json", (b"{}",)), Edit("pipe", "s/multirun.yaml"))),
     ("runs", "deep folders", A, (Edit("folder", "d/" * 300),)),
     ("runs", "records of nothing", A,
