@@ -121,14 +121,15 @@ def artifacts(name: str, result: object) -> list[Artifact]:
     Raises:
         FrameworkError: it is something else than artifacts.
     """
-    items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else [result]
-    for item in items:
+    made: list[Artifact] = []
+    for item in result if isinstance(result, Iterable) and not isinstance(result, str) else [result]:
         if not isinstance(item, Artifact):
             raise FrameworkError(
                 f"exporter {name} returned {item!r:.60}: return a list with an Artifact(kind, path, bytes) for each "
                 "file or folder that it wrote"
             )
-    return items
+        made.append(item)
+    return made
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

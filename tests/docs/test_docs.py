@@ -29,14 +29,14 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework.api import records
+from framework.api import records, run_folder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.config.compose import compose
 from framework.hooks import hookspecs
 from framework.hooks.session import current
 from framework.plan.make import make_plan
-from framework.rundir import environment, status
+from framework.rundir import environment
 from framework.util import errors
 from tests.support.forked_program import trainers
 from tests.support.forks import Call
@@ -56,7 +56,7 @@ RECORDS = [
     records.ExportResult, records.Verdict, records.Concern,
     records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
     records.ExportNeed,
-    environment.Environment, environment.Commit, status.Status,
+    environment.Environment, environment.Commit, run_folder.Status,
     records.Sweep, records.Trial,
 ]  # fmt: skip
 

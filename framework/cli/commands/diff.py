@@ -14,12 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
-from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
+from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun, Status
 from framework.api.text import as_text, visible
 from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
-from framework.rundir.status import Status
 from framework.util.command import CommandParser
 from framework.util.host import GIB
 from framework.util.redact import hide

@@ -17,6 +17,7 @@ from framework.api.schema import TrainerConfig
 from framework.api.text.training import health_facts
 from framework.hooks.session import current
 from framework.run import pipeline, training_reuse
+from framework.rundir.folder import SCRATCH
 from framework.testing.echo import EchoTraining
 from framework.util.errors import FrameworkError, PrunedError
 
@@ -239,11 +240,11 @@ def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(testing.EchoModel, "forget_checkpoints", forget, raising=False)
     run("0")
-    (tmp_path / "1" / pipeline.SCRATCH).mkdir(parents=True)
+    (tmp_path / "1" / SCRATCH).mkdir(parents=True)
     (tmp_path / "1" / "overrides.json").write_text("[]", encoding="utf-8")
     run("1", "exporter=[]")
     assert forgotten == [tmp_path / "0", tmp_path / "1"]  # when the result of the training is saved
-    assert not (tmp_path / "1" / pipeline.SCRATCH).exists()
+    assert not (tmp_path / "1" / SCRATCH).exists()
 
 
 def test_weights_that_find_no_room_are_reported_and_leave_nothing(

@@ -27,7 +27,6 @@ from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
 from framework.api.run_folder import TRAINING_STATE
-from framework.run import pipeline
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.run.worker import GROUP
@@ -138,7 +137,7 @@ def close(one: Done, two: Done) -> None:
         assert weight.shape == two.adapter[name].shape
         np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
     left = {path.name for path in two.folder.iterdir()}
-    assert not left & {TRAINING_STATE, GROUP, pipeline.SCRATCH, "checkpoint.part"}
+    assert not left & {TRAINING_STATE, GROUP, SCRATCH, "checkpoint.part"}
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
@@ -315,6 +314,7 @@ from pathlib import Path
 
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.rundir.folder import SCRATCH
 
 words = sys.argv[2:]
 plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
