@@ -30,6 +30,7 @@ from framework.api.run_folder import TRAINING_STATE
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.run.worker import GROUP
+from framework.rundir.folder import SCRATCH
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make
@@ -314,7 +315,6 @@ from pathlib import Path
 
 from framework.config.compose import compose
 from framework.plan.make import make_plan
-from framework.rundir.folder import SCRATCH
 
 words = sys.argv[2:]
 plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
