@@ -40,6 +40,11 @@ def settings(file: str, **changes: Any) -> Change:
     return write
 
 
+def unreadable_template(folder: Path) -> None:
+    settings("tokenizer_config.json", chat_template=5)(folder)
+    (folder / "chat_template.jinja").unlink()
+
+
 def text(file: str, content: str) -> Change:
     return lambda folder: (folder / file).write_text(content, encoding="utf-8")
 
@@ -125,10 +130,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     ),
     "endless tokenizer": (settings("tokenizer_config.json", model_max_length="many"), r"the tokenizer cannot tokenize"),
     "template": (
-        lambda folder: (
-            settings("tokenizer_config.json", chat_template=5)(folder),
-            (folder / "chat_template.jinja").unlink(),
-        ),
+        unreadable_template,
         r"tokenizer_config\.json: chat_template=5 is not text",
     ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"the tokenizer cannot be read"),

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework.util.errors import FrameworkError
 from framework_plugins.quickstart import smollm2
+from framework_plugins.quickstart.config import SmolLM2Config
 
 
 def test_the_tokenizer_is_one_of_bytes_and_single_digits_that_ends_turns(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_converted_copy_that_has_changed_is_made_again(
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", Small.from_pretrained)
     monkeypatch.setattr(smollm2, "of_bytes", lambda read: read)
     monkeypatch.setattr(smollm2, "cache_dir", lambda: tmp_path)
-    model = smollm2.SmolLM2(smollm2.SmolLM2Config())
+    model = smollm2.SmolLM2(SmolLM2Config())
     weights = model.fetch(weights=True).folder / "model.safetensors"
     os.utime(weights, (1, 1))  # a copy of the cache: its content is compared
     assert smollm2.is_whole(weights.parent)

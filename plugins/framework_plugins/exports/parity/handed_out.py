@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -17,6 +17,9 @@ from framework_plugins.exports.documents import GENERATION, MODEL, TOKENIZER, TO
 from framework_plugins.exports.llama.apart import LlamaApart
 from framework_plugins.exports.parity.conversations import Rendered, difference
 from framework_plugins.exports.parity.rows import CheckRow
+
+if TYPE_CHECKING:
+    from framework_plugins.exports.llama.model import Llama
 
 OF_THE_MERGE = frozenset({"dtype", "torch_dtype", "vocab_size", "tie_word_embeddings"})
 """Settings of config.json that a merge may change; the weights are compared by what they compute."""
@@ -87,7 +90,7 @@ def folder_stops(folder: Path, *, trust: bool) -> frozenset[int]:
     return _stops(_generation(folder, AutoConfig.from_pretrained(folder, trust_remote_code=trust)))
 
 
-def metadata_problem(llama: LlamaApart, trained: Path, *, trust: bool) -> str:
+def metadata_problem(llama: Llama | LlamaApart, trained: Path, *, trust: bool) -> str:
     """Say in which setting of positions a GGUF file differs from the config of the trained weights.
 
     What a converter works out, such as the factors of a rope scaling, shows in the comparison of the long row.
