@@ -16,8 +16,8 @@ R, S, E = Expect.REFUSED, Expect.SAME, Expect.EITHER
 NAN, INF = float("nan"), float("inf")
 WHY = "each float64 is a float32 here, and other libraries write the same tensors"
 FORMATS = ("int8", "uint8", "int16", "int32", "int64", "bool", "complex64", "float8_e4m3fn", "float8_e5m2")
-SHAPES = ([], [1], [-1, 16], [2**40], [2**63, 2], [16, 2**62], [1.5], "x")
-OFFSETS = ([0, 0], [5, 1], [-4, 4], [0, 2**40], [2**63, 2**64], [], [0], "x")
+SHAPES: tuple[Any, ...] = ([], [1], [-1, 16], [2**40], [2**63, 2], [16, 2**62], [1.5], "x")
+OFFSETS: tuple[Any, ...] = ([0, 0], [5, 1], [-4, 4], [0, 2**40], [2**63, 2**64], [], [0], "x")
 
 
 @st.composite
