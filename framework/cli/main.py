@@ -79,6 +79,11 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if not os.environ.get("COLUMNS", "1").strip("0"):  # as shells do; in a terminal without columns rich prints nothing
         del os.environ["COLUMNS"]
+    for name in ("stdin", "stdout", "stderr"):  # None if whoever started this process has closed it: `>&-`
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
+    if hasattr(signal, "SIGCHLD"):  # ignored, as after `trap '' CHLD`, the exit codes of child processes would be lost
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
             check_working_folder()

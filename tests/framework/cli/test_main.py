@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -402,6 +403,24 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
         main()
     assert not ended.value.code
     assert capsys.readouterr().out.strip() == __version__
+
+
+def test_closed_streams_and_ignored_children_of_whoever_starts_the_program_do_no_harm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)  # as Python has it after `>&-`
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    monkeypatch.setattr("sys.argv", ["framework", "--version"])
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        for name in ("stdin", "stdout", "stderr"):
+            getattr(sys, name).close()
+    assert not ended.value.code
 
 
 @pytest.mark.parametrize("words", ["--help", "plugins", "plugins --json", "stages=[plan]"])
