@@ -23,6 +23,7 @@ LONGEST, WIDEST = 20_000, 1_000
 """Characters of an override, and values in it; Hydra takes two milliseconds to read a value."""
 POINTS = 10_000
 """Values that a sweep may try, and combinations of them."""
+_SCALARS = {"!!int", "!!float", "!!bool", "!!null"}
 _NULL, _TEXT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("null", "str", "merge"))
 _QUOTED = re.compile(r"(['\"])(?:(?!\1)[^\\]|\\.)*\1", re.DOTALL)
 
@@ -146,6 +147,16 @@ def _check_defaults(node: yaml.Node, name: str) -> None:
             )
 
 
+def _check_tag(tag: str, event: yaml.Event, where: str) -> None:
+    short = tag.replace("tag:yaml.org,2002:", "!!")
+    if not isinstance(event, yaml.ScalarEvent) or short not in _SCALARS:
+        raise FrameworkError(f"{where}: a config has no tags such as {short}: write the value without it")
+    try:
+        yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, event.value))
+    except (ValueError, LookupError, yaml.YAMLError) as error:
+        raise FrameworkError(f"{where}: {short} {event.value!r} is not such a value: write the value alone") from error
+
+
 def _check_values(text: str, name: str) -> None:
     """Count levels and values by the events of the parser, which holds no more than the line that it is at."""
     total = 0
@@ -154,8 +165,7 @@ def _check_values(text: str, name: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if (tag := getattr(event, "tag", None)) not in {None, _TEXT}:
-            tag = tag.replace("tag:yaml.org,2002:", "!!")
-            raise FrameworkError(f"{where}: a config has no tags such as {tag}: write the value without it")
+            _check_tag(tag, event, where)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_}:
                 raise FrameworkError(

@@ -223,7 +223,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     memory.
 
     Raises:
-        FrameworkError: the model has no such layers.
+        ValueError: the model has no such layers.
     """
     if any(VISION in name for name, _ in model.named_modules()):
         given = config.exclude_modules or []
@@ -231,11 +231,8 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
     if fast:
         install.prepare(config)
-    try:
-        with without_bitsandbytes():
-            adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
-    except ValueError as error:
-        raise FrameworkError(f"adapter: peft cannot put it on this model: {summarize_error(error)}") from error
+    with without_bitsandbytes():
+        adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
     belongs_to(adapted, place)
     if not empty:
         _keep_whole_modules_in_fp32(adapted)

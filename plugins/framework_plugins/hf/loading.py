@@ -129,7 +129,8 @@ def load(
     if peft_config is None:
         return model
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
-    return with_adapter(model, peft_config, place, fast=way.fast)
+    with refusing("adapter: peft cannot put it on this model"):
+        return with_adapter(model, peft_config, place, fast=way.fast)
 
 
 def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:

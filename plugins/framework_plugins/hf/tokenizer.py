@@ -13,9 +13,9 @@ from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
 from framework_plugins.hf.library_errors import refusing
-from framework_plugins.hf.model_settings import MOST_STOPS
+from framework_plugins.hf.model_settings import MOST_STOPS, read_settings
 
-GENERATION, SETTINGS = "generation_config.json", "tokenizer_config.json"
+GENERATION, SETTINGS, SPECIAL = "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -24,11 +24,15 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     Raises:
         FrameworkError: it cannot be read, is not a fast one, or has no chat template.
     """
-    with refusing(f"model {place.name}: the tokenizer cannot be read", code=f"model {place.name}: the tokenizer"):
+    what, again = f"model {place.name}: the tokenizer", f"restore tokenizer.json and {SETTINGS}"
+    for file in (place.folder / name for name in (SETTINGS, SPECIAL)):
+        if file.is_file():
+            read_settings(file, f"model {place.name}")
+    with refusing(f"{what} cannot be read", again, code=what):
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
-    with refusing(f"model {place.name}: the tokenizer cannot tokenize", f"restore tokenizer.json and {SETTINGS}"):
+    with refusing(f"{what} cannot tokenize", again):
         tokenizer(string.printable, add_special_tokens=False)
     set_template(tokenizer, config.chat_template)
     return tokenizer

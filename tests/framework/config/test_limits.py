@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.cli.arguments import readable
-from framework.config.limits import check_words
+from framework.config.limits import check_file, check_words
 from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import saved_overrides
 
@@ -62,3 +62,9 @@ def test_a_search_samples_a_large_space() -> None:
             "seed=range(0,25)",
         ]
     )
+
+
+def test_a_tag_that_its_value_has_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: !!int '7'\ntrainer: {learning_rate: !!float 1e-3, max_steps: !!null}\n", encoding="utf-8")
+    check_file(file)

@@ -48,7 +48,7 @@ def told(*words: str) -> list[str]:
         ("5\n", "conf/experiment/mine.yaml:1: a config file has to hold keys and values"),
         ("seed: 1\n~: 1\n", "conf/experiment/mine.yaml:2: the key '~' is not text"),
         ("? {a: 1}\n: 5\n", "conf/experiment/mine.yaml:1: a key is not text"),
-        ("seed: !!int abc\n", "conf/experiment/mine.yaml:1: a config has no tags such as !!int"),
+        ("seed: !!int abc\n", "conf/experiment/mine.yaml:1: !!int 'abc' is not such a value"),
         ("name: !!set {a}\n", "conf/experiment/mine.yaml:1: a config has no tags such as !!set"),
         ("seed: 1\nname: 'a\0b'\n", "conf/experiment/mine.yaml:2: YAML does not allow the character U+0000"),
         ("defaults: {a: b}\n", "conf/experiment/mine.yaml:1: 'defaults' is a list, whose entries are written '- NAME'"),

@@ -119,7 +119,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     "stops": (settings("generation_config.json", eos_token_id=list(range(5000))), r"eos_token_id holds 5000 entries"),
     "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),
     "generation": (text("generation_config.json", "{,"), r"generation_config\.json cannot be read"),
-    "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read"),
+    "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read: .*: restore tokenizer\.json and"),
     "another tokenizer": (
         settings("tokenizer_config.json", tokenizer_class="BertTokenizer"),
         r"cannot tokenize: .*UNK",
@@ -133,7 +133,7 @@ MODELS: dict[str, tuple[Change, str]] = {
         unreadable_template,
         r"tokenizer_config\.json: chat_template=5 is not text",
     ),
-    "tokenizer list": (text("tokenizer_config.json", "[]"), r"the tokenizer cannot be read"),
+    "tokenizer list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json holds a list instead of settings"),
     "tokenizer code": (
         settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["x.T", None]}, tokenizer_class="XTok"),
         r"brings Python code of its own: read it, then set model\.trust_remote_code=true",
