@@ -29,7 +29,7 @@ from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
 from framework.api.schema import Affects, Stage
 from framework.hooks.session import current
 from framework.util.command import this_program
-from framework.util.errors import FrameworkError, describe_error, display_path
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error, display_path
 from framework.util.redact import redact
 
 WHOLE = 2**26
@@ -98,6 +98,8 @@ def export(
         try:
             with counts.part(name, number, len(exporters), "exporter"):
                 exports.add(name, artifacts(name, exporter.export(model, context)))
+        except (DoesNotFitError, PrunedError):  # how a trial of a sweep ends
+            raise
         except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
             errors.append(error)
             exports.failed[name] = str(redact(describe_error(error)))

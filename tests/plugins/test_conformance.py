@@ -302,9 +302,10 @@ class TestPreference(FormatterSuite):
         },
         {"conversations": SHARED[:1], "chosen": SHARED[1], "rejected": {"from": "gpt", "value": "Quito"}},
         {"instruction": "Add", "input": "1 and 1", "chosen": "2", "rejected": "3"},
+        {"system": "Be brief.", "question": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"},
     )
     broken = (
-        ({"question": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}, "prompt"),
+        ({"riddle": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}, "prompt"),
         ({**PREFERRED, "rejected": 3}, "rejected"),
         ({"prompt": "Capital of Peru?", "chosen": "Lima"}, "rejected"),
         ({"chosen": TURNS, "rejected": [{"role": "user", "content": "Capital of Chile?"}, WRONG[1]]}, "rejected"),

@@ -54,6 +54,7 @@ TABLE = (
     Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/trainer.py",)),
     Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/trainer.py",)),
     Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/trainer.py",)),
+    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (f"{HF}/trainer.py",)),
     Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/trainer.py",)),
     Private(
         "transformers.utils.chat_template_utils",

@@ -161,7 +161,8 @@ def test_a_run_that_fails_is_marked_and_says_why(
     (run,) = stored(project)
     assert run.alerts == [("run failed", "RuntimeError: out of memory at (hidden)", "error")]
     assert run.find("exit_code") == [(3, 1)]
-    assert run.find("report") == []
+    ((_, report),) = run.find("report")  # what the run has measured
+    assert "RuntimeError: out of memory at (hidden)" in report["_value"]
     assert "TRACKIO ERROR" not in capfd.readouterr().out
 
 

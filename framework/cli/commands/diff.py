@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
-from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun, Status
+from framework.api.run_folder import ENVIRONMENT, FAILED, FINISHED, STATUS, SavedRun, Status
 from framework.api.text import as_text, visible
 from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
@@ -269,7 +269,8 @@ def _progress(run: SavedRun) -> str:
     status = run.record(Status, STATUS)
     if status is None:
         return f"[dim](no {STATUS})[/]"
-    far = f", after the stage {status.stage}" if status.stage and status.state != "finished" else ""
+    where = "in" if status.state == FAILED else "after"
+    far = f", {where} the stage {status.stage}" if status.stage and status.state != FINISHED else ""
     error = f": {escape(status.error)}" if status.error else ""
     return f"[dim]({status.state}{far}{error})[/]"
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SECRET = "open-sesame-of-the-suite"  # noqa: S105 - planted
 ISSUE = TrainingIssue("spike", 2, "the loss jumped to 6.3 from about 0.4", "Look at the rows of this step", Action.warn)
-BROKEN_ROWS: Rows = [{"instruction": "say 1"}]
 
 
 class LoggerSuite(Suite):
@@ -73,7 +72,8 @@ class LoggerSuite(Suite):
 
     def test_a_run_whose_data_are_refused_leaves_nothing(self, tmp_path: Path) -> None:
         """`RunFailed` and `close` come without `RunStarted`, and not a file is written."""
-        plan, calls = self.run_events(tmp_path, rows=BROKEN_ROWS)
+        # Found after all rows are read; bad rows are found before a logger receives anything.
+        plan, calls = self.run_events(tmp_path, "trainer.max_seq_length=1", "data.overflow=drop", rows=ROWS)
         expect("RunFailed" in calls and "RunStarted" not in calls, f"the calls were {calls}")
         expect(not plan.run_dir.exists(), f"the refused run left {[path.name for path in plan.run_dir.glob('*')]}")
 

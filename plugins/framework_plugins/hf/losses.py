@@ -260,7 +260,7 @@ class Losses:
                 self.problem = f"{type(error).__name__}: {error}"
                 continue
             if _distance(result, expected) < (EXACT if _exact(dtype) else ROUNDED):
-                return  # a mask may do what the branches did not, which is slower: the problem is told all the same
+                return  # a mask may do what the branches did not, which is slower: the problem is reported all the same
             self.problem = "with shared prefixes the model computes different states"
         self.packing = Packing.pad
         log.warning("trainer.packing=pad instead of tree: %s", self.problem)

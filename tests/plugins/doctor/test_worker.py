@@ -37,7 +37,7 @@ def test_what_a_check_finds_comes_back(worker: DiagnosticProcess, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "state", "detail"),
     [
-        ("raises", State.broken, "RuntimeError: no anvil for hf_"),
+        ("raises", State.broken, "RuntimeError: no anvil for (hi"),
         ("refuses", State.broken, "acme.anvil=1 is too light: set 2"),
         ("lacks", State.missing, "ModuleNotFoundError: no message"),
         ("leaves_python", State.broken, "SystemExit: unsupported"),

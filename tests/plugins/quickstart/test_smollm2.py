@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from framework.api.process import PythonProcess
 from framework.util.errors import FrameworkError
 from framework_plugins.quickstart import smollm2
 from framework_plugins.quickstart.config import SmolLM2Config
@@ -70,6 +72,14 @@ class Small:
         (folder / "model.safetensors").write_bytes(bytes(8))
 
 
+class Here(PythonProcess):
+    """Converts in this process."""
+
+    def call(self, _function: str, *arguments: Any, **_: Any) -> None:
+        """Convert."""
+        smollm2.convert(*arguments)
+
+
 @pytest.mark.parametrize("change", [b"\x01" * 8, bytes(4), None], ids=["flipped", "half", "gone"])
 def test_a_converted_copy_that_has_changed_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: bytes | None
@@ -77,6 +87,7 @@ def test_a_converted_copy_that_has_changed_is_made_again(
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Small.from_pretrained)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", Small.from_pretrained)
     monkeypatch.setattr(smollm2, "of_bytes", lambda read: read)
+    monkeypatch.setattr(smollm2, "PythonProcess", Here)
     monkeypatch.setattr(smollm2, "cache_dir", lambda: tmp_path)
     model = smollm2.SmolLM2(SmolLM2Config())
     weights = model.fetch(weights=True).folder / "model.safetensors"

@@ -151,10 +151,10 @@ def test_a_run_that_is_not_over_is_compared_as_far_as_it_got(make: Any, capsys: 
     with pytest.raises(FileNotFoundError):
         make("two", "stages=[baseline,evaluate]")
     text = diff(capsys, "one", "two")
-    assert "B  two  (failed, after the stage baseline: FileNotFoundError: " in text
+    assert "B  two  (failed, in the stage evaluate: FileNotFoundError: " in text
     rows = table(text, "results")
     assert rows["eval_loss after"][1] == "–"
-    assert as_json(capsys)["runs"]["B"] == {"folder": str(run), "state": "failed", "stage": "baseline"}
+    assert as_json(capsys)["runs"]["B"] == {"folder": str(run), "state": "failed", "stage": "evaluate"}
 
 
 def test_runs_that_measured_nothing_say_so(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
