@@ -75,7 +75,7 @@ class Small:
 class Here(PythonProcess):
     """Converts in this process."""
 
-    def call(self, _function: str, *arguments: Any, **_: Any) -> None:
+    def call(self, function: str, *arguments: Any, seconds: float | None = None, **named: Any) -> Any:  # noqa: ARG002
         """Convert."""
         smollm2.convert(*arguments)
 
