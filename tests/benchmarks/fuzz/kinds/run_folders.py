@@ -185,7 +185,9 @@ def _checkpoint(draw: DrawFn) -> Case:
             ]
         )
     )  # fmt: skip
-    expect = E if (file, what) == (CHECKPOINT[0], "one byte more") else S  # it may name another training then
+    # It may name another training then; a folder with something that is no file is refused as a whole.
+    refused = (file, what) == (CHECKPOINT[0], "one byte more") or what in {"a pipe", "a socket", "a link to a device"}
+    expect = E if refused else S
     return _case("resume", f"{file.rpartition('/')[2]} of the checkpoint is {what}", expect, edit)
 
 
@@ -199,7 +201,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "a checkpoint of a later step is empty", S, (Edit("folder", "part/.resume/step-00000009"),)),
     ("resume", "a checkpoint of no step", S, (Edit("folder", "part/.resume/step-x"),)),
     ("resume", "half of a checkpoint", S, (Edit("put", "part/.trainer.part/x", (b"x",)),)),
-    ("resume", "half of a checkpoint that is a file", S,
+    ("resume", "half of a checkpoint that is a file", E,
         (Edit("gone", "part/.trainer.part"), Edit("put", "part/.trainer.part", (b"x",)))),
     ("resume", "the result is a file", E, (Edit("put", "part/checkpoint", (b"x",)),)),
     ("resume", "the result is there in half", S, (Edit("put", "part/checkpoint/adapter_config.json", (b"{",)),)),
@@ -251,7 +253,7 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("chat", "the config of the weights is a pipe", E, (Edit("pipe", "done/checkpoint/adapter_config.json"),)),
     ("chat", "an empty folder", R, (Edit("folder", "done"),)),
     ("chat", "an adapter elsewhere is damaged", S, (Edit("put", "done/adapter/adapter_config.json", (b"[]",)),)),
-    ("chat", "the log is a pipe", S, (Edit("pipe", "done/log.jsonl"),)),
+    ("chat", "the log is a pipe", E, (Edit("pipe", "done/log.jsonl"),)),
 
     ("report", "weights are gone", S, (Edit("gone", "done/checkpoint"),)),
     ("report", "the log is cut", S, (Edit("cut", "done/log.jsonl", (0.5,)),)),
