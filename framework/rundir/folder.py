@@ -164,12 +164,12 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     """Return what `file` holds as the words that they have to be.
 
     Raises:
-        FrameworkError: it is no list of texts, or one could not be read in bounded time.
+        FrameworkError: it is not a list of overrides, or one could not be read in bounded time.
     """
-    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+    if isinstance(words, list) and all(isinstance(word, str) and not word.startswith("-") for word in words):
         check_words(words, str(file))
         return tuple(words)
     raise FrameworkError(
-        f"{file} is not what a run writes: it is not a list of texts. "
+        f"{file} is not what a run writes: it is not a list of overrides. "
         "Restore the run's overrides, or give another folder"
     )

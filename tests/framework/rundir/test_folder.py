@@ -99,7 +99,7 @@ def test_overrides_that_are_no_list_of_texts_are_reported(tmp_path: Path, text: 
     file.write_text(text, encoding="utf-8")
     with pytest.raises(FrameworkError) as refused:
         saved_overrides(str(tmp_path))
-    head = f"{file} is not what a run writes: it is not a list of texts."
+    head = f"{file} is not what a run writes: it is not a list of overrides."
     assert str(refused.value) == f"{head} Restore the run's overrides, or give another folder"
 
 

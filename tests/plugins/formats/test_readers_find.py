@@ -146,3 +146,8 @@ def test_a_folder_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(FrameworkError, match=r"^data\.path=.*: Permission denied .*; give yourself permission to read"):
         names(tmp_path)
+
+
+def test_the_bytes_of_a_name_that_is_not_utf8_are_spelled_out(tmp_path: Path) -> None:
+    written(tmp_path, "d/\udcff.jsonl", '{"a": "b"}\n')
+    assert names(tmp_path / "d") == ["\\xff.jsonl"]

@@ -166,7 +166,7 @@ def _single(path: Path) -> DataFile:
         raise FrameworkError(
             f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID}."
         )
-    return DataFile(path, path.name, *kind)
+    return DataFile(path, _shown(path.name), *kind)
 
 
 def _refuse_address(path: str, setting: str) -> None:
@@ -238,8 +238,15 @@ def _root(pattern: str) -> Path:
 
 def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
     return [
-        DataFile(_real(path), path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(path))
+        DataFile(_real(path), _shown(path.relative_to(root).as_posix()), *kind)
+        for path in paths
+        if (kind := kind_of(path))
     ]
+
+
+def _shown(name: str) -> str:
+    """Return the name of a file as text: the bytes of one that is not UTF-8 are spelled out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _real(path: Path) -> Path:
