@@ -82,8 +82,8 @@ def main() -> None:
     for name in ("stdin", "stdout", "stderr"):  # None if whoever started this process has closed it: `>&-`
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
-    if hasattr(signal, "SIGCHLD"):  # ignored, as after `trap '' CHLD`, the exit codes of child processes would be lost
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if child := getattr(signal, "SIGCHLD", None):  # if ignored, as after `trap '' CHLD`, exit codes would be lost
+        signal.signal(child, signal.SIG_DFL)
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
             check_working_folder()
