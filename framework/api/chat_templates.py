@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
-__all__ = ["NAMED", "ChatTemplate", "problem", "read"]
+__all__ = ["CHAT_TEMPLATES", "ChatTemplate", "chat_template_problem", "read_chat_template"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ _NO_SYSTEM = """\
     {%- endif %}
 {%- endfor %}
 """
-NAMED = {
+CHAT_TEMPLATES = {
     "alpaca": ChatTemplate(
         _ROLES
         + """\
@@ -138,22 +138,23 @@ NAMED = {
 """The chat templates by name; each name is a value of `model.chat_template`."""
 
 
-def problem(value: str) -> str:
+def chat_template_problem(value: str) -> str:
     """Return why `model.chat_template` is neither a name nor a file; empty if it is one."""
-    if value in NAMED or Path(value).is_file():
+    if value in CHAT_TEMPLATES or Path(value).is_file():
         return ""
-    return f"model.chat_template={value}: there is no such file, and the named chat templates are {', '.join(NAMED)}"
+    known = ", ".join(CHAT_TEMPLATES)
+    return f"model.chat_template={value}: there is no such file, and the named chat templates are {known}"
 
 
-def read(value: str) -> ChatTemplate:
+def read_chat_template(value: str) -> ChatTemplate:
     """Return the chat template that `model.chat_template` names.
 
     Raises:
         FrameworkError: there is no template of this name, or the file cannot be read.
     """
-    if value in NAMED:
-        return NAMED[value]
-    if missing := problem(value):
+    if value in CHAT_TEMPLATES:
+        return CHAT_TEMPLATES[value]
+    if missing := chat_template_problem(value):
         raise FrameworkError(missing)
     try:
         return ChatTemplate(Path(value).read_text(encoding="utf-8"))

@@ -15,10 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pluggy
+
 from framework.api import schema
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
-__all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "imported_too_late"]
+__all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "hookimpl", "imported_too_late"]
+
+hookspec = pluggy.HookspecMarker("framework")
+"""Marks the definitions in `framework/hooks/hookspecs.py`."""
+hookimpl = pluggy.HookimplMarker("framework")
+"""`@hookimpl` marks a function that implements the hook of its name."""
 
 
 @dataclass(frozen=True)

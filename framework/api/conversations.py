@@ -9,12 +9,12 @@ from dataclasses import replace
 from framework.api.records import Example, Message
 from framework.api.schema import Thoughts
 
-__all__ = ["BEGIN", "END", "conversation", "for_each_answer", "with_thoughts"]
+__all__ = ["BEGIN_THOUGHT", "END_THOUGHT", "conversation", "for_each_answer", "with_thoughts"]
 
 ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
-BEGIN, END = "<think>", "</think>"
-_TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
+BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
+_TAGGED = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
 
 
 def for_each_answer(example: Example) -> Iterator[Example]:
@@ -65,5 +65,5 @@ def _moved(turn: Message, thoughts: Thoughts) -> Message:
     content = turn.content[tagged.end() :] if tagged else turn.content
     thought = turn.reasoning_content.strip() or (tagged[1].strip() if tagged else "")
     if thoughts is Thoughts.inline and thought:
-        return replace(turn, content=f"{BEGIN}\n{thought}\n{END}\n\n{content}", reasoning_content="")
+        return replace(turn, content=f"{BEGIN_THOUGHT}\n{thought}\n{END_THOUGHT}\n\n{content}", reasoning_content="")
     return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")

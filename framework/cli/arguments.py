@@ -68,7 +68,7 @@ def complete_overrides(words: list[str]) -> list[str]:
     """
     reject_duplicate_overrides(words)
     words = complete(words)
-    load_surroundings(current(), words)  # commands of plugins call this, by framework.api.commands
+    load_surroundings(current(), words)  # commands of plugins call this, by framework.api.program
     return words
 
 

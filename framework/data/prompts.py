@@ -1,6 +1,6 @@
 """Prompts of the user's own: rows in any format, with or without an answer, from a file or inline; text is a prompt.
 
-    prompts.from_file("my.jsonl", prompts.chosen(None, plan.format))
+    prompts.prompts_from_file("my.jsonl", prompts.chosen_prompts(None, plan.format))
 
 An answer is the reference. A row may also name one in `reference`, beside `prompt`, `instruction` or a dialogue that
 ends with the user.
@@ -32,7 +32,7 @@ SHOWN = 5
 """Rows that cannot be read and are named."""
 
 
-def from_file(path: str, form: Selection) -> list[Prompt]:
+def prompts_from_file(path: str, form: Selection) -> list[Prompt]:
     """Read the prompts of a file.
 
     Args:
@@ -54,7 +54,7 @@ def from_file(path: str, form: Selection) -> list[Prompt]:
     return prompts
 
 
-def inline(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
+def inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
     """Read prompts that are given as texts or as rows; `setting` names the setting that has them.
 
     Raises:
@@ -71,7 +71,7 @@ def _row(entry: Any, where: str) -> Row:
     return Row({}, where, f"{entry!r} is neither text nor a row: put text into quotation marks")
 
 
-def chosen(name: str | None, form: Selection) -> Selection:
+def chosen_prompts(name: str | None, form: Selection) -> Selection:
     """Return the format that `name` stands for, with the run's system prompt; the run's own `form` without a name.
 
     Raises:

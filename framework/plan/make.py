@@ -40,7 +40,7 @@ def make_plan(
     Raises:
         FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
-    plugins = current().plugins  # once: commands of plugins call this, by framework.api.commands
+    plugins = current().plugins  # once: commands of plugins call this, by framework.api.program
     errors = list(problems(config))
     try:
         plan = dataclasses.replace(_freeze(config, run_dir, overrides, plugins), sweep=sweep)

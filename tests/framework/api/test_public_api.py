@@ -13,7 +13,7 @@ import pytest
 from tests.support import api_page
 
 ROOT = Path(__file__).resolve().parents[3]
-MOST_EXCEPTIONS = 7
+MOST_EXCEPTIONS = 6
 """Exceptions from the order of the rooms, in pyproject.toml. Lower the number when one goes; never raise it."""
 
 

@@ -738,10 +738,7 @@ class Unrelated:
         (Torn, ["has needs_log_probs=None, which has to be True or False"]),
         (
             Unrelated,
-            [
-                "has no method score(answer, reference): "
-                "subclass framework.api.protocols.AnswerMetric for score_all(answers)"
-            ],
+            ["has no method score(answer, reference): subclass framework.api.AnswerMetric for score_all(answers)"],
         ),
     ],
 )

@@ -8,9 +8,9 @@ import time
 import pytest
 from rich.console import Console
 
-from framework.api.progress import Bars, Counts
 from framework.api.records import Progress
 from framework.api.text import told
+from framework.api.text.bars import Bars, Counts
 from framework.api.text.progress import LONGEST_PAUSE, PAUSE
 
 
@@ -66,7 +66,7 @@ def test_the_first_step_is_awaited_with_its_time_which_goes_where_none_comes() -
 def test_the_time_of_a_step_runs_down_also_where_the_next_one_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
     now = [100.0]
-    monkeypatch.setattr("framework.api.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("framework.api.text.bars.time.monotonic", lambda: now[0])
     bars = Bars(out, steps=True)
     bars.move(1, 3, "", 75.0)
     now[0] += 60
@@ -78,7 +78,7 @@ def test_the_time_of_a_step_runs_down_also_where_the_next_one_is_late(monkeypatc
 def test_the_time_of_a_count_goes_on_while_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Console(force_terminal=True, width=100, file=io.StringIO(), record=True)
     now = [100.0]
-    monkeypatch.setattr("framework.api.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("framework.api.text.bars.time.monotonic", lambda: now[0])
     bars = Bars(out, steps=False)
     for seconds in (0.0, 8.0, 16.0):
         bars.count(Progress("prompts", "prompt", 0, 60, seconds, detail=f"token {seconds:.0f} of at most 64"))
