@@ -23,7 +23,7 @@ from framework.api.protocols import (
     SpeakerSource,
 )
 from framework.api.records import (
-    load_record,
+    load as load_record,
 )
 from framework.api.registry import (
     ask,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from framework import hookimpl, testing
-from framework.api.records import Step, TrainResult, load_record
+from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
 from framework.api.text.training import health_facts
 from framework.hooks.session import current
@@ -109,7 +109,7 @@ def test_points_that_a_group_trains_train_once(
 
 def test_a_point_says_whose_training_it_has(run: Run) -> None:
     first, second = run("0"), run("1", "exporter=[]")
-    trained = [load_record(TrainResult, folder / "train.json") for folder in (first, second)]
+    trained = [load(TrainResult, folder / "train.json") for folder in (first, second)]
     assert [each.taken_from for each in trained] == ["", "../0"]
     told = [fact.text for fact in health_facts(trained[1], TrainerConfig())]
     assert "../0, whose training has the same settings" in told

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.plan import Plan
-from framework.api.records import Concern, EvalResult, TokenRow, load_record
+from framework.api.records import Concern, EvalResult, TokenRow, load
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.plan.make import make_plan
@@ -42,7 +42,7 @@ def ran(plan: Plan) -> tuple[Concern, EvalResult]:
     assert report.verdict is not None
     (concern,) = [one for one in report.verdict.concerns if one.name == "memorization"]
     assert report.verdict.copied is concern.flagged
-    return concern, load_record(EvalResult, plan.run_dir / "evaluate.json")
+    return concern, load(EvalResult, plan.run_dir / "evaluate.json")
 
 
 def codes(words: Callable[[int, str], tuple[str, str]]) -> Rows:
