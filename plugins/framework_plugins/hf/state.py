@@ -23,11 +23,14 @@ from framework.api.text import summarize_error
 from framework_plugins.hf.group.weights import like, local, trained, whole
 from framework_plugins.hf.memory.retry import Randomness
 from framework_plugins.hf.resume import FOLDER
+from framework_plugins.hf.whole import times
 
 if TYPE_CHECKING:
     from framework_plugins.hf.progress import Progress
     from framework_plugins.hf.trainer import SupervisedTrainer
 
+LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
+"""States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""
 WEIGHTS, BEST, OPTIMIZER, REST = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
 
 
@@ -188,6 +191,12 @@ class State:
         saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
         numbers = [weight for group in plain.param_groups for weight in group["params"]]
+        for name, weight in named.items():
+            for key, value in saved["states"][name].items():
+                if key in LIKE_WEIGHTS and value.shape != weight.shape:
+                    raise ValueError(
+                        f"{OPTIMIZER} has {key} of {times(value.shape)} for {name} of {times(weight.shape)}"
+                    )
         states = {
             number: {
                 key: like(value, weight) if isinstance(value, torch.Tensor) else value
