@@ -108,16 +108,17 @@ def complete(words: list[str]) -> list[str]:
 def without_replaced(earlier: Sequence[str], words: Sequence[str]) -> list[str]:
     """Leave out of a run's overrides the settings of options that new words do not choose again, and say which.
 
-    `exporter=[adapter]` takes `exporter.gguf.quantizations=[…]` with it, which nothing would read. A preset may be
-    built on any option, so it leaves all of them.
+    `exporter=[adapter]` takes `exporter.gguf.quantizations=[…]` with it, which nothing would read. Nothing is left
+    out if the new words choose a preset, since it may be built on any option.
     """
     plugins = current().plugins
     chosen = {
         override_key(word): set(re.findall(r"[\w-]+", word.partition("=")[2]))
         for word in words
-        if (group := GROUPS.get(override_key(word))) and group.several
+        if override_key(word) in GROUPS and GROUPS[override_key(word)].several
     }
-    kept, left = [], []
+    kept: list[str] = []
+    left: list[str] = []
     for word in earlier:
         group, _, below = override_key(word).partition(".")
         is_known = group in chosen and chosen[group] <= plugins.components(group).keys()

@@ -99,6 +99,8 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
+    if isinstance(error, MemoryError):
+        return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")

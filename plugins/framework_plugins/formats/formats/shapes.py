@@ -240,8 +240,8 @@ def advice(fields: Fields) -> str:
     if whole is not None:
         return f"'{whole}' is a whole dialogue as text: {BY_CODE}"
     if candidates := _candidates(fields):
-        whole = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
-        kept = "the better one in 'messages'" if whole else "the question in 'prompt' and the best one in 'completion'"
+        spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
+        kept = "the better one in 'messages'" if spoken else "the question in 'prompt' and the best one in 'completion'"
         each = " and ".join(f"'{name}'" for name in candidates)
         held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
         return f"{held} answers to the same question: write a file whose rows have {kept}"
