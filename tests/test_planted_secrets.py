@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
 
+from framework import FrameworkError, testing
+from framework.api.component import GROUPS, UNCONFIGURED
+from framework.api.fields import Type
+from framework.api.plan import Plan
+from framework.api.schema import RunConfig
+from framework.api.text.overrides import quoted
+from framework.config import catalog
+from framework.config.catalog import options
+from framework.run import pipeline
 from tests.support.forked_program import echo, loggers, program
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
@@ -276,3 +287,104 @@ def test_a_value_of_the_chat_template_may_not_be_one(tmp_path: Path, text: str) 
     assert "model.chat_template_kwargs.note=(hidden) is a secret" in done.err
     assert "planted" not in done.err.lower()
     assert not list(tmp_path.iterdir())
+
+
+TOKEN = VARIABLES["HF_TOKEN"]
+NEEDED = {"path": "rows.jsonl", "base_url": "http://127.0.0.1:9/v1", "model": "m", "repo_id": "owner/name"}
+"""What settings need that have no default."""
+PROMPTS = ("format.system_prompt", "evaluator.prompts.prompts", "evaluator.lm_eval.system_instruction")
+"""Shown in answers, and by the echo backend in its weights."""
+PLACES = ("run_dir", "logger.mlflow.tracking_uri")
+"""Folders that the user asks for."""
+SLOW = {"evaluator.lm_eval.tasks"}
+"""To list the tasks of lm-eval takes seconds; its message is that of any unknown name."""
+
+
+def text_for(kind: Type) -> Any:
+    """Return the token in the form that a setting of a type takes; None if it takes no text."""
+    inner = text_for(kind.items) if kind.items else TOKEN
+    if kind.base in (list, dict):
+        return inner and ([inner] if kind.base is list else {"note": inner})
+    forms = (TOKEN, f"{TOKEN}.jsonl", f"owner/{TOKEN}")
+    return next(filter(kind.holds, forms), TOKEN) if kind.base in (str, Path, Any) else None
+
+
+def planted() -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Give the words that choose an option, and its settings that take text, each with the word that plants a token.
+
+    A setting that options share is given once. Those of a model and a trainer, for which the echo backend stands in,
+    and of what needs a library of its own are only planned.
+    """
+    yield [], {name: word for name, word in words_of("", RunConfig) if name.partition(".")[0] not in GROUPS}
+    seen = set[tuple[str, type]]()
+    for group in (each for each in GROUPS.values() if each.name not in UNCONFIGURED):
+        for option, found in options(group).items():
+            schema = found.component.schema
+            place = f"{group.name}.{option}." if group.several else f"{group.name}."
+            chosen = f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"
+            planned = found.component.extras or group.name in {"model", "trainer", "adapter", "exporter"}
+            only = ["stages=[plan]"] if planned and option not in {"adapter", "model_card"} else []
+            words = {}
+            for name, word in words_of(place, schema):
+                field = name.removeprefix(place).partition(".")[0]
+                owner = next(each for each in schema.__mro__ if field in vars(each).get("__annotations__", ()))
+                if (name.rpartition(".")[2], owner) not in seen:
+                    seen.add((name.rpartition(".")[2], owner))
+                    words[name] = word
+            required = [each.name for each in catalog.settings(schema) if each.required]
+            needed = [f"{place}{name}={NEEDED.get(name, 'x')}" for name in required]
+            yield [chosen, *only, *needed], words
+
+
+def words_of(place: str, schema: type) -> Iterator[tuple[str, str]]:
+    """Give the settings of a schema that take text, each with the word that plants a token there."""
+    for each in catalog.settings(schema):
+        if (value := text_for(each.field.type)) is not None and "[]" not in each.name:
+            yield f"{place}{each.name}", f"{place}{each.name}={quoted(value)}"
+
+
+def test_a_secret_in_any_setting_is_refused_or_left_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong, tried = [], set[str]()
+    usual = ["data=local_file", "data.path=rows.jsonl", "logger=[jsonl,html,console]", "audit=[]", "run_dir=run"]
+
+    def key(word: str) -> str:
+        return word.partition("=")[0]
+
+    def refused(here: Path, chosen: list[str], words: dict[str, str], run: Callable[[Plan], object]) -> str:
+        """Plan, or run, with these words; note where the token is, and return why it was refused."""
+        here.mkdir()
+        monkeypatch.chdir(here)
+        (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
+        keys = {*words, *map(key, chosen), *(["data.path"] if "data=" in " ".join(chosen) else [])}
+        given = [
+            *(word for word in usual if key(word) not in keys),
+            *(each for each in chosen if key(each) not in words),
+        ]
+        why = ""
+        try:
+            run(testing.plan([*given, *words.values()], run_dir=here))
+        except FrameworkError as error:
+            why = str(error)
+        except Exception as error:  # noqa: BLE001 - told with all others
+            wrong.append(f"{[*words]}: {type(error).__name__}: {error}")
+        shown = capsys.readouterr()
+        if TOKEN in why + shown.out + shown.err:
+            wrong.append(f"one of {[*words]} is printed")
+        for file in here.rglob("*"):
+            if TOKEN in file.name and not {*words} & {*PLACES}:
+                wrong.append(f"one of {[*words]} names {file.name}")
+            asked = (*SHOWN, *ECHO) if {*words} & {*PROMPTS} else ()
+            if file.is_file() and file.name not in (*WHERE, *asked) and TOKEN.encode() in file.read_bytes():
+                wrong.append(f"one of {[*words]} is in {file.name}")
+        return why
+
+    for number, (chosen, found) in enumerate(planted()):
+        words = {name: word for name, word in found.items() if name not in SLOW}
+        why = refused(tmp_path / f"{number}", chosen, words, lambda _: None) if words else ""
+        for name in (name for name in words if not re.search(rf"(?<![\w.]){name}[=:.]", why)):
+            refused(tmp_path / f"{number} {name}", chosen, {name: words[name]}, pipeline.run)
+        tried |= {*words}
+    assert wrong == []
+    assert len(tried) > 60

@@ -110,9 +110,15 @@ class TrainingStep(Event):
 
 @dataclass(frozen=True)
 class IssueFound(Event):
-    """A problem of the training, sent after the step that shows it, or after the evaluation."""
+    """A problem of the training, sent after the step that shows it, or after the evaluation.
+
+    Attributes:
+        issue: the problem.
+        repeated: whether an earlier process of this run found it, and showed it.
+    """
 
     issue: TrainingIssue
+    repeated: bool = False
 
 
 @dataclass(frozen=True)

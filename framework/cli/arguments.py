@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, unknown
+from framework.util.redact import hide
 
 QUICKSTART = "+experiment=quickstart"
 INSTEAD_OF_COMMANDS = {
@@ -95,11 +97,38 @@ def complete(words: list[str]) -> list[str]:
     keys = {override_key(word) for word in words}
     run_dir = next((word.partition("=")[2].strip("'\"") for word in words if override_key(word) == "run_dir"), None)
     earlier = [word for word in saved_overrides(run_dir) if override_key(word) not in keys] if run_dir else []
+    earlier = without_replaced(earlier, words)
     if not earlier and not keys & {"experiment", "model", "data"}:
         earlier = [QUICKSTART]
     # Right before the first override: the command line's parser takes overrides only in one piece.
     first = next((place for place, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
     return [*words[:first], *earlier, *words[first:]]
+
+
+def without_replaced(earlier: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Leave out of a run's overrides the settings of options that new words do not choose again, and say which.
+
+    `exporter=[adapter]` takes `exporter.gguf.quantizations=[…]` with it, which nothing would read. Nothing is left
+    out if the new words choose a preset, since it may be built on any option.
+    """
+    plugins = current().plugins
+    chosen = {
+        override_key(word): set(re.findall(r"[\w-]+", word.partition("=")[2]))
+        for word in words
+        if override_key(word) in GROUPS and GROUPS[override_key(word)].several
+    }
+    kept: list[str] = []
+    left: list[str] = []
+    for word in earlier:
+        group, _, below = override_key(word).partition(".")
+        is_known = group in chosen and chosen[group] <= plugins.components(group).keys()
+        is_left = is_known and bool(below) and below.partition(".")[0] not in chosen[group]
+        (left if is_left else kept).append(word)
+    if left:
+        option = {override_key(word).partition(".")[0] for word in left}
+        choices = " and ".join(word for word in words if override_key(word) in option)
+        print(f"{choices} leaves out of the run's settings: {', '.join(map(hide, left))}", file=sys.stderr)
+    return kept
 
 
 def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:

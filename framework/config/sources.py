@@ -209,10 +209,20 @@ def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkE
 
 def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     """Write a line for each problem, of many for the first of them and a line with the number of the others."""
-    distinct = [*dict.fromkeys(problems)]
+    alike: dict[str, list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault(problem.text, []).append(problem)
+    distinct = [_together(each) for each in alike.values()]
     lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN])]
     more = len(distinct) - SHOWN
     return "\n".join([*lines, *([f"and {more:,} more problems"] if more > 0 else [])])
+
+
+def _together(alike: Sequence[Problem]) -> Problem:
+    """Return problems with one text as one: `exporter.gguf` is unknown, whichever of its settings are given."""
+    keys = dict.fromkeys(key for problem in alike for key in problem.keys)
+    places = dict.fromkeys(problem.where for problem in alike if problem.where)
+    return dataclasses.replace(alike[0], keys=(*keys,), where=", ".join(places))
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:

@@ -25,6 +25,9 @@ from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import HIDDEN, redact
 from framework.util.versions import installed
 
+WRITERS, NAMES_OF_FILES = ("exporter.", "logger."), ("folder", "file", "file_name")
+"""Options that write into the run folder, and their settings that say under which name."""
+
 
 def make_plan(
     config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = (), sweep: str = ""
@@ -196,6 +199,14 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
                 f"model.chat_template_kwargs.{next(iter(shown))}={HIDDEN} is a secret: the model would learn it with "
                 "every row, and every export would contain it. Remove it"
             )
+    for name, choice in plan.selections.items():
+        for setting, value in choice.settings.items() if name.startswith(WRITERS) else ():
+            default = getattr(choice.component.schema, setting, None)
+            if setting in NAMES_OF_FILES and value != default and redact(value) != value:
+                yield (
+                    f"{name}.{setting}={HIDDEN} is a secret, and what the run writes would be named after it: choose "
+                    "another name"
+                )
     measured = {*plan.metric, EVAL_LOSS, *plan.set_losses, *plan.measured}
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:

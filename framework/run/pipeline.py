@@ -198,7 +198,7 @@ def _run_stages(
     issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
     if Stage.evaluate in plan.stages:
         for issue in issues:
-            events.send(IssueFound(issue))
+            events.send(IssueFound(issue, Stage.evaluate in completed.stages))
     if trained:  # the report has issues with the answers beside those of the training that they come from
         trained = dataclasses.replace(trained, issues=[*trained.issues, *issues])
 

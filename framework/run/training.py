@@ -123,7 +123,7 @@ class TrainingController:
             self.answers = None
         for issue in issues:
             self.issues.append(issue)
-            self.events.send(IssueFound(issue))
+            self.events.send(IssueFound(issue, step.repeated))
         if step.eval_loss is not None:
             self._prune(step)
         # Before `_stop`, which asks how many validations ago the best was.
@@ -164,7 +164,7 @@ class TrainingController:
             self.events.send(TrainingStep(step))
             # Loggers get an issue after the step at which it was seen, as in the training itself.
             while issues and issues[0].step <= step.step:
-                self.events.send(IssueFound(issues.pop(0)))
+                self.events.send(IssueFound(issues.pop(0), step.repeated))
             if step.eval_loss is not None:
                 self._prune(step)
 

@@ -91,15 +91,23 @@ def foreign_letter(name: str) -> str:
     return f"It contains the character {describe_character(found)}: type the name again" if found else ""
 
 
+NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
+"""What Python and Arrow raise."""
+
+
 def of_the_system(error: BaseException) -> FrameworkError | None:
     """Put a limit of the operating system into words that a user can act on; None for any other error."""
-    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return FrameworkError("this user may start no more processes or threads: raise the limit, `ulimit -u`")
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EAGAIN or any(told in str(error) for told in NO_THREAD):
+        return FrameworkError(
+            "this user may start no more processes or threads: raise the limit, `ulimit -u`, or of memory, `ulimit -v`"
+        )
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # a user id without an entry in passwd
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
-    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError):
+        return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")
         name = next((part for part in name.split("/") if len(part.encode(errors="replace")) > LONGEST_NAME), name)
@@ -107,8 +115,6 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
         return FrameworkError(f"{shown}: a name of a file has at most 255 bytes, and a path 4,095: give a shorter one")
     if number in {errno.EMFILE, errno.ENFILE}:
         return FrameworkError("this process may open no more files: raise the limit, `ulimit -n 4096`")
-    if number == errno.EAGAIN:
-        return FrameworkError("this user may start no more processes or threads: raise the limit, `ulimit -u`")
     return None
 
 

@@ -3,13 +3,15 @@
     python tests/benchmarks/soak.py                       # 100 kills over whole runs of the quickstart
     python tests/benchmarks/soak.py --minutes 60          # as many of them as fit into an hour
     python tests/benchmarks/soak.py --tiny --kills 6      # of a tiny model, a few minutes
+    python tests/benchmarks/soak.py --tiny --signals SIGHUP SIGXCPU --each 2 --kills 24    # six runs of each signal
 
 A run is killed (SIGKILL, to the process and its children) about twenty times before its end, half of them in the
 training, a few steps before or after the last kill. The others come at a random moment of the start and of each other
-stage, about twice in each. A killed run is started again with the same command; one that comes to its end is compared
-with the one that was left alone, and the next begins in a new folder. Adapter, GGUF and the numbers of the report have
-to be identical, and no stage may begin that was complete. The exit code is 1 where one of this fails. Each kill prints
-a line; Ctrl-C ends early, with the sum of what there was.
+stage, about twice in each. With `--signals`, each run takes the next of them; all but SIGKILL go to the process of the
+run alone, which has to end with the exit code of that signal. A killed run is started again with the same command; one
+that comes to its end is compared with the one that was left alone, and the next begins in a new folder. Adapter, GGUF
+and the numbers of the report have to be identical, and no stage may begin that was complete. The exit code is 1 where
+one of this fails. Each kill prints a line; Ctrl-C ends early, with the sum of what there was.
 """
 
 from __future__ import annotations
@@ -64,6 +66,8 @@ class Soak:
     Attributes:
         words: of the run.
         place: the working folder.
+        signals: that kill: the first one the first run, and so on.
+        each: how often a run is killed before it is left to finish.
         say: prints a line.
         lengths: by stage, how many seconds it took in the run that was left alone.
         steps: of that run.
@@ -76,6 +80,8 @@ class Soak:
     words: Sequence[str]
     place: Path
     chance: random.Random
+    signals: Sequence[signal.Signals]
+    each: float
     say: Callable[[str], None]
     lengths: dict[str, float] = field(default_factory=dict)
     steps: int = 0
@@ -117,7 +123,7 @@ class Soak:
         shown = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.lengths.items())
         self.say(f"left alone: {seconds:.0f} s ({shown}), {self.steps} steps")
 
-    def killed(self, folder: Path) -> bool:
+    def killed(self, folder: Path, by: signal.Signals) -> bool:
         """Start the run and kill it, half of the time in its training; return whether it was killed."""
         log = folder / "log.jsonl"
         since = log.stat().st_size if log.exists() else 0
@@ -143,6 +149,12 @@ class Soak:
                     self.fails(folder, f"exit code {process.returncode}")
                 return False
             where, at = progress(folder, since)
+            if by != signal.SIGKILL:
+                process.send_signal(by)
+                code = process.wait()
+                # Until a run has begun, and after its end, a signal does what it does to any program.
+                if code != 128 + by and not (where in ("start", "end") and code in (0, -by)):
+                    self.fails(folder, f"exit code {code} after {by.name} in {where}")
         finally:
             kill(process)
         noted, status = folder / ".completed.json", folder / "status.json"
@@ -151,7 +163,7 @@ class Soak:
         self.kills[where] += 1
         self.last[folder.name] = max(at, self.last[folder.name])
         kept = ", ".join(self.complete.get(folder.name, {})) or "nothing"
-        self.say(f"kill {self.kills.total()}: {folder.name}, {where}, step {at}; complete: {kept}")
+        self.say(f"kill {self.kills.total()}: {folder.name}, {by.name} in {where}, step {at}; complete: {kept}")
         return not (status.exists() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished")
 
     def check(self, folder: Path, straight: dict[str, Any]) -> None:
@@ -179,8 +191,10 @@ class Soak:
         while self.kills.total() < kills and time.monotonic() < until:
             folder = self.place / f"run-{number}"
             shutil.rmtree(self.place / "cache" / "data", ignore_errors=True)  # tokenizing can be killed too
-            before = len(self.problems)
-            while self.kills.total() < kills and time.monotonic() < until and self.killed(folder):
+            before, at = len(self.problems), self.kills.total()
+            by = self.signals[number % len(self.signals)]
+            most = min(kills, at + self.each)
+            while self.kills.total() < most and time.monotonic() < until and self.killed(folder, by):
                 pass
             if len(self.problems) == before:
                 try:
@@ -240,6 +254,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--signals", nargs="+", default=["SIGKILL"], help="such as SIGHUP; a run takes the next one")
+    parser.add_argument("--each", type=float, default=math.inf, help="kills of a run before it is left to finish")
     parser.add_argument("--tiny", action="store_true", help="a tiny model instead of the quickstart")
     parser.add_argument("--place", type=Path, help="a folder to work in, which is kept")
     parser.add_argument("--minutes", type=float, default=math.inf, help="no kill after that")
@@ -251,7 +267,10 @@ def main() -> int:
             tiny_llama(place / "model")
             rows = "".join(json.dumps(row) + "\n" for row in chat_rows(60))
             (place / "rows.jsonl").write_text(rows, encoding="utf-8")
-        soak = Soak(TINY if parsed.tiny else QUICKSTART, place, random.Random(parsed.seed), say)  # noqa: S311 - no secret
+        words, chance = TINY if parsed.tiny else QUICKSTART, random.Random(parsed.seed)  # noqa: S311 - no secret
+        signals = [signal.Signals[name] for name in parsed.signals]
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a child inherits that it is ignored, as by nohup
+        soak = Soak(words, place, chance, signals, parsed.each, say)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         soak.measure(place / "straight")
         ended = 0

@@ -19,7 +19,7 @@ from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
-from framework.cli.arguments import load_plugins, reject_duplicate_overrides
+from framework.cli.arguments import load_plugins, reject_duplicate_overrides, without_replaced
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
@@ -51,7 +51,7 @@ class RerunCommand:
         _enter_folder(run, environment, anyway=anyway)
         keys = {override_key(word) for word in changes}
         saved = [word for word in run.overrides if override_key(word) != "run_dir"]
-        words = [*(word for word in saved if override_key(word) not in keys), *changes]
+        words = [*without_replaced([word for word in saved if override_key(word) not in keys], changes), *changes]
         load_plugins(session, words)
         _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)

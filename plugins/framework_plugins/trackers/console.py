@@ -149,7 +149,7 @@ class Console(Logger):
                 self._show_step(step)
             case ProgressMade(_, progress):
                 self._show_progress(progress)
-            case IssueFound(issue):  # above the bar if there is one
+            case IssueFound(issue, repeated=False):  # above the bar if there is one
                 self.out.print(shown(Text(f"  {issue.line}", style="yellow")), soft_wrap=True)
             case StageFinished(stage, EvalResult() as result):
                 self._stop_bars()

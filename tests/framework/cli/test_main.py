@@ -374,6 +374,18 @@ def test_the_folder_of_a_run_brings_its_overrides_and_explicit_words_win(
     assert completed.count(place) == 1
 
 
+@pytest.mark.parametrize(("words", "left"), [("exporter=[adapter]", True), ("exporter=[adapter,gguf]", False)])
+def test_an_option_that_is_not_chosen_again_takes_its_settings_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, *, left: bool
+) -> None:
+    save_overrides(tmp_path, ["+experiment=mine", "exporter.gguf.quantizations=[q4_0]", "exporter.adapter.folder=x"])
+    completed = complete([f"run_dir={tmp_path}", words])
+    assert ("exporter.gguf.quantizations=[q4_0]" in completed) is not left
+    assert "exporter.adapter.folder=x" in completed
+    said = "exporter=[adapter] leaves out of the run's settings: exporter.gguf.quantizations=[q4_0]\n"
+    assert capsys.readouterr().err == (said if left else "")
+
+
 INTERRUPTED = """
 from framework import testing
 from framework.cli import main

@@ -106,6 +106,15 @@ def test_all_keys_and_values_that_hydra_refuses_come_together_and_what_composed_
     ]
 
 
+def test_a_problem_of_several_words_is_reported_once() -> None:
+    words = ["exporter=[adapter]", "exporter.gguf.folder=a", "exporter.gguf.parity.check=false"]
+    with pytest.raises(FrameworkError) as caught:
+        load_plan(words)
+    first = "exporter.gguf.folder=a, exporter.gguf.parity.check=false: unknown key 'exporter.gguf'"
+    assert str(caught.value).startswith(first)
+    assert str(caught.value).count("unknown key") == 1
+
+
 def test_of_overrides_and_options_the_first_mistake_is_reported() -> None:
     words = ["seed=[1", "logger=null", "adapter=loro", "trainer.lerning_rate=1"]
     for number, start in enumerate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return made
 
 
-def killed(run: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, which: int = 1) -> None:
+def killed(
+    run: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, which: int = 1, words: Sequence[str] = ()
+) -> None:
     """Run until a call of a method, at which the process ends."""
     original, count = getattr(owner, name), 0
 
@@ -71,7 +73,7 @@ def killed(run: Run, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, wh
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, ends)
         with pytest.raises(Killed):
-            run("run")
+            run("run", *words)
 
 
 def steps(folder: Path) -> list[int]:
@@ -94,6 +96,18 @@ def test_killed_in_the_export_it_goes_on_there_with_the_same_numbers(
         "kept, because an earlier start of this run completed it: baseline, train, evaluate" in capsys.readouterr().err
     )
     assert not (tmp_path / "run" / FILE).exists()
+
+
+def test_issues_of_a_training_that_is_kept_are_no_news(
+    run: Run, calls: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["trainer.grad_norms=[1,1,1,1,1,1,1,1,1,1,1,1,1e4]", "logger=[console]"]
+    killed(run, monkeypatch, AdapterExporter, "export", words=words)
+    assert "exploding_gradient" in capsys.readouterr().out
+    calls.clear()
+    run("run", *words)
+    assert "train" not in calls
+    assert "step 13, exploding_gradient" not in capsys.readouterr().out
 
 
 def test_killed_in_the_evaluation_it_does_not_train_again(

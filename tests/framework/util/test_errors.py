@@ -125,6 +125,11 @@ def test_a_mistake_that_a_decorator_refuses_is_in_the_line_that_calls_it() -> No
             RuntimeError("Could not determine home directory."),
             "this user has no home folder: set HOME=FOLDER, or FRAME",
         ),
+        (
+            Exception("Unknown error: Failed to launch worker thread: Resource temporarily"),
+            "or threads: raise the limit",
+        ),
+        (MemoryError(), "this process gets no more memory: end other programs, or raise the limit, `ulimit -v`"),
         (RuntimeError("can't start new thread"), "this user may start no more processes or threads: raise the limit"),
     ],
 )

@@ -34,6 +34,10 @@ TELLS = {
     "Guanaco": "### Human:",
     "UltraFeedback": "1 rejected answer left out",
     "MetaMath": "original_question",
+    "Four rated answers": "'completions' is a list of answers to the same question: write a file whose rows have the",
+    "PKU-SafeRLHF": "'response_0' and 'response_1' are answers to the same question",
+    "HelpSteer3": "'response1' and 'response2' are answers to the same question",
+    "Chatbot Arena": "the better one in 'messages'",
 }
 """What must not pass in silence."""
 ADVICE = (

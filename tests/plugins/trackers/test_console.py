@@ -267,7 +267,8 @@ def test_a_trouble_is_one_line_when_it_happens(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    Console(ConsoleConfig()).log(IssueFound(SPIKE))
+    for repeated in (False, True):
+        Console(ConsoleConfig()).log(IssueFound(SPIKE, repeated))
     assert capsys.readouterr().out == f"  {SPIKE.line}\n"
     assert SPIKE.line.startswith("step 2, spike: the loss jumped to 6.3 from about 0.4. Look at the rows")
 

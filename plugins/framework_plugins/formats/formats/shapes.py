@@ -18,6 +18,8 @@ from framework_plugins.formats.formats.values import Fields, is_object, kind_of,
 
 ASKS = ("instruction", "question", "query", "prompt", "problem", "input")
 ANSWERS = ("output", "response", "answer", "completion", "solution")
+ANSWER_NAMES = {*ANSWERS, *DIALOGUE, "ref", "candidate", "generation"}
+"""What a field of one of several answers is called, without its number."""
 BESIDE = ("context", "input")
 """What a question is about, as Alpaca's `input` is; `input` asks where nothing else does."""
 LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
@@ -50,6 +52,8 @@ SPOKEN_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assi
 BY_CODE = (
     "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
 )
+NUMBERED = re.compile(r"(?P<what>.*?)(?:[ _-]?[012]|[ _-][AaBb])")
+"""The name of one of several answers: response1, response_0, conversation_a, human_ref_A."""
 SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
 """No name of a field looks so: three words, or the end of a sentence."""
 PLAIN_NAME = re.compile(r"[\w-]+(?: [\w-]+)*")
@@ -235,6 +239,12 @@ def advice(fields: Fields) -> str:
     whole = next((name for name, value in fields.items() if isinstance(value, str) and SPOKEN_TEXT.search(value)), None)
     if whole is not None:
         return f"'{whole}' is a whole dialogue as text: {BY_CODE}"
+    if candidates := _candidates(fields):
+        spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
+        kept = "the better one in 'messages'" if spoken else "the question in 'prompt' and the best one in 'completion'"
+        each = " and ".join(f"'{name}'" for name in candidates)
+        held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
+        return f"{held} answers to the same question: write a file whose rows have {kept}"
     answer = next((name for name in fields if str(name).lower() in CHOSEN and not isinstance(fields[name], str)), None)
     if answer is not None:
         return f"'{answer}' is {kind_of(fields[answer])}, not the text of an answer: {BY_CODE}"
@@ -243,6 +253,27 @@ def advice(fields: Fields) -> str:
             "the field names look like a row: write a first line with names into the file, such as instruction,output"
         )
     return ""
+
+
+def _candidates(fields: Fields) -> list[str]:
+    """Name the fields that hold several answers to one question, of which a label or a score says which is better."""
+    alike: dict[str, list[str]] = {}
+    for name, value in fields.items():
+        numbered = NUMBERED.fullmatch(str(name))
+        if numbered and numbered["what"].lower().rpartition("_")[2] in ANSWER_NAMES and isinstance(value, str | list):
+            alike.setdefault(numbered["what"], []).append(str(name))
+    found = next((names for names in alike.values() if len(names) > 1), [])
+    return found or [str(name) for name, value in fields.items() if _is_answers(value)][:1]
+
+
+def _is_answers(value: object) -> bool:
+    """Whether a value is a list of objects with an answer each, and no question."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWERS) for each in value)
+        and not any(name in each for each in value for name in ASKS)
+    )
 
 
 def _is_texts(value: object) -> bool:

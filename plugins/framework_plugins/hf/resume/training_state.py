@@ -19,6 +19,7 @@ from transformers.trainer_callback import TrainerState
 
 from framework import FrameworkError
 from framework.api import Step, summarize_error
+from framework_plugins.hf.load.weight_files import times
 from framework_plugins.hf.resume.checkpoints import FOLDER
 from framework_plugins.hf.train.distributed.weights import like, local, trained, whole
 from framework_plugins.hf.train.retry import Randomness
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from framework_plugins.hf.train.progress import Progress
     from framework_plugins.hf.train.trainer import SupervisedTrainer
 
+LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
+"""States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""
 WEIGHTS, BEST, OPTIMIZER, REST = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
 
 
@@ -187,6 +190,12 @@ class State:
         saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
         numbers = [weight for group in plain.param_groups for weight in group["params"]]
+        for name, weight in named.items():
+            for key, value in saved["states"][name].items():
+                if key in LIKE_WEIGHTS and value.shape != weight.shape:
+                    raise ValueError(
+                        f"{OPTIMIZER} has {key} of {times(value.shape)} for {name} of {times(weight.shape)}"
+                    )
         states = {
             number: {
                 key: like(value, weight) if isinstance(value, torch.Tensor) else value

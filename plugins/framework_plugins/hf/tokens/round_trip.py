@@ -1,8 +1,9 @@
 """Whether learned tokens are the answer: some tokenizers drop or change characters, and then no model can write it.
 
 The learned tokens are decoded and compared with the rendered text that they come from. White space does not count,
-since decoders add it and take it away, nor do the ways in which Unicode composes a character. A tokenizer of bytes
-loses only those without a token, and what it leaves out when it cuts: few of its rows have to be decoded.
+since decoders add it and take it away, nor do the ways in which Unicode composes a character. A tokenizer of bytes, or
+one of SentencePiece that falls back to bytes, loses only those without a token, and what it leaves out when it cuts:
+few of its rows have to be decoded.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ WHOLE = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
 """Steps that cut a text and, unless they say so, leave nothing out."""
 NAMES: Mapping[int, str] = bytes_to_unicode()
 """The letters that stand for bytes in such a tokenizer."""
+FALLBACKS: Mapping[int, str] = {number: f"<0x{number:02X}>" for number in range(256)}
+"""The tokens of bytes in a tokenizer of SentencePiece."""
+DECODES = frozenset({"ByteFallback", "Fuse", "Metaspace"})
+"""Steps of a decoder that, beside those for spaces, lose nothing."""
 SPACE = "\u2581"
 """What SentencePiece writes for a space, so it comes back as one."""
 BEFORE, SHOWN = 10, 30
@@ -45,19 +50,28 @@ class RoundTrip:
 
     @functools.cached_property
     def _lost(self) -> bytes | None:
-        """The bytes that a tokenizer of bytes has no tokens for; None if it is another, or may leave out more."""
+        """The bytes that a tokenizer has no tokens for; None if it does not fall back to bytes, or may lose more."""
         core = self.core
-        parts = list(_parts(json.loads(core.pre_tokenizer.__getstate__()))) if core.pre_tokenizer else []
-        kinds = {part["type"] for part in parts}
-        removes = any(part.get("behavior") == "Removed" for part in parts)
-        changes = core.normalizer is not None and not isinstance(core.normalizer, NFC | NFKC)
-        if "ByteLevel" not in kinds or not kinds <= WHOLE or not isinstance(core.decoder, ByteLevel):
+        cuts, normalizes, decodes = map(_steps, (core.pre_tokenizer, core.normalizer, core.decoder))
+        kinds = {step["type"] for step in cuts}
+        names = None
+        if "ByteLevel" in kinds and kinds <= WHOLE and isinstance(core.decoder, ByteLevel):
+            names = NAMES if core.normalizer is None or self._composes else None
+        elif getattr(core.model, "byte_fallback", False) and kinds <= WHOLE - {"ByteLevel"} | {"Metaspace"}:
+            spaced = all(_is_of_spaces(step) or step["type"] in DECODES for step in decodes)
+            falls_back = any(step["type"] == "ByteFallback" for step in decodes)
+            names = FALLBACKS if spaced and falls_back and all(map(_is_of_spaces, normalizes)) else None
+        if names is None or any(step.get("behavior") == "Removed" for step in cuts):
             return None
-        return None if removes or changes else bytes(n for n, name in NAMES.items() if core.token_to_id(name) is None)
+        return bytes(number for number, name in names.items() if core.token_to_id(name) is None)
+
+    @functools.cached_property
+    def _composes(self) -> bool:
+        return isinstance(self.core.normalizer, NFC | NFKC)
 
     def _is_certain(self, text: str) -> bool:
-        """Whether no character of a text can be lost; a normalizer leaves ASCII as it is."""
-        if self._lost is None or not (self.core.normalizer is None or text.isascii()):
+        """Whether no character of a text can be lost; a normal form of Unicode leaves ASCII as it is."""
+        if self._lost is None or (self._composes and not text.isascii()):
             return False
         content = text.encode(errors="replace")
         return len(content.translate(None, self._lost)) == len(content)
@@ -89,12 +103,25 @@ class RoundTrip:
         )
 
 
+def _steps(part: Any) -> list[Mapping[str, Any]]:
+    """Return the steps of a pre-tokenizer, a normalizer or a decoder; none if there is none."""
+    return list(_parts(json.loads(part.__getstate__()))) if part else []
+
+
 def _parts(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Give the steps of a pre-tokenizer."""
     if part["type"] != "Sequence":
         yield part
-    for inner in part.get("pretokenizers", ()):
+        return
+    for inner in next(value for value in part.values() if isinstance(value, list)):
         yield from _parts(inner)
+
+
+def _is_of_spaces(step: Mapping[str, Any]) -> bool:
+    """Whether a step only adds spaces, removes them, or writes them in another way."""
+    values = {"Prepend": ("prepend",), "Replace": ("pattern", "content"), "Strip": ("content",)}.get(step["type"])
+    shown = [step.get(name) for name in values or ()]
+    shown = [value.get("String") if isinstance(value, dict) else value for value in shown]
+    return bool(shown) and all(value in {" ", SPACE} for value in shown)
 
 
 def _runs(draft: Draft) -> Iterator[tuple[list[int], str]]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from framework.api.run_folder import RunFolder
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.load.weight_files import stored_tensors
@@ -195,3 +196,6 @@ def test_a_base_whose_loss_is_not_a_number_is_refused_before_the_training(
     tensors(lambda held: held["lm_head.weight"].fill_(3e38))(base)
     with pytest.raises(FrameworkError, match=r"^the base model has a loss of nan before any training, on \d+ of"):
         pipeline.run(make(base, rows, tmp_path / "run", "metric=[]", "evaluator=[]"))
+    status = RunFolder(tmp_path / "run").status()
+    assert (status["state"], status["stage"]) == ("failed", "baseline")
+    assert status["error"].startswith("the base model has a loss of nan before any training")

@@ -254,6 +254,12 @@ def _far(file: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), "global_step": 10**9}))
 
 
+def _reshaped(file: Path) -> None:
+    held = torch.load(file, weights_only=True)
+    next(iter(held["states"].values()))["exp_avg_sq"] = torch.zeros(3)
+    torch.save(held, file)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "told"),
     [
@@ -261,6 +267,7 @@ def _far(file: Path) -> None:
         ("trainer_state.json", lambda file: file.write_text("[]"), "TypeError: "),
         ("weights.safetensors", lambda file: save_file({}, file), "ValueError: weights.safetensors has other weights"),
         ("optimizer.pt", lambda file: torch.save({"states": {}}, file), "KeyError: "),
+        ("optimizer.pt", _reshaped, "ValueError: optimizer.pt has exp_avg_sq of 3 for .+ of 4 x 64"),
         ("optimizer.pt", Path.unlink, "FileNotFoundError: "),
         ("rest.pt", lambda file: torch.save([Path("a")], file), "UnpicklingError: "),
     ],

@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from framework.api.records import Example, Message, TokenRow
 from framework.api.schema import Learn
 from framework_plugins.hf.tokens.chat import Chat
+from framework_plugins.hf.tokens.round_trip import RoundTrip
 from tests.support.conversations import ASK, CALL, DOUBT, NO, TELL, with_tools
-from tests.support.families import make_tokenizer
+from tests.support.families import make_tokenizer, stop_ids
 
 DIGITS = normalizers.Replace(Regex("[0-9]"), "")
 LOSES = "the tokenizer drops or changes characters of an answer, such as "
@@ -65,6 +66,40 @@ def test_a_tokenizer_of_bytes_may_still_lose_text_where_it_cuts_or_for_lack_of_a
         )
         assert row.problem.startswith(f"{LOSES}'It is 1.', which becomes 'It is .'"), change
         assert fine.problem == ""
+
+
+def test_a_tokenizer_of_sentencepiece_is_decoded_only_where_it_can_lose_a_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Recorded:
+        def __init__(self, core: Tokenizer) -> None:
+            self.core = core
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.core, name)
+
+        def decode_batch(self, runs: list[list[int]], **more: bool) -> list[str]:
+            decoded.extend(run for run in runs if run)
+            return self.core.decode_batch(runs, **more)
+
+    monkeypatch.setattr("framework_plugins.hf.tokens.chat.RoundTrip", lambda core: RoundTrip(Recorded(core)))
+    for family in ("mistral_v3", "phi3", "gemma"):
+        for lost in (False, True):
+            decoded: list[list[int]] = []
+            tokenizer = make_tokenizer(family)
+            held = json.loads(tokenizer.backend_tokenizer.to_str())
+            if lost:
+                held["model"]["vocab"]["lost"] = held["model"]["vocab"].pop("<0xC3>")
+            core = Tokenizer.from_str(json.dumps(held))
+            changed = PreTrainedTokenizerFast(
+                tokenizer_object=core, chat_template=tokenizer.chat_template, bos_token=tokenizer.bos_token,
+                eos_token=tokenizer.eos_token,
+            )  # fmt: skip
+            answers = (Message("assistant", text) for text in ("\u00e9\u2581 \u00e9", "So: 2."))
+            row, fine = Chat(changed, stop_ids(family)).encode(
+                [Example((ASK, answer), "chatml", "r:1") for answer in answers]
+            )
+            assert (bool(row.problem), fine.problem, bool(decoded)) == (lost, "", lost), family
 
 
 def test_rows_that_lose_text_have_one_problem_which_shows_the_first() -> None:
