@@ -38,6 +38,7 @@ def test_words_that_only_look_alike_are_not_the_same_key() -> None:
     ("words", "text"),
     [
         (["hydra.run.dir=x"], "hydra.run.dir=x: the folder of a run is set with run_dir=FOLDER"),
+        (["hydra.searchpath=[/etc]"], "hydra.searchpath=[/etc]: a folder of options is added with --config-dir FOLDER"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=true: a run stays in the folder where it was started"),
         (["+hydra.swep.dir=x"], "unknown setting of Hydra 'swep'. Did you mean 'sweep'?"),
         (["seed=1", "-m", "adapter.r=1,2"], "put options such as -m before the first override"),

@@ -133,6 +133,10 @@ MODELS: dict[str, tuple[Change, str]] = {
         unreadable_template,
         r"tokenizer_config\.json: chat_template=5 is not text",
     ),
+    "template bytes": (
+        lambda folder: (folder / "chat_template.jinja").write_bytes(b"\xff"),
+        r"chat_template\.jinja cannot be read: UnicodeDecodeError: .*: save it as UTF-8",
+    ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json holds a list instead of settings"),
     "tokenizer code": (
         settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["x.T", None]}, tokenizer_class="XTok"),
@@ -170,9 +174,10 @@ def test_answers_that_a_tokenizer_writes_with_other_characters_are_a_finding(pla
     assert (found.rows, found.examples[0]) == (4, "rows.jsonl:1")
 
 
-def test_the_attention_that_config_json_names_is_not_used(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_the_attention_that_config_json_names_is_not_used(key: str, place: Path, tmp_path: Path) -> None:
     model = shutil.copytree(place / "base", tmp_path / "model")
-    settings("config.json", attn_implementation="flash_attention_2")(model)
+    settings("config.json", **{key: "flash_attention_2"})(model)
     with opened(make(model, place / "rows.jsonl", tmp_path / "run")) as (loaded, _):
         assert loaded.facts["attention"] == "sdpa (config.json names flash_attention_2, and trainer.attention chooses)"
         assert loaded.model is not None
@@ -196,6 +201,11 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
     "more layers": (
         settings("adapter_config.json", layer_replication=[[0, 2]] * 100_000),
         r"sets layer_replication: it changes the base",
+    ),
+    "aLoRA": (settings("adapter_config.json", alora_invocation_tokens=[1]), r"sets alora_invocation_tokens: such an"),
+    "a classifier": (
+        settings("adapter_config.json", task_type="SEQ_CLS"),
+        r"has task_type=SEQ_CLS: only adapters for CAUSAL_LM are read",
     ),
     "int8": (weights(lambda held: held.to(torch.int8)), r"28 tensors of its weights cannot be used: .* as I8\)"),
     "NaN": (weights(lambda held: held * torch.nan), r"holds NaN or infinity"),
