@@ -123,7 +123,8 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
         circle = next((place for path in paths if (place := _circle(loader, (path,)))), "")
         return Problem("the defaults lists of these files lead back to this entry: remove it", where=circle)
-    built_on, reason = [], explain(error)
+    reason = explain(error)
+    built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
     for path in paths:  # grows while it is read, by the files that a file is built on
         folder = path.rpartition("/")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from framework.api.plan import Plan
 from framework.api.process_group import WORKER
@@ -19,7 +19,7 @@ PACKED = re.compile(
 bits. Models with other names are refused when they are opened."""
 OF_ACCELERATE = re.compile(r"ACCELERATE_(?!DISABLE_RICH$|LOG_LEVEL$)\w+|FORK_LAUNCHED")
 """Variables by which accelerate chooses how a training runs."""
-SWITCHED_OFF = {
+SWITCHED_OFF: Mapping[str, tuple[str, ...]] = {
     "ACCELERATE_MIXED_PRECISION": ("no",), "ACCELERATE_DYNAMO_BACKEND": ("no",),
     "ACCELERATE_DYNAMO_MODE": ("default",), "ACCELERATE_TORCH_DEVICE": (),
 }  # fmt: skip

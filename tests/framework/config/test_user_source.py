@@ -59,6 +59,7 @@ def told(*words: str) -> list[str]:
         ("defaults: [5]\n", "conf/experiment/mine.yaml:1: 'defaults' is a list"),
         ("defaults:\n  - base\n  - {override /adapter: null}\n", "conf/experiment/mine.yaml:3: 'defaults' is a list"),
         ("defaults: [{override /metric: [[a]]}]\n", "conf/experiment/mine.yaml:1: 'defaults' is a list"),
+        ("defaults: [{override /metric: [a, a]}]\n", "conf/experiment/mine.yaml:1: names a twice: give it once"),
         ("defaults: [/etc/passwd]\n", "conf/experiment/mine.yaml:1: unknown etc 'passwd'"),
         ("seed: 1\nname: ${\n", "conf/experiment/mine.yaml:2: ${ is not a valid reference: "),
     ],
