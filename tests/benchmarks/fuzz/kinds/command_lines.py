@@ -299,7 +299,6 @@ def _long(draw: DrawFn) -> Case:
                 ("a long list", (f"data.mix=[{'a,' * (deep - 1)}a]",)),
                 ("a long path", (f"model.path={'x/' * size}",)),
                 ("a long component", (f"run_dir={'x' * draw(st.integers(256, 5000))}",)),
-                ("a long file", (f"data.path={'x' * draw(st.integers(256, 5000))}.jsonl",)),
                 ("a long experiment", (f"+experiment={'x' * size}",)), ("a long option", (f"trainer={'x' * size}",)),
                 ("a long word", ("w" * size,)), ("many dashes", ("-" * size,)),
             ]
@@ -310,6 +309,7 @@ def _long(draw: DrawFn) -> Case:
     names = tuple(
         {line[0].partition("=")[0].lstrip("+")[:20], line[0][:20], line[0].partition("=")[2][:20], "data.mix"} - {""}
     )
+    # Not of data.path: a plan does not read it, see the kind data_files.
     return _case(f"long: {what}", R, (*rest, *line), *names, sound="plan")
 
 
