@@ -124,8 +124,9 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         config: PeftConfig | None = adapter.config()
         return config
     if not any(weights.glob("*.safetensors")):
-        lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
-        raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
+        )
     setting = f"checkpoint={plan.config['checkpoint']}"
     check_inside(weights, setting)
     if (weights / CONFIG).is_file():

@@ -50,7 +50,7 @@ def test_a_checkpoint_is_measured_as_the_run_that_made_it(place: Path, kind: str
 
 def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"checkpoint=nowhere: no such folder"):
-        pipeline.run(plan(place, "none", "stages=[evaluate]", "checkpoint=nowhere"))
+        plan(place, "none", "stages=[plan]", "checkpoint=nowhere")
     with pytest.raises(FrameworkError, match=r"the folder holds no \.safetensors, so no trained weights"):
         pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
     with pytest.raises(FrameworkError, match=r"cannot be trained further yet; to evaluate and export it, set"):
