@@ -45,6 +45,11 @@ def unreadable_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def dropout(folder: Path) -> None:
+    held = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    settings("tokenizer.json", model=held["model"] | {"dropout": 0.5})(folder)
+
+
 def text(file: str, content: str) -> Change:
     return lambda folder: (folder / file).write_text(content, encoding="utf-8")
 
@@ -120,6 +125,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),
     "generation": (text("generation_config.json", "{,"), r"generation_config\.json cannot be read"),
     "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read: .*: restore tokenizer\.json and"),
+    "random tokenizer": (dropout, r"tokenizer\.json has dropout=0\.5: set it to null"),
     "another tokenizer": (
         settings("tokenizer_config.json", tokenizer_class="BertTokenizer"),
         r"cannot tokenize: .*UNK",
