@@ -185,7 +185,7 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
 
 
 def reject_duplicate_overrides(words: Sequence[str]) -> None:
-    """Refuse a key that is set twice: Hydra would silently use the last value.
+    """Refuse a key that is set twice, or an option that is named twice: Hydra would silently use one of them.
 
     Raises:
         FrameworkError: both words.
@@ -194,6 +194,11 @@ def reject_duplicate_overrides(words: Sequence[str]) -> None:
     for word in words:
         if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(override_key(word), word)) is not word:
             raise FrameworkError(f"{first} and {word} set the same key: give it once")
+        key, _, value = word.partition("=")
+        is_list = key in GROUPS and re.fullmatch(r"\[[^\[\]]*\]", value)
+        names = [name.strip() for name in value[1:-1].split(",")] if is_list else []
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise FrameworkError(f"{word} names {twice} twice: give it once")
 
 
 def check_options(words: Sequence[str]) -> None:
@@ -214,6 +219,8 @@ def check_options(words: Sequence[str]) -> None:
             f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
             "--config-dir FOLDER adds a folder of options, and +experiment=NAME chooses an experiment in it"
         )
+    if known.shell_completion:
+        raise FrameworkError("--shell-completion comes first, with install=bash or uninstall=bash after it")
     commands = current().plugins.commands()
     for word in known.overrides:
         if Path(word).suffix in {".yaml", ".yml"} and "=" not in word:

@@ -13,9 +13,9 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -49,6 +49,7 @@ from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import locked, save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
+from framework.util.cache import of_the_cache
 from framework.util.errors import (
     USER_MISTAKE,
     DoesNotFitError,
@@ -60,6 +61,7 @@ from framework.util.errors import (
     summarize_error,
     unknown,
 )
+from framework.util.files import write_failure
 from framework.util.versions import VERSION
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
@@ -102,6 +104,7 @@ def main() -> None:
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
             start(session, complete_overrides(words))
+            sys.stdout.flush()
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
@@ -115,11 +118,29 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # one more must not raise in the finalizers of libraries
             sys.exit(error.code if isinstance(error, Interrupted) else INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - a failure of the program: what Python would print, without secrets
-            if limit := of_the_system(error):
+            if limit := _limit(error):
                 _show(limit)
                 sys.exit(USER_MISTAKE)
             print(error_traceback(error), end="", file=sys.stderr)
             sys.exit(FAILED)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Give up what cannot be written, on a full disk say: at exit, Python would end with a code of its own."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _limit(error: Exception) -> FrameworkError | None:
+    """Put what the system refuses into words; None for a failure of the program."""
+    if isinstance(error, OSError) and not error.filename and (reason := write_failure(error)):
+        return FrameworkError(f"the output cannot be written: {reason}")
+    return of_the_cache(error) or of_the_system(error)
 
 
 def check_working_folder() -> None:
@@ -214,7 +235,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         _show(error)
         sys.exit(USER_MISTAKE)
     except Exception as error:
-        if limit := of_the_system(error):
+        if limit := _limit(error):
             if run_dir is None:
                 _show(limit)
                 sys.exit(USER_MISTAKE)
@@ -230,8 +251,9 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
-    for line in visible(str(error), "\n").split("\n"):
-        print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
+    with suppress(OSError):  # the exit code says it too
+        for line in visible(str(error), "\n").split("\n"):
+            print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

@@ -27,6 +27,7 @@ INSTEAD = {
     "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
     "hydra.runtime.output_dir": "the folder of a run is set with run_dir=FOLDER",
     "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
+    "hydra.searchpath": "a folder of options is added with --config-dir FOLDER",
     "hydra.job.chdir": "a run stays in the folder where it was started",
 }
 """Settings of Hydra that would do nothing here, or harm, and what does."""
@@ -58,7 +59,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     own = loader.repository.load_config(CONFIG_NAME).config.hydra
     for key, instead in INSTEAD.items():
         value = OmegaConf.select(DictConfig({"hydra": settings}), key)
-        if value is not None and value != OmegaConf.select(DictConfig({"hydra": own}), key):
+        if value not in (None, []) and value != OmegaConf.select(DictConfig({"hydra": own}), key):
             yield Problem(f"{key}={as_text(value)}: {instead}", (key,))
     for key in ("hydra.sweep.subdir", "hydra.job.name"):
         _, section, setting = key.split(".")

@@ -23,6 +23,10 @@ LONGEST, WIDEST = 20_000, 1_000
 """Characters of an override, and values in it; Hydra takes two milliseconds to read a value."""
 POINTS = 10_000
 """Values that a sweep may try, and combinations of them."""
+DIGITS = 4_300
+"""Digits of a number: Python reads no more."""
+TOO_LONG = f"more than {DIGITS:,} digits: write a shorter one, or put a text of digits into quotes"
+_LONG_NUMBER = re.compile(rf"(?<![\w.])(?:\d_?){{{DIGITS + 1},}}(?![\w.])")
 _SCALARS = {"!!int", "!!float", "!!bool", "!!null"}
 _NULL, _TEXT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("null", "str", "merge"))
 _QUOTED = re.compile(r"(['\"])(?:(?!\1)[^\\]|\\.)*\1", re.DOTALL)
@@ -46,6 +50,8 @@ def check_words(words: Sequence[str], where: str = "") -> None:
                 f"{name} has {len(word):,} characters, more than {LONGEST:,}: write a long value into a config file"
             )
         bare = _QUOTED.sub("", word) if "," in word or "[" in word or "{" in word or "(" in word else ""
+        if len(word) > DIGITS and _LONG_NUMBER.search(_QUOTED.sub("", word)):
+            raise FrameworkError(f"{name} has a number with {TOO_LONG}")
         depth = 0
         for letter in re.findall(r"[\[{()}\]]", bare):
             depth += 1 if letter in "[{(" else -1
@@ -145,6 +151,9 @@ def _check_defaults(node: yaml.Node, name: str) -> None:
                 f"{name}:{entry.start_mark.line + 1}: 'defaults' is a list, whose entries are written '- NAME' or "
                 "'- override /GROUP: OPTION'"
             )
+        for option in (each.value for each in names):
+            if [each.value for each in names].count(option) > 1:
+                raise FrameworkError(f"{name}:{entry.start_mark.line + 1}: names {option} twice: give it once")
 
 
 def _check_tag(tag: str, event: yaml.Event, where: str) -> None:
@@ -174,6 +183,8 @@ def _check_values(text: str, name: str) -> None:
             total += counts.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
+            if len(event.value) > DIGITS and event.implicit[0] and _LONG_NUMBER.search(event.value):
+                raise FrameworkError(f"{where}: a number with {TOO_LONG}")
             if event.anchor:
                 counts[event.anchor] = 1
         elif isinstance(event, yaml.CollectionStartEvent):

@@ -54,7 +54,7 @@ class UserSource(OwnSource):
         file = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         check_file(file)
         result = super().load_config(config_path)
-        if not result.config and config_path.startswith("experiment/") and not result.header.get("package"):
+        if not result.config and config_path.startswith("experiment/"):
             raise FrameworkError(
                 f"{display_path(file)}: the experiment sets nothing: make '# @package _global_' its first line, and "
                 "write the settings below it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import operator
 import tempfile
@@ -23,12 +22,11 @@ from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.hooks.session import current
 from framework.util import hashing
-from framework.util.cache import cache_dir
-from framework.util.errors import FrameworkError, summarize_error
+from framework.util.cache import cache_dir, of_the_cache
+from framework.util.errors import FrameworkError
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 class Reader:
@@ -63,13 +61,10 @@ class Reader:
             store.remove_old(folder.parent)
             return self._write(folder), False
         except OSError as error:
-            place = Path(error.filename or cache_dir()).absolute()
-            if error.errno not in FULL or not place.is_relative_to(cache_dir().absolute()):
-                raise  # not of the cache
-            reason = error.strerror or summarize_error(error)
-            raise FrameworkError(
-                f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
-            ) from error
+            error.filename = error.filename or str(folder)
+            if refused := of_the_cache(error):
+                raise refused from error
+            raise
 
     def _unshared(self) -> Store:
         """Write a store that goes with the last who uses it."""

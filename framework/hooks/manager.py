@@ -24,9 +24,15 @@ from framework.api.plan import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorators import Decorated, clashes, collect
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
-from framework.util.errors import FrameworkError, describe_error, error_location, of_the_system, summarize_error
+from framework.util.errors import (
+    DISABLE,
+    FrameworkError,
+    describe_error,
+    error_location,
+    of_the_system,
+    summarize_error,
+)
 
-DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 WHOLE = "the plugin"
 """`SkippedPlugin.what` where nothing of a plugin is used."""
 DEFAULT_PLUGINS = {

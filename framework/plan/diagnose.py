@@ -39,6 +39,8 @@ from framework.util.errors import FrameworkError, unknown
 
 HYDRA = "hydra"
 GLOBAL = "its keys belong to no group: make '# @package _global_' the first line of the experiment"
+RESOLVED = "_dummy_: "
+"""How the error begins if Hydra cannot resolve a reference in a defaults list."""
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launchers that are distributions of their own, and the extra that brings each."""
 
@@ -121,11 +123,14 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
         circle = next((place for path in paths if (place := _circle(loader, (path,)))), "")
         return Problem("the defaults lists of these files lead back to this entry: remove it", where=circle)
+    reason = explain(error)
     built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
     for path in paths:  # grows while it is read, by the files that a file is built on
         folder = path.rpartition("/")[0]
         for entry, place in entries(loader, path):
+            if reason.startswith(RESOLVED) and "${" in str(getattr(entry, "value", None) or getattr(entry, "path", "")):
+                return Problem(f"defaults: {reason.removeprefix(RESOLVED)}", where=place)
             if isinstance(entry, GroupDefault):
                 built_on += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
                 if folder == EXPERIMENT and (text := _wrong_entry(entry)):
@@ -149,9 +154,8 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
         return Problem("in a defaults list, the entries with 'override' have to come after all others", where=file)
-    text = explain(error)
-    word = next((str(each.input_line) for each in overrides if each.key_or_group in text.split()), file)
-    return Problem(text, where=word)
+    word = next((str(each.input_line) for each in overrides if each.key_or_group in reason.split()), file)
+    return Problem(reason, where=word)
 
 
 def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
@@ -208,6 +212,8 @@ def _refused(known: ValueSources) -> Iterator[Problem]:
         group, _, below = setting.key.partition(".")
         if setting.fault or group == EXPERIMENT:
             yield Problem(setting.fault or GLOBAL, where=setting.where)
+        elif setting.key == HYDRA and not isinstance(setting.value, dict):  # OmegaConf would replace all of them
+            yield Problem(f"{HYDRA}={as_text(setting.value)} must be a group of settings", where=setting.where)
         elif setting.preset == group and not {group, f"{group}.{below.partition('.')[0]}"} & known.schemas.keys():
             yield Problem(no_option(group).text, where=setting.where.rpartition(":")[0])
         else:

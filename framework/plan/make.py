@@ -193,6 +193,8 @@ def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"checkpoint={plan.config['checkpoint']} cannot be trained further yet; to evaluate and "
             "export it, set stages=[evaluate,export,report]"
         )
+    if (folder := plan.external_checkpoint) and plan.stages != (Stage.report,) and not folder.is_dir():
+        yield f"checkpoint={plan.config['checkpoint']}: no such folder"
     for name, value in plan.model.config.chat_template_kwargs.items():
         if (shown := redact({name: value})) != {name: value}:
             yield (

@@ -18,7 +18,7 @@ from framework.api.schema import Stage
 from framework.run.events import Events
 from framework.run.interruption import resume_command
 from framework.rundir.folder import WritableRunFolder
-from framework.util.cache import cache_dir
+from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
 from framework.util.files import describe_room, write_failure
 
@@ -71,6 +71,8 @@ def naming_full_disk(plan: Plan) -> Iterator[None]:
         raise
     except Exception as error:
         if not (reason := write_failure(error)):
+            if refused := of_the_cache(error):
+                raise refused from error
             raise
         place = Path(str(error.filename or plan.run_dir)) if isinstance(error, OSError) else plan.run_dir
         again = "start the run again, or set run_dir=FOLDER on another disk"

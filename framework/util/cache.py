@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -14,6 +15,11 @@ from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
 
 log = logging.getLogger(__name__)
+UNUSABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT,
+}  # fmt: skip
+"""What a system says of a folder that cannot be read, made or written."""
 
 
 def cache_dir() -> Path:
@@ -31,6 +37,22 @@ def cache_dir() -> Path:
             f"the cache folder {str(place)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"
         ) from error
     return place
+
+
+def of_the_cache(error: BaseException) -> FrameworkError | None:
+    """Say that the cache folder cannot be used, if that is why a system refused a path; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in UNUSABLE or not isinstance(error.filename, str):
+        return None
+    place = Path(error.filename).absolute()
+    try:
+        folder = cache_dir().absolute()
+    except (FrameworkError, RuntimeError):  # there is none
+        return None
+    if not place.is_relative_to(folder) and not folder.is_relative_to(place):  # above it: the folder cannot be made
+        return None
+    return FrameworkError(
+        f"the cache folder {folder} cannot be written: {os.strerror(error.errno)}. Set FRAMEWORK_CACHE=FOLDER"
+    )
 
 
 def digest(key: str) -> str:

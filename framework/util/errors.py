@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import signal
 import traceback
 import unicodedata
@@ -14,11 +16,14 @@ from hydra.errors import CompactHydraException
 
 from framework.util.redact import redact
 
+DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
+"""The variable that names plugins to leave out."""
 CORE = Path(__file__).parents[1]
 USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
 LONGEST_NAME = 255
 """Bytes of a file's name, on all file systems that are in use."""
+QUOTED_WORD = re.compile(r"""["'](\w+)["']""")
 SHOWN = 60
 """Valid names that a message lists: there are more where they come from data."""
 
@@ -76,7 +81,8 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
     if foreign := foreign_letter(word):
         hint = f" {foreign}.{hint}"
     more = f" and {len(names) - SHOWN:,} others" if len(names) > SHOWN else ""
-    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}."
+    off = f" {DISABLE}={os.environ[DISABLE]} leaves out what these plugins add." if os.environ.get(DISABLE) else ""
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}.{off}"
 
 
 def describe_character(letter: str) -> str:
@@ -131,14 +137,18 @@ def summarize_error(error: BaseException) -> str:
 def error_location(error: BaseException) -> str:
     """Return where an exception was raised, ` (acme.py:12)`; empty if that is unknown.
 
-    What a decorator refuses is wrong in the line of the plugin that calls it.
+    What a decorator refuses is wrong in the line of the plugin that calls it. Variables of the environment that the
+    lines before it name are given too: a library that fails while it is imported has read little else.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    words = (word for frame in frames for word in QUOTED_WORD.findall(frame.line or ""))
+    variables = ", ".join(dict.fromkeys(word for word in words if word in os.environ))
+    reads = f"; it depends on the variable {variables}" if variables else ""
     # The mistake is in the code that the core called, which may have handed a wrong value to the core.
     frames = [frame for frame in frames if not Path(frame.filename).is_relative_to(CORE)] or frames
-    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f" ({frames[-1].filename}:{frames[-1].lineno}{reads})" if frames else ""
 
 
 def error_traceback(error: BaseException) -> str:

@@ -58,6 +58,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
+    yield from checks.environment_problems()
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
     yield from optimizers.problems(plan, trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -41,7 +42,8 @@ def faults(case: Case, outcome: Outcome, sound: str) -> list[Fault]:
     if code not in {0, USER_MISTAKE, *case.codes}:
         return [*found, Fault("exit code", f"{code}: {last}")]
     if code == USER_MISTAKE:
-        if not outcome.err.strip() and not case.process.stderr:
+        unwritable = case.process.stderr or (resource.RLIMIT_FSIZE, 0) in case.process.limits
+        if not outcome.err.strip() and not unwritable:
             found.append(Fault("vague", "no message"))
         elif case.names and not any(name in outcome.err for name in case.names):
             found.append(Fault("vague", f"none of {', '.join(case.names)} in: {outcome.err.strip()[:300]}"))

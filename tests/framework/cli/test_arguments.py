@@ -20,9 +20,10 @@ from framework.hooks.session import current
     [
         (["seed=1", "seed=2"], "seed=1 and seed=2 set the same key: give it once"),
         (["+adapter.r=1", "adapter.r=2"], "+adapter.r=1 and adapter.r=2 set the same key: give it once"),
+        (["metric=[bleu, chrf,bleu]"], "metric=[bleu, chrf,bleu] names bleu twice: give it once"),
     ],
 )
-def test_a_key_that_is_set_twice_is_refused(words: list[str], text: str) -> None:
+def test_a_key_or_an_option_that_is_given_twice_is_refused(words: list[str], text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         reject_duplicate_overrides(words)
     assert str(caught.value) == text
@@ -30,7 +31,16 @@ def test_a_key_that_is_set_twice_is_refused(words: list[str], text: str) -> None
 
 def test_words_that_only_look_alike_are_not_the_same_key() -> None:
     reject_duplicate_overrides(
-        ["-m", "adapter=lora", "adapter.r=1", "--cfg", "job", "metric.exact_match.ignore_case=true"]
+        [
+            "-m",
+            "adapter=lora",
+            "adapter.r=1",
+            "--cfg",
+            "job",
+            "metric.exact_match.ignore_case=true",
+            "adapter.rank_pattern={a: 1, b: 1}",
+            "metric=[bleu,chrf]",
+        ]
     )
 
 
@@ -38,9 +48,11 @@ def test_words_that_only_look_alike_are_not_the_same_key() -> None:
     ("words", "text"),
     [
         (["hydra.run.dir=x"], "hydra.run.dir=x: the folder of a run is set with run_dir=FOLDER"),
+        (["hydra.searchpath=[/etc]"], "hydra.searchpath=[/etc]: a folder of options is added with --config-dir FOLDER"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=true: a run stays in the folder where it was started"),
         (["+hydra.swep.dir=x"], "unknown setting of Hydra 'swep'. Did you mean 'sweep'?"),
         (["seed=1", "-m", "adapter.r=1,2"], "put options such as -m before the first override"),
+        (["seed=1", "--shell-completion"], "--shell-completion comes first, with install=bash or uninstall=bash"),
         (["--fast"], "unknown option '--fast'."),
     ],
 )

@@ -442,6 +442,14 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path
     assert (len(done.stdout), done.stderr, done.returncode) == (10, b"", 0)
 
 
+def test_a_mistake_that_cannot_be_printed_has_its_exit_code(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "framework", "x"], cwd=tmp_path, stdout=full, stderr=full, check=False
+        )
+    assert done.returncode == 2
+
+
 def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def closed(*_: object) -> int:
         end = SystemExit(1)

@@ -21,8 +21,9 @@ from framework.rundir.folder import saved_overrides
         (f"adapter.target_modules=[{'q,' * 1_000}q]", "has 1,001 values, more than 1,000"),
         (f"name={'[' * 5_000}", "name=… is nested more than 50 levels deep"),
         (f"seed={'int(' * 51}1{')' * 51}", "seed=… is nested more than 50 levels deep"),
+        (f"seed={'9' * 4_301}", "seed=… has a number with more than 4,300 digits"),
     ],
-    ids=["long", "many", "deep", "calls"],
+    ids=["long", "many", "deep", "calls", "digits"],
 )
 def test_an_override_that_takes_minutes_to_read_is_refused(tmp_path: Path, word: str, told: str) -> None:
     with pytest.raises(FrameworkError, match=told):
@@ -34,7 +35,12 @@ def test_an_override_that_takes_minutes_to_read_is_refused(tmp_path: Path, word:
 
 
 def test_a_long_text_with_commas_in_quotes_is_one_value() -> None:
-    check_words([f"format.system_prompt='Answer shortly, {', '.join(['[please'] * 1_500)}, it\\'s late.'"])
+    check_words(
+        [
+            f"format.system_prompt='Answer shortly, {', '.join(['[please'] * 1_500)}, it\\'s late.'",
+            f"name='{'9' * 5_000}'",
+        ]
+    )
 
 
 @pytest.mark.parametrize(

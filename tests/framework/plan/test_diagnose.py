@@ -67,7 +67,6 @@ def told(*words: str) -> list[str]:
         ("adapter=[[lora]]", "adapter=[[lora]]: adapter needs one of dora, full, lora, rslora"),
         ("+experiment=[[quickstart]]", "name an experiment, or leave this out"),
         ("hydra/launcher=[[basic]]", "hydra/launcher takes the name of an option, which is text"),
-        ("hydra.searchpath=5", "hydra.searchpath=5: hydra.searchpath must be a list of strings"),
         ("trainer={lr:1}", "trainer={lr:1}: unknown key 'trainer.lr'"),
         ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
     ],

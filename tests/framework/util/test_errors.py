@@ -1,6 +1,7 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
 import errno
+import os
 import pickle
 import signal
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_what_people_write_elsewhere_leads_to_the_field_here(word: str, choices:
 def test_an_unknown_name_is_reported_with_a_suggestion_and_all_valid_names_in_order() -> None:
     text = unknown("adapter", "loro", ["rslora", "lora"])
     assert text == "unknown adapter 'loro'. Did you mean 'lora'? Valid: lora, rslora."
+
+
+def test_an_unknown_name_may_be_one_of_a_plugin_that_is_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEWORK_DISABLE_PLUGINS", "formats")
+    text = unknown("format", "auto", [])
+    assert text.endswith("Valid: none. FRAMEWORK_DISABLE_PLUGINS=formats leaves out what these plugins add.")
 
 
 def test_an_unknown_name_without_a_neighbour_gets_no_suggestion() -> None:
@@ -113,6 +120,13 @@ def test_a_mistake_that_a_decorator_refuses_is_in_the_line_that_calls_it() -> No
     with pytest.raises(TypeError) as caught:
         formatter()
     assert error_location(caught.value).startswith(f" ({__file__}:")
+
+
+def test_a_variable_that_a_library_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIBRARY_TIMEOUT", "x")
+    with pytest.raises(ValueError, match="invalid literal") as raised:
+        int(os.environ["LIBRARY_TIMEOUT"])
+    assert error_location(raised.value).endswith("; it depends on the variable LIBRARY_TIMEOUT)")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,23 @@ def test_names_that_the_program_gives_a_template_are_no_switches(tmp_path: Path)
     first, second = str(caught.value).splitlines()
     assert "model.chat_template_kwargs.add_generation_prompt=True is not a switch of a chat template" in first
     assert "model.chat_template_kwargs.tools=[] is not a switch of a chat template; the program sets tools" in second
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "refused"),
+    [
+        ("ACCELERATE_USE_CPU", "x", True), ("ACCELERATE_USE_MEGATRON_LM", "true", True), ("FORK_LAUNCHED", "x", True),
+        ("ACCELERATE_TORCH_DEVICE", "nope", True), ("ACCELERATE_MIXED_PRECISION", "0", True),
+        ("ACCELERATE_MIXED_PRECISION", "NO", False), ("ACCELERATE_USE_CPU", "False", False),
+        ("ACCELERATE_LOG_LEVEL", "DEBUG", False),
+    ],
+)  # fmt: skip
+def test_variables_by_which_accelerate_trains_differently_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, *, refused: bool
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(FrameworkError, match=rf"has {name}={value}: .*unset {name},") if refused else nullcontext():
+        testing.plan(["trainer=hf"], run_dir=tmp_path)
 
 
 def test_switches_of_a_template_are_left_alone(tmp_path: Path) -> None:

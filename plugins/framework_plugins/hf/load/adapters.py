@@ -50,6 +50,12 @@ from framework_plugins.hf.settings.library_fields import LORA_REASONS, changed
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 BESIDE = ("peft_version", "runtime_config")
 """Settings in a file that say nothing of the adapter."""
+UNUSABLE = {
+    "layer_replication": LORA_REASONS["layer_replication"],
+    "alora_invocation_tokens": "such an adapter works only after these tokens, and here it works on the whole text",
+}
+"""Settings in a file that no adapter may have here, and why."""
+TASK, LONGEST = "CAUSAL_LM", 40
 VALID_KINDS = "valid are those that change layers, LORA with or without use_rslora and use_dora"
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -73,7 +79,7 @@ class Lora:
         more = changed(settings.args)
         outside += more.pop("exclude_modules", [])
         return LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=TASK,
             r=settings.r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
@@ -123,8 +129,9 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         config: PeftConfig | None = adapter.config()
         return config
     if not any(weights.glob("*.safetensors")):
-        lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
-        raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
+        )
     setting = f"checkpoint={plan.config['checkpoint']}"
     check_inside(weights, setting)
     if (weights / CONFIG).is_file():
@@ -149,8 +156,14 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
         raise FrameworkError(f"{setting}: {CONFIG} has peft_type={kind}: {VALID_KINDS}")
     if problem := value_problem(content, ADAPTER_RANGES):
         raise FrameworkError(f"{setting}: {CONFIG} {problem}")
-    if content.get("layer_replication"):
-        raise FrameworkError(f"{setting}: {CONFIG} sets layer_replication: {LORA_REASONS['layer_replication']}")
+    for name, reason in UNUSABLE.items():
+        if content.get(name):
+            raise FrameworkError(f"{setting}: {CONFIG} sets {name}: {reason}")
+    if (task := content.get("task_type")) not in (None, TASK):
+        raise FrameworkError(
+            f"{setting}: {CONFIG} has task_type={str(task)[:LONGEST]}: only adapters for {TASK} are read, those of "
+            "models that write text"
+        )
     with refusing(f"{setting}: {CONFIG} cannot be read", "save the adapter again"):
         names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         strange = sorted(name for name, value in content.items() if value and name not in {*names, *BESIDE})

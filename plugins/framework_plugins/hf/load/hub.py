@@ -65,9 +65,10 @@ def check_inside(folder: Path, setting: str) -> None:
             raise FrameworkError(
                 f"{setting}: {index.name} is not an index of weights: {summarize_error(error)}"
             ) from error
-        if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
+        if outside := [name for name in names if not isinstance(name, str) or not plain_name(name)]:
             raise FrameworkError(
-                f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
+                f"{setting}: {index.name} names the file {outside[0]!r}, which is not in the folder: fetch the model "
+                "again"
             )
         if index.name == INDEX_OF_BASE and not isinstance(held.get("metadata"), Mapping):
             raise FrameworkError(

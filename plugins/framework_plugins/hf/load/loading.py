@@ -137,11 +137,13 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
         FrameworkError: they are not all there.
     """
     # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
-    # config.json can name kernels that are not installed, or on the Hub.
+    # config.json can name kernels that are not installed, or on the Hub. Of a config that it reads itself, transformers
+    # keeps what is under the name of the attribute, `_attn_implementation`.
     given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
     with refusing(f"model {place.name}: transformers cannot load its weights"):
+        config = AutoConfig.from_pretrained(place.folder, trust_remote_code=settings["trust_remote_code"])
         model, info = AutoModelForCausalLM.from_pretrained(
-            place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
+            place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)

@@ -12,6 +12,7 @@ from framework.api.training import CHAT_TEMPLATES, ChatTemplate, ModelConfig, Mo
 from framework_plugins.hf.load.model_settings import MOST_STOPS, read_settings
 from framework_plugins.hf.machine.library_errors import refusing
 
+TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"
 GENERATION, SETTINGS, SPECIAL = "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"
 
 
@@ -25,13 +26,22 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     for file in (place.folder / name for name in (SETTINGS, SPECIAL)):
         if file.is_file():
             read_settings(file, f"model {place.name}")
+    for file in (place.folder / TEMPLATE, *sorted((place.folder / TEMPLATES).glob("*.jinja"))):
+        if file.is_file():
+            with refusing(f"model {place.name}: {file.name} cannot be read", "save it as UTF-8"):
+                file.read_text(encoding="utf-8")
     with refusing(f"{what} cannot be read", again, code=what):
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
+    if dropout := getattr(tokenizer.backend_tokenizer.model, "dropout", None):  # of BPE
+        raise FrameworkError(
+            f"{what} drops merges at random: tokenizer.json has dropout={dropout}: set it to null, or rows and prompts "
+            "become other tokens each time"
+        )
     with refusing(f"{what} cannot tokenize", again):
         tokenizer(string.printable, add_special_tokens=False)
-    set_template(tokenizer, config.chat_template)
+    set_template(tokenizer, config.chat_template, place)
     return tokenizer
 
 
@@ -88,8 +98,8 @@ def set_padding(tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> No
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(stops))
 
 
-def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
-    """Take the chat template that `model.chat_template` names, or make sure that the tokenizer has one.
+def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, place: ModelPlace) -> None:
+    """Take the chat template that `model.chat_template` names, or make sure that the tokenizer, of `place`, has one.
 
     Raises:
         FrameworkError: there is none, or it writes tokens that the tokenizer lacks.
@@ -106,12 +116,14 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
         if template.stop:
             tokenizer.eos_token = template.stop
     if not isinstance(tokenizer.chat_template or "", str | dict):
-        raise FrameworkError(f"{SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file")
+        raise FrameworkError(
+            f"model {place.name}: {SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file"
+        )
     if not tokenizer.chat_template:
         raise FrameworkError(
-            "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "
-            "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
-            f"{', '.join(CHAT_TEMPLATES)}"
+            f"model {place.name}: the tokenizer has no chat template, so it is unknown how this model writes a "
+            "conversation: take an instruct model, or give the template to learn, model.chat_template=FILE.jinja, or "
+            f"one by name: {', '.join(CHAT_TEMPLATES)}"
         )
 
 

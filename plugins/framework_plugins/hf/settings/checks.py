@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from framework import Plan
 from framework.api import as_text, nearest
+from framework.api.training import WORKER
 from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN, Bias, LoraAdapterConfig, NoQuantizationConfig
 from framework_plugins.hf.settings.library_fields import MOVED, STARTS, SFTArgs, changed
 
@@ -15,6 +17,13 @@ PACKED = re.compile(
 )
 """Names of linear layers and of modules that consist of them, the output head aside: a quantization stores them in few
 bits. Models with other names are refused when they are opened."""
+OF_ACCELERATE = re.compile(r"ACCELERATE_(?!DISABLE_RICH$|LOG_LEVEL$)\w+|FORK_LAUNCHED")
+"""Variables by which accelerate chooses how a training runs."""
+SWITCHED_OFF: Mapping[str, tuple[str, ...]] = {
+    "ACCELERATE_MIXED_PRECISION": ("no",), "ACCELERATE_DYNAMO_BACKEND": ("no",),
+    "ACCELERATE_DYNAMO_MODE": ("default",), "ACCELERATE_TORCH_DEVICE": (),
+}  # fmt: skip
+"""Values, in lower case, with which `accelerate launch` asks for nothing; of all others "false", "0" and "no"."""
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
@@ -75,6 +84,21 @@ def _start(config: LoraAdapterConfig) -> Iterator[str]:
     close = nearest(str(start), names)
     hint = f". Did you mean '{close[0]}'?" if close else ""
     yield f"{place} must be one of {', '.join(names)}{hint}"
+
+
+def environment_problems() -> Iterator[str]:
+    """Refuse variables by which accelerate would train differently from what the config says, or end in an error."""
+    found = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if OF_ACCELERATE.fullmatch(name) and value.lower() not in SWITCHED_OFF.get(name, ("false", "0", "no"))
+    ]
+    if found and WORKER not in os.environ:  # a group sets some for its members
+        yield (
+            f"the environment has {', '.join(found)}: accelerate would train differently from what the config says: "
+            f"unset {' '.join(each.partition('=')[0] for each in found)}, and set trainer.dtype, trainer.device or "
+            "launch instead"
+        )
 
 
 def loader_problems(plan: Plan, args: SFTArgs, workers: int) -> Iterator[str]:

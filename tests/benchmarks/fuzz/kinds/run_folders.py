@@ -208,7 +208,8 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "the result is a pipe", E, (Edit("pipe", "part/checkpoint"),)),
     ("resume", "the record of the training is a folder", E, (Edit("folder", "part/train.json"),)),
     ("resume", "the record of the training is a list", E, (Edit("put", "part/train.json", (b"[]",)),)),
-    ("resume", "files of others", S, (Edit("put", "part/notes.txt", (b"x",)), Edit("pipe", "part/p"))),
+    ("resume", "a file of others", S, (Edit("put", "part/notes.txt", (b"x",)),)),
+    ("resume", "a pipe of others", R, (Edit("pipe", "part/p"),)),  # as beside the weights of a model
     ("resume", "complete stages are forged", A,
         (Edit("put", "part/.completed.json", (b'{"train": "x", "data": "x"}',)),)),
     ("resume", "the note of complete stages is damaged", S, (Edit("put", "part/.completed.json", (b"{",)),)),

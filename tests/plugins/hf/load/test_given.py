@@ -50,7 +50,7 @@ def test_a_checkpoint_is_measured_as_the_run_that_made_it(place: Path, kind: str
 
 def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"checkpoint=nowhere: no such folder"):
-        pipeline.run(plan(place, "none", "stages=[evaluate]", "checkpoint=nowhere"))
+        plan(place, "none", "stages=[plan]", "checkpoint=nowhere")
     with pytest.raises(FrameworkError, match=r"the folder holds no \.safetensors, so no trained weights"):
         pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
     with pytest.raises(FrameworkError, match=r"cannot be trained further yet; to evaluate and export it, set"):
@@ -80,9 +80,12 @@ def test_a_checkpoint_of_another_base_or_with_files_elsewhere_is_refused(
         pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
 
 
-def test_a_base_whose_weights_lie_elsewhere_is_refused_before_its_rows_are_read(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "shown"), [('"../secret.safetensors"', "'../secret.safetensors'"), ("null", "None")])
+def test_a_base_whose_weights_lie_elsewhere_is_refused_before_its_rows_are_read(
+    name: str, shown: str, place: Path, tmp_path: Path
+) -> None:
     base = tmp_path / "base"
     shutil.copytree(place / "base", base)
-    (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.safetensors"}}', "utf-8")
-    with pytest.raises(FrameworkError, match=r"names the file '\.\./secret\.safetensors', which is not in the folder"):
+    (base / "model.safetensors.index.json").write_text(f'{{"weight_map": {{"a": {name}}}}}', "utf-8")
+    with pytest.raises(FrameworkError, match=re.escape(f"names the file {shown}, which is not in the folder")):
         pipeline.run(plan(place, "none", f"model.path='{base}'", "stages=[plan]"))

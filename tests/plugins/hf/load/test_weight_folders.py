@@ -45,6 +45,11 @@ def unreadable_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
 
 
+def dropout(folder: Path) -> None:
+    held = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    settings("tokenizer.json", model=held["model"] | {"dropout": 0.5})(folder)
+
+
 def text(file: str, content: str) -> Change:
     return lambda folder: (folder / file).write_text(content, encoding="utf-8")
 
@@ -120,6 +125,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),
     "generation": (text("generation_config.json", "{,"), r"generation_config\.json cannot be read"),
     "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read: .*: restore tokenizer\.json and"),
+    "random tokenizer": (dropout, r"tokenizer\.json has dropout=0\.5: set it to null"),
     "another tokenizer": (
         settings("tokenizer_config.json", tokenizer_class="BertTokenizer"),
         r"cannot tokenize: .*UNK",
@@ -132,6 +138,10 @@ MODELS: dict[str, tuple[Change, str]] = {
     "template": (
         unreadable_template,
         r"tokenizer_config\.json: chat_template=5 is not text",
+    ),
+    "template bytes": (
+        lambda folder: (folder / "chat_template.jinja").write_bytes(b"\xff"),
+        r"chat_template\.jinja cannot be read: UnicodeDecodeError: .*: save it as UTF-8",
     ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json holds a list instead of settings"),
     "tokenizer code": (
@@ -170,9 +180,10 @@ def test_answers_that_a_tokenizer_writes_with_other_characters_are_a_finding(pla
     assert (found.rows, found.examples[0]) == (4, "rows.jsonl:1")
 
 
-def test_the_attention_that_config_json_names_is_not_used(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_the_attention_that_config_json_names_is_not_used(key: str, place: Path, tmp_path: Path) -> None:
     model = shutil.copytree(place / "base", tmp_path / "model")
-    settings("config.json", attn_implementation="flash_attention_2")(model)
+    settings("config.json", **{key: "flash_attention_2"})(model)
     with opened(make(model, place / "rows.jsonl", tmp_path / "run")) as (loaded, _):
         assert loaded.facts["attention"] == "sdpa (config.json names flash_attention_2, and trainer.attention chooses)"
         assert loaded.model is not None
@@ -196,6 +207,11 @@ ADAPTERS: dict[str, tuple[Change, str]] = {
     "more layers": (
         settings("adapter_config.json", layer_replication=[[0, 2]] * 100_000),
         r"sets layer_replication: it changes the base",
+    ),
+    "aLoRA": (settings("adapter_config.json", alora_invocation_tokens=[1]), r"sets alora_invocation_tokens: such an"),
+    "a classifier": (
+        settings("adapter_config.json", task_type="SEQ_CLS"),
+        r"has task_type=SEQ_CLS: only adapters for CAUSAL_LM are read",
     ),
     "int8": (weights(lambda held: held.to(torch.int8)), r"28 tensors of its weights cannot be used: .* as I8\)"),
     "NaN": (weights(lambda held: held * torch.nan), r"holds NaN or infinity"),
