@@ -35,11 +35,11 @@ from framework.config.catalog import (
     settings,
 )
 from framework.config.compose import EXPERIMENT, config_loader
-from framework.hooks.manager import DISABLE, disabled
+from framework.hooks.manager import disabled
 from framework.hooks.session import current
 from framework.plan.load import composed
 from framework.util.command import CommandParser, this_program
-from framework.util.errors import FrameworkError, unknown
+from framework.util.errors import DISABLE, FrameworkError, unknown
 
 END_OF_YAML = "...\n"
 """What PyYAML writes after a single value."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from framework.api.component import Group
-from framework.hooks.manager import DISABLE, Registration
+from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.testing.checks.hooks import PATHS, Offer
-from framework.util.errors import FrameworkError
+from framework.util.errors import DISABLE, FrameworkError
 
 WORDS = {"null", "true", "false", "nan", "inf"}
 """What the command line reads as a value of another type than text."""

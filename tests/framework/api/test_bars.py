@@ -6,7 +6,6 @@ import io
 import time
 
 import pytest
-from framework.api.text.bars import Bars, Counts
 from rich.console import Console
 
 from framework.api.records import Progress
