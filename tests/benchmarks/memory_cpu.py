@@ -97,10 +97,11 @@ KINDS = {
     "lora.dropout": Kind(4, 256, "adapter.lora_dropout=0.05", varied=True, measured=True),
     "lora.qv": Kind(4, 320, "adapter.target_modules=[q_proj,v_proj]", measured=True),
     "lora.checkpointing": Kind(4, 640, "trainer.gradient_checkpointing=enabled", 3),
-    "lora.fp32": Kind(4, 300, FP32, 3, measured=True),
+    "lora.fp32": Kind(4, 300, FP32, 3, varied=True, measured=True, seen=True),
     "lora.8bit": Kind(4, 384, "trainer.optim=adamw_8bit"),
     "dora": Kind(4, 200, "adapter=dora", 3, measured=True),
-    "full": Kind(4, 384, FULL, 3, measured=True),
+    "full": Kind(4, 384, FULL, 3, varied=True, measured=True, seen=True),
+    "full.even": Kind(4, 384, FULL, 3, measured=True),
     "full.fp32": Kind(2, 320, f"{FULL} {FP32}", 3, measured=True),
     "nf4": Kind(4, 320, "quantization=nf4", 3, varied=True, measured=True),
     "int8": Kind(2, 200, "quantization=int8", 3, measured=True),
@@ -110,7 +111,7 @@ KINDS = {
     "llama360m.fp32": Kind(1, 256, FP32, 3, model="llama360m"),
     "qwen2.lora": Kind(4, 320, steps=4, varied=True, measured=True, model="qwen2"),
     "qwen2.full": Kind(2, 256, FULL, 3, measured=True, model="qwen2"),
-    "qwen3.lora": Kind(4, 512, steps=3, measured=True, model="qwen3"),
+    "qwen3.lora": Kind(4, 512, steps=3, varied=True, measured=True, model="qwen3", seen=True),
     "qwen3.nf4": Kind(4, 256, f"quantization=nf4 {PAD}", 3, measured=True, model="qwen3"),
 }  # fmt: skip
 
