@@ -4,7 +4,7 @@
     .venv/bin/python -m tests.benchmarks.memory_cpu --kinds lora.pad dora
 
 Each run is a process of its own: SmolLM2-135M, or a random model of another shape with its tokenizer. The prediction is
-that of `forecast.json`, which the run writes before it loads the model. Kinds marked * were looked at while the terms
+that of `forecast.json`, which the run writes before it loads the model. Kinds marked * were known while the terms
 were set.
 """
 
@@ -69,7 +69,7 @@ class Kind:
         varied: whether rows are a fifth to all of that long, else all of one length.
         measured: whether the base is measured before the training, as the quickstart does.
         model: a name of `SHAPES`; empty for SmolLM2-135M.
-        seen: whether it was looked at while terms were set.
+        seen: whether its peak was known while terms were set.
     """
 
     rows: int
@@ -194,7 +194,7 @@ def main() -> None:
         if found:
             errors, held = [error for error, _ in found], sum(held for _, held in found)
             far = f"median error {statistics.median(map(abs, errors)):.1%}, worst {max(errors, key=abs):+.1%}"
-            OUT.print(f"\n{'' if seen else 'not '}looked at: the band holds {held} of {len(found)}; {far}")
+            OUT.print(f"\n{'' if seen else 'not '}known while terms were set: the band holds {held} of {len(found)}; {far}")
 
 
 if __name__ == "__main__":
