@@ -194,7 +194,8 @@ def main() -> None:
         if found:
             errors, held = [error for error, _ in found], sum(held for _, held in found)
             far = f"median error {statistics.median(map(abs, errors)):.1%}, worst {max(errors, key=abs):+.1%}"
-            OUT.print(f"\n{'' if seen else 'not '}known while terms were set: the band holds {held} of {len(found)}; {far}")
+            which = "known while terms were set" if seen else "not known"
+            OUT.print(f"\n{which}: the band holds {held} of {len(found)}; {far}")
 
 
 if __name__ == "__main__":
