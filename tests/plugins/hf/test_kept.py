@@ -1,4 +1,4 @@
-"""hf/footprint.py: what the plan says that a layer keeps of a token on a CPU, beside what autograd keeps."""
+"""hf/settings/memory_plan.py: what the plan says that a layer keeps of a token on a CPU, beside what autograd keeps."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from framework.api.protocols import ModelPlace
 from framework.api.records import TokenRow
 from framework.memory import Shape
-from framework_plugins.hf.adapters import trained_config, with_adapter
-from framework_plugins.hf.fast import install
-from framework_plugins.hf.footprint import footprint
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.load.adapters import trained_config, with_adapter
 from framework_plugins.hf.packing.parts import padded, planted
 from framework_plugins.hf.packing.tree import plant
-from tests.plugins.hf.test_footprint import plan
+from framework_plugins.hf.settings.memory_plan import footprint
+from tests.plugins.hf.settings.test_memory_plan import plan
 
 CONFIG = {
     "hidden_size": 64,
