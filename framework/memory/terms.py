@@ -187,8 +187,13 @@ def dequantized(shape: Shape, settings: MemorySettings) -> float:
 
 
 def cast_weights(shape: Shape, settings: MemorySettings) -> float:
-    """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains."""
-    return 2.0 * shape.total if settings.full and settings.autocast and settings.weights is Weights.fp32 else 0.0
+    """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains.
+
+    On a CPU the layers of an adapter keep such copies too, in the dtype of their products; on a GPU they are left out.
+    """
+    if not settings.full:
+        return float(settings.compute_bytes * trained_parameters(shape, settings)) if settings.process else 0.0
+    return 2.0 * shape.total if settings.autocast and settings.weights is Weights.fp32 else 0.0
 
 
 def kv_cache(shape: Shape, settings: MemorySettings) -> float:

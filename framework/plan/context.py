@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -75,8 +76,17 @@ class PlanContext:
         return host.memory().available + host.own()
 
     def estimate(self, settings: MemorySettings) -> Estimate:
-        """Return what a training takes, corrected where this device has been calibrated."""
-        return estimate(self.shape, settings).corrected(self.offset)
+        """Return what a training takes, corrected where this device has been calibrated.
+
+        It is of passes of the longest rows. On a CPU, whose memory is that of the largest pass, the band goes down to
+        that of average rows: where lengths vary, the longest may never meet.
+        """
+        made = estimate(self.shape, settings).corrected(self.offset)
+        if self.known is None or not settings.process or self.offset:
+            return made
+        share = min(1.0, self.known.tokens / self.known.rows / self.longest)
+        average = dataclasses.replace(settings, length=round(settings.length * share))
+        return dataclasses.replace(made, low=min(made.low, estimate(self.shape, average).low))
 
     def least(self, settings: MemorySettings) -> int:
         """Return what it takes at the least, in bytes.

@@ -23,7 +23,7 @@ from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Optimizer
 from framework_plugins.hf.resume.training_state import OPTIMIZER
 from framework_plugins.hf.settings import optimizers
-from tests.benchmarks.memory_cpu import measure
+from tests.benchmarks.memory_cpu import FULL, Kind, measure
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
@@ -83,7 +83,7 @@ def main() -> None:
             planned = optimizers.state_bytes(optimizer, {}, RANK, HIDDEN, on_gpu=False)
             line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer.value):.2f} |"
             if optimizer.value in peaks:
-                peak, measured = measure("full", 1, 128, folder, *words(optimizer))
+                peak, measured = measure(Kind(1, 128, FULL), folder, *words(optimizer))
                 expected = peak["reserved"]
                 line += f" {expected:,.0f} | {measured:,.0f} | {expected / measured - 1:+.1%} |"
             else:

@@ -167,6 +167,8 @@ def _said(module: ModuleType, name: str) -> str:
         said = inspect.getdoc(thing) or ""
     elif inspect.isroutine(thing):
         said = f"`{name}{_signature(thing)}`: {inspect.getdoc(thing) or ''}"
+    elif inspect.ismodule(thing):
+        said = f"{(thing.__doc__ or '').partition(chr(10))[0]} Its functions: {', '.join(f'`{each}`' for each in thing.__all__)}."
     else:
         said = _of_constant(module, name) or f"`{_value(thing)}`"
     return _cell(_first(said))
@@ -184,11 +186,12 @@ def _cell(text: str) -> str:
 def _of_constant(module: ModuleType, name: str) -> str:
     """Return the text that stands below a constant, in this module or in the one that it is imported from."""
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
-    for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if isinstance(statement, ast.ImportFrom) and any(
-            (alias.asname or alias.name) == name for alias in statement.names
-        ):
-            return _of_constant(importlib.import_module(statement.module or ""), name)
+    later = [each for node in tree.body if isinstance(node, ast.If) for each in node.body]  # under TYPE_CHECKING
+    body = [*tree.body, *later]
+    for statement, following in zip(body, [*body[1:], None], strict=True):
+        for alias in statement.names if isinstance(statement, ast.ImportFrom) else ():
+            if (alias.asname or alias.name) == name:
+                return _of_constant(importlib.import_module(statement.module or ""), alias.name)
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)

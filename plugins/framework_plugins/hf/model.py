@@ -6,14 +6,12 @@ The weights are loaded when first needed, so data are checked before a byte of t
 from __future__ import annotations
 
 import functools
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from peft import PeftModel
 
@@ -58,7 +56,7 @@ from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.oom_retry import Batches, oom_retry
 from framework_plugins.hf.train.passes import Passes
 from framework_plugins.hf.train.progress import Validation
-from framework_plugins.hf.train.retry import Randomness
+from framework_plugins.hf.train.retry import Randomness, release
 from framework_plugins.hf.train.training import Training
 
 SHOWN = "shown"
@@ -298,6 +296,7 @@ class HFModel:
 
             return train_together(self, rows, validation, run, me)
         config, evaluation = self.config, self.evaluation
+        release()  # the baseline's
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
         passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
@@ -307,6 +306,8 @@ class HFModel:
             Checkpoints(self.plan),
         )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
+        del training, passes
+        release()  # the training's
         self.trained = True
         return result
 
@@ -378,9 +379,7 @@ class HFModel:
         if self._evaluation:
             shared_cache().keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
-        gc.collect()
-        if self.machine.device == "cuda":
-            torch.cuda.empty_cache()
+        release()
 
 
 def _mean_loss(log_probs: Sequence[float]) -> float:

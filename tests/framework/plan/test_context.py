@@ -57,6 +57,16 @@ def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
         assert dataclasses.replace(some, gpu=gpu).fit_status(made) is fit_status
 
 
+@pytest.mark.parametrize(("words", "wider"), [(["trainer.device=cpu"], True), ([], False)], ids=["cpu", "gpu"])
+def test_on_a_cpu_the_band_goes_down_to_that_of_average_rows(tmp_path: Path, words: list[str], *, wider: bool) -> None:
+    varied = context(tmp_path, *words)
+    even = dataclasses.replace(varied, known=dataclasses.replace(ROWS, tokens=ROWS.rows * ROWS.longest))
+    assert varied.settings is not None
+    low, other = varied.estimate(varied.settings), even.estimate(varied.settings)
+    assert (low.low < other.low) is wider
+    assert dataclasses.replace(low, low=other.low) == other
+
+
 def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
     some = context(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
     assert some.settings is not None

@@ -26,6 +26,7 @@ from framework.api.training import (
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
     Device,
+    DoraAdapterConfig,
     Dtype,
     FullConfig,
     HFTrainerConfig,
@@ -50,9 +51,12 @@ HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
 """Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
 gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head needs as much
 again, for logits in fp32."""
-PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
-"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
-and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
+PROCESS_CPU, PROCESS_CUDA = 610 * 2**20, 1042 * 2**20
+"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes, datasets and a tokenizer: measured with torch 2.13
+for CPUs, and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
+PRIMITIVES = 96 * 2**20
+"""Bytes of what oneDNN keeps of products in 16 bits, its primitives: 0.14 MiB for each of the latest 1,024 shapes, so
+144 MiB at most where rows have many lengths, and 60 after five steps. Products in fp32 are MKL's."""
 HEAP = 0.15
 """Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
 the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
@@ -63,6 +67,8 @@ FUSED = {
     "gate_up_proj": ("gate", "up"),
 }
 """Layers that hold several."""
+MLP = ("gate", "up", "down")
+"""The layers that `fast/mlp.py` makes one function of."""
 EMBEDDING, HEAD = "embed_tokens", "lm_head"
 """What models like Llama call them."""
 LOWEST_RANK = 8
@@ -101,8 +107,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
-        activation_bytes=_kept(shape, adapter.r, 2 if stored is Weights.half else 4) if fast else 0.0,
-        process=0.0 if on_gpu else _process(),
+        activation_bytes=0.0 if on_gpu else _kept(plan, shape, longest, wide=wide, fast=fast, tree=tree),
+        process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
         heap=0.0 if on_gpu else HEAP,
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
@@ -200,13 +206,44 @@ def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
     return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
 
 
-def _kept(shape: Shape, rank: int, width: int) -> float:
-    """Return what a layer of the folder `fast` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
+def _kept(plan: Plan, shape: Shape, longest: int, *, wide: bool, fast: bool, tree: bool) -> float:
+    """Return the bytes that a layer keeps of a token for the backward pass on a CPU.
 
-    What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
-    up; and the inner products of the adapters.
+    Counted with `saved_tensors_hooks` for each branch here. e: bytes of a product.
+
+    Args:
+        plan: of the run.
+        shape: of the model.
+        longest: tokens of its longest row.
+        wide: whether products are fp32.
+        fast: whether layers are replaced by those of the folder `fast`: it has no autocast.
+        tree: whether attention goes along branches; else rows are padded, or come one by one.
     """
-    return float(width) * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+    adapter: Any = plan.adapter.config
+    full, e, gates = isinstance(adapter, FullConfig), 4 if wide else 2, 2 if shape.gated else 1
+    names = shape.linears if full else [name for name in targets(adapter) if name in shape.linears]
+    adapted = {name: shape.linears[name] for name in names}
+    inputs, outputs = (sum(sizes[side] for sizes in adapted.values()) for side in (0, 1))
+    dropout, dora = getattr(adapter, "lora_dropout", 0.0), isinstance(adapter, DoraAdapterConfig)
+    fused = fast and not dropout and not dora  # `fast/low_rank.py`; else the layers are peft's
+    attention = shape.q + 2 * shape.kv  # queries and keys behind their rotation, and values
+    if not tree and plan.trainer.config.packing is not Packing.none:
+        # Where padding is masked, sdpa is given keys and values of each head, and makes a mask in their dtype.
+        attention += 2 * (shape.q - shape.kv) + longest
+    if ("o" in adapted and (fused or wide)) or (not tree and (fast or wide or dropout)):
+        attention += shape.q  # what it gave, which sdpa keeps, and so does the next layer
+    mlp = shape.intermediate * (gates if fused and set(MLP) <= adapted.keys() else gates + 1)
+    # A norm keeps what it gave, or what it read in fp32; of one that is trained the quotient too.
+    norms = e * 2 * shape.hidden if fast else 4 * 2 * shape.hidden * (2 if full else 1)
+    kept = float(norms + e * (attention + mlp))
+    if fused or (wide and not dropout):  # inputs in the dtype of the layer, which are one tensor
+        kept += 0 if fast else e * 2 * shape.hidden
+        kept += e * shape.intermediate * ("down" in adapted and mlp > gates * shape.intermediate)
+    else:  # each has a copy, of peft's layers in fp32 and with autocast in 16 bits, and its dropout in fp32
+        kept += ((4 if fast or wide else 2) + (4 if dropout else 0)) * inputs
+    if not full:
+        kept += (4 if fast and not fused else e) * adapter.r * len(adapted)
+    return kept + (e + 4) * outputs * dora
 
 
 def targets(adapter: Any) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -322,3 +323,10 @@ def test_segments_expand_where_torch_can_do_that_and_nobody_set_anything(
     monkeypatch.setattr("framework_plugins.hf.machine.allocator.platform.release", lambda: release)
     expand_segments(before)
     assert before == after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux hands it down")
+def test_the_peak_is_not_that_of_the_process_that_started_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which `getrusage` includes: a run that a large notebook starts would report the notebook's."""
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=2**40))
+    assert 2**20 < hardware.peak_memory("cpu") < 2**40

@@ -110,8 +110,9 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     assert made.heap > 0 == settings().heap
     assert settings("trainer.dtype=fp32", gpu=None).activation_bytes == 2 * made.activation_bytes
     assert settings("trainer.dtype=fp32", gpu=None).chunk > made.chunk
-    assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
-    assert settings(half, "trainer.device=cpu").process == made.process
+    assert (
+        settings("trainer.dtype=fp32", gpu=None).process < made.process == settings(half, "trainer.device=cpu").process
+    )
 
 
 @pytest.mark.parametrize(("name", "stored"), [("fp32", Weights.fp32), ("bf16", Weights.half)])
@@ -175,7 +176,7 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     assert "trainer.optim" not in cut
 
 
-@pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 640), ("libtorch_cuda.so", 1072)])
+@pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 610), ("libtorch_cuda.so", 1042)])
 def test_the_libraries_of_a_process_take_more_where_torch_is_built_for_cuda(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, mib: int
 ) -> None:
@@ -184,5 +185,5 @@ def test_the_libraries_of_a_process_take_more_where_torch_is_built_for_cuda(
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / library).touch()
     monkeypatch.setattr("framework_plugins.hf.settings.memory_plan.find_spec", {"torch": spec}.get)
-    assert settings(gpu=None).process == mib * 2**20
+    assert settings("trainer.dtype=fp32", gpu=None).process == mib * 2**20
     assert settings().process == 0  # a GPU has none of it

@@ -1,0 +1,84 @@
+"""hf/settings/memory_plan.py: what the plan says that a layer keeps of a token on a CPU, beside what autograd keeps."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from weakref import WeakSet
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from framework.api.protocols import ModelPlace
+from framework.api.records import TokenRow
+from framework.memory import Shape
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.load.adapters import trained_config, with_adapter
+from framework_plugins.hf.packing.parts import padded, planted
+from framework_plugins.hf.packing.tree import plant
+from framework_plugins.hf.settings.memory_plan import footprint
+from tests.plugins.hf.settings.test_memory_plan import plan
+
+CONFIG = {
+    "hidden_size": 64,
+    "intermediate_size": 160,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 500,
+    "model_type": "llama",
+}
+DROPOUT, PAD, NONE, NF4 = "adapter.lora_dropout=0.1", "trainer.packing=pad", "trainer.packing=none", "quantization=nf4"
+QV, ATTENTION = (f"adapter.target_modules=[{names}]" for names in ("q_proj,v_proj", "q_proj,k_proj,v_proj,o_proj"))
+
+
+@dataclass(eq=False)
+class Saved:
+    """What autograd saves of a tensor, for as long as it does."""
+
+    tensor: torch.Tensor
+
+
+def kept(words: tuple[str, ...], layers: int, length: int) -> tuple[int, int]:
+    """Return the bytes that autograd keeps of a pass besides the weights, and its tokens."""
+    made = plan(*words)
+    half, quantized, lora = "trainer.dtype=bf16" in words, NF4 in words, trained_config(made)
+    fast = lora is not None and not quantized
+    dtype = torch.bfloat16 if half and lora else torch.float32
+    model = LlamaForCausalLM(LlamaConfig(**CONFIG, num_hidden_layers=layers)).to(dtype)
+    tree = not {PAD, NONE} & {*words}
+    if tree:
+        install.use_branches(model)
+    whole = with_adapter(model, lora, ModelPlace(made.run_dir, "tiny"), fast=fast) if lora else model
+    lengths = [length] if NONE in words else [length, length // 2]
+    rows = [TokenRow([(7 * row + 3 * at) % 499 for at in range(size)], [1] * size) for row, size in enumerate(lengths)]
+    part = planted(plant(rows), 0, masked=False) if tree else padded(rows, 0)
+    weights = {weight.untyped_storage().data_ptr() for weight in whole.parameters()}
+    saved = WeakSet[Saved]()
+
+    def pack(tensor: torch.Tensor) -> Saved:
+        saved.add(one := Saved(tensor))
+        return one
+
+    inputs = {name: part[name] for name in ("input_ids", "attention_mask", "position_ids", "branches") if name in part}
+    autocast = torch.autocast("cpu", torch.bfloat16) if half and not fast else nullcontext()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda one: one.tensor), autocast:
+        out = model.train().model(**inputs)
+    storages = {(storage := one.tensor.untyped_storage()).data_ptr(): storage.nbytes() for one in saved}
+    del out  # until here it holds what is kept
+    return sum(size for place, size in storages.items() if place not in weights), part["input_ids"].numel()
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    "words",
+    [(), (NONE,), (PAD,), (QV,), (ATTENTION,), (PAD, DROPOUT), ("adapter=dora",), ("adapter=full",), (NF4,)],
+    ids=" ".join,
+)
+def test_a_layer_keeps_on_a_cpu_what_is_planned(words: tuple[str, ...], dtype: str) -> None:
+    """Of layers and tokens the difference between two sizes: what each pass has once does not count."""
+    words, shape = (*words, f"trainer.dtype={dtype}"), Shape.from_config({**CONFIG, "num_hidden_layers": 2})
+    measured, planned = 0.0, 0.0
+    for length, sign in ((192, 1), (64, -1)):
+        (one, _), (two, tokens) = kept(words, 2, length), kept(words, 3, length)
+        measured += sign * (two - one)
+        planned += sign * tokens * footprint(plan(*words), shape, None, length, 0).activation_bytes
+    assert planned == pytest.approx(measured, rel=0.03)
