@@ -168,7 +168,8 @@ def _said(module: ModuleType, name: str) -> str:
     elif inspect.isroutine(thing):
         said = f"`{name}{_signature(thing)}`: {inspect.getdoc(thing) or ''}"
     elif inspect.ismodule(thing):
-        said = f"{(thing.__doc__ or '').partition(chr(10))[0]} Its functions: {', '.join(f'`{each}`' for each in thing.__all__)}."
+        functions = ", ".join(f"`{each}`" for each in thing.__all__)
+        said = f"{_first(inspect.getdoc(thing))} Its functions: {functions}."
     else:
         said = _of_constant(module, name) or f"`{_value(thing)}`"
     return _cell(_first(said))

@@ -57,12 +57,18 @@ def last_name(node: ast.expr) -> str:
     return getattr(node, "attr", getattr(node, "id", ""))
 
 
+def package(owner: type) -> Path:
+    """Return the folder of a plugin: a room of it may read what another one declares."""
+    folder = Path(inspect.getfile(owner)).parent
+    return next((each for each in (folder, *folder.parents) if each.parent.name == "framework_plugins"), folder)
+
+
 def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
     """Return the fields that nothing reads: one of a base anywhere, one of an option in its own package."""
     found = []
     for field in fields(config):
         owner = next(base for base in reversed(config.__mro__) if field.name in inspect.get_annotations(base))
-        folders = everywhere if owner.__module__ == schema.__name__ else [Path(inspect.getfile(owner)).parent]
+        folders = everywhere if owner.__module__ == schema.__name__ else [package(owner)]
         holders = RUN_HOLDERS if owner is RunConfig else HOLDERS
         if not any((holder, field.name) in reads(*folders) for holder in holders):
             found.append(f"{owner.__name__}.{field.name}")
