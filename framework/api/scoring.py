@@ -24,7 +24,7 @@ from framework.util.errors import FrameworkError, describe_error
 __all__ = ["answered", "measure", "question", "samples", "score"]
 
 T = TypeVar("T")
-SHOWN = 40
+SHOWN_CHARACTERS = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
 """Above it, the exponential of a score is too large for JSON."""
@@ -185,12 +185,12 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
             items.append(_number(metric.score(answer.answer, answer.reference)))
         except NotANumberError as error:
             raise FrameworkError(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {error}"
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {error}"
             ) from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; it is named and the run continues
             items.append(None)
             failures.append(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {describe_error(error)}"
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {describe_error(error)}"
             )
     if not failures:
         return Scores(items)
@@ -208,7 +208,7 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
     except NotANumberError as error:
         raise FrameworkError(f"metric '{name}': {error}") from error
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
+        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
         return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
     return Scores(items, weights, [f"metric '{name}': {note}" for note in scores.notes])
 

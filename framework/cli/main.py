@@ -65,7 +65,7 @@ from framework.util.versions import VERSION
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
-SHOWN = 4_000
+LONGEST_LINE = 4_000
 """Characters of a line of an error: a value that it quotes may be long, and the fix comes last."""
 
 
@@ -231,7 +231,10 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
     for line in visible(str(error), "\n").split("\n"):
-        print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
+        print(
+            line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}",
+            file=sys.stderr,
+        )
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

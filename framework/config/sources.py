@@ -43,7 +43,7 @@ REFUSALS = (
     AttributeError,
 )
 """What Hydra raises where it cannot compose; the last two for a value of a type that it does not expect."""
-SHOWN = 20
+SHOWN_PROBLEMS = 20
 """Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
 """How the place of a config begins that is a dataclass, not a file."""
@@ -210,8 +210,8 @@ def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkE
 def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     """Write a line for each problem, of many for the first of them and a line with the number of the others."""
     distinct = [*dict.fromkeys(problems)]
-    lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN])]
-    more = len(distinct) - SHOWN
+    lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
+    more = len(distinct) - SHOWN_PROBLEMS
     return "\n".join([*lines, *([f"and {more:,} more problems"] if more > 0 else [])])
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from framework.api.schema import FormatConfig
 from framework.util.errors import FrameworkError, unknown
 
-SHOWN = 40
+SHOWN_CHARACTERS = 40
 """Characters of a value that a message shows."""
 ESCAPES = {r"\n": "\n", r"\t": "\t"}
 """Hydra and a shell leave them as they are typed."""
@@ -108,7 +108,8 @@ class _Origin:
             return value
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return json.dumps(value)
-        found = "no such column" if column not in fields else "null" if value is None else repr(value)[:SHOWN]
+        shown = "null" if value is None else repr(value)[:SHOWN_CHARACTERS]
+        found = shown if column in fields else "no such column"
         raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {found}")
 
 

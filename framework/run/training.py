@@ -17,7 +17,7 @@ from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIs
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.manager import Plugins
-from framework.monitor.early_stopping import Best
+from framework.monitor.early_stopping import BestValidation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
 from framework.run.interruption import Interruption
@@ -48,7 +48,7 @@ class TrainingController:
         self.data = measuring.data
         self.metrics = measuring.metrics
         self.base = base
-        self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        self.best = BestValidation(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
         evaluators = measuring.evaluators
         # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
         # `metric=` is named by none of them: then all are tried once.
@@ -127,7 +127,7 @@ class TrainingController:
         if step.eval_loss is not None:
             self._prune(step)
         # Before `_stop`, which asks how many validations ago the best was.
-        keep = self.best.look(step) and self.plan.training.keep_best
+        keep = self.best.improves(step) and self.plan.training.keep_best
         self._stop(issues)
         lowers = any(issue.action is Action.lower for issue in issues)
         return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
@@ -187,7 +187,7 @@ class TrainingController:
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{first.recommendation}")
-        self.stopped = self.stopped or self.best.over
+        self.stopped = self.stopped or self.best.stop_reason
 
 
 def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonitor]]:

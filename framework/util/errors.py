@@ -19,8 +19,10 @@ USER_MISTAKE = 2
 """The exit code after a mistake that the user can fix."""
 LONGEST_NAME = 255
 """Bytes of a file's name, on all file systems that are in use."""
-SHOWN = 60
-"""Valid names that a message lists: there are more where they come from data."""
+SHOWN_NAMES = 60
+"""Valid names that a message lists: names that come from data may be thousands."""
+SHOWN_CHARACTERS = 60
+"""Characters of a name of a file that is too long."""
 
 
 class FrameworkError(CompactHydraException):
@@ -75,8 +77,8 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
     hint = f" Did you mean '{close[0]}'?" if close else ""
     if foreign := foreign_letter(word):
         hint = f" {foreign}.{hint}"
-    more = f" and {len(names) - SHOWN:,} others" if len(names) > SHOWN else ""
-    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}."
+    more = f" and {len(names) - SHOWN_NAMES:,} others" if len(names) > SHOWN_NAMES else ""
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN_NAMES]) or 'none'}{more}."
 
 
 def describe_character(letter: str) -> str:
@@ -103,7 +105,7 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")
         name = next((part for part in name.split("/") if len(part.encode(errors="replace")) > LONGEST_NAME), name)
-        shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+        shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
         return FrameworkError(f"{shown}: a name of a file has at most 255 bytes, and a path 4,095: give a shorter one")
     if number in {errno.EMFILE, errno.ENFILE}:
         return FrameworkError("this process may open no more files: raise the limit, `ulimit -n 4096`")

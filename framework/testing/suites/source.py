@@ -9,7 +9,7 @@ from framework.api import records
 from framework.api.plan import Plan
 from framework.api.protocols import CheckedSource, Source
 from framework.api.records import DataResult, RawData, Row
-from framework.data.fingerprint import fingerprint
+from framework.data.reader import fingerprint
 from framework.run import pipeline
 from framework.testing.echo import plan
 from framework.testing.suites.base import ROWS, Rows, Suite, expect

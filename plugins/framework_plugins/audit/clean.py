@@ -23,7 +23,7 @@ from framework.api.records import Finding, Severity
 from framework.api.schema import Learn
 from framework.api.text import summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import FindingDraft
+from framework_plugins.audit.finding_draft import FindingDraft
 
 SETTING = "audit.standard.clean"
 UTF8 = "utf-8"

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.records import Severity
 from framework.api.similarity import SIMILARITY, WORD, features, similarities
+from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import SHOWN, FindingDraft, Numbers, are, of
-from framework_plugins.audit.pieces import JSON
+from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import KEPT, Survey
 
 MANY = 0.01
@@ -37,8 +37,8 @@ share."""
 _MIX = np.int64(-7046029254386353131)
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     prompts = survey.questions[survey.train] ^ _systems(survey)
     exact, groups = _again(survey, prompts)
     yield from _duplicates(survey, exact, groups)
@@ -280,7 +280,7 @@ def _sources(
 ) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row answers them."""
     trained, labels = groups[survey.train], []
-    for row in rows[:SHOWN].tolist():
+    for row in rows[:SHOWN_ROWS].tolist():
         alike = trained == groups[row]
         first, what = (
             (int(survey.train[np.argmax(alike)]), "asks the same question as")
@@ -294,5 +294,5 @@ def _sources(
 def _earlier(survey: Survey, rows: Numbers, groups: Numbers, what: str) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row of their group they go back to."""
     trained = groups[survey.train]
-    pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN]]
+    pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN_ROWS]]
     return tuple((row, f"{what} {survey.data.where(first)}") for row, first in pairs)

@@ -9,7 +9,7 @@ import numpy as np
 from framework.api.records import Severity
 from framework.api.schema import Overflow
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, Numbers, are, of
+from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
 FEW = 20
@@ -25,8 +25,8 @@ MORE = 10, 2
 """Ten times as many rows bear twice as many passes."""
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     if len(survey.train):
         yield from _too_long(survey)
         yield from _very_long(survey)

@@ -11,7 +11,7 @@ THINKING_AFTER = 8
 """Empty pieces after which it is said that a model thinks: fewer may be parts of one letter."""
 THINKING = "thinking …"
 GAP = " │ "
-LEAST = 24
+LEAST_WIDTH = 24
 """Cells of a column below which texts stand better one after the other."""
 
 
@@ -19,7 +19,7 @@ def column_width(whole: int, count: int) -> int:
     """Return the cells of each column in a terminal that is `whole` cells wide; 0 where that is too narrow."""
     # One cell stays free: a terminal that fills its last one goes to the next line by itself.
     width = (whole - 1 - len(GAP) * (count - 1)) // count
-    return width if width >= LEAST else 0
+    return width if width >= LEAST_WIDTH else 0
 
 
 class Column:

@@ -28,7 +28,7 @@ LONGEST_WAIT = 30.0
 """Seconds that a server may ask to wait for."""
 LARGEST = 4 << 20
 """Bytes of a reply."""
-SHOWN = 160
+SHOWN_CHARACTERS = 160
 """Characters of what a server says."""
 PASSING = {
     HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
@@ -168,7 +168,7 @@ class ChatEndpoint:
     def _clean(self, text: str) -> str:
         """Return what a server says on one short line."""
         text = visible(" ".join(self._hide(text).split()))
-        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+        return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
     def _hide(self, text: str) -> str:
         """Take the key out, which a server may send back, and other secrets."""

@@ -19,7 +19,7 @@ from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
-SHOWN = 3
+SHOWN_FILES = 3
 """Files that are left out and named."""
 LOOKED_AT = 100
 """Files of which the first row is tried."""
@@ -148,8 +148,8 @@ class LocalFile:
     def _notes(self) -> tuple[str, ...]:
         if not self._left_out:
             return ()
-        names = ", ".join(file.name for file in self._left_out[:SHOWN])
-        more = f" and {len(self._left_out) - SHOWN} more" if len(self._left_out) > SHOWN else ""
+        names = ", ".join(file.name for file in self._left_out[:SHOWN_FILES])
+        more = f" and {len(self._left_out) - SHOWN_FILES} more" if len(self._left_out) > SHOWN_FILES else ""
         first, folder = self._left_out[0].path, Path(self.config.path)
         one = len(self._left_out) == 1
         note = (

@@ -47,7 +47,7 @@ class ExplodingGradient:
     they are far above.
     """
 
-    WINDOW, LEAST, LAST, FAST = 30, 10, 5, 2
+    WINDOW, LEAST_COMPARED, LAST, FAST = 30, 10, 5, 2
     """Entries that it is compared with, the fewest of them, and those that are compared, or fewer."""
     TIMES, FAR = 10.0, 100.0
     """How many times the median before. Rows differ by a factor of two or three."""
@@ -65,7 +65,7 @@ class ExplodingGradient:
         self.norms.append(step.grad_norm)
         for last, times in ((self.LAST, self.TIMES), (self.FAST, self.FAR)):
             earlier = len(self.norms) - last
-            if earlier < self.LEAST:
+            if earlier < self.LEAST_COMPARED:
                 continue
             before = median(islice(self.norms, earlier))
             now = list(islice(self.norms, earlier, None))

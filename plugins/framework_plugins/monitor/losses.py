@@ -30,7 +30,7 @@ class Spike:
     them, and higher by a minimum.
     """
 
-    WINDOW, LEAST = 30, 8
+    WINDOW, LEAST_COMPARED = 30, 8
     """Entries that it is compared with, and those without which it is not known how far apart they lie."""
     LAST = 3
     """Entries in a row that have to be high."""
@@ -51,7 +51,7 @@ class Spike:
         self.losses.append(max(step.loss, FLOOR))
         for last, times in ((1, self.ALONE), (self.LAST, self.TIMES)):
             before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
-            if len(before) < self.LEAST or now <= max(times * max(before), max(before) + self.NATS):
+            if len(before) < self.LEAST_COMPARED or now <= max(times * max(before), max(before) + self.NATS):
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)

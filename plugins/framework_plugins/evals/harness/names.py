@@ -14,7 +14,7 @@ from framework_plugins.evals.harness.catalog import SUITE, Catalog, Task, lm_eva
 from framework_plugins.evals.harness.data import home, missing
 
 NO_FILTER = "none"
-SHOWN = 3
+SHOWN_NAMES = 3
 """Names that an unknown one may stand for."""
 DEFAULTS = {
     "multiple_choice": ("acc", "acc_norm"),
@@ -107,7 +107,7 @@ def _wrong(place: str, task: Task) -> Iterator[str]:
 def _unknown(name: str, catalog: Catalog) -> str:
     """Say that nothing has a name, with the nearest ones."""
     own = [known for known in catalog.local if catalog.local[known][0].parent != SUITE]
-    close = nearest(name, catalog.local, count=SHOWN) or nearest(name, catalog.installed, count=SHOWN)
+    close = nearest(name, catalog.local, count=SHOWN_NAMES) or nearest(name, catalog.installed, count=SHOWN_NAMES)
     hint = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
     here = f" In include_path: {', '.join(sorted(own)) or 'none'}." if len(catalog.folders) > 1 else ""
     ls = "`lm_eval ls tasks` lists those of lm-eval" if lm_eval_tasks() else "lm-eval is not installed"

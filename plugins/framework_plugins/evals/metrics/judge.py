@@ -15,7 +15,7 @@ from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
 
-SHOWN = 60
+SHOWN_CHARACTERS = 60
 """Characters of an answer or a reply."""
 
 
@@ -96,7 +96,7 @@ class Judge(AnswerMetric):
         if without:
             first = without[0]
             scale = f"from {self.config.lowest:g} to {self.config.highest:g}"
-            reply, answer = strange[texts[first]][:SHOWN], answers[first].answer[:SHOWN]
+            reply, answer = strange[texts[first]][:SHOWN_CHARACTERS], answers[first].answer[:SHOWN_CHARACTERS]
             yield (
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
                 f"{answer!r}: {_missing(len(without), len(texts))}"

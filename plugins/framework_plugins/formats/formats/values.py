@@ -17,7 +17,7 @@ from framework.api.schema import FormatConfig
 from framework_plugins.formats.formats.names import LABELS
 
 Fields = Mapping[str, Any]
-SHOWN = 20
+SHOWN_FIELDS = 20
 """Fields of a row that a message names."""
 SHOWN_CHARACTERS = 40
 WANTED = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
@@ -83,7 +83,7 @@ def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
 
 def names(fields: Fields) -> str:
     """Name the fields of a row, of many the first of them."""
-    shown = [str(name) for name in itertools.islice(fields, SHOWN)]
+    shown = [str(name) for name in itertools.islice(fields, SHOWN_FIELDS)]
     more = len(fields) - len(shown)
     return ", ".join(shown) + (f" and {more:,} others" if more else "")
 

@@ -39,7 +39,7 @@ HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "hel
 TRAINED = {"train", "training"}
 WORDS = re.compile(r"[^a-zA-Z]+")
 VALID = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
-SHOWN = 5
+SHOWN_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _missing(path: Path) -> NoReturn:
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in around if kind_of(Path(name))]
-    beside = f" Beside it: {', '.join(similar[:SHOWN])}." if similar else ""
+    beside = f" Beside it: {', '.join(similar[:SHOWN_FILES])}." if similar else ""
     raise FrameworkError(f"there is no data file {path}.{beside}")
 
 
@@ -261,6 +261,6 @@ def _real(path: Path) -> Path:
 
 def _nothing(what: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    content = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
+    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
+    content = f"no data file, only {', '.join(names[:SHOWN_FILES])}{more}" if names else "no file"
     return FrameworkError(f"{what} {content}{_instead(paths)}. Data files are {VALID}.")

@@ -20,7 +20,7 @@ from framework_plugins.formats.readers.opened import Opened
 
 HEAD = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
-SHOWN = 10
+SHOWN_FIELDS = 10
 """Fields of an object that a message names."""
 LIST_OF_OBJECTS = re.compile(
     rb"""\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^\s"\[\]{},]+)\s*,\s*)*"[^"\\]*"\s*:\s*\[\s*\{\s*(?!"(?:role|from)")"""
@@ -195,7 +195,8 @@ def _object(file: DataFile) -> Iterator[Row]:
                     yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        more = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
+        shown = ", ".join(names[:SHOWN_FIELDS]) + more
         problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
         raise file.error(problem + _as_lines(file, names, kinds))
 

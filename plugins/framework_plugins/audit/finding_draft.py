@@ -12,7 +12,7 @@ from framework.api.records import Finding, Severity
 from framework_plugins.audit.config import Check
 
 Numbers = NDArray[np.int64]
-SHOWN = 5
+SHOWN_ROWS = 5
 """Rows that a finding names."""
 
 
@@ -46,7 +46,7 @@ class FindingDraft:
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""
-        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN].tolist()
+        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN_ROWS].tolist()
         examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
         rows = len(self.numbers) if self.rows is None else self.rows
         where = [data.where(row) for row in self.numbers.tolist()] if self.named else []

@@ -11,7 +11,7 @@ from framework.api.records import Severity
 from framework.api.schema import Learn
 from framework.api.similarity import WORD, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, Numbers, are, of
+from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages
 from framework_plugins.audit.texts import Survey
 
@@ -23,8 +23,8 @@ TWICE, CLEARLY = 2.0, 0.02
 """Rows are sorted if neighbours are more similar than distant rows by this factor and this difference."""
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     if len(survey.train) >= FEW:
         yield from _homogeneous(survey)
         if survey.data.plan.data.config.learn is not Learn.each:  # neighbours are of one conversation

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from framework.api.records import SEPARATOR, Example
-from framework_plugins.audit.found import Numbers
+from framework_plugins.audit.finding_draft import Numbers
 from framework_plugins.audit.patterns import Joined, Pattern
 
 EARLIER = " before the last answer"
@@ -34,7 +34,7 @@ _SPACES = {"n": " ", "t": " ", "r": " "}
 
 
 @dataclass(frozen=True)
-class Pieces:
+class BatchTexts:
     """Some texts of a batch. Text `which[i]` belongs to row `rows[i]` of the batch.
 
     Attributes:
@@ -50,20 +50,20 @@ class Pieces:
     place: str = ""
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Pieces:
+    def of(cls, texts: Sequence[str]) -> BatchTexts:
         """Take one text of each row."""
         numbers = np.arange(len(texts))
         return cls(texts, numbers, numbers)
 
     @classmethod
-    def earlier(cls, texts: Sequence[str]) -> Pieces:
+    def earlier(cls, texts: Sequence[str]) -> BatchTexts:
         """Take the answers before the last one by one."""
         parts = [(row, part) for row, text in enumerate(texts) if text for part in text.split(SEPARATOR)]
         rows = np.array([row for row, _ in parts], np.int64)
         return cls([part for _, part in parts], rows, np.arange(len(parts)), EARLIER)
 
     @classmethod
-    def around(cls, texts: Sequence[str]) -> Pieces:
+    def around(cls, texts: Sequence[str]) -> BatchTexts:
         """Take what stands around the answers; a system prompt that many rows share is searched once."""
         numbers: dict[str, int] = {}
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
