@@ -80,13 +80,13 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
         a reference also has the weight 0. A metric without any score is left out. Answers to similar questions share a
-        group. And notes: what could not be scored, and why.
+        cluster. And notes: what could not be scored, and why.
     """
     measures: dict[str, Measure] = {}
     notes: list[str] = []
     if not answers:
         return measures, notes
-    alike = _groups(answers)
+    clusters = _clusters(answers)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
@@ -99,12 +99,12 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
         notes += scores.notes
         result = _measure(metric, scores, asked, len(answers))
         if result is not None:
-            measures[name] = dataclasses.replace(result, where=where, groups=alike)
+            measures[name] = dataclasses.replace(result, where=where, clusters=clusters)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
-def _groups(answers: Sequence[Answered]) -> list[int]:
-    """Number answers so that those to nearly the same questions, or of one cluster, have one number.
+def _clusters(answers: Sequence[Answered]) -> list[int]:
+    """Number answers so that those to nearly the same questions, or of one `format.cluster`, have one number.
 
     Empty if all are different.
     """
@@ -120,8 +120,8 @@ def _groups(answers: Sequence[Answered]) -> list[int]:
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
     if pairs:
         alike = join(alike, *np.array(pairs).T)
-    groups: list[int] = alike.tolist()
-    return groups if len(set(groups)) < len(groups) else []
+    clusters: list[int] = alike.tolist()
+    return clusters if len(set(clusters)) < len(clusters) else []
 
 
 def _kind(metric: AnyMetric) -> MeasureKind:

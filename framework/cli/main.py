@@ -231,10 +231,8 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
     for line in visible(str(error), "\n").split("\n"):
-        print(
-            line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} … {line[-LONGEST_LINE // 2 :]}",
-            file=sys.stderr,
-        )
+        half = LONGEST_LINE // 2
+        print(line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}", file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

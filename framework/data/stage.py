@@ -160,8 +160,8 @@ def _from_store(
         conversation_rows=rows.summary.conversation_rows,
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
-    groups = _split_groups(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, groups), part
+    clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
+    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, clusters), part
 
 
 def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int) -> None:
@@ -254,7 +254,7 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
-        alike = _split_groups(rows)[trained]
+        alike = _clusters(rows)[trained]
         fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
         own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
         part[trained[held_out_rows(alike, own, share, plan.seed)]] = VALIDATION
@@ -296,8 +296,8 @@ def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: floa
     return taken[inverse]
 
 
-def _split_groups(rows: Store) -> NDArray[np.int64]:
-    """Return the group of each row: those that ask nearly the same, or belong together by `format.cluster`."""
+def _clusters(rows: Store) -> NDArray[np.int64]:
+    """Return the cluster of each row: those that ask nearly the same, or belong together by `format.cluster`."""
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
     _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
@@ -312,7 +312,7 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
     """
     if len(validation) < 2 * LEAST_JUDGED:
         return validation, validation
-    alike = _split_groups(rows)[validation]
+    alike = _clusters(rows)[validation]
     judged = held_out_rows(alike, np.ones(len(validation), dtype=bool), 0.5, seed)
     return (validation[~judged], validation[judged]) if judged.sum() >= LEAST_JUDGED // 2 else (validation, validation)
 

@@ -130,14 +130,14 @@ def _answered(sample: Sample) -> Answered:
 
 def _validation_loss(model: Model, data: Data) -> Measure:
     """Return the mean loss over the supervised tokens, row by row, in nats."""
-    rows, groups = data.validation, [*data.groups]
+    rows, clusters = data.validation, [*data.clusters]
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     value = sum(-sum(row) for row in scored) / sum(weights)
     where = [row.where for row in rows]
-    alike = groups if len(set(groups)) < len(groups) else []
-    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)
+    clusters = clusters if len(set(clusters)) < len(clusters) else []
+    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, clusters=clusters)
 
 
 def _damaged(loss: Measure) -> FrameworkError:
@@ -157,6 +157,6 @@ def _of_set(loss: Measure, name: str) -> Measure | None:
     if not sum(weights):
         return None
     total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
-    groups = [loss.groups[place] for place in places] if loss.groups else []
+    clusters = [loss.clusters[place] for place in places] if loss.clusters else []
     where = [loss.where[place] for place in places]
-    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, groups=groups)
+    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, clusters=clusters)

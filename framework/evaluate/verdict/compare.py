@@ -82,12 +82,12 @@ def holm(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The items that are compared. `groups` is empty where all are different."""
+    """The items that are compared. `clusters` is empty if all are different."""
 
     before: list[float | None]
     after: list[float | None]
     weights: list[float]
-    groups: list[int]
+    clusters: list[int]
     leaked: int
 
     @property
@@ -125,7 +125,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
         [before.items[number] for number in kept],
         [after.items[number] for number in kept],
         [weights[number] for number in kept],
-        [after.groups[number] for number in kept] if after.groups else [],
+        [after.clusters[number] for number in kept] if after.clusters else [],
         len(asked) - len(kept),
     )
 
@@ -175,7 +175,7 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     if share:
         low, high = max(low, -1.0), min(high, 1.0)
     margin = config.margin * (1.0 if share else abs(before))
-    clusters = len(set(pairs.groups))
+    clusters = len(set(pairs.clusters))
     if pairs.is_share and not clusters and not known.exponential:
         least = least_difference(len(pairs.before), confidence)
     else:
@@ -230,26 +230,26 @@ def _tested(
     from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip  # noqa: PLC0415 - as above
 
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
-    if pairs.is_share and not pairs.groups and not known.exponential:
+    if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = of_shares(better, worse, len(one), confidence)
         return Tested(float(low), float(high), float(mcnemar(better, worse)), bool(better > worse))
-    sums, weights = _by_groups(weights * (two - one), weights, pairs.groups)
+    sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
     largest = 1.0 if _is_share(known, pairs) else 0.0
     low, high = of_means(sums[None], weights[None], confidence, largest)
     p_value = float(sign_flip(sums[None], resamples=resamples)[0])
     return Tested(float(low[0]), float(high[0]), p_value, bool(sums.sum() > 0))
 
 
-def _by_groups(
-    sums: NDArray[np.float64], weights: NDArray[np.float64], groups: list[int]
+def _by_cluster(
+    sums: NDArray[np.float64], weights: NDArray[np.float64], clusters: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Add up what belongs to one cluster."""
     import numpy as np  # noqa: PLC0415 - as above
 
-    if not groups:
+    if not clusters:
         return sums, weights
-    _, numbers = np.unique(groups, return_inverse=True)
+    _, numbers = np.unique(clusters, return_inverse=True)
     added = (np.bincount(numbers, weights=part).astype(np.float64) for part in (sums, weights))
     return next(added), next(added)
 

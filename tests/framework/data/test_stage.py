@@ -154,7 +154,7 @@ def test_rows_that_belong_together_stay_on_one_side(write_rows: Write, tmp_path:
     assert len(trained) == 5  # none of the ten customers is on two sides
     assert not sides[0] & sides[1]
     assert {prompt.cluster for prompt in data.prompts} == {f"customer {number}" for number in sides[0]}
-    assert len(set(data.groups)) == len(sides[1])
+    assert len(set(data.clusters)) == len(sides[1])
     with pytest.raises(FrameworkError, match=r"^format\.cluster=custom is in no row: .* 'customer'"):
         load(file, tmp_path, "format.cluster=custom")
 
