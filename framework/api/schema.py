@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
@@ -401,6 +401,9 @@ class LoggerConfig:
 @dataclass
 class CommandConfig:
     """A command other than a run. It parses its own arguments, so this class has no fields."""
+
+    usage: ClassVar[str] = ""
+    """The arguments as `--help` of the program shows them after the name: `[FOLDER]`."""
 
 
 @dataclass

@@ -40,6 +40,7 @@ from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folde
 from framework.config.sources import REFUSALS
 from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
+from framework.hooks.manager import Plugins
 from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
@@ -101,7 +102,10 @@ def main() -> None:
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
-            start(session, complete_overrides(words))
+            words = complete_overrides(words)
+            # Hydra prints the help, from conf/config.yaml, where `${commands:}` is.
+            OmegaConf.register_new_resolver("commands", lambda: list_commands(session.plugins), replace=True)
+            start(session, words)
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
@@ -256,6 +260,15 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     launcher: Launcher = plan.launch.create()
     with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
         return launcher.launch(plan)
+
+
+def list_commands(plugins: Plugins) -> str:
+    """Return a line for each command, for the help of the program."""
+    commands = plugins.commands()
+    typed = {name: f"{name} {component.schema.usage}" for name, component in commands.items()}
+    width = max(map(len, typed.values())) + 2
+    lines = [f"  {typed[name]:{width}}{component.summary.rstrip('.')}" for name, component in commands.items()]
+    return "\n".join(lines).replace("$", "$$")  # Hydra fills the text in by string.Template
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
