@@ -17,6 +17,7 @@ BEGIN, END = "<think>", "</think>"
 _TAGGED = re.compile(rf"\s*{BEGIN}(.*?){END}\s*", re.DOTALL)
 
 
+# Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
 def for_each_answer(example: Example) -> Iterator[Example]:
     """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 

@@ -121,7 +121,8 @@ class ComponentSource(ConfigSource):
     """Gives Hydra each component as the option `group/name`.
 
     Hydra copies what its ConfigStore holds with each composition and some forty times for `--help`, so there is little
-    in it: a copy of all schemas takes as long as a composition.
+    in it: a copy of all schemas takes as long as a composition, and a start may take three times as long as a bare
+    Hydra app (`tests/benchmarks/startup.py`).
     """
 
     def __init__(self, provider: str, path: str) -> None:

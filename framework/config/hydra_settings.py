@@ -40,6 +40,7 @@ _TEXT = re.compile(r"\$\{(?:oc\.env|now):[^${}]*\}")
 _PATH = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 
 
+# A prefix such as `framework.` would not do: `load_file` has it too. So names are compared whole (decision 0074).
 def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> Iterator[Problem]:
     """Give what is refused of `config.hydra`, before Hydra acts on it.
 

@@ -94,6 +94,7 @@ class ValueSources:
         return next(same, next(below, chosen))
 
 
+# Hydra forgets where a value came from, so the files are read a second time, in its order (decision 0004).
 def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
     known = ValueSources()

@@ -12,6 +12,7 @@ from framework.config.limits import check_file
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
 
+# A scheme of their own brings files to these sources, which limit and filter them (decisions 0069 and 0085).
 SCHEME, OWN = "user", "own"
 
 

@@ -110,6 +110,7 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
+        # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
         # A format that was edited must not find the rows that its earlier version made.
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]

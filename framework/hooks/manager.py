@@ -1,7 +1,8 @@
 """The plugin manager: loads plugins and collects what they register.
 
 Plugins are found in the entry-point group `framework` and in the files that the user names (`local_file.py`), nowhere
-else. A fault of a plugin is reported with its name and the way to switch it off, and the program continues.
+else. A fault of a plugin is reported with its name and the way to switch it off, and the program continues: each hook
+is called plugin by plugin, since pluggy itself stops at the first that raises.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Plugins:
         for name, module in DEFAULT_PLUGINS.items():
             if name.startswith("core") or name not in disabled():
                 plugins.register(importlib.import_module(module), name=name)
+        # A loop of our own: in pluggy's, one broken plugin ends `--help` in a traceback (decision 0003).
         # Of two plugins with one name the first is taken: ours, else the one whose distribution comes first.
         for entry in sorted(entry_points(group="framework"), key=lambda entry: (entry.name, *_distribution(entry))):
             # Before it is imported: a plugin may be switched off because its import fails.

@@ -1,7 +1,8 @@
 """What Hydra refused to compose, in the terms of the config: with its place, the nearest name and the valid ones.
 
 Hydra stops at the first mistake, and so does what is reported of overrides and defaults lists. Keys and values are set
-once more by OmegaConf, one after the other, to find out which of them it refuses; each of those is reported.
+once more by OmegaConf, one after the other, to find out which of them it refuses; each of those is reported. To collect
+the others too, Hydra's merge would have to be done again here.
 """
 
 from __future__ import annotations

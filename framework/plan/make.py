@@ -1,4 +1,7 @@
-"""Config -> `Plan`: the one value that every later stage reads. Past it there is no DictConfig."""
+"""Config -> `Plan`: the one value that every later stage reads.
+
+Past it there is no DictConfig, which would accept new keys and report a missing one far from its cause.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +101,7 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
+    # The only form in which a config is saved, exported or logged (decision 0030).
     return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 

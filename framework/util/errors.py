@@ -25,7 +25,7 @@ SHOWN_CHARACTERS = 60
 """Characters of a name of a file that is too long."""
 
 
-class FrameworkError(CompactHydraException):
+class FrameworkError(CompactHydraException):  # which Hydra and its launchers print without a traceback, decision 0003
     """Something the user can fix. The message names the place, the value, the valid choices and the fix.
 
     It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.

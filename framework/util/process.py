@@ -45,7 +45,7 @@ class ProcessError(FrameworkError):
         self.last = last
 
 
-class PythonProcess:
+class PythonProcess:  # a library that is tried may crash or hang during its import, decision 0029
     """A process that starts with the first call, and again after a crash or a hang. It has this process's `sys.path`.
 
     Args:

@@ -52,6 +52,7 @@ def compare(
             for name, change in changes.items()
             if change.aspect is aspect and not change.primary and change.p_value is not None
         ]
+        # The primary measure is chosen before anything is measured, so it needs no adjustment (decision 0075).
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)

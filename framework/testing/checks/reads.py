@@ -1,7 +1,8 @@
 """Settings that nothing reads: a user sets them, and nothing changes.
 
 The source of the plugin's package is searched for `….name` and `getattr(…, "name")`. A field of another class with the
-same name counts too, so not every unread setting is found.
+same name counts too, so not every unread setting is found. At run time, a read is visible only in a run of the
+component, and a plain search for the name finds its own declaration.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten."""
+"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten.
+
+rich's `Live` draws all of its content again for each change, so an answer that is longer than the terminal is cut off,
+or repeated in the scrollback. Here a complete row is never written again, so answers scroll like any text.
+"""
 
 from __future__ import annotations
 

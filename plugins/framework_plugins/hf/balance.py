@@ -44,6 +44,7 @@ class Balance:
         return f"{self.coefficient:g} x load balancing (router_aux_loss_coef in the model's config)"
 
 
+# transformers computes it: its formula differs from model to model (decision 0062).
 def balance(model: Any) -> Balance | None:
     """Return the auxiliary loss of a model; None where it has none, or one without a function beside its class."""
     config = model.config.get_text_config()

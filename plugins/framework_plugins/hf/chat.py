@@ -4,7 +4,7 @@ Templates with and without generation markers are treated alike. The whole conve
 assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
 is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
 they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
-hold says so in `TokenRow.problem`.
+hold says so in `TokenRow.problem` (decision 0012).
 """
 
 from __future__ import annotations

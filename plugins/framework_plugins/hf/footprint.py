@@ -118,6 +118,7 @@ def _process() -> float:
     return PROCESS_CUDA if any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders) else PROCESS_CPU
 
 
+# Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
 def decides_checkpointing(plan: Plan) -> bool:
     """Whether the arithmetic decides on a GPU between activations that are kept and such as are computed again.
 

@@ -308,6 +308,7 @@ class Losses:
         self.selects = same
 
 
+# DDP and FSDP work in hooks around the whole forward pass, so the loss is computed inside it (decision 0061).
 def _let_in(module: Any) -> None:
     """Let `INSIDE` be computed instead of a module's forward pass: an engine's hooks and wrappers stay around it."""
     forward = module.forward

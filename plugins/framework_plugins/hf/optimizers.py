@@ -48,6 +48,7 @@ class OptimizerFacts:
     adam: bool = False
 
 
+# The names are those of transformers, which people know (decision 0088).
 ADAM, LION = ("adam_beta1", "adam_beta2", "adam_epsilon"), ("adam_beta1", "adam_beta2")
 MIX = {"alpha": float, "beta3": float, "t_alpha": int, "t_beta3": int}
 RMS = {"momentum": float, "alpha": float, "eps": float, "centered": bool}

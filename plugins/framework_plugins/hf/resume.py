@@ -42,6 +42,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     return values
 
 
+# Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP (decision 0026).
 def digest(rows: Sequence[TokenRow]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order."""
     hasher = hashlib.sha256()

@@ -59,6 +59,7 @@ class RowSampler(Sampler[int]):
             numbers = shuffled[start : min(start + window, whole)]
             near = sort([self.rows[number] for number in numbers], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
+            # Only neighbours are chosen; the place of a row in the epoch stays uniform (decision 0016).
             for place in random.permutation(len(batches)).tolist():
                 yield from (numbers[at] for at in batches[place])
         yield from shuffled[whole:]

@@ -77,6 +77,7 @@ class Training:
         trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
+        # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
         pace = Pace(self.config.save_seconds if self._rank == 0 else None)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, pace, self._agree_on)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print

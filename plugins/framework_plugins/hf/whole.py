@@ -81,7 +81,10 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
             None,
             config=config,
             state_dict={
-                name: torch.empty(shape, device="meta") for name, (shape, _) in stored.items() if name not in odd
+                # transformers says which names do not fit: it renames, merges and ties weights (decision 0067).
+                name: torch.empty(shape, device="meta")
+                for name, (shape, _) in stored.items()
+                if name not in odd
             },
             device_map={"": "meta"},
             output_loading_info=True,

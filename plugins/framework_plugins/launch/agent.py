@@ -44,6 +44,7 @@ def main() -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
+    # Called in code: as a command, torchrun only prints which process died and how (decision 0022).
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", local_addr="localhost", max_restarts=0, logs_specs=DefaultLogsSpecs(str(folder)),

@@ -107,6 +107,7 @@ def _folder(plan: Plan) -> Iterator[Path]:
 @contextmanager
 def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
     try:
+        # Named, since torchrun closes the file descriptors that its processes would inherit (decision 0023).
         os.mkfifo(file)
     except OSError as error:  # Windows drives below WSL, some network disks and mounted buckets
         raise FrameworkError(

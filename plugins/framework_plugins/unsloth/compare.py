@@ -138,6 +138,7 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
     return digest(json.dumps(key, sort_keys=True, default=str))
 
 
+# In a process of its own: nothing is plain where Unsloth was imported (decision 0051).
 def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
     """Have the twin made and trained in a process without Unsloth; return its loss, see `twin.step`."""
     plan, machine = _with_twin(run.plan, place), run.machine

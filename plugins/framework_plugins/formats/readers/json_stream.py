@@ -1,6 +1,8 @@
 """JSON decoded value by value from a stream, so that an array of any size needs the memory of one item.
 
-Text is added to a buffer until the next value is complete; what was decoded is dropped from it.
+Text is added to a buffer until the next value is complete; what was decoded is dropped from it. ijson streams too, but
+its errors have no line and column, it drops a duplicate key without a message, and it refuses the NaN that Python
+writes.
 """
 
 from __future__ import annotations
