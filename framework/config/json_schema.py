@@ -2,8 +2,8 @@
 
 They are made of the same fields that the program checks, so that an editor complains about what a run would refuse. An
 interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it. pydantic would write schemas
-too, but not these: it has no interpolations, takes the values of an enum and not its names, and would be a second
-reader of the same types.
+too, but it has no interpolations, takes the values of an enum and not its names, and would be a second reader of the
+same types.
 """
 
 from __future__ import annotations

@@ -325,7 +325,7 @@ def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -
     cited = {
         number
         for file in files
-        for numbers in re.findall(r"\bdecisions? (\d{4}(?:(?:,| and) \d{4})*)", file.read_text(encoding="utf-8"))
+        for numbers in re.findall(r"\b[Dd]ecisions? (\d{4}(?:(?:,| and) \d{4})*)", file.read_text(encoding="utf-8"))
         for number in re.findall(r"\d{4}", numbers)
     }
     known = {page.stem[:4] for page in RECORDED}
