@@ -141,6 +141,7 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
         FrameworkError: the list cannot be read, or a file cannot be loaded.
     """
     for word in words:
+        # Before Hydra: what the files register has to be among its options.
         if "=" in word and override_key(word) == "plugins":
             value = word.partition("=")[2]
             if not re.fullmatch(r"\[.*\]", value, re.DOTALL):

@@ -98,6 +98,7 @@ def main() -> None:
             if words and is_command(words[0]):
                 load_plugins(session, words)
                 with ExitStack() as stack:
+                    # A command has no loggers; of a run they show its counts.
                     session.progress.send = _shown(stack)
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
@@ -107,6 +108,7 @@ def main() -> None:
             OmegaConf.register_new_resolver("commands", lambda: list_commands(session.plugins), replace=True)
             start(session, words)
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
+            # The interpreter flushes stdout once more at its end, and would print a traceback there.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         except SystemExit as end:
@@ -167,9 +169,11 @@ def start(session: Session, words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the arguments are wrong, or a trial of a sweep failed.
     """
+    # Hydra reads its overrides there and nowhere else.
     sys.argv[1:] = words
     register(session)
     session.unused = unused(session, overrides_of(words))
+    # Before Hydra makes the folder of the sweep and of its first trial.
     if SWEEP & set(words):
         export_plugin_paths(session.plugins)
         check_sweep(words)
@@ -190,6 +194,7 @@ def run(config: DictConfig) -> float | None:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
     with locks.trial(run_dir):
+        # With the same words only: a search may give this number to other values now.
         if is_resumed(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
         folder.start_anew(run_dir)
@@ -251,6 +256,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     if chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
+    # Without a sweep nothing follows that could use a kept base.
     if run_dir is not None and plan.share:
         session.shared.open()
     else:

@@ -145,6 +145,7 @@ def origin(registration: Registration) -> str:
     """Return where an option comes from: its distribution with the version, or its file."""
     if registration.package.endswith(".py"):
         return display_path(Path(registration.package))
+    # The core registers its commands without a distribution.
     own = registration.component.factory.startswith("framework.")
     return registration.package or (f"framework {VERSION}" if own else registration.plugin)
 
@@ -211,7 +212,7 @@ def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, .
     """Give the options at the end of the defaults lists of a preset and of those that it stands on."""
     if name in current().plugins.registrations(group):
         yield name
-    elif name not in above:
+    elif name not in above:  # presets may be built on each other in a circle
         loaded = loader.repository.load_config(f"{group.name}/{name}")
         for base in (loaded.defaults_list or []) if loaded else []:
             if isinstance(base, ConfigDefault) and not base.is_self():

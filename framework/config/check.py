@@ -64,6 +64,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
     schema = OmegaConf.get_type(node)
     known = {field.name: field for field in fields(schema)} if is_schema(schema) else None
     present = list(node)  # `in` of a config passes over what has no value yet
+    # Keys that are there first, in their order, then those that are missing.
     for key in dict.fromkeys([*present, *(known or ())]):
         place = f"{path}{key}"
         if known is not None and key not in known:
@@ -71,6 +72,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
             plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
             yield Problem(unknown_key(place, known, option_name(schema), instead(schema), plain), (place,))
             continue
+        # A key of a free dict, which Hydra would instantiate.
         if key == "_target_" and known is None:
             yield Problem(f"{place}={as_text(node[key])}: a config cannot name code: remove it", (place,))
             continue

@@ -71,6 +71,7 @@ def announce_folders(session: Session) -> None:
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
+    # Only the folders of the user: what is in an installed package, its user cannot rename.
     for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
         raise FrameworkError(f"{file}: Hydra reads only .yaml files: rename it to {file.stem}.yaml")
     plugins = (place for _, places in _plugin_folders(session) for place in places)
@@ -102,6 +103,7 @@ def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
             continue
         scheme, _, place = path.rpartition("://")
         try:
+            # A namespace package has several folders, and no file.
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
             session.plugins.skip_plugin(plugin, "framework_config_paths", error)

@@ -64,6 +64,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     for key in ("hydra.sweep.subdir", "hydra.job.name"):
         _, section, setting = key.split(".")
         value = str(settings[section][setting])
+        # Values of `hydra.job` are names that Hydra makes itself; what else is interpolated may hold a slash.
         if "${" in (name := _OF_JOB.sub("x", value)) or not plain_name(name):
             yield Problem(
                 f"{key}={value}: files and folders are named after it, so it has to be a plain name, without slashes",
@@ -93,6 +94,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
     named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
+    # Only if something names code: all configs of all packages are read for it.
     for container in _of_packages(loader) if foreign else ():
         foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
         if not foreign:

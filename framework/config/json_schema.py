@@ -1,7 +1,7 @@
 """JSON Schemas (draft 2020-12) of the YAML files that a user writes: a preset of a group, and an experiment.
 
 They are made of the same fields that the program checks, so that an editor complains about what a run would refuse. An
-interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it. pydantic would write schemas
+interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it. pydantic writes schemas
 too, but it has no interpolations, takes the values of an enum and not its names, and would be a second reader of the
 same types.
 """

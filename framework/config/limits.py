@@ -39,12 +39,14 @@ def check_words(words: Sequence[str], where: str = "") -> None:
         FrameworkError: names the override, and the limit that it exceeds.
     """
     for word in words:
+        # The word may have a million characters: only its key, or its beginning, is shown.
         key = word[: min(word.find("=") + 1 or 40, 80)]
         name = f"{where}: {key}…" if where else f"{key}…"
         if len(word) > LONGEST:
             raise FrameworkError(
                 f"{name} has {len(word):,} characters, more than {LONGEST:,}: write a long value into a config file"
             )
+        # The pattern is slow on long words, and most have nothing to count.
         bare = _QUOTED.sub("", word) if "," in word or "[" in word or "{" in word or "(" in word else ""
         depth = 0
         for letter in re.findall(r"[\[{()}\]]", bare):
@@ -63,6 +65,7 @@ def swept_values(override: Override) -> float:
     sweep = override.value()
     if not isinstance(sweep, RangeSweep) or not sweep.step:
         return 0
+    # In decimals: the quotient of two floats may be one off.
     steps = (Decimal(str(sweep.stop)) - Decimal(str(sweep.start))) / Decimal(str(sweep.step))
     return float(steps)
 
@@ -81,6 +84,7 @@ def check_file(file: Path) -> None:
     name = display_path(file)
     try:
         with file.open("rb") as opened:
+            # One more than allowed: enough to know that there are too many.
             content = opened.read(LARGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:
@@ -167,6 +171,7 @@ def _check_values(text: str, name: str) -> None:
         if (tag := getattr(event, "tag", None)) not in {None, _TEXT}:
             _check_tag(tag, event, where)
         if isinstance(event, yaml.AliasEvent):
+            # PyYAML makes a structure that contains itself, in which OmegaConf recurses without end.
             if event.anchor in {anchor for anchor, _ in open_}:
                 raise FrameworkError(
                     f"{where}: *{event.anchor} is inside the block that it refers to, so it has no end"

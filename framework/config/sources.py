@@ -84,6 +84,7 @@ class ValueSources:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
+        # Merged in this order, so the last that sets a key wins.
         last = [*reversed(self.settings)]
         # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
         same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
@@ -152,6 +153,7 @@ def _leaves(
     path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, Any], name: str
 ) -> Iterator[SourcedValue]:
     """Give the values below an entry of a YAML file with their lines."""
+    # PyYAML counts lines from 0.
     where = f"{name}:{key.start_mark.line + 1}"
     below = f"{path}.{key.value}" if path else str(key.value)
     value = values.get(key.value)

@@ -154,6 +154,7 @@ def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int6
 
     Two rows of one conversation (`data.learn=each`) have most turns in common, and are no near-duplicates.
     """
+    # Most rows are alone, and only the texts of the others are read again.
     several = np.bincount(alike, minlength=len(alike))[alike] > 1
     if not several.any():
         return alike
@@ -248,6 +249,7 @@ def _key(plan: Plan, part: NDArray[np.int8], prompts: Sequence[Prompt], audits: 
         [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts],
     )
     digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
+    # The split: a seed or a share that moves rows changes what leaks.
     digest.update(part.tobytes())
     return digest.hexdigest()
 

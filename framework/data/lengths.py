@@ -117,6 +117,7 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
             + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
         )
+    # A row without a learned token would be computed for nothing.
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
 

@@ -98,9 +98,11 @@ class Reader:
         folder = Path(tempfile.mkdtemp())
         try:
             written = self._write(folder / "rows")
+        # Ctrl-C too: nobody else knows of the folder.
         except BaseException:
             rmtree(folder, ignore_errors=True)
             raise
+        # With the object and not at exit: a sweep would leave one store for each trial.
         weakref.finalize(written, rmtree, folder, ignore_errors=True)
         return written
 

@@ -24,6 +24,7 @@ def pairs(store: Store) -> tuple[Numbers, Numbers]:
     if not (store.columns.turns > 1).any():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     rows, keys, inner = (np.array(values) for values in zip(*_prompts(store), strict=True))
+    # By key, then by row, so that the first of each key is the earliest row.
     order = np.lexsort((rows, keys))
     rows, keys, inner = rows[order], keys[order], inner[order]
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -56,4 +57,4 @@ def _earlier(store: Store, number: int) -> Iterator[str]:
 
 def _key(text: str) -> int:
     """Return a hash that white space and capitals do not change; it holds within this process."""
-    return hash(" ".join(text.casefold().split()))
+    return hash(" ".join(text.casefold().split()))  # not kept, so it may differ between processes

@@ -69,6 +69,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     own = _own_prompts(plan)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
+    # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
     data, part = current().shared.get_or_make(
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, judged=not own, cached=cached)
@@ -286,6 +287,7 @@ def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: floa
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
     taken = np.zeros(len(numbers), dtype=bool)
     count = 0
+    # Greedily, so the share is met within the size of the smallest group; never exceeded if one fits.
     for number in order:
         if count + sizes[number] <= target:
             taken[number] = True
@@ -332,6 +334,7 @@ def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """
     start = random.Random(seed).random()  # noqa: S311 - a choice, not a secret
     places = (start + GOLDEN * np.arange(len(numbers))) % 1
+    # The rank of each place: the inverse of the order that sorts them.
     return numbers[np.argsort(np.argsort(places))]
 
 

@@ -176,6 +176,7 @@ class Store:
 
 
 def _list(column: Any, index: int) -> NDArray[Any]:
+    # Through the offsets: `column[index].as_py()` would make a Python object of each token.
     start, stop = column.offsets[index].as_py(), column.offsets[index + 1].as_py()
     values: NDArray[Any] = column.values.slice(start, stop - start).to_numpy(zero_copy_only=False)
     return values

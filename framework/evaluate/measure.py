@@ -47,6 +47,7 @@ class Measuring:
         """
         measures: dict[str, Measure] = {}
         samples, notes = [], []
+        # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses = [EVAL_LOSS] if self.data.validation else []
         parts = len(losses) + len(self.evaluators)
         for name in losses:
@@ -73,6 +74,7 @@ class Measuring:
         None where these are what the verdict judges by.
         """
         plan, asking = self.plan, [each for each in self.evaluators.values() if isinstance(each, AsksPrompts)]
+        # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
             return []
         if plan.objective == SCORE:
@@ -118,6 +120,7 @@ class Measuring:
                 wins = replace(own, value=fmean(known), items=items, weights=weights, unit="", compared=True)
                 measures = {
                     key: measure
+                    # The first metric with content is the primary one, so what compares comes before its own metric.
                     for each, one in measures.items()
                     for key, measure in ([(f"{name}{WINS}", wins), (each, one)] if each == name else [(each, one)])
                 }

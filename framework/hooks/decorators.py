@@ -125,6 +125,7 @@ def _signature(
     parameters = list(inspect.signature(function).parameters)
     options = [name for name in parameters if name not in names]
     if (
+        # The options come last, so whatever is left over is one parameter at the end.
         parameters[:needed] != [*names[:needed]]
         or len(options) > 1
         or options != parameters[len(parameters) - len(options) :]
@@ -150,6 +151,7 @@ def _mark(function: Function, schema: type, kind: Callable[..., Any]) -> Functio
     if function.__qualname__ == name and hasattr(earlier, MARK) and line_of(earlier) != line_of(function):
         extended.earlier = earlier  # `clashes` tells: the module has this function alone from now on
     extended.schema = schema
+    # The factory string leads here: a function can carry attributes, so no class is generated for it.
     extended.create = lambda config: kind(function, config)
     setattr(extended, MARK, Component(name, schema, f"{function.__module__}:{name}.create"))
     return function
@@ -185,6 +187,7 @@ def clashes(module: object) -> Iterator[str]:
 
 def _decorated(module: object) -> list[Callable[..., Any]]:
     """Return the marked functions that a module defines; one with two names is one function."""
+    # By identity: a function that has two names in the module is registered once.
     values = {id(value): value for value in getattr(module, "__dict__", {}).values() if inspect.isfunction(value)}
     home = getattr(module, "__name__", None)
     return [value for value in values.values() if hasattr(value, MARK) and value.__module__ == home]

@@ -114,6 +114,7 @@ class Plugins:
         if problems := [*wrong_hooks(module, plugins), *clashes(module)]:
             raise FrameworkError("; ".join(problems))
         plugins.register(module, name=name)
+        # A plugin of its own, since the module may implement the hook that registers them itself.
         functions = f"{name}:functions"
         if components := collect(module):
             plugins.register(Decorated(components), name=functions)
@@ -170,6 +171,7 @@ class Plugins:
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
+            # The class of a config's settings is all that says which option it is.
             if component.schema in schemas:
                 other = schemas[component.schema]
                 reason = f"{other} has the same schema: subclass it, because the class identifies the option"
@@ -289,6 +291,7 @@ def disabled() -> set[str]:
 
 def _distribution(entry: EntryPoint) -> tuple[bool, str]:
     name = entry.dist.name if entry.dist else ""
+    # False sorts first, so of two plugins with one name ours is loaded.
     return name != "framework", name
 
 
@@ -297,4 +300,5 @@ def _package_of(entry: EntryPoint) -> str:
 
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+    # As pluggy does: a hook takes only the arguments that it names.
     return implementation.function(*(arguments[name] for name in implementation.argnames))

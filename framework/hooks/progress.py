@@ -57,6 +57,7 @@ class Reporter:
         counter = Counter(self.send, replace(part, task=name, unit=unit, total=total))
         counter.begin()
         yield counter
+        # Not in a `finally`: work that raised is not complete.
         counter.finish()
 
 
@@ -65,6 +66,7 @@ class Counter:
 
     def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
         self._send, self._now = send, first
+        # `time.time` jumps when the clock is set.
         self._started = self._sent = self._moved = time.monotonic()
 
     @property
@@ -97,5 +99,6 @@ class Counter:
     def _report(self) -> None:
         if self._send is not None:
             self._sent = time.monotonic()
+            # Two times: a rate is computed up to the last one that was counted, not up to the report.
             seconds, done = (round(moment - self._started, 3) for moment in (self._sent, self._moved))
             self._send(replace(self._now, seconds=seconds, seconds_done=done))

@@ -48,6 +48,7 @@ class Session:
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}
 
     def __enter__(self) -> Self:
+        # The token restores the session around this one, which tests have.
         self._token = _current.set(self)
         return self
 

@@ -25,6 +25,7 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
     for attribute in dir(module):
         marks: Any = plugins.parse_hookimpl_opts(module, attribute)
         name = (marks and marks.get("specname")) or attribute
+        # pluggy ignores an optional hook that nobody specifies.
         if marks is None or (marks.get("optionalhook") and name not in HOOKS):
             continue
         function = getattr(module, attribute)
@@ -134,6 +135,7 @@ def missing_factory(component: Component) -> str:
         names, exists = [*vars(loaded)], hasattr(loaded, name)
     else:
         source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)  # a compiled module has none
+        # The source is searched, since importing the module may take seconds, or a library that is missing.
         names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
         exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
     close = nearest(name, [each for each in names if not each.startswith("_")])

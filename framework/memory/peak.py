@@ -60,6 +60,7 @@ def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     phases = _phases(shape, settings)
     resident = sum(parts.values())
     allocated = resident + max(phases.values())
+    # torch keeps the blocks that it freed, and a GPU is full when they do not fit, not when tensors do not.
     reserved = max(allocated, resident + _held(shape, settings) + terms.gathered(shape, settings))
     return Estimate(
         parts={name: round(size) for name, size in parts.items()},
@@ -94,6 +95,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     base = {name: size / settings.pieces for name, size in terms.base_weights(shape, settings).items()}
     states = {"gradients": trained * width, "optimizer": terms.optimizer_states(shape, settings) / settings.pieces}
     buckets = terms.buckets(shape, settings)
+    # With weights in the CPU's memory, gradients and states are there too.
     if settings.sharded and settings.offloaded_weights:
         return process  # they come one layer at a time
     return {**process, **base, **adapter, **states, **({"buckets": buckets} if buckets else {})}
@@ -119,6 +121,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
+        # While the file is mapped, gradients and states are not there yet, but are counted as resident.
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:

@@ -144,6 +144,7 @@ def _kinds(text: Mapping[str, Any]) -> set[str]:
 
 
 def _window(text: Mapping[str, Any]) -> bool:
+    # Qwen 2 names a window in its config and switches it off beside it.
     return bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True)) and not _kinds(text)
 
 

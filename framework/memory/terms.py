@@ -60,6 +60,7 @@ def trained_bytes(settings: MemorySettings) -> int:
 
 def optimizer_states(shape: Shape, settings: MemorySettings) -> float:
     """Return Adam's two states: in the dtype of the weight (torch), or a byte each (bitsandbytes, blocks of 256)."""
+    # Of other optimizers the bytes do not follow the weight.
     narrow = trained_bytes(settings) / 4 if settings.state_bytes == 8 else 1  # noqa: PLR2004 - two states in fp32
     return trained_parameters(shape, settings) * settings.state_bytes * narrow
 
@@ -80,6 +81,7 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
+        # The number is that of a whole layer; halves, since attention and MLP are added up wherever they are used.
         return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
     repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0

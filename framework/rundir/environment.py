@@ -80,8 +80,10 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
 
 def packages() -> dict[str, str]:
     """Return the versions of the distributions behind all modules that are loaded by now, and of the framework."""
+    # What is loaded, not what is installed: a shared environment has hundreds of packages that no run uses.
     modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
     known = _by_module()
+    # Reversed, since the last of equal names stays in a dict, and the first on the path is what was imported.
     found = (_named(distribution) for module in modules for distribution in reversed(known.get(module, ())))
     loaded = {name: number for name, number in found if name and number}  # the first on the path, of one name
     names = {"framework", *(name for module in modules - known.keys() if (name := _editable(module)))}
@@ -119,6 +121,7 @@ def _modules(distribution: Distribution) -> set[str]:
     if declared := distribution.read_text("top_level.txt"):
         return set(declared.split())
     paths = (line.partition(",")[0].strip('"') for line in (distribution.read_text("RECORD") or "").splitlines())
+    # Of RECORD only code counts: scripts and licences are listed there too.
     parts = {path.partition("/") for path in paths if path.endswith((".py", ".so", ".pyd"))}
     modules = {first if slash else inspect.getmodulename(first) for first, slash, _ in parts}
     return {module for module in modules if module and module.isidentifier()}

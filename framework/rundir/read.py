@@ -55,6 +55,7 @@ def read_run(folder: str | Path) -> SavedRun:
 def runs_below(place: Path) -> list[Path]:
     """Return the folders of the runs in a folder and below it, trials of sweeps among them, by name."""
     found, level, seen = list[Path](), [place], set[tuple[int, int]]()
+    # Level by level, not `rglob`: a link or a data folder below may be endlessly deep.
     for _ in range(DEEPEST + 1):
         found += [folder for folder in level if os.path.isfile(folder / STATUS)]  # noqa: PTH113 - it may not be ours to read
         level = [below for folder in level for below in _folders(folder, seen)]
@@ -115,6 +116,7 @@ def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Return nested mappings as one with dotted keys; lists and empty mappings are values."""
     values: dict[str, Any] = {}
     for key, part in value.items():
+        # An empty mapping is a value: without it, `{}` and an absent key would be equal.
         below = flat(part, f"{path}{key}.") if isinstance(part, Mapping) and part else {f"{path}{key}": part}
         values |= below
     return values

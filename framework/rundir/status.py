@@ -37,6 +37,7 @@ from framework.util.files import write_failure
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
     earlier = _read(plan.run_dir) if adds_exports(plan) else None
+    # A finished run that only adds exports stays finished while they are made.
     if earlier is None or earlier.state != FINISHED:
         started = earlier.started if earlier else _now()
         records.save(Status(RUNNING, started=started), plan.run_dir / STATUS)

@@ -83,6 +83,7 @@ class SweepFolder(Callback):
 def _protect(file: Path, session: Session) -> None:
     """Make a file that Hydra will write, for the owner alone; it is removed at the end where nothing was written."""
     file.touch(0o600)
+    # `touch` leaves the mode of a file that is there already.
     file.chmod(0o600)
 
     def remove_if_empty() -> None:
@@ -128,6 +129,7 @@ def folders(place: Path) -> dict[Path, list[Path]]:
     """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
     found: dict[Path, list[Path]] = {}
     for run in runs_below(place):
+        # Hydra writes that file before the first trial, so it tells a sweep from a folder of runs.
         home = run.parent if (run.parent / MULTIRUN).exists() else run
         found.setdefault(home, []).append(run)
     return found
@@ -168,6 +170,7 @@ def planned_trials(folder: Path) -> int | None:
     swept = [each for each in parsed.values() if each.is_sweep_override()]
     is_finite = swept and all(each.is_discrete_sweep() for each in swept)
     total = math.prod(len([*each.sweep_string_iterator()]) for each in swept) if is_finite else None
+    # Of samplers, only a grid tries every combination once.
     if n_trials is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
         return total
     return int(n_trials) if total is None else min(total, int(n_trials))
@@ -289,6 +292,7 @@ def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
     has been killed.
     """
     if not status:
+        # With the plugin `journal` switched off, no run has a status.
         return FINISHED if any((run / name).exists() for name in ("plan.json", REPORT)) else FAILED, ""
     if status["state"] != RUNNING:
         return status["state"], status["error"] or ""

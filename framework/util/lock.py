@@ -50,6 +50,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         FrameworkError: another process holds it.
         OSError: the folder cannot be written.
     """
+    # Listed before they are made: at the end, only folders that this call made are removed.
     new = [path for path in (place, *place.parents) if not path.exists()]
     place.mkdir(parents=True, exist_ok=True)
     file, opened = place / NAME, list[tuple[int, str, float]]()
@@ -63,6 +64,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         for number, *_ in opened:  # Windows lets the one who locked a file write it by this number alone
             _write(number, f"{_me()}\n{_machine()}\n")
         stop = threading.Event()
+        # A daemon: it must not keep a process alive whose main thread has ended.
         threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
         try:
             yield
@@ -95,7 +97,7 @@ def _machine() -> str:
 def _read(opened: int) -> tuple[str, float]:
     """Return what the file of a lock says, and when it was touched."""
     os.lseek(opened, 0, os.SEEK_SET)
-    return _printable(os.read(opened, 1000)), os.fstat(opened).st_mtime
+    return _printable(os.read(opened, 1000)), os.fstat(opened).st_mtime  # the file of somebody else may have any size
 
 
 def _printable(text: bytes) -> str:

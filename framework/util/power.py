@@ -26,7 +26,7 @@ def least_difference(count: int, confidence: float = 0.95) -> float | None:
     Returns:
         The difference, in whole points, 0 to 1; None where even all prompts getting better would not do.
     """
-    if count > EXACTLY:
+    if count > EXACTLY:  # the sums below grow with the square of the count
         reach = (NormalDist().inv_cdf((1 + confidence) / 2) + NormalDist().inv_cdf(POWER)) ** 2 / count
         return (reach + math.sqrt(reach**2 + 8 * WRONG_WAY * reach)) / 2
     limits = [_least_most(differing, 1 - confidence) for differing in range(count + 1)]

@@ -96,9 +96,11 @@ class PythonProcess:  # a library that is tried may crash or hang during its imp
             self._log.unlink()
         self._printed = self._log.open("wb+") if self._log else tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         ours, theirs = Pipe()
+        # Our copy of their end is closed here: while one is open, the end of the process is not seen as EOF.
         with theirs:
             # -u: what goes to the one output stays in order with what goes to the other.
             self._process = subprocess.Popen(  # noqa: S603 - our own words
+                # -P: a file in the working folder may have the name of a library.
                 [sys.executable, "-u", "-P", "-c", CODE.format(sys.path), str(theirs.fileno())],
                 env={**os.environ, **self._env} if self._override else {**self._env, **os.environ},
                 pass_fds=[theirs.fileno()],
@@ -167,4 +169,5 @@ def _end_with_parent(parent: int) -> None:
     # An orphan gets another parent.
     while os.getppid() == parent:
         time.sleep(1)
+    # `sys.exit` would end this thread only.
     os._exit(1)

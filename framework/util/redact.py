@@ -172,6 +172,7 @@ def _by_names(text: str) -> str:
         return f"{text[: whole.start('value')]}{HIDDEN}" if is_secret(whole["name"], whole["value"]) else text
     parts, end = [], 0
     for named in _NAMED.finditer(text):
+        # A name within a value that is hidden already begins no pair of its own.
         if named.start() >= end and (value := _secret_after(named)):
             parts += [text[end : named.end()], HIDDEN]
             end = value.end()
@@ -189,6 +190,7 @@ def _secret_after(named: re.Match[str]) -> re.Match[str] | None:
         return value if in_address and _PARAMETER.fullmatch(name) else None
     secret = is_secret(name, value["value"])
     if sign.startswith(":"):  # a header, not a sentence like `the token: what is it?`
+        # Random text has digits; a word after a colon hardly ever does.
         drawn = len(value["value"]) >= SHORTEST and all(re.search(kind, value["value"]) for kind in ("[a-zA-Z]", r"\d"))
         secret = secret and bool(value["scheme"] or drawn or name[:2].lower() == "x-")
     return value if secret else None

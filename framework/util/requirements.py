@@ -46,6 +46,7 @@ def pip_command(extras: Iterable[str]) -> str:
 
 def _lacking(wanted: Requirement, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Give the names of what is missing of a requirement, the requirements that its extras list included."""
+    # An extra may list itself, by way of others.
     if str(wanted) in above or not (wanted.marker is None or wanted.marker.evaluate()):
         return
     about = _installed(wanted.name)

@@ -46,6 +46,7 @@ class SharedCache:
     def find(self, kind: str, key: str) -> Any:
         """Return the value of a kind that was kept under this key, else None; an entry of another key is dropped."""
         entry = self.entries.get(kind)
+        # Dropped before another is made: two bases may not fit into memory.
         if entry is None or not key or entry.key != key:
             self.drop(kind)
             return None

@@ -64,6 +64,7 @@ def features(texts: Sequence[str], common: Hashes | None = None) -> Features:
     if len(bare := np.flatnonzero(np.bincount((keys >> _HALF).astype(np.int64), minlength=len(texts)) == 0)):
         itself = _hash([texts[int(number)].strip().encode() for number in bare])
         keys = np.concatenate([keys, _key(bare.astype(np.uint64), itself)])
+    # In place, and sorted: the features of a text are one stretch, with equal ones side by side.
     keys.sort()
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]  # np.unique takes twenty times as long
     if common is not None and len(common):
@@ -109,6 +110,7 @@ def common_features(batches: Batches, count: int) -> Hashes:
         return np.zeros(0, np.uint32)
     everything = np.concatenate([part.hashes for part in parts])
     hashes, times = np.unique(everything, return_counts=True)
+    # At least three texts: a feature of two texts out of two is no template.
     often = times > max(COMMON * sum(len(part.sizes) for part in parts), 2)
     return hashes[often & bool(times[often].sum() >= TEMPLATE * len(everything))]
 

@@ -52,6 +52,7 @@ class Found:
     @property
     def holder(self) -> str:
         """Who works on it; empty if nobody does."""
+        # A worker of a launcher may hold a trial after the process of the sweep has ended.
         locks = [folder / lock.NAME for folder in dict.fromkeys((self.folder, *self.runs))]
         return next((by for file in locks if (by := lock.holder(file))), "")
 

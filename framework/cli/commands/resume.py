@@ -104,6 +104,7 @@ def _sweep(session: Session, folder: Path) -> list[str]:
     overrides = _read(folder)
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()
+    # The folder and the switch are set again below; a key may be given only once.
     sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
     return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
 

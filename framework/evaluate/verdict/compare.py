@@ -250,6 +250,7 @@ def _by_cluster(
 
     if not clusters:
         return sums, weights
+    # What is swapped as a whole is a cluster, so each becomes one unit.
     _, numbers = np.unique(clusters, return_inverse=True)
     added = (np.bincount(numbers, weights=part).astype(np.float64) for part in (sums, weights))
     return next(added), next(added)

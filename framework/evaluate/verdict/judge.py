@@ -82,6 +82,7 @@ def _gain(change: Change) -> float | None:
         return -1.0 if change.outcome is Outcome.worse else 0.0
     if change.low is None or change.high is None:
         return 0.0
+    # At most one of the two is not 0: the bound nearer to 0, if the interval does not hold 0.
     certain = max(change.low, 0.0) + min(change.high, 0.0)
     rate = (
         change.kind is not MeasureKind.loss and not change.unit and min(before, after) >= 0 and max(before, after) <= 1
