@@ -245,6 +245,7 @@ def _stamp(file: DataFile) -> Stamp:
         status = file.path.stat()
     except OSError as error:
         raise _unreadable(file, error) from error
+    # The inode too: a file that was replaced may have the old one's size and time.
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 

@@ -198,4 +198,5 @@ def _is_media(feature: Any) -> bool:
         return any(map(_is_media, feature))
     if (inner := getattr(feature, "feature", None)) is not None:
         return _is_media(inner)
+    # A feature with a decoder is media; `Json` decodes text.
     return hasattr(feature, "decode_example") and type(feature).__name__ != "Json"

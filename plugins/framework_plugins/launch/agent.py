@@ -56,7 +56,7 @@ def main() -> int:
         ends = {rank: failure.exitcode for rank, failure in error.failures.items()}
         (folder / FAILED).write_text(json.dumps(ends), encoding="utf-8")
         return 1
-    except SignalException:
+    except SignalException:  # the launcher ends the agent by SIGTERM, and knows why
         return 1
     return 0
 

@@ -69,6 +69,7 @@ class ExplodingGradient:
                 continue
             before = median(islice(self.norms, earlier))
             now = list(islice(self.norms, earlier, None))
+            # Of two entries both have to be far above: a median of two would let one decide.
             level = median(now) if last == self.LAST else min(now)
             noise = spread([math.log(max(norm, TINY)) for norm in islice(self.norms, earlier)]) / math.sqrt(last)
             if level > max(times * before, before * math.exp(self.DEVIATIONS * noise), self.max_grad_norm):

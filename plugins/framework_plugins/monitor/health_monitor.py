@@ -71,6 +71,7 @@ class HealthMonitor:
                 advice = recommendation(kind, self.plan, step.step)
                 issues.append(TrainingIssue(kind, step.step, text + self._done(action), advice, action))
         for issue in issues:
+            # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()
         if any(issue.action is Action.lower for issue in issues):
             self.reset()

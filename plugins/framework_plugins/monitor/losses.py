@@ -55,6 +55,7 @@ class Spike:
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)
+            # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.SMALLEST)
             if math.log(now) - level > self.DEVIATIONS * noise:
                 return f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}"
@@ -219,6 +220,7 @@ class Plateau:
         initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
         if level < LEARNED or self.steps[half] <= self.warmup(step.total_steps):
             return ""
+        # The standard error of a slope over equally spaced entries.
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)
         # One that rises is the matter of another rule, which recommends the opposite.

@@ -92,6 +92,7 @@ class Output(Terminal):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
+        # Libraries that print to the same descriptor would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

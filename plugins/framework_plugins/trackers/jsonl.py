@@ -67,6 +67,7 @@ class Jsonl(Logger):
         if self.file is not None:
             self.file.write(line)
             self.file.flush()
+        # Counts come before the folder is there; other events do not.
         elif event == "progress":
             self._before.append(line)
 

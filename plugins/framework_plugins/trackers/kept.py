@@ -43,6 +43,7 @@ def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
         earlier = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
+    # A later stage continues whatever the settings: it adds to the training that the folder has.
     same = earlier.place == place and not (plan.is_new_run and (earlier.over or earlier.settings != settings_of(plan)))
     return earlier if same else None
 

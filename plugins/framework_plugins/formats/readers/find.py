@@ -116,6 +116,7 @@ def _split(file: DataFile) -> str:
     for part in reversed(Path(file.name).parts):
         words = {word.lower() for word in WORDS.split(part)}
         train, other = not words.isdisjoint(TRAINED), not words.isdisjoint(HELD_OUT)
+        # `train_test_split.json` says both, so it says nothing.
         if train != other:
             return "train" if train else "held out"
     return ""
@@ -218,6 +219,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=refuse):
+        # In place: `os.walk` then does not enter them. `.cache` and `.git` hold no rows of the user.
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(place, name) for name in files if not name.startswith("."))
 

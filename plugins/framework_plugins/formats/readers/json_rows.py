@@ -36,6 +36,7 @@ def read(file: DataFile) -> Iterator[Row]:
 def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
     with Opened(file) as opened:
         opened.start()
+        # At most a megabyte of a line: the file may be one line of many gigabytes.
         pieces = iter(lambda: opened.stream.readline(HEAD), b"")
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
@@ -50,6 +51,7 @@ def _has_several(file: DataFile) -> bool:
     """Whether an object ends near the beginning of the file and another one follows."""
     with Opened(file) as opened:
         opened.start()
+        # The last character may be cut in the middle.
         head = opened.stream.read(HEAD).decode(errors="ignore").lstrip()
     try:
         _, end = json.JSONDecoder().raw_decode(head)
