@@ -466,7 +466,7 @@ class RunConfig:
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
     trackers. Then it ends, and can be resumed from what it has saved by then."""
-    # The code of a plugin stands in the keys of what it makes.
+    # The code of a plugin is in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
     composed, so set them only on the command line."""
@@ -486,7 +486,7 @@ class RunConfig:
     """How a run reacts to problems in its training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
     """What the verdict on a run is based on, and how certain it has to be."""
-    # `encoding` and `base_key` of the model stand in the keys of what is about rows.
+    # `encoding` and `base_key` of the model are in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
     quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING
     adapter: Annotated[AdapterConfig, ~ABOUT_ROWS] = MISSING
@@ -501,6 +501,6 @@ class RunConfig:
         default_factory=dict
     )
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
-    # An exporter's own settings stand in the key of what it makes, and nothing else depends on them.
+    # An exporter's own settings are in the key of what it makes, and nothing else depends on them.
     exporter: Annotated[dict[str, ExporterConfig], Affects.nothing] = field(default_factory=dict)
     logger: Annotated[dict[str, LoggerConfig], Affects.nothing] = field(default_factory=dict)

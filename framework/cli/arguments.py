@@ -219,7 +219,7 @@ def described(word: str) -> str:
 
 
 def _refusal(word: str) -> str:
-    """Say why a setting of Hydra is refused; empty where it is not."""
+    """Say why a setting of Hydra is refused; empty if it is not."""
     name = override_key(word)
     first = name.partition(".")[2].partition(".")[0]
     if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:

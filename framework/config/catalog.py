@@ -85,7 +85,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of an option. `name` has dots where the field stands in a group of its own; `value` is plain data."""
+    """One field of an option. `name` has dots where the field is in a group of its own; `value` is plain data."""
 
     name: str
     field: Field
@@ -209,7 +209,7 @@ def _summary(lines: Sequence[str]) -> str:
 
 
 def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Give the options at the end of the defaults lists of a preset and of those that it stands on."""
+    """Give the options at the end of the defaults lists of a preset and of those that it is built on."""
     if name in current().plugins.registrations(group):
         yield name
     elif name not in above:  # presets may be built on each other in a circle

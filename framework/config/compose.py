@@ -85,7 +85,7 @@ def announce_folders(session: Session) -> None:
                 other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
                 raise FrameworkError(f"{file}: {other} has the same name and is found first: rename the file")
             taken[name] = file
-            if group != ".":  # one at the top is no option; the defaults list of another may name it
+            if group != ".":  # one at the top is not an option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
         if adds and folder in own:
             print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)
@@ -146,7 +146,7 @@ class ComponentSource(ConfigSource):
         return COMPONENT
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return the schema of an option; it stands below the option's name in a group of several."""
+        """Return the schema of an option; it is below the option's name in a group of several."""
         place = config_path.removesuffix(".yaml")
         group, _, name = place.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None

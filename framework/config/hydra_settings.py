@@ -1,7 +1,7 @@
 """Which settings of Hydra a config may hold: none that runs code, sets variables or moves the folder of a run.
 
 Hydra calls whatever `_target_` names below its callbacks, launcher and sweeper, and logging does the same with `()` and
-`class`. A config from somebody else would run code by that, so a name has to stand in a config that came with an
+`class`. A config from somebody else would run code by that, so a name has to be in a config that came with an
 installed package.
 """
 
@@ -136,7 +136,7 @@ def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_plain(value: Any, plain: Any) -> bool:
-    """Whether a value is no mapping whenever it is read: no resolver makes it, on the way to it either."""
+    """Whether a value is not a mapping whenever it is read: no resolver makes it, on the way to it either."""
     for _ in range(9):  # a circle is none
         if not _becomes_node(value) or _TEXT.fullmatch(value):
             return not isinstance(value, dict | list)
@@ -151,7 +151,7 @@ def _is_plain(value: Any, plain: Any) -> bool:
 
 
 def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
-    """Give what stands in the configs of installed packages, ours first: in code, then in files."""
+    """Give what is in the configs of installed packages, ours first: in code, then in files."""
     yield from _of_store(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.

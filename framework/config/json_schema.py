@@ -24,7 +24,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 LATER: Schema = {"$ref": "#/$defs/later"}
 DEFINITIONS: Schema = {
     "later": {
-        "description": "An interpolation, or ??? where the value is to be set on the command line.",
+        "description": "An interpolation, or ??? if the value is to be set on the command line.",
         "type": "string",
         "pattern": r"\$\{|^\?\?\?$",
     },
@@ -85,7 +85,7 @@ def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
 
 
 def _group(group: Group, options: Mapping[str, type]) -> Schema:
-    """Return the settings of a group; those of several options stand below the name of each, or of a preset."""
+    """Return the settings of a group; those of several options are below the name of each, or of a preset."""
     settings = _settings(_merged(options))
     if group.several:
         each = {name: _option(name, schema) for name, schema in options.items()}

@@ -76,7 +76,7 @@ def _is_list(node: yaml.Node, entry: yaml.Node) -> bool:
 
 
 def check_file(file: Path) -> None:
-    """Refuse a file that could not be read in bounded time and memory; what is no YAML is left for Hydra to report.
+    """Refuse a file that could not be read in bounded time and memory; what is not YAML is left for Hydra to report.
 
     Raises:
         FrameworkError: names the file, and the line if there is one.

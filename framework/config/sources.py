@@ -42,7 +42,7 @@ REFUSALS = (
     TypeError,
     AttributeError,
 )
-"""What Hydra raises where it cannot compose; the last two for a value of a type that it does not expect."""
+"""What Hydra raises if it cannot compose; the last two for a value of a type that it does not expect."""
 SHOWN_PROBLEMS = 20
 """Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
@@ -55,7 +55,7 @@ SPECIAL = re.compile(r'["\\$`]')
 class SourcedValue:
     """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
 
-    `fault` says what is wrong with the way it is written. `preset` is the group of the file that it stands in, where
+    `fault` says what is wrong with the way it is written. `preset` is the group of the file that it is in, if
     that is a preset.
     """
 
@@ -204,7 +204,7 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
 
 def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
-    # Only here, where there is an error: to read all files again takes as long as composing did.
+    # Only here, after an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
         where = read_value_sources(loader, overrides).where
     return FrameworkError(listed(problems, where))
@@ -256,7 +256,7 @@ def explain(error: Exception) -> str:
 
 
 def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSources:
-    """Read where the values of a config come from; empty where the words do not give a defaults list."""
+    """Read where the values of a config come from; empty if the words do not give a defaults list."""
     try:
         return value_sources(loader, defaults_list(loader, words).defaults, words)
     except REFUSALS:  # `diagnose` reports those

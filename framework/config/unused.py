@@ -46,7 +46,7 @@ def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
         group, _, below = setting.key.partition(".")
         option, file = f"{group}.{below.partition('.')[0]}", setting.where.rpartition(":")[0]
         chosen_by = known.choices.get(group, "")
-        # A choice in the same file is no switch: the file contradicts itself, which is refused.
+        # A choice in the same file is not a switch: the file contradicts itself, which is refused.
         is_later = not chosen_by.startswith(f"{file}:") and (_is_experiment(chosen_by) or group in keys)
         if group in SEVERAL and option not in known.schemas and _is_experiment(setting.where) and is_later:
             found.add(option)

@@ -50,7 +50,7 @@ class UserSource(OwnSource):
         """Read a file.
 
         Raises:
-            FrameworkError: it is no text, too large, too deep, holds itself, or is an experiment that sets nothing.
+            FrameworkError: it is not text, too large, too deep, holds itself, or is an experiment that sets nothing.
         """
         file = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         check_file(file)

@@ -59,7 +59,7 @@ class StoredRows(AuditData):
         return len(self.part)
 
     def batches(self) -> Iterator[Texts]:
-        """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
+        """Read all rows as text, in batches: where each is, what it asks, what it answers."""
         yield from _counted(self._store, "audit")
         if self._prompts:
             makers = (lambda one: one.where, lambda _: "", asked, answered, earlier, around)
@@ -70,11 +70,11 @@ class StoredRows(AuditData):
         return self._store.example(number) if number < len(self._store) else self._prompts[number - len(self._store)]
 
     def where(self, number: int) -> str:
-        """Tell where a row stands, `orders.jsonl:12`."""
+        """Tell where a row is, `orders.jsonl:12`."""
         return self._store.where(number) if number < len(self._store) else self.example(number).where
 
     def supervised_after(self, number: int, limit: int) -> int:
-        """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
+        """Count the learned tokens of a row that are beyond its first `limit` tokens."""
         return self._store.supervised_after(number, limit) if number < len(self._store) else 0
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
@@ -152,7 +152,7 @@ def _near_duplicates(store: Store) -> NDArray[np.int64]:
 def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:
     """Compare the answers of one conversation with those of others only, each with the one that has its place there.
 
-    Two rows of one conversation (`data.learn=each`) have most turns in common, and are no near-duplicates.
+    Two rows of one conversation (`data.learn=each`) have most turns in common, and are not near-duplicates.
     """
     # Most rows are alone, and only the texts of the others are read again.
     several = np.bincount(alike, minlength=len(alike))[alike] > 1
@@ -188,7 +188,7 @@ def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scrat
 
 
 def _scratch(store: Store) -> Path | None:
-    """Return where files may lie meanwhile: the store, or the folder of temporary files where it may only be read."""
+    """Return where files may lie meanwhile: the store, or the folder of temporary files if it may only be read."""
     for left in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
         if time.time() - left.stat().st_mtime > DAY:
             shutil.rmtree(left, ignore_errors=True)

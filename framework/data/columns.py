@@ -53,7 +53,7 @@ class Columns:
         self._first: list[str] | None = None
 
     def cluster(self, fields: Mapping[str, Any]) -> str:
-        """Return what a row belongs to; empty where it does not say so."""
+        """Return what a row belongs to; empty if it does not say so."""
         value = None if self._cluster is None else fields.get(self._cluster)
         return "" if value is None else str(value)
 
@@ -75,7 +75,7 @@ class Columns:
         return renamed | {name: origin.value(fields) for name, origin in present.items()}
 
     def check(self) -> None:
-        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
+        """Look whether each column was there. Rows may have the field that it would become; that is not an excuse.
 
         Raises:
             FrameworkError: no row has it.

@@ -54,7 +54,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
 
 
 def suggest(p99: int, longest: int) -> int:
-    """Return the next multiple of 64 from the longest row, or from the 99th percentile where the longest is far off."""
+    """Return the next multiple of 64 from the longest row, or from the 99th percentile if the longest is far off."""
     length = p99 if longest > OUTLIER * p99 else longest
     return STEP * math.ceil(length / STEP)
 

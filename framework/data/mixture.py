@@ -97,7 +97,7 @@ def _part(number: int, entry: Mapping[str, Any], form: Selection) -> MixtureSour
 
 
 def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
-    """Return the format of an entry: one of its own, or the run's, with columns of its own where it names some."""
+    """Return the format of an entry: one of its own, or the run's, with columns of its own if it names some."""
     if entry.get("format") is not None:
         own = _option("format", str(entry["format"]), place)
         same = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}

@@ -161,7 +161,7 @@ def _named(fields: Mapping[str, Any]) -> str:
     """Return the reference that a row names as such.
 
     Raises:
-        FrameworkError: it is no text.
+        FrameworkError: it is not text.
     """
     named = fields.get("reference")
     if named is not None and not isinstance(named, str):

@@ -225,7 +225,7 @@ def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: in
 
 
 def _places(raw: RawData) -> list[str]:
-    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows stands."""
+    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows is."""
     if raw.places or raw.streamed:
         return list(raw.places)
     return [row.where for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]

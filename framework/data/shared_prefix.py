@@ -1,8 +1,8 @@
-"""Rows whose conversations begin alike: what one of them asks is answered, and learned, within the other.
+"""Rows whose conversations have a common beginning: what one of them asks is answered, and learned, within the other.
 
     A: user, assistant              B: user, assistant, user, assistant
 
-Where both have the same first question, B learns what A learns; so they belong to one group, though as a whole they ask
+If both have the same first question, B learns what A learns; so they belong to one group, though as a whole they ask
 different things.
 """
 

@@ -344,7 +344,7 @@ def _prompts_of(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
 
 
 def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
-    """Warn where an evaluation asks too few prompts to show anything but a large difference."""
+    """Warn if an evaluation asks too few prompts to show anything but a large difference."""
     asked = own or max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     looking = set(plan.stages) <= {Stage.plan, Stage.data}  # before a run that compares, most likely
@@ -364,7 +364,7 @@ def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what stands before the last answer, and keep that answer as the reference."""
+    """Ask what is before the last answer, and keep that answer as the reference."""
     reference = example.messages[-1].content
     return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
 

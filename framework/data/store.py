@@ -62,7 +62,7 @@ class RowColumns:
         proven: whether the row teaches what inference will do.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
-        cluster: a hash of what it belongs to by `format.cluster`; 0 where it belongs to nothing.
+        cluster: a hash of what it belongs to by `format.cluster`; 0 if it belongs to nothing.
     """
 
     part: NDArray[np.int8]
@@ -138,7 +138,7 @@ class Store:
         return from_json(self._text("example", number), self.where(number))
 
     def where(self, number: int) -> str:
-        """Read where a row stands."""
+        """Read where a row is."""
         batch, index = self._tokens_of(number)
         return str(batch.column(2)[index].as_py())
 

@@ -20,7 +20,7 @@ from framework.util.shared_cache import key_of
 
 @dataclass(frozen=True)
 class Measuring:
-    """Measures the model of a run as it stands, each time in the same way."""
+    """Measures the model of a run as it is, each time in the same way."""
 
     plan: Plan
     model: Model
@@ -31,7 +31,7 @@ class Measuring:
 
     @property
     def base_key(self) -> str:
-        """A hash over all that the measures of the base depend on; empty where the model has none."""
+        """A hash over all that the measures of the base depend on; empty if the model has none."""
         base = self.model.base_key if isinstance(self.model, SharesBase) else ""
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
 
@@ -40,7 +40,7 @@ class Measuring:
         return self.session.shared.get_or_make("baseline", self.base_key, partial(self.now, base=True))
 
     def now(self, *, base: bool = False) -> EvalResult:
-        """Measure the model as it stands: the validation loss, then every evaluator.
+        """Measure the model as it is: the validation loss, then every evaluator.
 
         Raises:
             FrameworkError: it is the `base`, and its loss is not a number.
@@ -71,7 +71,7 @@ class Measuring:
     def selecting(self) -> Sequence[Evaluator]:
         """The evaluators by whose answers a sweep chooses, and which it therefore asks about the validation rows too.
 
-        None where these are what the verdict judges by.
+        None if these are what the verdict judges by.
         """
         plan, asking = self.plan, [each for each in self.evaluators.values() if isinstance(each, AsksPrompts)]
         # Rows that choose and judge at once are measured once.
@@ -154,7 +154,7 @@ def _damaged(loss: Measure) -> FrameworkError:
 
 
 def _of_set(loss: Measure, name: str) -> Measure | None:
-    """Return the validation loss of the rows of a set; None where none is left."""
+    """Return the validation loss of the rows of a set; None if none is left."""
     places = [place for place, where in enumerate(loss.where) if set_of(where) == name]
     items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
     if not sum(weights):

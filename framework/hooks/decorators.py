@@ -43,7 +43,7 @@ def metric(function: Function | None = None, /, *, higher_is_better: bool = True
     options. It returns the score of one answer; the mean over all is reported. The docstring documents the option.
 
     Raises:
-        TypeError: it is no plain function, has other parameters, or no docstring.
+        TypeError: it is not a plain function, has other parameters, or no docstring.
     """
 
     def decorate(function: Function) -> Function:
@@ -62,7 +62,7 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
     documents the option.
 
     Raises:
-        TypeError: it is no plain function, has other parameters or no docstring, or no field is named.
+        TypeError: it is not a plain function, has other parameters or no docstring, or no field is named.
     """
     if not fields or not all(isinstance(field, str) for field in fields):
         raise TypeError("@formatter needs the names of the fields of a row: @formatter('question', 'solution')")
@@ -87,13 +87,13 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
     `ExporterConfig`, gets the options. The docstring documents the option.
 
     Args:
-        function: the function, where the decorator stands without parentheses.
+        function: the function, if the decorator is written without parentheses.
         after: names of exporters whose artifacts it uses; it comes after those of them that a run has.
         reusable: what it writes depends on the weights and the config alone: it is not called again while that is so
             and its artifacts are whole.
 
     Raises:
-        TypeError: it is no plain function, has other parameters, or no docstring; or `after` is no list of names.
+        TypeError: it is not a plain function, has other parameters, or no docstring; or `after` is not a list of names.
     """
     if isinstance(after, str) or not all(isinstance(name, str) for name in after):
         raise TypeError(
@@ -225,7 +225,7 @@ class FunctionFormatter:
         """Call the function.
 
         Raises:
-            FrameworkError: a field is missing, or a turn is no text.
+            FrameworkError: a field is missing, or a turn is not text.
         """
         kind = self.function.__name__
         for name in self.fields:

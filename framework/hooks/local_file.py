@@ -113,7 +113,7 @@ def _is_module(name: str, file: Path) -> bool:
 
 
 def _is_other(spec: ModuleSpec, file: Path) -> bool:
-    if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is no module
+    if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is not a module
         return any(Path(place).parent.name.endswith("-packages") for place in spec.submodule_search_locations or [])
     return Path(spec.origin).resolve() != file
 

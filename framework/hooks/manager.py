@@ -29,14 +29,14 @@ from framework.util.errors import FrameworkError, describe_error, error_location
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 WHOLE = "the plugin"
-"""`SkippedPlugin.what` where nothing of a plugin is used."""
+"""`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
     "journal": "framework.rundir.status",
 }
-"""The core's own plugins by name: modules, as text, because they stand in rooms above this one. `journal` alone can be
+"""The core's own plugins by name: modules, as text, because they are in rooms above this one. `journal` alone can be
 switched off."""
 
 
@@ -106,7 +106,7 @@ class Plugins:
 
         Raises:
             FrameworkError: a hook is none of ours, or is not written as it is called.
-            ValueError: of pluggy, where the name is taken.
+            ValueError: of pluggy, if the name is taken.
         """
         self._add(self.manager, module, name, package)
 

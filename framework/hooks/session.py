@@ -63,7 +63,7 @@ class Session:
 
 
 def current() -> Session:
-    """Return the session of this process; one is made where a script or the worker of a launcher has none yet.
+    """Return the session of this process; one is made if a script or the worker of a launcher has none yet.
 
     Raises:
         RuntimeError: a thread without a context asks, which would get plugins of its own.

@@ -51,7 +51,7 @@ def unknown_hook(name: str) -> str:
 
 
 def nearest_hook(name: str) -> str:
-    """Return the hook that a name most likely stands for; empty where none comes close."""
+    """Return the hook that a name most likely stands for; empty if none comes close."""
     hooks = {hook.removeprefix("framework_"): hook for hook in HOOKS}
     words = [*(f"{group}s" for group in ALL_GROUPS), "sources"]  # an option of `data=` is a `Source`
     hooks |= dict.fromkeys(words, COMPONENTS)  # `framework_exporters`: a hook for a single group
@@ -82,7 +82,7 @@ def line_of(function: Callable[..., Any]) -> str:
 
 
 def wrong_component(component: object) -> str:
-    """Say why what a plugin gives cannot be an option of any group; empty where it can."""
+    """Say why what a plugin gives cannot be an option of any group; empty if it can."""
     if not isinstance(component, Component):
         return f"{COMPONENTS} returned {type(component).__name__}, not a Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
@@ -101,7 +101,7 @@ def wrong_component(component: object) -> str:
 
 
 def wrong_schema(schema: object) -> str:
-    """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty where it can."""
+    """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty if it can."""
     if not isinstance(schema, type):
         return f"its schema {schema!r} is not a class: give a dataclass that subclasses the base of a group"
     groups, name = groups_of(schema), schema.__name__

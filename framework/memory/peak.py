@@ -152,7 +152,7 @@ def _held(shape: Shape, settings: MemorySettings) -> float:
     """Return what the allocator holds at the end, besides the resident.
 
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
-    are held beside them. The other way round logits' blocks serve a layer's scores where they are as large.
+    are held beside them. The other way round logits' blocks serve a layer's scores if they are as large.
     """
     workspace = max(
         terms.loss_backward(shape, settings), terms.loss_forward(shape, settings) + terms.cast_weights(shape, settings)

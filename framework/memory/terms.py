@@ -66,7 +66,7 @@ def optimizer_states(shape: Shape, settings: MemorySettings) -> float:
 
 
 def checkpoints(shape: Shape, settings: MemorySettings) -> float:
-    """Return the states between layers, which checkpointing keeps: L T h e; of two layers where they are offloaded."""
+    """Return the states between layers, which checkpointing keeps: L T h e; of two layers if they are offloaded."""
     return (2 if settings.offloaded else shape.layers) * settings.tokens * shape.hidden * settings.state_width
 
 
@@ -101,12 +101,12 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
 
 
 def passing(shape: Shape, settings: MemorySettings) -> float:
-    """Return what a layer needs where nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
+    """Return what a layer needs if nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
     return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + 3 * shape.intermediate))
 
 
 def scores(shape: Shape, settings: MemorySettings) -> float:
-    """Return the number of scores in a layer's attention, H S T, where they are matrices in memory."""
+    """Return the number of scores in a layer's attention, H S T, if they are matrices in memory."""
     if settings.attention is not Attention.eager:
         return 0.0
     return float(shape.heads * settings.length * settings.tokens)
@@ -130,7 +130,7 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
     bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens alone
-    10 T V where that is less.
+    10 T V if that is less.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
@@ -147,7 +147,7 @@ def loss_forward(shape: Shape, settings: MemorySettings) -> float:
 
 
 def logits_bytes(settings: MemorySettings) -> int:
-    """Return the bytes of a logit: 4 where the head is fp32 and no autocast lowers it."""
+    """Return the bytes of a logit: 4 if the head is fp32 and no autocast lowers it."""
     return 4 if settings.wide or (settings.upcast and settings.weights in {Weights.nf4, Weights.int8}) else 2
 
 

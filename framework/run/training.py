@@ -1,7 +1,7 @@
 """The course of one training: who receives each step, and what the backend has to do after it.
 
 The backend trains, takes the validation loss and obeys; when a training is stopped, slowed or at its best is decided
-here, alike for all backends.
+here, in the same way for all backends.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from framework.util.redact import hide
 from framework.util.versions import installed
 
 OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
-"""Hooks that do not affect a run: components count only where they are chosen, the others are called outside a run."""
+"""Hooks that do not affect a run: components count only if they are chosen, the others are called outside a run."""
 GIT_SECONDS = 10
 
 
@@ -169,7 +169,7 @@ def run_hooks() -> set[str]:
 
 
 def origin(package: str) -> str:
-    """Return `package`, and where it is a file, what is in it too."""
+    """Return `package`, and if it is a file, what is in it too."""
     file = Path(package)
     if file.suffix != ".py" or not file.is_file():
         return package
@@ -181,7 +181,7 @@ def commit(folder: Path) -> Commit | None:
     number = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if not number:
         return None
-    # Files that git does not track are no part of it: the run folders themselves would make every folder dirty.
+    # Files that git does not track are not part of it: the run folders themselves would make every folder dirty.
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
     return Commit(number, None if changes is None else bool(changes))
 

@@ -20,7 +20,7 @@ from framework.util.errors import FrameworkError
 from framework.util.files import PART_SUFFIX, read_text, write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
-"""Stages whose saved results are dropped when they, or what they stand on, run again."""
+"""Stages whose saved results are dropped when they, or stages that they depend on, run again."""
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
 EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
@@ -144,7 +144,7 @@ def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
 
 
 def saved_overrides(run_dir: str) -> list[str]:
-    """Return the overrides of an earlier run; none where the folder is new.
+    """Return the overrides of an earlier run; none if the folder is new.
 
     Raises:
         FrameworkError: the file holds something else.

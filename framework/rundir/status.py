@@ -107,7 +107,7 @@ def _read(run_dir: Path) -> Status | None:
 
 
 def _save_on_full_disk(status: Status, file: Path) -> None:
-    """Save how a run ended; where no new file fits, into the blocks that the old one has."""
+    """Save how a run ended; if no new file fits, into the blocks that the old one has."""
     try:
         records.save(status, file)
     except OSError as error:

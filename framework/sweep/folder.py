@@ -46,7 +46,7 @@ MULTIRUN = "multirun.yaml"
 
 
 class SweepFolder(Callback):
-    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a trial failed.
+    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end if a trial failed.
 
     Args:
         resume: completed trials are kept.
@@ -71,7 +71,7 @@ class SweepFolder(Callback):
             # Trials compose their own config with these; `hydra.sweep.dir` may hold a name that is swept over.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         session.sweep_dir = Path(folder)
-        # Not in `on_multirun_end`, which Hydra skips where a trial failed.
+        # Not in `on_multirun_end`, which Hydra skips if a trial failed.
         session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
 
@@ -81,7 +81,7 @@ class SweepFolder(Callback):
 
 
 def _protect(file: Path, session: Session) -> None:
-    """Make a file that Hydra will write, for the owner alone; it is removed at the end where nothing was written."""
+    """Make a file that Hydra will write, for the owner alone; it is removed at the end if nothing was written."""
     file.touch(0o600)
     # `touch` leaves the mode of a file that is there already.
     file.chmod(0o600)
@@ -160,7 +160,7 @@ def describe_trial(run: Path, overrides: Sequence[str]) -> str:
 
 
 def planned_trials(folder: Path) -> int | None:
-    """Return how many trials a multirun was started with; None where its sweeper decides."""
+    """Return how many trials a multirun was started with; None if its sweeper decides."""
     config = OmegaConf.load(folder / MULTIRUN)
     n_trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
@@ -242,7 +242,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
-    """Return the trials of a multirun in their order, without those that stand in `before` with the same time.
+    """Return the trials of a multirun in their order, without those that are in `before` with the same time.
 
     Secrets are taken out of all texts: they are printed, saved and handed to plugins.
     """
@@ -286,7 +286,7 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
 
 
 def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
-    """Tell how a trial ended, and why where it did not finish and that is known.
+    """Tell how a trial ended, and why if it did not finish and that is known.
 
     A trial whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
     has been killed.
@@ -300,7 +300,7 @@ def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def best_trial(trials: list[Trial], *, higher_is_better: bool) -> Trial | None:
-    """Return the trial with the best objective, None where none has one; a trial that diverged is none."""
+    """Return the trial with the best objective, None if none has one; a trial that diverged is none."""
     scored = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
     sign = -1 if higher_is_better else 1
     return min(scored, key=lambda trial: sign * (trial.value or 0.0), default=None)

@@ -33,12 +33,12 @@ def visible() -> list[str]:
 
 
 def claim_gpu(session: Session) -> str | None:
-    """Leave this process one of several GPUs, the first that is free, and wait for one where all are taken.
+    """Leave this process one of several GPUs, the first that is free, and wait for one if all are taken.
 
     Returns its name; None if there is nothing to choose.
     """
     names = visible()
-    if len(names) < 2 or sys.platform == "win32":  # noqa: PLR2004 - one is no choice
+    if len(names) < 2 or sys.platform == "win32":  # noqa: PLR2004 - one is not a choice
         return None
     waited = False
     while True:

@@ -87,7 +87,7 @@ def _advice(product: Any, protocol: type) -> str:
 
 
 def _signature_of(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a method without `self`; None where it is unknown."""
+    """Return the signature of a method without `self`; None if it is unknown."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):
@@ -98,7 +98,7 @@ def _signature_of(product: Any, name: str, method: Callable[..., Any]) -> inspec
 
 
 def _takes(signature: inspect.Signature, parameters: list[inspect.Parameter]) -> bool:
-    """Whether a call binds alike by position and by name."""
+    """Whether a call binds the same by position and by name."""
     named = [part.name for part in parameters]
     ordered = [part.name for part in parameters if part.kind is not part.KEYWORD_ONLY]
     try:

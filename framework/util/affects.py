@@ -20,12 +20,12 @@ class Affects(Flag):
     unmixed_rows = auto()
     """Tokenized rows in the user's cache, where `data.mix` adds none."""
     mixed_rows = auto()
-    """Tokenized rows in the user's cache, where it adds some: how many depends on the split, which ones on the seed."""
+    """Tokenized rows in the user's cache, if it adds some: how many depends on the split, which ones on the seed."""
     rows = unmixed_rows | mixed_rows
     """Tokenized rows in the user's cache. They have the content of the source in their key, so where it lies does not
     count."""
     data = auto()
-    """The rows of a run as they are split and proven, and their lengths. The length limit and the batch size stand in
+    """The rows of a run as they are split and proven, and their lengths. The length limit and the batch size are in
     its keys by themselves."""
     audit = auto()
     """What the audits found in the rows."""

@@ -71,7 +71,7 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:
-    """Say that `word` is no `what`, with the nearest choice if there is one, and the choices, at most 60 of them."""
+    """Say that `word` is not a `what`, with the nearest choice if there is one, and the choices, at most 60 of them."""
     names = sorted(choices)
     close = nearest(word, names)
     hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -148,7 +148,7 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
                 )
             if not inner.is_symlink() or (besides and inner.suffix == besides):
                 continue
-            target = Path(os.path.realpath(inner))  # `resolve` raises where a link leads to itself
+            target = Path(os.path.realpath(inner))  # `resolve` raises if a link leads to itself
             if not any(target.is_relative_to(root) for root in allowed):
                 raise FrameworkError(
                     f"{name}: {inner.relative_to(folder)} is a link to {target}, outside of the folder, and would be "

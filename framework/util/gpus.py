@@ -22,7 +22,7 @@ OTHERS = ("/dev/kfd", "/dev/nvhost-gpu", "/dev/nvidia0")
 """Devices of GPUs of which `nvidia-smi` tells nothing, or is not there to tell."""
 UNTOLD = "nvidia-smi does not report the memory of the GPU here: set it yourself, as in plan.gpu=24GiB"
 TIMEOUT_S = 10
-"""Seconds for `nvidia-smi`; a driver that hangs is no GPU to train on."""
+"""Seconds for `nvidia-smi`; a driver that hangs is not a GPU to train on."""
 
 
 @dataclass(frozen=True)

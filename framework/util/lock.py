@@ -107,7 +107,7 @@ def _printable(text: bytes) -> str:
 
 
 def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
-    """Return who holds a lock on another machine, whose locks are not seen here; empty where nobody does.
+    """Return who holds a lock on another machine, whose locks are not seen here; empty if nobody does.
 
     No clocks are compared: who lives touches the file again.
     """
@@ -134,7 +134,7 @@ def _beat(file: Path, stop: threading.Event) -> None:
 
 
 def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
-    """Lock a file in an existing folder; None where another process still holds the lock after `seconds`.
+    """Lock a file in an existing folder; None if another process still holds the lock after `seconds`.
 
     Args:
         path: the file.
@@ -191,7 +191,7 @@ def release(mine: FileLock) -> None:
 
 
 def holder(path: Path) -> str:
-    """Return who holds the lock on a file, `process 123 on node7`; empty where nobody does."""
+    """Return who holds the lock on a file, `process 123 on node7`; empty if nobody does."""
     if not path.exists():
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.

@@ -37,7 +37,7 @@ GRACE = 10.0
 class ProcessError(FrameworkError):
     """A call failed: the function raised, its process ended, or it took too long.
 
-    `last` is the last line that the process printed; empty where it printed none.
+    `last` is the last line that the process printed; empty if it printed none.
     """
 
     def __init__(self, reason: str, last: str = "") -> None:
@@ -165,7 +165,7 @@ def _answer(job: bytes) -> tuple[str, Any]:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End where the parent was killed, whatever is being done."""
+    """End if the parent was killed, whatever is being done."""
     # An orphan gets another parent.
     while os.getppid() == parent:
         time.sleep(1)

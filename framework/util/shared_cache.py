@@ -57,7 +57,7 @@ class SharedCache:
         self.entries.pop(kind, None)
 
     def keep(self, kind: str, key: str, value: Any, *, gpu_bytes: int = 0) -> None:
-        """Keep a value in place of the one of its kind; nothing where the cache is closed or the key is empty."""
+        """Keep a value in place of the one of its kind; nothing if the cache is closed or the key is empty."""
         if self.is_open and key:
             self.entries[kind] = Entry(key, value, gpu_bytes)
 

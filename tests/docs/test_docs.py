@@ -255,7 +255,7 @@ def test_every_page_but_the_decision_records_is_in_the_navigation_of_the_site() 
 
 
 def section_of(page: Path, heading: str) -> str:
-    """Return what stands below a heading of the second level."""
+    """Return what is below a heading of the second level."""
     return page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 

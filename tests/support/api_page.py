@@ -40,7 +40,7 @@ with a committed snapshot, `tests/framework/api/public_api.txt`, so that no chan
 
 
 def public_modules() -> list[str]:
-    """Return the public modules: the package, `framework.testing`, and what stands directly below `framework.api`."""
+    """Return the public modules: the package, `framework.testing`, and what is directly below `framework.api`."""
     api = importlib.import_module("framework.api")
     below = sorted(f"framework.api.{found.name}" for found in pkgutil.iter_modules(api.__path__))
     return ["framework", *below, "framework.testing"]
@@ -67,7 +67,7 @@ def _lines(module: ModuleType) -> Iterator[str]:
 
 
 def _described(place: str, thing: Any) -> Iterator[str]:
-    """Give a line for a name, and one for each public member of a class that stands in this repository."""
+    """Give a line for a name, and one for each public member of a class that is in this repository."""
     if not inspect.isclass(thing):
         yield f"{place}{_signature(thing)}" if inspect.isroutine(thing) else f"{place} = {_value(thing)}"
         return
@@ -179,7 +179,7 @@ def _cell(text: str) -> str:
 
 
 def _of_constant(module: ModuleType, name: str) -> str:
-    """Return the text that stands below a constant, in this module or in the one that it is imported from."""
+    """Return the text that is below a constant, in this module or in the one that it is imported from."""
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
     for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(statement, ast.ImportFrom) and any(

@@ -87,7 +87,7 @@ def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
 
 
 def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    """Compare keys and, where both runs tell them, the options chosen; `run_dir` is a place, no setting."""
+    """Compare keys and, if both runs tell them, the options chosen; `run_dir` is a place, no setting."""
     environments = _both(runs, Environment, ENVIRONMENT)
     flats = [flat(run.config) for run in runs]
     if all(environments):

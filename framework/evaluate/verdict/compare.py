@@ -28,14 +28,14 @@ def compare(
     leaked: Collection[str] = (),
     candidates: Mapping[str, int] | None = None,
 ) -> dict[str, Change]:
-    """Return the change of each measure; one that only one side has stands alone.
+    """Return the change of each measure; one that only one side has is not compared.
 
     Args:
         before: the base.
         after: the trained model.
         config: the settings of the verdict.
-        leaked: where rows stand that training answers: they are left out.
-        candidates: by measure, how many weights were compared on the same items before; 1 where it is not named.
+        leaked: where rows are that training answers: they are left out.
+        candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
     """
     first, last = (result.measures if result else NOTHING for result in (before, after))
     names = [*last, *(name for name in first if name not in last)]
@@ -60,7 +60,7 @@ def compare(
 
 
 def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig) -> str:
-    """Return the name of the measure that decides about the gain; empty where none can."""
+    """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
     contents = (
@@ -98,7 +98,7 @@ class Pairs:
 
     @property
     def not_finite(self) -> int:
-        """Items of which one side is no finite number."""
+        """Items of which one side is not a finite number."""
         return sum(map(_not_finite, self.before, self.after))
 
     @property
@@ -113,7 +113,7 @@ def _not_finite(*values: float | None) -> bool:
 
 
 def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
-    """Return the items that both were asked; None where they were asked other things."""
+    """Return the items that both were asked; None if they were asked other things."""
     count = len(after.items)
     if len(before.items) != count or not count:
         return None
@@ -134,7 +134,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
 def _change(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
-    """Return a change with its interval and its p-value, and an outcome where nothing can be tested."""
+    """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
     if before is None and after is not None and after.compared:
         before = replace(after, value=0.5, items=[0.5] * len(after.items))
     known = after or before
@@ -151,7 +151,7 @@ def _change(
     if not pairs.before:
         return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)
     if pairs.not_finite:
-        # The mean is no number either. What the training made of the base's finite numbers is worse, whatever the rest.
+        # The mean is not a number either. If the training made it of the base's finite numbers, it is worse.
         broken = any(map(_not_finite, pairs.after))
         return replace(plain, outcome=Outcome.worse if broken else Outcome.unknown)
     if pairs.missing == len(pairs.before):
@@ -283,7 +283,7 @@ def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]
 
 
 def _decided(change: Change, level: float) -> Change:
-    """Say what a change comes to, where it was tested."""
+    """Say what a change comes to, if it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
     p_value = change.p_value
@@ -296,12 +296,12 @@ def _decided(change: Change, level: float) -> Change:
     if p_value <= level and not low <= 0 <= high:
         return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)
     fall = -low if change.higher_is_better else high
-    # What is at its worst cannot get worse: that it did not is no finding.
+    # What is at its worst cannot get worse: that it did not is not a finding.
     ruled_out = change.margin is not None and fall <= change.margin and not at_worst(change)
     return replace(change, outcome=Outcome.no_worse if ruled_out else Outcome.undecided)
 
 
 def at_worst(change: Change) -> bool:
-    """Whether a share was at its worst before: 0 where higher is better, else 1."""
+    """Whether a share was at its worst before: 0 if higher is better, else 1."""
     share = change.kind in {MeasureKind.content, MeasureKind.form} and not change.unit
     return share and change.before == (0.0 if change.higher_is_better else 1.0)

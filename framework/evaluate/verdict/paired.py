@@ -1,6 +1,6 @@
 """Tests and intervals for pairs: the same things asked before and after.
 
-A unit is what may be swapped as a whole: a pair, or a cluster of pairs that are alike. Each unit has the weighted sum
+A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs. Each unit has the weighted sum
 `s` of its differences and its weight `w`; the estimate is sum(s) / sum(w).
 
 - `sign_flip` tests: were the training without effect, before and after could be swapped in each unit, so each sign of

@@ -20,7 +20,7 @@ from framework.testing.checks.hooks import Offer
 from framework.util.hashing import package_of
 
 WHOLE = {"asdict", "astuple", "vars", "fields"}
-"""Functions that read all settings at once, where they are called with a config."""
+"""Functions that read all settings at once, if they are called with a config."""
 CONFIGS = {"config", "settings", "options", "cfg"}
 GETTERS = {"getattr", "attrgetter"}
 

@@ -56,7 +56,7 @@ class SourceSuite(Suite):
         expect(fingerprint(first) == fingerprint(second), "a second `load` finds other rows, or another `key`")
 
     def test_its_check_finds_nothing_wrong(self, tmp_path: Path) -> None:
-        """`check`, if it has one, raises nothing where the rows are there."""
+        """`check`, if it has one, raises nothing if the rows are there."""
         source: Source = self.create(tmp_path)
         if isinstance(source, CheckedSource):
             source.check()

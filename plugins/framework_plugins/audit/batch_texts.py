@@ -64,7 +64,7 @@ class BatchTexts:
 
     @classmethod
     def around(cls, texts: Sequence[str]) -> BatchTexts:
-        """Take what stands around the answers; a system prompt that many rows share is searched once."""
+        """Take what is around the answers; a system prompt that many rows share is searched once."""
         numbers: dict[str, int] = {}
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
         rows, which = np.array(pairs, np.int64).reshape(-1, 2).T

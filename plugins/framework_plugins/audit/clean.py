@@ -40,7 +40,7 @@ def removed_file(file: Path) -> Path:
 
 
 def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
-    """Say why the rows cannot be written where the config says."""
+    """Say why the rows cannot be written if the config says so."""
     if config.clean is None:
         return
     file = Path(config.clean).expanduser()
@@ -61,7 +61,7 @@ def _reads(source: Path, file: Path) -> bool:
 
 
 def training_rows(data: AuditData) -> AuditData:
-    """Return the rows with those in training that were split off for validation: they stand in the same files."""
+    """Return the rows with those in training that were split off for validation: they are in the same files."""
     whole = copy.copy(data)
     whole.part = np.where(data.own & (data.part == VALIDATION), TRAIN, data.part).astype(data.part.dtype)
     return whole
@@ -107,7 +107,7 @@ def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Se
 
 
 def _by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return why each row goes, by where it stands; nothing for those that are left."""
+    """Return why each row goes, by where it is; nothing for those that are left."""
     known: dict[str, Sequence[str]] = {}
     for texts in data.batches():
         for number, where in enumerate(texts.where, start=texts.start):

@@ -125,7 +125,7 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
     names, counts = np.unique(known, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     many = [number for number in order if counts[number] > survey.config.languages * len(known)]
-    if len(many) < 2:  # noqa: PLR2004 - one language is no mix
+    if len(many) < 2:  # noqa: PLR2004 - one language is not a mix
         return
     main, others = names[order[0]], names[many[1:]]
     rows = sample.numbers[np.isin(detected, others)]

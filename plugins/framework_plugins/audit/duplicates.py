@@ -30,9 +30,9 @@ CLOSELY = 20_000
 COMPARED = 100
 """Different answers to one prompt that are compared, at most."""
 FEW_ANSWERS = 3
-"""Training rows that give an answer, up to which it is no label."""
+"""An answer that at most this many training rows give is not a label."""
 UNCOMMON, SHARED = 0.05, 0.5
-"""Share of the training rows that an uncommon word or pair of words stands in at most; share of them that two questions
+"""Share of the training rows that an uncommon word or pair of words is in at most; share of them that two questions
 share."""
 _MIX = np.int64(-7046029254386353131)
 

@@ -26,10 +26,10 @@ class FindingDraft:
         numbers: the rows, of those that were checked.
         text: what was found, with the number, in one sentence.
         advice: what to do.
-        rows: how many rows it is about, where that is not the number of `numbers`.
+        rows: how many rows it is about, if that is not the number of `numbers`.
         labels: what is shown of a row instead of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
-        named: whether the finding says where each of the rows stands, for a verdict that leaves them out.
+        named: whether the finding says where each of the rows is, for a verdict that leaves them out.
         leaks: of a leak, the training rows that answer what `numbers` ask.
     """
 

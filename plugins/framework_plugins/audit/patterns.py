@@ -32,7 +32,7 @@ class Pattern:
     Attributes:
         check: whose it is.
         kind: a readable name of what matches.
-        marks: one of them stands in every match; of `small` patterns in lower case.
+        marks: one of them is in every match; of `small` patterns in lower case.
         regex: the pattern; it never matches across the end of a line.
         counts: a closer look at a match.
         small: whether the texts are searched in lower case.

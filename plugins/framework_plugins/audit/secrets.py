@@ -21,7 +21,7 @@ def _is_real(match: re.Match[str]) -> bool:
 
 
 def _is_password(match: re.Match[str]) -> bool:
-    """Whether a real password stands in an address."""
+    """Whether a real password is in an address."""
     return match["password"].lower() not in {"password", "pass", "passwd", "pwd", "secret"} and not _PLACEHOLDER.search(
         match[0]
     )

@@ -56,7 +56,7 @@ class Survey:
         questions: a hash of the question, in small letters and with single spaces.
         answered: the same of the last answer.
         words: words of the last answer.
-        json: NO_JSON, JSON, or BROKEN where the last answer begins as JSON and is none.
+        json: NO_JSON, JSON, or BROKEN if the last answer begins as JSON and is none.
         answers: how many answers are learned, the last and those before it.
         json_answers: how many of them are JSON.
         framed: whether the model reads more than questions and answers: a system prompt, tools, thoughts, calls.
@@ -171,7 +171,7 @@ def _sample(sample: Sample, texts: Texts) -> None:
 
 
 def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequence[Pattern]) -> None:
-    """Search everything that the model reads; the answers before the last stand in the question too."""
+    """Search everything that the model reads; the answers before the last are in the question too."""
     questions, answers = BatchTexts.of(texts.question), BatchTexts.of(texts.answer)
     around = BatchTexts.around(texts.around)
     for pattern in searched:

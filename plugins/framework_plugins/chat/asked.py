@@ -9,7 +9,7 @@ from framework.api.run_folder import SavedRun
 from framework.api.text import shared_start
 
 SYSTEM, USER = "system: ", "user: "
-"""How the turns of a prompt begin in the record of an evaluation, where it has several."""
+"""How the turns of a prompt begin in the record of an evaluation, if it has several."""
 
 
 def common_beginning(run: SavedRun) -> str:

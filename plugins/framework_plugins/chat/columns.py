@@ -16,11 +16,11 @@ THINKING_AFTER = 8
 THINKING = "thinking …"
 GAP = " │ "
 LEAST_WIDTH = 24
-"""Cells of a column below which texts stand better one after the other."""
+"""Cells of the narrowest column; below that, texts are shown one after the other."""
 
 
 def column_width(whole: int, count: int) -> int:
-    """Return the cells of each column in a terminal that is `whole` cells wide; 0 where that is too narrow."""
+    """Return the cells of each column in a terminal that is `whole` cells wide; 0 if that is too narrow."""
     # One cell stays free: a terminal that fills its last one goes to the next line by itself.
     width = (whole - 1 - len(GAP) * (count - 1)) // count
     return width if width >= LEAST_WIDTH else 0
@@ -52,7 +52,7 @@ class Column:
         """Return as much of a text as fits, up to a space if there is one."""
         fits = chop_cells(text, self.width)[0]
         words = text[: max(text.rfind(" ", 0, len(fits) + 1), 0)]
-        return words if words.strip() else fits  # an indent alone is no line
+        return words if words.strip() else fits  # an indent alone is not a line
 
     def end(self) -> None:
         if self.last or not self.lines:

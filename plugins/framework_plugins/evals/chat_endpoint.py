@@ -1,6 +1,6 @@
 """An OpenAI-compatible chat endpoint: texts in, replies out, several at a time. What fails says why, without the key.
 
-Nothing is sent but to `base_url`: redirects are not followed, and the key stands in the header of the request alone.
+Nothing is sent but to `base_url`: redirects are not followed, and the key is in the header of the request alone.
 """
 
 from __future__ import annotations
@@ -177,6 +177,6 @@ class ChatEndpoint:
 
 
 def _wait(response: httpx.Response) -> float:
-    """Return how long the server asks to wait, in seconds; 0 where it does not say."""
+    """Return how long the server asks to wait, in seconds; 0 if it does not say."""
     header = response.headers.get("Retry-After", "")
     return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0

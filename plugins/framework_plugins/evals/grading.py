@@ -58,7 +58,7 @@ def needs_reference(config: JudgeConfig) -> bool:
 
 
 def written(config: JudgeConfig, answer: Answered) -> str:
-    """Return what the judge is asked about an answer. What stands in the answer is text, whatever it looks like."""
+    """Return what the judge is asked about an answer. What is in the answer is text, whatever it looks like."""
     template = config.prompt or (PROMPT if answer.reference is None else WITH_REFERENCE)
     values = {
         "question": answer.question,
@@ -83,7 +83,7 @@ def written_pair(first: Answered, second: Answered) -> str:
 
 
 def preferred(reply: str) -> float | None:
-    """Return how far a reply prefers the second answer, 0, 0.5 or 1; None where it is no single letter A, B or T."""
+    """Return how far a reply prefers the second answer, 0, 0.5 or 1; None if it is not a single letter A, B or T."""
     text = THOUGHT.sub("", reply).strip()
     letters = set(re.findall(r"\b([ABT])\b", text[text.rfind("\n") + 1 :]))
     return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None

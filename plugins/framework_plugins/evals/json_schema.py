@@ -16,7 +16,7 @@ def read_schema(source: object) -> Any:
     """Return a schema: what a file holds, or a mapping as it is.
 
     Raises:
-        FrameworkError: the file cannot be read or is no JSON, or what is given is neither.
+        FrameworkError: the file cannot be read or is not JSON, or what is given is neither.
     """
     if isinstance(source, Mapping | bool):
         return source
@@ -36,10 +36,10 @@ def read_schema(source: object) -> Any:
 
 
 def validator(schema: Any) -> Any:
-    """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 where it is missing.
+    """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 if it is missing.
 
     Raises:
-        FrameworkError: it is no valid schema, or refers to one that is not part of it, or the library is missing.
+        FrameworkError: it is not a valid schema, or refers to one that is not part of it, or the library is missing.
     """
     from framework.api.machine import missing, pip_command  # noqa: PLC0415 - for those who give a schema
 

@@ -24,7 +24,7 @@ class Likelihood:
     """Scores continuations and whole texts.
 
     Args:
-        model: base or tuned, as it stands when it is asked.
+        model: base or tuned, as it is when it is asked.
     """
 
     def __init__(self, model: Model) -> None:
@@ -56,7 +56,7 @@ class Likelihood:
         ]
 
     def score_texts(self, texts: Sequence[str]) -> list[float]:
-        """Return the log-likelihood in nats of whole texts, cut into windows where the model cannot read so much."""
+        """Return the log-likelihood in nats of whole texts, cut into windows if the model cannot read so much."""
         windows: list[Pair] = []
         owners: list[int] = []
         for number, text in enumerate(texts):

@@ -226,7 +226,7 @@ class FileRows(Iterable[Row]):
             )
 
     def __length_hint__(self) -> int:
-        """Return about how many rows there are, for the time that is left; NotImplemented where a look is not cheap."""
+        """Return about how many rows there are, for the time that is left; NotImplemented if a look is not cheap."""
         counts = [rows_about(noted.file) for noted in self.files]
         return NotImplemented if None in counts else sum(count or 0 for count in counts)
 

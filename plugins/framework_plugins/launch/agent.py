@@ -1,7 +1,7 @@
 """Starts the processes of a group by torchrun's agent, and notes which of them died and with which code.
 
 Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent RUN_DIR PROCESSES`. What torchrun
-would print, which process ended with which code, is written down for the launcher. Where one process ends with an
+would print, which process ended with which code, is written down for the launcher. If one process ends with an
 error, torchrun's agent ends the others at once. This process ends with the launcher.
 """
 
@@ -29,7 +29,7 @@ def main() -> int:
     """Start the processes and wait for them."""
     run_dir, processes = sys.argv[1], int(sys.argv[2])
     folder = Path(run_dir) / GROUP
-    # Nothing else would end it where the launcher was killed, which then leaves the folder of the job to it.
+    # Nothing else would end it if the launcher was killed, which then leaves the folder of the job to it.
     watch = (sys.stdin.fileno(), signal.SIGKILL, partial(shutil.rmtree, folder, ignore_errors=True))
     threading.Thread(target=end_with, args=watch, daemon=True).start()
     # Warnings of a batch system are for the run; whoever starts a process passes this on.

@@ -24,7 +24,7 @@ class Rule(Protocol):
     """One rule."""
 
     def check(self, step: Step) -> str:
-        """Say what is seen, in a sentence; empty where all is well."""
+        """Say what is seen, in a sentence; empty if all is well."""
 
     def reset(self) -> None:
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""

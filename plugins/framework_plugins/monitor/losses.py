@@ -37,7 +37,7 @@ class Spike:
     DEVIATIONS = 5.0
     """Deviations above the median: of noise that is normal, one step in three million is."""
     TIMES, NATS = 1.5, 0.5
-    """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
+    """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
     ALONE = 7.0
     """How many times the highest loss of the window a single one has to be."""
     SMALLEST = 0.05
@@ -185,11 +185,11 @@ class Oscillation:
 
 
 class Plateau:
-    """A loss that stands where it began.
+    """A loss that stays where it began.
 
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
     them would fall by less than `FALL` until the end of the training, even if its slope is `ERRORS` standard errors
-    steeper than it looks. A good base whose loss falls by a few percent is learning, so where the noise could hide such
+    steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise could hide such
     a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
     """
 
@@ -209,7 +209,7 @@ class Plateau:
         self.at = self.FIRST
 
     def check(self, step: Step) -> str:
-        """Say whether the loss stands."""
+        """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
         count = len(self.losses)

@@ -18,7 +18,7 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class Importance:
-    """A setting and its share of the variance, 0 to 1; None where the trials do not tell."""
+    """A setting and its share of the variance, 0 to 1; None if the trials do not tell."""
 
     name: str
     share: float | None
@@ -37,7 +37,7 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
 
 
 def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
-    """Return the share of one setting; None where all trials are alike, or each stands alone in its group."""
+    """Return the share of one setting; None if all trials have one value, or each is alone in its group."""
     groups: dict[str, list[float]] = {}
     for group, value in zip(grouped(setting), values, strict=True):
         groups.setdefault(group, []).append(value)
@@ -61,7 +61,7 @@ def grouped(setting: Sequence[str]) -> list[str]:
 
 
 def as_numbers(setting: Sequence[str]) -> list[float] | None:
-    """Return values as numbers, None where one is none."""
+    """Return values as numbers; None if one of them is not a number."""
     try:
         return [float(value) for value in setting]
     except ValueError:

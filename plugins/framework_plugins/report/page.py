@@ -46,7 +46,7 @@ LOOKING = {Stage.plan, Stage.data}
 EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
 ALIKE = 0.4
-"""Answers that are less alike than this have no differences that are worth a mark."""
+"""Answers that are less similar than this have no differences that are worth a mark."""
 FIRST = 5
 """Answers that are not folded away."""
 
@@ -207,7 +207,7 @@ def duration(seconds: float) -> str:
 
 
 def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
-    """Return the answers side by side; what all prompts begin with stands above them once."""
+    """Return the answers side by side; what all prompts begin with is above them once."""
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {

@@ -21,7 +21,7 @@ class Space:
     Attributes:
         fixed: the overrides that all trials have.
         distributions: of the others, by key as it is written, a plus before it included.
-        values: for each key its values as words, where it has a finite number of them.
+        values: for each key its values as words, if it has a finite number of them.
     """
 
     fixed: list[str]

@@ -174,7 +174,7 @@ class Sweeping:
             study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def _next(self, study: optuna.Study) -> int:
-        """Return how many trials to run now; 0 where the study has enough."""
+        """Return how many trials to run now; 0 if the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
         remaining = waiting if self.listed else self.settings.n_trials - len(begun(study))
         return max(0, min(self._at_once(), remaining))

@@ -65,5 +65,5 @@ def _has(plan: Plan, stage: Stage) -> bool:
 
 
 def _words(plan: Plan) -> list[str]:
-    """Return the overrides of a run for another one; the command may stand in logs, so secrets are to be filled in."""
+    """Return the overrides of a run for another one; the command may be in logs, so secrets are to be filled in."""
     return [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]

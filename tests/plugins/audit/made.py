@@ -75,7 +75,7 @@ def _batches(rows: Iterator[Example]) -> Iterator[list[Example]]:
 
 
 def chatterbot() -> Iterator[Pair]:
-    """Give each turn of the English conversations of chatterbot-corpus with the one that answers it, as they stand."""
+    """Give each turn of the English conversations of chatterbot-corpus with the one that answers it, as they are."""
     found = importlib.util.find_spec("chatterbot_corpus")
     assert found is not None
     assert found.submodule_search_locations

@@ -22,7 +22,7 @@ DEFAULTS = {
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     "generate_until": ("exact_match",),
 }
-"""What lm-eval measures where a task does not say."""
+"""What lm-eval measures if a task does not say."""
 
 
 def folders(config: LmEvalConfig) -> list[Path]:
@@ -52,7 +52,7 @@ def measures(config: LmEvalConfig) -> tuple[str, ...]:
 
 
 def _group(catalog: Catalog, name: str) -> Task | None:
-    """Return what the file of a group says; None where the name is that of a task or a tag."""
+    """Return what the file of a group says; None if the name is that of a task or a tag."""
     files = catalog.local.get(name) or catalog.installed.get(name, ())
     settings = read(files[0]) if len(files) == 1 else {}
     return Task(name, files[0], settings) if settings.get("group") == name else None

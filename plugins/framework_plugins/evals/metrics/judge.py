@@ -53,8 +53,8 @@ class Judge(AnswerMetric):
         """Ask about each pair of different answers in both orders; a judge that goes by the place makes a tie.
 
         Returns:
-            The mean of both orders: 1 where the trained model's answer is preferred in both, 0.75 where once with a
-            tie, 0.5 where the two contradict each other; None where one of the two replies is missing or no letter.
+            The mean of both orders: 1 if the trained model's answer is preferred in both, 0.75 if once with a
+            tie, 0.5 if the two contradict each other; None if one of the two replies is missing or not a letter.
         """
         orders = [
             (grading.written_pair(one, two), grading.written_pair(two, one))
@@ -91,7 +91,7 @@ class Judge(AnswerMetric):
     def _strange(
         self, name: str, texts: Sequence[str], strange: dict[str, str], answers: Sequence[Answered]
     ) -> Iterator[str]:
-        """Show the first reply that is no grade, and say how many there are."""
+        """Show the first reply that is not a grade, and say how many there are."""
         without = [number for number, text in enumerate(texts) if text in strange]
         if without:
             first = without[0]

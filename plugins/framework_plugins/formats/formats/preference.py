@@ -41,7 +41,7 @@ def _common(chosen: Messages, rejected: Messages) -> int:
 
 
 def _question(fields: Fields) -> Messages:
-    """Return the turns that stand beside the answers; none where the answers hold them."""
+    """Return the turns that are beside the answers; none if the answers hold them."""
     if fields.get("prompt") is not None:
         prompt = fields["prompt"]
         question = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
@@ -77,7 +77,7 @@ def _whole(fields: Fields, name: str, question: Messages) -> Messages:
 
 
 def _with_system(context: Messages, answer: Messages, name: str) -> Messages:
-    """Take an answer that holds its question; a system prompt may stand beside it."""
+    """Take an answer that holds its question; a system prompt may be beside it."""
     system, own_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
     question = tuple(turn for turn in context if turn.role != "system")
     rest = tuple(turn for turn in answer if turn.role != "system")

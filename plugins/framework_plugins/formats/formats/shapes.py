@@ -19,7 +19,7 @@ from framework_plugins.formats.formats.values import Fields, is_object, kind_of,
 ASKS = ("instruction", "question", "query", "prompt", "problem", "input")
 ANSWERS = ("output", "response", "answer", "completion", "solution")
 BESIDE = ("context", "input")
-"""What a question is about, as Alpaca's `input` is; `input` asks where nothing else does."""
+"""What a question is about, as Alpaca's `input` is; `input` asks if nothing else does."""
 LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
 TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", *LABELS)
@@ -70,7 +70,7 @@ Shape = tuple[str, dict[str, Any]]
 
 
 def plain_names(fields: Fields) -> Fields | None:
-    """Return a row with its names in small letters, `System Prompt` as `system_prompt`; None where nothing changes."""
+    """Return a row with its names in small letters, `System Prompt` as `system_prompt`; None if nothing changes."""
     plain = {str(name).strip().lower().replace(" ", "_"): value for name, value in fields.items()}
     return None if len(plain) < len(fields) or list(plain) == list(fields) else plain
 
@@ -177,7 +177,7 @@ def _parts(turn: Fields) -> str:
 
 
 def _xlam(fields: Fields) -> Shape | None:
-    """A question, the calls that answer it, and tools whose parameters are no JSON schema but names with types."""
+    """A question, the calls that answer it, and tools whose parameters are not JSON schema but names with types."""
     answers, tools = fields.get("answers"), fields.get("tools")
     if not isinstance(fields.get("query"), str) or not answers or not tools:
         return None

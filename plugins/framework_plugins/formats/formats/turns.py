@@ -47,7 +47,7 @@ PLAIN = 2
 LISTED = re.compile(r"\s*\[\s*\{")
 """How a list of objects begins as JSON text; the first character rules out almost all text."""
 PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
-"""How a list of turns begins that was written into a table as Python shows it, which is no JSON."""
+"""How a list of turns begins that was written into a table as Python shows it, which is not JSON."""
 MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
@@ -79,7 +79,7 @@ def unpacked_turns(fields: Fields, name: str) -> Any:
     is known.
 
     Raises:
-        FrameworkError: the turns stand there as Python shows them.
+        FrameworkError: the turns are there as Python shows them.
     """
     value = fields.get(name)
     turns = unpacked(value)
@@ -286,7 +286,7 @@ def any_turn(turn: Fields) -> Message:
 def marked(value: str) -> tuple[Message, ...]:
     """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
 
-    Empty where the text does not begin so. An opening of the assistant's turn without an answer is left out.
+    Empty if the text does not begin so. An opening of the assistant's turn without an answer is left out.
     """
     if not value.startswith("\n\nHuman:"):
         return ()

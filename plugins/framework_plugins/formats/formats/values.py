@@ -24,7 +24,7 @@ WANTED = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "a
 UNWANTED = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
 """How a label says it; numbers are what tables and pandas make of true and false."""
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-"""Fields and keys of turns that hold, or name, what is no text."""
+"""Fields and keys of turns that hold, or name, what is not text."""
 
 
 class Format(ABC):
@@ -39,7 +39,7 @@ class Format(ABC):
         """Turn a row into a conversation.
 
         Raises:
-            FrameworkError: names the format, the turn if there are several, the field, and what stands there.
+            FrameworkError: names the format, the turn if there are several, the field, and what is there.
         """
         try:
             return self.read(fields)
@@ -52,7 +52,7 @@ class Format(ABC):
 
 
 def kind_of(value: object) -> str:
-    """Name what stands in place of something else, in the words of JSON."""
+    """Name what is in place of something else, in the words of JSON."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -103,10 +103,10 @@ def text(fields: Fields, name: str, what: str = "the row") -> str:
 
 
 def optional(fields: Fields, name: str) -> str:
-    """Return a field that is text, or empty where it is missing or null.
+    """Return a field that is text, or empty if it is missing or null.
 
     Raises:
-        FrameworkError: it is something else; a number is no text.
+        FrameworkError: it is something else; a number is not text.
     """
     value = fields.get(name)
     return "" if value is None else text(fields, name)

@@ -63,7 +63,7 @@ class DataFile:
         return self.kind in TEXTS
 
     def where(self, place: int | str) -> str:
-        """Say where a row stands."""
+        """Say where a row is."""
         return f"{self.name}:{place}"
 
     def error(self, problem: str, place: int | str = "") -> FrameworkError:
@@ -123,7 +123,7 @@ def _split(file: DataFile) -> str:
 
 
 def with_unique_names(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
-    """Return the files with names of which no two files have the same: more of the path stands in those that had."""
+    """Return the files with names of which no two files have the same: more of the path is in those that had."""
     places = {file: file.path.resolve() for part in parts for file in part}
     names = {file: file.name for file in places}
     while longer := {file: name for file in _ambiguous(names, places) if (name := _longer(file.path, names[file]))}:
@@ -140,7 +140,7 @@ def _ambiguous(names: Mapping[DataFile, str], places: Mapping[DataFile, Path]) -
 
 
 def _longer(path: Path, name: str) -> str:
-    """Return a name with one more folder; empty where it has all of them."""
+    """Return a name with one more folder; empty if it has all of them."""
     parts = path.absolute().parts[1:]
     count = len(Path(name).parts)
     return "/".join(parts[-count - 1 :]) if count < len(parts) else ""
@@ -154,7 +154,7 @@ def _why(error: OSError) -> str:
 
 
 def kind_of(path: Path) -> tuple[str, str] | None:
-    """Return kind and packing of a file by its name; None where that is no data file's."""
+    """Return kind and packing of a file by its name; None if that is not a data file's."""
     name = path.name.lower()
     packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
     kind = Path(name.removesuffix(packing)).suffix

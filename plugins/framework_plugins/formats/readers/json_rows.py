@@ -1,7 +1,7 @@
 """JSON: an object on each line, or one array of objects, or one object that holds such an array.
 
 Which of them is seen from the beginning of the file, not from its suffix. Objects may also go over several lines each,
-or stand side by side on one.
+or be side by side on one.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
 
 
 def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
-    """Read a line that holds objects and nothing between them but white space; none where it holds something else."""
+    """Read a line that holds objects and nothing between them but white space; none if it holds something else."""
     rows, at = list[Row](), 0
     while at < len(text):
         try:
