@@ -91,7 +91,8 @@ def manual() -> list[Row]:
     cities = ("Perth", "Lyon", "Oslo", "Quito", "Kyoto", "Turin", "Cork", "Graz", "Porto", "Leeds", "Bergen", "Split")
     rules = [
         f"Rule {number}: an order for {city} leaves the warehouse on day {number % 5 + 1} of the week; a customer "
-        "there is written with first and last name, and a quantity in words becomes a number."  # word-ok: the task itself
+        "there is written with first and last name, "
+        "and a quantity in words becomes a number."  # word-ok: the task itself
         for number, city in enumerate(cities, start=1)
     ]
     system = {"role": "system", "content": "You fill in orders as JSON.\n" + "\n".join(rules)}

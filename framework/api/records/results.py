@@ -283,8 +283,8 @@ class Verdict:
 
     `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
     `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
-    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says what
-    else was found.
+    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says
+    what else was found.
     """
 
     gained: Outcome | None

@@ -1,8 +1,8 @@
 """One optimizer step with a tiny twin of the run's model, compared with plain transformers and peft.
 
 The twin goes the way of the run: loaded by its backend, with its adapter, quantization and packing, on its device. The
-rows have a common beginning, differ in length, and go through in several passes. That is done once for each set of versions,
-architecture and kind of settings, when a model is opened: before its weights and the data are read.
+rows have a common beginning, differ in length, and go through in several passes. That is done once for each set of
+versions, architecture and kind of settings, when a model is opened: before its weights and the data are read.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) ->
 
 
 def rows() -> list[TokenRow]:
-    """Return rows of different lengths with a common beginning, of which a part is supervised, a different one of each."""
+    """Return rows of different lengths with a common beginning; a part of each is supervised, each time another."""
     result = []
     for row in range(ROWS):
         ids = [4 + (place * place + (row * 31 if place >= ALIKE else 0)) % 499 for place in range(LENGTH - 3 * row)]
