@@ -80,7 +80,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         else:
             chosen[group.name] = plugins.selection_of(node)
     return Plan(
-        name=redact(config.name),  # it stands in names of files, on pages and in trackers
+        name=redact(config.name),  # it is in names of files, on pages and in trackers
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
@@ -149,7 +149,7 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     """Name the options that lack a library and what installs it, except those that a plugin has reported.
 
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
-    versions that the tests did not run: their own checks know. A plan alone can be made where nothing can be trained.
+    versions that the tests did not run: their own checks know. A plan alone can be made if nothing can be trained.
     """
     trains = ("quantization", "trainer", "launch")
     skipped = {"model", "exporter", *(trains if plan.stages == (Stage.plan,) else ())}

@@ -6,7 +6,7 @@ processor time is reached. SIGQUIT ends the process at once, as everywhere.
 A run ends where it can continue later. During the steps of a training that is after the optimizer step, with a
 checkpoint: the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which
 removes what is half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at
-once, and what was saved before stands.
+once, and what was saved before is kept.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Interruption:
         _print(f"\nending after this step, within {self._plan.grace_seconds:g} s{again}\n")
 
     def asked(self) -> Interrupted | None:
-        """Return what a training has to raise when it has saved its state; None where it continues.
+        """Return what a training has to raise when it has saved its state; None if it continues.
 
         Whoever asks once is expected to ask after each step: until the end of `training`, nothing is raised elsewhere.
         """
@@ -149,7 +149,7 @@ class Interruption:
 def _leave_terminal() -> None:
     """Drop what is printed from now on if the terminal is gone: each write would fail, and end the run half-way."""
     for output in (STANDARD_OUTPUT, STANDARD_ERROR):
-        # A device that is no terminal any more.
+        # A device that is not a terminal any more.
         if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
             os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
@@ -174,7 +174,7 @@ def requeue() -> str:
 
 
 def _scontrol(*words: str) -> str | None:
-    """Return what scontrol prints; None where it fails."""
+    """Return what scontrol prints; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 - fixed words, and a number from Slurm
             ["scontrol", *words],  # noqa: S607 - wherever Slurm is installed

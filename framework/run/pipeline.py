@@ -173,7 +173,7 @@ def _run_stages(
             before = stages.save(before if before and Stage.baseline in completed.stages else measuring.base())
         completed.note(Stage.baseline, stages.seconds)
 
-    # None where this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
+    # None if this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with interruption.training():

@@ -81,7 +81,7 @@ class TrainingController:
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:
-        """Return what the prompts of the run give now; nothing where the validation loss is all that is asked for.
+        """Return what the prompts of the run give now; nothing if the validation loss is all that is asked for.
 
         A metric that was had before may be missing once, where a judge is down: that validation counts for nothing.
 
@@ -111,7 +111,7 @@ class TrainingController:
         """Send a step, and return what is to be done.
 
         Raises:
-            FrameworkError: the weights are no numbers any more, and none from before were set aside.
+            FrameworkError: the weights are not numbers any more, and none from before were set aside.
             PrunedError: a sweep prunes the run.
         """
         self.steps.append(step)
@@ -183,7 +183,7 @@ class TrainingController:
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
-            # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
+            # Weights that are not numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{first.recommendation}")

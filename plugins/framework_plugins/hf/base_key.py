@@ -17,7 +17,7 @@ from framework_plugins.hf.packing.admits import Way
 
 
 def base_key(plan: Plan, facts: Mapping[str, str], way: Way, folder: Path, encoding: str) -> str:
-    """Return a hash over all that the base's answers depend on; empty where the weights themselves are trained.
+    """Return a hash over all that the base's answers depend on; empty if the weights themselves are trained.
 
     Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
 

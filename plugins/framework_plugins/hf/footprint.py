@@ -203,7 +203,7 @@ def _kept(shape: Shape, rank: int, width: int) -> float:
 
 
 def targets(adapter: Any) -> tuple[str, ...]:
-    """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
+    """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
     given = getattr(adapter, "target_modules", [])
     if pattern := target_pattern(given):
         return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
@@ -218,7 +218,7 @@ def _place(block: int, name: str) -> str:
 
 
 def trained_parameters(adapter: Any, shape: Shape) -> int:
-    """Count what an adapter trains where that is not the same in each block; 0 where the arithmetic counts.
+    """Count what an adapter trains where that is not the same in each block; 0 if the arithmetic counts.
 
     Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
     Biases are not counted, below 0.1%.

@@ -23,7 +23,7 @@ from framework_plugins.hf.packing.tree import common
 WORTH = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
 THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
-"""What a reasoning model writes before its answer; it is no part of what is shown and scored."""
+"""What a reasoning model writes before its answer; it is not a part of what is shown and scored."""
 
 
 def generate(

@@ -147,7 +147,7 @@ class Checkpoints:
                     f"{final} cannot be made: {error.strerror}. Remove {self.folder}, or set another run_dir"
                 ) from error
             raise
-        # One of a later step was passed over as damaged: it must not stand in for a whole one.
+        # One of a later step was passed over as damaged: it must not be taken for a whole one.
         for old in [folder for folder in self._all() if _step(folder) > step]:
             shutil.rmtree(old, ignore_errors=True)
         for old in sorted(self._all(), key=_step)[: -self.limit]:
@@ -177,7 +177,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _hash(file: Path) -> str:
-    """Return the hash of a file; empty where it is gone."""
+    """Return the hash of a file; empty if it is gone."""
     hasher = hashlib.sha256()
     try:
         with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""In which order the rows of an epoch are seen: shuffled, and within a window so that rows which begin alike meet.
+"""In which order the rows of an epoch are seen: shuffled, but rows with a common beginning meet in a window.
 
 The rows are shuffled, cut into windows, sorted within each, cut into batches, and the batches of a window are shuffled.
 Every batch of a window is as likely to come first as last, so each row's place in the epoch is as likely as any other,

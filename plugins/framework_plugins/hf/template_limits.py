@@ -74,7 +74,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
 
 
 def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
-    """Render in a copy of this process; return what went wrong, empty where nothing did."""
+    """Render in a copy of this process; return what went wrong, empty if nothing did."""
     import resource  # noqa: F401, PLC0415 - not on Windows
 
     # All that renders is imported by now: a lock of an import that another thread holds would never open in the copy.

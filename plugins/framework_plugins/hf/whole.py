@@ -115,7 +115,7 @@ def not_finite(files: Iterable[Path]) -> dict[str, str]:
 
 
 def refuse_odd(name: str, odd: Mapping[str, str]) -> None:
-    """Refuse weights that are no numbers to compute with.
+    """Refuse weights that are not numbers to compute with.
 
     Args:
         name: of the model or the adapter.
@@ -243,5 +243,5 @@ def _listed(names: list[str]) -> str:
 
 
 def times(shape: Iterable[int]) -> str:
-    """Write a shape in words."""
+    """Write a shape as text."""
     return " x ".join(map(str, shape)) or "a single number"

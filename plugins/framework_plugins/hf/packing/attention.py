@@ -54,7 +54,7 @@ class Block:
         queries: places of the queries, stretches x longest, filled up with the first of each stretch.
         keys: places of what each stretch sees, stretches x (path + longest).
         path: the places of the path.
-        real: which of the filled-up queries are real; None where all are.
+        real: which of the filled-up queries are real; None if all are.
     """
 
     shape: tuple[int, int, int]
