@@ -1,10 +1,10 @@
 """Conversations -> token rows, by the tokenizer's own chat template, with labels on the assistants' turns only.
 
 Templates with and without generation markers are treated the same. The whole conversation is rendered once, and for
-each assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
-is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
-they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
-hold says so in `TokenRow.problem` (decision 0012).
+each assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is
+learned is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are
+rendered as they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this
+does not hold says so in `TokenRow.problem` (decision 0012).
 """
 
 from __future__ import annotations

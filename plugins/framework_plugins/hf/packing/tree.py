@@ -1,8 +1,8 @@
 """Rows of tokens as a tree: what rows have in common at their beginning is one node, what follows are its children.
 
-With causal attention the states of a beginning do not depend on what follows. So rows with a common beginning can be laid
-out as one sequence with the beginning in it once, each other token attends along its branch only, and positions count
-along the branch: every state, loss and gradient is that of the rows one by one.
+With causal attention the states of a beginning do not depend on what follows. So rows with a common beginning can be
+laid out as one sequence with the beginning in it once, each other token attends along its branch only, and positions
+count along the branch: every state, loss and gradient is that of the rows one by one.
 """
 
 from __future__ import annotations
