@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from framework.api.conversations import END
+from framework.api.conversations import BEGIN, END
 from framework.api.records import SEPARATOR, Example, Message, ToolCall
 
 OTHER = "take another chat template, model.chat_template=FILE.jinja"
@@ -48,7 +48,7 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
     content = message.content.strip()
     if content and END in content and content not in region:
         thought, content = (part.strip() for part in content.rsplit(END, 1))
-        yield thought.removeprefix("<think>").strip(), "the assistant's thoughts (before </think>)"
+        yield thought.removeprefix(BEGIN).strip(), "the assistant's thoughts (before </think>)"
     if content:
         yield content, "an assistant's turn"
 
