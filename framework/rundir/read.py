@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework.api.plan import CHECKPOINT
-from framework.api.run_folder import OVERRIDES, PLAN, STATUS, RunFolder, SavedRun
+from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
 from framework.rundir.folder import check_overrides
+from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import FrameworkError
 from framework.util.files import read_text
@@ -92,6 +93,18 @@ def started(run: Path) -> str:
     with suppress(FrameworkError):
         return str(RunFolder(run).status().get("started", ""))
     return ""
+
+
+def state_of(run: Path, home: Path) -> str:
+    """Return the state of a run; `killed` if it says that it is running and no process holds `home`, its folder.
+
+    If its status is damaged, it is `unreadable`.
+    """
+    try:
+        state = str(RunFolder(run).status().get("state", ""))
+    except FrameworkError:
+        return "unreadable"
+    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
 
 
 def _json(file: Path, kind: type[T]) -> T:

@@ -35,7 +35,6 @@ from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
 from framework.rundir.read import runs_below
 from framework.sweep import gpu, locks
-from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import USER_MISTAKE, FrameworkError, display_path, of_the_system
 from framework.util.redact import fill_in, hide, redact
@@ -133,18 +132,6 @@ def folders(place: Path) -> dict[Path, list[Path]]:
         home = run.parent if (run.parent / MULTIRUN).exists() else run
         found.setdefault(home, []).append(run)
     return found
-
-
-def state_of(run: Path, home: Path) -> str:
-    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder.
-
-    If its status is damaged, it is `unreadable`.
-    """
-    try:
-        state = str(RunFolder(run).status().get("state", ""))
-    except FrameworkError:
-        return "unreadable"
-    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
 
 
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:

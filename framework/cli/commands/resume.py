@@ -28,8 +28,8 @@ from framework.config.limits import check_file
 from framework.hooks.session import Session, current
 from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
-from framework.rundir.read import read_run
-from framework.sweep.folder import MULTIRUN, folders, state_of
+from framework.rundir.read import read_run, state_of
+from framework.sweep.folder import MULTIRUN, folders
 from framework.util import lock
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
