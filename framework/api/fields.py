@@ -115,6 +115,7 @@ class Field:
     @property
     def doc(self) -> str:
         """The sentence under it, from the source, which is read only when the sentence is needed."""
+        # The class that overrides a default may leave the sentence to its base.
         bases: list[Any] = [base for base in self.schema.__mro__ if dataclasses.is_dataclass(base)]
         return next((docs[self.name] for base in bases if self.name in (docs := _docs(base))), "")
 
@@ -300,5 +301,7 @@ def as_text(value: Any, text: Callable[[str], str] = str) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
+        # The short form, unless it loses digits.
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    # An empty text would be no value at all on a command line.
     return (text(str(value)) if isinstance(value, str | Path) else str(value)) or "''"

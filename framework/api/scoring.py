@@ -116,6 +116,7 @@ def _clusters(answers: Sequence[Answered]) -> list[int]:
     questions = [one.question for one in answers]
     common = common_features(lambda: [questions], len(questions))
     alike = group_similar(lambda: [questions], len(questions), common=common)
+    # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
     if pairs:
@@ -166,6 +167,7 @@ def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential
     """Return the weighted mean of the items that are not None, or e to that mean. At least one must count."""
     pairs = zip(items, weights or [1.0] * len(items), strict=True)
     known = [(item, weight) for item, weight in pairs if item is not None]
+    # `fsum`: a mean must not depend on the order of the answers.
     average = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
     return math.exp(min(average, LARGEST_LOG)) if exponential else average
 

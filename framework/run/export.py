@@ -240,6 +240,7 @@ def fingerprint(folder: Path) -> str:
     """Return a hash over the files of a folder, names and contents, whenever they were written."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        # With the size: samples alone miss what is appended.
         digest.update(f"{file.relative_to(folder).as_posix()}\n{file.stat().st_size}\n".encode())
         with file.open("rb") as opened:
             for block in _blocks(opened, file.stat().st_size):

@@ -82,6 +82,7 @@ class Interruption:
             return
         self._error = Interrupted(number)
         self._timer = threading.Timer(self._plan.grace_seconds, self._give_up, [self._error])
+        # Or a run that ends in time would wait for it.
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
@@ -117,8 +118,10 @@ class Interruption:
         try:
             note_failure(self._plan.run_dir, error)
             self._say_goodbye(error)
+            # `os._exit` runs no `finally`, which would have removed it.
             (self._plan.run_dir / lock.NAME).unlink(missing_ok=True)
         finally:
+            # A library may never return to Python, and from the timer's thread `sys.exit` would end only that.
             os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
@@ -169,6 +172,7 @@ def requeue() -> str:
     job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
     shown = _scontrol("show", "job", "--oneliner", job) if job else None
     facts = dict(word.split("=", 1) for word in (shown or "").split() if "=" in word)
+    # A canceled job is no longer RUNNING, and an interactive one has no batch script to run again.
     may = facts.get("JobState") == "RUNNING" and facts.get("Requeue") == "1" and facts.get("BatchFlag") == "1"
     return job if may and _scontrol("requeue", job) is not None else ""
 

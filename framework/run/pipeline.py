@@ -85,6 +85,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             finished, failed = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
+                # A fault of a plugin keeps its own type and traceback.
                 raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
         events.send(finished)  # the memory of the model is free by now
         forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages

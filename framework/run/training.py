@@ -135,6 +135,7 @@ class TrainingController:
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
         issues: list[TrainingIssue] = []
+        # A copy: one that raises is taken out on the way.
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))

@@ -114,6 +114,7 @@ class ChatEndpoint:
             except NoReplyError as error:
                 if not error.passing or tries == self.retries or self._over.is_set():
                     raise
+                # Not `sleep`: Ctrl-C, or an endpoint that is given up, ends the pause.
                 self._over.wait(error.wait or BACKOFF * 2**tries)
                 tries += 1
 
@@ -179,4 +180,5 @@ class ChatEndpoint:
 def _wait(response: httpx.Response) -> float:
     """Return how long the server asks to wait, in seconds; 0 if it does not say."""
     header = response.headers.get("Retry-After", "")
+    # Only seconds: a date would need the clock of the server.
     return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0

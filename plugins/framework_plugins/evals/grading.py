@@ -85,6 +85,7 @@ def written_pair(first: Answered, second: Answered) -> str:
 def preferred(reply: str) -> float | None:
     """Return how far a reply prefers the second answer, 0, 0.5 or 1; None if it is not a single letter A, B or T."""
     text = split_thought(reply)[1].strip()
+    # The last line: a judge may explain first, and name both answers.
     letters = set(re.findall(r"\b([ABT])\b", text[text.rfind("\n") + 1 :]))
     return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None
 
@@ -93,6 +94,7 @@ def grade(reply: str, lowest: float, highest: float) -> float | None:
     """Return the one number of a reply or of its last line; None if there is none, several, or one off the scale."""
     text = split_thought(reply)[1].strip()
     best = re.escape(f"{highest:g}")
+    # "8/10" and "8 out of 10" are one number.
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)
     for part in (text, text[text.rfind("\n") + 1 :]):
         numbers = {float(number) for number in NUMBER.findall(part)}

@@ -69,6 +69,7 @@ def _dangling(schema: Any) -> Iterator[str]:
 
     root: Resource[Any] = Resource.from_contents(schema, default_specification=DRAFT202012)
     registry: Registry[Any] = Registry()
+    # A stack, not recursion: a schema may be nested deeper than Python recurses.
     open_parts = [(root, registry.resolver_with_root(root))]
     while open_parts:
         part, resolver = open_parts.pop()

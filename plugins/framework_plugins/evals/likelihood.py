@@ -44,6 +44,7 @@ class Likelihood:
     def pair(self, context: str, continuation: str) -> Pair:
         """Cut a text that is not empty, and what follows it; spaces at its end belong to the continuation."""
         whole = self.encode(context + continuation)
+        # As lm-eval does: most tokenizers have the space at the beginning of a word's token.
         before = self.encode(context.rstrip())
         return before, whole[len(before) :]
 
