@@ -114,7 +114,7 @@ class ChatEndpoint:
             except NoReplyError as error:
                 if not error.passing or tries == self.retries or self._over.is_set():
                     raise
-                # Not `sleep`: Ctrl-C, or an endpoint that is given up, ends the pause.
+                # Not `sleep`: Ctrl-C, or an endpoint that fails for all, ends the pause.
                 self._over.wait(error.wait or BACKOFF * 2**tries)
                 tries += 1
 
