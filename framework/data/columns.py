@@ -106,6 +106,7 @@ class _Origin:
         value = fields.get(column)
         if isinstance(value, str):
             return value
+        # As JSON, so that true is `true` and 1.0 is `1.0`; NaN and infinity are not JSON.
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return json.dumps(value)
         shown = "null" if value is None else repr(value)[:SHOWN_CHARACTERS]
@@ -126,6 +127,7 @@ def _origin(setting: str, value: str | None) -> _Origin:
     try:
         parts = [
             (text, None if name is None else "".join((name, f"!{how}" if how else "", f":{spec}" if spec else "")))
+            # Joined again: `Formatter` takes what follows a colon or an exclamation mark in a name for a format.
             for text, name, spec, how in string.Formatter().parse(value)
         ]
     except ValueError as error:

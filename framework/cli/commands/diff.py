@@ -91,6 +91,7 @@ def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     environments = _both(runs, Environment, ENVIRONMENT)
     flats = [flat(run.config) for run in runs]
     if all(environments):
+        # `plan.json` has the settings of an option, not its name.
         flats = [one | each.options for one, each in zip(flats, environments, strict=True)]
     differing = differences(flats[0], flats[1])
     differing.pop("run_dir", None)

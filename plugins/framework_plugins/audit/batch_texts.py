@@ -18,6 +18,7 @@ EARLIER = " before the last answer"
 AROUND = " in the system prompt, a thought, a call or a tool"
 WORD_LENGTH = 24
 """Characters of a word, at most: what is longer is an identifier, or a script without spaces."""
+# Scripts without spaces write a sentence as one run of letters: there only two letters or fewer are a word.
 ONE_WORD = re.compile(
     r"[^\s{\[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff][^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]*|\S{1,2}"
 )
@@ -65,6 +66,7 @@ class BatchTexts:
     @classmethod
     def around(cls, texts: Sequence[str]) -> BatchTexts:
         """Take what is around the answers; a system prompt that many rows share is searched once."""
+        # A thousand rows often have one system prompt, which would be searched a thousand times.
         numbers: dict[str, int] = {}
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
         rows, which = np.array(pairs, np.int64).reshape(-1, 2).T

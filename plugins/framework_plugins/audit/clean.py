@@ -122,10 +122,12 @@ def _write(plan: Plan, known: Mapping[str, Sequence[str]], file: Path) -> tuple[
     """Read the source once more and write each row to one of two files; return how many went into each."""
     source: Source = plan.data.create()
     places = file, removed_file(file)
+    # Both are renamed at the end: a list that does not belong to its rows would be worse than none.
     halves = [place.with_name(f"{place.name}.part") for place in places]
     counts = [0, 0]
     with halves[0].open("wb") as left, halves[1].open("wb") as gone:
         for row in itertools.islice(source.load().train, plan.data.config.max_rows):
+            # The store has only rows that could be read.
             why = known.get(row.where, (NOT_READ,))
             counts[bool(why)] += 1
             if why:

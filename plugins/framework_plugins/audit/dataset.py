@@ -36,6 +36,7 @@ def drafts(survey: Survey) -> Iterator[FindingDraft]:
 def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    # Of the sample: a template is seen in a thousand rows.
     template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE))
     close = _biggest(survey.data.near_duplicates[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
@@ -79,11 +80,13 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     common = common_features(lambda: [whole], len(whole))
     vectors = features(whole, common)
+    # The same rows in another order, so that only their distance differs.
     far = np.random.default_rng(0).permutation(sample.second)
     near = similarities(vectors, sample.first, sample.second)
     distant = similarities(vectors, sample.first, far)
     error = np.sqrt((near.var() + distant.var()) / len(near))
     more = near.mean() - distant.mean()
+    # By four standard errors, since many small differences in a large file would be certain, and mean nothing.
     if near.mean() < TWICE * distant.mean() or more < max(CLEARLY, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows

@@ -49,6 +49,7 @@ def drafts(survey: Survey) -> Iterator[FindingDraft]:
 
 def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
+    # Mixed, or a prompt that equals its answer would be 0 in every row.
     both = (prompts * _MIX) ^ survey.answered[survey.train]
     groups = np.full(len(survey.data), -1, dtype=np.int64)
     groups[survey.train] = both
@@ -59,6 +60,7 @@ def _systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
     questions = survey.questions[survey.train]
+    # Only where it can matter: the whole conversation has to be read for it.
     for place in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[place]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
@@ -147,6 +149,7 @@ def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     places = places[np.argsort(prompts[places], kind="stable")]
     begins = np.concatenate([[True], prompts[places][1:] != prompts[places][:-1]])
     answers, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
+    # More than one answer if the least and the largest hash of a prompt differ.
     several = np.minimum.reduceat(answers, starts) != np.maximum.reduceat(answers, starts)
     ends = np.append(starts[1:], len(places))
     groups = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
@@ -245,6 +248,7 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
     for batch in survey.data.batches():
         for place in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
             counts.update(_words(batch.question[int(place)]) & known)
+    # Of a few rows, 5% would be less than one.
     limit = max(FEW_ANSWERS, UNCOMMON * len(survey.train))
     uncommon = {word for word, count in counts.items() if count <= limit}
     found: dict[int, list[int]] = {}

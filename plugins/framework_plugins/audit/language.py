@@ -65,6 +65,7 @@ def languages(text: str) -> str:
     if letters < SHORTEST:
         return ""
     words = set(_WORD.findall(text))
+    # Different words, not how often: one that a text repeats says nothing more.
     hits = sorted(((len(words & common), name) for name, common in COMMON.items()), reverse=True)
     (most, name), (next_most, _) = hits[0], hits[1]
     return name if most >= HITS and most > next_most else ""

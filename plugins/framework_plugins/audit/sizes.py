@@ -83,6 +83,7 @@ def _very_long(survey: Survey) -> Iterator[FindingDraft]:
     learned = survey.data.supervised[survey.train]
     if len(learned) < FEW:
         return
+    # A length that a row has, so that the message names a real one.
     p95 = int(np.percentile(learned, 95, method="higher"))
     limit = max(survey.config.long_answer * p95, SHORT)
     rows = survey.train[learned > limit]

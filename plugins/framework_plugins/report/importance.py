@@ -47,6 +47,7 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
     if free < 1 or len(groups) == 1 or whole == 0:
         return None
     within = sum((value - fmean(group)) ** 2 for group in groups.values() for value in group)
+    # Without the last term, random groups explain (groups - 1) / (trials - 1) of the variance.
     between = whole - within - (len(groups) - 1) * within / free
     return min(1.0, max(0.0, between / whole))
 

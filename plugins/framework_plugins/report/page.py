@@ -113,6 +113,7 @@ def policy(style: str) -> Markup:
 @functools.cache
 def template(name: str) -> Any:
     """Return a template of this package, with its style."""
+    # `StrictUndefined`: a name that is misspelled in the template is an error, not a gap in the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"visible": visible, "number": number, "cut": cut, "count": count}
     folder = files("framework_plugins.report")
@@ -241,6 +242,7 @@ def _differences(text: str, other: str) -> list[tuple[str, bool]]:
     """Cut a text where it differs from another, word by word, white space aside; not where most of it differs."""
     words, others = ([(found[1], found[2]) for found in WORD.finditer(each)] for each in (text, other))
     matcher = difflib.SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=False)
+    # The upper bound first: `ratio` takes quadratic time.
     if matcher.quick_ratio() < ALIKE or matcher.ratio() < ALIKE:
         return [(text, False)]
     same = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}

@@ -26,6 +26,7 @@ class Auto:
         self.config = config
         self.formats: dict[str, Formatter] = {
             name: component.load()(component.schema())
+            # Of all plugins: a format that somebody adds is recognised too.
             for name, component in components("format").items()
             if name != "auto"
         }
@@ -95,6 +96,7 @@ class Auto:
         if best is None:
             return ""
         try:
+            # The format's own refusal says best what is missing.
             self.formats[best].example(fields)
         except FrameworkError as error:
             return f" ({str(error).partition('; the row has')[0]})"

@@ -36,6 +36,7 @@ class Preference(Format):
 
 def _common(chosen: Messages, rejected: Messages) -> int:
     """Return how many turns both begin with; each keeps one at least."""
+    # The last turns are the answers, even if they are equal.
     pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
     return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
 

@@ -72,6 +72,7 @@ Shape = tuple[str, dict[str, Any]]
 def plain_names(fields: Fields) -> Fields | None:
     """Return a row with its names in small letters, `System Prompt` as `system_prompt`; None if nothing changes."""
     plain = {str(name).strip().lower().replace(" ", "_"): value for name, value in fields.items()}
+    # Two names that become one would lose a field.
     return None if len(plain) < len(fields) or list(plain) == list(fields) else plain
 
 
@@ -205,6 +206,7 @@ def _is_required(parameter: Mapping[str, Any]) -> bool:
 
 
 def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
+    # xLAM writes `List[str], optional`.
     kind = re.split(r"[\[,\s]", str(parameter.get("type", "")))[0].lower()
     known = XLAM_TYPES.get(kind, kind if kind in SCHEMA_TYPES else "")
     return {

@@ -112,6 +112,7 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
     Raises:
         FrameworkError: none of them is there, or it holds something else.
     """
+    # A table has every column in every row: a null one comes last.
     present = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
     candidates = [(name, turn) for name in present if (turn := first_turn(fields, name)) is not None]
     name = next((name for name, turn in candidates if fits(turn)), candidates[0][0] if candidates else None)

@@ -151,6 +151,7 @@ def check_label(fields: Fields) -> None:
 
 def shown(value: object) -> str:
     """Write a value for a message, a long one cut."""
+    # `str`: Parquet and Arrow have dates and decimals.
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 

@@ -85,6 +85,7 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     try:
         value = json.loads(first)
     except json.JSONDecodeError as error:
+        # An error at the very end says that the value is not complete, not that it is wrong.
         continues = error.pos >= len(first.rstrip())
         return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
