@@ -58,7 +58,7 @@ NAME_BYTES, SLASHES = 128, {"/", "\\"}
 
 def plain_name(value: str) -> bool:
     """of at most 128 bytes, without slashes or control characters."""  # noqa: D403 - part of the sentence that an error tells
-    # Files are called by it, with more letters behind; a terminal obeys control characters.
+    # Files are called by it, with more letters after them; a terminal obeys control characters.
     return (
         bool(value.strip(". ")) and value.isprintable() and len(value.encode()) <= NAME_BYTES and not SLASHES & {*value}
     )

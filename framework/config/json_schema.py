@@ -139,7 +139,7 @@ def alternatives(declared: Type) -> list[Schema]:
         below = inner[0] if len(inner) == 1 else {"anyOf": inner}
         kind["items" if declared.base is list else "additionalProperties"] = below
     for bound in declared.bounds:
-        if type(bound) in BOUNDS:  # others are checked by the run alone
+        if type(bound) in BOUNDS:  # others are checked by the run only
             keyword, attribute = BOUNDS[type(bound)]
             kind[keyword.format(LENGTH.get(declared.base, ""))] = getattr(bound, attribute)
     takes_text = not kind or kind == KINDS[str]

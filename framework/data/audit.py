@@ -43,7 +43,7 @@ DAY = 24 * 3600
 
 
 class StoredRows(AuditData):
-    """The rows of a store, as `AuditData` describes them, and behind them the prompts that evaluators bring along."""
+    """The rows of a store, as `AuditData` describes them, and after them the prompts that evaluators bring along."""
 
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
@@ -93,7 +93,7 @@ class StoredRows(AuditData):
 
     @functools.cached_property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
-        """The same for the questions alone, where what most questions share does not count; plain text is compared."""
+        """The same for the questions only, where what most questions share does not count; plain text is compared."""
         if not self._prompts:
             return groups(self._store, "near_duplicate_questions")
         alike = _grouped_questions(self.batches, len(self), _scratch(self._store))

@@ -300,7 +300,7 @@ def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: floa
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
     """Return the cluster of each row: those that ask nearly the same, or belong together by `format.cluster`."""
-    # By questions alone: a validation row whose question is trained on measures memory (decision 0014).
+    # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
     _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)

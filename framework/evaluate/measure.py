@@ -64,7 +64,7 @@ class Measuring:
             measures |= result.measures
             samples += result.samples
             notes += result.notes
-        # The score compares with the base, any other objective is of the trained model alone.
+        # The score compares with the base, any other objective is of the trained model only.
         return EvalResult(measures, samples, notes, self._selection() if self.plan.objective == SCORE else {})
 
     @property

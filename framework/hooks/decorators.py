@@ -89,7 +89,7 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
     Args:
         function: the function, if the decorator is written without parentheses.
         after: names of exporters whose artifacts it uses; it comes after those of them that a run has.
-        reusable: what it writes depends on the weights and the config alone: it is not called again while that is so
+        reusable: what it writes depends on the weights and the config only: it is not called again while that is so
             and its artifacts are whole.
 
     Raises:
@@ -149,7 +149,7 @@ def _mark(function: Function, schema: type, kind: Callable[..., Any]) -> Functio
     extended: Any = function
     earlier: Any = function.__globals__.get(name)
     if function.__qualname__ == name and hasattr(earlier, MARK) and line_of(earlier) != line_of(function):
-        extended.earlier = earlier  # `clashes` tells: the module has this function alone from now on
+        extended.earlier = earlier  # `clashes` tells: the module has only this function from now on
     extended.schema = schema
     # The factory string leads here: a function can carry attributes, so no class is generated for it.
     extended.create = lambda config: kind(function, config)

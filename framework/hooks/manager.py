@@ -36,7 +36,7 @@ DEFAULT_PLUGINS = {
     "core.monitor": "framework.monitor.checks",
     "journal": "framework.rundir.status",
 }
-"""The core's own plugins by name: modules, as text, because they are in rooms above this one. `journal` alone can be
+"""The core's own plugins by name: modules, as text, because they are in rooms above this one. only `journal` can be
 switched off."""
 
 

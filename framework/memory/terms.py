@@ -75,7 +75,7 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
 
     Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
     more where heads of keys are repeated; eager attention its scores. MLP: e T (2h + 4i), inputs of norm and
-    projections, gate before and behind SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
+    projections, gate before and after SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
     + i less. Norms compute in fp32: 4 T h each; with fp32 states nothing is raised for that. Each adapted layer keeps
     a copy of its input in the adapter's dtype (counted).
     """
@@ -90,7 +90,7 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * shape.intermediate)
     if not settings.wide_states:
         attention, mlp = attention + 4 * tokens * hidden, mlp + 4 * tokens * hidden
-    elif settings.autocast:  # norms in and behind them fp32, and a 16-bit copy for each projection
+    elif settings.autocast:  # norms in and after them fp32, and a 16-bit copy for each projection
         attention, mlp = attention + 5 * tokens * hidden, mlp + 5 * tokens * hidden
     if not settings.full:
         width = 2 if settings.autocast else 4
@@ -129,7 +129,7 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens alone
+    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens only
     10 T V if that is less.
     """
     size = settings.tokens * shape.vocab

@@ -1,7 +1,7 @@
 """Whether a run may happen in this process: some libraries change others, and have to be imported before them.
 
 An option says so in `Component.import_order`. A process in which such a library was imported is for runs with that
-option alone: what it changed stays changed.
+option only: what it changed stays changed.
 """
 
 from __future__ import annotations

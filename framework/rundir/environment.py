@@ -59,7 +59,7 @@ class Environment:
 
 def environment(plan: Plan, fingerprint: str) -> Environment:
     """Describe this process and the plan that it runs on the data of that fingerprint."""
-    session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has the plan alone
+    session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has only the plan
     root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in plan.overrides],
@@ -79,7 +79,7 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of the distributions behind all modules that are loaded by now, and of the framework."""
+    """Return the versions of the distributions of all modules that are loaded by now, and of the framework."""
     # What is loaded, not what is installed: a shared environment has hundreds of packages that no run uses.
     modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
     known = _by_module()

@@ -139,7 +139,7 @@ def check_kinds(folder: Path) -> None:
 
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
-    """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner alone."""
+    """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner only."""
     write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n", mode=0o600)
 
 

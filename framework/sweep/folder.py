@@ -80,7 +80,7 @@ class SweepFolder(Callback):
 
 
 def _protect(file: Path, session: Session) -> None:
-    """Make a file that Hydra will write, for the owner alone; it is removed at the end if nothing was written."""
+    """Make a file that Hydra will write, for the owner only; it is removed at the end if nothing was written."""
     file.touch(0o600)
     # `touch` leaves the mode of a file that is there already.
     file.chmod(0o600)

@@ -1,6 +1,6 @@
 """Whether what a factory gives offers what the protocol of its group asks for.
 
-`isinstance` with a runtime protocol looks at names alone. Here the parameters are checked too: a method has to take
+`isinstance` with a runtime protocol looks at names only. Here the parameters are checked too: a method has to take
 those of the protocol by their names, and in their order.
 """
 

@@ -66,7 +66,7 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
         file: what to write; its folder is there.
         content: all of it; a text is encoded as UTF-8.
         errors: what becomes of letters that UTF-8 has not, as for `str.encode`.
-        mode: who may read it, 0o600 for its owner alone; by default what the umask leaves.
+        mode: who may read it, 0o600 for its owner only; by default what the umask leaves.
 
     Raises:
         OSError: it cannot be written.

@@ -61,7 +61,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
             mine.release()  # the file is the other's, and stays
             raise locked(place, other, remedy)
-        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number alone
+        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number only
             _write(number, f"{_me()}\n{_machine()}\n")
         stop = threading.Event()
         # A daemon: it must not keep a process alive whose main thread has ended.
@@ -157,7 +157,7 @@ def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | No
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder for this user alone below a shared one such as /tmp, where anybody may have put something else.
+    """Make a folder for this user only below a shared one such as /tmp, where anybody may have put something else.
 
     Raises:
         FrameworkError: there is a link, a file, or a folder of somebody else or that others may write.

@@ -85,7 +85,7 @@ class _Index:
         rows = slice(self.filled, self.filled + len(made.sizes))
         flat, minima = made.hashes.astype(np.uint64), _minima(made)
         self.minima[rows] = minima  # the lowest byte: one in 256 agrees by chance
-        # A sum does not depend on the order: the candidates, and so the groups, follow from the content alone.
+        # A sum does not depend on the order: the candidates, and so the groups, follow from the content only.
         self.content[rows] = np.add.reduceat((flat * MIX) ^ (flat >> np.uint64(7)), made.offsets[:-1])
         self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + made.offsets[1:]
         self.filled = rows.stop

@@ -1,7 +1,7 @@
 """Records as JSON and back.
 
 Paths are written as strings, relative to the run folder if they are inside it. cattrs reads records by their types
-alone, so they stay plain dataclasses; pydantic would need a base class, and takes longer to import.
+only, so they stay plain dataclasses; pydantic would need a base class, and takes longer to import.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ def _print_tables(
 
 
 def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:
-    """Write both values of each key; the settings of an option that one run alone has are one row."""
+    """Write both values of each key; the settings of an option that only one run has are one row."""
     # An option's settings, exporter.gguf.threads for example, with the side on which they are absent.
     alone = {key: (_option(key), pair.index(ABSENT)) for key, pair in part.items() if ABSENT in pair and _option(key)}
     numbers = Counter(alone.values())

@@ -31,7 +31,7 @@ def judge(
         concerns: what plugins checked.
         config: the settings of the verdict.
         leak: what an audit found of prompts that training answers; empty if nothing.
-        template: whether all prompts follow one template, for which alone a gain is shown.
+        template: whether all prompts follow one template, the only one that a gain is shown for.
     """
     primary = next((name for name, change in changes.items() if change.primary), "")
     gained = _gained(changes, primary)

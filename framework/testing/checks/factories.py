@@ -77,7 +77,7 @@ def _product(component: Component, factory: Callable[[Any], Any]) -> Any:
             pass
     if inspect.isclass(factory):
         return factory
-    with contextlib.suppress(Exception):  # annotations may name what is imported for type checkers alone
+    with contextlib.suppress(Exception):  # annotations may name what is imported for type checkers only
         returned = typing.get_type_hints(factory).get("return")
         return returned if inspect.isclass(returned) else None
     return None

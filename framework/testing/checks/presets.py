@@ -43,7 +43,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
                 else:
                     presets[name] = path
                     _copy(folder(path), name, Path(copy, f"{name}.yaml"))
-        # Hydra gets those alone that can be read: one that bears the name of a component would break all others.
+        # Hydra gets only those that can be read: one that bears the name of a component would break all others.
         current().plugins.manager.register(Gives(PATHS, [f"file://{copy}"]), name="folders")
         for name, path in presets.items():
             errors = _composed(*name.split("/", 1))

@@ -150,7 +150,7 @@ class FormatterSuite(Suite):
                 raise AssertionError(f"{row} is taken, though '{name}' is broken")
 
     def test_auto_recognises_its_rows_and_no_other_format_claims_them(self, tmp_path: Path) -> None:
-        """Of all registered formats, this one alone matches its rows, and `format=auto` gives them to it.
+        """Of all registered formats, only this one matches its rows, and `format=auto` gives them to it.
 
         A format with the attribute `fallback = True`, such as plain text, is taken if no other fits, so it may match
         them too.

@@ -127,7 +127,7 @@ class LoggerSuite(Suite):
         expect(calls.count("IssueFound") == 1, f"the calls were {calls}")
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With `stages=[plan]` the run folder holds the plan alone, and the working folder nothing."""
+        """With `stages=[plan]` the run folder holds only the plan, and the working folder nothing."""
         here = tmp_path / "here"
         here.mkdir()
         monkeypatch.chdir(here)

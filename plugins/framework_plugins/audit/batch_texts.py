@@ -104,7 +104,7 @@ def _letter(escape: re.Match[str]) -> str:
 
 
 def json_kind(answer: str) -> int:
-    """Tell what kind of JSON an answer is; numbers and words alone are not meant, nor are calls."""
+    """Tell what kind of JSON an answer is; mere numbers and words are not meant, nor are calls."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
         return BROKEN if '{"' in text and not CALL.match(text) else NO_JSON

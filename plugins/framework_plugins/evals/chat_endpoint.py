@@ -1,6 +1,6 @@
 """An OpenAI-compatible chat endpoint: texts in, replies out, several at a time. What fails says why, without the key.
 
-Nothing is sent but to `base_url`: redirects are not followed, and the key is in the header of the request alone.
+Nothing is sent but to `base_url`: redirects are not followed, and the key is in the header of the request only.
 """
 
 from __future__ import annotations

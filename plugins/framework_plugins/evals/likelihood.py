@@ -35,7 +35,7 @@ class Likelihood:
         self._tokenize = lru_cache(KNOWN)(model.tokenize)
 
     def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:  # noqa: FBT001 - as lm-eval has it
-        """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
+        """Return token ids, after those with which the tokenizer begins a text unless they are there."""
         ids, begin = self._tokenize(text), list(self.form.begin)
         if add_special_tokens is False or (add_special_tokens is None and ids[: len(begin)] == begin):
             return list(ids)

@@ -46,7 +46,7 @@ def open_storage(place: str) -> BaseStorage:
 
 
 def _open_journal(file: Path) -> BaseStorage:
-    """Open a journal; optuna would write behind the first line of any file.
+    """Open a journal; optuna would write after the first line of any file.
 
     Raises:
         FrameworkError: the file is none.

@@ -333,7 +333,7 @@ class Console(Logger):
         self._show_next()
 
     def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        from framework_plugins.trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+        from framework_plugins.trackers import console_samples  # noqa: PLC0415 - shown only at the end
 
         if samples:
             self.out.print(console_samples.side_by_side(samples))

@@ -11,7 +11,7 @@ from framework.api.schema import Stage
 from framework.api.text import display_path, fill_in, override_key, this_program
 
 LOOKING = {Stage.plan, Stage.data}
-"""A run of these stages alone is made to look at the data."""
+"""A run of only these stages is made to look at the data."""
 
 OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""

@@ -35,7 +35,7 @@ from framework_plugins.unsloth.losses import Joined, UnslothLosses
 
 NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
 JOINED = ("gemma", "llama", "mistral", "qwen2", "qwen3")
-"""Kinds of models with forward functions of Unsloth's own, which keep rows apart that are one behind another. It
+"""Kinds of models with forward functions of Unsloth's own, which separate rows that are one after another. It
 leaves out gemma2 itself; other kinds, and what is not trained with LoRA, it computes with transformers' code."""
 
 

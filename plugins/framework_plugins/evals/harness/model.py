@@ -59,7 +59,7 @@ class HarnessModel(TemplateLM):
         return self.model.encoding
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: FBT001 - lm-eval's signature
-        """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
+        """Return token ids, after those with which the tokenizer begins a text unless they are there."""
         return self.likelihood.encode(string, add_special_tokens)
 
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:

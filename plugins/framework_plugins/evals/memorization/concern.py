@@ -14,7 +14,7 @@ from framework_plugins.evals.memorization.excess import Excess, excess
 
 NAME = "memorization"
 LOOKS = ("verbatim", "prefix", "common_run")
-"""The prompt is answered, half of the answer is finished, the longest stretch: each may show alone what is copied."""
+"""The prompt is answered, half of the answer is finished, the longest stretch: each may show what is copied."""
 NAMED = 3
 """Rows that are named at most."""
 RECOMMENDATION = (

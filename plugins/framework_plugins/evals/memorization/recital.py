@@ -43,7 +43,7 @@ def recital(row: TokenRow, scored: Scored) -> Recital:
 
 
 def answer_row(row: TokenRow, most: int) -> TokenRow:
-    """Cut a row behind the first `most` tokens of its last answer, the only ones that stay learned.
+    """Cut a row after the first `most` tokens of its last answer, the only ones that stay learned.
 
     Plain text has no prompt: its first half stands for one, and the second half for the answer.
     """
