@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from framework.api.protocols import Model
-from framework.api.records import IGNORE, TokenRow
+from framework.api import Model
+from framework.api.training import IGNORE, TokenRow
 
 MOST_NATS = 700.0
 """The exponential of more is too large for a number; a damaged model reaches that."""

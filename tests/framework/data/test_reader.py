@@ -19,7 +19,7 @@ from framework.api.protocols import Model
 from framework.api.records import IGNORE, Example, Message, RawData, Row
 from framework.data import reader, writer
 from framework.data.stage import load_data
-from framework_plugins.hf.chat import Chat
+from framework_plugins.hf.tokens.chat import Chat
 from tests.support.examples import examples
 from tests.support.families import family_tokenizer, stop_ids
 

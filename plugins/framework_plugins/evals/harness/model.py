@@ -14,9 +14,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model
-from framework.api.records import Answer, Message, Prompt
+from framework import FrameworkError
+from framework.api import Answer, Message, Model, Prompt
 from framework_plugins.evals.likelihood import Likelihood
 
 FIRST_ROUND = 32
