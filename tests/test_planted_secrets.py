@@ -156,7 +156,7 @@ def settings(place: Path) -> list[str]:
 
 
 def found(place: Path, printed: str) -> Iterator[str]:
-    """Name the places where a secret stands that nobody asked for."""
+    """Name the places where a secret is that nobody asked for."""
     for secret in SECRETS:
         if secret in printed:
             yield f"{secret} is printed"
@@ -173,7 +173,7 @@ def found(place: Path, printed: str) -> Iterator[str]:
                 if file.name in WHERE:
                     assert file.stat().st_mode & 0o777 == 0o600
                 elif file.name not in ASKED_FOR.get(secret, ()):
-                    yield f"{secret} stands in {inner}"
+                    yield f"{secret} is in {inner}"
 
 
 def private(place: Path) -> dict[str, str]:

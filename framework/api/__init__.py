@@ -31,6 +31,9 @@ from framework.api.audit import (
     AuditData,
     Texts,
 )
+from framework.api.conversations import (
+    split_thought,
+)
 from framework.api.data import (
     Data,
 )
@@ -366,6 +369,7 @@ __all__ = [
     "share",
     "similarities",
     "skip_plugin",
+    "split_thought",
     "summarize_error",
     "unknown",
     "visible",

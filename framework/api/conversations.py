@@ -9,7 +9,7 @@ from dataclasses import replace
 from framework.api.records import Example, Message
 from framework.api.schema import Thoughts
 
-__all__ = ["BEGIN_THOUGHT", "END_THOUGHT", "conversation", "for_each_answer", "with_thoughts"]
+__all__ = ["BEGIN_THOUGHT", "END_THOUGHT", "conversation", "for_each_answer", "split_thought", "with_thoughts"]
 
 ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
@@ -17,6 +17,7 @@ BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 _TAGGED = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
 
 
+# Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
 def for_each_answer(example: Example) -> Iterator[Example]:
     """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 
@@ -46,6 +47,12 @@ def conversation(where: str) -> str:
     return name if number.isdecimal() else where
 
 
+def split_thought(text: str) -> tuple[str, str]:
+    """Return the thought that an answer begins with, and the rest; a thought that never ends is the answer."""
+    found = _TAGGED.match(text)
+    return (found[1].strip(), text[found.end() :]) if found else ("", text)
+
+
 def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
     """Return the conversation with its thoughts where `format.thoughts` puts them; plain text stays as it is.
 
@@ -61,9 +68,8 @@ def with_thoughts(example: Example, thoughts: Thoughts) -> Example:
 def _moved(turn: Message, thoughts: Thoughts) -> Message:
     if turn.role != "assistant":
         return turn
-    tagged = _TAGGED.match(turn.content)
-    content = turn.content[tagged.end() :] if tagged else turn.content
-    thought = turn.reasoning_content.strip() or (tagged[1].strip() if tagged else "")
+    tagged, content = split_thought(turn.content)
+    thought = turn.reasoning_content.strip() or tagged
     if thoughts is Thoughts.inline and thought:
         return replace(turn, content=f"{BEGIN_THOUGHT}\n{thought}\n{END_THOUGHT}\n\n{content}", reasoning_content="")
     return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")

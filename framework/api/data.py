@@ -26,8 +26,8 @@ class Data:
     ordered so that the first N, for any N, are spread over all of them. `format` is the run's, for rows that an
     evaluator reads. `store` is the folder of the tokenized rows, for other processes that train on them. `selection`
     are the prompts of the validation rows: a training and a sweep choose by them, while the verdict judges by
-    `prompts`. `groups` has a number for each validation row, the same for similar rows. `selecting` says that `prompts`
-    are `selection` now.
+    `prompts`. `clusters` has a number for each validation row, the same for similar rows. `selecting` says that
+    `prompts` are `selection` now.
     """
 
     train: Sequence[TokenRow]
@@ -37,7 +37,7 @@ class Data:
     format: Selection | None = None
     store: Path | None = None
     selection: Sequence[Prompt] = ()
-    groups: Sequence[int] = ()
+    clusters: Sequence[int] = ()
     selecting: bool = False
 
     def for_selection(self) -> Data:

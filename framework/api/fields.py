@@ -72,7 +72,7 @@ class Type:
 
     @property
     def valid(self) -> str:
-        """The valid values in words: `a whole number above 0`."""
+        """The valid values as text: `a whole number above 0`."""
         kind = KINDS.get(self.base, "a group of settings")
         words = f"one of {', '.join(self.choices)}" if self.choices else kind
         words = " ".join([words, *filter(None, [_range(self.bounds)])])
@@ -115,6 +115,7 @@ class Field:
     @property
     def doc(self) -> str:
         """The sentence under it, from the source, which is read only when the sentence is needed."""
+        # The class that overrides a default may leave the sentence to its base.
         bases: list[Any] = [base for base in self.schema.__mro__ if dataclasses.is_dataclass(base)]
         return next((docs[self.name] for base in bases if self.name in (docs := _docs(base))), "")
 
@@ -125,7 +126,7 @@ class Field:
 
     @property
     def valid(self) -> str:
-        """The valid values in words."""
+        """The valid values as text."""
         return self.type.valid
 
     @property
@@ -218,7 +219,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 @functools.cache
 def _docs(schema: type) -> dict[str, str]:
-    """Return the sentence that stands under each field, out of the source; none if there is no source to read."""
+    """Return the sentence that is under each field, out of the source; none if there is no source to read."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(schema)))
     except (OSError, TypeError, SyntaxError):
@@ -254,7 +255,7 @@ def _within(value: Any, bound: annotated_types.BaseMetadata) -> bool:
 
 
 def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
-    """Say the bounds in words: `above 0`, `from 0 to below 1`."""
+    """Write the bounds as text: `above 0`, `from 0 to below 1`."""
     low: dict[str, str] = {}
     more = []
     for bound in bounds:
@@ -300,5 +301,7 @@ def as_text(value: Any, text: Callable[[str], str] = str) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
+        # The short form, unless it loses digits.
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    # An empty text would be no value at all on a command line.
     return (text(str(value)) if isinstance(value, str | Path) else str(value)) or "''"

@@ -122,8 +122,8 @@ class Plan:
     def affecting(self, what: Affects) -> dict[str, Any]:
         """Return the settings that something depends on, by the marks of their fields, as plain values for a hash.
 
-        An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` is no
-        use for a hash: all values that look like secrets are the same in it. The result contains secrets, so never
+        An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` is
+        not fit for a hash: all values that look like secrets are the same in it. The result contains secrets, so never
         write it to a file.
 
         Args:

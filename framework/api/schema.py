@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
@@ -58,7 +58,7 @@ NAME_BYTES, SLASHES = 128, {"/", "\\"}
 
 def plain_name(value: str) -> bool:
     """of at most 128 bytes, without slashes or control characters."""  # noqa: D403 - part of the sentence that an error tells
-    # Files are called by it, with more letters behind; a terminal obeys control characters.
+    # Files are called by it, with more letters after them; a terminal obeys control characters.
     return (
         bool(value.strip(". ")) and value.isprintable() and len(value.encode()) <= NAME_BYTES and not SLASHES & {*value}
     )
@@ -402,6 +402,9 @@ class LoggerConfig:
 class CommandConfig:
     """A command other than a run. It parses its own arguments, so this class has no fields."""
 
+    usage: ClassVar[str] = ""
+    """The arguments as `--help` of the program shows them after the name: `[FOLDER]`."""
+
 
 @dataclass
 class SpeakerConfig:
@@ -463,7 +466,7 @@ class RunConfig:
     grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
     trackers. Then it ends, and can be resumed from what it has saved by then."""
-    # The code of a plugin stands in the keys of what it makes.
+    # The code of a plugin is in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
     composed, so set them only on the command line."""
@@ -483,7 +486,7 @@ class RunConfig:
     """How a run reacts to problems in its training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
     """What the verdict on a run is based on, and how certain it has to be."""
-    # `encoding` and `base_key` of the model stand in the keys of what is about rows.
+    # `encoding` and `base_key` of the model are in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
     quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING
     adapter: Annotated[AdapterConfig, ~ABOUT_ROWS] = MISSING
@@ -498,6 +501,6 @@ class RunConfig:
         default_factory=dict
     )
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
-    # An exporter's own settings stand in the key of what it makes, and nothing else depends on them.
+    # An exporter's own settings are in the key of what it makes, and nothing else depends on them.
     exporter: Annotated[dict[str, ExporterConfig], Affects.nothing] = field(default_factory=dict)
     logger: Annotated[dict[str, LoggerConfig], Affects.nothing] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from framework.util.errors import FrameworkError, describe_error
 __all__ = ["answered", "measure", "question", "samples", "score"]
 
 T = TypeVar("T")
-SHOWN = 40
+SHOWN_CHARACTERS = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
 """Above it, the exponential of a score is too large for JSON."""
@@ -80,13 +80,13 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
         a reference also has the weight 0. A metric without any score is left out. Answers to similar questions share a
-        group. And notes: what could not be scored, and why.
+        cluster. And notes: what could not be scored, and why.
     """
     measures: dict[str, Measure] = {}
     notes: list[str] = []
     if not answers:
         return measures, notes
-    alike = _groups(answers)
+    clusters = _clusters(answers)
     where = [one.where for one in answers] if any(one.where for one in answers) else []
     for name, metric in metrics.items():
         asked = [
@@ -99,12 +99,12 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
         notes += scores.notes
         result = _measure(metric, scores, asked, len(answers))
         if result is not None:
-            measures[name] = dataclasses.replace(result, where=where, groups=alike)
+            measures[name] = dataclasses.replace(result, where=where, clusters=clusters)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
-def _groups(answers: Sequence[Answered]) -> list[int]:
-    """Number answers so that those to nearly the same questions, or of one cluster, have one number.
+def _clusters(answers: Sequence[Answered]) -> list[int]:
+    """Number answers so that those to nearly the same questions, or of one `format.cluster`, have one number.
 
     Empty if all are different.
     """
@@ -116,12 +116,13 @@ def _groups(answers: Sequence[Answered]) -> list[int]:
     questions = [one.question for one in answers]
     common = common_features(lambda: [questions], len(questions))
     alike = group_similar(lambda: [questions], len(questions), common=common)
+    # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
     if pairs:
         alike = join(alike, *np.array(pairs).T)
-    groups: list[int] = alike.tolist()
-    return groups if len(set(groups)) < len(groups) else []
+    clusters: list[int] = alike.tolist()
+    return clusters if len(set(clusters)) < len(clusters) else []
 
 
 def _kind(metric: AnyMetric) -> MeasureKind:
@@ -166,6 +167,7 @@ def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential
     """Return the weighted mean of the items that are not None, or e to that mean. At least one must count."""
     pairs = zip(items, weights or [1.0] * len(items), strict=True)
     known = [(item, weight) for item, weight in pairs if item is not None]
+    # `fsum`: a mean must not depend on the order of the answers.
     average = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
     return math.exp(min(average, LARGEST_LOG)) if exponential else average
 
@@ -185,12 +187,12 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
             items.append(_number(metric.score(answer.answer, answer.reference)))
         except NotANumberError as error:
             raise FrameworkError(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {error}"
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {error}"
             ) from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; it is named and the run continues
             items.append(None)
             failures.append(
-                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {describe_error(error)}"
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN_CHARACTERS]!r}: {describe_error(error)}"
             )
     if not failures:
         return Scores(items)
@@ -208,7 +210,7 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
     except NotANumberError as error:
         raise FrameworkError(f"metric '{name}': {error}") from error
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
+        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN_CHARACTERS]!r}"
         return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
     return Scores(items, weights, [f"metric '{name}': {note}" for note in scores.notes])
 

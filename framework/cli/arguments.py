@@ -170,6 +170,7 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
         FrameworkError: the list cannot be read, or a file cannot be loaded.
     """
     for word in words:
+        # Before Hydra: what the files register has to be among its options.
         if "=" in word and override_key(word) == "plugins":
             value = word.partition("=")[2]
             if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
@@ -254,7 +255,7 @@ def described(word: str) -> str:
 
 
 def _refusal(word: str) -> str:
-    """Say why a setting of Hydra is refused; empty where it is not."""
+    """Say why a setting of Hydra is refused; empty if it is not."""
     name = override_key(word)
     first = name.partition(".")[2].partition(".")[0]
     if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:

@@ -79,6 +79,7 @@ class Completion(BashCompletion):
         """Return what the last word of a line could become."""
         *before, word = line.split(" ")
         key, equals, typed = word.partition("=")
+        # Hydra completes groups itself; of an enum it offers `Dtype.bf16`, which it does not accept.
         if equals and key not in GROUPS and (names := self._values(key, [part for part in before if "=" in part])):
             return [f"{key}={name}" for name in names if name.startswith(typed)]
         choices: list[str] = self._query(CONFIG_NAME, line)

@@ -40,6 +40,7 @@ from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folde
 from framework.config.sources import REFUSALS
 from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
+from framework.hooks.manager import Plugins
 from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
@@ -67,7 +68,7 @@ from framework.util.versions import VERSION
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
 FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
-SHOWN = 4_000
+LONGEST_LINE = 4_000
 """Characters of a line of an error: a value that it quotes may be long, and the fix comes last."""
 
 
@@ -99,13 +100,18 @@ def main() -> None:
             if words and is_command(words[0]):
                 load_plugins(session, words)
                 with ExitStack() as stack:
+                    # A command has no loggers; of a run they show its counts.
                     session.progress.send = _shown(stack)
                     code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
-            start(session, complete_overrides(words))
+            words = complete_overrides(words)
+            # Hydra prints the help, from conf/config.yaml, where `${commands:}` is.
+            OmegaConf.register_new_resolver("commands", lambda: list_commands(session.plugins), replace=True)
+            start(session, words)
             sys.stdout.flush()
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
+            # The interpreter flushes stdout once more at its end, and would print a traceback there.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         except SystemExit as end:
@@ -184,9 +190,11 @@ def start(session: Session, words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the arguments are wrong, or a trial of a sweep failed.
     """
+    # Hydra reads its overrides there and nowhere else.
     sys.argv[1:] = words
     register(session)
     session.unused = unused(session, overrides_of(words))
+    # Before Hydra makes the folder of the sweep and of its first trial.
     if SWEEP & set(words):
         export_plugin_paths(session.plugins)
         check_sweep(words)
@@ -207,6 +215,7 @@ def run(config: DictConfig) -> float | None:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
     with locks.trial(run_dir):
+        # With the same words only: a search may give this number to other values now.
         if is_resumed(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
         folder.start_anew(run_dir)
@@ -251,9 +260,10 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
 
 def _show(error: FrameworkError) -> None:
     """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
+    half = LONGEST_LINE // 2
     with suppress(OSError):  # the exit code says it too
         for line in visible(str(error), "\n").split("\n"):
-            print(line if len(line) <= SHOWN else f"{line[: SHOWN // 2]} … {line[-SHOWN // 2 :]}", file=sys.stderr)
+            print(line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}", file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:
@@ -268,6 +278,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     if chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)
+    # Without a sweep nothing follows that could use a kept base.
     if run_dir is not None and plan.share:
         session.shared.open()
     else:
@@ -277,6 +288,15 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     launcher: Launcher = plan.launch.create()
     with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
         return launcher.launch(plan)
+
+
+def list_commands(plugins: Plugins) -> str:
+    """Return a line for each command, for the help of the program."""
+    commands = plugins.commands()
+    typed = {name: f"{name} {component.schema.usage}" for name, component in commands.items()}
+    width = max(map(len, typed.values())) + 2
+    lines = [f"  {typed[name]:{width}}{component.summary.rstrip('.')}" for name, component in commands.items()]
+    return "\n".join(lines).replace("$", "$$")  # Hydra fills the text in by string.Template
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:

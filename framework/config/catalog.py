@@ -85,7 +85,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of an option. `name` has dots where the field stands in a group of its own; `value` is plain data."""
+    """One field of an option. `name` has dots where the field is in a group of its own; `value` is plain data."""
 
     name: str
     field: Field
@@ -145,6 +145,7 @@ def origin(registration: Registration) -> str:
     """Return where an option comes from: its distribution with the version, or its file."""
     if registration.package.endswith(".py"):
         return display_path(Path(registration.package))
+    # The core registers its commands without a distribution.
     own = registration.component.factory.startswith("framework.")
     return registration.package or (f"framework {VERSION}" if own else registration.plugin)
 
@@ -208,10 +209,10 @@ def _summary(lines: Sequence[str]) -> str:
 
 
 def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Give the options at the end of the defaults lists of a preset and of those that it stands on."""
+    """Give the options at the end of the defaults lists of a preset and of those that it is built on."""
     if name in current().plugins.registrations(group):
         yield name
-    elif name not in above:
+    elif name not in above:  # presets may be built on each other in a circle
         loaded = loader.repository.load_config(f"{group.name}/{name}")
         for base in (loaded.defaults_list or []) if loaded else []:
             if isinstance(base, ConfigDefault) and not base.is_self():

@@ -49,7 +49,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
 def problems(config: DictConfig) -> Iterator[Problem]:
     """Give everything that is wrong with a composed config, without the places."""
     errors = problems_below(config, "")
-    yield from sorted(errors, key=lambda problem: not problem.keys)  # what is missing stands at the end
+    yield from sorted(errors, key=lambda problem: not problem.keys)  # what is missing is at the end
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
             continue  # told as a missing value
@@ -64,6 +64,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
     schema = OmegaConf.get_type(node)
     known = {field.name: field for field in fields(schema)} if is_schema(schema) else None
     present = list(node)  # `in` of a config passes over what has no value yet
+    # Keys that are there first, in their order, then those that are missing.
     for key in dict.fromkeys([*present, *(known or ())]):
         place = f"{path}{key}"
         if known is not None and key not in known:
@@ -71,6 +72,7 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
             plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
             yield Problem(unknown_key(place, known, option_name(schema), instead(schema), plain), (place,))
             continue
+        # A key of a free dict, which Hydra would instantiate.
         if key == "_target_" and known is None:
             yield Problem(f"{place}={as_text(node[key])}: a config cannot name code: remove it", (place,))
             continue
@@ -132,14 +134,14 @@ def no_option(place: str) -> Problem:
 
 
 def out_of_range(place: str, value: Any, kind: Type) -> str:
-    """Say that a value is not valid, what would be, and the nearest name where one of several is wanted."""
+    """Say that a value is not valid, what would be, and the nearest name if one of several is wanted."""
     choices = kind.choices or (kind.items.choices if kind.items else [])
     for word in value if isinstance(value, list) else [value]:
         if choices and as_text(word) not in choices and (close := nearest(as_text(word), choices)):
             return f"{place}={as_text(value)} must be {kind.valid}. Did you mean '{close[0]}'?"
     shown = (
         repr(value) if kind.base is int and isinstance(value, float) else as_text(value)
-    )  # 1e3 is no whole number, though it looks like 1000
+    )  # 1e3 is not a whole number, though it looks like 1000
     hint = ""
     if isinstance(value, bool) and (words := {True: "on", False: "off"}[value]) in choices:
         hint = f': YAML reads on and off as true and false, so write "{words}" in quotes'
@@ -160,7 +162,7 @@ def unknown_key(
 
     Args:
         key: as it is written, with the place.
-        names: the fields that stand beside it.
+        names: the fields that are beside it.
         option: what was chosen there.
         refusals: of names that one may expect what they are instead, as the rest of a sentence.
         value: what is set, if it is known.
@@ -198,6 +200,6 @@ def _options_with(group: str, name: str) -> list[str]:
 
 
 def option_name(schema: type | None) -> str:
-    """Return the name of the option that a schema belongs to; empty where it is none."""
+    """Return the name of the option that a schema belongs to; empty if it is none."""
     component = current().plugins.component_of(schema)
     return component.name if component else ""

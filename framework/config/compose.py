@@ -71,6 +71,7 @@ def announce_folders(session: Session) -> None:
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
+    # Only the folders of the user: what is in an installed package, its user cannot rename.
     for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
         raise FrameworkError(f"{file}: Hydra reads only .yaml files: rename it to {file.stem}.yaml")
     plugins = (place for _, places in _plugin_folders(session) for place in places)
@@ -84,7 +85,7 @@ def announce_folders(session: Session) -> None:
                 other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
                 raise FrameworkError(f"{file}: {other} has the same name and is found first: rename the file")
             taken[name] = file
-            if group != ".":  # one at the top is no option; the defaults list of another may name it
+            if group != ".":  # one at the top is not an option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
         if adds and folder in own:
             print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)
@@ -102,6 +103,7 @@ def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
             continue
         scheme, _, place = path.rpartition("://")
         try:
+            # A namespace package has several folders, and no file.
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
             session.plugins.skip_plugin(plugin, "framework_config_paths", error)
@@ -121,7 +123,8 @@ class ComponentSource(ConfigSource):
     """Gives Hydra each component as the option `group/name`.
 
     Hydra copies what its ConfigStore holds with each composition and some forty times for `--help`, so there is little
-    in it: a copy of all schemas takes as long as a composition.
+    in it: a copy of all schemas takes as long as a composition, and a start may take three times as long as a bare
+    Hydra app (`tests/benchmarks/startup.py`).
     """
 
     def __init__(self, provider: str, path: str) -> None:
@@ -143,7 +146,7 @@ class ComponentSource(ConfigSource):
         return COMPONENT
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Return the schema of an option; it stands below the option's name in a group of several."""
+        """Return the schema of an option; it is below the option's name in a group of several."""
         place = config_path.removesuffix(".yaml")
         group, _, name = place.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None

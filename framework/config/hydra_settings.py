@@ -1,7 +1,7 @@
 """Which settings of Hydra a config may hold: none that runs code, sets variables or moves the folder of a run.
 
 Hydra calls whatever `_target_` names below its callbacks, launcher and sweeper, and logging does the same with `()` and
-`class`. A config from somebody else would run code by that, so a name has to stand in a config that came with an
+`class`. A config from somebody else would run code by that, so a name has to be in a config that came with an
 installed package.
 """
 
@@ -41,6 +41,7 @@ _TEXT = re.compile(r"\$\{(?:oc\.env|now):[^${}]*\}")
 _PATH = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 
 
+# A prefix such as `framework.` would not do: `load_file` has it too. So names are compared whole (decision 0074).
 def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> Iterator[Problem]:
     """Give what is refused of `config.hydra`, before Hydra acts on it.
 
@@ -64,6 +65,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     for key in ("hydra.sweep.subdir", "hydra.job.name"):
         _, section, setting = key.split(".")
         value = str(settings[section][setting])
+        # Values of `hydra.job` are names that Hydra makes itself; what else is interpolated may hold a slash.
         if "${" in (name := _OF_JOB.sub("x", value)) or not plain_name(name):
             yield Problem(
                 f"{key}={value}: files and folders are named after it, so it has to be a plain name, without slashes",
@@ -93,6 +95,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
     named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
+    # Only if something names code: all configs of all packages are read for it.
     for container in _of_packages(loader) if foreign else ():
         foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
         if not foreign:
@@ -134,7 +137,7 @@ def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_plain(value: Any, plain: Any) -> bool:
-    """Whether a value is no mapping whenever it is read: no resolver makes it, on the way to it either."""
+    """Whether a value is not a mapping whenever it is read: no resolver makes it, on the way to it either."""
     for _ in range(9):  # a circle is none
         if not _becomes_node(value) or _TEXT.fullmatch(value):
             return not isinstance(value, dict | list)
@@ -149,7 +152,7 @@ def _is_plain(value: Any, plain: Any) -> bool:
 
 
 def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
-    """Give what stands in the configs of installed packages, ours first: in code, then in files."""
+    """Give what is in the configs of installed packages, ours first: in code, then in files."""
     yield from _of_store(ConfigStore.instance().repo)
     for source in loader.get_sources():
         # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.

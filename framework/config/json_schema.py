@@ -1,7 +1,9 @@
 """JSON Schemas (draft 2020-12) of the YAML files that a user writes: a preset of a group, and an experiment.
 
 They are made of the same fields that the program checks, so that an editor complains about what a run would refuse. An
-interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it.
+interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it. pydantic writes schemas
+too, but it has no interpolations, takes the values of an enum and not its names, and would be a second reader of the
+same types.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 LATER: Schema = {"$ref": "#/$defs/later"}
 DEFINITIONS: Schema = {
     "later": {
-        "description": "An interpolation, or ??? where the value is to be set on the command line.",
+        "description": "An interpolation, or ??? if the value is to be set on the command line.",
         "type": "string",
         "pattern": r"\$\{|^\?\?\?$",
     },
@@ -83,7 +85,7 @@ def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
 
 
 def _group(group: Group, options: Mapping[str, type]) -> Schema:
-    """Return the settings of a group; those of several options stand below the name of each, or of a preset."""
+    """Return the settings of a group; those of several options are below the name of each, or of a preset."""
     settings = _settings(_merged(options))
     if group.several:
         each = {name: _option(name, schema) for name, schema in options.items()}
@@ -137,7 +139,7 @@ def alternatives(declared: Type) -> list[Schema]:
         below = inner[0] if len(inner) == 1 else {"anyOf": inner}
         kind["items" if declared.base is list else "additionalProperties"] = below
     for bound in declared.bounds:
-        if type(bound) in BOUNDS:  # others are checked by the run alone
+        if type(bound) in BOUNDS:  # others are checked by the run only
             keyword, attribute = BOUNDS[type(bound)]
             kind[keyword.format(LENGTH.get(declared.base, ""))] = getattr(bound, attribute)
     takes_text = not kind or kind == KINDS[str]

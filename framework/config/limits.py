@@ -43,12 +43,14 @@ def check_words(words: Sequence[str], where: str = "") -> None:
         FrameworkError: names the override, and the limit that it exceeds.
     """
     for word in words:
+        # The word may have a million characters: only its key, or its beginning, is shown.
         key = word[: min(word.find("=") + 1 or 40, 80)]
         name = f"{where}: {key}…" if where else f"{key}…"
         if len(word) > LONGEST:
             raise FrameworkError(
                 f"{name} has {len(word):,} characters, more than {LONGEST:,}: write a long value into a config file"
             )
+        # The pattern is slow on long words, and most have nothing to count.
         bare = _QUOTED.sub("", word) if "," in word or "[" in word or "{" in word or "(" in word else ""
         if len(word) > DIGITS and _LONG_NUMBER.search(_QUOTED.sub("", word)):
             raise FrameworkError(f"{name} has a number with {TOO_LONG}")
@@ -69,6 +71,7 @@ def swept_values(override: Override) -> float:
     sweep = override.value()
     if not isinstance(sweep, RangeSweep) or not sweep.step:
         return 0
+    # In decimals: the quotient of two floats may be one off.
     steps = (Decimal(str(sweep.stop)) - Decimal(str(sweep.start))) / Decimal(str(sweep.step))
     return float(steps)
 
@@ -79,7 +82,7 @@ def _is_list(node: yaml.Node, entry: yaml.Node) -> bool:
 
 
 def check_file(file: Path) -> None:
-    """Refuse a file that could not be read in bounded time and memory; what is no YAML is left for Hydra to report.
+    """Refuse a file that could not be read in bounded time and memory; what is not YAML is left for Hydra to report.
 
     Raises:
         FrameworkError: names the file, and the line if there is one.
@@ -87,6 +90,7 @@ def check_file(file: Path) -> None:
     name = display_path(file)
     try:
         with file.open("rb") as opened:
+            # One more than allowed: enough to know that there are too many.
             content = opened.read(LARGEST + 1)
         text = content.decode("utf-8")
     except OSError as error:
@@ -176,6 +180,7 @@ def _check_values(text: str, name: str) -> None:
         if (tag := getattr(event, "tag", None)) not in {None, _TEXT}:
             _check_tag(tag, event, where)
         if isinstance(event, yaml.AliasEvent):
+            # PyYAML makes a structure that contains itself, in which OmegaConf recurses without end.
             if event.anchor in {anchor for anchor, _ in open_}:
                 raise FrameworkError(
                     f"{where}: *{event.anchor} is inside the block that it refers to, so it has no end"

@@ -74,7 +74,7 @@ NAMES = _all(
         "logging_steps": "trainer.logging_steps={}", "save_steps": "trainer.save_steps={}",
         "eval_steps": "trainer.eval_steps={}",
         "gradient_checkpointing": "trainer.gradient_checkpointing=enabled # auto, the default, uses it if it is needed",
-        "bf16": "trainer.dtype=bf16 # auto, the default, uses it where the hardware has it",
+        "bf16": "trainer.dtype=bf16 # auto, the default, uses it if the hardware has it",
         "fp16": "trainer.dtype=fp16", "output_dir": "run_dir={}",
         "hub_model_id": "exporter=[adapter,push] exporter.push.repo_id={}",
         "lora_alpha": "adapter.lora_alpha={}", "lora_dropout": "adapter.lora_dropout={}",

@@ -10,7 +10,7 @@ LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: what, the keys that it is about, and the place where that is known already.
+    """One thing that is wrong: what, the keys that it is about, and the place if that is known already.
 
     `unreadable` says that a value has another type than its field, so that code which reads the config may fail.
     """
@@ -22,5 +22,5 @@ class Problem:
 
     @classmethod
     def of_sentence(cls, text: str) -> Problem:
-        """Take a sentence of a plugin: the keys are those that stand before its first colon as `key=value`."""
+        """Take a sentence of a plugin: the keys are those that are before its first colon as `key=value`."""
         return cls(text, tuple(dict.fromkeys(LOCATED.findall(text.partition(": ")[0]))))

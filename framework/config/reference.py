@@ -133,7 +133,7 @@ def _table(rows: Iterable[Setting]) -> str:
 
 
 def escape(text: str) -> str:
-    """Keep what stands in angle brackets from being taken for HTML; code, between backticks, stays as it is."""
+    """Keep what is in angle brackets from being taken for HTML; code, between backticks, stays as it is."""
     parts = text.split("`")
     return "`".join(part if number % 2 else part.replace("<", r"\<") for number, part in enumerate(parts))
 

@@ -42,8 +42,8 @@ REFUSALS = (
     TypeError,
     AttributeError,
 )
-"""What Hydra raises where it cannot compose; the last two for a value of a type that it does not expect."""
-SHOWN = 20
+"""What Hydra raises if it cannot compose; the last two for a value of a type that it does not expect."""
+SHOWN_PROBLEMS = 20
 """Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
 """How the place of a config begins that is a dataclass, not a file."""
@@ -55,7 +55,7 @@ SPECIAL = re.compile(r'["\\$`]')
 class SourcedValue:
     """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
 
-    `fault` says what is wrong with the way it is written. `preset` is the group of the file that it stands in, where
+    `fault` says what is wrong with the way it is written. `preset` is the group of the file that it is in, if
     that is a preset.
     """
 
@@ -84,6 +84,7 @@ class ValueSources:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
+        # Merged in this order, so the last that sets a key wins.
         last = [*reversed(self.settings)]
         # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
         same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
@@ -94,6 +95,7 @@ class ValueSources:
         return next(same, next(below, chosen))
 
 
+# Hydra forgets where a value came from, so the files are read a second time, in its order (decision 0004).
 def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
     known = ValueSources()
@@ -151,6 +153,7 @@ def _leaves(
     path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, Any], name: str
 ) -> Iterator[SourcedValue]:
     """Give the values below an entry of a YAML file with their lines."""
+    # PyYAML counts lines from 0.
     where = f"{name}:{key.start_mark.line + 1}"
     below = f"{path}.{key.value}" if path else str(key.value)
     value = values.get(key.value)
@@ -201,7 +204,7 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
 
 def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
-    # Only here, where there is an error: to read all files again takes as long as composing did.
+    # Only here, after an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
         where = read_value_sources(loader, overrides).where
     return FrameworkError(listed(problems, where))
@@ -213,8 +216,8 @@ def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
     for problem in problems:
         alike.setdefault(problem.text, []).append(problem)
     distinct = [_together(each) for each in alike.values()]
-    lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN])]
-    more = len(distinct) - SHOWN
+    lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN_PROBLEMS])]
+    more = len(distinct) - SHOWN_PROBLEMS
     return "\n".join([*lines, *([f"and {more:,} more problems"] if more > 0 else [])])
 
 
@@ -263,7 +266,7 @@ def explain(error: Exception) -> str:
 
 
 def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSources:
-    """Read where the values of a config come from; empty where the words do not give a defaults list."""
+    """Read where the values of a config come from; empty if the words do not give a defaults list."""
     try:
         return value_sources(loader, defaults_list(loader, words).defaults, words)
     except REFUSALS:  # `diagnose` reports those

@@ -21,6 +21,7 @@ from framework.hooks.session import Session
 SEVERAL = {name for name, group in GROUPS.items() if group.several}
 
 
+# Hydra merges the file of an experiment before it reads which options are switched off (decision 0085).
 def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
     """Return the options, `evaluator.prompts`, whose settings in the files of experiments are left out.
 
@@ -35,6 +36,7 @@ def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
     try:
         with config_loader() as loader:
             parsed = OverridesParser.create(loader).parse_overrides(list(words))
+            # What a trial sweeps over differs from trial to trial.
             fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
             known = value_sources(loader, defaults_list(loader, fixed).defaults, fixed)
     except REFUSALS:  # composing says what is wrong
@@ -44,6 +46,7 @@ def unused(session: Session, words: Sequence[str]) -> frozenset[str]:
         group, _, below = setting.key.partition(".")
         option, file = f"{group}.{below.partition('.')[0]}", setting.where.rpartition(":")[0]
         chosen_by = known.choices.get(group, "")
+        # A choice in the same file is not a switch: the file contradicts itself, which is refused.
         is_later = not chosen_by.startswith(f"{file}:") and (_is_experiment(chosen_by) or group in keys)
         if group in SEVERAL and option not in known.schemas and _is_experiment(setting.where) and is_later:
             found.add(option)

@@ -12,6 +12,7 @@ from framework.config.limits import check_file
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
 
+# A scheme of their own brings files to these sources, which limit and filter them (decisions 0069 and 0085).
 SCHEME, OWN = "user", "own"
 
 
@@ -49,7 +50,7 @@ class UserSource(OwnSource):
         """Read a file.
 
         Raises:
-            FrameworkError: it is no text, too large, too deep, holds itself, or is an experiment that sets nothing.
+            FrameworkError: it is not text, too large, too deep, holds itself, or is an experiment that sets nothing.
         """
         file = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         check_file(file)

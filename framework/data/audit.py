@@ -43,7 +43,7 @@ DAY = 24 * 3600
 
 
 class StoredRows(AuditData):
-    """The rows of a store, as `AuditData` describes them, and behind them the prompts that evaluators bring along."""
+    """The rows of a store, as `AuditData` describes them, and after them the prompts that evaluators bring along."""
 
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
@@ -59,7 +59,7 @@ class StoredRows(AuditData):
         return len(self.part)
 
     def batches(self) -> Iterator[Texts]:
-        """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
+        """Read all rows as text, in batches: where each is, what it asks, what it answers."""
         yield from _counted(self._store, "audit")
         if self._prompts:
             makers = (lambda one: one.where, lambda _: "", asked, answered, earlier, around)
@@ -70,11 +70,11 @@ class StoredRows(AuditData):
         return self._store.example(number) if number < len(self._store) else self._prompts[number - len(self._store)]
 
     def where(self, number: int) -> str:
-        """Tell where a row stands, `orders.jsonl:12`."""
+        """Tell where a row is, `orders.jsonl:12`."""
         return self._store.where(number) if number < len(self._store) else self.example(number).where
 
     def supervised_after(self, number: int, limit: int) -> int:
-        """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
+        """Count the learned tokens of a row that are beyond its first `limit` tokens."""
         return self._store.supervised_after(number, limit) if number < len(self._store) else 0
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
@@ -93,7 +93,7 @@ class StoredRows(AuditData):
 
     @functools.cached_property
     def near_duplicate_questions(self) -> NDArray[np.int64]:
-        """The same for the questions alone, where what most questions share does not count; plain text is compared."""
+        """The same for the questions only, where what most questions share does not count; plain text is compared."""
         if not self._prompts:
             return groups(self._store, "near_duplicate_questions")
         alike = _grouped_questions(self.batches, len(self), _scratch(self._store))
@@ -152,8 +152,9 @@ def _near_duplicates(store: Store) -> NDArray[np.int64]:
 def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:
     """Compare the answers of one conversation with those of others only, each with the one that has its place there.
 
-    Two rows of one conversation (`data.learn=each`) have most turns in common, and are no near-duplicates.
+    Two rows of one conversation (`data.learn=each`) have most turns in common, and are not near-duplicates.
     """
+    # Most rows are alone, and only the texts of the others are read again.
     several = np.bincount(alike, minlength=len(alike))[alike] > 1
     if not several.any():
         return alike
@@ -187,7 +188,7 @@ def _grouped_questions(batches: Callable[[], Iterator[Texts]], count: int, scrat
 
 
 def _scratch(store: Store) -> Path | None:
-    """Return where files may lie meanwhile: the store, or the folder of temporary files where it may only be read."""
+    """Return where files may lie meanwhile: the store, or the folder of temporary files if it may only be read."""
     for left in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
         if time.time() - left.stat().st_mtime > DAY:
             shutil.rmtree(left, ignore_errors=True)
@@ -248,6 +249,7 @@ def _key(plan: Plan, part: NDArray[np.int8], prompts: Sequence[Prompt], audits: 
         [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts],
     )
     digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
+    # The split: a seed or a share that moves rows changes what leaks.
     digest.update(part.tobytes())
     return digest.hexdigest()
 

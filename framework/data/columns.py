@@ -17,7 +17,7 @@ from typing import Any
 from framework.api.schema import FormatConfig
 from framework.util.errors import FrameworkError, unknown
 
-SHOWN = 40
+SHOWN_CHARACTERS = 40
 """Characters of a value that a message shows."""
 ESCAPES = {r"\n": "\n", r"\t": "\t"}
 """Hydra and a shell leave them as they are typed."""
@@ -53,7 +53,7 @@ class Columns:
         self._first: list[str] | None = None
 
     def cluster(self, fields: Mapping[str, Any]) -> str:
-        """Return what a row belongs to; empty where it does not say so."""
+        """Return what a row belongs to; empty if it does not say so."""
         value = None if self._cluster is None else fields.get(self._cluster)
         return "" if value is None else str(value)
 
@@ -75,7 +75,7 @@ class Columns:
         return renamed | {name: origin.value(fields) for name, origin in present.items()}
 
     def check(self) -> None:
-        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
+        """Look whether each column was there. Rows may have the field that it would become; that is not an excuse.
 
         Raises:
             FrameworkError: no row has it.
@@ -106,9 +106,11 @@ class _Origin:
         value = fields.get(column)
         if isinstance(value, str):
             return value
+        # As JSON, so that true is `true` and 1.0 is `1.0`; NaN and infinity are not JSON.
         if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
             return json.dumps(value)
-        found = "no such column" if column not in fields else "null" if value is None else repr(value)[:SHOWN]
+        shown = "null" if value is None else repr(value)[:SHOWN_CHARACTERS]
+        found = shown if column in fields else "no such column"
         raise FrameworkError(f"{self.setting} needs text or a number in the column '{column}', found {found}")
 
 
@@ -125,6 +127,7 @@ def _origin(setting: str, value: str | None) -> _Origin:
     try:
         parts = [
             (text, None if name is None else "".join((name, f"!{how}" if how else "", f":{spec}" if spec else "")))
+            # Joined again: `Formatter` takes what follows a colon or an exclamation mark in a name for a format.
             for text, name, spec, how in string.Formatter().parse(value)
         ]
     except ValueError as error:

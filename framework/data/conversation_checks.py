@@ -16,7 +16,7 @@ def check_turns(example: Example) -> None:
 
     Raises:
         FrameworkError: it does not end with the assistant, begins with another than the user, a role is unknown, a turn
-            is no text, none is to be learned, or a call or a tool's schema is no JSON.
+            is not text, none is to be learned, or a call or a tool's schema is not JSON.
     """
     if example.text is not None:
         check_text("plain text", example.text)

@@ -54,7 +54,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
 
 
 def suggest(p99: int, longest: int) -> int:
-    """Return the next multiple of 64 from the longest row, or from the 99th percentile where the longest is far off."""
+    """Return the next multiple of 64 from the longest row, or from the 99th percentile if the longest is far off."""
     length = p99 if longest > OUTLIER * p99 else longest
     return STEP * math.ceil(length / STEP)
 
@@ -117,6 +117,7 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
             + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
         )
+    # A row without a learned token would be computed for nothing.
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
 

@@ -17,7 +17,7 @@ from framework.api.schema import Learn
 from framework.data.store import Store
 from framework.util.errors import FrameworkError
 
-SHOWN = 10
+SHOWN_ROWS = 10
 
 
 def prove(store: Store, learn: Learn) -> Proof:
@@ -48,13 +48,13 @@ def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]
             if failed[number]:
                 rows_by_problem.setdefault(problem, []).append(number)
     for problem, numbers in rows_by_problem.items():
-        yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN]])
+        yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN_ROWS]])
 
 
 def refusal(proof: Proof) -> FrameworkError:
     """Return the error that tells why rows are not proven, the first rows by name."""
-    lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN]]
-    more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN])
+    lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN_ROWS]]
+    more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN_ROWS])
     lines += [f"and {more} more rows"] if more else []
     usable = "To train on the valid part of such rows, set data.proof=warn"
     return FrameworkError(

@@ -54,6 +54,7 @@ class MixtureSource:
         everything = list(parts)
         weights = sum(part.weight or 0 for part in everything)
         counts = sum(part.count or 0 for part in everything)
+        # Weights are shares of the whole: what is not mixed in has the share 1 - weights.
         return round((self.weight or 0) / (1 - weights) * (own + counts))
 
 
@@ -96,7 +97,7 @@ def _part(number: int, entry: Mapping[str, Any], form: Selection) -> MixtureSour
 
 
 def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
-    """Return the format of an entry: one of its own, or the run's, with columns of its own where it names some."""
+    """Return the format of an entry: one of its own, or the run's, with columns of its own if it names some."""
     if entry.get("format") is not None:
         own = _option("format", str(entry["format"]), place)
         same = {name: getattr(form.config, name) for name in ("system_prompt", "strip", "thoughts")}
@@ -179,6 +180,7 @@ class SeededSampler:
         if self._order is None:
             self._order = list(range(sum(1 for _ in itertools.islice(self.raw.train, self.max_rows))))
             random.Random(self._seed).shuffle(self._order)  # noqa: S311 - a choice, not a secret
+        # A set, in one pass over the rows: a source may be readable only from its beginning.
         chosen = set(self._order[self._next : self._next + count])
         self._next += count
         return (row for number, row in enumerate(self.raw.train) if number in chosen) if chosen else None

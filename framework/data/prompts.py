@@ -28,7 +28,7 @@ AUTO = "auto"
 """The option of `format=` for rows that the run's own format cannot read."""
 ANSWERS = {"prompt": "completion", "instruction": "output"}
 """The field that asks, and the one in which formats look for the answer: a prompt may do without."""
-SHOWN = 5
+SHOWN_ROWS = 5
 """Rows that cannot be read and are named."""
 
 
@@ -94,8 +94,8 @@ def _prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
         except FrameworkError as error:
             problems.append(f"{row.where}: {error}")
     if problems:
-        more = [f"and {len(problems) - SHOWN} more rows"] if len(problems) > SHOWN else []
-        raise FrameworkError("\n".join([*problems[:SHOWN], *more]))
+        more = [f"and {len(problems) - SHOWN_ROWS} more rows"] if len(problems) > SHOWN_ROWS else []
+        raise FrameworkError("\n".join([*problems[:SHOWN_ROWS], *more]))
     return prompts
 
 
@@ -161,7 +161,7 @@ def _named(fields: Mapping[str, Any]) -> str:
     """Return the reference that a row names as such.
 
     Raises:
-        FrameworkError: it is no text.
+        FrameworkError: it is not text.
     """
     named = fields.get("reference")
     if named is not None and not isinstance(named, str):

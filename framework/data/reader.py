@@ -1,8 +1,17 @@
-"""Reads the sources of a run, formats and encodes their rows, and writes a store; or finds that of an earlier run."""
+"""Reads the sources of a run, formats and encodes their rows, and writes a store; or finds that of an earlier run.
+
+`data.cut`: a plain text that is longer than its limit becomes several rows, about equally long. A cut falls between two
+tokens and never within a character, and no part of the text is in two rows. What is not learned at the beginning of the
+text, the BOS token, begins every row; only the last row ends with the stop token.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import itertools
+import json
+import math
 import operator
 import tempfile
 import weakref
@@ -14,9 +23,9 @@ from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.conversations import for_each_answer
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
-from framework.api.records import Example, MixedIn, RawData, Row, TokenRow
+from framework.api.records import IGNORE, Example, MixedIn, RawData, Row, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow
-from framework.data import cut, fingerprint, mixture, sources, store, writer
+from framework.data import mixture, sources, store, writer
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -25,8 +34,12 @@ from framework.util import hashing
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
 
-ROWS, CHARACTERS = 1000, 4_000_000
+BATCH_ROWS, BATCH_CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
+MOST_CUT_BACK = 3
+"""How many tokens a cut moves back at most: a character of four bytes may be four tokens."""
+HALF_CHARACTER = "\ufffd"
+"""How the rest of a character that was cut decodes."""
 
 
 class Reader:
@@ -41,7 +54,7 @@ class Reader:
         self.others: list[RawData] = [
             sources.load(part.source.component.name, part.source.create()) for part in self.mixed
         ]
-        marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
+        marks = [fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]
 
@@ -71,9 +84,11 @@ class Reader:
         folder = Path(tempfile.mkdtemp())
         try:
             written = self._write(folder / "rows")
+        # Ctrl-C too: nobody else knows of the folder.
         except BaseException:
             rmtree(folder, ignore_errors=True)
             raise
+        # With the object and not at exit: a sweep would leave one store for each trial.
         weakref.finalize(written, rmtree, folder, ignore_errors=True)
         return written
 
@@ -83,6 +98,7 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
+        # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
         # A format that was edited must not find the rows that its earlier version made.
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
@@ -164,7 +180,7 @@ class Reader:
             if row.normalized:
                 summary.normalized += 1
                 summary.normalized_examples += [example.where] if summary.normalized <= SHOWN_ERRORS else []
-            pairs = [(example, row)] if limit is None else cut.pieces(example, row, limit, self.model)
+            pairs = [(example, row)] if limit is None else cut(example, row, limit, self.model)
             if len(pairs) > 1:
                 summary.cut_texts += 1
                 summary.cut_rows += len(pairs)
@@ -195,7 +211,7 @@ def _for_each_answer(examples: Iterable[Example], summary: ReadSummary, most: in
 
 
 def _places(raw: RawData) -> list[str]:
-    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows stands."""
+    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows is."""
     if raw.places or raw.streamed:
         return list(raw.places)
     return [row.where for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]
@@ -208,8 +224,58 @@ def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
     for example in examples:
         batch.append(example)
         size += characters(example)
-        if len(batch) >= ROWS or size >= CHARACTERS:
+        if len(batch) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:
         yield batch
+
+
+def cut(example: Example, row: TokenRow, limit: int, model: Model) -> list[tuple[Example, TokenRow]]:
+    """Cut the row of a plain text into rows of at most `limit` tokens, `my.txt:1, part 1` and so on.
+
+    A conversation, and a text of at most `limit` tokens, stay as they are.
+    """
+    if example.text is None or len(row.input_ids) <= limit:
+        return [(example, row)]
+    first = next((place for place, label in enumerate(row.labels) if label != IGNORE), 0)
+    begin, ids = row.input_ids[:first], row.input_ids[first:]
+    room = max(1, limit - first - MOST_CUT_BACK)
+    count = math.ceil(len(ids) / room)
+    made, start = [], 0
+    for number in range(1, count + 1):
+        end = _whole_characters(ids, start, len(ids) * number // count, model)
+        inner, where = ids[start:end], f"{example.where}, part {number}"
+        text = model.decode(inner[:-1] if number == count and inner[-1] in model.stop_ids else inner)
+        labels = [IGNORE] * first + row.labels[first + start : first + end]
+        tokens = TokenRow([*begin, *inner], labels, where, row.problem)
+        made.append((dataclasses.replace(example, text=text, where=where), tokens))
+        start = end
+    return made
+
+
+def _whole_characters(ids: list[int], start: int, end: int, model: Model) -> int:
+    """Move a cut back to where a character ends; if there is no such place nearby, it stays."""
+    if end == len(ids):
+        return end
+    nearby = range(end, max(start, end - MOST_CUT_BACK - 1), -1)
+    return next((place for place in nearby if not model.decode(ids[start:place]).endswith(HALF_CHARACTER)), end)
+
+
+def fingerprint(raw: RawData) -> str:
+    """Return a hash over the content of the rows, in their order; their places do not count."""
+    if raw.key:
+        return hashlib.sha256(raw.key.encode()).hexdigest()
+    digest = hashlib.sha256()
+    for part in (raw.train, raw.validation, raw.prompts):
+        digest.update(b"\x00")
+        digest.update(_rows_digest(part))
+    return digest.hexdigest()
+
+
+def _rows_digest(rows: Iterable[Row]) -> bytes:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([dict(row.fields), row.problem], sort_keys=True, default=str).encode())
+        digest.update(b"\n")
+    return digest.digest()

@@ -105,6 +105,7 @@ class FormatTracker:
         """Take note of a row and of what its format made of it."""
         held = tuple(name for name, value in fields.items() if not _is_empty(value))
         names = (example.format, held, turn_fields(fields), *fields)
+        # By names and not by values: taking fields out reads the row once for each.
         known = self._known.get(names)
         if known is None:
             if len(self._known) > 100 * KEPT_RUNS:  # fields whose names are data
@@ -184,6 +185,7 @@ def _without(lists: Mapping[str, list[_NotingRow]], name: str) -> dict[str, Any]
 def _turns(value: object) -> list[dict[str, Any]] | None:
     """Return a list of objects, which may be JSON text in a cell of a table; None for anything else."""
     if isinstance(value, str):
+        # Before parsing: most cells are plain text.
         if not value.startswith("[{"):
             return None
         try:

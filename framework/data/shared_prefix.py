@@ -1,8 +1,8 @@
-"""Rows whose conversations begin alike: what one of them asks is answered, and learned, within the other.
+"""Rows whose conversations have a common beginning: what one of them asks is answered, and learned, within the other.
 
     A: user, assistant              B: user, assistant, user, assistant
 
-Where both have the same first question, B learns what A learns; so they belong to one group, though as a whole they ask
+If both have the same first question, B learns what A learns; so they belong to one group, though as a whole they ask
 different things.
 """
 
@@ -24,6 +24,7 @@ def pairs(store: Store) -> tuple[Numbers, Numbers]:
     if not (store.columns.turns > 1).any():
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     rows, keys, inner = (np.array(values) for values in zip(*_prompts(store), strict=True))
+    # By key, then by row, so that the first of each key is the earliest row.
     order = np.lexsort((rows, keys))
     rows, keys, inner = rows[order], keys[order], inner[order]
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
@@ -56,4 +57,4 @@ def _earlier(store: Store, number: int) -> Iterator[str]:
 
 def _key(text: str) -> int:
     """Return a hash that white space and capitals do not change; it holds within this process."""
-    return hash(" ".join(text.casefold().split()))
+    return hash(" ".join(text.casefold().split()))  # not kept, so it may differ between processes

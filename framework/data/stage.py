@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
+import random
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +17,22 @@ from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
-from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
+from framework.api.records import (
+    IGNORE,
+    DataResult,
+    Example,
+    Finding,
+    MixedIn,
+    Piece,
+    Prompt,
+    Proof,
+    Severity,
+    TokenRow,
+    ViewedRow,
+)
 from framework.api.schema import Affects, ProofMode, Stage
-from framework.data import audit, lengths, mask_verification, split
+from framework.data import audit, lengths, mask_verification
 from framework.data.lengths import Fitted
-from framework.data.preview import view
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
@@ -28,12 +43,16 @@ from framework.util.power import least_difference
 from framework.util.redact import redact
 from framework.util.shared_cache import key_of
 
-JUDGED = 20
+LEAST_JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
-ENOUGH = 60
+ENOUGH_PROMPTS = 60
 """Prompts with which a run gives no warning: they show a difference of 21 points in four of five runs."""
-SAMPLE = 500
-"""Rows in which the system prompt is looked up: each takes the reading of a conversation."""
+SYSTEM_PROMPT_ROWS = 500
+"""Rows in which the system prompt is searched for: each takes the reading of a conversation."""
+SHOWN_ROWS, SHOWN_CHARACTERS = 3, 1200
+"""Rows of the preview, and characters of a piece of one: the middle of a longer piece is left out."""
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""The part of a circle by which points that are added one by one lie apart as evenly as can be."""
 
 
 def load_data(plan: Plan, model: Model) -> Data:
@@ -50,6 +69,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     own = _own_prompts(plan)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
+    # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
     data, part = current().shared.get_or_make(
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, judged=not own, cached=cached)
@@ -102,8 +122,8 @@ def _from_store(
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
     apart = not judged or bool((rows.columns.part == PROMPTS).any())
-    chosen_by, judged_by = (validation, validation) if apart else _apart(rows, validation, plan.seed)
-    prompts, selection = _prompts(rows, judged_by, plan.seed), _asked(rows, _spread(chosen_by, plan.seed))
+    chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, plan.seed)
+    prompts, selection = _prompts(rows, judged_by, plan.seed), _prompts_of(rows, spread_order(chosen_by, plan.seed))
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
@@ -129,7 +149,7 @@ def _from_store(
         proof=proven,
         lengths=measured,
         findings=[*_held_out_nothing(plan, rows, held_out), *_stopped_text(rows), *_normalized(rows)],
-        view=view(train_rows, rows.columns.source[fitted.numbers], model),
+        view=preview(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
         judged_apart=apart or len(judged_by) != len(validation),
@@ -141,8 +161,8 @@ def _from_store(
         conversation_rows=rows.summary.conversation_rows,
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
-    groups = _alike(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, groups), part
+    clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
+    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, clusters), part
 
 
 def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int) -> None:
@@ -216,13 +236,13 @@ def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
 
 
 def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
-    """Return the system prompt that most rows have, of at most `SAMPLE` rows from all over them; empty without one.
+    """Return the system prompt that most of some rows from all over them have; empty without one.
 
     It is saved, so secrets in it are hidden.
     """
     if 2 * rows.columns.system[trained].sum() <= len(trained):
         return ""
-    some = trained[np.linspace(0, len(trained) - 1, min(len(trained), SAMPLE)).astype(np.int64)]
+    some = trained[np.linspace(0, len(trained) - 1, min(len(trained), SYSTEM_PROMPT_ROWS)).astype(np.int64)]
     first = (rows.example(int(number)).messages[:1] for number in some)
     prompts = Counter(turn.content for turns in first for turn in turns if turn.role == "system")
     return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")))
@@ -235,69 +255,133 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
-        alike = _alike(rows)[trained]
+        alike = _clusters(rows)[trained]
         fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
         own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
-        part[trained[split.held_out(alike, own, share, plan.seed)]] = VALIDATION
+        part[trained[held_out_rows(alike, own, share, plan.seed)]] = VALIDATION
     return part
 
 
-def _alike(rows: Store) -> NDArray[np.int64]:
-    """Return the group of each row: those that ask nearly the same, or belong together by `format.cluster`."""
+def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
+    """Choose the rows of the validation by whole groups, so that it never asks what training answered.
+
+    Args:
+        groups: the number of each row's group of near-duplicate prompts.
+        own: whether a row may be held out; a group with one that may not (mixed in, too long) stays in training.
+        share: how many of the rows that may be held out are wanted.
+        seed: decides which groups.
+
+    Returns:
+        Which rows are held out: close to `share` of them, at least one group if that leaves something to train on,
+        never more than `share` if there are smaller groups.
+    """
+    chosen = np.zeros(len(groups), dtype=bool)
+    total = int(own.sum())
+    if share <= 0 or total < 2:  # noqa: PLR2004 - a single row is not split
+        return chosen
+    numbers, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # A group stays in training as a whole if one of its rows has to.
+    free = np.bincount(inverse, weights=own, minlength=len(numbers)) == sizes
+    target = min(max(1, round(share * total)), total - 1)
+    order = [int(number) for number in np.flatnonzero(free)]
+    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    taken = np.zeros(len(numbers), dtype=bool)
+    count = 0
+    # Greedily, so the share is met within the size of the smallest group; never exceeded if one fits.
+    for number in order:
+        if count + sizes[number] <= target:
+            taken[number] = True
+            count += int(sizes[number])
+    smallest = min(order, key=lambda number: sizes[number], default=-1)
+    if not count and order and sizes[smallest] < total:  # something has to be left to train on
+        taken[smallest] = True
+    return taken[inverse]
+
+
+def _clusters(rows: Store) -> NDArray[np.int64]:
+    """Return the cluster of each row: those that ask nearly the same, or belong together by `format.cluster`."""
+    # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
     _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
     return minhash.join(groups, named[first][inverse], named)
 
 
-def _apart(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that weights and settings are chosen by, and those that the verdict judges by.
 
     The held-out rows are halved, like ones on one side. Of a few rows both are all: half of them could show nothing,
     and the verdict counts the validations before it.
     """
-    if len(validation) < 2 * JUDGED:
+    # Rows that chose the best of ten validations would find a gain in 16% of trainings without one (decision 0077).
+    if len(validation) < 2 * LEAST_JUDGED:
         return validation, validation
-    alike = _alike(rows)[validation]
-    judged = split.held_out(alike, np.ones(len(validation), dtype=bool), 0.5, seed)
-    return (validation[~judged], validation[judged]) if judged.sum() >= JUDGED // 2 else (validation, validation)
+    alike = _clusters(rows)[validation]
+    judged = held_out_rows(alike, np.ones(len(validation), dtype=bool), 0.5, seed)
+    return (validation[~judged], validation[judged]) if judged.sum() >= LEAST_JUDGED // 2 else (validation, validation)
 
 
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
     """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
     own = np.flatnonzero(rows.columns.part == PROMPTS)
-    return _asked(rows, own if len(own) else _spread(judged_by, seed))
+    return _prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
 
 
-def _spread(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Put rows into an order of which every beginning comes from all over them: files are often sorted by topic."""
-    return numbers[split.spread(len(numbers), seed)]
+def spread_order(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Put rows into an order of which every beginning comes from all over them: files are often sorted by topic.
+
+    Steps of the golden ratio around a circle, from a place that `seed` chooses.
+    """
+    start = random.Random(seed).random()  # noqa: S311 - a choice, not a secret
+    places = (start + GOLDEN * np.arange(len(numbers))) % 1
+    # The rank of each place: the inverse of the order that sorts them.
+    return numbers[np.argsort(np.argsort(places))]
 
 
-def _asked(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
+def _prompts_of(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
     asking = numbers[~rows.columns.plain[numbers]]  # plain text asks nothing
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 
 
 def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
-    """Warn where an evaluation asks too few prompts to show anything but a large difference."""
+    """Warn if an evaluation asks too few prompts to show anything but a large difference."""
     asked = own or max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     looking = set(plan.stages) <= {Stage.plan, Stage.data}  # before a run that compares, most likely
-    if not asked or asked >= ENOUGH or not (compared or looking):
+    if not asked or asked >= ENOUGH_PROMPTS or not (compared or looking):
         return []
     least = least_difference(asked, plan.verdict.confidence)
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
     text = f"{asked} prompts are asked before and after: with so few, {detects}"
-    enough = 100 * (least_difference(ENOUGH, plan.verdict.confidence) or 1.0)
-    advice = f"ask {ENOUGH} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
+    enough = 100 * (least_difference(ENOUGH_PROMPTS, plan.verdict.confidence) or 1.0)
+    advice = (
+        f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
+    )
     advice += ", or give prompts (evaluator.prompts.file)"
     return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what stands before the last answer, and keep that answer as the reference."""
+    """Ask what is before the last answer, and keep that answer as the reference."""
     reference = example.messages[-1].content
     return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
+
+
+def preview(rows: Sequence[TokenRow], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:
+    """Show the first rows, and the first of each source that was mixed in."""
+    firsts = np.sort(np.unique(sources, return_index=True)[1][1:])
+    numbers = dict.fromkeys([*range(min(SHOWN_ROWS, len(rows))), *firsts.tolist()])
+    return [ViewedRow(row.where, _learned_and_not(row, model)) for row in (rows[number] for number in numbers)]
+
+
+def _learned_and_not(row: TokenRow, model: Model) -> list[Piece]:
+    pairs = zip(row.input_ids, row.labels, strict=True)
+    runs = itertools.groupby(pairs, key=lambda pair: pair[1] != IGNORE)
+    return [Piece(_shortened(redact(model.decode([token for token, _ in run]))), learned) for learned, run in runs]
+
+
+def _shortened(text: str) -> str:
+    half = SHOWN_CHARACTERS // 2
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:half]} … {text[-half:]}"

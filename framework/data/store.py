@@ -62,7 +62,7 @@ class RowColumns:
         proven: whether the row teaches what inference will do.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
-        cluster: a hash of what it belongs to by `format.cluster`; 0 where it belongs to nothing.
+        cluster: a hash of what it belongs to by `format.cluster`; 0 if it belongs to nothing.
     """
 
     part: NDArray[np.int8]
@@ -138,7 +138,7 @@ class Store:
         return from_json(self._text("example", number), self.where(number))
 
     def where(self, number: int) -> str:
-        """Read where a row stands."""
+        """Read where a row is."""
         batch, index = self._tokens_of(number)
         return str(batch.column(2)[index].as_py())
 
@@ -176,6 +176,7 @@ class Store:
 
 
 def _list(column: Any, index: int) -> NDArray[Any]:
+    # Through the offsets: `column[index].as_py()` would make a Python object of each token.
     start, stop = column.offsets[index].as_py(), column.offsets[index + 1].as_py()
     values: NDArray[Any] = column.values.slice(start, stop - start).to_numpy(zero_copy_only=False)
     return values

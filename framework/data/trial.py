@@ -65,6 +65,7 @@ class _Trial:
         summary, longest, found = self.summary, self._longest, False
         for _ in read(some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest):
             found = True
+            # A bad row ends the run, and its message counts all of them.
             if time.monotonic() > end and not (summary.bad_rows and self._fatal):
                 break
         return found

@@ -40,7 +40,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._open = ExitStack()  # closes once, the writers before their files
-        packed = pa.ipc.IpcWriteOptions(compression="lz4")
+        packed = pa.ipc.IpcWriteOptions(compression="lz4")  # tokens stay unpacked, since they are mapped
         self._tokens = self._file(TOKENS, TOKENS_SCHEMA)
         self._texts = self._file(TEXTS, TEXTS_SCHEMA, packed)
         self._columns = self._file(COLUMNS, COLUMNS_SCHEMA)
@@ -81,6 +81,7 @@ class Writer:
 def _cluster(example: Example) -> int:
     if not example.cluster:
         return 0
+    # blake2b, since `hash` of a text differs from process to process, and the store is shared. 64 bits, one column.
     return int.from_bytes(hashlib.blake2b(example.cluster.encode(), digest_size=8).digest(), signed=True)
 
 
@@ -95,6 +96,7 @@ def _counts(
     """Count the learned tokens of each row, and the runs of them; row `i` is `learned[offsets[i]:offsets[i + 1]]`."""
     begins = learned & ~np.concatenate([[False], learned[:-1]])
     first = offsets[:-1][lengths > 0]
+    # A row's first token begins a run even if the row before it ends with a learned one.
     begins[first] = learned[first]
     sums = (np.concatenate([np.zeros(1, np.int32), np.cumsum(marks, dtype=np.int32)]) for marks in (learned, begins))
     supervised, turns = (np.diff(total[offsets]) for total in sums)

@@ -20,7 +20,7 @@ from framework.util.shared_cache import key_of
 
 @dataclass(frozen=True)
 class Measuring:
-    """Measures the model of a run as it stands, each time in the same way."""
+    """Measures the model of a run as it is, each time in the same way."""
 
     plan: Plan
     model: Model
@@ -31,7 +31,7 @@ class Measuring:
 
     @property
     def base_key(self) -> str:
-        """A hash over all that the measures of the base depend on; empty where the model has none."""
+        """A hash over all that the measures of the base depend on; empty if the model has none."""
         base = self.model.base_key if isinstance(self.model, SharesBase) else ""
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
 
@@ -40,13 +40,14 @@ class Measuring:
         return self.session.shared.get_or_make("baseline", self.base_key, partial(self.now, base=True))
 
     def now(self, *, base: bool = False) -> EvalResult:
-        """Measure the model as it stands: the validation loss, then every evaluator.
+        """Measure the model as it is: the validation loss, then every evaluator.
 
         Raises:
             FrameworkError: it is the `base`, and its loss is not a number.
         """
         measures: dict[str, Measure] = {}
         samples, notes = [], []
+        # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses = [EVAL_LOSS] if self.data.validation else []
         parts = len(losses) + len(self.evaluators)
         for name in losses:
@@ -63,16 +64,17 @@ class Measuring:
             measures |= result.measures
             samples += result.samples
             notes += result.notes
-        # The score compares with the base, any other objective is of the trained model alone.
+        # The score compares with the base, any other objective is of the trained model only.
         return EvalResult(measures, samples, notes, self._selection() if self.plan.objective == SCORE else {})
 
     @property
     def selecting(self) -> Sequence[Evaluator]:
         """The evaluators by whose answers a sweep chooses, and which it therefore asks about the validation rows too.
 
-        None where these are what the verdict judges by.
+        None if these are what the verdict judges by.
         """
         plan, asking = self.plan, [each for each in self.evaluators.values() if isinstance(each, AsksPrompts)]
+        # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
             return []
         if plan.objective == SCORE:
@@ -118,6 +120,7 @@ class Measuring:
                 wins = replace(own, value=fmean(known), items=items, weights=weights, unit="", compared=True)
                 measures = {
                     key: measure
+                    # The first metric with content is the primary one, so what compares comes before its own metric.
                     for each, one in measures.items()
                     for key, measure in ([(f"{name}{WINS}", wins), (each, one)] if each == name else [(each, one)])
                 }
@@ -130,14 +133,14 @@ def _answered(sample: Sample) -> Answered:
 
 def _validation_loss(model: Model, data: Data) -> Measure:
     """Return the mean loss over the supervised tokens, row by row, in nats."""
-    rows, groups = data.validation, [*data.groups]
+    rows, clusters = data.validation, [*data.clusters]
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     value = sum(-sum(row) for row in scored) / sum(weights)
     where = [row.where for row in rows]
-    alike = groups if len(set(groups)) < len(groups) else []
-    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, groups=alike)
+    clusters = clusters if len(set(clusters)) < len(clusters) else []
+    return Measure(value, items, weights, kind=MeasureKind.loss, where=where, clusters=clusters)
 
 
 def _damaged(loss: Measure) -> FrameworkError:
@@ -151,12 +154,12 @@ def _damaged(loss: Measure) -> FrameworkError:
 
 
 def _of_set(loss: Measure, name: str) -> Measure | None:
-    """Return the validation loss of the rows of a set; None where none is left."""
+    """Return the validation loss of the rows of a set; None if none is left."""
     places = [place for place, where in enumerate(loss.where) if set_of(where) == name]
     items, weights = ([loss.items[place] for place in places], [loss.weights[place] for place in places])
     if not sum(weights):
         return None
     total = sum(item * weight for item, weight in zip(items, weights, strict=True) if item is not None)
-    groups = [loss.groups[place] for place in places] if loss.groups else []
+    clusters = [loss.clusters[place] for place in places] if loss.clusters else []
     where = [loss.where[place] for place in places]
-    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, groups=groups)
+    return replace(loss, value=total / sum(weights), items=items, weights=weights, where=where, clusters=clusters)

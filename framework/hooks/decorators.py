@@ -42,7 +42,7 @@ def metric(function: Function | None = None, /, *, higher_is_better: bool = True
     options. It returns the score of one answer; the mean over all is reported. The docstring documents the option.
 
     Raises:
-        TypeError: it is no plain function, has other parameters, or no docstring.
+        TypeError: it is not a plain function, has other parameters, or no docstring.
     """
 
     def decorate(function: Function) -> Function:
@@ -61,7 +61,7 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
     documents the option.
 
     Raises:
-        TypeError: it is no plain function, has other parameters or no docstring, or no field is named.
+        TypeError: it is not a plain function, has other parameters or no docstring, or no field is named.
     """
     if not fields or not all(isinstance(field, str) for field in fields):
         raise TypeError("@formatter needs the names of the fields of a row: @formatter('question', 'solution')")
@@ -86,13 +86,13 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
     `ExporterConfig`, gets the options. The docstring documents the option.
 
     Args:
-        function: the function, where the decorator stands without parentheses.
+        function: the function, if the decorator is written without parentheses.
         after: names of exporters whose artifacts it uses; it comes after those of them that a run has.
-        reusable: what it writes depends on the weights and the config alone: it is not called again while that is so
+        reusable: what it writes depends on the weights and the config only: it is not called again while that is so
             and its artifacts are whole.
 
     Raises:
-        TypeError: it is no plain function, has other parameters, or no docstring; or `after` is no list of names.
+        TypeError: it is not a plain function, has other parameters, or no docstring; or `after` is not a list of names.
     """
     if isinstance(after, str) or not all(isinstance(name, str) for name in after):
         raise TypeError(
@@ -124,6 +124,7 @@ def _signature(
     parameters = list(inspect.signature(function).parameters)
     options = [name for name in parameters if name not in names]
     if (
+        # The options come last, so whatever is left over is one parameter at the end.
         parameters[:needed] != [*names[:needed]]
         or len(options) > 1
         or options != parameters[len(parameters) - len(options) :]
@@ -147,8 +148,9 @@ def _mark(function: Function, schema: type, kind: Callable[..., Any]) -> Functio
     extended: Any = function
     earlier: Any = function.__globals__.get(name)
     if function.__qualname__ == name and hasattr(earlier, MARK) and line_of(earlier) != line_of(function):
-        extended.earlier = earlier  # `clashes` tells: the module has this function alone from now on
+        extended.earlier = earlier  # `clashes` tells: the module has only this function from now on
     extended.schema = schema
+    # The factory string leads here: a function can carry attributes, so no class is generated for it.
     extended.create = lambda config: kind(function, config)
     setattr(extended, MARK, Component(name, schema, f"{function.__module__}:{name}.create"))
     return function
@@ -184,6 +186,7 @@ def clashes(module: object) -> Iterator[str]:
 
 def _decorated(module: object) -> list[Callable[..., Any]]:
     """Return the marked functions that a module defines; one with two names is one function."""
+    # By identity: a function that has two names in the module is registered once.
     values = {id(value): value for value in getattr(module, "__dict__", {}).values() if inspect.isfunction(value)}
     home = getattr(module, "__name__", None)
     return [value for value in values.values() if hasattr(value, MARK) and value.__module__ == home]
@@ -221,7 +224,7 @@ class FunctionFormatter:
         """Call the function.
 
         Raises:
-            FrameworkError: a field is missing, or a turn is no text.
+            FrameworkError: a field is missing, or a turn is not text.
         """
         kind = self.function.__name__
         for name in self.fields:

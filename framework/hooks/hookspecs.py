@@ -109,12 +109,12 @@ def framework_stage_finished(plan: Plan, stage: Stage, result: Any, seconds: flo
 
 @hookspec
 def framework_run_finished(plan: Plan, report: Report | None) -> None:
-    """All requested stages are complete; `report` is None where the report was not among them."""
+    """All requested stages are complete; `report` is None if the report was not among them."""
 
 
 @hookspec
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
-    """A run ended with `error`. Where that is before `framework_run_started`, the folder holds nothing of this run."""
+    """A run ended with `error`. If that is before `framework_run_started`, the folder holds nothing of this run."""
 
 
 @hookspec

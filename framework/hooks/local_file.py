@@ -37,9 +37,11 @@ def export_plugin_paths(plugins: Plugins) -> None:
     """Let workers of launchers import the files that were read: they have to know the classes of a config by name."""
     folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(plugins.files)]
     more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    # At the end: a file of the user must not hide a library.
     sys.path += more
     inherited = os.environ.get("PYTHONPATH")
     if folders:
+        # Processes that a launcher spawns unpickle the config before any code of ours runs there.
         os.environ["PYTHONPATH"] = os.pathsep.join([*([inherited] if inherited else []), *dict.fromkeys(folders)])
 
 
@@ -51,6 +53,7 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
     if spec is None or spec.loader is None:  # cannot be for a .py file
         raise FrameworkError(f"plugins={path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    # Before it is executed, as the import system does: dataclasses and pickle look their module up there.
     sys.modules[file.stem] = module
     try:
         spec.loader.exec_module(module)
@@ -104,12 +107,13 @@ def _is_module(name: str, file: Path) -> bool:
         return Path(getattr(sys.modules[name], "__file__", None) or "").resolve() != file
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != file.parent]
     specs = [PathFinder.find_spec(name, elsewhere)]
+    # Finders of editable installs know modules that no folder of `sys.path` has.
     specs += [finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec")]
     return any(_is_other(spec, file) for spec in specs if spec is not None)
 
 
 def _is_other(spec: ModuleSpec, file: Path) -> bool:
-    if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is no module
+    if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is not a module
         return any(Path(place).parent.name.endswith("-packages") for place in spec.submodule_search_locations or [])
     return Path(spec.origin).resolve() != file
 

@@ -1,7 +1,8 @@
 """The plugin manager: loads plugins and collects what they register.
 
 Plugins are found in the entry-point group `framework` and in the files that the user names (`local_file.py`), nowhere
-else. A fault of a plugin is reported with its name and the way to switch it off, and the program continues.
+else. A fault of a plugin is reported with its name and the way to switch it off, and the program continues: each hook
+is called plugin by plugin, since pluggy itself stops at the first that raises.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ from framework.util.errors import (
 )
 
 WHOLE = "the plugin"
-"""`SkippedPlugin.what` where nothing of a plugin is used."""
+"""`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
     "journal": "framework.rundir.status",
 }
-"""The core's own plugins by name: modules, as text, because they stand in rooms above this one. `journal` alone can be
+"""The core's own plugins by name: modules, as text, because they are in rooms above this one. only `journal` can be
 switched off."""
 
 
@@ -82,6 +83,7 @@ class Plugins:
         for name, module in DEFAULT_PLUGINS.items():
             if name.startswith("core") or name not in disabled():
                 plugins.register(importlib.import_module(module), name=name)
+        # A loop of our own: in pluggy's, one broken plugin ends `--help` in a traceback (decision 0003).
         # Of two plugins with one name the first is taken: ours, else the one whose distribution comes first.
         for entry in sorted(entry_points(group="framework"), key=lambda entry: (entry.name, *_distribution(entry))):
             # Before it is imported: a plugin may be switched off because its import fails.
@@ -110,7 +112,7 @@ class Plugins:
 
         Raises:
             FrameworkError: a hook is none of ours, or is not written as it is called.
-            ValueError: of pluggy, where the name is taken.
+            ValueError: of pluggy, if the name is taken.
         """
         self._add(self.manager, module, name, package)
 
@@ -118,6 +120,7 @@ class Plugins:
         if problems := [*wrong_hooks(module, plugins), *clashes(module)]:
             raise FrameworkError("; ".join(problems))
         plugins.register(module, name=name)
+        # A plugin of its own, since the module may implement the hook that registers them itself.
         functions = f"{name}:functions"
         if components := collect(module):
             plugins.register(Decorated(components), name=functions)
@@ -174,6 +177,7 @@ class Plugins:
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
+            # The class of a config's settings is all that says which option it is.
             if component.schema in schemas:
                 other = schemas[component.schema]
                 reason = f"{other} has the same schema: subclass it, because the class identifies the option"
@@ -293,6 +297,7 @@ def disabled() -> set[str]:
 
 def _distribution(entry: EntryPoint) -> tuple[bool, str]:
     name = entry.dist.name if entry.dist else ""
+    # False sorts first, so of two plugins with one name ours is loaded.
     return name != "framework", name
 
 
@@ -301,4 +306,5 @@ def _package_of(entry: EntryPoint) -> str:
 
 
 def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+    # As pluggy does: a hook takes only the arguments that it names.
     return implementation.function(*(arguments[name] for name in implementation.argnames))

@@ -5,7 +5,7 @@
             ...
             counter.advance()
 
-The work may be in a plugin that knows nothing of a run. Where there is no run, nothing is sent. What is counted is
+The work may be in a plugin that knows nothing of a run. If there is no run, nothing is sent. What is counted is
 sent when it begins, about once a second, and when it is complete.
 """
 
@@ -26,7 +26,7 @@ class Reporter:
     """Where the counts of a process go; the session holds one.
 
     Attributes:
-        send: gets each report; None where nobody listens.
+        send: gets each report; None if nobody listens.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Reporter:
 
     @contextmanager
     def counting(self, total: int | None, unit: str, task: str = "") -> Iterator[Counter]:
-        """Count up to `total`, None where nobody knows it.
+        """Count up to `total`, None if nobody knows it.
 
         Args:
             total: how many there are.
@@ -57,6 +57,7 @@ class Reporter:
         counter = Counter(self.send, replace(part, task=name, unit=unit, total=total))
         counter.begin()
         yield counter
+        # Not in a `finally`: work that raised is not complete.
         counter.finish()
 
 
@@ -65,6 +66,7 @@ class Counter:
 
     def __init__(self, send: Callable[[Progress], None] | None, first: Progress) -> None:
         self._send, self._now = send, first
+        # `time.time` jumps when the clock is set.
         self._started = self._sent = self._moved = time.monotonic()
 
     @property
@@ -77,7 +79,7 @@ class Counter:
         self.move(self._now.done + number)
 
     def move(self, done: int, detail: str = "", share: float | None = None) -> None:
-        """Set how many are done; in words how far the next ones are, and the share of the whole with these."""
+        """Set how many are done; `detail` says how far the next ones are, and the share of the whole with these."""
         if done != self._now.done:
             self._moved = time.monotonic()
         self._now = replace(self._now, done=done, detail=detail, share=share)
@@ -97,5 +99,6 @@ class Counter:
     def _report(self) -> None:
         if self._send is not None:
             self._sent = time.monotonic()
+            # Two times: a rate is computed up to the last one that was counted, not up to the report.
             seconds, done = (round(moment - self._started, 3) for moment in (self._sent, self._moved))
             self._send(replace(self._now, seconds=seconds, seconds_done=done))

@@ -48,6 +48,7 @@ class Session:
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}
 
     def __enter__(self) -> Self:
+        # The token restores the session around this one, which tests have.
         self._token = _current.set(self)
         return self
 
@@ -62,7 +63,7 @@ class Session:
 
 
 def current() -> Session:
-    """Return the session of this process; one is made where a script or the worker of a launcher has none yet.
+    """Return the session of this process; one is made if a script or the worker of a launcher has none yet.
 
     Raises:
         RuntimeError: a thread without a context asks, which would get plugins of its own.

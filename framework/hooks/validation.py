@@ -25,6 +25,7 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
     for attribute in dir(module):
         marks: Any = plugins.parse_hookimpl_opts(module, attribute)
         name = (marks and marks.get("specname")) or attribute
+        # pluggy ignores an optional hook that nobody specifies.
         if marks is None or (marks.get("optionalhook") and name not in HOOKS):
             continue
         function = getattr(module, attribute)
@@ -50,7 +51,7 @@ def unknown_hook(name: str) -> str:
 
 
 def nearest_hook(name: str) -> str:
-    """Return the hook that a name most likely stands for; empty where none comes close."""
+    """Return the hook that a name most likely stands for; empty if none comes close."""
     hooks = {hook.removeprefix("framework_"): hook for hook in HOOKS}
     words = [*(f"{group}s" for group in ALL_GROUPS), "sources"]  # an option of `data=` is a `Source`
     hooks |= dict.fromkeys(words, COMPONENTS)  # `framework_exporters`: a hook for a single group
@@ -81,7 +82,7 @@ def line_of(function: Callable[..., Any]) -> str:
 
 
 def wrong_component(component: object) -> str:
-    """Say why what a plugin gives cannot be an option of any group; empty where it can."""
+    """Say why what a plugin gives cannot be an option of any group; empty if it can."""
     if not isinstance(component, Component):
         return f"{COMPONENTS} returned {type(component).__name__}, not a Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
@@ -100,7 +101,7 @@ def wrong_component(component: object) -> str:
 
 
 def wrong_schema(schema: object) -> str:
-    """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty where it can."""
+    """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty if it can."""
     if not isinstance(schema, type):
         return f"its schema {schema!r} is not a class: give a dataclass that subclasses the base of a group"
     groups, name = groups_of(schema), schema.__name__
@@ -134,6 +135,7 @@ def missing_factory(component: Component) -> str:
         names, exists = [*vars(loaded)], hasattr(loaded, name)
     else:
         source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)  # a compiled module has none
+        # The source is searched, since importing the module may take seconds, or a library that is missing.
         names = re.findall(r"(?m)^(?:class|def) (\w+)", source or "")
         exists = source is None or re.search(rf"\b{name}\b|import \*|__getattr__", source) is not None
     close = nearest(name, [each for each in names if not each.startswith("_")])

@@ -49,6 +49,7 @@ class Estimate:
         return sum(self.parts.values())
 
 
+# The plan answers before torch is imported, so memory is computed, not measured (decision 0021).
 def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     """Estimate the memory of a training.
 
@@ -59,6 +60,7 @@ def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     phases = _phases(shape, settings)
     resident = sum(parts.values())
     allocated = resident + max(phases.values())
+    # torch keeps the blocks that it freed, and a GPU is full when they do not fit, not when tensors do not.
     reserved = max(allocated, resident + _held(shape, settings) + terms.gathered(shape, settings))
     return Estimate(
         parts={name: round(size) for name, size in parts.items()},
@@ -93,6 +95,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     base = {name: size / settings.pieces for name, size in terms.base_weights(shape, settings).items()}
     states = {"gradients": trained * width, "optimizer": terms.optimizer_states(shape, settings) / settings.pieces}
     buckets = terms.buckets(shape, settings)
+    # With weights in the CPU's memory, gradients and states are there too.
     if settings.sharded and settings.offloaded_weights:
         return process  # they come one layer at a time
     return {**process, **base, **adapter, **states, **({"buckets": buckets} if buckets else {})}
@@ -118,6 +121,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
+        # While the file is mapped, gradients and states are not there yet, but are counted as resident.
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
@@ -148,7 +152,7 @@ def _held(shape: Shape, settings: MemorySettings) -> float:
     """Return what the allocator holds at the end, besides the resident.
 
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
-    are held beside them. The other way round logits' blocks serve a layer's scores where they are as large.
+    are held beside them. The other way round logits' blocks serve a layer's scores if they are as large.
     """
     workspace = max(
         terms.loss_backward(shape, settings), terms.loss_forward(shape, settings) + terms.cast_weights(shape, settings)

@@ -42,10 +42,10 @@ class MemorySettings:
     Attributes:
         rows: rows in one forward pass.
         length: tokens of the longest row; with packing, of the packed one.
-        rank: of LoRA; 0 where all weights are trained.
+        rank: of LoRA; 0 if all weights are trained.
         targets: the linear layers with LoRA, by the names of `shape.LINEARS`.
         trained_width: bytes of a weight of the adapter and of its gradient.
-        trained: trained parameters where they are known; 0: counted from rank and targets.
+        trained: trained parameters if they are known; 0: counted from rank and targets.
         weights: how the base weights are stored.
         double_quant: whether NF4's constants are quantized too.
         upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
@@ -62,7 +62,7 @@ class MemorySettings:
         masked: whether a pass comes with a dense mask of all its tokens.
         activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
             own; 0: those of transformers are counted.
-        process: bytes of what is no tensor: the libraries of a process, where the memory is that of a process.
+        process: bytes of what is not a tensor: the libraries of a process, if the memory is that of a process.
         heap: share of what a pass keeps that the allocator of a process holds besides, in gaps between the kept.
         file: bytes of the file that is mapped while its weights are turned into another format, as a process has it.
         evaluated_rows: rows of a pass of the validation loss; 0: none.

@@ -23,7 +23,7 @@ LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a decoder whose layers are alike.
+    """The shape of a decoder whose layers all have one shape.
 
     Attributes:
         hidden: features of a token between the layers.
@@ -76,7 +76,7 @@ class Shape:
             head_dim=text.get("head_dim") or hidden // heads,
             intermediate=text["intermediate_size"],
             vocab=text["vocab_size"],
-            # transformers' default where a config says nothing is True; files of Llama and Qwen say it.
+            # transformers' default if a config says nothing is True; files of Llama and Qwen say it.
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True))),
             gated=kind not in UNGATED,
             other=_image_parameters(config),
@@ -108,12 +108,12 @@ class Shape:
 
     @property
     def embedding_parameters(self) -> int:
-        """Parameters of the embedding, and of the output head where that is another matrix."""
+        """Parameters of the embedding, and of the output head if that is another matrix."""
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
     @property
     def total(self) -> int:
-        """All parameters; where the number is not known, norms are counted and biases left out (below 0.1%)."""
+        """All parameters; if the number is not known, norms are counted and biases left out (below 0.1%)."""
         norms = (2 * self.layers + 1) * self.hidden
         return self.parameters or self.linear_parameters + self.embedding_parameters + norms + self.other
 
@@ -124,7 +124,7 @@ class Shape:
 
 
 def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
-    """Say what keeps a config from being a decoder of equal dense layers; empty where nothing does."""
+    """Say what keeps a config from being a decoder of equal dense layers; empty if nothing does."""
     missing = [name for name in NEEDED if not isinstance(text.get(name), int)]
     missing += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
     experts = any("expert" in name and value for name, value in text.items())
@@ -144,6 +144,7 @@ def _kinds(text: Mapping[str, Any]) -> set[str]:
 
 
 def _window(text: Mapping[str, Any]) -> bool:
+    # Qwen 2 names a window in its config and switches it off beside it.
     return bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True)) and not _kinds(text)
 
 

@@ -60,12 +60,13 @@ def trained_bytes(settings: MemorySettings) -> int:
 
 def optimizer_states(shape: Shape, settings: MemorySettings) -> float:
     """Return Adam's two states: in the dtype of the weight (torch), or a byte each (bitsandbytes, blocks of 256)."""
+    # Of other optimizers the bytes do not follow the weight.
     narrow = trained_bytes(settings) / 4 if settings.state_bytes == 8 else 1  # noqa: PLR2004 - two states in fp32
     return trained_parameters(shape, settings) * settings.state_bytes * narrow
 
 
 def checkpoints(shape: Shape, settings: MemorySettings) -> float:
-    """Return the states between layers, which checkpointing keeps: L T h e; of two layers where they are offloaded."""
+    """Return the states between layers, which checkpointing keeps: L T h e; of two layers if they are offloaded."""
     return (2 if settings.offloaded else shape.layers) * settings.tokens * shape.hidden * settings.state_width
 
 
@@ -74,12 +75,13 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
 
     Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
     more where heads of keys are repeated; eager attention its scores. MLP: e T (2h + 4i), inputs of norm and
-    projections, gate before and behind SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
+    projections, gate before and after SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
     + i less. Norms compute in fp32: 4 T h each; with fp32 states nothing is raised for that. Each adapted layer keeps
     a copy of its input in the adapter's dtype (counted).
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
+        # The number is that of a whole layer; halves, since attention and MLP are added up wherever they are used.
         return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
     repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0
@@ -88,7 +90,7 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * shape.intermediate)
     if not settings.wide_states:
         attention, mlp = attention + 4 * tokens * hidden, mlp + 4 * tokens * hidden
-    elif settings.autocast:  # norms in and behind them fp32, and a 16-bit copy for each projection
+    elif settings.autocast:  # norms in and after them fp32, and a 16-bit copy for each projection
         attention, mlp = attention + 5 * tokens * hidden, mlp + 5 * tokens * hidden
     if not settings.full:
         width = 2 if settings.autocast else 4
@@ -99,12 +101,12 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
 
 
 def passing(shape: Shape, settings: MemorySettings) -> float:
-    """Return what a layer needs where nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
+    """Return what a layer needs if nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
     return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + 3 * shape.intermediate))
 
 
 def scores(shape: Shape, settings: MemorySettings) -> float:
-    """Return the number of scores in a layer's attention, H S T, where they are matrices in memory."""
+    """Return the number of scores in a layer's attention, H S T, if they are matrices in memory."""
     if settings.attention is not Attention.eager:
         return 0.0
     return float(shape.heads * settings.length * settings.tokens)
@@ -127,8 +129,8 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens alone
-    10 T V where that is less.
+    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens only
+    10 T V if that is less.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
@@ -145,7 +147,7 @@ def loss_forward(shape: Shape, settings: MemorySettings) -> float:
 
 
 def logits_bytes(settings: MemorySettings) -> int:
-    """Return the bytes of a logit: 4 where the head is fp32 and no autocast lowers it."""
+    """Return the bytes of a logit: 4 if the head is fp32 and no autocast lowers it."""
     return 4 if settings.wide or (settings.upcast and settings.weights in {Weights.nf4, Weights.int8}) else 2
 
 

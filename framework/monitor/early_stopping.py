@@ -8,7 +8,7 @@ from framework.api.plan import EVAL_LOSS
 from framework.api.records import Step
 
 
-class Best:
+class BestValidation:
     """Compares validations.
 
     Args:
@@ -28,8 +28,8 @@ class Best:
         self.seen = 0
         """Validations that were compared."""
 
-    def look(self, step: Step) -> bool:
-        """Whether there was a validation after this step that is the best so far; one that is no number never is."""
+    def improves(self, step: Step) -> bool:
+        """Compare the validation after a step; whether there was one, and it is the best so far. NaN never is."""
         value = step.eval_loss if self.name == EVAL_LOSS else step.metrics.get(self.name)
         if value is None:
             return False
@@ -46,8 +46,8 @@ class Best:
         return value > self.value if self.higher_is_better else value < self.value
 
     @property
-    def over(self) -> str:
-        """Say that patience is at its end; empty where it is not."""
+    def stop_reason(self) -> str:
+        """Why the training stops; empty while there is patience left."""
         if self.patience is None or self.since < self.patience:
             return ""
         count = f"{self.since} validation{'' if self.since == 1 else 's'}"

@@ -13,7 +13,7 @@ RECOMMENDATION = (
     "The model does not end its answers reliably: train for more steps. If that does not help, check the learned end "
     "of the rows with stages=[data], and whether model.chat_template is the one of the model"
 )
-LEAST, SHARE = 2, 0.2
+LEAST_COUNT, LEAST_SHARE = 2, 0.2
 """Answers that do not stop, and their share, from which it is an issue: one prompt may ask for more than the limit."""
 
 
@@ -39,7 +39,7 @@ def truncation_issues(plan: Plan, after: EvalResult, before: EvalResult | None, 
     """
     action, asked = plan.health.truncated_answers, len(after.samples)
     count = count_truncated(after.samples)
-    if action is Action.ignore or count < LEAST or count < SHARE * asked:
+    if action is Action.ignore or count < LEAST_COUNT or count < LEAST_SHARE * asked:
         return []
     text = f"{count} of {asked} answers did not end by themselves"
     if before is not None and before.samples:

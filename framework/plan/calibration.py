@@ -37,7 +37,7 @@ ROOM = 1024
 
 
 def offset(device: str, settings: MemorySettings) -> float:
-    """Return how many bytes such a training was seen to take beyond the arithmetic; 0 where none was seen."""
+    """Return how many bytes such a training was seen to take beyond the arithmetic; 0 if none was seen."""
     if not any(cache_dir().glob(f"plans/{NAME}*")):  # the versions of the libraries take 10 ms
         return 0.0
     value = read_json(_file(device, settings)).get("offset", 0.0)

@@ -44,7 +44,7 @@ class PlanContext:
 
     @functools.cached_property
     def settings(self) -> MemorySettings | None:
-        """How the plan trains, as its trainer tells; None where it does not."""
+        """How the plan trains, as its trainer tells; None if it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
         answers = self.session.plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
         for plugin, settings in answers:
@@ -57,12 +57,12 @@ class PlanContext:
 
     @property
     def used(self) -> Gpu | None:
-        """The GPU that the training takes; None where it is a process on the CPU."""
+        """The GPU that the training takes; None if it is a process on the CPU."""
         return None if self.settings and self.settings.process else self.gpu
 
     @property
     def device(self) -> str:
-        """The device in words."""
+        """The name of the device."""
         return self.used.name if self.used else CPU
 
     @functools.cached_property

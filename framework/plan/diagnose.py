@@ -1,7 +1,8 @@
 """What Hydra refused to compose, in the terms of the config: with its place, the nearest name and the valid ones.
 
 Hydra stops at the first mistake, and so does what is reported of overrides and defaults lists. Keys and values are set
-once more by OmegaConf, one after the other, to find out which of them it refuses; each of those is reported.
+once more by OmegaConf, one after the other, to find out which of them it refuses; each of those is reported. To collect
+the others too, Hydra's merge would have to be done again here.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
 
 
 def _wrong_choice(loader: ConfigLoader, override: Override) -> str:
-    """Say what Hydra does not say well about the choice of options by an override; empty where nothing is wrong."""
+    """Say what Hydra does not say well about the choice of options by an override; empty if nothing is wrong."""
     group, value = override.key_or_group, override.value()
     if group == EXPERIMENT and not override.is_add():
         return unknown("config group", group, [*GROUPS, "+experiment"])
@@ -182,7 +183,7 @@ def _options(value: object) -> list[str]:
 
 
 def _wrong_entry(entry: GroupDefault) -> str:
-    """Say what is wrong with the way in which an experiment chooses an option; empty where nothing is."""
+    """Say what is wrong with the way in which an experiment chooses an option; empty if nothing is."""
     if entry.package:
         return ""
     group, value = str(entry.group), as_text(entry.value)

@@ -97,7 +97,7 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
 
 
 def _with(context: PlanContext, reduction: MemoryReduction) -> PlanContext | None:
-    """Return the context of a plan that saves; None where what was taken before left nothing to change."""
+    """Return the context of a plan that saves; None if what was taken before left nothing to change."""
     try:
         return dataclasses.replace(context, plan=changed(context.plan, reduction.settings))
     except FrameworkError:
@@ -151,7 +151,7 @@ def remedy(forecast: Forecast) -> str:
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
-    """Return the largest preset that fits; None where none does, or where no size is known offline.
+    """Return the largest preset that fits; None if none does, or where no size is known offline.
 
     A preset of the same family, `model_type` of config.json, goes before one of another. It is named and never taken:
     which model is tuned is not for a program to decide.
@@ -187,7 +187,7 @@ def preset_shapes(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
 
 
 def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
-    """Return what the model of a preset is made of; None where that is not available here."""
+    """Return what the model of a preset is made of; None if that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
         source: ModelSource = plugins.selection_of(node).create()

@@ -61,7 +61,7 @@ class Planner:
         """Return what a run takes before its data are read, and the plan, changed where `plan.apply` has it changed.
 
         Raises:
-            FrameworkError: `plan.gpu` is no GPU, or a probe of `plan.calibrate` failed.
+            FrameworkError: `plan.gpu` is not a GPU, or a probe of `plan.calibrate` failed.
         """
         context = self._context(plan, history.known_rows(plan))
         settings = context if isinstance(context, str) else context.settings

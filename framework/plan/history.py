@@ -73,7 +73,7 @@ def remember_rows(plan: Plan, rows: KnownRows) -> None:
 
 
 def known_rows(plan: Plan) -> KnownRows | None:
-    """Return what a data stage found with the same settings and the same files; None where none did."""
+    """Return what a data stage found with the same settings and the same files; None if none did."""
     file = _rows_file(plan)
     saved = read_json(file) if file else {}
     try:

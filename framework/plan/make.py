@@ -1,4 +1,7 @@
-"""Config -> `Plan`: the one value that every later stage reads. Past it there is no DictConfig."""
+"""Config -> `Plan`: the one value that every later stage reads.
+
+Past it there is no DictConfig, which would accept new keys and report a missing one far from its cause.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         else:
             chosen[group.name] = plugins.selection_of(node)
     return Plan(
-        name=redact(config.name),  # it stands in names of files, on pages and in trackers
+        name=redact(config.name),  # it is in names of files, on pages and in trackers
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
@@ -101,6 +104,7 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
+    # The only form in which a config is saved, exported or logged (decision 0030).
     return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 
@@ -148,7 +152,7 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     """Name the options that lack a library and what installs it, except those that a plugin has reported.
 
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
-    versions that the tests did not run: their own checks know. A plan alone can be made where nothing can be trained.
+    versions that the tests did not run: their own checks know. A plan alone can be made if nothing can be trained.
     """
     trains = ("quantization", "trainer", "launch")
     skipped = {"model", "exporter", *(trains if plan.stages == (Stage.plan,) else ())}

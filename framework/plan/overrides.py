@@ -89,7 +89,7 @@ def _holds(field_type: Type, value: Any) -> bool:
 
 
 def _section(choice: Selection) -> dict[str, Any]:
-    """Return the settings of an option as they stand in `plan.json`."""
+    """Return the settings of an option as they are in `plan.json`."""
     return dict(redact(choice.settings))
 
 

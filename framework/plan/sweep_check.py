@@ -72,7 +72,7 @@ def check_sweep(words: Sequence[str]) -> None:
 
 
 def check_objective(plan: Plan) -> None:
-    """Refuse a sweep whose trials end without the objective by which they are compared; a plan alone is no trial.
+    """Refuse a sweep whose trials end without the objective by which they are compared; a plan alone is not a trial.
 
     Raises:
         FrameworkError: a stage is missing that measures the objective or reports it, or nothing measures it.

@@ -93,6 +93,7 @@ class CompletedStages:
         if Stage.train in found and (plan.external_checkpoint or fingerprint(self._weights) != known.weights):
             print(f"{self._weights} has changed since it was trained: the training starts again", file=sys.stderr)
             found.remove(Stage.train)
+        # The evaluation of weights that are trained again is out of date.
         if Stage.train not in found:
             found = [stage for stage in found if stage is not Stage.evaluate]
         self._known = replace(known, keys={stage.value: self._keys[stage] for stage in found})

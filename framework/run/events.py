@@ -1,5 +1,7 @@
 """Sends the events of a run: to its loggers, and to the lifecycle hooks of every plugin. Neither can end a run.
 
+Hours of training are worth more than a chart, so a logger that raises is switched off.
+
 Of a training in several processes the loggers live in the process that was started; rank 0 of the group sends it each
 step, and the other ranks send nothing.
 """

@@ -69,7 +69,7 @@ def export(
         exporters: by name.
         prompts: what the run asks before and after.
         report: makes the report as far as it goes.
-        earlier: what an earlier export left; None where there was none.
+        earlier: what an earlier export left; None if there was none.
 
     Raises:
         ExportError: after the last result, if an exporter failed; caused by the first error.
@@ -152,7 +152,7 @@ class Exports:
 
     Args:
         plan: the run.
-        before: what an earlier export left; None where there was none, or the weights are trained again.
+        before: what an earlier export left; None if there was none, or the weights are trained again.
     """
 
     def __init__(self, plan: Plan, before: ExportResult | None) -> None:
@@ -186,7 +186,7 @@ class Exports:
         }
 
     def reuse_if_unchanged(self, name: str) -> bool:
-        """Take what an exporter made before, where it would make the same now; False where it has to run."""
+        """Take what an exporter made before, where it would make the same now; False if it has to run."""
         earlier = self._before.get(name)
         if earlier is None or self._known[name].settings != settings(self._plan, name):
             return False
@@ -240,6 +240,7 @@ def fingerprint(folder: Path) -> str:
     """Return a hash over the files of a folder, names and contents, whenever they were written."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        # With the size: samples alone miss what is appended.
         digest.update(f"{file.relative_to(folder).as_posix()}\n{file.stat().st_size}\n".encode())
         with file.open("rb") as opened:
             for block in _blocks(opened, file.stat().st_size):

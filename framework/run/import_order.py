@@ -1,7 +1,7 @@
 """Whether a run may happen in this process: some libraries change others, and have to be imported before them.
 
 An option says so in `Component.import_order`. A process in which such a library was imported is for runs with that
-option alone: what it changed stays changed.
+option only: what it changed stays changed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ def stale(plan: Plan) -> str:
     """Return why a plan needs a new process; empty if this one will do."""
     chosen = [selection.component for selection in plan.selections.values()]
     for place, component in zip(plan.selections, chosen, strict=True):
+        # What Unsloth patches at import stays patched, and it must come before transformers (decision 0010).
         if too_late := imported_too_late(component.import_order):
             first, group = component.import_order[0], place.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"

@@ -6,7 +6,7 @@ processor time is reached. SIGQUIT ends the process at once, as everywhere.
 A run ends where it can continue later. During the steps of a training that is after the optimizer step, with a
 checkpoint: the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which
 removes what is half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at
-once, and what was saved before stands.
+once, and what was saved before is kept.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class Interruption:
             return
         self._error = Interrupted(number)
         self._timer = threading.Timer(self._plan.grace_seconds, self._give_up, [self._error])
+        # Or a run that ends in time would wait for it.
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
@@ -90,7 +91,7 @@ class Interruption:
         _print(f"\nending after this step, within {self._plan.grace_seconds:g} s{again}\n")
 
     def asked(self) -> Interrupted | None:
-        """Return what a training has to raise when it has saved its state; None where it continues.
+        """Return what a training has to raise when it has saved its state; None if it continues.
 
         Whoever asks once is expected to ask after each step: until the end of `training`, nothing is raised elsewhere.
         """
@@ -117,8 +118,10 @@ class Interruption:
         try:
             note_failure(self._plan.run_dir, error)
             self._say_goodbye(error)
+            # `os._exit` runs no `finally`, which would have removed it.
             (self._plan.run_dir / lock.NAME).unlink(missing_ok=True)
         finally:
+            # A library may never return to Python, and from the timer's thread `sys.exit` would end only that.
             os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
@@ -149,7 +152,7 @@ class Interruption:
 def _leave_terminal() -> None:
     """Drop what is printed from now on if the terminal is gone: each write would fail, and end the run half-way."""
     for output in (STANDARD_OUTPUT, STANDARD_ERROR):
-        # A device that is no terminal any more.
+        # A device that is not a terminal any more.
         if stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output):
             os.dup2(os.open(os.devnull, os.O_WRONLY), output)
 
@@ -169,12 +172,13 @@ def requeue() -> str:
     job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
     shown = _scontrol("show", "job", "--oneliner", job) if job else None
     facts = dict(word.split("=", 1) for word in (shown or "").split() if "=" in word)
+    # A canceled job is no longer RUNNING, and an interactive one has no batch script to run again.
     may = facts.get("JobState") == "RUNNING" and facts.get("Requeue") == "1" and facts.get("BatchFlag") == "1"
     return job if may and _scontrol("requeue", job) is not None else ""
 
 
 def _scontrol(*words: str) -> str | None:
-    """Return what scontrol prints; None where it fails."""
+    """Return what scontrol prints; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 - fixed words, and a number from Slurm
             ["scontrol", *words],  # noqa: S607 - wherever Slurm is installed

@@ -85,6 +85,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             finished, failed = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
+                # A fault of a plugin keeps its own type and traceback.
                 raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
         events.send(finished)  # the memory of the model is free by now
         forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages
@@ -173,7 +174,7 @@ def _run_stages(
             before = stages.save(before if before and Stage.baseline in completed.stages else measuring.base())
         completed.note(Stage.baseline, stages.seconds)
 
-    # None where this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
+    # None if this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with interruption.training():

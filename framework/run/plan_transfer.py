@@ -25,6 +25,7 @@ NOT_CARRIED = (
 )
 
 
+# The plan and not the overrides: composed again, files that changed could give another one (decision 0027).
 @dataclass(frozen=True)
 class PickledPlan:
     """A plan in a form that can be pickled. Plugins that were registered by hand are included as far as possible.

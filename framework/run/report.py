@@ -125,7 +125,7 @@ def _objective(
 
 
 def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:
-    """Return what of `before` may stand beside `after`: of other prompts only the validation losses."""
+    """Return what of `before` may be beside `after`: of other prompts only the validation losses."""
     if before is None or after is None:
         return before
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:

@@ -47,6 +47,7 @@ class Stages:
         self._events.send(StageStarted(stage))
         start = time.perf_counter()
         yield
+        # Loggers and hooks that run after the result is saved are not part of the stage.
         end = time.perf_counter() if self._saved is None else self._saved
         self.seconds[stage.value] = seconds = round(end - start, 3)
         self._events.send(StageFinished(stage, self._result, seconds))

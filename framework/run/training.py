@@ -1,7 +1,7 @@
 """The course of one training: who receives each step, and what the backend has to do after it.
 
 The backend trains, takes the validation loss and obeys; when a training is stopped, slowed or at its best is decided
-here, alike for all backends.
+here, in the same way for all backends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIs
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.manager import Plugins
-from framework.monitor.early_stopping import Best
+from framework.monitor.early_stopping import BestValidation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
 from framework.run.interruption import Interruption
@@ -48,7 +48,7 @@ class TrainingController:
         self.data = measuring.data
         self.metrics = measuring.metrics
         self.base = base
-        self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        self.best = BestValidation(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
         evaluators = measuring.evaluators
         # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
         # `metric=` is named by none of them: then all are tried once.
@@ -81,7 +81,7 @@ class TrainingController:
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:
-        """Return what the prompts of the run give now; nothing where the validation loss is all that is asked for.
+        """Return what the prompts of the run give now; nothing if the validation loss is all that is asked for.
 
         A metric that was had before may be missing once, where a judge is down: that validation counts for nothing.
 
@@ -111,7 +111,7 @@ class TrainingController:
         """Send a step, and return what is to be done.
 
         Raises:
-            FrameworkError: the weights are no numbers any more, and none from before were set aside.
+            FrameworkError: the weights are not numbers any more, and none from before were set aside.
             PrunedError: a sweep prunes the run.
         """
         self.steps.append(step)
@@ -127,7 +127,7 @@ class TrainingController:
         if step.eval_loss is not None:
             self._prune(step)
         # Before `_stop`, which asks how many validations ago the best was.
-        keep = self.best.look(step) and self.plan.training.keep_best
+        keep = self.best.improves(step) and self.plan.training.keep_best
         self._stop(issues)
         lowers = any(issue.action is Action.lower for issue in issues)
         return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
@@ -135,6 +135,7 @@ class TrainingController:
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
         issues: list[TrainingIssue] = []
+        # A copy: one that raises is taken out on the way.
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))
@@ -183,11 +184,11 @@ class TrainingController:
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
-            # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
+            # Weights that are not numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{first.recommendation}")
-        self.stopped = self.stopped or self.best.over
+        self.stopped = self.stopped or self.best.stop_reason
 
 
 def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonitor]]:

@@ -49,6 +49,7 @@ class TrainingReuse:
         settings = plan.affecting(Affects.training)
         # An empty key is never kept: outside a sweep, and for a model without a key, every run trains.
         self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""
+        # One entry of the shared cache, since it keeps one value for each kind: a dict of all trainings.
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
         self._done = own or self._find()
 

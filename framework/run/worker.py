@@ -2,8 +2,8 @@
 
 Not for users. A launcher saves the plan in the run's folder, and what else the job takes, and has torchrun's agent
 start as many of these as it was asked for; each opens the model with the run's own backend and trains it together with
-the others. The first of them sends the launcher each step through a named pipe and reads what to do from another; it
-alone writes. Beside the job it leaves the result, and each process the error that ended it.
+the others. The first of them sends the launcher each step through a named pipe and reads what to do from another; only
+it writes. Beside the job it leaves the result, and each process the error that ended it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from framework.util.redact import hide
 from framework.util.versions import installed
 
 OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
-"""Hooks that do not affect a run: components count only where they are chosen, the others are called outside a run."""
+"""Hooks that do not affect a run: components count only if they are chosen, the others are called outside a run."""
 GIT_SECONDS = 10
 
 
@@ -59,7 +59,7 @@ class Environment:
 
 def environment(plan: Plan, fingerprint: str) -> Environment:
     """Describe this process and the plan that it runs on the data of that fingerprint."""
-    session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has the plan alone
+    session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has only the plan
     root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in plan.overrides],
@@ -79,9 +79,11 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
 
 
 def packages() -> dict[str, str]:
-    """Return the versions of the distributions behind all modules that are loaded by now, and of the framework."""
+    """Return the versions of the distributions of all modules that are loaded by now, and of the framework."""
+    # What is loaded, not what is installed: a shared environment has hundreds of packages that no run uses.
     modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
     known = _by_module()
+    # Reversed, since the last of equal names stays in a dict, and the first on the path is what was imported.
     found = (_named(distribution) for module in modules for distribution in reversed(known.get(module, ())))
     loaded = {name: number for name, number in found if name and number}  # the first on the path, of one name
     names = {"framework", *(name for module in modules - known.keys() if (name := _editable(module)))}
@@ -119,6 +121,7 @@ def _modules(distribution: Distribution) -> set[str]:
     if declared := distribution.read_text("top_level.txt"):
         return set(declared.split())
     paths = (line.partition(",")[0].strip('"') for line in (distribution.read_text("RECORD") or "").splitlines())
+    # Of RECORD only code counts: scripts and licences are listed there too.
     parts = {path.partition("/") for path in paths if path.endswith((".py", ".so", ".pyd"))}
     modules = {first if slash else inspect.getmodulename(first) for first, slash, _ in parts}
     return {module for module in modules if module and module.isidentifier()}
@@ -166,7 +169,7 @@ def run_hooks() -> set[str]:
 
 
 def origin(package: str) -> str:
-    """Return `package`, and where it is a file, what is in it too."""
+    """Return `package`, and if it is a file, what is in it too."""
     file = Path(package)
     if file.suffix != ".py" or not file.is_file():
         return package
@@ -178,7 +181,7 @@ def commit(folder: Path) -> Commit | None:
     number = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if not number:
         return None
-    # Files that git does not track are no part of it: the run folders themselves would make every folder dirty.
+    # Files that git does not track are not part of it: the run folders themselves would make every folder dirty.
     changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
     return Commit(number, None if changes is None else bool(changes))
 

@@ -20,7 +20,7 @@ from framework.util.errors import FrameworkError
 from framework.util.files import PART_SUFFIX, read_text, write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
-"""Stages whose saved results are dropped when they, or what they stand on, run again."""
+"""Stages whose saved results are dropped when they, or stages that they depend on, run again."""
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
 EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
@@ -46,6 +46,7 @@ class WritableRunFolder(RunFolder):
             spared.add(Stage.report)
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
+        # A run that adds an export keeps the config that trained the weights.
         if plan.is_new_run or not folder.file("plan").exists():
             write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
             save_overrides(plan.run_dir, plan.overrides)
@@ -108,7 +109,7 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
+        probe.write_bytes(b"")  # a folder that can be made may still refuse files: a quota, a read-only mount
         probe.unlink()
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -138,12 +139,12 @@ def check_kinds(folder: Path) -> None:
 
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
-    """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner alone."""
+    """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner only."""
     write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n", mode=0o600)
 
 
 def saved_overrides(run_dir: str) -> list[str]:
-    """Return the overrides of an earlier run; none where the folder is new.
+    """Return the overrides of an earlier run; none if the folder is new.
 
     Raises:
         FrameworkError: the file holds something else.
@@ -166,6 +167,7 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     Raises:
         FrameworkError: it is not a list of overrides, or one could not be read in bounded time.
     """
+    # An option of the program in it would be obeyed by a resume.
     if isinstance(words, list) and all(isinstance(word, str) and not word.startswith("-") for word in words):
         check_words(words, str(file))
         return tuple(words)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework.api.plan import CHECKPOINT
-from framework.api.run_folder import OVERRIDES, PLAN, STATUS, RunFolder, SavedRun
+from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
 from framework.rundir.folder import check_overrides
+from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import FrameworkError
 from framework.util.files import read_text
@@ -55,6 +56,7 @@ def read_run(folder: str | Path) -> SavedRun:
 def runs_below(place: Path) -> list[Path]:
     """Return the folders of the runs in a folder and below it, trials of sweeps among them, by name."""
     found, level, seen = list[Path](), [place], set[tuple[int, int]]()
+    # Level by level, not `rglob`: a link or a data folder below may be endlessly deep.
     for _ in range(DEEPEST + 1):
         found += [folder for folder in level if os.path.isfile(folder / STATUS)]  # noqa: PTH113 - it may not be ours to read
         level = [below for folder in level for below in _folders(folder, seen)]
@@ -93,6 +95,18 @@ def started(run: Path) -> str:
     return ""
 
 
+def state_of(run: Path, home: Path) -> str:
+    """Return the state of a run; `killed` if it says that it is running and no process holds `home`, its folder.
+
+    If its status is damaged, it is `unreadable`.
+    """
+    try:
+        state = str(RunFolder(run).status().get("state", ""))
+    except FrameworkError:
+        return "unreadable"
+    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
+
+
 def _json(file: Path, kind: type[T]) -> T:
     try:
         value = json.loads(read_text(file))
@@ -115,6 +129,7 @@ def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Return nested mappings as one with dotted keys; lists and empty mappings are values."""
     values: dict[str, Any] = {}
     for key, part in value.items():
+        # An empty mapping is a value: without it, `{}` and an absent key would be equal.
         below = flat(part, f"{path}{key}.") if isinstance(part, Mapping) and part else {f"{path}{key}": part}
         values |= below
     return values

@@ -37,6 +37,7 @@ from framework.util.files import write_failure
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
     earlier = _read(plan.run_dir) if adds_exports(plan) else None
+    # A finished run that only adds exports stays finished while they are made.
     if earlier is None or earlier.state != FINISHED:
         started = earlier.started if earlier else _now()
         records.save(Status(RUNNING, started=started), plan.run_dir / STATUS)
@@ -106,7 +107,7 @@ def _read(run_dir: Path) -> Status | None:
 
 
 def _save_on_full_disk(status: Status, file: Path) -> None:
-    """Save how a run ended; where no new file fits, into the blocks that the old one has."""
+    """Save how a run ended; if no new file fits, into the blocks that the old one has."""
     try:
         records.save(status, file)
     except OSError as error:

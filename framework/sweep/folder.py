@@ -35,7 +35,6 @@ from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
 from framework.rundir.read import runs_below
 from framework.sweep import gpu, locks
-from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import USER_MISTAKE, FrameworkError, display_path, of_the_system
 from framework.util.redact import fill_in, hide, redact
@@ -46,7 +45,7 @@ MULTIRUN = "multirun.yaml"
 
 
 class SweepFolder(Callback):
-    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a trial failed.
+    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end if a trial failed.
 
     Args:
         resume: completed trials are kept.
@@ -71,7 +70,7 @@ class SweepFolder(Callback):
             # Trials compose their own config with these; `hydra.sweep.dir` may hold a name that is swept over.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         session.sweep_dir = Path(folder)
-        # Not in `on_multirun_end`, which Hydra skips where a trial failed.
+        # Not in `on_multirun_end`, which Hydra skips if a trial failed.
         session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
 
@@ -81,8 +80,9 @@ class SweepFolder(Callback):
 
 
 def _protect(file: Path, session: Session) -> None:
-    """Make a file that Hydra will write, for the owner alone; it is removed at the end where nothing was written."""
+    """Make a file that Hydra will write, for the owner only; it is removed at the end if nothing was written."""
     file.touch(0o600)
+    # `touch` leaves the mode of a file that is there already.
     file.chmod(0o600)
 
     def remove_if_empty() -> None:
@@ -128,21 +128,10 @@ def folders(place: Path) -> dict[Path, list[Path]]:
     """Return the runs and sweeps in a folder and below it, by name, each with the folders of its runs."""
     found: dict[Path, list[Path]] = {}
     for run in runs_below(place):
+        # Hydra writes that file before the first trial, so it tells a sweep from a folder of runs.
         home = run.parent if (run.parent / MULTIRUN).exists() else run
         found.setdefault(home, []).append(run)
     return found
-
-
-def state_of(run: Path, home: Path) -> str:
-    """Return the state of a run; `killed` where it says that it is running and no process holds `home`, its folder.
-
-    If its status is damaged, it is `unreadable`.
-    """
-    try:
-        state = str(RunFolder(run).status().get("state", ""))
-    except FrameworkError:
-        return "unreadable"
-    return "killed" if state == RUNNING and not lock.holder(home / lock.NAME) else state
 
 
 def describe_trial(run: Path, overrides: Sequence[str]) -> str:
@@ -158,7 +147,7 @@ def describe_trial(run: Path, overrides: Sequence[str]) -> str:
 
 
 def planned_trials(folder: Path) -> int | None:
-    """Return how many trials a multirun was started with; None where its sweeper decides."""
+    """Return how many trials a multirun was started with; None if its sweeper decides."""
     config = OmegaConf.load(folder / MULTIRUN)
     n_trials = OmegaConf.select(config, "hydra.sweeper.n_trials")
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
@@ -168,6 +157,7 @@ def planned_trials(folder: Path) -> int | None:
     swept = [each for each in parsed.values() if each.is_sweep_override()]
     is_finite = swept and all(each.is_discrete_sweep() for each in swept)
     total = math.prod(len([*each.sweep_string_iterator()]) for each in swept) if is_finite else None
+    # Of samplers, only a grid tries every combination once.
     if n_trials is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
         return total
     return int(n_trials) if total is None else min(total, int(n_trials))
@@ -239,7 +229,7 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
-    """Return the trials of a multirun in their order, without those that stand in `before` with the same time.
+    """Return the trials of a multirun in their order, without those that are in `before` with the same time.
 
     Secrets are taken out of all texts: they are printed, saved and handed to plugins.
     """
@@ -283,12 +273,13 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
 
 
 def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
-    """Tell how a trial ended, and why where it did not finish and that is known.
+    """Tell how a trial ended, and why if it did not finish and that is known.
 
     A trial whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
     has been killed.
     """
     if not status:
+        # With the plugin `journal` switched off, no run has a status.
         return FINISHED if any((run / name).exists() for name in ("plan.json", REPORT)) else FAILED, ""
     if status["state"] != RUNNING:
         return status["state"], status["error"] or ""
@@ -296,7 +287,7 @@ def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def best_trial(trials: list[Trial], *, higher_is_better: bool) -> Trial | None:
-    """Return the trial with the best objective, None where none has one; a trial that diverged is none."""
+    """Return the trial with the best objective, None if none has one; a trial that diverged is none."""
     scored = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
     sign = -1 if higher_is_better else 1
     return min(scored, key=lambda trial: sign * (trial.value or 0.0), default=None)

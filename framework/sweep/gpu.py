@@ -27,17 +27,18 @@ def visible() -> list[str]:
     chosen = os.environ.get(VARIABLE)
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
+        # As CUDA does: devices after -1 are not seen.
         return names[: names.index("-1")] if "-1" in names else [name for name in names if name]
     return gpus.identities()
 
 
 def claim_gpu(session: Session) -> str | None:
-    """Leave this process one of several GPUs, the first that is free, and wait for one where all are taken.
+    """Leave this process one of several GPUs, the first that is free, and wait for one if all are taken.
 
     Returns its name; None if there is nothing to choose.
     """
     names = visible()
-    if len(names) < 2 or sys.platform == "win32":  # noqa: PLR2004 - one is no choice
+    if len(names) < 2 or sys.platform == "win32":  # noqa: PLR2004 - one is not a choice
         return None
     waited = False
     while True:
@@ -54,6 +55,7 @@ def claim_gpu(session: Session) -> str | None:
 def _lock(name: str, session: Session) -> bool:
     """Take the lock of a GPU, until the end of the session, if nobody has it."""
     folder = private_folder(Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}"))
+    # A name is a number or a UUID, and a MIG device has slashes.
     held = take(folder / re.sub(r"\W", "_", name))
     if held is not None:
         session.on_exit.callback(release, held)

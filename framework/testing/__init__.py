@@ -3,7 +3,7 @@
     from framework import testing
     import acme
 
-    testing.check_plugin(acme)                                          # a list of problems, [] where all is well
+    testing.check_plugin(acme)                                          # a list of problems, [] if all is well
     plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)     # with model=echo and trainer=echo
     report = testing.run(plan)
 

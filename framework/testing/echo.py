@@ -78,7 +78,7 @@ def add(module: object, *, name: str, package: str = "") -> None:
 
     Raises:
         FrameworkError: a hook is unknown, or its arguments differ.
-        ValueError: of pluggy, where the name is taken.
+        ValueError: of pluggy, if the name is taken.
     """
     current().plugins.add(module, name=name, package=package)
 
@@ -229,7 +229,7 @@ class EchoModel:
         yield from re.findall(r"^\S+|\s\S+", answer.text)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Say what comes next in the first row learned that begins so; nothing where none does."""
+        """Say what comes next in the first row learned that begins so; nothing if none does."""
         if batch_size < 1:
             raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
@@ -256,7 +256,7 @@ class EchoModel:
 
     @property
     def text_form(self) -> TextForm:
-        """Nothing stands before a text but a stop."""
+        """Only a stop is before a text."""
         return TextForm((), STOP, 1000)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
@@ -402,7 +402,7 @@ class EchoTraining:
         return bool(control.stop)
 
     def _at(self, setting: str, number: int, own: float) -> float:
-        """Return the value of a setting with a number, from 1; the last one for later ones, `own` where none is set."""
+        """Return the value of a setting with a number, from 1; the last one for later ones, `own` if none is set."""
         # A backend that is built on this one may have no such setting.
         values: Sequence[float] = getattr(self.config, setting, ())
         return values[min(number, len(values)) - 1] if values else own

@@ -43,7 +43,7 @@ def check_plugin(module: ModuleType | str) -> list[str]:
 
 
 def _request(module: ModuleType | str) -> tuple[str, ...]:
-    """Return the name that a module is imported by, its file where that is needed, and where its package lies."""
+    """Return the name that a module is imported by, its file if that is needed, and where its package lies."""
     if isinstance(module, ModuleType):
         name = module.__spec__.name if module.__spec__ else module.__name__
         file = str(Path(module.__file__).resolve()) if module.__file__ else ""

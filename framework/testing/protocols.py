@@ -1,6 +1,6 @@
 """Whether what a factory gives offers what the protocol of its group asks for.
 
-`isinstance` with a runtime protocol looks at names alone. Here the parameters are checked too: a method has to take
+`isinstance` with a runtime protocol looks at names only. Here the parameters are checked too: a method has to take
 those of the protocol by their names, and in their order.
 """
 
@@ -87,7 +87,7 @@ def _advice(product: Any, protocol: type) -> str:
 
 
 def _signature_of(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a method without `self`; None where it is unknown."""
+    """Return the signature of a method without `self`; None if it is unknown."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):
@@ -98,7 +98,7 @@ def _signature_of(product: Any, name: str, method: Callable[..., Any]) -> inspec
 
 
 def _takes(signature: inspect.Signature, parameters: list[inspect.Parameter]) -> bool:
-    """Whether a call binds alike by position and by name."""
+    """Whether a call binds the same by position and by name."""
     named = [part.name for part in parameters]
     ordered = [part.name for part in parameters if part.kind is not part.KEYWORD_ONLY]
     try:

@@ -13,19 +13,19 @@ class Affects(Flag):
     Without a mark a field affects all that its section does, so a mark that is forgotten costs time and gives no stale
     result. A section is marked at its field in `RunConfig`, and the marks of a field and of all that it lies in count
     together. `~Affects.base` is everything but the base. `trainer` does not affect the rows and the data: a setting of
-    a trainer that the data stage reads has to be in the key there too.
+    a trainer that the data stage reads has to be in the key there too. Decision 0044 has the reasons.
     """
 
     nothing = 0
     unmixed_rows = auto()
     """Tokenized rows in the user's cache, where `data.mix` adds none."""
     mixed_rows = auto()
-    """Tokenized rows in the user's cache, where it adds some: how many depends on the split, which ones on the seed."""
+    """Tokenized rows in the user's cache, if it adds some: how many depends on the split, which ones on the seed."""
     rows = unmixed_rows | mixed_rows
     """Tokenized rows in the user's cache. They have the content of the source in their key, so where it lies does not
     count."""
     data = auto()
-    """The rows of a run as they are split and proven, and their lengths. The length limit and the batch size stand in
+    """The rows of a run as they are split and proven, and their lengths. The length limit and the batch size are in
     its keys by themselves."""
     audit = auto()
     """What the audits found in the rows."""

@@ -62,7 +62,7 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=meaning)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse; options may stand before, between and after the other arguments.
+        """Parse; options may be before, between and after the other arguments.
 
         The files of `plugins=[…]` are loaded before a command runs, so a command without overrides passes them over.
 
@@ -88,7 +88,7 @@ def this_program() -> str:
     """Return how this program is started from here: `python -m framework`.
 
     A Python that is not the first one on the path is written out, `.venv/bin/python -m framework`: the command works in
-    a shell where no environment is active.
+    a shell if no environment is active.
     """
     first = shutil.which("python")
     is_first = first is not None and Path(first) == Path(sys.executable)

@@ -24,11 +24,13 @@ USER_MISTAKE = 2
 LONGEST_NAME = 255
 """Bytes of a file's name, on all file systems that are in use."""
 QUOTED_WORD = re.compile(r"""["'](\w+)["']""")
-SHOWN = 60
-"""Valid names that a message lists: there are more where they come from data."""
+SHOWN_NAMES = 60
+"""Valid names that a message lists: names that come from data may be thousands."""
+SHOWN_CHARACTERS = 60
+"""Characters of a name of a file that is too long."""
 
 
-class FrameworkError(CompactHydraException):
+class FrameworkError(CompactHydraException):  # which Hydra and its launchers print without a traceback, decision 0003
     """Something the user can fix. The message names the place, the value, the valid choices and the fix.
 
     It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.
@@ -74,15 +76,15 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:
-    """Say that `word` is no `what`, with the nearest choice if there is one, and the choices, at most 60 of them."""
+    """Say that `word` is not a `what`, with the nearest choice if there is one, and the choices, at most 60 of them."""
     names = sorted(choices)
     close = nearest(word, names)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     if foreign := foreign_letter(word):
         hint = f" {foreign}.{hint}"
-    more = f" and {len(names) - SHOWN:,} others" if len(names) > SHOWN else ""
+    more = f" and {len(names) - SHOWN_NAMES:,} others" if len(names) > SHOWN_NAMES else ""
     off = f" {DISABLE}={os.environ[DISABLE]} leaves out what these plugins add." if os.environ.get(DISABLE) else ""
-    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}.{off}"
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN_NAMES]) or 'none'}{more}.{off}"
 
 
 def describe_character(letter: str) -> str:
@@ -117,7 +119,7 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")
         name = next((part for part in name.split("/") if len(part.encode(errors="replace")) > LONGEST_NAME), name)
-        shown = name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
+        shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
         return FrameworkError(f"{shown}: a name of a file has at most 255 bytes, and a path 4,095: give a shorter one")
     if number in {errno.EMFILE, errno.ENFILE}:
         return FrameworkError("this process may open no more files: raise the limit, `ulimit -n 4096`")

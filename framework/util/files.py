@@ -66,11 +66,12 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
         file: what to write; its folder is there.
         content: all of it; a text is encoded as UTF-8.
         errors: what becomes of letters that UTF-8 has not, as for `str.encode`.
-        mode: who may read it, 0o600 for its owner alone; by default what the umask leaves.
+        mode: who may read it, 0o600 for its owner only; by default what the umask leaves.
 
     Raises:
         OSError: it cannot be written.
     """
+    # The process and a random part: threads of one process may write the same file, too.
     half = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
         if mode is not None:  # before there is anything to read
@@ -79,7 +80,7 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
             opened.write(content if isinstance(content, bytes) else content.encode(errors=errors))
             opened.flush()
             os.fsync(opened.fileno())
-        half.replace(file)
+        half.replace(file)  # which is atomic within one folder
         _sync_folder(file.parent)
     finally:
         half.unlink(missing_ok=True)
@@ -115,6 +116,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         try:
             half.rename(folder)
         except OSError:
+            # Without `replace`, another process was first, and what it made is the same.
             if replace or not folder.is_dir():
                 raise
         _sync_folder(folder.parent)
@@ -146,7 +148,7 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
                 )
             if not inner.is_symlink() or (besides and inner.suffix == besides):
                 continue
-            target = Path(os.path.realpath(inner))  # `resolve` raises where a link leads to itself
+            target = Path(os.path.realpath(inner))  # `resolve` raises if a link leads to itself
             if not any(target.is_relative_to(root) for root in allowed):
                 raise FrameworkError(
                     f"{name}: {inner.relative_to(folder)} is a link to {target}, outside of the folder, and would be "
@@ -166,6 +168,7 @@ def _special(path: Path) -> str:
 
 def _sync_below(folder: Path) -> None:
     """Have the system write all files and folders below a folder to the disk, and the folder itself."""
+    # From the inside out: what a folder lists is on the disk before the folder is.
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             if not (file := Path(place, name)).is_symlink():
@@ -199,6 +202,7 @@ def write_failure(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno) if error.errno in FULL else ""
+    # So does Rust print an error of the system; torch's writer of zip files and numpy give no number.
     if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
         return os.strerror(int(found[1]))
     writers = {RuntimeError: "PytorchStreamWriter|inline_container", OSError: r"\d+ requested and \d+ written"}

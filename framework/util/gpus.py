@@ -22,7 +22,7 @@ OTHERS = ("/dev/kfd", "/dev/nvhost-gpu", "/dev/nvidia0")
 """Devices of GPUs of which `nvidia-smi` tells nothing, or is not there to tell."""
 UNTOLD = "nvidia-smi does not report the memory of the GPU here: set it yourself, as in plan.gpu=24GiB"
 TIMEOUT_S = 10
-"""Seconds for `nvidia-smi`; a driver that hangs is no GPU to train on."""
+"""Seconds for `nvidia-smi`; a driver that hangs is not a GPU to train on."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,14 @@ def here() -> Gpu | None:
     if first is not None and first in {"", "-1"}:
         return None
     tool = _tool()
+    # A MIG device is a slice of a GPU, and `nvidia-smi` reports the memory of the whole.
     if tool is None or (first or "").startswith("MIG"):
         if tool or any(Path(device).exists() for device in OTHERS):
             raise FrameworkError(UNTOLD)
         return None
     lines = _asked(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", first] if first else []))
     try:
+        # From the right: a name may contain a comma.
         name, total, free = (part.strip() for part in lines[0].rsplit(",", 2))
     except (ValueError, IndexError):
         return None
@@ -115,6 +117,7 @@ def count() -> int:
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         numbers = [number.strip() for number in chosen.split(",")]
+        # CUDA ignores the devices after the first that it cannot use.
         return next((at for at, number in enumerate(numbers) if number in {"", "-1"}), len(numbers))
     return _counted(os.environ.get("PATH", ""))
 

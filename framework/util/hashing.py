@@ -33,7 +33,7 @@ def code_hash(thing: Any) -> str:
     What a decorator made of a function counts by the function.
     """
     thing = getattr(thing, "function", thing)
-    module = getattr(thing, "__module__", None) or type(thing).__module__
+    module = getattr(thing, "__module__", None) or type(thing).__module__  # an object has the one of its class
     return module_hash(module)
 
 

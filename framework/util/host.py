@@ -28,6 +28,7 @@ def memory() -> HostMemory:
     used = max(0, (used or 0) - _cached())
     if limit is None or limit >= system.total:
         return HostMemory(system.total, system.available, limited=False)
+    # The machine may run out before the container does.
     return HostMemory(limit, min(system.available, max(0, limit - used)), limited=True)
 
 
@@ -59,13 +60,13 @@ def cores() -> int:
     import psutil  # noqa: PLC0415 - as above
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    counts = [allowed, psutil.cpu_count(logical=False) or allowed]
+    counts = [allowed, psutil.cpu_count(logical=False) or allowed]  # None on systems that do not tell
     try:
         quota, period = (CGROUP / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):  # no Linux, or no limits of this kind
         quota, period = "max", "1"
     if quota != "max":
-        counts.append(max(1, int(quota) // int(period)))
+        counts.append(max(1, int(quota) // int(period)))  # half a core is one
     return min(counts)
 
 

@@ -50,6 +50,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         FrameworkError: another process holds it.
         OSError: the folder cannot be written.
     """
+    # Listed before they are made: at the end, only folders that this call made are removed.
     new = [path for path in (place, *place.parents) if not path.exists()]
     place.mkdir(parents=True, exist_ok=True)
     file, opened = place / NAME, list[tuple[int, str, float]]()
@@ -60,9 +61,10 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
         if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
             mine.release()  # the file is the other's, and stays
             raise locked(place, other, remedy)
-        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number alone
+        for number, *_ in opened:  # Windows lets the one who locked a file write it by this number only
             _write(number, f"{_me()}\n{_machine()}\n")
         stop = threading.Event()
+        # A daemon: it must not keep a process alive whose main thread has ended.
         threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
         try:
             yield
@@ -95,7 +97,7 @@ def _machine() -> str:
 def _read(opened: int) -> tuple[str, float]:
     """Return what the file of a lock says, and when it was touched."""
     os.lseek(opened, 0, os.SEEK_SET)
-    return _printable(os.read(opened, 1000)), os.fstat(opened).st_mtime
+    return _printable(os.read(opened, 1000)), os.fstat(opened).st_mtime  # the file of somebody else may have any size
 
 
 def _printable(text: bytes) -> str:
@@ -105,7 +107,7 @@ def _printable(text: bytes) -> str:
 
 
 def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
-    """Return who holds a lock on another machine, whose locks are not seen here; empty where nobody does.
+    """Return who holds a lock on another machine, whose locks are not seen here; empty if nobody does.
 
     No clocks are compared: who lives touches the file again.
     """
@@ -132,7 +134,7 @@ def _beat(file: Path, stop: threading.Event) -> None:
 
 
 def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
-    """Lock a file in an existing folder; None where another process still holds the lock after `seconds`.
+    """Lock a file in an existing folder; None if another process still holds the lock after `seconds`.
 
     Args:
         path: the file.
@@ -155,7 +157,7 @@ def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | No
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder for this user alone below a shared one such as /tmp, where anybody may have put something else.
+    """Make a folder for this user only below a shared one such as /tmp, where anybody may have put something else.
 
     Raises:
         FrameworkError: there is a link, a file, or a folder of somebody else or that others may write.
@@ -189,7 +191,7 @@ def release(mine: FileLock) -> None:
 
 
 def holder(path: Path) -> str:
-    """Return who holds the lock on a file, `process 123 on node7`; empty where nobody does."""
+    """Return who holds the lock on a file, `process 123 on node7`; empty if nobody does."""
     if not path.exists():
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.

@@ -64,6 +64,7 @@ def group(
             if texts:
                 index.add(features(texts, common))
         for left, right in index.candidates() if count else ():
+            # Pairs that others have joined already need no comparison.
             apart = np.flatnonzero(labels[left] != labels[right])
             alike = apart[index.alike(left[apart], right[apart], similarity)]
             labels = join(labels, left[alike], right[alike])
@@ -83,7 +84,8 @@ class _Index:
     def add(self, made: Features) -> None:
         rows = slice(self.filled, self.filled + len(made.sizes))
         flat, minima = made.hashes.astype(np.uint64), _minima(made)
-        self.minima[rows] = minima
+        self.minima[rows] = minima  # the lowest byte: one in 256 agrees by chance
+        # A sum does not depend on the order: the candidates, and so the groups, follow from the content only.
         self.content[rows] = np.add.reduceat((flat * MIX) ^ (flat >> np.uint64(7)), made.offsets[:-1])
         self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + made.offsets[1:]
         self.filled = rows.stop
@@ -97,6 +99,7 @@ class _Index:
         by_content = np.argsort(self.content)
         for band in range(BANDS):
             keys = np.fromfile(self.folder / str(band), dtype=np.uint64)[by_content]
+            # Stable, so that texts of one key stay in the order of their content.
             order = np.argsort(keys, kind="stable")
             keys, order = keys[order], by_content[order]
             first = 0  # of the texts with this key; in blocks, for of a million texts there are as many pairs
@@ -110,8 +113,8 @@ class _Index:
     def alike(self, left: Groups, right: Groups, similarity: float) -> NDArray[np.bool_]:
         """Tell which pairs have enough in common."""
         likely = np.zeros(len(left), dtype=bool)
-        for start in range(0, len(left), 100_000):
-            part = slice(start, start + 100_000)
+        for start in range(0, len(left), BLOCK):
+            part = slice(start, start + BLOCK)
             agreeing = (self.minima[left[part]] == self.minima[right[part]]).mean(axis=1)
             likely[part] = agreeing >= similarity - DOUBT
         chosen = np.flatnonzero(likely)
@@ -164,6 +167,7 @@ def join(labels: Groups, left: Groups, right: Groups) -> Groups:
         roots = labels.copy()
         np.minimum.at(roots, labels[left], low)
         np.minimum.at(roots, labels[right], low)
+        # Pairs form chains: a number that is not its own root leads to one that is smaller.
         while not np.array_equal(roots, roots[roots]):
             roots = roots[roots]
         labels = roots[labels]

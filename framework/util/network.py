@@ -14,7 +14,7 @@ TIMEOUT = 3.0
 def reachable(url: str) -> bool:
     """Open a connection to the host of `url` and close it; behind a proxy the answer is always yes."""
     parts = urlsplit(url)
-    if parts.scheme in getproxies():
+    if parts.scheme in getproxies():  # a proxy answers for every host
         return True
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:

@@ -24,9 +24,9 @@ def least_difference(count: int, confidence: float = 0.95) -> float | None:
         confidence: of the test, such as 0.95.
 
     Returns:
-        The difference, in whole points, 0 to 1; None where even all prompts getting better would not do.
+        The difference, in whole points, 0 to 1; None if even all prompts getting better would not do.
     """
-    if count > EXACTLY:
+    if count > EXACTLY:  # the sums below grow with the square of the count
         reach = (NormalDist().inv_cdf((1 + confidence) / 2) + NormalDist().inv_cdf(POWER)) ** 2 / count
         return (reach + math.sqrt(reach**2 + 8 * WRONG_WAY * reach)) / 2
     limits = [_least_most(differing, 1 - confidence) for differing in range(count + 1)]
@@ -35,7 +35,7 @@ def least_difference(count: int, confidence: float = 0.95) -> float | None:
 
 
 def _least_most(differing: int, level: float) -> int:
-    """Return how many of the pairs that differ have to get better for the test to decide; more than all where none."""
+    """Return how many of the pairs that differ have to get better for the test to decide; more than all if none."""
     tail, most = 0.0, differing + 1
     while most > 0:
         tail += math.comb(differing, most - 1) / 2**differing

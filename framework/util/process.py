@@ -37,7 +37,7 @@ GRACE = 10.0
 class ProcessError(FrameworkError):
     """A call failed: the function raised, its process ended, or it took too long.
 
-    `last` is the last line that the process printed; empty where it printed none.
+    `last` is the last line that the process printed; empty if it printed none.
     """
 
     def __init__(self, reason: str, last: str = "") -> None:
@@ -45,7 +45,7 @@ class ProcessError(FrameworkError):
         self.last = last
 
 
-class PythonProcess:
+class PythonProcess:  # a library that is tried may crash or hang during its import, decision 0029
     """A process that starts with the first call, and again after a crash or a hang. It has this process's `sys.path`.
 
     Args:
@@ -96,9 +96,11 @@ class PythonProcess:
             self._log.unlink()
         self._printed = self._log.open("wb+") if self._log else tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         ours, theirs = Pipe()
+        # Our copy of their end is closed here: while one is open, the end of the process is not seen as EOF.
         with theirs:
             # -u: what goes to the one output stays in order with what goes to the other.
             self._process = subprocess.Popen(  # noqa: S603 - our own words
+                # -P: a file in the working folder may have the name of a library.
                 [sys.executable, "-u", "-P", "-c", CODE.format(sys.path), str(theirs.fileno())],
                 env={**os.environ, **self._env} if self._override else {**self._env, **os.environ},
                 pass_fds=[theirs.fileno()],
@@ -163,8 +165,9 @@ def _answer(job: bytes) -> tuple[str, Any]:
 
 
 def _end_with_parent(parent: int) -> None:
-    """End where the parent was killed, whatever is being done."""
+    """End if the parent was killed, whatever is being done."""
     # An orphan gets another parent.
     while os.getppid() == parent:
         time.sleep(1)
+    # `sys.exit` would end this thread only.
     os._exit(1)

@@ -19,7 +19,7 @@ SECRET_NAME = re.compile(
     r"|(?:api|private|access|sign(?:ing)?|encryption|session|account|ssh|service|master|deploy|license)[_-]?key"
     r"|credential|auth|authorization|bearer|cookie|jwt)"
     r"|(?i:password|passwd|passphrase|secret|(?<=[a-z\d][_-])pwd)"  # also at the end of a word: PGPASSWORD, not PWD
-    r"|(?<=[A-Z\d]_)(?:KEY|PASS|PEM|PAT)|(?<=[A-Z\d])(?:TOKEN|APIKEY))"  # of variables: `sort_key` is no secret
+    r"|(?<=[A-Z\d]_)(?:KEY|PASS|PEM|PAT)|(?<=[A-Z\d])(?:TOKEN|APIKEY))"  # of variables: `sort_key` is not a secret
     r"(?i:s?)(?:(?![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"
     r"(?![_-](?i:column|field|type|level|mode|method|strategy|algorithm|sock|socket)s?(?![a-z]))"
 )
@@ -90,7 +90,7 @@ _OPTION = re.compile(r"token_(?!by_|for_)")
 """What begins the name of an option like the metric `token_f1`: the settings below it are checked one by one."""
 SHORTEST, SHORTEST_WORD = 8, 4
 """The value of a secret environment variable is hidden wherever it is if it has that many characters, and a shorter one
-of at least four only where it is a word of its own; one like `1` or `yes` is not hidden at all."""
+of at least four only if it is a word of its own; one like `1` or `yes` is not hidden at all."""
 _WORD = r"""(?<![^\s"'=:,;(\[{{<&?@|]){}(?![^\s"',;)\]}}>&@|.!?:]|[.!?:]\S)"""
 """A word of its own: a path and a name keep it, as `/root/x` keeps `root`."""
 IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
@@ -120,14 +120,14 @@ def _held(values: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 def _is_path(text: str) -> bool:
-    """Whether a text names a file or a folder: the path of a credential is no secret."""
+    """Whether a text names a file or a folder: the path of a credential is not a secret."""
     return text.startswith("/") and os.path.exists(text)  # noqa: PTH110 - no path, perhaps
 
 
 def is_secret(name: str, text: str) -> bool:
     """Whether `text`, as it is typed after `name=` or `name:`, is a secret because of that name.
 
-    A number is none where the name speaks of tokens that are counted, `max_tokens=5`; a password may be one.
+    A number is none if the name speaks of tokens that are counted, `max_tokens=5`; a password may be one.
     """
     text = text.strip().removesuffix(":")  # of a message about `max_tokens=5`
     plain = _SWITCH.fullmatch(text) or (_COUNT.search(name) and _NUMBER.fullmatch(text))
@@ -172,6 +172,7 @@ def _by_names(text: str) -> str:
         return f"{text[: whole.start('value')]}{HIDDEN}" if is_secret(whole["name"], whole["value"]) else text
     parts, end = [], 0
     for named in _NAMED.finditer(text):
+        # A name within a value that is hidden already begins no pair of its own.
         if named.start() >= end and (value := _secret_after(named)):
             parts += [text[end : named.end()], HIDDEN]
             end = value.end()
@@ -189,6 +190,7 @@ def _secret_after(named: re.Match[str]) -> re.Match[str] | None:
         return value if in_address and _PARAMETER.fullmatch(name) else None
     secret = is_secret(name, value["value"])
     if sign.startswith(":"):  # a header, not a sentence like `the token: what is it?`
+        # Random text has digits; a word after a colon hardly ever does.
         drawn = len(value["value"]) >= SHORTEST and all(re.search(kind, value["value"]) for kind in ("[a-zA-Z]", r"\d"))
         secret = secret and bool(value["scheme"] or drawn or name[:2].lower() == "x-")
     return value if secret else None

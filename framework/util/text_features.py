@@ -64,6 +64,7 @@ def features(texts: Sequence[str], common: Hashes | None = None) -> Features:
     if len(bare := np.flatnonzero(np.bincount((keys >> _HALF).astype(np.int64), minlength=len(texts)) == 0)):
         itself = _hash([texts[int(number)].strip().encode() for number in bare])
         keys = np.concatenate([keys, _key(bare.astype(np.uint64), itself)])
+    # In place, and sorted: the features of a text are one stretch, with equal ones side by side.
     keys.sort()
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]  # np.unique takes twenty times as long
     if common is not None and len(common):
@@ -82,7 +83,7 @@ def _words(texts: Sequence[str]) -> list[bytes]:
 
 
 def _hash(words: list[bytes]) -> NDArray[np.uint64]:
-    """Hash each word to 64 bits, the same in every process; they differ where the 32 of its checksum do."""
+    """Hash each word to 64 bits, the same in every process; they differ if the 32 of its checksum do."""
     sums = np.fromiter(map(zlib.crc32, words), np.uint64, len(words)) * MIX
     return sums ^ (sums >> _HALF)
 
@@ -109,6 +110,7 @@ def common_features(batches: Batches, count: int) -> Hashes:
         return np.zeros(0, np.uint32)
     everything = np.concatenate([part.hashes for part in parts])
     hashes, times = np.unique(everything, return_counts=True)
+    # At least three texts: a feature of two texts out of two is not a template.
     often = times > max(COMMON * sum(len(part.sizes) for part in parts), 2)
     return hashes[often & bool(times[often].sum() >= TEMPLATE * len(everything))]
 

@@ -21,7 +21,7 @@ def end_where_it_cannot() -> None:
 
 
 def problem() -> str:
-    """Say why this Python cannot run the program; empty where it can."""
+    """Say why this Python cannot run the program; empty if it can."""
     version = sys.version_info[:2]
     if not OLDEST <= version <= NEWEST:
         return "Python {}.{} cannot run framework, which needs 3.11, 3.12 or 3.13".format(*version)

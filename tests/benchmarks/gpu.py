@@ -41,7 +41,7 @@ PEERS = Path(__file__).parent / "peers"
 sys.path.insert(0, str(PEERS))
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
 BEGIN, END = "<!-- bench-gpu -->", "<!-- /bench-gpu -->"
-"""Between them stands the table in the page, or the sentence that there is none."""
+"""Between them is the table in the page, or the sentence that there is none."""
 OUT = Console(soft_wrap=True, highlight=False)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "UNSLOTH_DISABLE_STATISTICS": "1"}
 SECONDS = 480

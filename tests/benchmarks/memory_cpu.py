@@ -192,10 +192,10 @@ def main() -> None:
             )
     for seen, found in off.items():
         if found:
-            errors, held = [error for error, _ in found], sum(held for _, held in found)
+            errors, within = [error for error, _ in found], sum(held for _, held in found)
             far = f"median error {statistics.median(map(abs, errors)):.1%}, worst {max(errors, key=abs):+.1%}"
             which = "known while terms were set" if seen else "not known"
-            OUT.print(f"\n{which}: the band holds {held} of {len(found)}; {far}")
+            OUT.print(f"\n{which}: the band holds {within} of {len(found)}; {far}")
 
 
 if __name__ == "__main__":

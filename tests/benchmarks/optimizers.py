@@ -41,7 +41,7 @@ def words(optimizer: Optimizer) -> list[str]:
 
 
 def why_not(optimizer: Optimizer) -> str:
-    """Say why an optimizer is not measured here; empty where it is."""
+    """Say why an optimizer is not measured here; empty if it is."""
     facts = optimizers.OPTIMIZERS[optimizer]
     if facts.package and installed(facts.package) is None:
         return f"{facts.package} is not installed"

@@ -91,7 +91,8 @@ def manual() -> list[Row]:
     cities = ("Perth", "Lyon", "Oslo", "Quito", "Kyoto", "Turin", "Cork", "Graz", "Porto", "Leeds", "Bergen", "Split")
     rules = [
         f"Rule {number}: an order for {city} leaves the warehouse on day {number % 5 + 1} of the week; a customer "
-        "there is written with first and last name, and a quantity in words becomes a number."
+        "there is written with first and last name, "
+        "and a quantity in words becomes a number."  # word-ok: the task itself
         for number, city in enumerate(cities, start=1)
     ]
     system = {"role": "system", "content": "You fill in orders as JSON.\n" + "\n".join(rules)}
@@ -260,7 +261,7 @@ def step_flops(model: str, tokens: float, learned: float, rank: int = 16) -> flo
     """Return the multiplications and additions of a LoRA step over this number of computed tokens, attention left out.
 
     A linear layer multiplies each token forward, and its gradient backward: 4 a weight. LoRA's weights get a gradient
-    of their own besides: 6 a weight. The head stands at the learned tokens only, forward and backward.
+    of their own besides: 6 a weight. The head is at the learned tokens only, forward and backward.
     """
     config = json.loads(Path(model, "config.json").read_text(encoding="utf-8"))
     hidden, inner, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]

@@ -66,7 +66,7 @@ def turns(asked: str, answered: str) -> Row:
 
 
 def rows(name: str) -> tuple[list[Row], list[Row]]:
-    """Return the rows of a training, and the prompts; none where held-out rows are asked."""
+    """Return the rows of a training, and the prompts; none if held-out rows are asked."""
     chance = random.Random(1)  # noqa: S311 - no secret
     train, held_out = lines(DATA / "orders_train.jsonl")[:208], lines(DATA / "orders_held_out.jsonl")
     if name in {"true", "low", "high"}:

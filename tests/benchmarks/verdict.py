@@ -67,7 +67,7 @@ def likelihood(size: int, up: float, down: float) -> Floats:
 
 
 def shares_false(sizes: Sequence[int] = SIZES) -> Iterator[Cell]:
-    """Give false positives of 0/1 measures; a share of the prompts changes by chance, both ways alike."""
+    """Give false positives of 0/1 measures; a share of the prompts changes by chance, as often in both directions."""
     for size in sizes:
         better, worse, _ = outcomes(size)
         rejected = mcnemar(better, worse) <= LEVEL

@@ -255,7 +255,7 @@ def test_every_page_but_the_decision_records_is_in_the_navigation_of_the_site() 
 
 
 def section_of(page: Path, heading: str) -> str:
-    """Return what stands below a heading of the second level."""
+    """Return what is below a heading of the second level."""
     return page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
@@ -312,15 +312,27 @@ def test_a_decision_record_has_a_date_a_state_and_three_headings(page: Path) -> 
     assert all(section_of(page, heading).strip() for heading in ("Context", "Decision", "Consequences"))
 
 
-def test_the_index_lists_every_decision_record_with_its_title_and_state() -> None:
+def test_the_index_lists_every_decision_record_with_its_title() -> None:
     index = (DECISIONS / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d{4}) \| \[(.+)\]\((.+)\) \| (.+) \|$", index, re.MULTILINE)
-    expected = []
-    for page in RECORDED:
-        title, _, line = page.read_text(encoding="utf-8").splitlines()[:3]
-        expected.append((page.stem[:4], title.removeprefix("# "), page.name, line.partition("State: ")[2]))
-    assert rows == expected
-    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
+    rows = re.findall(r"^\| (\d{4}) \| \[(.+)\]\((.+)\) \|$", index, re.MULTILINE)
+    titles = {page: page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for page in RECORDED}
+    assert sorted(rows) == [(page.stem[:4], title, page.name) for page, title in titles.items()]
+
+
+def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -> None:
+    files = [ROOT / "pyproject.toml", *(ROOT / "conf").rglob("*.yaml")]
+    files += [file for folder in ("framework", "plugins") for file in (ROOT / folder).rglob("*.py")]
+    cited = {
+        number
+        for file in files
+        for numbers in re.findall(r"\b[Dd]ecisions? (\d{4}(?:(?:,| and) \d{4})*)", file.read_text(encoding="utf-8"))
+        for number in re.findall(r"\d{4}", numbers)
+    }
+    known = {page.stem[:4] for page in RECORDED}
+    pages = [page for page in (*PAGES, ROOT / "tests/benchmarks/README.md") if page.parent != DECISIONS]
+    linked = {page.stem[:4] for page in set().union(*map(links_of, pages)) & {*RECORDED}}
+    assert cited <= known
+    assert sorted(known - cited - linked) == []
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)

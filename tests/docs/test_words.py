@@ -51,7 +51,7 @@ def one_of(*patterns: str) -> re.Pattern[str]:
 
 WORDS = [Word(**entry) for entry in yaml.safe_load((ROOT / "tests/docs/words.yaml").read_text(encoding="utf-8"))]
 ANY = one_of(*(word.pattern for word in WORDS))
-JOINT = re.compile(r"""["']?[ \t]*\n[ \t]*(?:\#[ ]?|[rfb]{0,2}["'])?""")  # what stands between lines of one text
+JOINT = re.compile(r"""["']?[ \t]*\n[ \t]*(?:\#[ ]?|[rfb]{0,2}["'])?""")  # what is between lines of one text
 
 
 @dataclass(frozen=True)

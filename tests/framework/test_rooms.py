@@ -48,6 +48,6 @@ def test_a_room_says_what_it_is_for_what_it_imports_and_where_to_start(room: str
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
-    # The `__init__` of a package may hand on names of its own modules: that is no circle.
+    # The `__init__` of a package may hand on names of its own modules: that is not a circle.
     plain = {name for name, file in MODULES.items() if file.name != "__init__.py"}
     TopologicalSorter({name: imported(name) & plain for name in plain}).prepare()

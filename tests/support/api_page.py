@@ -70,7 +70,7 @@ def _lines(module: ModuleType) -> Iterator[str]:
 
 
 def _described(place: str, thing: Any) -> Iterator[str]:
-    """Give a line for a name, and one for each public member of a class that stands in this repository."""
+    """Give a line for a name, and one for each public member of a class that is in this repository."""
     if not inspect.isclass(thing):
         yield f"{place}{_signature(thing)}" if inspect.isroutine(thing) else f"{place} = {_value(thing)}"
         return
@@ -185,14 +185,15 @@ def _cell(text: str) -> str:
 
 
 def _of_constant(module: ModuleType, name: str) -> str:
-    """Return the text that stands below a constant, in this module or in the one that it is imported from."""
+    """Return the text that is below a constant, in this module or in the one that it is imported from."""
     tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
     later = [each for node in tree.body if isinstance(node, ast.If) for each in node.body]  # under TYPE_CHECKING
     body = [*tree.body, *later]
     for statement, following in zip(body, [*body[1:], None], strict=True):
-        for alias in statement.names if isinstance(statement, ast.ImportFrom) else ():
-            if (alias.asname or alias.name) == name:
-                return _of_constant(importlib.import_module(statement.module or ""), alias.name)
+        if isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                if (alias.asname or alias.name) == name:
+                    return _of_constant(importlib.import_module(statement.module or ""), alias.name)
         targets = statement.targets if isinstance(statement, ast.Assign) else []
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)

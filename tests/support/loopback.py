@@ -31,7 +31,7 @@ class Loopback:
 
 
 class Server(ThreadingHTTPServer):
-    """Belongs to a stand-in; a client that has gone is no fault, and is not waited for."""
+    """Belongs to a stand-in; a client that has gone is not a fault, and is not waited for."""
 
     daemon_threads = True
     block_on_close = False
@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def start(self, status: int, headers: Mapping[str, str], length: int) -> None:
-        """Send all that stands before a body of `length` bytes."""
+        """Send all that is before a body of `length` bytes."""
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(length)}.items():
             self.send_header(name, value)

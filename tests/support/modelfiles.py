@@ -6,7 +6,7 @@ from __future__ import annotations
 def parsed(modelfile: str) -> list[tuple[str, str]]:
     """Read a Modelfile by Ollama's rules: the instructions with their values, quotes taken off.
 
-    A value ends with its line, unless it begins with quotes that are not closed yet. Comments stand on lines of their
+    A value ends with its line, unless it begins with quotes that are not closed yet. Comments are on lines of their
     own. Characters that cannot be printed are dropped.
     """
     found: list[tuple[str, str]] = []
@@ -26,7 +26,7 @@ def parsed(modelfile: str) -> list[tuple[str, str]]:
 
 
 def _unquoted(value: str) -> str | None:
-    """Return what stands in quotes; None where they are still open."""
+    """Return what is in quotes; None if they are still open."""
     for quotes in ('"""', '"'):
         if value.startswith(quotes):
             closed = len(value) >= 2 * len(quotes) and value.endswith(quotes)

@@ -277,7 +277,7 @@ SHAPES = (*FINDINGS, *SEARCHED, *AUDITED)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made of a shape: `refused` with a message, or `data` with the conversations by where they stand."""
+    """What a run made of a shape: `refused` with a message, or `data` with the conversations by where they are."""
 
     refused: str
     data: Data | None

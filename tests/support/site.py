@@ -1,7 +1,7 @@
 """Build the site of the documentation, with warnings as errors: `make site`, `make check`.
 
 The pages of docs/ are copied to .site/pages, with the pages elsewhere in the repository that they link to, such as
-CONTRIBUTING.md; a link to a file that is no page becomes its name.
+CONTRIBUTING.md; a link to a file that is not a page becomes its name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OTHERS = "project"
 
 
 def page_of(file: Path) -> Path | None:
-    """Return where a file of the repository stands on the site; None where it is no page."""
+    """Return where a file of the repository is on the site; None if it is not a page."""
     if file.is_relative_to(ROOT / "docs"):
         return PAGES / file.relative_to(ROOT / "docs")
     return PAGES / OTHERS / file.relative_to(ROOT) if file.suffix == ".md" and file.exists() else None

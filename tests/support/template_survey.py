@@ -4,7 +4,7 @@ The reasons are found from the texts alone, without the sentences of a refusal, 
 computed again: the prompt of each answer is tokenized by transformers, and what is learned goes from there up to the
 first stop token, which must come before the opening of the next answer, and for the last answer must be the one that
 the template writes once the next turn follows: the tool's after a call, else the user's. Every text, name and argument
-of the answer stands in between, each call in a place of its own.
+of the answer is in between, each call in a place of its own.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row: `settings` that make it exact, empty where none are needed, or the `kind` of its refusal.
+    """What became of a row: `settings` that make it exact, empty if none are needed, or the `kind` of its refusal.
 
     `wrong` says that labels are not those that inference needs, and `unlisted` that a refusal is of no kind.
     """

@@ -119,7 +119,7 @@ class Terminal:
     def _read(self) -> str:
         try:
             return os.read(self._here, 1 << 16).decode(errors="replace")
-        except OSError:  # Linux says so where nobody holds the other end any more
+        except OSError:  # Linux says so if nobody holds the other end any more
             return ""
 
 

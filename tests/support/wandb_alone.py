@@ -1,4 +1,4 @@
-"""W&B as on a machine where nobody has ever used it."""
+"""W&B as on a machine that never used it."""
 
 import sys
 from collections.abc import Iterator

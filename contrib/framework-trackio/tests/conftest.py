@@ -1,4 +1,4 @@
-"""Gives trackio a store of the tests' own. It reads the variable when it is imported, so this stands in no fixture."""
+"""Gives trackio a store of the tests' own. It reads the variable when it is imported, so no fixture does this."""
 
 import atexit
 import os

@@ -189,7 +189,11 @@ RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
 
 @runtime_checkable
 class Backend(Protocol):
-    """An option of `trainer=`."""
+    """An option of `trainer=`.
+
+    It loads the model, since it may have to be imported before transformers, knows dtype, device and attention, and can
+    free what it allocates. The core never sees a torch object.
+    """
 
     def open(self, plan: Plan) -> AbstractContextManager[Model]:
         """Import the libraries, choose device, dtype and the rest, and free all memory at the end.

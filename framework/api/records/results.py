@@ -8,6 +8,7 @@ from enum import Enum
 
 from framework.api.records.data import DataResult
 from framework.api.records.health import TrainingIssue
+from framework.api.records.saving import FORMER_NAME
 
 
 class Aspect(Enum):
@@ -69,7 +70,7 @@ class Measure:
     each item, if it has one; `stderr` is the standard error of the value, if the evaluator gives one.
 
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
-    would show. An item with the weight 0 was not asked. `groups` has a number for each item, the same for similar
+    would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure.
@@ -85,7 +86,7 @@ class Measure:
     where: list[str] = field(default_factory=list)
     stderr: float | None = None
     kind: MeasureKind = MeasureKind.form
-    groups: list[int] = field(default_factory=list)
+    clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
     compared: bool = False
 
 
@@ -282,8 +283,8 @@ class Verdict:
 
     `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
     `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
-    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in words; `more` says what
-    else was found.
+    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says
+    what else was found.
     """
 
     gained: Outcome | None

@@ -9,7 +9,7 @@ from framework.api.text.results import Fact, count
 from framework.util import host
 from framework.util.host import GIB
 
-SHOWN = 0.005
+SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
 MINUTE, HOUR = 60, 3600
 
@@ -63,7 +63,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
         amiss=memory.fit_status is not FitStatus.fits,
     )
     whole = memory.allocated
-    parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN * whole]
+    parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN_SHARE * whole]
     phase = max(memory.phases, key=lambda name: memory.phases[name])
     yield Fact(
         "made up of",

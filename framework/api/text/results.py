@@ -12,7 +12,7 @@ from framework.util.host import GIB
 
 LARGE = 100
 """From this value on, one digit after the decimal point is enough."""
-SHOWN = 3
+SHOWN_EXAMPLES = 3
 """Examples of a fact."""
 SHOWN_RUNS = 6
 """Ranges of rows of one format."""
@@ -107,8 +107,8 @@ def _unread(fields: Mapping[str, int]) -> str:
     for name, rows in sorted(fields.items(), key=lambda item: -item[1]):
         rows_by_names.setdefault(rows, []).append(name)
     parts = [f"{_cut(', '.join(names))} in {count(rows, 'row')}" for rows, names in rows_by_names.items()]
-    more = f"; and {count(len(parts) - SHOWN, 'more group')}" if len(parts) > SHOWN else ""
-    return "; ".join(parts[:SHOWN]) + more
+    more = f"; and {count(len(parts) - SHOWN_EXAMPLES, 'more group')}" if len(parts) > SHOWN_EXAMPLES else ""
+    return "; ".join(parts[:SHOWN_EXAMPLES]) + more
 
 
 def _all_fields(runs: Sequence[FormatRun]) -> str:
@@ -196,8 +196,8 @@ def _mixed_in(part: MixedIn, rows: int) -> str:
 
 
 def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:
-    rest = total - min(len(lines), SHOWN)
-    return (*lines[:SHOWN], *([f"and {rest:,} more"] if rest else []))
+    rest = total - min(len(lines), SHOWN_EXAMPLES)
+    return (*lines[:SHOWN_EXAMPLES], *([f"and {rest:,} more"] if rest else []))
 
 
 def share(part: int, whole: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-OPEN, CLOSE = "<think>", "</think>"
+from framework.api.conversations import BEGIN_THOUGHT, END_THOUGHT
 
 
 def without_thought(pieces: Iterable[str]) -> Iterator[str]:
@@ -19,12 +19,12 @@ def without_thought(pieces: Iterable[str]) -> Iterator[str]:
         if not _may_be_thought(held):
             yield held
             break
-        if rest := held.partition(CLOSE)[2].lstrip():
+        if rest := held.partition(END_THOUGHT)[2].lstrip():
             yield rest
             break
         yield ""
     else:
-        if held and CLOSE not in held:
+        if held and END_THOUGHT not in held:
             yield held
         return
     yield from pieces
@@ -32,4 +32,4 @@ def without_thought(pieces: Iterable[str]) -> Iterator[str]:
 
 def _may_be_thought(text: str) -> bool:
     start = text.lstrip()
-    return start.startswith(OPEN) or OPEN.startswith(start)
+    return start.startswith(BEGIN_THOUGHT) or BEGIN_THOUGHT.startswith(start)

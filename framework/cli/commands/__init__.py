@@ -13,45 +13,63 @@ from framework.api.schema import CommandConfig
 class PluginsCommandConfig(CommandConfig):
     """List what can be chosen, which package it comes from, and what is not installed."""
 
+    usage = "[GROUP [OPTION]]"
+
 
 @dataclass
 class ExperimentsCommandConfig(CommandConfig):
     """List the experiments with a line each, or describe one: what it sets, and where its file is."""
+
+    usage = "[NAME]"
 
 
 @dataclass
 class RerunCommandConfig(CommandConfig):
     """Repeat the run of a run folder, in a new folder."""
 
+    usage = "RUN_DIR"
+
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
     """Continue an interrupted run, or run the trials of a sweep that failed, were killed or never began."""
+
+    usage = "[FOLDER]"
 
 
 @dataclass
 class RunsCommandConfig(CommandConfig):
     """List the runs and sweeps of a folder: when each began, how it ended, and its verdict."""
 
+    usage = "[FOLDER]"
+
 
 @dataclass
 class RemoveCommandConfig(CommandConfig):
     """Remove runs and sweeps below outputs/, after a list with their sizes."""
+
+    usage = "[RUN…]"
 
 
 @dataclass
 class DiffCommandConfig(CommandConfig):
     """Compare the settings, data and results of two runs."""
 
+    usage = "RUN_A RUN_B"
+
 
 @dataclass
 class ReferenceCommandConfig(CommandConfig):
     """Write a page of all settings, and JSON Schemas for editors."""
 
+    usage = "FOLDER"
+
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
     """Print the memory that models of common sizes need, or what fits a GPU."""
+
+    usage = "[GPU]"
 
 
 @hookimpl

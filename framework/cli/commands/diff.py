@@ -87,10 +87,11 @@ def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
 
 
 def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    """Compare keys and, where both runs tell them, the options chosen; `run_dir` is a place, no setting."""
+    """Compare keys and, if both runs tell them, the options chosen; `run_dir` is a place, no setting."""
     environments = _both(runs, Environment, ENVIRONMENT)
     flats = [flat(run.config) for run in runs]
     if all(environments):
+        # `plan.json` has the settings of an option, not its name.
         flats = [one | each.options for one, each in zip(flats, environments, strict=True)]
     differing = differences(flats[0], flats[1])
     differing.pop("run_dir", None)
@@ -232,7 +233,7 @@ def _print_tables(
 
 
 def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:
-    """Write both values of each key; the settings of an option that one run alone has are one row."""
+    """Write both values of each key; the settings of an option that only one run has are one row."""
     # An option's settings, exporter.gguf.threads for example, with the side on which they are absent.
     alone = {key: (_option(key), pair.index(ABSENT)) for key, pair in part.items() if ABSENT in pair and _option(key)}
     numbers = Counter(alone.values())

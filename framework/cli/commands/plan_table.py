@@ -114,7 +114,7 @@ class PlanTableCommand:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A model preset on a GPU: the longest rows that fit, in tokens, for each way to train; 0 where none do."""
+    """A model preset on a GPU: the longest rows that fit, in tokens, for each way to train; 0 if none do."""
 
     model: str
     billions: float

@@ -179,7 +179,7 @@ class Detail:
         return {"group": self.group.name, "name": self.name, **self.about.plain, "settings": listed}
 
     def yaml(self) -> str:
-        """Return a preset to copy: what differs from the option's defaults is set, the rest stands as a comment."""
+        """Return a preset to copy: what differs from the option's defaults is set, the rest is commented out."""
         return "\n".join(_preset_lines(self.group, self.name, self.about, self.settings)) + "\n"
 
     def show(self, console: Console) -> None:
@@ -281,7 +281,7 @@ def _preset_lines(group: Group, name: str, about: Option | Preset, known: Sequen
     for setting in known:
         kind = setting.field.type
         if "[]" in setting.name or (kind.items is None and dataclasses.is_dataclass(kind.base)):
-            continue  # what stands below it is listed itself
+            continue  # what is below it is listed itself
         *parents, last = setting.name.removeprefix(prefix).split(".")
         sets = setting.required or setting.value != defaults.get(".".join([*parents, last]))
         mark = "" if sets else "#"

@@ -20,8 +20,8 @@ from framework.api.run_folder import OVERRIDES, STATUS
 from framework.api.text import count
 from framework.cli.commands import RemoveCommandConfig
 from framework.cli.commands.resume import OUTPUTS
-from framework.rundir.read import started
-from framework.sweep.folder import MULTIRUN, folders, state_of
+from framework.rundir.read import started, state_of
+from framework.sweep.folder import MULTIRUN, folders
 from framework.util import lock
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
@@ -52,6 +52,7 @@ class Found:
     @property
     def holder(self) -> str:
         """Who works on it; empty if nobody does."""
+        # A worker of a launcher may hold a trial after the process of the sweep has ended.
         locks = [folder / lock.NAME for folder in dict.fromkeys((self.folder, *self.runs))]
         return next((by for file in locks if (by := lock.holder(file))), "")
 

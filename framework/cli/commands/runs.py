@@ -22,8 +22,8 @@ from framework.api.run_folder import REPORT, STATUS, part, read_plain
 from framework.api.text import count, number, visible
 from framework.cli.commands import RunsCommandConfig
 from framework.cli.commands.resume import OUTPUTS
-from framework.rundir.read import started
-from framework.sweep.folder import SWEEP, folders, planned_trials, state_of
+from framework.rundir.read import started, state_of
+from framework.sweep.folder import SWEEP, folders, planned_trials
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
 

@@ -28,14 +28,14 @@ def compare(
     leaked: Collection[str] = (),
     candidates: Mapping[str, int] | None = None,
 ) -> dict[str, Change]:
-    """Return the change of each measure; one that only one side has stands alone.
+    """Return the change of each measure; one that only one side has is not compared.
 
     Args:
         before: the base.
         after: the trained model.
         config: the settings of the verdict.
-        leaked: where rows stand that training answers: they are left out.
-        candidates: by measure, how many weights were compared on the same items before; 1 where it is not named.
+        leaked: where rows are that training answers: they are left out.
+        candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
     """
     first, last = (result.measures if result else NOTHING for result in (before, after))
     names = [*last, *(name for name in first if name not in last)]
@@ -52,6 +52,7 @@ def compare(
             for name, change in changes.items()
             if change.aspect is aspect and not change.primary and change.p_value is not None
         ]
+        # The primary measure is chosen before anything is measured, so it needs no adjustment (decision 0075).
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
@@ -59,7 +60,7 @@ def compare(
 
 
 def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig) -> str:
-    """Return the name of the measure that decides about the gain; empty where none can."""
+    """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
     contents = (
@@ -82,12 +83,12 @@ def holm(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The items that are compared. `groups` is empty where all are different."""
+    """The items that are compared. `clusters` is empty if all are different."""
 
     before: list[float | None]
     after: list[float | None]
     weights: list[float]
-    groups: list[int]
+    clusters: list[int]
     leaked: int
 
     @property
@@ -97,7 +98,7 @@ class Pairs:
 
     @property
     def not_finite(self) -> int:
-        """Items of which one side is no finite number."""
+        """Items of which one side is not a finite number."""
         return sum(map(_not_finite, self.before, self.after))
 
     @property
@@ -112,7 +113,7 @@ def _not_finite(*values: float | None) -> bool:
 
 
 def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
-    """Return the items that both were asked; None where they were asked other things."""
+    """Return the items that both were asked; None if they were asked other things."""
     count = len(after.items)
     if len(before.items) != count or not count:
         return None
@@ -125,7 +126,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
         [before.items[number] for number in kept],
         [after.items[number] for number in kept],
         [weights[number] for number in kept],
-        [after.groups[number] for number in kept] if after.groups else [],
+        [after.clusters[number] for number in kept] if after.clusters else [],
         len(asked) - len(kept),
     )
 
@@ -133,7 +134,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
 def _change(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
-    """Return a change with its interval and its p-value, and an outcome where nothing can be tested."""
+    """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
     if before is None and after is not None and after.compared:
         before = replace(after, value=0.5, items=[0.5] * len(after.items))
     known = after or before
@@ -150,7 +151,7 @@ def _change(
     if not pairs.before:
         return replace(plain, outcome=Outcome.unknown if pairs.leaked else None)
     if pairs.not_finite:
-        # The mean is no number either. What the training made of the base's finite numbers is worse, whatever the rest.
+        # The mean is not a number either. If the training made it of the base's finite numbers, it is worse.
         broken = any(map(_not_finite, pairs.after))
         return replace(plain, outcome=Outcome.worse if broken else Outcome.unknown)
     if pairs.missing == len(pairs.before):
@@ -175,7 +176,7 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     if share:
         low, high = max(low, -1.0), min(high, 1.0)
     margin = config.margin * (1.0 if share else abs(before))
-    clusters = len(set(pairs.groups))
+    clusters = len(set(pairs.clusters))
     if pairs.is_share and not clusters and not known.exponential:
         least = least_difference(len(pairs.before), confidence)
     else:
@@ -230,26 +231,27 @@ def _tested(
     from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip  # noqa: PLC0415 - as above
 
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
-    if pairs.is_share and not pairs.groups and not known.exponential:
+    if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = of_shares(better, worse, len(one), confidence)
         return Tested(float(low), float(high), float(mcnemar(better, worse)), bool(better > worse))
-    sums, weights = _by_groups(weights * (two - one), weights, pairs.groups)
+    sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
     largest = 1.0 if _is_share(known, pairs) else 0.0
     low, high = of_means(sums[None], weights[None], confidence, largest)
     p_value = float(sign_flip(sums[None], resamples=resamples)[0])
     return Tested(float(low[0]), float(high[0]), p_value, bool(sums.sum() > 0))
 
 
-def _by_groups(
-    sums: NDArray[np.float64], weights: NDArray[np.float64], groups: list[int]
+def _by_cluster(
+    sums: NDArray[np.float64], weights: NDArray[np.float64], clusters: list[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Add up what belongs to one cluster."""
     import numpy as np  # noqa: PLC0415 - as above
 
-    if not groups:
+    if not clusters:
         return sums, weights
-    _, numbers = np.unique(groups, return_inverse=True)
+    # What is swapped as a whole is a cluster, so each becomes one unit.
+    _, numbers = np.unique(clusters, return_inverse=True)
     added = (np.bincount(numbers, weights=part).astype(np.float64) for part in (sums, weights))
     return next(added), next(added)
 
@@ -281,7 +283,7 @@ def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]
 
 
 def _decided(change: Change, level: float) -> Change:
-    """Say what a change comes to, where it was tested."""
+    """Say what a change comes to, if it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
     p_value = change.p_value
@@ -294,12 +296,12 @@ def _decided(change: Change, level: float) -> Change:
     if p_value <= level and not low <= 0 <= high:
         return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)
     fall = -low if change.higher_is_better else high
-    # What is at its worst cannot get worse: that it did not is no finding.
+    # What is at its worst cannot get worse: that it did not is not a finding.
     ruled_out = change.margin is not None and fall <= change.margin and not at_worst(change)
     return replace(change, outcome=Outcome.no_worse if ruled_out else Outcome.undecided)
 
 
 def at_worst(change: Change) -> bool:
-    """Whether a share was at its worst before: 0 where higher is better, else 1."""
+    """Whether a share was at its worst before: 0 if higher is better, else 1."""
     share = change.kind in {MeasureKind.content, MeasureKind.form} and not change.unit
     return share and change.before == (0.0 if change.higher_is_better else 1.0)

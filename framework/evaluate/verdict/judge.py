@@ -13,7 +13,7 @@ HARMS = (
     (Aspect.general, "forgot", "no worse than the margins"),
     (Aspect.copying, "copied", "no more than the margin"),
 )
-"""What a concern is about, the word for it, and what is said where it is ruled out."""
+"""What a concern is about, the word for it, and what is said if it is ruled out."""
 
 
 def judge(
@@ -30,8 +30,8 @@ def judge(
         changes: each measure before and after.
         concerns: what plugins checked.
         config: the settings of the verdict.
-        leak: what an audit found of prompts that training answers; empty where nothing.
-        template: whether all prompts follow one template, for which alone a gain is shown.
+        leak: what an audit found of prompts that training answers; empty if nothing.
+        template: whether all prompts follow one template, the only one that a gain is shown for.
     """
     primary = next((name for name, change in changes.items() if change.primary), "")
     gained = _gained(changes, primary)
@@ -55,7 +55,7 @@ def judge(
 
 
 def _gained(changes: Mapping[str, Change], primary: str) -> Outcome | None:
-    """Return the outcome of the primary measure; None where the base was not measured."""
+    """Return the outcome of the primary measure; None if the base was not measured."""
     if not any(change.before is not None and change.after is not None for change in changes.values()):
         return None
     outcome = changes[primary].outcome if primary else None
@@ -72,7 +72,7 @@ def _harmed(aspect: Aspect, concerns: Sequence[Concern]) -> bool | None:
 def _gain(change: Change) -> float | None:
     """Return the gain that is certain, -1 to 1: of a share its points, of anything else its share of the larger value.
 
-    It is the bound of the interval that lies nearer to 0, and 0 where the interval holds it: no jump where a difference
+    It is the bound of the interval that lies nearer to 0, and 0 if the interval holds it: no jump where a difference
     becomes significant.
     """
     before, after = change.before, change.after
@@ -82,6 +82,7 @@ def _gain(change: Change) -> float | None:
         return -1.0 if change.outcome is Outcome.worse else 0.0
     if change.low is None or change.high is None:
         return 0.0
+    # At most one of the two is not 0: the bound nearer to 0, if the interval does not hold 0.
     certain = max(change.low, 0.0) + min(change.high, 0.0)
     rate = (
         change.kind is not MeasureKind.loss and not change.unit and min(before, after) >= 0 and max(before, after) <= 1

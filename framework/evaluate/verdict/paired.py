@@ -1,6 +1,6 @@
 """Tests and intervals for pairs: the same things asked before and after.
 
-A unit is what may be swapped as a whole: a pair, or a cluster of pairs that are alike. Each unit has the weighted sum
+A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs. Each unit has the weighted sum
 `s` of its differences and its weight `w`; the estimate is sum(s) / sum(w).
 
 - `sign_flip` tests: were the training without effect, before and after could be swapped in each unit, so each sign of
@@ -49,6 +49,7 @@ def mcnemar(better: NDArray[np.int64], worse: NDArray[np.int64]) -> Floats:
     values = np.ones(differing.shape)
     for count in np.unique(differing[differing > 0]).tolist():
         logs = [math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in range(count + 1)]
+        # In logarithms: binomial coefficients of a thousand pairs exceed a float.
         at_least = np.cumsum(np.exp(np.array(logs[::-1]) - count * math.log(2)))[::-1]
         here = differing == count
         values[here] = np.minimum(1.0, 2 * at_least[most[here]])
@@ -80,6 +81,7 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
         else:
             bits = random.integers(0, 2, (size, units), dtype=np.int8)
         reached += (np.abs((1.0 - 2.0 * bits) @ rows.T) >= limit).sum(axis=0)
+    # Of drawn patterns the observed one is counted too, or a p-value could be 0.
     values = reached / total if units <= EXACT else (reached + 1) / (total + 1)
     return values.reshape(sums.shape[:-1])
 
@@ -90,6 +92,7 @@ def _put_together(rows: Floats, seed: int) -> Floats:
     if differing.sum() <= MOST_UNITS:
         return rows[:, differing] if differing.any() else rows[:, :1]
     order = np.random.default_rng(seed).permutation(units)
+    # A sum of units may be swapped as they may: its sign is as likely under the hypothesis.
     cells = np.array_split(order, MOST_UNITS)
     return np.stack([rows[:, cell].sum(axis=1) for cell in cells], axis=1)
 
@@ -151,6 +154,7 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
     size = np.where(largest > 0, largest * weights.mean(axis=-1), np.abs(sums).max(axis=-1))
     z, per = NormalDist().inv_cdf((1 + confidence) / 2), weights.mean(axis=-1)
     lower, higher = _with_pseudo_pairs(sums.sum(axis=-1), (sums**2).sum(axis=-1), size, count, z)
+    # All units equal, too: then the interval of a mean has no width.
     rare = ((sums == 0).mean(axis=-1) >= TIES) | (square <= TIE * (sums**2).sum(axis=-1))
     return np.where(rare, np.minimum(low, lower / per), low), np.where(rare, np.maximum(high, higher / per), high)
 

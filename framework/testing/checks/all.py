@@ -54,7 +54,7 @@ def problems(name: str, file: str) -> Iterator[str]:
 
 
 def load(name: str, file: str) -> ModuleType:
-    """Import a module by its name, or out of its file where that is not what the name stands for.
+    """Import a module by its name, or out of its file if that is not what the name stands for.
 
     Raises:
         ImportError: the file's name belongs to another module.

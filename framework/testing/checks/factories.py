@@ -21,7 +21,7 @@ from framework.util.errors import FrameworkError, error_location, summarize_erro
 
 
 def problems(offers: Sequence[Offer]) -> Iterator[str]:
-    """Import each factory, call it where that needs no setting, and look at what it gives."""
+    """Import each factory, call it if that needs no setting, and look at what it gives."""
     for offer in offers:
         component = offer.component
         if not all(part.isidentifier() for part in component.factory.replace(":", ".").split(".")) or (
@@ -69,15 +69,15 @@ def diagnostics(registered: Sequence[Diagnostic]) -> Iterator[str]:
 
 
 def _product(component: Component, factory: Callable[[Any], Any]) -> Any:
-    """Return what the factory makes of the defaults; where a setting has none, its class as far as that is known."""
+    """Return what the factory makes of the defaults; if a setting has none, its class as far as that is known."""
     if not any(setting.required for setting in fields(component.schema)):
         try:
             return factory(component.schema())
-        except FrameworkError:  # it says that it cannot work here, which is no fault
+        except FrameworkError:  # it says that it cannot work here, which is not a fault
             pass
     if inspect.isclass(factory):
         return factory
-    with contextlib.suppress(Exception):  # annotations may name what is imported for type checkers alone
+    with contextlib.suppress(Exception):  # annotations may name what is imported for type checkers only
         returned = typing.get_type_hints(factory).get("return")
         return returned if inspect.isclass(returned) else None
     return None

@@ -42,7 +42,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
                 else:
                     presets[name] = path
                     _copy(folder(path), name, Path(copy, f"{name}.yaml"))
-        # Hydra gets those alone that can be read: one that bears the name of a component would break all others.
+        # Hydra gets only those that can be read: one that bears the name of a component would break all others.
         current().plugins.manager.register(Gives(PATHS, [f"file://{copy}"]), name="folders")
         for name, path in presets.items():
             errors = _composed(*name.split("/", 1))
@@ -83,8 +83,8 @@ def _form(path: str) -> str:
     if folder(path) is not None:
         return "holds no .yaml file"
     if kind == "file":
-        return "is no folder, or not absolute"
-    return f"is no package: Hydra reads {rest.replace('.', '/')}/ only where it has an __init__.py"
+        return "is not a folder, or not absolute"
+    return f"is not a package: Hydra reads {rest.replace('.', '/')}/ only if it has an __init__.py"
 
 
 def _files(there: Traversable | None, below: str = "") -> Iterator[str]:
@@ -97,7 +97,7 @@ def _files(there: Traversable | None, below: str = "") -> Iterator[str]:
 
 
 def _name(name: str, taken: Mapping[str, str], others: Others) -> str:
-    """Say what is wrong with the place of a file; empty where nothing is."""
+    """Say what is wrong with the place of a file; empty if nothing is."""
     group, _, option = name.partition("/")
     if name in taken:
         return f"{taken[name]} has a file of that name, and one of them is never read: rename it"

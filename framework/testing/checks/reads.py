@@ -1,7 +1,8 @@
 """Settings that nothing reads: a user sets them, and nothing changes.
 
 The source of the plugin's package is searched for `….name` and `getattr(…, "name")`. A field of another class with the
-same name counts too, so not every unread setting is found.
+same name counts too, so not every unread setting is found. At run time, a read is visible only in a run of the
+component, and a plain search for the name finds its own declaration.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from framework.testing.checks.hooks import Offer
 from framework.util.hashing import package_of
 
 WHOLE = {"asdict", "astuple", "vars", "fields"}
-"""Functions that read all settings at once, where they are called with a config."""
+"""Functions that read all settings at once, if they are called with a config."""
 CONFIGS = {"config", "settings", "options", "cfg"}
 GETTERS = {"getattr", "attrgetter"}
 

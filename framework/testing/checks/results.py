@@ -29,7 +29,7 @@ def _rows(name: str, source: Any) -> None:
 
     try:
         raw = source.load()
-    except FrameworkError:  # it says that there is nothing to load here, which is no fault
+    except FrameworkError:  # it says that there is nothing to load here, which is not a fault
         return
     except Exception as error:
         raised = f"{summarize_error(error)}{error_location(error)}"

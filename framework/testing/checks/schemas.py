@@ -57,7 +57,7 @@ def _schema(schema: type) -> Iterator[str]:
 
 
 def _default(setting: Field) -> str:
-    """Say what is wrong with the default of a setting; empty where nothing is."""
+    """Say what is wrong with the default of a setting; empty if nothing is."""
     default = setting.default
     if setting.required or (isinstance(default, str) and "${" in default):
         return ""

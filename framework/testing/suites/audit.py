@@ -13,7 +13,7 @@ from framework.testing.suites.base import Rows, Suite, expect
 from framework.util.errors import FrameworkError, summarize_error
 
 TEXTS = ("", " ", "\x00\ufeff", "日本語 🎉 ñ", "{", "[1, 2", "Ã©", "word " * 20_000, "x" * 100_000, "a@b://c:d@e")
-"""What stands in rows: nothing, other scripts, half a JSON, far too much."""
+"""What is in rows: nothing, other scripts, half a JSON, far too much."""
 ALONE = ["data.validation_path=null", "data.prompts_path=null", "data.validation_split=0", "stages=[data]"]
 """The rows are for training only, so that none of them leaks."""
 
@@ -53,16 +53,16 @@ class AuditSuite(Suite):
         expect(not worse, f"of clean rows it says: {'; '.join(finding.text for finding in worse)}")
 
     def test_findings_say_how_many_rows_and_what_to_do(self, tmp_path: Path) -> None:
-        """They have a name, a text, an advice, a number of rows that exist, and examples that say where they stand."""
+        """They have a name, a text, an advice, a number of rows that exist, and examples that say where they are."""
         for number, (_, rows) in enumerate(self.faulty):
             for finding in self.findings(tmp_path / str(number), rows):
                 subject = f"finding '{finding.name}'"
-                expect(finding.name.isidentifier(), f"{subject}: the name is no word")
+                expect(finding.name.isidentifier(), f"{subject}: the name is not a word")
                 for part in ("text", "advice"):
                     expect(getattr(finding, part).strip(), f"{subject} has no {part}")
                 expect(1 <= finding.rows <= len(rows), f"{subject} is about {finding.rows} of {len(rows)} rows")
                 nowhere = [shown for shown in finding.examples if "rows.jsonl:" not in shown]
-                expect(not nowhere, f"{subject}: these examples do not say where they stand: {nowhere}")
+                expect(not nowhere, f"{subject}: these examples do not say where they are: {nowhere}")
 
     def test_the_same_rows_have_the_same_findings(self, tmp_path: Path) -> None:
         """Twice, by two instances."""

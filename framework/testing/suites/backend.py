@@ -35,7 +35,7 @@ class BackendSuite(Trained):
         overrides: also a model that trains in a second, `model=local` with `model.path=` of a tiny one, and settings
             with which the loss of `rows` falls: `trainer.learning_rate=0.01`, `trainer.max_steps=8`.
         rows: Alpaca rows to train on.
-        keeps_base: whether `as_base` gives the base after training too; False where all weights are trained.
+        keeps_base: whether `as_base` gives the base after training too; False if all weights are trained.
         tolerance: how far two losses that should be the same may lie apart, as a share.
     """
 
@@ -59,7 +59,7 @@ class BackendSuite(Trained):
         for row in rows:
             expect(len(row.input_ids) == len(row.labels), f"{row.where}: ids and labels differ in length")
             pairs = zip(row.input_ids, row.labels, strict=True)
-            expect(all(label in (IGNORE, token) for token, label in pairs), f"{row.where}: a label is no id of its")
+            expect(all(label in (IGNORE, token) for token, label in pairs), f"{row.where}: a label is not an id of its")
             expect(not row.problem, f"{row.where}: not proven: {row.problem}")
             expect(0 < row.supervised < len(row.labels), f"{row.where}: {row.supervised} of {len(row.labels)} learned")
         expect(rows == again, "encoding the same examples twice gives different rows")
@@ -76,12 +76,12 @@ class BackendSuite(Trained):
             expect(right, f"{example.where}: what is learned decodes to {text!r}, not to {answer!r}")
 
     def test_the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned(self, tmp_path: Path) -> None:
-        """`encoding` is the same each time, empty where rows are not cached, and `data.learn` changes it."""
+        """`encoding` is the same each time, empty if rows are not cached, and `data.learn` changes it."""
         names = []
         for more in ((), (), ("data.learn=last",)):
             with self.only_opened(tmp_path, *more) as model:
                 names.append(model.encoding)
-        expect(all(isinstance(name, str) for name in names), f"encoding is no text: {names}")
+        expect(all(isinstance(name, str) for name in names), f"encoding is not text: {names}")
         expect(names[0] == names[1], f"encoding differs from one model to the next: {names[:2]}")
         expect(not names[0] or names[0] != names[2], "encoding is the same with data.learn=last")
 

@@ -17,7 +17,7 @@ ROWS: Rows = [{"instruction": f"say {number}", "input": "", "output": f"it is {n
 
 
 def expect(condition: object, problem: str) -> None:
-    """Fail the test with `problem` where the condition does not hold.
+    """Fail the test with `problem` if the condition does not hold.
 
     Raises:
         AssertionError: it does not.

@@ -23,7 +23,7 @@ class ExporterSuite(Suite):
     """What every exporter has to do.
 
     Attributes:
-        overrides: also the model and the trainer, where the exporter needs real weights; by default both are echo. The
+        overrides: also the model and the trainer, if the exporter needs real weights; by default both are echo. The
             training runs once for the whole class.
     """
 

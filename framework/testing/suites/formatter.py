@@ -34,7 +34,7 @@ ODD: tuple[Any, ...] = (
     [{"role": None}],
     "\udc00",
 )
-"""What stands in a field that somebody else wrote."""
+"""What is in a field that somebody else wrote."""
 
 
 class FormatterSuite(Suite):
@@ -43,7 +43,7 @@ class FormatterSuite(Suite):
     Attributes:
         rows: rows that it takes; at least one.
         broken: (row, field): rows that it refuses with an error that names the field; at least one.
-        recognised: whether `format=auto` is to find it. False where rows do not show by themselves that they have this
+        recognised: whether `format=auto` is to find it. False if rows do not show by themselves that they have this
             format; `matches` is then False for all of them.
     """
 
@@ -105,7 +105,7 @@ class FormatterSuite(Suite):
             roles = [message.role for message in turns]
             expect(set(roles) <= set(ROLES), f"{row}: the roles are {roles}; valid: {', '.join(ROLES)}")
             texts = all(isinstance(message.content, str) for message in turns)
-            expect(texts, f"{row}: a turn is no text: {turns}")
+            expect(texts, f"{row}: a turn is not text: {turns}")
             expect(example.text is None or not turns, f"{row}: plain text has no turns, and there are {turns}")
             ends = not example.rejected or example.rejected[-1].role == "assistant"
             expect(ends, f"{row}: the rejected turns end with '{roles[-1] if roles else ''}', not the assistant's")
@@ -150,9 +150,9 @@ class FormatterSuite(Suite):
                 raise AssertionError(f"{row} is taken, though '{name}' is broken")
 
     def test_auto_recognises_its_rows_and_no_other_format_claims_them(self, tmp_path: Path) -> None:
-        """Of all registered formats, this one alone matches its rows, and `format=auto` gives them to it.
+        """Of all registered formats, only this one matches its rows, and `format=auto` gives them to it.
 
-        A format with the attribute `fallback = True`, such as plain text, is taken where no other fits, so it may match
+        A format with the attribute `fallback = True`, such as plain text, is taken if no other fits, so it may match
         them too.
         """
         auto = current().plugins.components("format")["auto"]

@@ -104,7 +104,7 @@ class LoggerSuite(Suite):
         expect({"IssueFound", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_a_plan_that_is_refused_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """`RunFailed` and `close` come without `RunPlanned`, where the run cannot write to its folder."""
+        """`RunFailed` and `close` come without `RunPlanned`, if the run cannot write to its folder."""
         logger = self.create(tmp_path)
         logger.log(RunFailed(Planted("refused")))
         logger.close()
@@ -127,7 +127,7 @@ class LoggerSuite(Suite):
         expect(calls.count("IssueFound") == 1, f"the calls were {calls}")
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With `stages=[plan]` the run folder holds the plan alone, and the working folder nothing."""
+        """With `stages=[plan]` the run folder holds only the plan, and the working folder nothing."""
         here = tmp_path / "here"
         here.mkdir()
         monkeypatch.chdir(here)
@@ -254,7 +254,7 @@ def _without(plan: Plan, folder: Path) -> Path:
 
 
 def _open_files(folder: Path) -> list[str]:
-    """Return files below `folder` that this process has open, where the system tells."""
+    """Return files below `folder` that this process has open, if the system tells."""
     links = [link for link in Path("/proc/self/fd").glob("*") if link.is_symlink()]
     opened = {link.readlink() for link in links if link.exists()}
     return sorted(str(path.relative_to(folder)) for path in opened if path.is_relative_to(folder))

@@ -23,7 +23,7 @@ class MetricSuite(Suite):
     """What every metric has to do.
 
     Attributes:
-        answers: (answer, reference, expected score). The reference may be None where the metric needs none.
+        answers: (answer, reference, expected score). The reference may be None if the metric needs none.
         answered: (answer with all its facts, expected score), for a metric that uses more than the text;
             the score may be None. Together with `answers` at least one.
         tolerance: how far a score may lie from the expected one.
@@ -125,7 +125,7 @@ def _answered(answer: str, reference: str | None) -> Answered:
 
 
 def _check(score: object, answered: Answered) -> None:
-    """Refuse what is no finite number; True would be written as a word."""
+    """Refuse what is not a finite number; True would be written as a word."""
     right = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
     subject = f"{answered.answer[:40]!r} against {answered.reference!r}"
     expect(right, f"{subject} scores {score!r}, no finite number")

@@ -9,7 +9,6 @@ from framework.api import records
 from framework.api.plan import Plan
 from framework.api.protocols import CheckedSource, Source
 from framework.api.records import DataResult, RawData, Row
-from framework.data.fingerprint import fingerprint
 from framework.run import pipeline
 from framework.testing.echo import plan
 from framework.testing.suites.base import ROWS, Rows, Suite, expect
@@ -51,12 +50,14 @@ class SourceSuite(Suite):
 
     def test_its_rows_are_the_same_each_time(self, tmp_path: Path) -> None:
         """They are iterated over more than once, and another `load` finds the same: caches depend on it."""
+        from framework.data.reader import fingerprint  # noqa: PLC0415 - as above
+
         first, second = self.rows(tmp_path), self.rows(tmp_path)
         expect(list(first.train) == list(first.train), "`train` gives other rows the second time: return a list")
         expect(fingerprint(first) == fingerprint(second), "a second `load` finds other rows, or another `key`")
 
     def test_its_check_finds_nothing_wrong(self, tmp_path: Path) -> None:
-        """`check`, if it has one, raises nothing where the rows are there."""
+        """`check`, if it has one, raises nothing if the rows are there."""
         source: Source = self.create(tmp_path)
         if isinstance(source, CheckedSource):
             source.check()

@@ -18,7 +18,7 @@ import numpy as np
 from framework import FrameworkError, Plan
 from framework.api import LEFT_OUT, TRAIN, VALIDATION, AuditData, Finding, Learn, Severity, Source, summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import FindingDraft
+from framework_plugins.audit.finding_draft import FindingDraft
 
 SETTING = "audit.standard.clean"
 UTF8 = "utf-8"
@@ -35,7 +35,7 @@ def removed_file(file: Path) -> Path:
 
 
 def problems(plan: Plan, config: StandardConfig) -> Iterator[str]:
-    """Say why the rows cannot be written where the config says."""
+    """Say why the rows cannot be written if the config says so."""
     if config.clean is None:
         return
     file = Path(config.clean).expanduser()
@@ -56,7 +56,7 @@ def _reads(source: Path, file: Path) -> bool:
 
 
 def training_rows(data: AuditData) -> AuditData:
-    """Return the rows with those in training that were split off for validation: they stand in the same files."""
+    """Return the rows with those in training that were split off for validation: they are in the same files."""
     whole = copy.copy(data)
     whole.part = np.where(data.own & (data.part == VALIDATION), TRAIN, data.part).astype(data.part.dtype)
     return whole
@@ -102,7 +102,7 @@ def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Se
 
 
 def _by_place(data: AuditData, reasons: Mapping[int, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Return why each row goes, by where it stands; nothing for those that are left."""
+    """Return why each row goes, by where it is; nothing for those that are left."""
     known: dict[str, Sequence[str]] = {}
     for texts in data.batches():
         for number, where in enumerate(texts.where, start=texts.start):
@@ -117,10 +117,12 @@ def _write(plan: Plan, known: Mapping[str, Sequence[str]], file: Path) -> tuple[
     """Read the source once more and write each row to one of two files; return how many went into each."""
     source: Source = plan.data.create()
     places = file, removed_file(file)
+    # Both are renamed at the end: a list that does not belong to its rows would be worse than none.
     halves = [place.with_name(f"{place.name}.part") for place in places]
     counts = [0, 0]
     with halves[0].open("wb") as left, halves[1].open("wb") as gone:
         for row in itertools.islice(source.load().train, plan.data.config.max_rows):
+            # The store has only rows that could be read.
             why = known.get(row.where, (NOT_READ,))
             counts[bool(why)] += 1
             if why:

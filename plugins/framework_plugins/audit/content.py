@@ -8,7 +8,7 @@ import numpy as np
 
 from framework.api import Severity
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, Numbers, are, of
+from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
 MOST = 0.5
@@ -19,8 +19,8 @@ FEW = 10
 """Fewer rows than this are too few to say what most of them are like."""
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     yield from _empty(survey)
     yield from _one_word(survey)
     yield from _broken_json(survey)

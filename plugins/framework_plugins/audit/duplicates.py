@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api import PROMPTS, SIMILARITY, TRAIN, VALIDATION, WORD, Severity, features, similarities
+from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import SHOWN, FindingDraft, Numbers, are, of
-from framework_plugins.audit.pieces import JSON
+from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import KEPT, Survey
 
 MANY = 0.01
@@ -28,15 +28,15 @@ CLOSELY = 20_000
 COMPARED = 100
 """Different answers to one prompt that are compared, at most."""
 FEW_ANSWERS = 3
-"""Training rows that give an answer, up to which it is no label."""
+"""An answer that at most this many training rows give is not a label."""
 UNCOMMON, SHARED = 0.05, 0.5
-"""Share of the training rows that an uncommon word or pair of words stands in at most; share of them that two questions
+"""Share of the training rows that an uncommon word or pair of words is in at most; share of them that two questions
 share."""
 _MIX = np.int64(-7046029254386353131)
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     prompts = survey.questions[survey.train] ^ _systems(survey)
     exact, groups = _again(survey, prompts)
     yield from _duplicates(survey, exact, groups)
@@ -47,6 +47,7 @@ def look(survey: Survey) -> Iterator[FindingDraft]:
 
 def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
+    # Mixed, or a prompt that equals its answer would be 0 in every row.
     both = (prompts * _MIX) ^ survey.answered[survey.train]
     groups = np.full(len(survey.data), -1, dtype=np.int64)
     groups[survey.train] = both
@@ -57,6 +58,7 @@ def _systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
     questions = survey.questions[survey.train]
+    # Only where it can matter: the whole conversation has to be read for it.
     for place in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[place]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
@@ -145,6 +147,7 @@ def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     places = places[np.argsort(prompts[places], kind="stable")]
     begins = np.concatenate([[True], prompts[places][1:] != prompts[places][:-1]])
     answers, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
+    # More than one answer if the least and the largest hash of a prompt differ.
     several = np.minimum.reduceat(answers, starts) != np.maximum.reduceat(answers, starts)
     ends = np.append(starts[1:], len(places))
     groups = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
@@ -243,6 +246,7 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
     for batch in survey.data.batches():
         for place in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
             counts.update(_words(batch.question[int(place)]) & known)
+    # Of a few rows, 5% would be less than one.
     limit = max(FEW_ANSWERS, UNCOMMON * len(survey.train))
     uncommon = {word for word, count in counts.items() if count <= limit}
     found: dict[int, list[int]] = {}
@@ -278,7 +282,7 @@ def _sources(
 ) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row answers them."""
     trained, labels = groups[survey.train], []
-    for row in rows[:SHOWN].tolist():
+    for row in rows[:SHOWN_ROWS].tolist():
         alike = trained == groups[row]
         first, what = (
             (int(survey.train[np.argmax(alike)]), "asks the same question as")
@@ -292,5 +296,5 @@ def _sources(
 def _earlier(survey: Survey, rows: Numbers, groups: Numbers, what: str) -> tuple[tuple[int, str], ...]:
     """Say of the first rows which training row of their group they go back to."""
     trained = groups[survey.train]
-    pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN]]
+    pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN_ROWS]]
     return tuple((row, f"{what} {survey.data.where(first)}") for row, first in pairs)

@@ -55,7 +55,7 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`]*`|https?://\S+", re.DOTALL)
 
 
 def languages(text: str) -> str:
-    """Name the language of a text; empty where it is too short, or too mixed, to tell."""
+    """Name the language of a text; empty if it is too short, or too mixed, to tell."""
     text = _CODE.sub(" ", text).lower()
     letters = len(_LETTER.findall(text))
     if not text.isascii():
@@ -65,6 +65,7 @@ def languages(text: str) -> str:
     if letters < SHORTEST:
         return ""
     words = set(_WORD.findall(text))
+    # Different words, not how often: one that a text repeats says nothing more.
     hits = sorted(((len(words & common), name) for name, common in COMMON.items()), reverse=True)
     (most, name), (next_most, _) = hits[0], hits[1]
     return name if most >= HITS and most > next_most else ""

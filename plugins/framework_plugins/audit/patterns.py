@@ -32,7 +32,7 @@ class Pattern:
     Attributes:
         check: whose it is.
         kind: a readable name of what matches.
-        marks: one of them stands in every match; of `small` patterns in lower case.
+        marks: one of them is in every match; of `small` patterns in lower case.
         regex: the pattern; it never matches across the end of a line.
         counts: a closer look at a match.
         small: whether the texts are searched in lower case.
@@ -57,6 +57,7 @@ class Joined:
         self.text = BETWEEN.join(texts)
         self.small = self.text.lower()
         self._ends = np.cumsum([len(text) + 1 for text in texts])
+        # Two texts, since `lower` may change their length; patterns with small letters search the second.
         self._small_ends = self._ends
         if len(self.small) != len(self.text):  # a letter or two become two in small: İ
             self._small_ends = np.cumsum([len(text.lower()) + 1 for text in texts])
@@ -82,6 +83,7 @@ def _lines(text: str, marks: Sequence[str]) -> set[tuple[int, int]]:
             end = text.find("\n", place)
             end = len(text) if end < 0 else end
             lines.add((text.rfind("\n", 0, place) + 1, end))
+            # On in the next line: this one is searched whole.
             place = text.find(mark, end)
     return lines
 

@@ -21,7 +21,7 @@ def _is_real(match: re.Match[str]) -> bool:
 
 
 def _is_password(match: re.Match[str]) -> bool:
-    """Whether a real password stands in an address."""
+    """Whether a real password is in an address."""
     return match["password"].lower() not in {"password", "pass", "passwd", "pwd", "secret"} and not _PLACEHOLDER.search(
         match[0]
     )
@@ -35,6 +35,7 @@ def _has_digits(match: re.Match[str]) -> bool:
 def _is_person(match: re.Match[str]) -> bool:
     """Whether an address may be somebody's: those of manuals and of git are not."""
     before = match.string[match.start() - 1 : match.start()]
+    # The pattern begins at the @, since one that began at the name would be tried at every letter.
     return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(match[0])
 
 

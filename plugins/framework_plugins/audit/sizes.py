@@ -8,7 +8,7 @@ import numpy as np
 
 from framework.api import Overflow, Severity
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, Numbers, are, of
+from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
 FEW = 20
@@ -24,8 +24,8 @@ MORE = 10, 2
 """Ten times as many rows bear twice as many passes."""
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     if len(survey.train):
         yield from _too_long(survey)
         yield from _very_long(survey)
@@ -82,6 +82,7 @@ def _very_long(survey: Survey) -> Iterator[FindingDraft]:
     learned = survey.data.supervised[survey.train]
     if len(learned) < FEW:
         return
+    # A length that a row has, so that the message names a real one.
     p95 = int(np.percentile(learned, 95, method="higher"))
     limit = max(survey.config.long_answer * p95, SHORT)
     rows = survey.train[learned > limit]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from framework.api import AuditData, Finding
-from framework_plugins.audit import clean, content, duplicates, sizes, whole
+from framework_plugins.audit import clean, content, dataset, duplicates, sizes
 from framework_plugins.audit.config import StandardConfig
-from framework_plugins.audit.found import FindingDraft
+from framework_plugins.audit.finding_draft import FindingDraft
 from framework_plugins.audit.texts import survey
 
 
@@ -18,21 +18,21 @@ class Standard:
         self.config = config
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        return [draft.finding(data, fatal=draft.check in self.config.fatal) for draft in self.look(data)]
+        return [draft.finding(data, fatal=draft.check in self.config.fatal) for draft in self.drafts(data)]
 
     def clean(self, data: AuditData) -> Iterable[Finding]:
-        """Write the rows that are left, where `clean` says so."""
+        """Write the rows that are left if `clean` names a file."""
         if self.config.clean is None:
             return []
         rows = clean.training_rows(data)
-        return [clean.write(rows, self.look(rows), self.config.clean)]
+        return [clean.write(rows, self.drafts(rows), self.config.clean)]
 
-    def look(self, data: AuditData) -> Iterator[FindingDraft]:
-        """Give the same by row numbers."""
+    def drafts(self, data: AuditData) -> Iterator[FindingDraft]:
+        """Give the findings of all checks, before their examples are read."""
         if not len(data):
             return
         surveyed = survey(data, self.config)
-        for part in (content, duplicates, sizes, whole):
-            for draft in part.look(surveyed):
+        for part in (content, duplicates, sizes, dataset):
+            for draft in part.drafts(surveyed):
                 if draft.check not in self.config.ignore:
                     yield draft

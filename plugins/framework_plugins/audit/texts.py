@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from framework.api import LEFT_OUT, TRAIN, AuditData, Texts
 from framework_plugins.audit import patterns, secrets
+from framework_plugins.audit.batch_texts import BROKEN, JSON, BatchTexts, is_blank, is_silent, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import SHOWN, Numbers
+from framework_plugins.audit.finding_draft import SHOWN_ROWS, Numbers
 from framework_plugins.audit.patterns import Pattern
-from framework_plugins.audit.pieces import BROKEN, JSON, Pieces, is_blank, is_silent, is_word, json_kind
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
 KEPT = 4000
@@ -56,7 +56,7 @@ class Survey:
         questions: a hash of the question, in small letters and with single spaces.
         answered: the same of the last answer.
         words: words of the last answer.
-        json: NO_JSON, JSON, or BROKEN where the last answer begins as JSON and is none.
+        json: NO_JSON, JSON, or BROKEN if the last answer begins as JSON and is none.
         answers: how many answers are learned, the last and those before it.
         json_answers: how many of them are JSON.
         framed: whether the model reads more than questions and answers: a system prompt, tools, thoughts, calls.
@@ -87,8 +87,8 @@ class Survey:
         if len(rows):
             self.hits.setdefault(check, []).append(rows)
             kinds = self.kinds.get(check, {})
-            kinds |= {int(row): (kind, place) for row in rows[:SHOWN] if int(row) not in kinds}
-            self.kinds[check] = dict(sorted(kinds.items())[:SHOWN])
+            kinds |= {int(row): (kind, place) for row in rows[:SHOWN_ROWS] if int(row) not in kinds}
+            self.kinds[check] = dict(sorted(kinds.items())[:SHOWN_ROWS])
 
     def found(self, check: Check) -> Numbers:
         """Return the rows in which a check found something."""
@@ -116,7 +116,7 @@ def survey(data: AuditData, config: StandardConfig) -> Survey:
     )
     searched = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
     for texts in data.batches():
-        earlier = Pieces.earlier(texts.earlier)
+        earlier = BatchTexts.earlier(texts.earlier)
         _measure(result, texts)
         _measure_earlier(result, earlier, texts.start)
         _sample(result.sample, texts)
@@ -143,7 +143,7 @@ def _measure(result: Survey, texts: Texts) -> None:
         result.note(check, np.flatnonzero(odd) + texts.start, result.trained, kind)
 
 
-def _measure_earlier(result: Survey, earlier: Pieces, start: int) -> None:
+def _measure_earlier(result: Survey, earlier: BatchTexts, start: int) -> None:
     """Look at the answers before the last as at the last."""
     if not earlier.texts:
         return
@@ -170,9 +170,10 @@ def _sample(sample: Sample, texts: Texts) -> None:
         sample.answers.append(texts.answer[int(number)][:KEPT])
 
 
-def _search(result: Survey, texts: Texts, earlier: Pieces, searched: Sequence[Pattern]) -> None:
-    """Search everything that the model reads; the answers before the last stand in the question too."""
-    questions, answers, around = Pieces.of(texts.question), Pieces.of(texts.answer), Pieces.around(texts.around)
+def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequence[Pattern]) -> None:
+    """Search everything that the model reads; the answers before the last are in the question too."""
+    questions, answers = BatchTexts.of(texts.question), BatchTexts.of(texts.answer)
+    around = BatchTexts.around(texts.around)
     for pattern in searched:
-        for pieces in (answers, earlier) if pattern.answers else (questions, answers, around):
-            result.note(pattern.check, pieces.having(pattern) + texts.start, result.used, pattern.kind, pieces.place)
+        for some in (answers, earlier) if pattern.answers else (questions, answers, around):
+            result.note(pattern.check, some.having(pattern) + texts.start, result.used, pattern.kind, some.place)

@@ -8,7 +8,7 @@ from framework.api import EvalResult, SavedRun
 from framework.api.program import shared_start
 
 SYSTEM, USER = "system: ", "user: "
-"""How the turns of a prompt begin in the record of an evaluation, where it has several."""
+"""How the turns of a prompt begin in the record of an evaluation, if it has several."""
 
 
 def common_beginning(run: SavedRun) -> str:

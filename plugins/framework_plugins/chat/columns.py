@@ -1,4 +1,8 @@
-"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten."""
+"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten.
+
+rich's `Live` draws all of its content again for each change, so an answer that is longer than the terminal is cut off,
+or repeated in the scrollback. Here a complete row is never written again, so answers scroll like any text.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,15 @@ THINKING_AFTER = 8
 """Empty pieces after which it is said that a model thinks: fewer may be parts of one letter."""
 THINKING = "thinking …"
 GAP = " │ "
-LEAST = 24
-"""Cells of a column below which texts stand better one after the other."""
+LEAST_WIDTH = 24
+"""Cells of the narrowest column; below that, texts are shown one after the other."""
 
 
 def column_width(whole: int, count: int) -> int:
-    """Return the cells of each column in a terminal that is `whole` cells wide; 0 where that is too narrow."""
+    """Return the cells of each column in a terminal that is `whole` cells wide; 0 if that is too narrow."""
     # One cell stays free: a terminal that fills its last one goes to the next line by itself.
     width = (whole - 1 - len(GAP) * (count - 1)) // count
-    return width if width >= LEAST else 0
+    return width if width >= LEAST_WIDTH else 0
 
 
 class Column:
@@ -48,7 +52,7 @@ class Column:
         """Return as much of a text as fits, up to a space if there is one."""
         fits = chop_cells(text, self.width)[0]
         words = text[: max(text.rfind(" ", 0, len(fits) + 1), 0)]
-        return words if words.strip() else fits  # an indent alone is no line
+        return words if words.strip() else fits  # an indent alone is not a line
 
     def end(self) -> None:
         if self.last or not self.lines:

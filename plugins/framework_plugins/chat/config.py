@@ -15,3 +15,5 @@ class ChatCommandConfig(CommandConfig):
     input is the next prompt of one conversation (/reset begins another). The tuned model answers it (--both: the base
     too), and standard output has only the answers.
     """
+
+    usage = "[RUN_DIR]"

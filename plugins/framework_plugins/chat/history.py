@@ -28,9 +28,9 @@ class History:
         self.turns.append((Message("user", question), Message("assistant", answer)))
 
     def ask(self, speaker: Speaker, system: str | None, question: str, max_new_tokens: int) -> Asked:
-        """Return a question with all that came before it; the oldest turns are forgotten where that is too long.
+        """Return a question with all that came before it; the oldest turns are forgotten if that is too long.
 
-        Half of the speaker's context, or `max_new_tokens` where that is less, stays free for the answer.
+        Half of the speaker's context, or `max_new_tokens` if that is less, stays free for the answer.
 
         Raises:
             FrameworkError: the question alone is longer than the context; nothing is forgotten then.

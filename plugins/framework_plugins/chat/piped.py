@@ -15,7 +15,7 @@ def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> No
     """Answer each prompt; what else there is to tell goes to standard error.
 
     Raises:
-        FrameworkError: a line cannot be read, is no word of ours, or cannot be answered.
+        FrameworkError: a line cannot be read, is not a word of ours, or cannot be answered.
     """
     rest = _readable(lines)
     for line in rest:
@@ -33,7 +33,7 @@ def _readable(lines: Iterable[str]) -> Iterator[str]:
     """Give lines without their ends.
 
     Raises:
-        FrameworkError: one is no text.
+        FrameworkError: one is not text.
     """
     number = 0
     try:

@@ -38,7 +38,7 @@ class Speakers:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is made while its pieces are read. `notice` says what was forgotten; empty where nothing was."""
+    """An answer that is made while its pieces are read. `notice` says what was forgotten; empty if nothing was."""
 
     speaker: str
     prompt: str
@@ -52,7 +52,7 @@ class Beginning:
     """The lines that all prompts of the run begin with: the model has seen no other ones in its training.
 
     Attributes:
-        text: the lines; empty where the prompts have none in common.
+        text: the lines; empty if the prompts have none in common.
         is_on: whether they are put before what is asked.
     """
 
@@ -209,7 +209,7 @@ def is_command(line: str) -> bool:
 def prompt_of(line: str, more: Callable[[], str]) -> str:
     """Return the prompt that a line begins; `more` gives further lines of one between quotes.
 
-    Where there are no more, by EOFError or StopIteration, that is taken for the closing quotes.
+    If there are no more, by EOFError or StopIteration, that is taken for the closing quotes.
     """
     if line.startswith("//"):
         return line[1:]

@@ -97,7 +97,7 @@ def _one_after_the_other(console: Console, replies: Sequence[Reply], interrupt: 
 
 
 def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
-    """Write the pieces of one answer, and that the model thinks where nothing comes of it for long."""
+    """Write the pieces of one answer, and that the model thinks if nothing comes of it for long."""
     silent, started = 0, False
     for piece in pieces:
         silent += not piece

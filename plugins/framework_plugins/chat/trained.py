@@ -31,13 +31,13 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
 
 
 def _context(config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens a model was made to read; None where its config.json does not say."""
+    """Return how many tokens a model was made to read; None if its config.json does not say."""
     length = (config.get("text_config") or config).get("max_position_embeddings")
     return length if isinstance(length, int) else None
 
 
 def _no_base(model: Model) -> str:
-    """Return why the model cannot answer as its base does; empty where it can."""
+    """Return why the model cannot answer as its base does; empty if it can."""
     try:
         with model.as_base():
             return ""

@@ -10,3 +10,5 @@ from framework.api.program import CommandConfig
 @dataclass
 class DoctorCommandConfig(CommandConfig):
     """Check this machine, and report whether a run can start on it."""
+
+    usage = "[OVERRIDES]"

@@ -19,7 +19,7 @@ MARGIN = 2
 COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}
 STATES = max(len(state.value) for state in State)
 TOGETHER = 3
-"""From this many on, records of a topic that say no more than a version stand together."""
+"""From this many on, records of a topic that say no more than a version share a line."""
 
 
 def as_json(records: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """An OpenAI-compatible chat endpoint: texts in, replies out, several at a time. What fails says why, without the key.
 
-Nothing is sent but to `base_url`: redirects are not followed, and the key stands in the header of the request alone.
+Nothing is sent but to `base_url`: redirects are not followed, and the key is in the header of the request only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_WAIT = 30.0
 """Seconds that a server may ask to wait for."""
 LARGEST = 4 << 20
 """Bytes of a reply."""
-SHOWN = 160
+SHOWN_CHARACTERS = 160
 """Characters of what a server says."""
 PASSING = {
     HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
@@ -113,6 +113,7 @@ class ChatEndpoint:
             except NoReplyError as error:
                 if not error.passing or tries == self.retries or self._over.is_set():
                     raise
+                # Not `sleep`: Ctrl-C, or an endpoint that fails for all, ends the pause.
                 self._over.wait(error.wait or BACKOFF * 2**tries)
                 tries += 1
 
@@ -167,7 +168,7 @@ class ChatEndpoint:
     def _clean(self, text: str) -> str:
         """Return what a server says on one short line."""
         text = visible(" ".join(self._hide(text).split()))
-        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+        return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
     def _hide(self, text: str) -> str:
         """Take the key out, which a server may send back, and other secrets."""
@@ -176,6 +177,7 @@ class ChatEndpoint:
 
 
 def _wait(response: httpx.Response) -> float:
-    """Return how long the server asks to wait, in seconds; 0 where it does not say."""
+    """Return how long the server asks to wait, in seconds; 0 if it does not say."""
     header = response.headers.get("Retry-After", "")
+    # Only seconds: a date would need the clock of the server.
     return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0

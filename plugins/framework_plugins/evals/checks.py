@@ -46,7 +46,7 @@ def metric_problems(settings: object) -> Iterator[tuple[str, str]]:
 
 
 def _refused(make: Callable[[], object]) -> str:
-    """Return why something cannot be made; empty where it can."""
+    """Return why something cannot be made; empty if it can."""
     try:
         make()
     except FrameworkError as error:

@@ -139,7 +139,7 @@ class ExactMatchConfig(MetricConfig):
     """1 if the answer equals the reference, apart from white space around it."""
 
     ignore_case: bool = False
-    """Treat upper and lower case alike."""
+    """Ignore the difference between upper and lower case."""
 
 
 @dataclass
@@ -167,7 +167,7 @@ class RegexConfig(MetricConfig):
     full: bool = False
     """Match the whole answer, without white space around it, not just a part of it."""
     ignore_case: bool = False
-    """Treat upper and lower case alike."""
+    """Ignore the difference between upper and lower case."""
 
 
 @dataclass
@@ -220,7 +220,7 @@ class BleuConfig(MetricConfig):
     tokenize: BleuWords = BleuWords.mteval
     """sacrebleu's tokenizer: mteval (its 13a, the usual one), intl, zh for Chinese, char, or none (spaces)."""
     ignore_case: bool = False
-    """Treat upper and lower case alike."""
+    """Ignore the difference between upper and lower case."""
 
 
 @dataclass
@@ -230,7 +230,7 @@ class ChrfConfig(MetricConfig):
     word_order: Annotated[int, Interval(ge=0, le=4)] = 0
     """Longest n-grams of words in addition to those of characters: 0 is chrF, 2 is chrF++."""
     ignore_case: bool = False
-    """Treat upper and lower case alike."""
+    """Ignore the difference between upper and lower case."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.api import Answered, unknown
+from framework.api import Answered, split_thought, unknown
 from framework_plugins.evals.config import JudgeConfig
 
 NAMES = ("question", "answer", "reference", "lowest", "highest")
@@ -37,7 +37,6 @@ Two assistants answered the same question.
 Which answer is more correct, complete and to the point? Neither its place nor its length counts.
 Reply with one letter and nothing else: A, B, or T for a tie."""
 PAIR_WITH_REFERENCE = PAIR.replace("### Answer A\n", "### Reference, a good answer\n{reference}\n\n### Answer A\n")
-THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 NUMBER = re.compile(r"(?<![\w.,])[-+]?\d+(?:\.\d+)?(?!\w|[.,]\d)")
 
 
@@ -57,7 +56,7 @@ def needs_reference(config: JudgeConfig) -> bool:
 
 
 def written(config: JudgeConfig, answer: Answered) -> str:
-    """Return what the judge is asked about an answer. What stands in the answer is text, whatever it looks like."""
+    """Return what the judge is asked about an answer. What is in the answer is text, whatever it looks like."""
     template = config.prompt or (PROMPT if answer.reference is None else WITH_REFERENCE)
     values = {
         "question": answer.question,
@@ -82,16 +81,18 @@ def written_pair(first: Answered, second: Answered) -> str:
 
 
 def preferred(reply: str) -> float | None:
-    """Return how far a reply prefers the second answer, 0, 0.5 or 1; None where it is no single letter A, B or T."""
-    text = THOUGHT.sub("", reply).strip()
+    """Return how far a reply prefers the second answer, 0, 0.5 or 1; None if it is not a single letter A, B or T."""
+    text = split_thought(reply)[1].strip()
+    # The last line: a judge may explain first, and name both answers.
     letters = set(re.findall(r"\b([ABT])\b", text[text.rfind("\n") + 1 :]))
     return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None
 
 
 def grade(reply: str, lowest: float, highest: float) -> float | None:
     """Return the one number of a reply or of its last line; None if there is none, several, or one off the scale."""
-    text = THOUGHT.sub("", reply).strip()
+    text = split_thought(reply)[1].strip()
     best = re.escape(f"{highest:g}")
+    # "8/10" and "8 out of 10" are one number.
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)
     for part in (text, text[text.rfind("\n") + 1 :]):
         numbers = {float(number) for number in NUMBER.findall(part)}

@@ -16,7 +16,7 @@ def read_schema(source: object) -> Any:
     """Return a schema: what a file holds, or a mapping as it is.
 
     Raises:
-        FrameworkError: the file cannot be read or is no JSON, or what is given is neither.
+        FrameworkError: the file cannot be read or is not JSON, or what is given is neither.
     """
     if isinstance(source, Mapping | bool):
         return source
@@ -36,10 +36,10 @@ def read_schema(source: object) -> Any:
 
 
 def validator(schema: Any) -> Any:
-    """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 where it is missing.
+    """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 if it is missing.
 
     Raises:
-        FrameworkError: it is no valid schema, or refers to one that is not part of it, or the library is missing.
+        FrameworkError: it is not a valid schema, or refers to one that is not part of it, or the library is missing.
     """
     from framework.api import missing, pip_command  # noqa: PLC0415 - for those who give a schema
 
@@ -69,6 +69,7 @@ def _dangling(schema: Any) -> Iterator[str]:
 
     root: Resource[Any] = Resource.from_contents(schema, default_specification=DRAFT202012)
     registry: Registry[Any] = Registry()
+    # A stack, not recursion: a schema may be nested deeper than Python recurses.
     open_parts = [(root, registry.resolver_with_root(root))]
     while open_parts:
         part, resolver = open_parts.pop()

@@ -24,7 +24,7 @@ class Likelihood:
     """Scores continuations and whole texts.
 
     Args:
-        model: base or tuned, as it stands when it is asked.
+        model: base or tuned, as it is when it is asked.
     """
 
     def __init__(self, model: Model) -> None:
@@ -35,7 +35,7 @@ class Likelihood:
         self._tokenize = lru_cache(KNOWN)(model.tokenize)
 
     def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:  # noqa: FBT001 - as lm-eval has it
-        """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
+        """Return token ids, after those with which the tokenizer begins a text unless they are there."""
         ids, begin = self._tokenize(text), list(self.form.begin)
         if add_special_tokens is False or (add_special_tokens is None and ids[: len(begin)] == begin):
             return list(ids)
@@ -44,6 +44,7 @@ class Likelihood:
     def pair(self, context: str, continuation: str) -> Pair:
         """Cut a text that is not empty, and what follows it; spaces at its end belong to the continuation."""
         whole = self.encode(context + continuation)
+        # As lm-eval does: most tokenizers have the space at the beginning of a word's token.
         before = self.encode(context.rstrip())
         return before, whole[len(before) :]
 
@@ -56,7 +57,7 @@ class Likelihood:
         ]
 
     def score_texts(self, texts: Sequence[str]) -> list[float]:
-        """Return the log-likelihood in nats of whole texts, cut into windows where the model cannot read so much."""
+        """Return the log-likelihood in nats of whole texts, cut into windows if the model cannot read so much."""
         windows: list[Pair] = []
         owners: list[int] = []
         for number, text in enumerate(texts):

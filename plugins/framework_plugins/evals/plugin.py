@@ -110,6 +110,7 @@ def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
             size = choice.config.batch_size
+            # Each half is offered, so that the plan can take the largest that fits.
             while size > 1:
                 size //= 2
                 yield MemoryReduction({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)

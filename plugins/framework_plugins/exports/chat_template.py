@@ -25,7 +25,7 @@ text: SmolLM2's is 41 letters from ChatML, which has no default system prompt.""
 NOT_GIVEN = "not_given"
 """A name that nobody defines: what is set to it is not defined either."""
 IN_CONFIG = "chat_template"
-"""Where the template stands in tokenizer_config.json; older versions of transformers put it there."""
+"""Where the template is in tokenizer_config.json; older versions of transformers put it there."""
 
 
 def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str:

@@ -18,7 +18,7 @@ from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.ollama import checks as ollama_checks
 
 NOT_PUSHED = frozenset({"push", "model_card"})
-"""Exporters whose artifacts are no artifact of their own on the Hub: a card goes with its folder."""
+"""Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
 MADE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
 """Exporters whose artifacts can be pushed."""
 OURS = (AdapterExporterConfig, MergedExporterConfig)

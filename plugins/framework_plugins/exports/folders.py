@@ -35,14 +35,14 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             yield half
             (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        if write_failure(error):  # the run says that of every file alike
+        if write_failure(error):  # the run says the same of every file
             raise
         place = f" ({error.filename})" if error.filename else ""
         raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error
 
 
 def foreign(folder: Path) -> str:
-    """Say that a folder holds what no exporter made; empty where it may be written."""
+    """Say that a folder holds what no exporter made; empty if it may be written."""
     if folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).is_file()):
         return ""
     if not folder.exists():

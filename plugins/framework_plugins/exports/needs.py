@@ -66,7 +66,7 @@ def _memory(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) 
         return merged
     free = host_memory().available
     sizes = (comparing(shape, width, models) for width in (FP32, BF16))
-    return max(merged, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
+    return max(merged, next((size for size in sizes if size < free), 0))  # if none fits, nothing is compared
 
 
 def merging(shape: Shape, width: int) -> int:

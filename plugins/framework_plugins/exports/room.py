@@ -29,7 +29,7 @@ class Room:
 
     @classmethod
     def before_merging(cls, context: ExportContext, quantizations: Sequence[str], dtype: Dtype) -> Room:
-        """Work it out from the model's config; nothing, where that does not tell how large the model is.
+        """Work it out from the model's config; nothing if that does not tell how large the model is.
 
         Args:
             context: of the exporter.

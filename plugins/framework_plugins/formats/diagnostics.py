@@ -35,7 +35,7 @@ def hub(plan: Plan | None) -> DiagnosticResult:
 
 
 def _refusal(url: str) -> str:
-    """Say why a server cannot be used; empty where it answers, if only that it has no such page."""
+    """Say why a server cannot be used; empty if it answers, if only that it has no such page."""
     if not reachable(url):
         return "cannot be reached"
     try:

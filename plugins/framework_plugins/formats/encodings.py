@@ -23,6 +23,7 @@ def codec(name: str, setting: str) -> str:
         FrameworkError: Python has no such encoding of text.
     """
     try:
+        # `codecs.lookup` also finds codecs of bytes, such as base64.
         "a".encode(name)  # a codec that is none of text raises LookupError
         return codecs.lookup(name).name
     except (LookupError, ValueError) as error:
@@ -67,6 +68,7 @@ class Recoded(io.RawIOBase):
                 text = self._decoder.decode(chunk, final=self._ended)
                 self._ready = text.encode()
             except UnicodeError as error:
+                # Lines of the text so far, and those of this chunk before the fault.
                 before = error.object[: error.start].count(b"\n") if isinstance(error, UnicodeDecodeError) else 0
                 reason = error.reason if isinstance(error, UnicodeDecodeError) else error
                 raise self._refusal(

@@ -18,7 +18,7 @@ from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
-SHOWN = 3
+SHOWN_FILES = 3
 """Files that are left out and named."""
 LOOKED_AT = 100
 """Files of which the first row is tried."""
@@ -147,8 +147,8 @@ class LocalFile:
     def _notes(self) -> tuple[str, ...]:
         if not self._left_out:
             return ()
-        names = ", ".join(file.name for file in self._left_out[:SHOWN])
-        more = f" and {len(self._left_out) - SHOWN} more" if len(self._left_out) > SHOWN else ""
+        names = ", ".join(file.name for file in self._left_out[:SHOWN_FILES])
+        more = f" and {len(self._left_out) - SHOWN_FILES} more" if len(self._left_out) > SHOWN_FILES else ""
         first, folder = self._left_out[0].path, Path(self.config.path)
         one = len(self._left_out) == 1
         note = (
@@ -225,7 +225,7 @@ class FileRows(Iterable[Row]):
             )
 
     def __length_hint__(self) -> int:
-        """Return about how many rows there are, for the time that is left; NotImplemented where a look is not cheap."""
+        """Return about how many rows there are, for the time that is left; NotImplemented if a look is not cheap."""
         counts = [rows_about(noted.file) for noted in self.files]
         return NotImplemented if None in counts else sum(count or 0 for count in counts)
 
@@ -244,6 +244,7 @@ def _stamp(file: DataFile) -> Stamp:
         status = file.path.stat()
     except OSError as error:
         raise _unreadable(file, error) from error
+    # The inode too: a file that was replaced may have the old one's size and time.
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 

@@ -155,13 +155,13 @@ def _load(config: HubConfig, setting: str, split: str, commit: str) -> Any:
 
 
 def _error_text(error: Exception) -> str:
-    """Return what `datasets` says, in one line; what it says of rows that it could not read stands in the cause."""
+    """Return what `datasets` says, in one line; what it says of rows that it could not read is in the cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError else None
     return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", LONGEST, placeholder=" …")
 
 
 def _commit(config: HubConfig) -> str:
-    """Return the commit that the Hub has now, so that all of a run reads one state; empty where it does not say."""
+    """Return the commit that the Hub has now, so that all of a run reads one state; empty if it does not say."""
     try:
         return HfApi().dataset_info(config.path, revision=config.revision).sha or ""
     except (*UNREACHABLE, ValueError):  # loading says what is wrong
@@ -169,7 +169,7 @@ def _commit(config: HubConfig) -> str:
 
 
 def _key(splits: list[HubRows], commit: str) -> str:
-    """Return what names the content of the rows: a commit of a data set never changes. Empty where it is not known."""
+    """Return what names the content of the rows: a commit of a data set never changes. Empty if it is not known."""
     commits = [commit or _cached_commit(split.rows) for split in splits]
     if not all(commits):
         return ""
@@ -195,4 +195,5 @@ def _is_media(feature: Any) -> bool:
         return any(map(_is_media, feature))
     if (inner := getattr(feature, "feature", None)) is not None:
         return _is_media(inner)
+    # A feature with a decoder is media; `Json` decodes text.
     return hasattr(feature, "decode_example") and type(feature).__name__ != "Json"

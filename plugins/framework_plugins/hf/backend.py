@@ -132,7 +132,7 @@ class HFBackend:
             check_files(given, other, values=True)
 
     def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Choose how rows go through the model, and say in words how they are packed; see `packing.admits.way`."""
+        """Choose how rows go through the model, and say how they are packed; see `packing.admits.way`."""
         quantization: Quantization = plan.quantization.create()
         quantized = quantization.config(machine.dtype) is not None
         return way(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)

@@ -1,7 +1,7 @@
 """Starts the processes of a group by torchrun's agent, and notes which of them died and with which code.
 
 Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent RUN_DIR PROCESSES`. What torchrun
-would print, which process ended with which code, is written down for the launcher. Where one process ends with an
+would print, which process ended with which code, is written down for the launcher. If one process ends with an
 error, torchrun's agent ends the others at once. This process ends with the launcher.
 """
 
@@ -29,7 +29,7 @@ def main() -> int:
     """Start the processes and wait for them."""
     run_dir, processes = sys.argv[1], int(sys.argv[2])
     folder = Path(run_dir) / GROUP
-    # Nothing else would end it where the launcher was killed, which then leaves the folder of the job to it.
+    # Nothing else would end it if the launcher was killed, which then leaves the folder of the job to it.
     watch = (sys.stdin.fileno(), signal.SIGKILL, partial(shutil.rmtree, folder, ignore_errors=True))
     threading.Thread(target=end_with, args=watch, daemon=True).start()
     # Warnings of a batch system are for the run; whoever starts a process passes this on.
@@ -44,6 +44,7 @@ def main() -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
+    # Called in code: as a command, torchrun only prints which process died and how (decision 0022).
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", local_addr="localhost", max_restarts=0, logs_specs=DefaultLogsSpecs(str(folder)),
@@ -55,7 +56,7 @@ def main() -> int:
         ends = {rank: failure.exitcode for rank, failure in error.failures.items()}
         (folder / FAILED).write_text(json.dumps(ends), encoding="utf-8")
         return 1
-    except SignalException:
+    except SignalException:  # the launcher ends the agent by SIGTERM, and knows why
         return 1
     return 0
 

@@ -73,7 +73,7 @@ def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
 
 
 def _device(plan: Plan) -> str:
-    """Return what the trainer is to train on, where it has such a setting."""
+    """Return what the trainer is to train on, if it has such a setting."""
     device: Any = getattr(plan.trainer.config, "device", "auto")
     return str(getattr(device, "value", device))
 

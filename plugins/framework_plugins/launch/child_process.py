@@ -53,6 +53,7 @@ class ChildProcess:
             error_file = Path(folder, "error.txt")
             code, interrupted = _run(job, error_file)
             error = error_file.read_text(encoding="utf-8") if error_file.exists() else ""
+        # It died of the signal before its handler was set.
         if code == -signal.SIGINT:
             code = INTERRUPTED
         if not interrupted and code - 128 in SIGNALS:  # it got the signal itself

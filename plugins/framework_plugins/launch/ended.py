@@ -30,6 +30,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     endings = [load_record(Ended, file) for file in folder.glob(ENDED.format("*"))]
     if not endings:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
+    # The others fail too, when a collective operation waits for the first.
     first = min(endings, key=lambda ended: ended.time)
     if first.mistake:
         return FrameworkError(f"process {first.rank}: {first.text}")

@@ -73,8 +73,10 @@ class GroupLauncher:
         with _folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
+                # Steps may still be in the pipe when the process has ended.
                 while process.poll() is None or steps.poll():
                     if (ending := run.interruption()) and not (folder / STOP).exists():
+                        # A file, since only the first process reads the pipe, and all have to stop after the same step.
                         write_atomically(folder / STOP, str(getattr(ending, "number", signal.SIGINT.value)))
                     if steps.poll(POLL):
                         controls.send(run.on_step(steps.recv()))
@@ -91,6 +93,7 @@ class GroupLauncher:
         """Start the agent; whatever happens, no process of the group is left."""
         run_dir = str(plan.run_dir.absolute())
         command = [sys.executable, "-P", "-m", "framework_plugins.launch.agent", run_dir, str(self.processes)]
+        # -P keeps the working folder out of the path, and the workers have to find plugins of one file.
         surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         # In a group of its own it gets no Ctrl-C from the terminal; the workers end when this pipe does.
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=surroundings, process_group=0) as process:  # noqa: S603 - our own words
@@ -117,6 +120,7 @@ def _folder(plan: Plan) -> Iterator[Path]:
 @contextmanager
 def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
     try:
+        # Named, since torchrun closes the file descriptors that its processes would inherit (decision 0023).
         os.mkfifo(file)
     except OSError as error:  # Windows drives below WSL, some network disks and mounted buckets
         raise FrameworkError(

@@ -23,7 +23,7 @@ class Single:
         self.config = config
 
     def launch(self, plan: Plan) -> Report | None:
-        """Run the plan, in a process of its own where this one will not do."""
+        """Run the plan, in a process of its own if this one will not do."""
         if reason := stale(plan):
             log.warning("%s: the run continues in a new process", reason)
             return ChildProcess(SubprocessConfig()).launch(plan)

@@ -15,7 +15,7 @@ TINY = 1e-9
 
 
 class NotANumber:
-    """A loss that is no finite number.
+    """A loss that is not a finite number.
 
     One is enough: what it was computed from is lost, unless gradients are scaled for fp16, where the step is left out.
     A gradient norm alone that is infinite means just that, so it has to come many times in a row.
@@ -28,7 +28,7 @@ class NotANumber:
         self.count = 0
 
     def check(self, step: Step) -> str:
-        """Say what is no number."""
+        """Say what is not a number."""
         if not math.isfinite(step.loss):
             return f"the loss is {step.loss}"
         self.count = 0 if math.isfinite(step.grad_norm) else self.count + 1
@@ -43,16 +43,16 @@ class NotANumber:
 class ExplodingGradient:
     """Gradient norms that are many times what they were, and above what they are clipped to.
 
-    A single one is no explosion: clipping is made for it. It takes the median of the last five, or the last two where
+    A single one is not an explosion: clipping is made for it. It takes the median of the last five, or the last two if
     they are far above.
     """
 
-    WINDOW, LEAST, LAST, FAST = 30, 10, 5, 2
+    WINDOW, LEAST_COMPARED, LAST, FAST = 30, 10, 5, 2
     """Entries that it is compared with, the fewest of them, and those that are compared, or fewer."""
     TIMES, FAR = 10.0, 100.0
     """How many times the median before. Rows differ by a factor of two or three."""
     DEVIATIONS = 6.0
-    """How many standard errors above it, as logarithms: where all is known, one row in many has a gradient."""
+    """How many standard errors above it, as logarithms: if all is known, one row in many has a gradient."""
 
     def __init__(self, max_grad_norm: float) -> None:
         self.max_grad_norm = max_grad_norm
@@ -65,10 +65,11 @@ class ExplodingGradient:
         self.norms.append(step.grad_norm)
         for last, times in ((self.LAST, self.TIMES), (self.FAST, self.FAR)):
             earlier = len(self.norms) - last
-            if earlier < self.LEAST:
+            if earlier < self.LEAST_COMPARED:
                 continue
             before = median(islice(self.norms, earlier))
             now = list(islice(self.norms, earlier, None))
+            # Of two entries both have to be far above: a median of two would let one decide.
             level = median(now) if last == self.LAST else min(now)
             noise = spread([math.log(max(norm, TINY)) for norm in islice(self.norms, earlier)]) / math.sqrt(last)
             if level > max(times * before, before * math.exp(self.DEVIATIONS * noise), self.max_grad_norm):

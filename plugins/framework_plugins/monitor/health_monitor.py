@@ -24,7 +24,7 @@ class Rule(Protocol):
     """One rule."""
 
     def check(self, step: Step) -> str:
-        """Say what is seen, in a sentence; empty where all is well."""
+        """Say what is seen, in a sentence; empty if all is well."""
 
     def reset(self) -> None:
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
@@ -71,6 +71,7 @@ class HealthMonitor:
                 advice = recommendation(kind, self.plan, step.step)
                 issues.append(TrainingIssue(kind, step.step, text + self._done(action), advice, action))
         for issue in issues:
+            # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()
         if any(issue.action is Action.lower for issue in issues):
             self.reset()

@@ -30,14 +30,14 @@ class Spike:
     them, and higher by a minimum.
     """
 
-    WINDOW, LEAST = 30, 8
+    WINDOW, LEAST_COMPARED = 30, 8
     """Entries that it is compared with, and those without which it is not known how far apart they lie."""
     LAST = 3
     """Entries in a row that have to be high."""
     DEVIATIONS = 5.0
     """Deviations above the median: of noise that is normal, one step in three million is."""
     TIMES, NATS = 1.5, 0.5
-    """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
+    """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
     ALONE = 7.0
     """How many times the highest loss of the window a single one has to be."""
     SMALLEST = 0.05
@@ -51,10 +51,11 @@ class Spike:
         self.losses.append(max(step.loss, FLOOR))
         for last, times in ((1, self.ALONE), (self.LAST, self.TIMES)):
             before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
-            if len(before) < self.LEAST or now <= max(times * max(before), max(before) + self.NATS):
+            if len(before) < self.LEAST_COMPARED or now <= max(times * max(before), max(before) + self.NATS):
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)
+            # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.SMALLEST)
             if math.log(now) - level > self.DEVIATIONS * noise:
                 return f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}"
@@ -184,11 +185,11 @@ class Oscillation:
 
 
 class Plateau:
-    """A loss that stands where it began.
+    """A loss that stays where it began.
 
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
     them would fall by less than `FALL` until the end of the training, even if its slope is `ERRORS` standard errors
-    steeper than it looks. A good base whose loss falls by a few percent is learning, so where the noise could hide such
+    steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise could hide such
     a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
     """
 
@@ -208,7 +209,7 @@ class Plateau:
         self.at = self.FIRST
 
     def check(self, step: Step) -> str:
-        """Say whether the loss stands."""
+        """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
         count = len(self.losses)
@@ -219,6 +220,7 @@ class Plateau:
         initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
         if level < LEARNED or self.steps[half] <= self.warmup(step.total_steps):
             return ""
+        # The standard error of a slope over equally spaced entries.
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)
         # One that rises is the matter of another rule, which recommends the opposite.

@@ -21,7 +21,7 @@ class RisingEvalLoss:
     LARGE, SMALL = 1.1, 1.02
     """How many times the best."""
     LARGE_NATS, SMALL_NATS = 0.05, 0.01
-    """How much higher at least, in nats: where all is known, losses of no weight are far apart."""
+    """How much higher at least, in nats: if all is known, losses of no weight are far apart."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW)

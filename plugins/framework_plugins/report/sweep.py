@@ -18,7 +18,7 @@ from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template
 
 FILE = "sweep.html"
-ENOUGH = 2
+LEAST_DRAWN = 2
 """Trials that a drawing needs."""
 
 
@@ -39,7 +39,7 @@ def render(sweep: Sweep, folder: Path) -> str:
         names=names,
         rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
         best=next((trial for trial in sweep.trials if trial.number == sweep.best), None),
-        plot=_plot(names, scored, sweep) if len(scored) >= ENOUGH else None,
+        plot=_plot(names, scored, sweep) if len(scored) >= LEAST_DRAWN else None,
         importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored]),
         scored=len(scored),
     )

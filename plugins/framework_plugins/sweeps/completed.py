@@ -25,7 +25,7 @@ def begun(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state is not TrialState.WAITING and trial.number not in again]
 
 
-def through(study: optuna.Study, settings: Optuna5Config, *, is_grid: bool) -> str:
+def completed_text(study: optuna.Study, settings: Optuna5Config, *, is_grid: bool) -> str:
     """Report that a study has all its trials, and how to add some."""
     count = len(begun(study))
     if is_grid:

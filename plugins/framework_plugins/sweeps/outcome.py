@@ -28,7 +28,7 @@ def outcome(run: Path, result: JobReturn | None, launcher_error: Exception | Non
 
     Args:
         run: its folder.
-        result: what the launcher gave; None where it lost the process.
+        result: what the launcher gave; None if it lost the process.
         launcher_error: what the launcher raised then.
     """
     folder = RunFolder(run)

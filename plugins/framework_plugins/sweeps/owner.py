@@ -33,6 +33,7 @@ def is_alive(trial: FrozenTrial) -> bool:
     if attrs.get(HOST) != socket.gethostname() or attrs.get(PROCESS) == os.getpid():
         return False
     try:
+        # The time too: process numbers are used again. Clocks read it with a rounding of their own.
         return bool(abs(psutil.Process(attrs[PROCESS]).create_time() - attrs[BEGAN]) < 1)
     except (psutil.Error, KeyError):
         return False

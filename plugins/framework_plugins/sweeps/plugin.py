@@ -11,6 +11,6 @@ from framework_plugins.sweeps.trial import hopeless, place
 
 @hookimpl
 def framework_prune_reasons(step: Step) -> Iterable[str]:
-    """Ask the study, where this run is a trial of one."""
+    """Ask the study, if this run is a trial of one."""
     trial = place()
     return hopeless(trial, step) if trial else ()

@@ -21,7 +21,7 @@ class Space:
     Attributes:
         fixed: the overrides that all trials have.
         distributions: of the others, by key as it is written, a plus before it included.
-        values: for each key its values as words, where it has a finite number of them.
+        values: for each key its values as words, if it has a finite number of them.
     """
 
     fixed: list[str]
@@ -99,4 +99,5 @@ def as_sweep(distribution: BaseDistribution) -> str:
 
 def as_words(params: Mapping[str, object]) -> list[str]:
     """Write the chosen values as overrides of a trial: `trainer.learning_rate=0.0002`."""
+    # `repr` keeps all digits, so that the trial has the value that the study has.
     return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]

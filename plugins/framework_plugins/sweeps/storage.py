@@ -41,12 +41,12 @@ def open_storage(place: str) -> BaseStorage:
     except FrameworkError:
         raise
     except Exception as error:  # of a database's own library
-        redacted = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
+        redacted = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what is there is a password
         raise FrameworkError(f"hydra.sweeper.storage={redacted} cannot be opened: {summarize_error(error)}") from error
 
 
 def _open_journal(file: Path) -> BaseStorage:
-    """Open a journal; optuna would write behind the first line of any file.
+    """Open a journal; optuna would write after the first line of any file.
 
     Raises:
         FrameworkError: the file is none.

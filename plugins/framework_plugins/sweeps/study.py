@@ -81,6 +81,7 @@ def check_space(study: optuna.Study, space: Space) -> None:
 
 def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
     """Return the sampler; a resumed study does not draw its first trials again."""
+    # With the same seed the sampler would draw the trials again that the study has.
     seed = None if settings.seed is None else settings.seed + points
     startup = settings.n_startup_trials
     if settings.sampler is Sampler.tpe:

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from framework import FrameworkError
 from framework.api.program import is_resumed
-from framework_plugins.sweeps.completed import begun, show_study, through
+from framework_plugins.sweeps.completed import begun, completed_text, show_study
 from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.outcome import Outcome, outcome
 from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
@@ -85,7 +85,7 @@ class Sweeping:
                 study.enqueue_trial(params_of, skip_if_exists=True)
         failed: list[Exception] = []
         if not self._next(study):
-            print(through(study, self.settings, is_grid=self.listed))  # noqa: T201
+            print(completed_text(study, self.settings, is_grid=self.listed))  # noqa: T201
             if not is_resumed(self.config.hydra):  # the table of the folder would tell the same
                 show_study(study)
         while count := self._next(study):
@@ -131,6 +131,7 @@ class Sweeping:
     def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
         """Note the owner of the trial, and return the number of its job in the folder."""
         if POINT not in trial.user_attrs:
+            # Not the number of the trial: the study may have trials of other folders and machines.
             numbers = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
             trial.set_user_attr(POINT, max(numbers, default=-1) + 1)
         note(trial, self.folder)
@@ -174,7 +175,7 @@ class Sweeping:
             study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def _next(self, study: optuna.Study) -> int:
-        """Return how many trials to run now; 0 where the study has enough."""
+        """Return how many trials to run now; 0 if the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
         remaining = waiting if self.listed else self.settings.n_trials - len(begun(study))
         return max(0, min(self._at_once(), remaining))
@@ -187,8 +188,8 @@ class Sweeping:
 
     def _save(self, study: optuna.Study) -> None:
         """Write the best trial so far, as sweepers of Hydra do."""
-        through = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
-        if through:
+        complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
+        if complete:
             best: dict[str, Any] = {"name": "optuna5", "best_params": study.best_params, "best_value": study.best_value}
             OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
 

@@ -44,7 +44,7 @@ def _quoted(text: str) -> str:
 
 
 def place() -> Place | None:
-    """Return the trial of this process; None where it is not part of such a sweep."""
+    """Return the trial of this process; None if it is not part of such a sweep."""
     text = os.environ.get(TRIAL)
     return Place(storage=os.environ[STORAGE], **json.loads(text)) if text else None
 

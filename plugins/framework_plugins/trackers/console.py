@@ -81,6 +81,7 @@ class Output(Terminal):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
+        # Libraries that print to the same descriptor would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -190,7 +191,7 @@ class Console(Logger):
         self._facts(plan.name, rows)
 
     def _show_forecast(self, forecast: Forecast) -> None:
-        """Show what the run will need, once: with the rows, or where there will be none known, without."""
+        """Show what the run will need, once: with the rows, or without, if there will be none."""
         self.expected = forecast
         known = forecast.memory is None or forecast.memory.rows_known
         alone = self.plan is not None and self.plan.stages == (Stage.plan,)
@@ -216,7 +217,7 @@ class Console(Logger):
         self.out.print()
 
     def _show_data(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
-        """Show the data and what was picked for this machine; where the data are all that is asked for, rows too."""
+        """Show the data and what was picked for this machine; if the data are all that is asked for, rows too."""
         from framework_plugins.trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
 
         self._facts("data", console_data.facts(data))
@@ -292,7 +293,7 @@ class Console(Logger):
         if report.verdict and judged:
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
                 table.add_column(heading)
-        # What was asked for first stands first.
+        # What was asked for first comes first.
         for name, change in sorted(report.metrics.items(), key=lambda item: not item[1].primary):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
@@ -321,7 +322,7 @@ class Console(Logger):
         self._show_next()
 
     def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        from framework_plugins.trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+        from framework_plugins.trackers import console_samples  # noqa: PLC0415 - shown only at the end
 
         if samples:
             self.out.print(console_samples.side_by_side(samples))
@@ -429,7 +430,7 @@ def outcome(change: Change) -> Text:
     """Write what a change comes to."""
     if change.outcome is None:
         return Text("")
-    # What is only of form or of the loss is no success by itself.
+    # What is only of form or of the loss is not a success by itself.
     good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
     styles = {Outcome.better: good, Outcome.worse: "red"}
     return Text(change.outcome.value, style=styles.get(change.outcome, "dim"))

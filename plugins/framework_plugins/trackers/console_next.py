@@ -10,7 +10,7 @@ from framework.api import Artifact, FitStatus, Forecast, display_path, override_
 from framework.api.program import fill_in, this_program
 
 LOOKING = {Stage.plan, Stage.data}
-"""A run of these stages alone is made to look at the data."""
+"""A run of only these stages is made to look at the data."""
 
 OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""
@@ -64,5 +64,5 @@ def _has(plan: Plan, stage: Stage) -> bool:
 
 
 def _words(plan: Plan) -> list[str]:
-    """Return the overrides of a run for another one; the command may stand in logs, so secrets are to be filled in."""
+    """Return the overrides of a run for another one; the command may be in logs, so secrets are to be filled in."""
     return [fill_in(word) for word in plan.overrides if override_key(word) != "run_dir"]

@@ -31,7 +31,7 @@ def side_by_side(samples: Sequence[tuple[Sample | None, Sample]]) -> Table:
 
 
 def _asked(sample: Sample, shared: int, *, right: bool) -> Text:
-    """Return what was asked, with the reference below it where the answer is another one."""
+    """Return what was asked, with the reference below it if the answer is another one."""
     text = Text(_cut(sample.prompt[shared:]))
     if sample.reference is not None and not right:
         text.append(f"\nexpected: {_cut(sample.reference)}", style="dim")

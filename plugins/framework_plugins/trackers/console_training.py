@@ -8,7 +8,7 @@ from framework.api.program import health_facts
 
 
 def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:
-    """Return the facts by their names; none where the run folder holds no training."""
+    """Return the facts by their names; none if the run folder holds no training."""
     train = report.train
     if train is None:
         return {}

@@ -69,6 +69,7 @@ class Jsonl(Logger):
         if self.file is not None:
             self.file.write(line)
             self.file.flush()
+        # Counts come before the folder is there; other events do not.
         elif event == "progress":
             self._before.append(line)
 
@@ -79,5 +80,5 @@ class Jsonl(Logger):
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Open a file that is no link: a run folder from elsewhere may hold one to a file of the user."""
+    """Open a file that is not a link: a run folder from elsewhere may hold one to a file of the user."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -34,12 +34,13 @@ class KeptRun:
 
 
 def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
-    """Return the tracker run that this run continues; None where a new one begins."""
+    """Return the tracker run that this run continues; None if a new one begins."""
     file = plan.run_dir / f"{tracker}.json"
     try:
         earlier = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
+    # A later stage continues whatever the settings: it adds to the training that the folder has.
     same = earlier.place == place and not (plan.is_new_run and (earlier.over or earlier.settings != settings_of(plan)))
     return earlier if same else None
 
@@ -56,6 +57,6 @@ def settings_of(plan: Plan) -> str:
 
 
 def trained_steps(plan: Plan) -> int:
-    """Return the number of steps of the training that this run resumes; 0 where the run is a new one."""
+    """Return the number of steps of the training that this run resumes; 0 if the run is a new one."""
     trained = None if plan.is_new_run else RunFolder(plan.run_dir).load_result(Stage.train, TrainResult)
     return trained.steps if trained else 0

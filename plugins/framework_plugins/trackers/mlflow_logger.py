@@ -122,6 +122,7 @@ class Mlflow(Logger):
         """Limit how long a server can delay the run; allow a folder as the store, which MLflow refuses otherwise."""
         if address.startswith("http"):
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self.config.timeout)
+            # MLflow retries seven times by default, with pauses that double: minutes for each log entry.
             os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
         elif address.startswith("file:"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

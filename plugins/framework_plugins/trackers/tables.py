@@ -74,7 +74,7 @@ def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str
     """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
     more = {"data_result": as_plain(_counts(data)), "hardware": dict(facts)}
     config: dict[str, Any] = redact({**plan.config, **more})
-    # Names of options are no secrets, and `metric.token_f1` is no name of one.
+    # Names of options are not secrets, and `metric.token_f1` is not a name of one.
     return {**config, "options": plan.options}
 
 

@@ -108,6 +108,7 @@ class TensorBoard(Logger):
         objective = report.objective
         chosen = {name: _hyperparameter(value) for name, value in flat(self.values) if not _is_result(name)}
         scores = {} if objective.value is None else {f"objective/{objective.name}": objective.value}
+        # The name is a folder below the run's; without it, hyperparameters would be a run of their own.
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
 
     def close(self) -> None:
@@ -139,4 +140,5 @@ def _cell(value: Any) -> str:
         return f"{value:.4f}"
     text = str(value)
     text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    # The text tab reads Markdown, in which a pipe ends a cell.
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")

@@ -23,9 +23,9 @@ def quiet_settings() -> wandb.Settings:
     interactive, and raises.
     """
     settings: wandb.Settings = wandb.setup(wandb.Settings(silent=True, relogin=False)).settings
-    wandb.termsetup(settings, None)  # where somebody has set it up before, the line above leaves the terminal as it was
+    wandb.termsetup(settings, None)  # if somebody has set it up before, the line above leaves the terminal as it was
     if _lost_token():
-        settings.identity_token_file = None  # W&B's own process reads it offline too, and dies where it cannot
+        settings.identity_token_file = None  # W&B's own process reads it offline too, and dies if it cannot
     return settings
 
 
@@ -36,7 +36,7 @@ def _lost_token() -> bool:
 
 
 def why_no_login(settings: wandb.Settings) -> str:
-    """Say why W&B has nothing to log in with; empty where it has. The server, which has the last word, is not asked."""
+    """Say why W&B has nothing to log in with; empty if it has. The server, which has the last word, is not asked."""
     if _lost_token():
         return f"the file of {TOKEN_FILE} cannot be read"
     before = settings.mode
@@ -58,7 +58,7 @@ def how_to_log_in(settings: wandb.Settings) -> str:
 
 
 def found_in() -> str:
-    """Say what W&B logs in with, where it can."""
+    """Say what W&B logs in with, if it can."""
     if os.environ.get(KEY):
         return f"a key in {KEY}"
     return f"a token in {TOKEN_FILE}" if os.environ.get(TOKEN_FILE) else "a saved key"

@@ -167,7 +167,7 @@ class Wandb(Logger):
             self.run.summary.update(results(report))
 
     def _log_table(self, name: str, table: Table) -> None:
-        """Log a table: the one thing for which W&B waits for its server, some 20 s where that is gone, and raises."""
+        """Log a table: the one thing for which W&B waits for its server, some 20 s if that is gone, and raises."""
         if self.server_lost or not table.rows:
             return
         try:
@@ -195,7 +195,7 @@ class Wandb(Logger):
         _redact_logs(folder)
 
     def _log_made(self, plan: Plan) -> None:
-        """Log the report page and, where that is asked for, the weights."""
+        """Log the report page and, if that is asked for, the weights."""
         self._go_past()
         if text := page(plan):
             self._log({"report": wandb.Html(text, inject=False)})

@@ -38,7 +38,7 @@ class Way(NamedTuple):
 def way(config: WandbConfig) -> Way:
     """Say how a run is logged.
 
-    W&B raises where it has no key, and tries for long where the server cannot be reached, so both are known before.
+    W&B raises if it has no key, and tries for long if the server cannot be reached, so both are known before.
     """
     settings = quiet_settings()
     address = str(redact(settings.base_url))
@@ -114,7 +114,7 @@ def _switch_telemetry_off() -> None:
 
 
 def finish_run(run: Any, exit_code: int) -> str:
-    """Finish a run, and say why that did not work; empty where it did."""
+    """Finish a run, and say why that did not work; empty if it did."""
     try:
         run.finish(exit_code=exit_code)
     except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is

@@ -46,7 +46,7 @@ def table() -> Mapping[str, str]:
 
 
 def listed(plan: Plan) -> str:
-    """Return the id of the 4-bit weights that a run would take; empty where it takes none."""
+    """Return the id of the 4-bit weights that a run would take; empty if it takes none."""
     config, model = plan.trainer.config, plan.model.config
     if not isinstance(plan.quantization.config, NF4Config) or not getattr(config, "optimised_checkpoints", False):
         return ""
@@ -59,7 +59,7 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     """Look a model's 4-bit weights up, without fetching them.
 
     Returns:
-        Where their config lies, None where they are not taken; and what is to be said of it, empty for nothing.
+        Where their config lies, None if they are not taken; and what is to be said of it, empty for nothing.
     """
     name = listed(plan)
     if not name:

@@ -22,7 +22,7 @@ def chosen(plan: Plan) -> bool:
 
 
 def elsewhere(plan: Plan) -> bool:
-    """Whether the plan alone is asked for: that may be for another machine, on which Unsloth is."""
+    """Whether only the plan is asked for: that may be for another machine, on which Unsloth is."""
     return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
 
 

@@ -1,8 +1,8 @@
 """One optimizer step with a tiny twin of the run's model, compared with plain transformers and peft.
 
 The twin goes the way of the run: loaded by its backend, with its adapter, quantization and packing, on its device. The
-rows begin alike, differ in length, and go through in several passes. That is done once for each set of versions,
-architecture and kind of settings, when a model is opened: before its weights and the data are read.
+rows have a common beginning, differ in length, and go through in several passes. That is done once for each set of
+versions, architecture and kind of settings, when a model is opened: before its weights and the data are read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 ATTENTION = ("xformers", "flash_attn")
-"""What Unsloth computes attention with on a GPU, where it is installed."""
+"""What Unsloth computes attention with on a GPU, if it is installed."""
 PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")
 """The code that compares, and that is compared."""
 ROWS, PASSES = 6, 3
@@ -86,7 +86,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
         backend: what opens the twin.
 
     Returns:
-        Why nothing was compared; empty where it was.
+        Why nothing was compared; empty if it was.
 
     Raises:
         FrameworkError: the steps differ, one cannot be made, or the process of the plain one crashed.
@@ -141,6 +141,7 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
     return digest(json.dumps(key, sort_keys=True, default=str))
 
 
+# In a process of its own: nothing is plain where Unsloth was imported (decision 0051).
 def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
     """Have the twin made and trained in a process without Unsloth; return its loss, see `twin.step`."""
     plan, machine = _with_twin(run.plan, place), run.machine
@@ -155,7 +156,7 @@ def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
 
 
 def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) -> str:
-    """Make the step of the run with the twin in a folder; return in what it differs, empty where in nothing."""
+    """Make the step of the run with the twin in a folder; return in what it differs, empty if in nothing."""
     plan = _with_twin(run.plan, place)
     plain_weights = run.plan.quantization.component.name == "none"
     exact = run.machine.device == "cpu" and run.machine.dtype is torch.float32 and plain_weights
@@ -171,7 +172,7 @@ def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) ->
 
 
 def rows() -> list[TokenRow]:
-    """Return rows of different lengths that begin alike, of which a part is supervised, a different one of each."""
+    """Return rows of different lengths with a common beginning; a part of each is supervised, each time another."""
     result = []
     for row in range(ROWS):
         ids = [4 + (place * place + (row * 31 if place >= ALIKE else 0)) % 499 for place in range(LENGTH - 3 * row)]
@@ -200,7 +201,7 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
     model.complete([row.input_ids[: ALIKE + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
     trained, own_gradients = _step(model, whole, place)
     for what, value in (("evaluation", evaluated), ("training", trained)):
-        if not abs(value - loss) <= allowed * loss:  # what is no number differs too
+        if not abs(value - loss) <= allowed * loss:  # what is not a number differs too
             yield f"the loss in {what} is {value:.4f}, and theirs {loss:.4f}"
     if others := sorted(own_gradients.keys() ^ gradients.keys()):
         yield f"{others[0]} is trained by only one of the two"

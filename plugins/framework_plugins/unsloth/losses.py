@@ -1,7 +1,7 @@
 """The loss on a GPU: the model is called as Unsloth expects it, with labels and the count of the step.
 
 That is the call for which its causal mask, its fused loss and its rows without padding are made. Unsloth's own forward
-functions take rows one behind another (`Joined`), and ignore which logits are asked for by a tensor.
+functions take rows one after another (`Joined`), and ignore which logits are asked for by a tensor.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from framework_plugins.hf.packing.parts import Packer, Part, padded
 from framework_plugins.hf.packing.tree import Tree
 
 LENGTHS = "packed_seq_lengths"
-"""Unsloth's name for the lengths of rows one behind another, which see nothing of each other."""
+"""Unsloth's name for the lengths of rows one after another, which see nothing of each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joined(Packer):
-    """Lays rows one behind another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
+    """Lays rows one after another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         del tree
@@ -45,6 +45,7 @@ class UnslothLosses(Losses):
         labels = torch.full_like(part["input_ids"], IGNORE)
         labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, IGNORE)
         count = torch.tensor(part["count"], device=labels.device)
+        # Unsloth's own forward functions ignore `logits_to_keep` as a tensor, so they get the labels (decision 0063).
         loss: torch.Tensor = self.caller(**_inputs(part), labels=labels, num_items_in_batch=count, use_cache=False).loss
         return loss * count, None  # the trainer divides by it again
 
@@ -53,7 +54,7 @@ class UnslothLosses(Losses):
         return ""
 
     def _look(self) -> None:
-        self.balance = None  # the loss that the model gives with labels is that of tokens alone
+        self.balance = None  # the loss that the model gives with labels is that of tokens only
         super()._look()
 
     def _states(self, part: Part, **more: Any) -> tuple[torch.Tensor, Any]:

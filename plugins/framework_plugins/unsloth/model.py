@@ -35,7 +35,7 @@ from framework_plugins.unsloth.losses import Joined, UnslothLosses
 
 NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
 JOINED = ("gemma", "llama", "mistral", "qwen2", "qwen3")
-"""Kinds of models with forward functions of Unsloth's own, which keep rows apart that stand one behind another. It
+"""Kinds of models with forward functions of Unsloth's own, which separate rows that are one after another. It
 leaves out gemma2 itself; other kinds, and what is not trained with LoRA, it computes with transformers' code."""
 
 
@@ -76,7 +76,7 @@ class UnslothModel(HFModel):
         return result
 
     def weights(self) -> Path:
-        """Bring the weights here: those that Unsloth quantized, where they are taken."""
+        """Bring the weights here: those that Unsloth quantized, if they are taken."""
         if self.ready is None:
             return super().weights()
         place = fetch_weights(checkpoints.source(self.ready.name))

@@ -27,7 +27,7 @@ SMALL = {
     "num_key_value_heads": 2, "head_dim": 32, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
     "max_position_embeddings": 512, "max_window_layers": 2,
 }  # fmt: skip
-"""Sizes, where the config has them. 4-bit layers want 64 features and more."""
+"""Sizes, if the config has them. 4-bit layers want 64 features and more."""
 VOCABULARY, LAYERS = 512, 2
 DROPPED = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
 NO_DROPOUT = 1e-12

@@ -18,7 +18,7 @@ TESTED = {"unsloth": "2026.10.9", "transformers": "5.17.0", "trl": "1.15.0", "pe
 
 
 def installed() -> str:
-    """Return the version of Unsloth; empty where it is not installed."""
+    """Return the version of Unsloth; empty if it is not installed."""
     return installed_version("unsloth") or ""
 
 
@@ -37,7 +37,7 @@ def problems() -> Iterator[str]:
 
 
 def other() -> str:
-    """Say that another Unsloth is installed than the tests ran; empty where it is that one, or none."""
+    """Say that another Unsloth is installed than the tests ran; empty if it is that one, or none."""
     version, tested = installed(), TESTED["unsloth"]
     if version in {"", tested}:
         return ""

@@ -94,7 +94,7 @@ def _last(outcome: Outcome) -> str:
 
 
 def _fault(case: Case, outcome: Outcome, sound: dict[str, str]) -> str:
-    """Name the faults of a case; those of one mutation that look alike have one name."""
+    """Name the faults of a case; those of one mutation that look the same have one name."""
     columns = [fault.column for fault in faults(case, outcome, sound[case.sound])]
     return f"{case.kind}, {case.what}: {', '.join(dict.fromkeys(columns))}" if columns else ""
 

@@ -20,7 +20,7 @@ TRIES = 12
 
 
 def draw(strategy: SearchStrategy[Case], number: int, count: int) -> list[Case]:
-    """Return that many cases, no two alike; fewer if there are no more."""
+    """Return that many cases, all different; fewer if there are no more."""
     found: dict[str, Case] = {}
 
     def collect(case: Case) -> None:

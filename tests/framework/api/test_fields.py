@@ -1,4 +1,4 @@
-"""What a dataclass says of its fields: types, ranges and sentences, in words and as checks."""
+"""What a dataclass says of its fields: types, ranges and sentences, as text and as checks."""
 
 import math
 from dataclasses import dataclass, field

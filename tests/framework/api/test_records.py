@@ -40,6 +40,12 @@ def test_a_saved_record_is_read_back_as_it_was(
     assert repr(records.load(kind, file)) == repr(record)  # repr, because nan differs from itself
 
 
+def test_a_field_is_read_by_its_name_in_an_earlier_version(tmp_path: Path) -> None:
+    file = tmp_path / "measure.json"
+    file.write_text('{"value": 1.0, "groups": [0, 0, 2]}', encoding="utf-8")
+    assert records.load(records.Measure, file).clusters == [0, 0, 2]
+
+
 def test_saving_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
     records.save(ARTIFACT, tmp_path / "a.json")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

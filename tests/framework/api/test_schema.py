@@ -38,7 +38,7 @@ def first_party() -> list[Any]:
 
 @functools.cache
 def reads(*folders: Path) -> set[tuple[str, str]]:
-    """Return what the code reads: the name that stands before the dot, and the name behind it."""
+    """Return what the code reads: the name that is before the dot, and the name behind it."""
     return set(_reads(folders))
 
 

@@ -1,4 +1,4 @@
-"""The command line, run as a user does: exit codes, what stands where, and what is never imported."""
+"""The command line, run as a user does: exit codes, what is where, and what is never imported."""
 
 import json
 import os

@@ -136,7 +136,7 @@ def test_values_are_written_as_on_the_command_line(value: object, text: str) -> 
 
 @cache
 def all_places() -> list[tuple[list[str], str, list[str]]]:
-    """Return for each registered schema the words that choose it, the key below which it stands, and its fields."""
+    """Return for each registered schema the words that choose it, the key below which it is, and its fields."""
     found: list[tuple[list[str], str, list[str]]] = [([], "", [field.name for field in dataclasses.fields(RunConfig)])]
     for group in GROUPS.values():
         for option, component in current().plugins.components(group).items():

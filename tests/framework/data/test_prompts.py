@@ -45,7 +45,7 @@ Read = Callable[..., list[Prompt]]
 
 
 def bare(found: list[Prompt]) -> list[Prompt]:
-    """Leave out where the rows stand."""
+    """Leave out where the rows are."""
     return [dataclasses.replace(prompt, where="") for prompt in found]
 
 

@@ -7,17 +7,21 @@ import errno
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
 from framework.api.plan import Selection
-from framework.api.records import Example, Message, RawData, Row
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, Example, Message, RawData, Row
 from framework.data import reader, writer
 from framework.data.stage import load_data
+from framework_plugins.hf.tokens.chat import Chat
+from tests.support.examples import examples
+from tests.support.families import family_tokenizer, stop_ids
 
 
 class Cached(testing.EchoModel):
@@ -39,8 +43,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_batch_ends_at_its_rows_or_at_its_characters(sizes: list[int], rows: int, characters: int) -> None:
     examples = [Example((Message("user", "x" * size), Message("assistant", "")), "chatml") for size in sizes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "ROWS", rows)
-        patch.setattr(reader, "CHARACTERS", characters)
+        patch.setattr(reader, "BATCH_ROWS", rows)
+        patch.setattr(reader, "BATCH_CHARACTERS", characters)
         made = list(reader.batches(examples))
     assert [example for batch in made for example in batch] == examples
     for batch in made:
@@ -128,3 +132,59 @@ def test_rows_are_made_anew_for_settings_that_look_like_secrets(data_file: Path,
         plan = testing.plan(words, run_dir=tmp_path / "run")
         cached.append(load_data(plan, Cached(plan)).result.cached)
     assert cached == [False, True, False]
+
+
+def raw(*texts: str, place: str = "a") -> RawData:
+    return RawData([Row({"text": text}, f"{place}:{number}") for number, text in enumerate(texts)])
+
+
+def test_the_fingerprint_is_of_the_content_in_its_order_wherever_it_stands() -> None:
+    assert reader.fingerprint(raw("one", "two")) == reader.fingerprint(raw("one", "two", place="b"))
+    assert reader.fingerprint(raw("one", "two")) != reader.fingerprint(raw("two", "one"))
+    assert reader.fingerprint(raw("one")) != reader.fingerprint(RawData((), raw("one").train))
+    bad = RawData([Row({}, "a:0", problem="no JSON")])
+    assert reader.fingerprint(bad) != reader.fingerprint(RawData([Row({}, "a:0")]))
+
+
+def test_a_source_that_knows_its_content_is_not_read_for_its_fingerprint() -> None:
+    class Unread:
+        def __iter__(self) -> None:
+            pytest.fail("read")
+
+    one, two = (RawData(Unread(), key=name) for name in ("one", "two"))  # type: ignore[arg-type]
+    assert reader.fingerprint(one) == reader.fingerprint(RawData((), key="one"))
+    assert reader.fingerprint(one) != reader.fingerprint(two)
+
+
+class Reads:
+    """The part of a model that cuts need."""
+
+    def __init__(self, name: str) -> None:
+        self.tokenizer = family_tokenizer(name)
+        self.stop_ids = stop_ids(name)
+        self.chat = Chat(self.tokenizer, self.stop_ids)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+
+def cut(name: str, text: str, limit: int) -> list[tuple[Example, Any]]:
+    model = Reads(name)
+    example = Example((), "text", "book.txt:1", text=text)
+    return reader.cut(example, model.chat.encode([example])[0], limit, cast("Model", model))
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3"])
+@settings(max_examples=examples(60))
+@given(
+    text=st.text(st.sampled_from("ab äß€日😀👩\n"), min_size=30, max_size=200),
+    limit=st.integers(min_value=8, max_value=40),
+)
+def test_the_pieces_are_the_text_and_none_ends_within_a_character(name: str, text: str, limit: int) -> None:
+    made = cut(name, text, limit)
+    assert all(len(row.input_ids) <= limit for _, row in made)
+    assert "".join(example.text or "" for example, _ in made) == text
+    assert not any(reader.HALF_CHARACTER in (example.text or "") for example, _ in made)
+    learned = [label for _, row in made for label in row.labels if label != IGNORE]
+    whole = Reads(name).chat.encode([Example((), "text", "book.txt:1", text=text)])[0]
+    assert learned == [label for label in whole.labels if label != IGNORE]

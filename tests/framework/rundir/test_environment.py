@@ -1,4 +1,4 @@
-"""What a run was made with: told where it can be, None where it cannot."""
+"""What a run was made with: told where it can be, None if it cannot."""
 
 import hashlib
 import json

@@ -161,7 +161,7 @@ def test_what_most_texts_share_does_not_count() -> None:
     )
     asked = [f"{instruction} {name} orders {number} {thing}" for number, (name, thing) in enumerate(_orders())]
     common = text_features.common_features(lambda: iter([asked]), len(asked))
-    assert groups(asked)  # without that, the instruction makes all of them alike
+    assert groups(asked)  # without that, the instruction makes all of them similar
     assert not groups(asked, common=common)
     assert groups([*asked, asked[3].upper()], common=common) == [[asked[3], asked[3].upper()]]
 

@@ -18,7 +18,7 @@ from framework.data import writer
 from framework.data.audit import StoredRows
 from framework.testing.echo import plan
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import FindingDraft
+from framework_plugins.audit.finding_draft import FindingDraft
 from framework_plugins.audit.standard import Standard
 
 Pair = tuple[str, str]
@@ -75,7 +75,7 @@ def _batches(rows: Iterator[Example]) -> Iterator[list[Example]]:
 
 
 def chatterbot() -> Iterator[Pair]:
-    """Give each turn of the English conversations of chatterbot-corpus with the one that answers it, as they stand."""
+    """Give each turn of the English conversations of chatterbot-corpus with the one that answers it, as they are."""
     found = importlib.util.find_spec("chatterbot_corpus")
     assert found is not None
     assert found.submodule_search_locations
@@ -93,7 +93,7 @@ def shuffled(pairs: Sequence[Pair], seed: int = 1) -> list[Pair]:
 
 def look(data: AuditData) -> dict[Check, FindingDraft]:
     """Return what the audit finds, by check."""
-    found = list(Standard(StandardConfig()).look(data))
+    found = list(Standard(StandardConfig()).drafts(data))
     by_check = {one.check: one for one in found}
     assert len(by_check) == len(found), "a check reports twice"
     return by_check

@@ -13,7 +13,7 @@ from framework_plugins.chat.columns import GAP, THINKING, THINKING_AFTER, Column
 
 
 def screen(out: io.StringIO) -> list[str]:
-    """Return what stands on a terminal, without the heading: a carriage return writes a line over."""
+    """Return what is on a terminal, without the heading: a carriage return writes a line over."""
     lines = []
     for line in out.getvalue().split("\n"):
         shown = ""

@@ -17,7 +17,7 @@ from framework_plugins.chat.options import Sampling, read_options
 
 @dataclass
 class SayConfig(SpeakerConfig):
-    """Says what stands on the command line."""
+    """Says what is on the command line."""
 
 
 @dataclass

@@ -72,7 +72,7 @@ def test_the_perplexities_are_by_the_word(model: EchoModel) -> None:
     measure = result.measures["general_perplexity"]
     assert measure.exponential
     assert measure.weights == [len(words) for words in texts]
-    assert measure.value == pytest.approx(len(model.words) + 1)  # each word is one of those, all alike
+    assert measure.value == pytest.approx(len(model.words) + 1)  # each word is one of those, all equally likely
     answers = [row["answer"].split() for row in suite.rows("instructions")[:2]]
     result = ask(model, questions=0, instructions=2, texts=0)
     assert result.measures["general_answers"].weights == [len(words) for words in answers]

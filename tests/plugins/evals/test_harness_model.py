@@ -37,7 +37,7 @@ PAIRS = [
     ("Which number follows 3?", " 5"),
     ("Which number follows 3?", " It is 4"),
     ("Trailing spaces move  ", "to the answer"),
-    ("", "Nothing stands before this"),
+    ("", "Nothing comes before this"),
     ("The answer is", "."),
 ]
 

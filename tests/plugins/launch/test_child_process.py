@@ -183,7 +183,7 @@ from framework.api.schema import MetricConfig
 
 @dataclass
 class HereConfig(MetricConfig):
-    '''Stands in a script, which no other process imports.'''
+    '''Is in a script, which no other process imports.'''
 
 
 class Here:

@@ -1,4 +1,4 @@
-"""What is no number, and gradients that grow out of bounds."""
+"""What is not a number, and gradients that grow out of bounds."""
 
 from __future__ import annotations
 

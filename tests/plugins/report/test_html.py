@@ -1,4 +1,4 @@
-"""The page of a run: what stands on it, and that nothing of it comes from or runs anywhere."""
+"""The page of a run: what is on it, and that nothing of it comes from or runs anywhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Rows = list[dict[str, str]]
 
 
 class Page(HTMLParser):
-    """The page taken apart: texts by the tags and classes that they stand in, and all attributes."""
+    """The page taken apart: texts by the tags and classes that they are in, and all attributes."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

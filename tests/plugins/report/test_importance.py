@@ -27,7 +27,7 @@ def test_two_settings_that_add_up_share_the_variance() -> None:
 @pytest.mark.parametrize(
     ("setting", "values"),
     [(["1", "2", "3"], [1.0, 2.0, 3.0]), (["a", "a"], [1.0, 2.0]), (["a", "a", "b"], [1.0, 1.0, 1.0]), ([], [])],
-    ids=["each alone", "one value", "all alike", "no point"],
+    ids=["each alone", "one value", "all the same", "no point"],
 )
 def test_where_the_points_do_not_tell_there_is_none(setting: list[str], values: list[float]) -> None:
     assert share(setting, values) is None

@@ -131,9 +131,9 @@ def test_a_launcher_that_is_not_installed_is_reported_with_the_way_to_get_it(pla
 
 @pytest.fixture(scope="module")
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Return a folder with Ray and its launcher; None where they are installed.
+    """Return a folder with Ray and its launcher; None if they are installed.
 
-    They are no part of the extra `test`: the launcher requires cloudpickle below 3, which would hold it back for all.
+    They are not part of the extra `test`: the launcher requires cloudpickle below 3, which would hold it back for all.
     What they need besides is here, or not used on one machine; so they come alone, and behind what is installed.
     """
     if find_spec("hydra_plugins.hydra_ray_launcher") is not None:

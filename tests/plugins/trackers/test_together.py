@@ -1,4 +1,4 @@
-"""All trackers in one run: what one of them does is no matter of the others."""
+"""All trackers in one run: what one of them does is not a matter of the others."""
 
 from __future__ import annotations
 

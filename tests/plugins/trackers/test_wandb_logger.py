@@ -31,7 +31,7 @@ SECRET = "open-sesame-42"  # noqa: S105 - planted
 TOKEN = "hf_" + "aB3" * 10
 KEY = "0123456789" * 4
 IN_CONFIG, IN_ADDRESS = "only-the-judge-knows", "only-the-address-knows"
-"""Secrets that no variable holds: they stand in the config alone."""
+"""Secrets that no variable holds: they are in the config alone."""
 WORDS = ["logger=[wandb]", "logger.wandb.project=orders"]
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -1,4 +1,4 @@
-"""unsloth/diagnostics.py: it is imported in a process of its own, and told in words."""
+"""unsloth/diagnostics.py: it is imported in a process of its own, and reported in a sentence."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def cases(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_a_step_is_that_of_plain_transformers_and_peft(cases: list[dict[str, Any]]) -> None:
-    """Losses in training and evaluation, the gradient of every weight, and answers to prompts that begin alike."""
+    """Losses in training and evaluation, the gradient of every weight, and answers to prompts that share a prefix."""
     assert [case["problem"] for case in cases] == [""] * len(cases)
 
 

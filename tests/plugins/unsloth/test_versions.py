@@ -15,7 +15,7 @@ Install = Callable[..., None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Make distributions that stand before those of the environment."""
+    """Make distributions that are before those of the environment."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(name: str, version: str, *requires: str) -> None:

@@ -22,7 +22,7 @@ def framework_config_paths() -> Iterable[str]:
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Settings that contradict each other. A range of one setting stands in config.py."""
+    """Settings that contradict each other. A range of one setting is in config.py."""
     for name, choice in plan.metric.items():
         config = choice.config
         if isinstance(config, WordLimitConfig) and config.least > config.limit:

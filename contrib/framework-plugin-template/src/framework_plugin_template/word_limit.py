@@ -6,7 +6,7 @@ from framework_plugin_template.config import WordLimitConfig
 
 
 class WordLimit:
-    """Counts words as they stand between white space."""
+    """Counts the words between white space."""
 
     higher_is_better = True
     needs_reference = False

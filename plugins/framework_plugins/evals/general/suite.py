@@ -44,7 +44,7 @@ def texts(**_: Any) -> dict[str, Dataset]:
 
 
 def _test(name: str) -> dict[str, Dataset]:
-    from datasets import Dataset  # noqa: PLC0415 - for lm-eval alone
+    from datasets import Dataset  # noqa: PLC0415 - for lm-eval only
 
     return {"test": Dataset.from_list(rows(name))}
 

@@ -87,7 +87,7 @@ class Catalog:
         Raises:
             KeyError: nothing has this name.
             OSError: its file cannot be read.
-            ValueError: its file is no YAML that says what a task is.
+            ValueError: its file is not YAML that says what a task is.
         """
         if Path(name).suffix == ".yaml":
             return list(self._members(name, Path(name)))
@@ -116,7 +116,7 @@ class Catalog:
 
 
 def lm_eval_tasks() -> Path | None:
-    """Return the folder of the tasks that lm-eval brings, without importing it; None where it is not installed."""
+    """Return the folder of the tasks that lm-eval brings, without importing it; None if it is not installed."""
     spec = importlib.util.find_spec("lm_eval")
     return Path(spec.origin).parent / "tasks" if spec and spec.origin else None
 
@@ -126,7 +126,7 @@ def read(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
     Raises:
         OSError: one of them cannot be read.
-        ValueError: one of them is no YAML with names and values, or includes itself.
+        ValueError: one of them is not YAML with names and values, or includes itself.
     """
     try:
         settings = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader

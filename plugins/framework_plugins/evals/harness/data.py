@@ -15,7 +15,7 @@ FILES = {"json", "csv", "text", "parquet", "arrow", "pandas", "xml"}
 def home(tasks: Sequence[Task]) -> Path:
     """Return the folder from which the data files of tasks are found.
 
-    lm-eval takes them from the working folder. Where they are not there, the folder of the task's own file is meant.
+    lm-eval takes them from the working folder. If they are not there, the folder of the task's own file is meant.
     """
     here = Path.cwd()
     for task in tasks:
@@ -30,7 +30,7 @@ def relative(task: Task) -> Iterator[str]:
 
 
 def data_files(task: Task) -> list[str]:
-    """Return the data files that a task names, patterns among them; none where its data are no files."""
+    """Return the data files that a task names, patterns among them; none if its data are not files."""
     if task.settings.get("dataset_path") not in FILES:
         return []
     return list(_texts((task.settings.get("dataset_kwargs") or {}).get("data_files", [])))
@@ -57,7 +57,7 @@ def _exists(folder: Path, name: str) -> bool:
 
 
 def hub_id(task: Task) -> str | None:
-    """Return the data set of the Hub that a task reads; None where its data are files, code or a folder."""
+    """Return the data set of the Hub that a task reads; None if its data are files, code or a folder."""
     path = task.settings.get("dataset_path")
     own_data = {"custom_dataset", "class"} & set(task.settings)
     if not isinstance(path, str) or own_data or path in FILES or Path(path).exists():

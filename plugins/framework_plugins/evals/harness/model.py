@@ -21,7 +21,7 @@ from framework_plugins.evals.likelihood import Likelihood
 FIRST_ROUND = 32
 """Tokens that are said before it is looked whether an answer has ended; twice as many each time."""
 MOST_NEW = 256
-"""Tokens of an answer where the task sets no limit, as lm-eval has it."""
+"""Tokens of an answer if the task sets no limit, as lm-eval has it."""
 Pair = tuple[tuple[str, str] | None, list[int], list[int]]
 """What was asked, and the token ids of the context and of the continuation."""
 
@@ -30,7 +30,7 @@ class HarnessModel(TemplateLM):
     """A `Model` for lm-eval.
 
     Args:
-        model: base or tuned, as it stands when it is asked.
+        model: base or tuned, as it is when it is asked.
         batch_size: contexts that are continued at once.
     """
 
@@ -44,7 +44,7 @@ class HarnessModel(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """What stands before a text that nothing stands before."""
+        """What is put before a text that has nothing before it."""
         return self.model.text_form.prefix
 
     @property
@@ -58,7 +58,7 @@ class HarnessModel(TemplateLM):
         return self.model.encoding
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: FBT001 - lm-eval's signature
-        """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
+        """Return token ids, after those with which the tokenizer begins a text unless they are there."""
         return self.likelihood.encode(string, add_special_tokens)
 
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
@@ -66,7 +66,7 @@ class HarnessModel(TemplateLM):
         return self.likelihood.score([(context, continuation) for _, context, continuation in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
-        """Score whole texts, in windows where they are longer than the model can read."""
+        """Score whole texts, in windows if they are longer than the model can read."""
         return self.likelihood.score_texts([request.args[0] for request in requests])
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
@@ -118,7 +118,7 @@ class HarnessModel(TemplateLM):
         return Answer(text, len(ids), stopped=more.stopped or text != whole, ids=ids)
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:  # noqa: FBT001, FBT002 - lm-eval's signature
-        """Write turns as the chat template does; an answer that has begun stands at the end as it is.
+        """Write turns as the chat template does; an answer that has begun is put at the end as it is.
 
         A template that knows no system turn gets the others alone, as lm-eval does it.
         """

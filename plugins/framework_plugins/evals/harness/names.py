@@ -14,7 +14,7 @@ from framework_plugins.evals.harness.catalog import SUITE, Catalog, Task, lm_eva
 from framework_plugins.evals.harness.data import home, missing
 
 NO_FILTER = "none"
-SHOWN = 3
+SHOWN_NAMES = 3
 """Names that an unknown one may stand for."""
 DEFAULTS = {
     "multiple_choice": ("acc", "acc_norm"),
@@ -22,7 +22,7 @@ DEFAULTS = {
     "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
     "generate_until": ("exact_match",),
 }
-"""What lm-eval measures where a task does not say."""
+"""What lm-eval measures if a task does not say."""
 
 
 def folders(config: LmEvalConfig) -> list[Path]:
@@ -52,7 +52,7 @@ def measures(config: LmEvalConfig) -> tuple[str, ...]:
 
 
 def _group(catalog: Catalog, name: str) -> Task | None:
-    """Return what the file of a group says; None where the name is that of a task or a tag."""
+    """Return what the file of a group says; None if the name is that of a task or a tag."""
     files = catalog.local.get(name) or catalog.installed.get(name, ())
     settings = read(files[0]) if len(files) == 1 else {}
     return Task(name, files[0], settings) if settings.get("group") == name else None
@@ -107,7 +107,7 @@ def _wrong(place: str, task: Task) -> Iterator[str]:
 def _unknown(name: str, catalog: Catalog) -> str:
     """Say that nothing has a name, with the nearest ones."""
     own = [known for known in catalog.local if catalog.local[known][0].parent != SUITE]
-    close = nearest(name, catalog.local, count=SHOWN) or nearest(name, catalog.installed, count=SHOWN)
+    close = nearest(name, catalog.local, count=SHOWN_NAMES) or nearest(name, catalog.installed, count=SHOWN_NAMES)
     hint = f" Did you mean {' or '.join(repr(word) for word in close)}?" if close else ""
     here = f" In include_path: {', '.join(sorted(own)) or 'none'}." if len(catalog.folders) > 1 else ""
     ls = "`lm_eval ls tasks` lists those of lm-eval" if lm_eval_tasks() else "lm-eval is not installed"

@@ -1,6 +1,6 @@
 """The concern about memorization: whether training rows are recited beyond what the task explains.
 
-A row counts where the tuned model recites it and the base did not. What held-out rows of the same task show is taken
+A row counts if the tuned model recites it and the base did not. What held-out rows of the same task show is taken
 off: a task that is well learned is answered word for word on both.
 """
 
@@ -14,7 +14,7 @@ from framework_plugins.evals.memorization.excess import Excess, excess
 
 NAME = "memorization"
 LOOKS = ("verbatim", "prefix", "common_run")
-"""The prompt is answered, half of the answer is finished, the longest stretch: each may show alone what is copied."""
+"""The prompt is answered, half of the answer is finished, the longest stretch: each may show what is copied."""
 NAMED = 3
 """Rows that are named at most."""
 RECOMMENDATION = (
@@ -33,7 +33,7 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         confidence: how sure a flag has to be, such as 0.95.
 
     Returns:
-        None where no training row was asked.
+        None if no training row was asked.
     """
     after = results.after.measures
     if "verbatim_train" not in after:
@@ -62,7 +62,7 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
-    """Return what the base gave of the same rows; nothing where it was not asked, or about others."""
+    """Return what the base gave of the same rows; nothing if it was not asked, or about others."""
     measures = before.measures if before else {}
     return {
         name: measure
@@ -72,7 +72,7 @@ def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
 
 
 def _newly(before: Measures, after: Measures, name: str) -> Sequence[float]:
-    """Return of each row what the tuned model recites and the base did not; nothing where none was asked."""
+    """Return of each row what the tuned model recites and the base did not; nothing if none was asked."""
     now = after[name].items if name in after else []
     then = before[name].items if name in before else [0.0] * len(now)
     return [max(0.0, (late or 0.0) - (early or 0.0)) for late, early in zip(now, then, strict=True)]
@@ -112,7 +112,7 @@ def _sure(most: Excess, confidence: float) -> str:
 
 
 def _most(before: Measures, after: Measures) -> list[str]:
-    """Return where those rows stand of which the longest stretches are new."""
+    """Return the places of the rows of which the longest stretches are new."""
     runs, measure = _newly(before, after, "common_run_train"), after["common_run_train"]
     tokens = [share * length for share, length in zip(runs, measure.weights, strict=True)]
     order = sorted(range(len(tokens)), key=lambda number: tokens[number], reverse=True)

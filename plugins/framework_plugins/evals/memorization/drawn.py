@@ -17,7 +17,7 @@ from framework_plugins.evals.memorization.recital import answer_row
 LOOKED_AT = 4
 """Candidate rows for each row that is used: some answers are too short, or have no unique word."""
 WORD = re.compile(r"\w{4,}")
-"""A word that can be a row's own; a shorter one stands in a prompt or in another answer by chance."""
+"""A word that can be a row's own; a shorter one is in a prompt or in another answer by chance."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def spread(total: int, config: MemorizationConfig) -> list[int]:
 def with_own_words(drawn: Drawn, model: Model) -> Drawn:
     """Keep the rows of which nothing but having seen them tells the answer.
 
-    That is so of a word which stands neither in the prompt nor in the answer of another row. Copying from the prompt
+    That is so of a word which is neither in the prompt nor in the answer of another row. Copying from the prompt
     into a form that all answers have is a task, however well it is done.
     """
     answers = [_words(model, row, learned=True) for row in drawn.rows]

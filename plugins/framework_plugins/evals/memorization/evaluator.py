@@ -66,7 +66,7 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital]) 
 def _excess(train: Sequence[Recital], held_out: Sequence[Recital]) -> Measure:
     """Return the share of training rows given verbatim less that of held-out rows.
 
-    It has no items: the rows of two groups are no pairs. The concern has the interval.
+    It has no items: the rows of two groups are not pairs. The concern has the interval.
     """
     shares = [fmean(float(one.verbatim) for one in part) for part in (train, held_out)]
     return Measure(shares[0] - shares[1], aspect=Aspect.copying)

@@ -21,7 +21,7 @@ def excess(train: Sequence[float], held_out: Sequence[float], confidence: float)
     """Return the mean of `train` less that of `held_out`, whose values lie between 0 and 1.
 
     The bounds are Newcombe's for the difference of two independent shares: each share has a score interval, which is
-    never empty, also where all or none of a few rows are recited (Newcombe 1998, Statistics in Medicine 17, 873-890,
+    never empty, also if all or none of a few rows are recited (Newcombe 1998, Statistics in Medicine 17, 873-890,
     method 10). Values between 0 and 1 scatter less than zeros and ones with the same mean, so for them the interval is
     wider than it need be. Without held-out rows it is the interval of the one share.
     """

@@ -44,7 +44,7 @@ def recital(row: TokenRow, scored: Scored) -> Recital:
 
 
 def answer_row(row: TokenRow, most: int) -> TokenRow:
-    """Cut a row behind the first `most` tokens of its last answer, the only ones that stay learned.
+    """Cut a row after the first `most` tokens of its last answer, the only ones that stay learned.
 
     Plain text has no prompt: its first half stands for one, and the second half for the answer.
     """
@@ -52,7 +52,7 @@ def answer_row(row: TokenRow, most: int) -> TokenRow:
     start = end
     while start and row.labels[start - 1] != IGNORE:
         start -= 1
-    if start <= 1:  # at most a token that begins every text stands before it
+    if start <= 1:  # at most a token that begins every text is before it
         start = (end + 1) // 2
     end = min(end, start + most)
     return TokenRow(row.input_ids[:end], [IGNORE] * start + row.input_ids[start:end], row.where)

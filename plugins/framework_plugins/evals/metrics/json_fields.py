@@ -1,4 +1,4 @@
-"""`metric=json_fields`: how much of the JSON that the reference is stands in the answer too."""
+"""`metric=json_fields`: how much of the JSON in the reference is in the answer too."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
 
-SHOWN = 60
+SHOWN_CHARACTERS = 60
 """Characters of an answer or a reply."""
 
 
@@ -52,8 +52,8 @@ class Judge(AnswerMetric):
         """Ask about each pair of different answers in both orders; a judge that goes by the place makes a tie.
 
         Returns:
-            The mean of both orders: 1 where the trained model's answer is preferred in both, 0.75 where once with a
-            tie, 0.5 where the two contradict each other; None where one of the two replies is missing or no letter.
+            The mean of both orders: 1 if the trained model's answer is preferred in both, 0.75 if once with a
+            tie, 0.5 if the two contradict each other; None if one of the two replies is missing or not a letter.
         """
         orders = [
             (grading.written_pair(one, two), grading.written_pair(two, one))
@@ -90,12 +90,12 @@ class Judge(AnswerMetric):
     def _strange(
         self, name: str, texts: Sequence[str], strange: dict[str, str], answers: Sequence[Answered]
     ) -> Iterator[str]:
-        """Show the first reply that is no grade, and say how many there are."""
+        """Show the first reply that is not a grade, and say how many there are."""
         without = [number for number, text in enumerate(texts) if text in strange]
         if without:
             first = without[0]
             scale = f"from {self.config.lowest:g} to {self.config.highest:g}"
-            reply, answer = strange[texts[first]][:SHOWN], answers[first].answer[:SHOWN]
+            reply, answer = strange[texts[first]][:SHOWN_CHARACTERS], answers[first].answer[:SHOWN_CHARACTERS]
             yield (
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
                 f"{answer!r}: {_missing(len(without), len(texts))}"

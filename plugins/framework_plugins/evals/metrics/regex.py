@@ -28,7 +28,7 @@ def compiled(config: RegexConfig) -> re.Pattern[str]:
     """Return the pattern.
 
     Raises:
-        FrameworkError: it is no regular expression.
+        FrameworkError: it is not a regular expression.
     """
     try:
         return re.compile(config.pattern, re.IGNORECASE if config.ignore_case else 0)

@@ -29,8 +29,8 @@ class GgufAdapterExporter:
         """Write the file.
 
         Raises:
-            FrameworkError: the checkpoint is no plain LoRA, is corrupted or of another base, the folder holds files of
-                somebody else, or the disk has no room.
+            FrameworkError: the checkpoint is not a plain LoRA, is corrupted or of another base, the folder holds files
+                of somebody else, or the disk has no room.
         """
         del model
         folder = context.run_dir / self.config.folder

@@ -14,7 +14,7 @@ from framework_plugins.exports.documents import CARD
 from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
 LORA = "LoRA"
-"""Stands in the name of an adapter's file where others have their quantization."""
+"""Is in the name of an adapter's file where others have their quantization."""
 PLAIN = ("lora", "rslora")
 """Adapters that are a pair of matrices beside a layer and nothing else."""
 MORE = ("modules_to_save", "rank_pattern", "alpha_pattern")
@@ -74,7 +74,7 @@ def file_name(name: str, quantization: str) -> str:
 
 
 def foreign(folder: Path, name: str) -> str:
-    """Say that a folder holds something that no export of this name wrote; empty where it does not."""
+    """Say that a folder holds something that no export of this name wrote; empty if it does not."""
     if not folder.exists():
         return ""
     ours = {CARD, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA))}

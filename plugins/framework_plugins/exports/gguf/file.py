@@ -17,7 +17,7 @@ class Tensors:
 
     Attributes:
         types: number of tensors by the name of their type, the most frequent first.
-        narrow: the same of those whose rows are no multiple of 256 weights wide.
+        narrow: the same of those whose rows are not a multiple of 256 weights wide.
     """
 
     types: dict[str, int]

@@ -58,12 +58,12 @@ def gguf_bytes(parameters: int, quantization: str, *, in_blocks: bool = True) ->
 
 
 def known_names(names: Iterable[str]) -> list[str]:
-    """Return names as they stand here: people also write Q4_K_M."""
+    """Return names as they are here: people also write Q4_K_M."""
     return [name.lower() for name in names]
 
 
 def unknown_ones(names: Iterable[str]) -> list[str]:
-    """Say of each name that is no quantization what it could have meant."""
+    """Say of each name that is not a quantization what it could have meant."""
     return [_unknown(name) for name in known_names(names) if name not in QUANTIZATIONS]
 
 

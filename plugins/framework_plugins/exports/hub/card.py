@@ -61,7 +61,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Answers:
-    """A prompt, what the base answered, None where it was not asked, what the trained model did, and the reference."""
+    """A prompt, what the base answered, None if it was not asked, what the trained model did, and the reference."""
 
     prompt: str
     before: str | None
@@ -76,9 +76,9 @@ class Known:
     Attributes:
         plan: the run.
         report: its results so far.
-        base: Hub id of the base; empty where it has none.
+        base: Hub id of the base; empty if it has none.
         base_name: what the base is called.
-        license: identifier of the license; empty where it is unknown.
+        license: identifier of the license; empty if it is unknown.
         of_base: whether it is the base's.
         datasets: Hub ids of the data.
         adapter: the settings of the adapter.
@@ -180,7 +180,7 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
 
 
 def _quoted(answers: Answers) -> list[tuple[str, str]]:
-    """Return the texts as blocks of Markdown with what they are: whatever stands in them ends no block."""
+    """Return the texts as blocks of Markdown with what they are: whatever is in them ends no block."""
     texts = {"Prompt": answers.prompt, "Base": answers.before, "Fine-tuned": answers.after}
     texts["Reference"] = answers.reference
     return [(name, _block(text)) for name, text in texts.items() if text is not None]

@@ -117,7 +117,7 @@ def _hub_data(plan: Plan) -> list[str]:
 
 
 def _adapter(checkpoint: Path) -> Mapping[str, Any]:
-    """Return how the adapter was trained, as it says itself; nothing where all weights were."""
+    """Return how the adapter was trained, as it says itself; nothing if all weights were."""
     file = checkpoint / adapter_files.CONFIG
     config = documents.read(file) if file.is_file() else {}
     return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}

@@ -108,12 +108,12 @@ class Llama:
 
     @functools.cached_property
     def chat_template(self) -> str:
-        """The Jinja template in the file; empty where it has none."""
+        """The Jinja template in the file; empty if it has none."""
         template = self._api.llama_model_chat_template(self._model, self._types.NULL)
         return self._types.string(template).decode() if template else ""
 
     def metadata(self, key: str) -> str | None:
-        """Return what the file says under a key, as text; None where it says nothing."""
+        """Return what the file says under a key, as text; None if it says nothing."""
         room = 2**12
         while True:
             buffer = self._types.new("char[]", room)
@@ -239,7 +239,7 @@ class Llama:
         return next((place for place in range(most) if self._held[place] != ids[place]), max(most, 0))
 
     def _forget(self, keep: int) -> None:
-        """Keep the first tokens of the sequence in memory; none where the model's memory has no such part."""
+        """Keep the first tokens of the sequence in memory; none if the model's memory has no such part."""
         memory = self._api.llama_get_memory(self._context)
         if keep and self._api.llama_memory_seq_rm(memory, 0, keep, -1):
             del self._held[keep:]

@@ -127,7 +127,7 @@ def chooser(temperature: float, top_p: float, seed: int | None) -> Choice:
         shares = np.exp(warm - warm.max())
         order = np.argsort(-shares, kind="stable")
         likely = shares[order] / shares.sum()
-        # The likeliest stays however small top_p is: nothing stands before it.
+        # The likeliest stays however small top_p is: nothing is before it.
         weights = np.where(likely.cumsum() - likely < top_p, likely, 0.0)
         return int(dice.choice(order, p=weights / weights.sum()))
 

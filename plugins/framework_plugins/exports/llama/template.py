@@ -17,12 +17,12 @@ from framework.api import Message, summarize_error
 
 
 class Generation(Extension):
-    """`{% generation %}` marks what the assistant says, for masks; what stands in it is rendered as it is."""
+    """`{% generation %}` marks what the assistant says, for masks; what is in it is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja has it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands between the tags."""
+        """Return what is between the tags."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -35,7 +35,7 @@ class Template:
         words: special tokens by their roles, `bos_token`, and the switches of the template.
 
     Raises:
-        FrameworkError: it is no Jinja.
+        FrameworkError: it is not valid Jinja.
     """
 
     def __init__(self, source: str, words: Mapping[str, Any]) -> None:

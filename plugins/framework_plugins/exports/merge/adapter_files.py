@@ -175,7 +175,7 @@ def _config(file: Path) -> Mapping[str, Any]:
 
 
 def _problem(config: Mapping[str, Any]) -> str:
-    """Say why an adapter cannot be merged; empty where it can."""
+    """Say why an adapter cannot be merged; empty if it can."""
     kind = config.get("peft_type")
     if kind != "LORA":
         return f"peft_type={kind} cannot be merged. Valid: LORA, with or without use_rslora and use_dora"

@@ -89,7 +89,7 @@ def stored(files: list[Path]) -> dict[str, Stored]:
 def _stored(file: Path) -> Iterator[Stored]:
     try:
         with safe_open(file, framework="np") as opened:
-            for name in opened.keys():  # noqa: SIM118 - it is no dict
+            for name in opened.keys():  # noqa: SIM118 - it is not a dict
                 part = opened.get_slice(name)
                 yield Stored(file, name, part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError) as error:

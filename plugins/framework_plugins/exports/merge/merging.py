@@ -162,7 +162,7 @@ def _settle_ties(
 ) -> tuple[Mapping[str, list[str]], bool]:
     """Decide what becomes of an embedding that is the output head too, where the adapter changes one of them.
 
-    Changed alike, they stay one; else each is written by itself, as training left them.
+    If both changed in the same way, they stay one; else each is written by itself, as training left them.
 
     Returns:
         Names of heads that are written besides, by the name on disk of what they are made of; and whether any was.
@@ -187,7 +187,7 @@ def _settle_ties(
 
 
 def _together(head: Change, embedding: Change, *, keep: bool) -> Change | None:
-    """Return the one change of two tied weights; None where they differ after it."""
+    """Return the one change of two tied weights; None if they differ after it."""
     if head.low_rank or embedding.low_rank:
         return None
     if embedding.rows and head == Change():  # peft trains the rows of both as one

@@ -37,7 +37,7 @@ class Chosen(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """What to say where weights in 16 bits fail the gate: that it is no mistake; empty where it may be one."""
+        """What to say where weights in 16 bits fail the gate: that it is not a mistake; empty if it may be one."""
         if self.lost <= MOST_LOST:
             return ""
         return f"; {_share(self.lost)}. Train for longer, or export in 32 bits: exporter.merged.dtype=fp32, f32 in GGUF"
@@ -48,7 +48,7 @@ def for_folder(context: ExportContext, gate: Gate | None) -> Chosen:
 
     Args:
         context: of the exporter.
-        gate: knows what the model computes; None where it is switched off, and the base's own format is kept.
+        gate: knows what the model computes; None if it is switched off, and the base's own format is kept.
     """
     if not (context.checkpoint / adapter_files.CONFIG).is_file() or _base(context) == "float32":
         return Chosen(Dtype.auto)

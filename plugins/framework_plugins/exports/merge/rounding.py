@@ -23,7 +23,7 @@ def lost(plan: Plan, checkpoint: Path, dtype: Dtype) -> float:
     beside a step of the grid that the sum is rounded to.
 
     Returns:
-        0 where nothing is added: of a model that was trained whole, or an adapter that was not trained.
+        0 if nothing is added: of a model that was trained whole, or an adapter that was not trained.
 
     Raises:
         FrameworkError: as `merging.merge` does, of the adapter and the files.

@@ -23,6 +23,7 @@ TORCH = {
 ALIGNMENT = 8
 
 
+# The safetensors library writes a file only from all its tensors at once (decision 0032).
 def write(
     folder: Path, tensors: Sequence[Stored], pieces: Callable[[Stored], Iterable[torch.Tensor]], limit: int
 ) -> None:

@@ -77,7 +77,7 @@ def _others(folder: Path, *, code: bool) -> Iterator[Path]:
 
 
 def _change(file: Path, settings: Mapping[str, Any]) -> None:
-    """Change settings where they stand: of a model that sees images too, those of the text are a part."""
+    """Change settings where they are: of a model that sees images too, those of the text are a part."""
     if not settings:
         return
     config = dict(read(file))
@@ -101,7 +101,7 @@ def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, An
 
 
 def _tokens(folder: Path) -> int:
-    """Return how many ids a tokenizer uses; 0 where that is unknown."""
+    """Return how many ids a tokenizer uses; 0 if that is unknown."""
     if not (folder / TOKENIZER).is_file():
         return 0
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab(with_added_tokens=True)

@@ -132,7 +132,7 @@ def pieces(
     """Give a weight as it is after a change, piece after piece along its first dimension.
 
     Args:
-        base: the weight before; None where all of it is replaced.
+        base: the weight before; None if all of it is replaced.
         change: what happens to it.
         dtype: the type that it is rounded to, once.
         read: reads a tensor.

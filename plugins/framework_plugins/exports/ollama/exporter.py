@@ -107,7 +107,7 @@ def lacking(name: str) -> str:
 
 
 def _system(context: ExportContext) -> tuple[str, str]:
-    """Return the system prompt that most training rows had, or why it is left out; empty where most had none."""
+    """Return the system prompt that most training rows had, or why it is left out; empty if most had none."""
     prompt = system_prompt(context)
     if problem := "it holds a secret" if HIDDEN in prompt else unquotable(prompt):
         return "", f"The system prompt of the training is left out here ({problem}); give it with each request"

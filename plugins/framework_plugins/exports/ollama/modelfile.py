@@ -22,7 +22,7 @@ def modelfile(comments: Iterable[str], instructions: Iterable[tuple[str, str]]) 
     """Write a Modelfile.
 
     Args:
-        comments: stand at the top, a line each.
+        comments: are at the top, a line each.
         instructions: name and value, `("PARAMETER stop", "<|im_end|>")`.
 
     Raises:
@@ -33,7 +33,7 @@ def modelfile(comments: Iterable[str], instructions: Iterable[tuple[str, str]]) 
 
 
 def quote(value: str) -> str:
-    """Return a value as it stands in a Modelfile.
+    """Return a value as it is in a Modelfile.
 
     Raises:
         QuotingError: no way to write it gives it back.
@@ -50,7 +50,7 @@ def quote(value: str) -> str:
 
 
 def unquotable(value: str) -> str:
-    """Say why a Modelfile cannot hold a value; empty where it can."""
+    """Say why a Modelfile cannot hold a value; empty if it can."""
     try:
         quote(value)
     except QuotingError as error:

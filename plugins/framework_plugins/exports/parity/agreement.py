@@ -44,7 +44,7 @@ class Agreement:
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
         end_tokens: length of the long row; 0 if there is none.
-        share: of what training changed, the share that the export has, see `survival`; None where it is not measured.
+        share: of what training changed, the share that the export has, see `survival`; None if it is not measured.
         share_error: its standard error.
     """
 
@@ -112,7 +112,7 @@ class Agreement:
         )
 
     def survived(self) -> str:
-        """Say how much of the change from the base the export has; empty where it was not measured."""
+        """Say how much of the change from the base the export has; empty if it was not measured."""
         if self.share is None or self.share_error is None:
             return ""
         doubt = "" if self.share_error <= SURE else f" (±{2 * self.share_error:.0%}, too little to judge)"

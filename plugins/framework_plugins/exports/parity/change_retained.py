@@ -38,7 +38,7 @@ def survival(
         export: the same of the export.
 
     Returns:
-        None where nothing was changed, or there are fewer than two rows with an answer.
+        None if nothing was changed, or there are fewer than two rows with an answer.
     """
     short = [row for row in rows if not row.last]
     parts = [_products(*four) for four in zip(short, base, trained, export, strict=True)]

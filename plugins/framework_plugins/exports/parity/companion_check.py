@@ -77,7 +77,7 @@ def problem(
 
 
 def stops_early(rows: Sequence[CheckRow], stop_ids: frozenset[int]) -> str:
-    """Say that an export ends answers at a token that the trained model says inside of one; empty where it does not."""
+    """Say that an export ends answers at a token that the trained model says inside of one; empty if it does not."""
     said = {token for row in rows for token in row.answer}
     if early := sorted(said & stop_ids):
         return f"it ends answers at the tokens {early}, which the trained model writes within answers"
@@ -115,14 +115,14 @@ def metadata_problem(llama: Llama | LlamaApart, trained: Path, *, trust: bool) -
 
 
 def _window(config: Any) -> int | None:
-    """Return the sliding window where every layer has it or the file names one for some; None where none is used."""
+    """Return the sliding window where every layer has it or the file names one for some; None if none is used."""
     used = getattr(config, "use_sliding_window", True)
     window = getattr(config, "sliding_window", None)
     return window if used and isinstance(window, int) else None
 
 
 def _different(file: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], free: frozenset[str]) -> str:
-    """Name the settings that differ, those in `free` left out; empty where none does."""
+    """Name the settings that differ, those in `free` left out; empty if none does."""
     one, other = (dict(_flat(settings, free)) for settings in (ours, theirs))
     names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
     told = ", ".join(f"{name}={one.get(name)!r} instead of {other.get(name)!r}" for name in names[:SHOWN])

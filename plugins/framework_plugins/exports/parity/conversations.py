@@ -52,7 +52,7 @@ class Rendered:
         return {"messages": messages, **({"tools": list(self.prompt.tools)} if self.prompt.tools else {})}
 
     def problem(self, served: Served, begin: str) -> str:
-        """Say in what the server differs; empty where it does not. `begin` is the text that it puts before each."""
+        """Say in what the server differs; empty if it does not. `begin` is the text that it puts before each."""
         if served.refusal:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
         expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
@@ -83,8 +83,8 @@ def conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Rendered]
 def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -> Compared:
     """Have llama.cpp's server write all of them, and return in what the first one differs.
 
-    A difference with tools is no problem of the file: the server rebuilds schemas and numbers before any template sees
-    them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.
+    A difference with tools is not a problem of the file: the server rebuilds schemas and numbers before any template
+    sees them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.
     """
     try:
         served, first = apart.run(
@@ -101,7 +101,7 @@ def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -
 
 
 def unchecked() -> str:
-    """Say why nothing can be compared; empty where it can."""
+    """Say why nothing can be compared; empty if it can."""
     return f"{PACKAGE}, part of the extra gguf, is not installed" if missing([PACKAGE]) else ""
 
 

@@ -83,7 +83,7 @@ class Rounding:
     Attributes:
         tie: how near the likeliest tokens may be for it to swap them, in nats.
         end_kl: divergence at the end of the long row, in nats.
-        logits: of the trained weights after the rounding; empty where the export does not round to bf16.
+        logits: of the trained weights after the rounding; empty if the export does not round to bf16.
     """
 
     tie: float = TIE
@@ -98,7 +98,7 @@ class Gate:
         config: the bounds.
         model: the trained model.
         context: of the exporter; what the gate works out is kept in it for the next exporter.
-        remedy: what would help where an export fails, in words that are put behind what was found.
+        remedy: what would help if an export fails: a text that is put after what was found.
     """
 
     def __init__(self, config: ParityConfig, model: Model, context: ExportContext, remedy: str = "") -> None:
@@ -112,7 +112,7 @@ class Gate:
 
     @property
     def reference(self) -> Reference | None:
-        """What the trained model says; None where it does not fit into memory a second time."""
+        """What the trained model says; None if it does not fit into memory a second time."""
         if HELD not in self.context.shared:
             self.context.shared[HELD] = self._reference()
         reference: Reference | None = self.context.shared[HELD]
@@ -162,7 +162,7 @@ class Gate:
         """Check a model folder for transformers: what it says beside its weights, and what these compute.
 
         Returns:
-            What came out, in words.
+            What came out, as a text.
 
         Raises:
             ParityError: it is not what was trained.
@@ -276,7 +276,7 @@ class Gate:
             name: what it will be called.
 
         Returns:
-            What came out, in words.
+            What came out, as a text.
 
         Raises:
             ParityError: one conversation is written or tokenized otherwise.

@@ -1,7 +1,7 @@
 """One long row: what goes wrong with positions shows at its end, where the short rows never come.
 
 The text is a made-up list of railway stations. Each entry names two earlier ones and repeats facts about them, so at
-the end of the row the likeliest token depends on what stands a thousand tokens or more before it: a lost rope scaling,
+the end of the row the likeliest token depends on what is a thousand tokens or more before it: a lost rope scaling,
 another rope theta or a lost sliding window changes it.
 """
 
@@ -33,7 +33,7 @@ FIRST, MORE = 5, 2
 
 
 def long_row(model: Model, tokens: int) -> CheckRow | None:
-    """Return a row of that many tokens; None where that leaves nothing to compare.
+    """Return a row of that many tokens; None if that leaves nothing to compare.
 
     Args:
         model: writes the text as a question and tokenizes it.
@@ -43,7 +43,7 @@ def long_row(model: Model, tokens: int) -> CheckRow | None:
         return None
     # An entry has 20 tokens at least, whatever the tokenizer.
     text = "The stations of a railway:\n" + "\n".join(map(_entry, range(tokens // 20 + 1)))
-    with suppress(FrameworkError):  # of a template that requires a system prompt, say: this is no conversation
+    with suppress(FrameworkError):  # of a template that requires a system prompt, say: this is not a conversation
         text = model.render(Prompt((Message("user", text),)))
     ids = tuple(model.tokenize(text)[:tokens])
     return CheckRow("", ids, (), stopped=False, last=min(END, len(ids)))

@@ -23,7 +23,7 @@ class Record:
         name: of the folder or the file.
         against: what it was compared with: the trained weights, or those that they were merged into.
         format: the number format of its weights, or its quantization.
-        problem: why it did not pass; empty where it did.
+        problem: why it did not pass; empty if it did.
         positions: how many were compared.
         top1: share of them with the same likeliest token.
         near_ties: of the others, those at which the trained model holds both tokens within `tie_nats`.
@@ -36,7 +36,7 @@ class Record:
         end_positions: how many at its end were compared.
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.
-        share: of what training changed, the share that a quantized file has; None where it was not measured.
+        share: of what training changed, the share that a quantized file has; None if it was not measured.
         share_error: its standard error.
         bounds: the settings of the comparison.
     """
@@ -95,10 +95,10 @@ class ConversationsRecord:
     Attributes:
         name: of the file, or the folder.
         problem: in what one without tools differs from what the training made of it; of a folder also in what its
-            stop tokens and settings differ. Empty where none does.
+            stop tokens and settings differ. Empty if none does.
         tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
-        not_checked: why none was; empty where some were.
+        not_checked: why none was; empty if some were.
         against: what they were compared with.
     """
 

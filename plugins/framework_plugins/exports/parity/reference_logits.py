@@ -115,7 +115,7 @@ def folder_logits(
 
 
 def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
-    """Return how the weights of a folder can be held a second time; None where they fit nowhere.
+    """Return how the weights of a folder can be held a second time; None if they fit nowhere.
 
     On disk they have 16 bits, or 32 after full fine-tuning. 32 bits go before the faster device: 16 make ties wider.
 
@@ -137,7 +137,7 @@ def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
 
 
 def _free_on_gpu() -> int:
-    """Return the bytes that are left beside the trained model; 0 where this process uses no GPU."""
+    """Return the bytes that are left beside the trained model; 0 if this process uses no GPU."""
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return 0
     free, total = torch.cuda.mem_get_info()
@@ -197,7 +197,7 @@ def _logits(
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
             lengths = torch.tensor([len(each) for each in some], device=held.device)
             real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
-            # Behind the end of a row nothing looks back, so where none has a gap there is no mask to be made.
+            # After the end of a row nothing looks back, so if none has a gap there is no mask to be made.
             more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
             if group[0].last and keeps:
                 more["logits_to_keep"] = group[0].last
@@ -217,7 +217,7 @@ def _watch(largest: list[float], module: nn.Module, real: list[torch.Tensor]) ->
     Args:
         largest: where it is kept.
         module: of the model.
-        real: which places of the rows that are asked are no padding, (rows, longest).
+        real: which places of the rows that are asked are not padding, (rows, longest).
     """
 
     def look(_: nn.Module, __: Any, output: Any) -> None:

@@ -1,5 +1,8 @@
 """The formats: pure functions from a row to a conversation, similar ones in one module.
 
+They are code, not a table of columns: turns may be JSON in a cell, arguments of a call text or an object, and a thought
+is in one of three fields. What can be a table is one: roles, speakers and names of columns (`turns.py`, `names.py`).
+
 Alpaca(AlpacaConfig()).example({"instruction": "Add", "input": "1+1", "output": "2"})
 """
 

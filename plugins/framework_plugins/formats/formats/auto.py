@@ -14,8 +14,8 @@ from framework_plugins.formats.formats.values import Fields, names
 class Auto:
     """Asks every registered format which rows it recognises; a row that fits none or several is refused.
 
-    One that says `fallback` of itself, plain text, is taken only where no other fits. A row that none fits is read by
-    the shapes of published data, where it has one clear reading. One that a format fits and that would be misread, as
+    One that says `fallback` of itself, plain text, is taken only if no other fits. A row that none fits is read by
+    the shapes of published data, if it has one clear reading. One that a format fits and that would be misread, as
     ready-rendered text would be, is refused with the override that reads it all the same.
     """
 
@@ -23,6 +23,7 @@ class Auto:
         self.config = config
         self.formats: dict[str, Formatter] = {
             name: component.load()(component.schema())
+            # Of all plugins: a format that somebody adds is recognised too.
             for name, component in components("format").items()
             if name != "auto"
         }
@@ -34,12 +35,13 @@ class Auto:
         self._asked = [(name, formatter.matches) for name, formatter in self.formats.items()]
 
     def fitting(self, fields: Fields) -> list[str]:
-        """Return the names of the formats that fit; a single one where the row is unambiguous."""
+        """Return the names of the formats that fit; a single one if the row is unambiguous."""
         names = [name for name, matches in self._asked if matches(fields)]
         if len(names) > 1:
             return [name for name in names if name not in self._fallback] or names
         return names
 
+    # Two readings of a row, or one that would misread it, are refused instead of guessed (decision 0081).
     def recognise(self, fields: Fields) -> tuple[str, Fields]:
         """Return the name of the one format that fits, and the fields by its names.
 
@@ -68,7 +70,7 @@ class Auto:
         raise FrameworkError(message)
 
     def _found(self, fields: Fields) -> tuple[str, Fields] | None:
-        """Return the format that fits and the fields by its names; None where none or several fit."""
+        """Return the format that fits and the fields by its names; None if none or several fit."""
         fitting = self.fitting(fields)
         if fitting:
             return (fitting[0], fields) if len(fitting) == 1 else None
@@ -79,7 +81,7 @@ class Auto:
         return shape if shape is not None and shape[0] in self.formats else None
 
     def _reason(self, fields: Fields) -> str:
-        """Say what the format that comes closest lacks; empty where none comes close."""
+        """Say what the format that comes closest lacks; empty if none comes close."""
         near = {
             name: sum(any(one in fields for one in group) for group in groups) / len(groups)
             for name, groups in NEEDS.items()
@@ -91,6 +93,7 @@ class Auto:
         if best is None:
             return ""
         try:
+            # The format's own refusal says best what is missing.
             self.formats[best].example(fields)
         except FrameworkError as error:
             return f" ({str(error).partition('; the row has')[0]})"

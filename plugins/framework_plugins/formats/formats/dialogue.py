@@ -18,12 +18,12 @@ class Dialogue(Format):
     turn: ClassVar[staticmethod[[Fields], Message]]
 
     def matches(self, fields: Fields) -> bool:
-        """Has a list of turns, the first of which fits, and is no preference pair."""
+        """Has a list of turns, the first of which fits, and is not a preference pair."""
         has_turns = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
         return has_turns and not is_pair(fields)
 
     def read(self, fields: Fields) -> Example:
-        """Take the turns as they are; a field `system` counts where no turn has that role."""
+        """Take the turns as they are; a field `system` counts if no turn has that role."""
         check_label(fields)
         name, values = turns.dialogue(fields, self.lists, self.fits)
         messages = turns.read(values, name, self.turn)

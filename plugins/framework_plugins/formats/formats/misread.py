@@ -52,7 +52,7 @@ def check_misread(name: str, known: Fields, fields: Fields) -> None:
 
 
 def _mark(text: str) -> str:
-    """Return what shows that a text was rendered; empty where nothing does."""
+    """Return what shows that a text was rendered; empty if nothing does."""
     found = MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
     if found is None and (asked := ASKED.search(text)) and ANSWERED.search(text, asked.end()):
         found = asked

@@ -12,7 +12,7 @@ class Text(Format):
 
     name = "text"
     fallback = True
-    """`format=auto` takes it only where no other format fits."""
+    """`format=auto` takes it only if no other format fits."""
 
     def matches(self, fields: Fields) -> bool:
         """Has text, and no field beside it that asks, answers or labels."""

@@ -36,12 +36,13 @@ class Preference(Format):
 
 def _common(chosen: Messages, rejected: Messages) -> int:
     """Return how many turns both begin with; each keeps one at least."""
+    # The last turns are the answers, even if they are equal.
     pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
     return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
 
 
 def _question(fields: Fields) -> Messages:
-    """Return the turns that stand beside the answers; none where the answers hold them."""
+    """Return the turns that are beside the answers; none if the answers hold them."""
     if fields.get("prompt") is not None:
         prompt = fields["prompt"]
         question = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
@@ -77,7 +78,7 @@ def _whole(fields: Fields, name: str, question: Messages) -> Messages:
 
 
 def _with_system(context: Messages, answer: Messages, name: str) -> Messages:
-    """Take an answer that holds its question; a system prompt may stand beside it."""
+    """Take an answer that holds its question; a system prompt may be beside it."""
     system, own_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
     question = tuple(turn for turn in context if turn.role != "system")
     rest = tuple(turn for turn in answer if turn.role != "system")

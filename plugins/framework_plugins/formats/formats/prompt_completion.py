@@ -17,7 +17,7 @@ class PromptCompletion(Format):
         return fields.get("prompt") is not None and fields.get("completion") is not None
 
     def read(self, fields: Fields) -> Example:
-        """Take messages as they are; text becomes a user's and an assistant's turn. The completion alone is learned."""
+        """Take messages as they are; text becomes a user's and an assistant's turn. Only the completion is learned."""
         check_label(fields)
         prompt, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)

@@ -21,7 +21,7 @@ ANSWERS = ("output", "response", "answer", "completion", "solution")
 ANSWER_NAMES = {*ANSWERS, *DIALOGUE, "ref", "candidate", "generation"}
 """What a field of one of several answers is called, without its number."""
 BESIDE = ("context", "input")
-"""What a question is about, as Alpaca's `input` is; `input` asks where nothing else does."""
+"""What a question is about, as Alpaca's `input` is; `input` asks if nothing else does."""
 LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
 TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", *LABELS)
@@ -74,8 +74,9 @@ Shape = tuple[str, dict[str, Any]]
 
 
 def plain_names(fields: Fields) -> Fields | None:
-    """Return a row with its names in small letters, `System Prompt` as `system_prompt`; None where nothing changes."""
+    """Return a row with its names in small letters, `System Prompt` as `system_prompt`; None if nothing changes."""
     plain = {str(name).strip().lower().replace(" ", "_"): value for name, value in fields.items()}
+    # Two names that become one would lose a field.
     return None if len(plain) < len(fields) or list(plain) == list(fields) else plain
 
 
@@ -181,7 +182,7 @@ def _parts(turn: Fields) -> str:
 
 
 def _xlam(fields: Fields) -> Shape | None:
-    """A question, the calls that answer it, and tools whose parameters are no JSON schema but names with types."""
+    """A question, the calls that answer it, and tools whose parameters are not JSON schema but names with types."""
     answers, tools = fields.get("answers"), fields.get("tools")
     if not isinstance(fields.get("query"), str) or not answers or not tools:
         return None
@@ -209,6 +210,7 @@ def _is_required(parameter: Mapping[str, Any]) -> bool:
 
 
 def _property(parameter: Mapping[str, Any]) -> Mapping[str, Any]:
+    # xLAM writes `List[str], optional`.
     kind = re.split(r"[\[,\s]", str(parameter.get("type", "")))[0].lower()
     known = XLAM_TYPES.get(kind, kind if kind in SCHEMA_TYPES else "")
     return {

@@ -1,6 +1,6 @@
 """Tool calls and tool schemas, in the spellings of the field.
 
-In Arrow and Parquet all objects of a column have all keys, null where a row has none, so null is left out of calls and
+In Arrow and Parquet all objects of a column have all keys, null if a row has none, so null is left out of calls and
 schemas that come as objects. One that comes as JSON text is taken as written.
 """
 
@@ -21,7 +21,7 @@ def calls(turn: Fields) -> tuple[ToolCall, ...]:
     """Return the calls of an assistant's turn: `tool_calls`, or one `function_call` of the older spelling.
 
     Raises:
-        FrameworkError: one is no call.
+        FrameworkError: one is not a call.
     """
     listed, single = turn.get("tool_calls"), turn.get("function_call")
     if listed not in EMPTY:
@@ -72,7 +72,7 @@ def schemas(fields: Fields) -> tuple[Mapping[str, Any], ...]:
     """Return the schemas in `tools` (or `functions`), each as {type: function, function: {name, …}}.
 
     Raises:
-        FrameworkError: they are no list of schemas, nor one as JSON text.
+        FrameworkError: they are not a list of schemas, nor one as JSON text.
     """
     for name in NAMES:
         if name in fields and (value := fields[name]) not in EMPTY:

@@ -46,7 +46,7 @@ PLAIN = 2
 LISTED = re.compile(r"\s*\[\s*\{")
 """How a list of objects begins as JSON text; the first character rules out almost all text."""
 PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
-"""How a list of turns begins that was written into a table as Python shows it, which is no JSON."""
+"""How a list of turns begins that was written into a table as Python shows it, which is not JSON."""
 MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
@@ -78,7 +78,7 @@ def unpacked_turns(fields: Fields, name: str) -> Any:
     is known.
 
     Raises:
-        FrameworkError: the turns stand there as Python shows them.
+        FrameworkError: the turns are there as Python shows them.
     """
     value = fields.get(name)
     turns = unpacked(value)
@@ -111,6 +111,7 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
     Raises:
         FrameworkError: none of them is there, or it holds something else.
     """
+    # A table has every column in every row: a null one comes last.
     present = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
     candidates = [(name, turn) for name in present if (turn := first_turn(fields, name)) is not None]
     name = next((name for name, turn in candidates if fits(turn)), candidates[0][0] if candidates else None)
@@ -285,7 +286,7 @@ def any_turn(turn: Fields) -> Message:
 def marked(value: str) -> tuple[Message, ...]:
     """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
 
-    Empty where the text does not begin so. An opening of the assistant's turn without an answer is left out.
+    Empty if the text does not begin so. An opening of the assistant's turn without an answer is left out.
     """
     if not value.startswith("\n\nHuman:"):
         return ()

@@ -16,14 +16,14 @@ from framework.api import Example, FormatConfig, Message
 from framework_plugins.formats.formats.names import LABELS
 
 Fields = Mapping[str, Any]
-SHOWN = 20
+SHOWN_FIELDS = 20
 """Fields of a row that a message names."""
 SHOWN_CHARACTERS = 40
 WANTED = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
 UNWANTED = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
 """How a label says it; numbers are what tables and pandas make of true and false."""
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-"""Fields and keys of turns that hold, or name, what is no text."""
+"""Fields and keys of turns that hold, or name, what is not text."""
 
 
 class Format(ABC):
@@ -38,7 +38,7 @@ class Format(ABC):
         """Turn a row into a conversation.
 
         Raises:
-            FrameworkError: names the format, the turn if there are several, the field, and what stands there.
+            FrameworkError: names the format, the turn if there are several, the field, and what is there.
         """
         try:
             return self.read(fields)
@@ -51,7 +51,7 @@ class Format(ABC):
 
 
 def kind_of(value: object) -> str:
-    """Name what stands in place of something else, in the words of JSON."""
+    """Name what is in place of something else, in the words of JSON."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -82,7 +82,7 @@ def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
 
 def names(fields: Fields) -> str:
     """Name the fields of a row, of many the first of them."""
-    shown = [str(name) for name in itertools.islice(fields, SHOWN)]
+    shown = [str(name) for name in itertools.islice(fields, SHOWN_FIELDS)]
     more = len(fields) - len(shown)
     return ", ".join(shown) + (f" and {more:,} others" if more else "")
 
@@ -102,10 +102,10 @@ def text(fields: Fields, name: str, what: str = "the row") -> str:
 
 
 def optional(fields: Fields, name: str) -> str:
-    """Return a field that is text, or empty where it is missing or null.
+    """Return a field that is text, or empty if it is missing or null.
 
     Raises:
-        FrameworkError: it is something else; a number is no text.
+        FrameworkError: it is something else; a number is not text.
     """
     value = fields.get(name)
     return "" if value is None else text(fields, name)
@@ -150,6 +150,7 @@ def check_label(fields: Fields) -> None:
 
 def shown(value: object) -> str:
     """Write a value for a message, a long one cut."""
+    # `str`: Parquet and Arrow have dates and decimals.
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 

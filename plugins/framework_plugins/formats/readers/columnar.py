@@ -40,6 +40,7 @@ def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
 
 
 def _arrow_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
+    # The suffix does not tell: `datasets` writes the stream format into files that end in .arrow.
     head = opened.stream.peek(len(IPC_FILE))
     if head.startswith(FEATHER_V1):
         raise file.error("the first version of Feather, which cannot hold lists; write it again with a newer library")

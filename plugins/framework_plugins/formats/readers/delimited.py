@@ -76,6 +76,7 @@ def _delimiter(file: DataFile) -> str:
     choices = DELIMITERS[file.kind]
     with Opened(file) as opened:
         header = next((line for line in _text(file, opened) if line.strip()), "")
+    # A quoted name may hold any separator.
     outside = QUOTED.sub("", header)
     return max(choices, key=outside.count)  # the first of those that occur as often
 

@@ -39,7 +39,7 @@ HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "hel
 TRAINED = {"train", "training"}
 WORDS = re.compile(r"[^a-zA-Z]+")
 VALID = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
-SHOWN = 5
+SHOWN_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DataFile:
         return self.kind in TEXTS
 
     def where(self, place: int | str) -> str:
-        """Say where a row stands."""
+        """Say where a row is."""
         return f"{self.name}:{place}"
 
     def error(self, problem: str, place: int | str = "") -> FrameworkError:
@@ -116,13 +116,14 @@ def _split(file: DataFile) -> str:
     for part in reversed(Path(file.name).parts):
         words = {word.lower() for word in WORDS.split(part)}
         train, other = not words.isdisjoint(TRAINED), not words.isdisjoint(HELD_OUT)
+        # `train_test_split.json` says both, so it says nothing.
         if train != other:
             return "train" if train else "held out"
     return ""
 
 
 def with_unique_names(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
-    """Return the files with names of which no two files have the same: more of the path stands in those that had."""
+    """Return the files with names of which no two files have the same: more of the path is in those that had."""
     places = {file: file.path.resolve() for part in parts for file in part}
     names = {file: file.name for file in places}
     while longer := {file: name for file in _ambiguous(names, places) if (name := _longer(file.path, names[file]))}:
@@ -139,7 +140,7 @@ def _ambiguous(names: Mapping[DataFile, str], places: Mapping[DataFile, Path]) -
 
 
 def _longer(path: Path, name: str) -> str:
-    """Return a name with one more folder; empty where it has all of them."""
+    """Return a name with one more folder; empty if it has all of them."""
     parts = path.absolute().parts[1:]
     count = len(Path(name).parts)
     return "/".join(parts[-count - 1 :]) if count < len(parts) else ""
@@ -153,7 +154,7 @@ def _why(error: OSError) -> str:
 
 
 def kind_of(path: Path) -> tuple[str, str] | None:
-    """Return kind and packing of a file by its name; None where that is no data file's."""
+    """Return kind and packing of a file by its name; None if that is not a data file's."""
     name = path.name.lower()
     packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
     kind = Path(name.removesuffix(packing)).suffix
@@ -194,7 +195,7 @@ def _missing(path: Path) -> NoReturn:
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in around if kind_of(Path(name))]
-    beside = f" Beside it: {', '.join(similar[:SHOWN])}." if similar else ""
+    beside = f" Beside it: {', '.join(similar[:SHOWN_FILES])}." if similar else ""
     raise FrameworkError(f"there is no data file {path}.{beside}")
 
 
@@ -218,6 +219,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=refuse):
+        # In place: `os.walk` then does not enter them. `.cache` and `.git` hold no rows of the user.
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(place, name) for name in files if not name.startswith("."))
 
@@ -261,6 +263,6 @@ def _real(path: Path) -> Path:
 
 def _nothing(what: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    content = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
+    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
+    content = f"no data file, only {', '.join(names[:SHOWN_FILES])}{more}" if names else "no file"
     return FrameworkError(f"{what} {content}{_instead(paths)}. Data files are {VALID}.")

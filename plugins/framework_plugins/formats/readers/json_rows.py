@@ -1,7 +1,7 @@
 """JSON: an object on each line, or one array of objects, or one object that holds such an array.
 
 Which of them is seen from the beginning of the file, not from its suffix. Objects may also go over several lines each,
-or stand side by side on one.
+or be side by side on one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from framework_plugins.formats.readers.opened import Opened
 
 HEAD = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
-SHOWN = 10
+SHOWN_FIELDS = 10
 """Fields of an object that a message names."""
 LIST_OF_OBJECTS = re.compile(
     rb"""\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^\s"\[\]{},]+)\s*,\s*)*"[^"\\]*"\s*:\s*\[\s*\{\s*(?!"(?:role|from)")"""
@@ -36,6 +36,7 @@ def read(file: DataFile) -> Iterator[Row]:
 def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
     with Opened(file) as opened:
         opened.start()
+        # At most a megabyte of a line: the file may be one line of many gigabytes.
         pieces = iter(lambda: opened.stream.readline(HEAD), b"")
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
@@ -50,6 +51,7 @@ def _has_several(file: DataFile) -> bool:
     """Whether an object ends near the beginning of the file and another one follows."""
     with Opened(file) as opened:
         opened.start()
+        # The last character may be cut in the middle.
         head = opened.stream.read(HEAD).decode(errors="ignore").lstrip()
     try:
         _, end = json.JSONDecoder().raw_decode(head)
@@ -83,6 +85,7 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     try:
         value = json.loads(first)
     except json.JSONDecodeError as error:
+        # An error at the very end says that the value is not complete, not that it is wrong.
         continues = error.pos >= len(first.rstrip())
         return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
@@ -144,7 +147,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
 
 
 def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> Iterator[Row]:
-    """Read a line that holds objects and nothing between them but white space; none where it holds something else."""
+    """Read a line that holds objects and nothing between them but white space; none if it holds something else."""
     rows, at = list[Row](), 0
     while at < len(text):
         try:
@@ -195,7 +198,8 @@ def _object(file: DataFile) -> Iterator[Row]:
                     yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
         stream.end()
     if not list_name:
-        shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        more = f" and {len(names) - SHOWN_FIELDS} more" if len(names) > SHOWN_FIELDS else ""
+        shown = ", ".join(names[:SHOWN_FIELDS]) + more
         problem = f"the file is one object, and none of its fields ({shown or 'none'}) is a list of rows: "
         raise file.error(problem + _as_lines(file, names, kinds))
 

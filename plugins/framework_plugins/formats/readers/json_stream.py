@@ -1,6 +1,8 @@
 """JSON decoded value by value from a stream, so that an array of any size needs the memory of one item.
 
-Text is added to a buffer until the next value is complete; what was decoded is dropped from it.
+Text is added to a buffer until the next value is complete; what was decoded is dropped from it. ijson streams too, but
+its errors have no line and column, it drops a duplicate key without a message, and it refuses the NaN that Python
+writes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.opened import Opened
 
 CHUNK = 1 << 18
-"""Bytes that are read at a time; more where one value is longer."""
+"""Bytes that are read at a time; more if one value is longer."""
 TOKEN = 32
 """An error so close to the end of the buffer may be of a number, a word or an escape that was cut in two."""
 SPACE = re.compile(r"[ \t\n\r]+")
@@ -80,7 +82,7 @@ class JsonStream:
         opened.start()
 
     def peek(self) -> str:
-        """Return the next sign that is no white space; empty at the end."""
+        """Return the next character that is not white space; empty at the end."""
         while True:
             if space := SPACE.match(self._text, self._at):
                 self._at = space.end()
@@ -105,7 +107,7 @@ class JsonStream:
         """Decode the next value.
 
         Raises:
-            FrameworkError: it is no JSON, or no UTF-8.
+            FrameworkError: it is not JSON, or not UTF-8.
         """
         self.peek()
         while True:

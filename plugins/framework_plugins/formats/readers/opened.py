@@ -46,7 +46,7 @@ FOREIGN = {
     b"PK\x03\x04": "the file is a zip archive, or a spreadsheet; unpack it, or save it as .csv",
     b"PAR1": "the file is Parquet; give it a name that ends with .parquet",
 }
-"""How files begin that are no text, and what to do."""
+"""How files begin that are not text, and what to do."""
 POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS left in place of the data."""
 DAMAGED = (gzip.BadGzipFile, zlib.error, zstd.ZstdError)

@@ -12,7 +12,7 @@ from framework_plugins.formats.readers.opened import Opened
 
 
 def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
-    """Read the rows `{"text": …}`; blank lines are no rows, and lie between paragraphs."""
+    """Read the rows `{"text": …}`; blank lines are not rows, and lie between paragraphs."""
     with Opened(file) as opened:
         for number, text in _samples(opened, sample_by):
             try:

@@ -65,7 +65,7 @@ class BranchAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor] | None = None, **more: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; whatever is not plain LoRA along branches is left to the layer that stood here."""
+        """Attend; whatever is not plain LoRA along branches is left to the layer that was here."""
         along: Branches | None = more.get("branches")
         layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in READ)
         plain = self._plain[0]

@@ -1,7 +1,8 @@
-"""Puts the functions of this folder into a model, wherever they give what stands there.
+"""Puts the functions of this folder into a model, wherever they give what is there.
 
 What a layer computes is seen from what it gives, not from its name: a norm with another formula or an MLP with another
-activation stays as it is. The layers' weights keep their names, so saving, loading and peft know of nothing.
+activation stays as it is: a copy of the first layer of each kind is computed both ways before ours is installed, so
+there is no list of models to keep. The layers' weights keep their names, so saving, loading and peft know of nothing.
 """
 
 from __future__ import annotations

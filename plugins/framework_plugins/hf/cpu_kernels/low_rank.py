@@ -1,6 +1,6 @@
 """Linear layers with LoRA that read one input: y = x W^T + b + s (x A^T) B^T for each, forward and backward as one.
 
-The layers' A stand below each other, so that x is multiplied with all of them at once; the low-rank products are added
+The layers' A are below each other, so that x is multiplied with all of them at once; the low-rank products are added
 into what the base gave (`addmm_`) instead of to it. A and B stay fp32 and are rounded once to the dtype of x.
 """
 
@@ -29,7 +29,7 @@ class LowRank:
 
 
 def low_rank(layer: nn.Module, dtype: torch.dtype) -> LowRank | None:
-    """Return the weights of a layer as it stands, or None where it is anything but plain LoRA on a frozen layer."""
+    """Return the weights of a layer as it is, or None if it is anything but plain LoRA on a frozen layer."""
     if not isinstance(layer, LoraLinear) or type(layer.base_layer) is not nn.Linear:
         return None
     base: Any = layer.base_layer
@@ -54,7 +54,7 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: tuple[LowRank, ...], *ab: Tensor) -> tuple[Tensor, ...]:
-        del ab  # the same tensors stand in `layers`; autograd needs to see them
+        del ab  # the same tensors are in `layers`; autograd needs to see them
         a = stacked([layer.a for layer in layers], x.dtype)
         inner = x @ a.t()
         outs, bs = [], []

@@ -20,7 +20,7 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: tuple[LowRank, LowRank, LowRank], *ab: Tensor) -> Tensor:
-        del ab  # the same tensors stand in `layers`; autograd needs to see them
+        del ab  # the same tensors are in `layers`; autograd needs to see them
         gate, up, down = layers
         dtype = x.dtype
         a = stacked([gate.a, up.a], dtype)

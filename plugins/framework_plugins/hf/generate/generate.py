@@ -7,7 +7,6 @@ are repeated for each prompt of a batch, and the padding follows it.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,15 +14,13 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from framework.api import Answer, counting
+from framework.api import Answer, counting, split_thought
 from framework.api.training import Counter
 from framework_plugins.hf.packing.tree import common
 from framework_plugins.hf.train.oom_retry import Batches, OomRetry
 
 WORTH = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
-THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
-"""What a reasoning model writes before its answer; it is no part of what is shown and scored."""
 
 
 def generate(
@@ -155,5 +152,6 @@ def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict
 def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
     answer_ids = ids[:length]
-    text = THOUGHT.sub("", str(tokenizer.decode(answer_ids, skip_special_tokens=True)))
+    # A thought is not a part of what is shown and scored.
+    _, text = split_thought(str(tokenizer.decode(answer_ids, skip_special_tokens=True)))
     return Answer(text, len(answer_ids), stopped=length is not None, ids=tuple(answer_ids))

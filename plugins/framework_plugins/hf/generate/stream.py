@@ -48,7 +48,7 @@ def sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
     def draw(scores: torch.Tensor) -> int:
         likely = torch.softmax(scores.float().cpu() / temperature, dim=-1).sort(descending=True)
         before = likely.values.cumsum(0) - likely.values
-        # The likeliest stays however small top_p is: nothing stands before it.
+        # The likeliest stays however small top_p is: nothing is before it.
         weights = likely.values.where(before < top_p, 0.0)
         return int(likely.indices[torch.multinomial(weights, 1, generator=dice)])
 

@@ -268,6 +268,7 @@ def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
     head = adapted.get_base_model().get_output_embeddings()
     for wrapper in list(adapted.modules()):
         if isinstance(wrapper, ModulesToSaveWrapper):
+            # peft copies them in the number format of the base, where small updates are lost (decision 0089).
             for module in wrapper.modules_to_save.values():
                 formats = {weight.dtype for weight in module.parameters()}
                 if formats == {torch.float32} or len(formats) != 1:

@@ -59,7 +59,7 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     """Return a frozen base as `load` returns it, from another trial of the sweep if that had the same one.
 
     Args:
-        key: over all that determines the base; empty where it is not to be shared.
+        key: over all that determines the base; empty if it is not to be shared.
         load: reads it.
     """
     cache = shared_cache()

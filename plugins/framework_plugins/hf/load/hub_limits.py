@@ -29,7 +29,7 @@ class TooSlowError(FrameworkError):
 
 
 class Received(tqdm):
-    """A bar of a download that is not drawn: `bounded` prints its numbers. For use where there is no terminal."""
+    """A bar of a download that is not drawn: `bounded` prints its numbers. For use if there is no terminal."""
 
     monitor_interval = 0  # no thread that would draw it
     known: ClassVar[list[Received]] = []  # of this download; its threads add to it while it is read

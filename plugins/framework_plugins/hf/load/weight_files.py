@@ -81,7 +81,10 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
             None,
             config=config,
             state_dict={
-                name: torch.empty(shape, device="meta") for name, (shape, _) in stored.items() if name not in odd
+                # transformers says which names do not fit: it renames, merges and ties weights (decision 0067).
+                name: torch.empty(shape, device="meta")
+                for name, (shape, _) in stored.items()
+                if name not in odd
             },
             device_map={"": "meta"},
             output_loading_info=True,
@@ -112,7 +115,7 @@ def not_finite(files: Iterable[Path]) -> dict[str, str]:
 
 
 def refuse_odd(name: str, odd: Mapping[str, str]) -> None:
-    """Refuse weights that are no numbers to compute with.
+    """Refuse weights that are not numbers to compute with.
 
     Args:
         name: of the model or the adapter.
@@ -240,5 +243,5 @@ def _listed(names: list[str]) -> str:
 
 
 def times(shape: Iterable[int]) -> str:
-    """Write a shape in words."""
+    """Write a shape as text."""
     return " x ".join(map(str, shape)) or "a single number"

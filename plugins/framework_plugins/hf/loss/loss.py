@@ -55,7 +55,7 @@ class ProbeResult:
     """What was found out.
 
     Attributes:
-        made: scale and cap of the logits that the head gives; None where the model has to be asked for them.
+        made: scale and cap of the logits that the head gives; None if the model has to be asked for them.
         selects: whether the model, where it is asked, gives the logits of the positions asked for.
         balanced: whether its auxiliary loss is known.
         packing: how rows are packed.
@@ -82,7 +82,7 @@ class Losses:
         found: of a model like this one, so that nothing has to be found out.
 
     Attributes:
-        head: the output head; None where the model is asked for logits.
+        head: the output head; None if the model is asked for logits.
         balance: the auxiliary loss of a mixture of experts; None if there is none, or none that can be computed.
     """
 
@@ -132,7 +132,7 @@ class Losses:
 
     @property
     def auxiliary(self) -> str:
-        """The loss of a mixture of experts beside that of the tokens, in words; empty if there is none."""
+        """The loss of a mixture of experts beside that of the tokens, as a text; empty if there is none."""
         if self.balance is not None:
             return str(self.balance)
         return "left out" if auxiliary_coefficient(self.plain) else ""
@@ -174,7 +174,7 @@ class Losses:
         return blocks(seen, self.head, self.logits)
 
     def fewer_logits(self) -> str:
-        """Compute a quarter of the logits at a time and say so; empty where they are few, or the model makes them."""
+        """Compute a quarter of the logits at a time and say so; empty if they are few, or the model makes them."""
         if self.head is None or self.logits <= LEAST:
             return ""
         self.logits //= 4
@@ -239,7 +239,7 @@ class Losses:
 
     @torch.no_grad()
     def _look(self) -> None:
-        """Find out what may be done, on three rows that begin alike."""
+        """Find out what may be done, on three rows with a common beginning."""
         device = self.plain.device
         rows = _rows(self.plain.config.get_text_config().vocab_size)
         beside = moved(padded(rows, 0), device)
@@ -308,6 +308,7 @@ class Losses:
         self.selects = same
 
 
+# DDP and FSDP work in hooks around the whole forward pass, so the loss is computed inside it (decision 0061).
 def _let_in(module: Any) -> None:
     """Let `INSIDE` be computed instead of a module's forward pass: an engine's hooks and wrappers stay around it."""
     forward = module.forward
@@ -328,7 +329,7 @@ def _ways(config: Any) -> list[tuple[float, float]]:
 
 
 def _rows(vocabulary: int) -> list[TokenRow]:
-    """Return sorted rows that begin alike, of which each learns its last token."""
+    """Return sorted rows with a common beginning, of which each learns its last token."""
     random = np.random.default_rng(0)
     start, middle = (random.integers(vocabulary, size=WORTH + more).tolist() for more in (5, 3))
     rows = [start + random.integers(vocabulary, size=4).tolist()]

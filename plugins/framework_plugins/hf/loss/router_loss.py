@@ -1,7 +1,7 @@
 """The auxiliary loss of a mixture of experts: it keeps all experts in use (Fedus et al., arXiv 2101.03961).
 
-transformers computes it for a batch, over all tokens that are no padding. Here its own function does so for the rows of
-a pass: a token that rows of a tree share counts once for each of them, as it does in a padded batch.
+transformers computes it for a batch, over all tokens that are not padding. Here its own function does so for the rows
+of a pass: a token that rows of a tree share counts once for each of them, as it does in a padded batch.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Balance:
         return f"{self.coefficient:g} x load balancing (router_aux_loss_coef in the model's config)"
 
 
+# transformers computes it: its formula differs from model to model (decision 0062).
 def balance(model: Any) -> Balance | None:
-    """Return the auxiliary loss of a model; None where it has none, or one without a function beside its class."""
+    """Return the auxiliary loss of a model; None if it has none, or one without a function beside its class."""
     config = model.config.get_text_config()
     coefficient = auxiliary_coefficient(model)
     function = getattr(sys.modules[type(model).__module__], "load_balancing_loss_func", None)
@@ -58,7 +59,7 @@ def balance(model: Any) -> Balance | None:
 
 
 def auxiliary_coefficient(model: Any) -> float:
-    """Return by how much the config of a model weights its auxiliary loss; 0 where it has none."""
+    """Return by how much the config of a model weights its auxiliary loss; 0 if it has none."""
     config = model.config.get_text_config()
     if not hasattr(config, "output_router_logits"):
         return 0.0

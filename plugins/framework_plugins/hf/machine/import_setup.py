@@ -19,6 +19,7 @@ def without_bitsandbytes() -> Iterator[None]:
         yield
         return
     _forget()
+    # peft imports it for every adapter, and remembers whether it is there (decision 0047).
     sys.modules["bitsandbytes"] = None  # type: ignore[assignment] # which makes its import fail
     try:
         yield

@@ -33,14 +33,14 @@ class Way:
 def way(
     config: HFTrainerConfig, model: torch.nn.Module, attention: str, device: str, adapter: Any, *, quantized: bool
 ) -> tuple[Way, str]:
-    """Choose, and say in words how rows are packed.
+    """Choose, and say how rows are packed.
 
     Args:
         config: the settings.
         model: the base, with or without memory for its weights.
         attention: its attention implementation.
         device: cpu or cuda.
-        adapter: the peft config, None where all weights are trained.
+        adapter: the peft config, None if all weights are trained.
         quantized: whether the base is.
     """
     far = distance(model)
@@ -55,7 +55,7 @@ def way(
 
 
 def distance(model: Any) -> str:
-    """Return what in a model sees a token by its distance or its place in the batch; empty where nothing does."""
+    """Return what in a model sees a token by its distance or its place in the batch; empty if nothing does."""
     config = model.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []} - {"full_attention"}
     if kinds:
@@ -68,7 +68,7 @@ def distance(model: Any) -> str:
 
 
 def refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
-    """Return what else keeps the rows of a model from sharing their beginnings in training; empty where nothing does.
+    """Return what else keeps the rows of a model from sharing their beginnings in training; empty if nothing does.
 
     Args:
         model: the model, with or without memory for its weights.

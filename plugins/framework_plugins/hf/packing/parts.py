@@ -26,7 +26,7 @@ ENOUGH, SLOWER = 1024, 1.03
 """On a CPU, a pass of this many tokens is as fast per token as a longer one, and needs less memory: rows are cut into
 parts of this size if the cost grows by at most this factor."""
 ATTENTION = 4.0
-"""How much longer a multiplication takes in attention than in a linear layer, about, on CPUs and GPUs alike."""
+"""How much longer a multiplication takes in attention than in a linear layer, about, on both CPUs and GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Packer:
         return parts
 
     def smaller(self, rows: Sequence[TokenRow]) -> Packer | None:
-        """Return one with half as many rows in a pass, or fewer, that cuts these rows smaller; None where none does."""
+        """Return one with half as many rows in a pass, or fewer, that cuts these rows smaller; None if none does."""
         longest, packer = self.longest(rows), self
         while packer.rows > 1:
             packer = replace(packer, rows=packer.rows // 2)
@@ -73,7 +73,7 @@ class Packer:
         )
 
     def located(self, rows: Sequence[TokenRow]) -> Iterator[tuple[Part, list[tuple[TokenRow, list[int]]]]]:
-        """Give each part with its rows, and where in its `target` the learned tokens of each row stand, in order."""
+        """Give each part with its rows, and where in its `target` the learned tokens of each row are, in order."""
         for some, tree in self._cuts(rows):
             if tree is None:
                 ends = list(accumulate((learned(row) for row in some), initial=0))
@@ -131,12 +131,12 @@ class Packer:
 
 
 def learned(row: TokenRow) -> int:
-    """Return how many tokens of a row are learned; nothing stands before the first, so nothing predicts it."""
+    """Return how many tokens of a row are learned; nothing is before the first, so nothing predicts it."""
     return row.supervised - (row.labels[0] != IGNORE)
 
 
 def _within(rows: Sequence[TokenRow], budget: int) -> Iterator[list[TokenRow]]:
-    """Cut rows, sorted so that those which begin alike are neighbours, into groups whose trees fit into `budget`."""
+    """Cut rows, sorted so that those with a common beginning are neighbours, into groups whose trees fit `budget`."""
     group: list[TokenRow] = []
     size = 0
     for row in sorted(rows, key=lambda row: row.input_ids):

@@ -1,4 +1,4 @@
-"""In which order the rows of an epoch are seen: shuffled, and within a window so that rows which begin alike meet.
+"""In which order the rows of an epoch are seen: shuffled, but rows with a common beginning meet in a window.
 
 The rows are shuffled, cut into windows, sorted within each, cut into batches, and the batches of a window are shuffled.
 Every batch of a window is as likely to come first as last, so each row's place in the epoch is as likely as any other,
@@ -59,6 +59,7 @@ class RowSampler(Sampler[int]):
             numbers = shuffled[start : min(start + window, whole)]
             near = sort([self.rows[number] for number in numbers], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
+            # Only neighbours are chosen; the place of a row in the epoch stays uniform (decision 0016).
             for place in random.permutation(len(batches)).tolist():
                 yield from (numbers[at] for at in batches[place])
         yield from shuffled[whole:]

@@ -1,8 +1,8 @@
 """Rows of tokens as a tree: what rows have in common at their beginning is one node, what follows are its children.
 
-With causal attention the states of a beginning do not depend on what follows. So rows that begin alike can be laid out
-as one sequence in which the beginning stands once, each other token attends along its branch only, and positions count
-along the branch: every state, loss and gradient is that of the rows one by one.
+With causal attention the states of a beginning do not depend on what follows. So rows with a common beginning can be
+laid out as one sequence with the beginning in it once, each other token attends along its branch only, and positions
+count along the branch: every state, loss and gradient is that of the rows one by one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Tree:
         return stretches[::-1]
 
     def learned(self, rows: Sequence[TokenRow]) -> list[list[int]]:
-        """Return for each row, of those that were planted, where in `target` its learned tokens stand."""
+        """Return for each row, of those that were planted, where in `target` its learned tokens are."""
         index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
         indices = []
         for row, end in zip(rows, self.ends, strict=True):
@@ -119,7 +119,7 @@ def plant(rows: Sequence[TokenRow]) -> Tree:
         tree.ends[number] = ends[place]
         where = _places(tree, ends[place])
         for at, label in enumerate(rows[number].labels):
-            if label != IGNORE and at:  # nothing stands before the first token, so nothing predicts it
+            if label != IGNORE and at:  # nothing is before the first token, so nothing predicts it
                 key = (where[at - 1], label)
                 learned[key] = learned.get(key, 0) + 1
     pairs = sorted(learned)
@@ -137,7 +137,7 @@ def _grow(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[i
         for each row the number of its last node.
     """
     ends = [-1] * len(ids)
-    todo = [(0, len(ids), 0, -1)]  # rows low..high, whose first `depth` tokens stand at `parent` and above
+    todo = [(0, len(ids), 0, -1)]  # rows low..high, whose first `depth` tokens are at `parent` and above
     while todo:
         low, high, depth, parent = todo.pop()
         if high - low == 1:

@@ -2,7 +2,8 @@
 
 A block holds stretches of queries that see the same tokens before their own stretch. On a CPU that is several times
 less work than a dense mask, of which most is masked, and nothing is kept for the backward pass but queries, keys and
-values: each block's probabilities are computed again, as flash attention does (Dao et al., arXiv 2205.14135).
+values: each block's probabilities are computed again, as flash attention does (Dao et al., arXiv 2205.14135). torch's
+FlexAttention would skip the masked pairs too, but has no backward pass on a CPU. On a GPU the mask goes to torch.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Block:
         queries: places of the queries, stretches x longest, filled up with the first of each stretch.
         keys: places of what each stretch sees, stretches x (path + longest).
         path: the places of the path.
-        real: which of the filled-up queries are real; None where all are.
+        real: which of the filled-up queries are real; None if all are.
     """
 
     shape: tuple[int, int, int]

@@ -38,6 +38,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     return values
 
 
+# Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP (decision 0026).
 def digest(rows: Sequence[TokenRow]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order."""
     hasher = hashlib.sha256()
@@ -142,7 +143,7 @@ class Checkpoints:
                     f"{final} cannot be made: {error.strerror}. Remove {self.folder}, or set another run_dir"
                 ) from error
             raise
-        # One of a later step was passed over as damaged: it must not stand in for a whole one.
+        # One of a later step was passed over as damaged: it must not be taken for a whole one.
         for old in [folder for folder in self._all() if _step(folder) > step]:
             shutil.rmtree(old, ignore_errors=True)
         for old in sorted(self._all(), key=_step)[: -self.limit]:
@@ -172,7 +173,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _hash(file: Path) -> str:
-    """Return the hash of a file; empty where it is gone."""
+    """Return the hash of a file; empty if it is gone."""
     hasher = hashlib.sha256()
     try:
         with file.open("rb") as opened:

@@ -62,7 +62,7 @@ class State:
 
     @property
     def scaler(self) -> Any:
-        """What scales gradients in fp16; None where nothing does."""
+        """What scales gradients in fp16; None if nothing does."""
         return self.trainer.accelerator.scaler
 
     def lost(self) -> float:

@@ -32,7 +32,7 @@ class FromBase:
         """Return for each row the mean over its learned tokens of KL(base || model) in nats.
 
         Args:
-            model: as it stands.
+            model: as it is.
             evaluation: gives that of the model, which is found out when first asked for.
             rows: their labels say where to look.
             trained: whether it is its base no more, where all weights are trained.
@@ -101,7 +101,7 @@ class Remembered:
         self._known[_key(rows)] = each_row(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
 
     def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
-        """Return how far the model has come from what was remembered; None where it was not asked about these rows."""
+        """Return how far the model has come from what was remembered; None if it was not asked about these rows."""
         known = self._known.get(_key(rows))
         if known is None:
             return None

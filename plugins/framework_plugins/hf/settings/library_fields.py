@@ -20,6 +20,7 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects, installed
 
+# Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints (decision 0087).
 TABLES = Path(__file__).parent / "fields"
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",

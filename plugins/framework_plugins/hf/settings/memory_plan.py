@@ -132,6 +132,7 @@ def _process() -> float:
     return PROCESS_CUDA if any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders) else PROCESS_CPU
 
 
+# Checkpointing costs a quarter of the speed, and a small model fits without it (decision 0064).
 def decides_checkpointing(plan: Plan) -> bool:
     """Whether the arithmetic decides on a GPU between activations that are kept and such as are computed again.
 
@@ -247,7 +248,7 @@ def _kept(plan: Plan, shape: Shape, longest: int, *, wide: bool, fast: bool, tre
 
 
 def targets(adapter: Any) -> tuple[str, ...]:
-    """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
+    """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
     given = getattr(adapter, "target_modules", [])
     if pattern := target_pattern(given):
         return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
@@ -262,7 +263,7 @@ def _place(block: int, name: str) -> str:
 
 
 def trained_parameters(adapter: Any, shape: Shape) -> int:
-    """Count what an adapter trains where that is not the same in each block; 0 where the arithmetic counts.
+    """Count what an adapter trains where that is not the same in each block; 0 if the arithmetic counts.
 
     Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
     Biases are not counted, below 0.1%.

@@ -1,6 +1,6 @@
 """The optimizers and schedules of transformers that run here, and what the plan needs to know of each. Without torch.
 
-transformers makes them; it reads the arguments that stand here, and drops any other one without a word. Not offered,
+transformers makes them; it reads the arguments that are here, and drops any other one without a word. Not offered,
 though transformers names them: GaLore and APOLLO, which project gradients that LoRA has made small already; LOMO and
 every `layerwise` one, which update weights in the middle of a backward pass, of which a step has several here;
 torchao's, whose states a checkpoint cannot hold; GrokAdamW, AnyPrecision, XLA and NPU, which were not tried; and the
@@ -47,6 +47,7 @@ class OptimizerFacts:
     adam: bool = False
 
 
+# The names are those of transformers, which people know (decision 0088).
 ADAM, LION = ("adam_beta1", "adam_beta2", "adam_epsilon"), ("adam_beta1", "adam_beta2")
 MIX = {"alpha": float, "beta3": float, "t_alpha": int, "t_beta3": int}
 RMS = {"momentum": float, "alpha": float, "eps": float, "centered": bool}
@@ -89,7 +90,7 @@ class ScheduleFacts:
     Attributes:
         arguments: what `trainer.lr_scheduler_kwargs` may hold.
         needs: those without which there is no schedule, one of them.
-        lowest: the name of the learning rate at the end; empty where the schedule has none.
+        lowest: the name of the learning rate at the end; empty if the schedule has none.
         relative: whether that is a share of the peak.
         instead: the schedule that has such an end where this one has none.
         more: the arguments with which that one is this one but for the end.
@@ -153,7 +154,7 @@ def state_bytes(optimizer: Optimizer, arguments: Mapping[str, Any], rank: int, h
     Args:
         optimizer: as it is asked for.
         arguments: `trainer.optim_args`.
-        rank: of the adapter; 0 where all weights are trained.
+        rank: of the adapter; 0 if all weights are trained.
         hidden: features of the model.
         on_gpu: else on a CPU, where no states are paged; adamw_torch replaces an AdamW that does not run there.
     """

@@ -1,10 +1,10 @@
 """Conversations -> token rows, by the tokenizer's own chat template, with labels on the assistants' turns only.
 
-Templates with and without generation markers are treated alike. The whole conversation is rendered once, and for each
-assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
-is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
-they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
-hold says so in `TokenRow.problem`.
+Templates with and without generation markers are treated the same. The whole conversation is rendered once, and for
+each assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is
+learned is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are
+rendered as they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this
+does not hold says so in `TokenRow.problem` (decision 0012).
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class Chat:
         return numbers if self.learn is Learn.assistant else numbers[-1:]
 
     def _continued(self, example: Example) -> list[int]:
-        """Return the tokens of a conversation with the turn that comes next; none where the template refuses it.
+        """Return the tokens of a conversation with the turn that comes next; none if the template refuses it.
 
         After calls that is what the tools answer, and only with a template that knows no such turn a question.
         """
@@ -250,7 +250,7 @@ class Chat:
 
     @functools.cached_property
     def appended(self) -> str:
-        """The stop token that a last answer gets because the template writes none; empty where it writes one."""
+        """The stop token that a last answer gets because the template writes none; empty if it writes one."""
         example = Example((Message("user", "a"), Message("assistant", "b")), "chatml")
         row, text = self._encode([example])[0], self._renderer.text(Job(as_turns(example.messages), (), prompt=False))
         written = len(self._prompts.ids(text))
@@ -286,7 +286,7 @@ def _kind(example: Example, problem: str) -> _Kind:
 
 @dataclass(frozen=True)
 class _Way:
-    """Settings that may make a row exact; `learn` is None where it stays as it is."""
+    """Settings that may make a row exact; `learn` is None if it stays as it is."""
 
     thoughts: Thoughts
     learn: Learn | None

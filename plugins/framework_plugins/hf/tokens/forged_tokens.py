@@ -34,7 +34,7 @@ class Special:
         self._begins = sorted({name[0] for name in self.names.values()})
 
     def forged(self, example: Example, ids: Sequence[int]) -> str:
-        """Say which special token comes from an example's own words; empty where none does.
+        """Say which special token comes from an example's own words; empty if none does.
 
         `<|im_start|>assistant` in a question opens a turn that nobody took. Text without a character with which one
         begins, nearly all there is, is not looked at more closely.

@@ -166,7 +166,7 @@ class Labels:
         return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
 
     def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
-        """Say which stop token stands within an answer, and who wrote it."""
+        """Say which stop token is within an answer, and who wrote it."""
         token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
         start, end = draft.encoding.token_to_chars(token)
         written = draft.text[start:end].strip()
@@ -176,7 +176,7 @@ class Labels:
         return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER}"
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
-        """Say where the row has a BOS token that inference would not have, or two; empty where all is well."""
+        """Say where the row has a BOS token that inference would not have, or two; empty if all is well."""
         if self.bos is None:
             return ""
         if ids[:2] == [self.bos, self.bos]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from framework.api import Example, Message, ToolCall
-from framework.api.training import END_THOUGHT, SEPARATOR
+from framework.api.training import BEGIN_THOUGHT, END_THOUGHT, SEPARATOR
 
 OTHER = "take another chat template, model.chat_template=FILE.jinja"
 NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
@@ -48,7 +48,7 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
     content = message.content.strip()
     if content and END_THOUGHT in content and content not in region:
         thought, content = (part.strip() for part in content.rsplit(END_THOUGHT, 1))
-        yield thought.removeprefix("<think>").strip(), "the assistant's thoughts (before </think>)"
+        yield thought.removeprefix(BEGIN_THOUGHT).strip(), "the assistant's thoughts (before </think>)"
     if content:
         yield content, "an assistant's turn"
 
@@ -61,7 +61,7 @@ def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> t
     """
     end = start
     for call in calls:
-        # They may stand in any order; a stop token within an argument does not end the turn.
+        # They may be in any order; a stop token within an argument does not end the turn.
         ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
         if min(ends) < 0:
             return end, NO_CALL
@@ -102,11 +102,11 @@ def _escaped(part: str) -> Iterator[str]:
 
 
 def lost(example: Example, text: str) -> str:
-    """Say which turn does not stand in the rendered text, in its order; empty where all do.
+    """Say which turn is not in the rendered text, in its order; empty if all do.
 
-    A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
-    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to stand
-    there as often: "Be brief." within a question is no system prompt.
+    A system prompt may be anywhere, since some templates move it. Of an earlier answer its thought may be missing:
+    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to be
+    there as often: "Be brief." within a question is not a system prompt.
     """
     position, parts = 0, []
     for message in example.messages:
@@ -118,7 +118,7 @@ def lost(example: Example, text: str) -> str:
         if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
             return problem
         position = position if system else end
-    # The others stand one after the other: only beside a system prompt may two have been found in the same place.
+    # The others are one after the other: only beside a system prompt may two have been found in the same place.
     for message in example.messages:
         if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
             return problem
@@ -126,7 +126,7 @@ def lost(example: Example, text: str) -> str:
 
 
 def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
-    """Say that calls of a turn stand neither after its content, which ends at `end`, nor before it."""
+    """Say that calls of a turn are neither after its content, which ends at `end`, nor before it."""
     problem = _calls_end(message.tool_calls, text, end, len(text))[1]
     return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
 
@@ -159,7 +159,7 @@ def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> 
 
 
 def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
-    """Say that a tool, or the call of one, stands nowhere but within what was said."""
+    """Say that a tool, or the call of one, is nowhere but within what was said."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
     whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""

@@ -3,7 +3,7 @@
 The prompt of an answer is the beginning of the row's text, and it has to be the beginning of its tokens too. To know
 that it need not be tokenized a second time. A tokenizer first cuts a text at its added tokens, `<|im_start|>` and the
 like, from left to right, the longest first, and then works on each piece by itself. So up to the last added token
-within the prompt the tokens of prompt and row are the same, and from there on they are compared: what stands there is
+within the prompt the tokens of prompt and row are the same, and from there on they are compared: what is there is
 short, and nearly always the opening of the assistant's turn, which is tokenized once for all rows.
 """
 
@@ -31,7 +31,7 @@ class Prompts:
         self.core = tokenizer.backend_tokenizer
         split = tokenizer.split_special_tokens
         # Left out are the tokens that are matched only after a piece was normalized, and those that count only
-        # where no letter stands beside them: what comes after could change them.
+        # where no letter is beside them: what comes after could change them.
         self.added = {
             number: token.content
             for number, token in self.core.get_added_tokens_decoder().items()
@@ -72,7 +72,7 @@ class Prompts:
             self.tails[tail] = encoding.ids
 
     def count(self, ids: list[int], cut: Cut) -> int | None:
-        """Return how many of a row's tokens are its prompt's; None where the prompt's tokens are not its first."""
+        """Return how many of a row's tokens are its prompt's; None if the prompt's tokens are not its first."""
         tail = self.tails[cut.tail]
         end = cut.start + len(tail)
         return end if ids[cut.start : end] == tail else None
@@ -97,7 +97,7 @@ def token_from(encoding: Any, position: int, length: int, tokens: int) -> int:
 
 
 def common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return how many characters the beginning that two texts share has."""
     if one.startswith(other):
         return len(other)
     low, high = 0, min(len(one), len(other))

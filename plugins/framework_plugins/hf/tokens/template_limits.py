@@ -74,7 +74,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
 
 
 def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
-    """Render in a copy of this process; return what went wrong, empty where nothing did."""
+    """Render in a copy of this process; return what went wrong, empty if nothing did."""
     import resource  # noqa: F401, PLC0415 - not on Windows
 
     # All that renders is imported by now: a lock of an import that another thread holds would never open in the copy.
@@ -84,6 +84,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
     with warnings.catch_warnings():
         # From Python 3.12 on: the copy has no threads. It takes no lock of theirs: it renders, and ends at once.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # A new Python would need seconds to import what renders (decision 0068).
         child = os.fork()
     if child == 0:
         _render(tokenizer, settings)

@@ -48,6 +48,7 @@ def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return sorted(found, key=lambda name: (name not in THINKING_SWITCHES, name))[:MOST]
 
 
+# The switches are only tried for the message: how an exported model answers is the user's choice (decision 0083).
 def candidates(read: Sequence[str]) -> Iterator[Values]:
     """Give the values to try, none first, then those of one switch, then those of two.
 

@@ -38,7 +38,7 @@ class BestWeights:
         return {name: local(weight.data) for name, weight in trained(self.model)}
 
     def keep(self, step: int) -> None:
-        """Set the weights aside as they stand after a step.
+        """Set the weights aside as they are after a step.
 
         Raises:
             FrameworkError: the file does not fit.
@@ -74,7 +74,7 @@ class BestWeights:
         save_file(pieces, self.file)
 
     def restore(self, step: int) -> None:
-        """Put the weights back that were set aside last; nothing where they are those of the last step, `step`."""
+        """Put the weights back that were set aside last; nothing if they are those of the last step, `step`."""
         if self.step in {None, step}:
             return
         if self.kept:

@@ -41,7 +41,7 @@ class OomRetry:
 
         Args:
             call: what may run out of memory; it starts from the beginning each time.
-            make_smaller: reverts the failed attempt, makes something smaller and says what; empty where nothing is
+            make_smaller: reverts the failed attempt, makes something smaller and says what; empty if nothing is
                 left.
             where: what was being done, `training step 3`.
             lower: the setting that makes the smallest try smaller.
@@ -49,6 +49,7 @@ class OomRetry:
         Raises:
             FrameworkError: no fallback is left.
         """
+        # Only the pass is repeated: accelerate would begin the training again with another batch (decision 0020).
         while True:
             try:
                 return call()

@@ -30,7 +30,7 @@ class Passes:
         self.model = model
 
     def climb(self, rows: Sequence[TokenRow]) -> str:
-        """Make passes over these rows need less memory and say how; empty where nothing is left.
+        """Make passes over these rows need less memory and say how; empty if nothing is left.
 
         The cheapest comes first: more and smaller passes cost some speed, checkpointing a third of it, and few logits
         at a time gain little.
@@ -45,7 +45,7 @@ class Passes:
 
 
 def checkpoint(model: Any) -> bool:
-    """Let a model compute its activations again in the backward pass; False where it does already, or cannot."""
+    """Let a model compute its activations again in the backward pass; False if it does already, or cannot."""
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     if checkpoints(model) or not getattr(plain, "supports_gradient_checkpointing", False):
         return False

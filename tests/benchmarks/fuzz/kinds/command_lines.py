@@ -316,14 +316,14 @@ def _long(draw: DrawFn) -> Case:
 
 @st.composite
 def _bytes(draw: DrawFn) -> Case:
-    """Draw an argument that is no UTF-8."""
+    """Draw an argument that is not UTF-8."""
     byte = draw(st.integers(0xDC80, 0xDCFF))
     key = draw(
         st.sampled_from(
             ["name=", "seed=", "model.path=", "data.path=", "", "--", "+experiment=", "run_dir=", "plugins "]
         )
     )
-    return _case("an argument that is no UTF-8", R, (*PLAN, f"{key}a{chr(byte)}b"), "argument", sound="plan")
+    return _case("an argument that is not UTF-8", R, (*PLAN, f"{key}a{chr(byte)}b"), "argument", sound="plan")
 
 
 # ---- the same run

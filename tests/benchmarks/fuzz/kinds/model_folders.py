@@ -195,7 +195,7 @@ TOKEN_VALUES: tuple[tuple[str, tuple[str | int, ...], Any, Expect], ...] = (
     ("no decoder", ("decoder",), None, E), ("a template for pairs is gone", ("post_processor",), None, S),
     ("a pattern without an end", ("pre_tokenizer",),
     {"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": False}, R),
-    ("a stop token that is no special one", ("added_tokens", 4, "special"), False, E),
+    ("a stop token that is not a special one", ("added_tokens", 4, "special"), False, E),
     ("a stop token that takes white space", ("added_tokens", 4, "lstrip"), True, E),
     ("drops tokens at random", ("model", "dropout"), 0.5, R),
     ("an unknown token that does not exist", ("model", "unk_token"), "<nope>", E),

@@ -185,7 +185,7 @@ def _checkpoint(draw: DrawFn) -> Case:
             ]
         )
     )  # fmt: skip
-    # It may name another training then; a folder with something that is no file is refused as a whole.
+    # It may name another training then; a folder with something that is not a file is refused as a whole.
     refused = (file, what) == (CHECKPOINT[0], "one byte more") or what in {"a pipe", "a socket", "a link to a device"}
     expect = E if refused else S
     return _case("resume", f"{file.rpartition('/')[2]} of the checkpoint is {what}", expect, edit)

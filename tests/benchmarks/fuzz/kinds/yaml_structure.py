@@ -196,7 +196,7 @@ def _bad_line(draw: DrawFn) -> Case:
 
 @st.composite
 def _bytes(draw: DrawFn) -> Case:
-    """Draw a file that is no text, or has characters that YAML does not allow."""
+    """Draw a file that is not text, or has characters that YAML does not allow."""
     control = chr(draw(st.sampled_from([0, 1, 7, 8, 11, 12, 27, 127, 0x80, 0x9F, 0xFFFE])))
     what, content = draw(
         st.sampled_from(
@@ -205,7 +205,7 @@ def _bytes(draw: DrawFn) -> Case:
                     BLOCK.replace("42", f"4{control}2").encode()),
                 ("another encoding",
                     (BLOCK + "# é\n").encode(draw(st.sampled_from(["latin-1", "utf-32", "utf-16-le", "cp1252"])))),
-                ("a byte that is no UTF-8",
+                ("a byte that is not UTF-8",
                     BLOCK.encode() + b"# " + draw(st.sampled_from([b"\xff", b"\xc3", b"\xed\xa0\x80",
                     b"\xf8\x88\x80\x80\x80"])) + b"\n"),
                 ("nulls", bytes(draw(st.integers(1, 5000)))), ("nothing", b""), ("a comment only", HEAD.encode()),

@@ -11,6 +11,19 @@ from framework import FrameworkError
 from framework.hooks.session import current
 from tests.support.forked_program import program
 
+SHOUT = """
+from dataclasses import dataclass
+from framework import Component, hookimpl
+from framework.api.schema import CommandConfig
+
+@dataclass
+class ShoutConfig(CommandConfig):
+    '''Shout, for $5.'''
+
+@hookimpl
+def framework_components():
+    yield Component("shout", ShoutConfig, "shout:Shout")
+"""
 REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "commands.md"
 
 
@@ -39,7 +52,12 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_the_usage(command: st
         component.load()(component.schema()).main([*words, "--hel"])
 
 
-def test_the_help_of_the_program_names_all_commands(tmp_path: Path) -> None:
-    listed = program("--help", cwd=tmp_path).out.partition("Commands:")[2]
-    for name in current().plugins.commands():
-        assert f"\n  {name} " in listed
+def test_the_help_of_the_program_lists_the_commands_of_the_plugins_that_are_used(tmp_path: Path) -> None:
+    file = tmp_path / "shout.py"
+    file.write_text(SHOUT, encoding="utf-8")
+    off = {"FRAMEWORK_DISABLE_PLUGINS": "chat"}
+    listed = program("--help", f"plugins=[{file}]", cwd=tmp_path, env=off).out.partition("Commands:")[2]
+    lines = dict(re.findall(r"^  ([\w-]+) +(.+)", listed, re.MULTILINE))
+    assert lines.pop("shout").split("  ")[-1] == "Shout, for $5"
+    assert lines.keys() == current().plugins.commands().keys() - {"chat"}
+    assert lines["diff"].startswith("RUN_A RUN_B  ")

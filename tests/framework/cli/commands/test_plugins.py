@@ -382,7 +382,7 @@ def test_a_preset_to_copy_composes_to_what_it_was_made_of(
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert compose([word])[group] == before
-    # What stands there as a comment is valid as well.
+    # What is there as a comment is valid as well.
     every = "\n".join(re.sub(r"^#(?=(  )*\w+:)", "", line) for line in text.splitlines())
     (folder / "mine.yaml").write_text(every, encoding="utf-8")
     assert compose([word])[group] == before

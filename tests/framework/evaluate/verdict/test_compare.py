@@ -163,8 +163,8 @@ def test_the_unit_and_the_least_difference_are_those_of_the_measure_and_the_conf
 
 
 def test_like_prompts_count_as_one() -> None:
-    groups = [number // 5 for number in range(20)]
-    one, two = measured([0.0] * 20, groups=groups), measured([1.0] * 20, groups=groups)
+    clusters = [number // 5 for number in range(20)]
+    one, two = measured([0.0] * 20, clusters=clusters), measured([1.0] * 20, clusters=clusters)
     found = change(one, two)
     assert (found.clusters, found.pairs, found.outcome) == (4, 20, Outcome.undecided)
     assert found.p_value == pytest.approx(2 / 2**4)

@@ -26,7 +26,7 @@ def _plan() -> Plan:
 
 
 class Reciter(EchoModel):
-    """Gives of each answer what `known` says by where its row stands: `x` for a true token, `.` for a wrong one."""
+    """Gives of each answer what `known` says by where its row is: `x` for a true token, `.` for a wrong one."""
 
     def __init__(self, known: Mapping[str, str] = NOTHING) -> None:
         super().__init__(_plan())
@@ -56,7 +56,7 @@ def rows(name: str, count: int) -> list[TokenRow]:
 
 
 def told(model: EchoModel, question: str, answer: str) -> TokenRow:
-    """Return a row of words; it stands where its question says."""
+    """Return a row of words; it is where its question says."""
     prompt, said = model.tokenize(question), model.tokenize(answer)
     return TokenRow([*prompt, *said], [*[IGNORE] * len(prompt), *said], question)
 

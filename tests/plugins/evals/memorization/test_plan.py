@@ -1,4 +1,4 @@
-"""The memorization evaluator in a whole run: its settings are checked, its concern stands in the verdict."""
+"""The memorization evaluator in a whole run: its settings are checked, its concern is in the verdict."""
 
 from __future__ import annotations
 

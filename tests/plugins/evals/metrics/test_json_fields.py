@@ -1,4 +1,4 @@
-"""How many values of the reference stand in the answer, in the same place."""
+"""How many values of the reference are in the answer, in the same place."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_a_judge_that_is_down_does_not_end_the_run(
 
 
 def compared(judge: Callable[[str, str], str], pairs: list[tuple[str, str]]) -> tuple[Scores, int]:
-    """Let a judge compare answers of a base and of a trained model; it is given what stands at A and at B."""
+    """Let a judge compare answers of a base and of a trained model; it is given what is at A and at B."""
 
     def reply(text: str) -> str:
         first, _, second = text.partition("### Answer A\n")[2].partition("\n\n### Answer B\n")

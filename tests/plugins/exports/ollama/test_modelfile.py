@@ -1,4 +1,4 @@
-"""What stands in a Modelfile is read back as it was, by Ollama's rules; what cannot be is refused."""
+"""What is in a Modelfile is read back as it was, by Ollama's rules; what cannot be is refused."""
 
 import re
 

@@ -263,7 +263,7 @@ def test_the_head_computes_no_gradient_that_nobody_asks_for() -> None:
 
 
 def test_a_gpu_takes_enough_rows_for_its_products_and_a_cpu_as_many_as_stay_in_its_cache() -> None:
-    """Whatever is no CPU counts as a GPU: a tensor without memory shows what is done there."""
+    """Whatever is not a CPU counts as a GPU: a tensor without memory shows what is done there."""
     counted = {}
     for device in ("cpu", "meta"):
         head = nn.Linear(SIZE, 128_256, bias=False, device=device)

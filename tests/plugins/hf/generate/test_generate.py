@@ -1,4 +1,4 @@
-"""hf/generate/generate.py: answers are those of transformers, and what prompts begin with alike is read once."""
+"""hf/generate/generate.py: answers are those of transformers, and what all prompts begin with is read once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from framework.api.conversations import split_thought
 from framework.api.records import Progress
 from framework.hooks.session import current
-from framework_plugins.hf.generate.generate import THOUGHT, WORTH, complete, generate
+from framework_plugins.hf.generate.generate import WORTH, complete, generate
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
@@ -33,7 +34,7 @@ NEW = 10
     ],
 )
 def test_a_leading_thought_is_no_part_of_the_answer(said: str, answer: str) -> None:
-    assert THOUGHT.sub("", said) == answer
+    assert split_thought(said)[1] == answer
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from framework.api.conversations import split_thought
 from framework.api.text.thoughts import without_thought
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.generate.generate import THOUGHT, generate
+from framework_plugins.hf.generate.generate import generate
 from framework_plugins.hf.generate.stream import sampler, stream, texts
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer
@@ -155,7 +156,7 @@ def test_bytes_that_are_no_letters_come_as_they_would_in_one_go(codes: list[int]
     st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", " ", "\n", "a", "</", "think>", "<"]), max_size=9)
 )
 def test_a_thought_is_left_out_as_it_is_of_an_answer_in_one_go(pieces: list[str]) -> None:
-    assert "".join(without_thought(pieces)) == THOUGHT.sub("", "".join(pieces))
+    assert "".join(without_thought(pieces)) == split_thought("".join(pieces))[1]
 
 
 def failing(error: Callable[[], Exception]) -> Any:

@@ -365,7 +365,7 @@ def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses
 
 
 class Leaky(torch.nn.Module):
-    """An embedding that adds to each token what stands before it in the sequence, whatever its branch."""
+    """An embedding that adds to each token what is before it in the sequence, whatever its branch."""
 
     def __init__(self, plain: torch.nn.Embedding) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ def test_the_seed_and_the_epoch_alone_decide() -> None:
 def test_the_place_of_each_row_in_the_epoch_is_uniform(
     monkeypatch: pytest.MonkeyPatch, *, group: bool, by_length: bool
 ) -> None:
-    """Over many epochs each row stands in each step equally often, whatever its topic and length.
+    """Over many epochs each row is in each step equally often, whatever its topic and length.
 
     With 43 rows, steps of 4 and windows of 12, the last step has 3 rows. The counts of a row over the 11 steps are
     multinomial; the chi-squared statistic of all rows is about normal with mean f and variance 2 f, where f = 42 x 10.

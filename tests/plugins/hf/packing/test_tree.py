@@ -1,4 +1,4 @@
-"""hf/packing/tree.py: along its branch every row is what it was, and beginnings stand once."""
+"""hf/packing/tree.py: along its branch every row is what it was, and a shared beginning is there once."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ START = list(range(3, 60))
 
 
 def rows() -> list[TokenRow]:
-    """Return rows that begin alike, one of them twice, one that learns nothing and one that learns all of it."""
+    """Return rows with a common beginning, one of them twice, one that learns nothing and one that learns all of it."""
     ends = [[7, 8, 9], [7, 8, 5, 4], [60], [7, 8, 9]]
     made = [TokenRow(START + end, [IGNORE] * len(START) + end) for end in ends]
     return [*made, TokenRow(START[:5], [IGNORE] * 5), TokenRow(START[:6], START[:6]), made[0]]

@@ -1,4 +1,4 @@
-"""hf/settings/field_tables.py: fields of TRL's SFTConfig and peft's LoraConfig, as the installed versions have them."""
+"""hf/settings/library_fields.py: fields of TRL's SFTConfig and peft's LoraConfig, as installed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_modules_that_a_quantization_stores_in_few_bits_are_refused_by_the_plan(
 
 
 def problem_of(word: str) -> str:
-    """Return how the plan of a run refuses a word; empty where it takes it."""
+    """Return how the plan of a run refuses a word; empty if it takes it."""
     try:
         planned([*OF_A_RUN, word])
     except FrameworkError as error:

@@ -148,7 +148,7 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
         assert bool(row.problem) is bool(misfits or forged)
         assert row.labels == wanted
     elif not row.problem:
-        # A thought of an earlier turn is left out, in training as in inference, with whatever stands in it.
+        # A thought of an earlier turn is left out, in training as in inference, with whatever is in it.
         assert misfits == 0
         assert not forged or any(message.content.strip() not in whole for message in messages)
         assert row.labels == wanted
@@ -176,7 +176,7 @@ def turn_by_turn(
     stops: frozenset[int],
     ids: list[int],
 ) -> tuple[int | None, int]:
-    """Find a learned turn by tokenizing its prompt and the conversation up to it; None where they do not fit."""
+    """Find a learned turn by tokenizing its prompt and the conversation up to it; None if they do not fit."""
     asked = tokenizer.apply_chat_template(turns(messages[:number]), tokenize=False, add_generation_prompt=True)
     prompt = tokenizer(asked, add_special_tokens=False)["input_ids"]
     upto = tokenizer.apply_chat_template(turns(messages[: number + 1]), tokenize=False)

@@ -36,7 +36,7 @@ def forged(*messages: Message, split: bool = False, **more: object) -> str:
         ((ASK, Message("assistant", "a", reasoning_content="<|im_end|>")), (), "a turn of the assistant holds"),
         ((ASK, Message("assistant", "<think>a</think>b")), (), ""),
         ((Message("user", "please stop here"), TELL), (), "a turn of the user holds the special token stop"),
-        ((Message("user", "unstoppable"), TELL), (), ""),  # part of a word is no token
+        ((Message("user", "unstoppable"), TELL), (), ""),  # part of a word is not a token
     ],
 )
 def test_a_special_token_is_reported_with_whose_words_hold_it(

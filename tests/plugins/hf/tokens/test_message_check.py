@@ -1,4 +1,4 @@
-"""hf/tokens/message_check.py: every message stands in the rendered text."""
+"""hf/tokens/message_check.py: every message is in the rendered text."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_tool_that_only_the_conversation_names_is_left_out() -> None:
 
 
 def end(message: Message, text: str) -> tuple[str, str]:
-    """Return what stands in the text up to the end of the turn, and the problem."""
+    """Return what is in the text up to the end of the turn, and the problem."""
     place, problem = answer_end(message, text, 0, len(text))
     return text[:place], problem
 

@@ -27,7 +27,7 @@ INSIDE = ("export", "export_to_gguf")
 
 
 def missing_libraries(*, tree: bool) -> str:
-    """Say which libraries are not installed and what installs them; empty where all are there.
+    """Say which libraries are not installed and what installs them; empty if all are there.
 
     Args:
         tree: whether a source tree of llama.cpp converts, so that AutoRound is not needed.

@@ -24,7 +24,7 @@ from framework_plugins.exports.gguf.convert import converter
 from framework_plugins.exports.gguf.convert.model import model_class
 
 PREFIX = "base_model.model."
-"""Stands before the name of a layer in a file of peft."""
+"""What precedes the name of a layer in a file of peft."""
 A, B = ".lora_A.weight", ".lora_B.weight"
 NUMBERS = {"f32": np.float32, "f16": np.float16}
 CLOSE = 1e-4
@@ -51,7 +51,7 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
 
     Raises:
-        FrameworkError: it is no plain LoRA adapter, or the layers are stored in a way that a LoRA cannot follow.
+        FrameworkError: it is not a plain LoRA adapter, or the layers are stored in a way that a LoRA cannot follow.
     """
     settings = json.loads(Path(adapter, "adapter_config.json").read_text(encoding="utf-8"))
     check_plain(settings)
@@ -76,7 +76,7 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
 
 
 def check_plain(settings: Mapping[str, Any]) -> None:
-    """Refuse what is more than a pair of matrices beside a layer, all scaled alike.
+    """Refuse what is more than a pair of matrices beside a layer, all with one scale.
 
     Args:
         settings: the adapter_config.json.
@@ -85,7 +85,7 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         FrameworkError: it is.
     """
     more = {
-        "is no LoRA adapter": settings.get("peft_type") != "LORA",
+        "is not a LoRA adapter": settings.get("peft_type") != "LORA",
         "has the magnitudes of DoRA": settings.get("use_dora"),
         "holds whole layers, modules_to_save": settings.get("modules_to_save"),
         "holds new tokens, trainable_token_indices": settings.get("trainable_token_indices"),

@@ -30,7 +30,7 @@ _EXPRESSIONS = {
 
 
 def name(tokenizer: Mapping[str, Any]) -> str | None:
-    """Return llama.cpp's name for how a `tokenizer.json` cuts words; None where it has none that is known here."""
+    """Return llama.cpp's name for how a `tokenizer.json` cuts words; None if it has none that is known here."""
     cutter = tokenizer.get("pre_tokenizer") or {}
     parts: Sequence[Mapping[str, Any]] = cutter.get("pretokenizers", [cutter])
     whole = bool(tokenizer["model"].get("ignore_merges"))

@@ -54,7 +54,7 @@ def model(tokenizer: Mapping[str, Any]) -> bytes:
     """Return a SentencePiece model that cuts text as the merges of a `tokenizer.json` do.
 
     SentencePiece joins the neighbours that make the piece with the highest score, `tokenizers` those whose merge
-    stands first. So a piece's score is the place of its first merge, counted downwards.
+    is first. So a piece's score is the place of its first merge, counted downwards.
     """
     # Its classes are made when it is imported, so they have no types.
     proto: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")

@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 def own(items: Sequence[T], me: Member) -> Sequence[T]:
-    """Return the items that a process takes: neighbours, since those begin alike."""
+    """Return the items that a process takes: neighbours, since those share a beginning."""
+    # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are
+    # (decision 0024).
     size = math.ceil(len(items) / me.world)
     return items[me.rank * size : (me.rank + 1) * size]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from framework.api import WORD, Learn, Severity, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import FindingDraft, Numbers, are, of
+from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages
 from framework_plugins.audit.texts import Survey
 
@@ -21,8 +21,8 @@ TWICE, CLEARLY = 2.0, 0.02
 """Rows are sorted if neighbours are more similar than distant rows by this factor and this difference."""
 
 
-def look(survey: Survey) -> Iterator[FindingDraft]:
-    """Give what was found."""
+def drafts(survey: Survey) -> Iterator[FindingDraft]:
+    """Give the findings, before their examples are read."""
     if len(survey.train) >= FEW:
         yield from _homogeneous(survey)
         if survey.data.plan.data.config.learn is not Learn.each:  # neighbours are of one conversation
@@ -34,6 +34,7 @@ def look(survey: Survey) -> Iterator[FindingDraft]:
 def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    # Of the sample: a template is seen in a thousand rows.
     template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE))
     close = _biggest(survey.data.near_duplicates[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
@@ -77,11 +78,13 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     common = common_features(lambda: [whole], len(whole))
     vectors = features(whole, common)
+    # The same rows in another order, so that only their distance differs.
     far = np.random.default_rng(0).permutation(sample.second)
     near = similarities(vectors, sample.first, sample.second)
     distant = similarities(vectors, sample.first, far)
     error = np.sqrt((near.var() + distant.var()) / len(near))
     more = near.mean() - distant.mean()
+    # By four standard errors, since many small differences in a large file would be certain, and mean nothing.
     if near.mean() < TWICE * distant.mean() or more < max(CLEARLY, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows
@@ -123,7 +126,7 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
     names, counts = np.unique(known, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     many = [number for number in order if counts[number] > survey.config.languages * len(known)]
-    if len(many) < 2:  # noqa: PLR2004 - one language is no mix
+    if len(many) < 2:  # noqa: PLR2004 - one language is not a mix
         return
     main, others = names[order[0]], names[many[1:]]
     rows = sample.numbers[np.isin(detected, others)]

@@ -12,13 +12,14 @@ import numpy as np
 
 from framework.api import Example
 from framework.api.training import SEPARATOR
-from framework_plugins.audit.found import Numbers
+from framework_plugins.audit.finding_draft import Numbers
 from framework_plugins.audit.patterns import Joined, Pattern
 
 EARLIER = " before the last answer"
 AROUND = " in the system prompt, a thought, a call or a tool"
 WORD_LENGTH = 24
 """Characters of a word, at most: what is longer is an identifier, or a script without spaces."""
+# Scripts without spaces write a sentence as one run of letters: there only two letters or fewer are a word.
 ONE_WORD = re.compile(
     r"[^\s{\[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff][^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]*|\S{1,2}"
 )
@@ -35,7 +36,7 @@ _SPACES = {"n": " ", "t": " ", "r": " "}
 
 
 @dataclass(frozen=True)
-class Pieces:
+class BatchTexts:
     """Some texts of a batch. Text `which[i]` belongs to row `rows[i]` of the batch.
 
     Attributes:
@@ -51,21 +52,22 @@ class Pieces:
     place: str = ""
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Pieces:
+    def of(cls, texts: Sequence[str]) -> BatchTexts:
         """Take one text of each row."""
         numbers = np.arange(len(texts))
         return cls(texts, numbers, numbers)
 
     @classmethod
-    def earlier(cls, texts: Sequence[str]) -> Pieces:
+    def earlier(cls, texts: Sequence[str]) -> BatchTexts:
         """Take the answers before the last one by one."""
         parts = [(row, part) for row, text in enumerate(texts) if text for part in text.split(SEPARATOR)]
         rows = np.array([row for row, _ in parts], np.int64)
         return cls([part for _, part in parts], rows, np.arange(len(parts)), EARLIER)
 
     @classmethod
-    def around(cls, texts: Sequence[str]) -> Pieces:
-        """Take what stands around the answers; a system prompt that many rows share is searched once."""
+    def around(cls, texts: Sequence[str]) -> BatchTexts:
+        """Take what is around the answers; a system prompt that many rows share is searched once."""
+        # A thousand rows often have one system prompt, which would be searched a thousand times.
         numbers: dict[str, int] = {}
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
         rows, which = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -103,7 +105,7 @@ def _letter(escape: re.Match[str]) -> str:
 
 
 def json_kind(answer: str) -> int:
-    """Tell what kind of JSON an answer is; numbers and words alone are not meant, nor are calls."""
+    """Tell what kind of JSON an answer is; mere numbers and words are not meant, nor are calls."""
     text = answer.lstrip()
     if not text.startswith(("{", "[")):
         return BROKEN if '{"' in text and not CALL.match(text) else NO_JSON

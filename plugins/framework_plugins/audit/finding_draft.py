@@ -11,7 +11,7 @@ from framework.api import AuditData, Finding, Severity
 from framework_plugins.audit.config import Check
 
 Numbers = NDArray[np.int64]
-SHOWN = 5
+SHOWN_ROWS = 5
 """Rows that a finding names."""
 
 
@@ -25,10 +25,10 @@ class FindingDraft:
         numbers: the rows, of those that were checked.
         text: what was found, with the number, in one sentence.
         advice: what to do.
-        rows: how many rows it is about, where that is not the number of `numbers`.
+        rows: how many rows it is about, if that is not the number of `numbers`.
         labels: what is shown of a row instead of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
-        named: whether the finding says where each of the rows stands, for a verdict that leaves them out.
+        named: whether the finding says where each of the rows is, for a verdict that leaves them out.
         leaks: of a leak, the training rows that answer what `numbers` ask.
     """
 
@@ -45,7 +45,7 @@ class FindingDraft:
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""
-        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN].tolist()
+        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN_ROWS].tolist()
         examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
         rows = len(self.numbers) if self.rows is None else self.rows
         where = [data.where(row) for row in self.numbers.tolist()] if self.named else []

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import Example, Message, ToolCall
+from framework_plugins.audit.batch_texts import AROUND, EARLIER, BatchTexts, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.pieces import AROUND, EARLIER, Pieces, is_word, json_kind
 from framework_plugins.audit.standard import Standard
 from tests.plugins.audit.made import audit_data, look
 
@@ -137,10 +137,10 @@ def test_no_secret_out_of_a_system_prompt_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_many_rows_share_is_searched_once() -> None:
-    around = Pieces.around(["Be brief.", "", "Be kind.", "Be brief."])
+    around = BatchTexts.around(["Be brief.", "", "Be kind.", "Be brief."])
     assert around.texts == ["Be brief.", "Be kind."]
     assert around.that(lambda text: "brief" in text).tolist() == [0, 3]
-    assert Pieces.around(["", ""]).that(bool).tolist() == []
+    assert BatchTexts.around(["", ""]).that(bool).tolist() == []
 
 
 def test_a_call_is_neither_json_nor_a_word() -> None:
@@ -152,5 +152,5 @@ def test_a_call_is_neither_json_nor_a_word() -> None:
 @pytest.mark.parametrize("text", ['{"a\\\\', "{\\u0007", "\\\\", 'ask {"a": "\\n', "\\u00"])
 def test_escapes_cost_no_more_than_their_length(text: str) -> None:
     start = time.process_time()
-    Pieces.around([text * (600_000 // len(text))])
+    BatchTexts.around([text * (600_000 // len(text))])
     assert time.process_time() - start < 3
