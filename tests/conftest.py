@@ -1,6 +1,7 @@
 """Adds the echo backend before anything composes, and what several test files share."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from framework import testing
 from tests.support import examples  # noqa: F401 - it loads the profile of hypothesis
 
 testing.install()
+
+# nohup, and a script's `&`, leave these ignored; a run keeps to that, as its children do, and tests send both.
+for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 Rows = list[dict[str, str]]
 
