@@ -117,7 +117,7 @@ TABLE = (
 ELSEWHERE = {
     "_exit": "os._exit is in the documentation of Python",
     "_trial_id": "optuna's FrozenTrial; tests/plugins/sweeps prunes with it",
-    "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/convert converts with it",
+    "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/gguf/convert converts with it",
 }
 """Names that no module of the base installation has; the tests named here fail without them."""
 

@@ -13,7 +13,7 @@ from framework.api.text import summarize_error
 from framework_plugins.exports.llama.library import NEEDED, library
 
 FIX = f"pip install {NEEDED}"
-SECONDS = 20
+TIMEOUT = 20
 
 
 def quantizer(_plan: Plan | None) -> DiagnosticResult:
@@ -42,7 +42,7 @@ def ollama(_: Plan | None) -> DiagnosticResult:
             encoding="utf-8",
             errors="replace",
             stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
+            timeout=TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

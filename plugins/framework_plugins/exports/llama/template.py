@@ -17,13 +17,13 @@ from framework.api.records import Message
 from framework.api.text import summarize_error
 
 
-class Generation(Extension):
-    """`{% generation %}` marks what the assistant says, for masks; what stands in it is rendered as it is."""
+class GenerationTag(Extension):
+    """`{% generation %}` marks what the assistant says, for masks; what is in it is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja has it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what stands between the tags."""
+        """Return what is between the tags."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -36,7 +36,7 @@ class Template:
         words: special tokens by their roles, `bos_token`, and the switches of the template.
 
     Raises:
-        FrameworkError: it is no Jinja.
+        FrameworkError: it is not valid Jinja.
     """
 
     def __init__(self, source: str, words: Mapping[str, Any]) -> None:
@@ -63,10 +63,10 @@ class Template:
 
 def _environment() -> Environment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, GenerationTag]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
+    environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return environment
 
@@ -76,5 +76,5 @@ def _to_json(value: Any, **layout: Any) -> str:
     return json.dumps(value, **{"ensure_ascii": False, **layout})
 
 
-def _refuse(message: str) -> NoReturn:
+def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)

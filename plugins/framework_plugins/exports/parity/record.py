@@ -10,20 +10,20 @@ from typing import Any
 
 from framework.api.files import write_atomically
 from framework_plugins.exports.config import ParityConfig
-from framework_plugins.exports.parity.agreement import Agreement, Answer
+from framework_plugins.exports.parity.agreement import Agreement, AnswerMatch
 
-FILE = "parity.json"
+PARITY_FILE = "parity.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class ComparisonRecord:
     """One comparison.
 
     Attributes:
         name: of the folder or the file.
         against: what it was compared with: the trained weights, or those that they were merged into.
         format: the number format of its weights, or its quantization.
-        problem: why it did not pass; empty where it did.
+        problem: why it did not pass; empty if it did.
         positions: how many were compared.
         top1: share of them with the same likeliest token.
         near_ties: of the others, those at which the trained model holds both tokens within `tie_nats`.
@@ -36,7 +36,7 @@ class Record:
         end_positions: how many at its end were compared.
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.
-        share: of what training changed, the share that a quantized file has; None where it was not measured.
+        share: of what training changed, the share that a quantized file has; None if it was not measured.
         share_error: its standard error.
         bounds: the settings of the comparison.
     """
@@ -62,7 +62,9 @@ class Record:
     bounds: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig) -> Record:
+    def of(
+        cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig
+    ) -> ComparisonRecord:
         """Make one of what was found."""
         counts = Counter(answer.value for answer in agreement.answers)
         return cls(
@@ -77,7 +79,7 @@ class Record:
             top1_with_ties=agreement.top1_beyond_ties,
             kl=agreement.kl,
             perplexity_ratio=agreement.perplexity_ratio,
-            answers={each.value: counts[each.value] for each in Answer},
+            answers={each.value: counts[each.value] for each in AnswerMatch},
             end_tokens=agreement.end_tokens,
             end_positions=agreement.end_positions,
             end_top1=agreement.end_top1,
@@ -95,10 +97,10 @@ class ConversationsRecord:
     Attributes:
         name: of the file, or the folder.
         problem: in what one without tools differs from what the training made of it; of a folder also in what its
-            stop tokens and settings differ. Empty where none does.
+            stop tokens and settings differ. Empty if none does.
         tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
-        not_checked: why none was; empty where some were.
+        not_checked: why none was; empty if some were.
         against: what they were compared with.
     """
 
@@ -110,9 +112,9 @@ class ConversationsRecord:
     against: str = "chat_template"
 
 
-def add(record: Record | ConversationsRecord, run_dir: Path) -> None:
+def add_record(record: ComparisonRecord | ConversationsRecord, run_dir: Path) -> None:
     """Put a record into the file; it replaces an earlier one of the same comparison."""
-    file = run_dir / FILE
+    file = run_dir / PARITY_FILE
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     ours = {"name": record.name, "against": record.against}
     others = (each for each in known if not ours.items() <= each.items())
