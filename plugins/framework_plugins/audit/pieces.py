@@ -12,7 +12,7 @@ import numpy as np
 
 from framework.api.records import SEPARATOR, Example
 from framework_plugins.audit.found import Numbers
-from framework_plugins.audit.patterns import Joined, Pattern
+from framework_plugins.audit.patterns import JoinedTexts, Pattern
 
 EARLIER = " before the last answer"
 AROUND = " in the system prompt, a thought, a call or a tool"
@@ -71,8 +71,8 @@ class Pieces:
         return cls([_unescaped(text) for text in numbers], rows, which, AROUND)
 
     @functools.cached_property
-    def joined(self) -> Joined:
-        return Joined(self.texts)
+    def joined(self) -> JoinedTexts:
+        return JoinedTexts(self.texts)
 
     def having(self, pattern: Pattern) -> Numbers:
         """Return the rows that a pattern occurs in, in order."""

@@ -9,7 +9,7 @@ from framework.api.records import Finding
 from framework_plugins.audit import clean, content, duplicates, sizes, whole
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.found import FindingDraft
-from framework_plugins.audit.texts import survey
+from framework_plugins.audit.texts import make_survey
 
 
 class Standard:
@@ -32,7 +32,7 @@ class Standard:
         """Give the same by row numbers."""
         if not len(data):
             return
-        surveyed = survey(data, self.config)
+        surveyed = make_survey(data, self.config)
         for part in (content, duplicates, sizes, whole):
             for draft in part.look(surveyed):
                 if draft.check not in self.config.ignore:

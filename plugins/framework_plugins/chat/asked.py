@@ -8,7 +8,7 @@ from framework.api.records import EvalResult
 from framework.api.run_folder import SavedRun
 from framework.api.text import shared_start
 
-SYSTEM, USER = "system: ", "user: "
+SYSTEM_PREFIX, USER_PREFIX = "system: ", "user: "
 """How the turns of a prompt begin in the record of an evaluation, where it has several."""
 
 
@@ -26,6 +26,8 @@ def common_beginning(run: SavedRun) -> str:
 def _last_turns(prompts: Sequence[str]) -> list[str]:
     """Return what the user asks last; of a prompt of one turn that is all of it."""
     return [
-        prompt.rpartition(f"\n{USER}")[2] if prompt.startswith((SYSTEM, USER)) and f"\n{USER}" in prompt else prompt
+        prompt.rpartition(f"\n{USER_PREFIX}")[2]
+        if prompt.startswith((SYSTEM_PREFIX, USER_PREFIX)) and f"\n{USER_PREFIX}" in prompt
+        else prompt
         for prompt in prompts
     ]

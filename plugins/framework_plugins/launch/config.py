@@ -10,7 +10,7 @@ from annotated_types import Gt
 from framework.api.process_group import Engine, ProcessGroup
 from framework.api.schema import LaunchConfig
 
-FAILED = "failed.json"
+FAILED_FILE = "failed.json"
 """Where the agent of a group notes the exit codes of processes that died."""
 
 

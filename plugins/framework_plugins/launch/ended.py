@@ -11,10 +11,10 @@ from framework.api.errors import FrameworkError
 from framework.api.launching import ENDED, Ended
 from framework.api.plan import Plan
 from framework.api.text import signal_name
-from framework_plugins.launch.config import FAILED
+from framework_plugins.launch.config import FAILED_FILE
 
 
-def cause(plan: Plan, folder: Path, code: int) -> Exception:
+def group_error(plan: Plan, folder: Path, code: int) -> Exception:
     """Return the error that ended a group.
 
     A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
@@ -26,7 +26,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
         code: of the agent.
     """
     launch = f"launch={plan.launch.component.name}"
-    killed = _killed(folder / FAILED)
+    killed = _killed_rank(folder / FAILED_FILE)
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
@@ -39,7 +39,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 
 
-def _killed(file: Path) -> tuple[int, int] | None:
+def _killed_rank(file: Path) -> tuple[int, int] | None:
     """Return rank and signal of a process that was killed from outside; the agent itself ends others by SIGTERM."""
     if not file.exists():
         return None

@@ -29,13 +29,13 @@ from framework.api.schema import Stage
 from framework.api.text import as_text, redact, summarize_error
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
-from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values
+from framework_plugins.trackers.tables import Table, answers, flattened, measures, results, settings, step_values
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FLUSH_SECONDS = 10
-LONGEST = 500
+MAX_CELL_CHARS = 500
 """Characters of a cell; the text tab shows tables as they are."""
 
 
@@ -102,7 +102,7 @@ class TensorBoard(Logger):
             self._text("verdict", "\n".join(f"- {line}" for line in values["verdict"]["lines"]))
         self._text("report", f"```json\n{json.dumps(values, indent=1, ensure_ascii=False)}\n```")
         objective = report.objective
-        chosen = {name: _hyperparameter(value) for name, value in flat(self.values) if not _is_result(name)}
+        chosen = {name: _hyperparameter(value) for name, value in flattened(self.values) if not _is_result(name)}
         scores = {} if objective.value is None else {f"objective/{objective.name}": objective.value}
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
 
@@ -134,5 +134,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     text = str(value)
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    text = text if len(text) <= MAX_CELL_CHARS else f"{text[: MAX_CELL_CHARS // 2]} … {text[-MAX_CELL_CHARS // 2 :]}"
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")
