@@ -25,7 +25,7 @@ NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
 PUSHABLE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
 """Exporters whose artifacts can be pushed."""
-MARKS_ITS_FOLDER = (AdapterExporterConfig, MergedExporterConfig)
+MARKING = (AdapterExporterConfig, MergedExporterConfig)
 """Exporters that leave the mark of an export in their folder."""
 
 
@@ -51,7 +51,7 @@ def _folders(plan: Plan) -> Iterator[str]:
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
         elif folder in folders:
             yield f"exporter.{name}.folder={folder} is also that of exporter.{folders[folder]}: choose another name"
-        elif isinstance(choice.config, MARKS_ITS_FOLDER) and (problem := folder_problem(plan.run_dir / folder)):
+        elif isinstance(choice.config, MARKING) and (problem := folder_problem(plan.run_dir / folder)):
             yield f"exporter.{name}.folder={folder}: {problem}"
         folders[folder] = name
 

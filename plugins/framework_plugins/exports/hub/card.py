@@ -99,29 +99,29 @@ class RunFacts:
     answers: Sequence[SampleAnswers] = ()
 
 
-def model_card(folder: CardFolder, known: RunFacts) -> str:
+def render_card(folder: CardFolder, facts: RunFacts) -> str:
     """Return README.md."""
     text = _template().render(
-        title=escaped(known.plan.name),
-        what=f"{_description(folder, known)}.",
-        verdict=known.report.verdict.lines if known.report.verdict else [],
-        more=known.report.verdict.more if known.report.verdict else [],
-        first=[row for row in _result_rows(known.report) if row["first"]],
-        rest=[row for row in _result_rows(known.report) if not row["first"]],
-        asked=_evaluation_data(known.report),
-        sure=_interval_note(known.report),
-        answers=[_answer_blocks(one) for one in known.answers],
+        title=escaped(facts.plan.name),
+        what=f"{_description(folder, facts)}.",
+        verdict=facts.report.verdict.lines if facts.report.verdict else [],
+        more=facts.report.verdict.more if facts.report.verdict else [],
+        first=[row for row in _result_rows(facts.report) if row["first"]],
+        rest=[row for row in _result_rows(facts.report) if not row["first"]],
+        asked=_evaluation_data(facts.report),
+        sure=_interval_note(facts.report),
+        answers=[_answer_blocks(one) for one in facts.answers],
         uses=folder.uses,
         compared=folder.compared,
-        data=[] if known.trained_elsewhere or known.report.data is None else list(_data_rows(known, known.report.data)),
-        settings=list(_setting_rows(known)),
-        elsewhere="The weights were trained elsewhere; see `adapter_config.json`." if known.trained_elsewhere else "",
-        cost=_cost(known.report.train, known.report.hardware) if known.report.train else "",
-        license=_license(known),
-        versions=_versions(known.report.versions),
+        data=[] if facts.trained_elsewhere or facts.report.data is None else list(_data_rows(facts, facts.report.data)),
+        settings=list(_setting_rows(facts)),
+        elsewhere="The weights were trained elsewhere; see `adapter_config.json`." if facts.trained_elsewhere else "",
+        cost=_cost(facts.report.train, facts.report.hardware) if facts.report.train else "",
+        license=_license(facts),
+        versions=_versions(facts.report.versions),
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip()
-    return str(redact(f"---\n{_front_matter(folder, known)}\n---\n\n{body}\n"))
+    return str(redact(f"---\n{_front_matter(folder, facts)}\n---\n\n{body}\n"))
 
 
 def escaped(value: Any) -> str:
@@ -145,26 +145,26 @@ def _template() -> Template:
     ).get_template("card.md.jinja")
 
 
-def _front_matter(folder: CardFolder, known: RunFacts) -> str:
+def _front_matter(folder: CardFolder, facts: RunFacts) -> str:
     """Return the front matter; what is not known is left out."""
-    names = [f"lora-{name}" for name in ("dora", "rslora") if known.adapter.get(f"use_{name}")]
+    names = [f"lora-{name}" for name in ("dora", "rslora") if facts.adapter.get(f"use_{name}")]
     tags = [*(kind.replace("_", "-") for kind in folder.kinds), "sft", *names]
     library = next((LIBRARY_NAMES[kind] for kind in folder.kinds if kind in LIBRARY_NAMES), None)
     relation = next((BASE_RELATIONS[kind] for kind in folder.kinds if kind in BASE_RELATIONS), None)
     data = ModelCardData(
-        base_model=known.base_id or None,
-        base_model_relation=relation if known.base_id else None,
+        base_model=facts.base_id or None,
+        base_model_relation=relation if facts.base_id else None,
         library_name=library,
-        license=known.license or None,
+        license=facts.license or None,
         pipeline_tag="text-generation",
-        datasets=list(known.datasets) or None,
+        datasets=list(facts.datasets) or None,
         tags=list(dict.fromkeys(tags)),
     )
     return str(data.to_yaml()).strip()
 
 
-def _description(folder: CardFolder, known: RunFacts) -> str:
-    base = f"[{known.base_id}](https://huggingface.co/{known.base_id})" if known.base_id else known.base_name
+def _description(folder: CardFolder, facts: RunFacts) -> str:
+    base = f"[{facts.base_id}](https://huggingface.co/{facts.base_id})" if facts.base_id else facts.base_name
     sentences = [DESCRIPTIONS[kind].format(base=base) for kind in folder.kinds if kind in DESCRIPTIONS]
     return ". ".join(sentences) or f"{base}, fine-tuned"
 
@@ -207,14 +207,16 @@ def _evaluation_data(report: Report) -> str:
 
 
 def _interval_note(report: Report) -> str:
-    known = any(change.low is not None for change in report.metrics.values())
-    return f"; differences with their {report.verdict.confidence:.0%} interval" if known and report.verdict else ""
+    has_interval = any(change.low is not None for change in report.metrics.values())
+    return (
+        f"; differences with their {report.verdict.confidence:.0%} interval" if has_interval and report.verdict else ""
+    )
 
 
-def _data_rows(known: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
-    settings = known.plan.data.config
+def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
+    settings = facts.plan.data.config
     place = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
-    source = known.plan.data.component.name
+    source = facts.plan.data.component.name
     yield "source", f"{source}: {escaped(place)}" if place else source
     yield "rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out"
     yield "format", ", ".join(map(escaped, data.formats))
@@ -225,15 +227,15 @@ def _data_rows(known: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
     yield "fingerprint", f"`{data.fingerprint}`"
 
 
-def _setting_rows(known: RunFacts) -> Iterator[tuple[str, str]]:
+def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     """Give the settings of the training: of weights that were trained elsewhere, those of the adapter alone."""
-    plan = known.plan
-    if not known.trained_elsewhere:
+    plan = facts.plan
+    if not facts.trained_elsewhere:
         yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"
         yield "quantization in training", plan.quantization.component.name
-    for name, value in known.adapter.items():
+    for name, value in facts.adapter.items():
         yield f"adapter.{name}", escaped(value)
-    if not known.trained_elsewhere:
+    if not facts.trained_elsewhere:
         training = {name: getattr(plan.training, name) for name in TRAINER_SETTINGS}
         training.pop("num_train_epochs" if plan.training.max_steps else "max_steps")
         for name, value in training.items():
@@ -252,11 +254,11 @@ def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
     )
 
 
-def _license(known: RunFacts) -> str:
-    if not known.license:
+def _license(facts: RunFacts) -> str:
+    if not facts.license:
         return "Not stated. A derived model is bound by the license of its base."
-    whose = ", that of the base" if known.license_of_base else ""
-    return f"`{known.license}`{whose}. The data may be bound by terms of their own."
+    whose = ", that of the base" if facts.license_of_base else ""
+    return f"`{facts.license}`{whose}. The data may be bound by terms of their own."
 
 
 def _versions(versions: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ from framework_plugins.exports import export_folder
 from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README
-from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, model_card
+from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
 from framework_plugins.exports.merge import adapter_files
 
@@ -45,22 +45,22 @@ class ModelCardExporter:
         self.config = config
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
-        known = self._known(context)
+        facts = self._facts(context)
         cards = []
         for folder, artifacts in _artifacts_by_folder(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
-            asking = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
+            chat = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
             name = escaped(context.plan.name).lower()
-            ways = list(usage_snippets(artifacts, known.base_id or known.base_name, name, asking))
+            snippets = list(usage_snippets(artifacts, facts.base_id or facts.base_name, name, chat))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
-            text = model_card(CardFolder([artifact.kind for artifact in artifacts], ways, compared), known)
+            text = render_card(CardFolder([artifact.kind for artifact in artifacts], snippets, compared), facts)
             file = context.run_dir / folder / README
             write_atomically(file, text)
             cards.append(Artifact("model_card", (folder / README).as_posix(), file.stat().st_size))
         return cards
 
-    def _known(self, context: ExportContext) -> RunFacts:
+    def _facts(self, context: ExportContext) -> RunFacts:
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)

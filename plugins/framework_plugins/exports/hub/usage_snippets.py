@@ -60,23 +60,23 @@ class ChatSettings:
         return CHAT_CODE.format(messages=json.dumps(turns, ensure_ascii=False), switches=switches)
 
 
-def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, asking: ChatSettings) -> Iterator[UsageSnippet]:
+def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings) -> Iterator[UsageSnippet]:
     """Give the ways to use what lies in one folder.
 
     Args:
         artifacts: that lie there.
         base: Hub id of the base, or what it is called.
         name: of the run.
-        asking: how the model is asked.
+        chat: how the model is asked.
     """
     for artifact in artifacts:
         file = PurePosixPath(artifact.path).name
         match artifact.kind:
             case "merged":
-                yield UsageSnippet("With transformers:", "python", MERGED_CODE + asking.code())
+                yield UsageSnippet("With transformers:", "python", MERGED_CODE + chat.code())
             case "adapter":
                 yield UsageSnippet(
-                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base) + asking.code()
+                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base) + chat.code()
                 )
             case "gguf":
                 yield UsageSnippet("With llama.cpp:", "bash", f"llama-cli -m {file} -cnv")
