@@ -27,7 +27,7 @@ class AdaptedLlama(Llama):
         given = self._types.new("struct llama_adapter_lora *[]", [adapter])
         self._api.llama_set_adapters_lora(self._context, given, 1, [1.0])
         self._adapter = adapter
-        self._forget(0)
+        self._truncate_cache(0)
 
     def close(self) -> None:
         """Free the memory, the adapter's between what uses it and what it is of."""

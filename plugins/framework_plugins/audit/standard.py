@@ -34,6 +34,6 @@ class Standard:
             return
         surveyed = make_survey(data, self.config)
         for part in (content, duplicates, sizes, whole):
-            for draft in part.look(surveyed):
+            for draft in part.findings(surveyed):
                 if draft.check not in self.config.ignore:
                     yield draft

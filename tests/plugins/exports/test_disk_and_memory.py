@@ -19,7 +19,6 @@ from framework.util import host
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.disk_and_memory import VOCABULARY_BYTES, DiskNeed, export_needs
-from framework_plugins.exports.gguf.exporter import WeightCount
 from tests.framework.memory.test_shape import LLAMA
 from tests.support.shelf import Shelf, plan
 
@@ -84,7 +83,7 @@ CONFIG = {
 
 def test_all_files_that_lie_there_at_once_are_added_up(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    room = DiskNeed.after_merging(tmp_path, WeightCount(1_000_000, "BF16"), ["q8_0", "f16"])
+    room = DiskNeed.after_merging(tmp_path, 1_000_000, 2_000_000, ["q8_0", "f16"])
     assert room.parts == {
         "converted": 2_000_000 + VOCABULARY_BYTES,
         "q8_0": 1_062_500 + VOCABULARY_BYTES,
@@ -96,7 +95,7 @@ def test_a_width_that_k_quants_cannot_pack_takes_more(tmp_path: Path) -> None:
     sizes = []
     for hidden in (256, 320):
         (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "hidden_size": hidden}), encoding="utf-8")
-        sizes.append(DiskNeed.after_merging(tmp_path, WeightCount(1_000_000, "F16"), ["q4_k_m"]).parts["q4_k_m"])
+        sizes.append(DiskNeed.after_merging(tmp_path, 1_000_000, 2_000_000, ["q4_k_m"]).parts["q4_k_m"])
     assert sizes[0] < sizes[1]
 
 

@@ -68,7 +68,7 @@ def test_it_answers_as_llama_in_this_process(tiny: Pair) -> None:
         assert apart.metadata("general.architecture") == "llama"
         assert np.array_equal(apart.logits(ids), here.logits(ids))
         assert apart.complete(ids, max_new_tokens=8) == here.complete(ids, max_new_tokens=8)
-        assert apart.read("Add") == here.read("Add")
+        assert apart.tokenize_prompt("Add") == here.tokenize_prompt("Add")
 
 
 def test_an_assertion_of_llama_cpp_is_a_message(tiny: Pair) -> None:

@@ -36,7 +36,7 @@ def logits(*tops: int, size: float = 5.0) -> Logits:
 def test_a_model_agrees_with_itself() -> None:
     found = compare_logits([ROW], [logits(1, 3, 0)], [logits(1, 3, 0)], STOP, 0.02)
     assert (found.positions, found.same, found.ties, found.top1, found.kl) == (3, 3, 0, 1.0, 0.0)
-    assert (found.perplexity_ratio, found.stop_ids, found.stops_kept) == (1.0, [True], True)
+    assert (found.perplexity_ratio, found.stops, found.stops_kept) == (1.0, [True], True)
     assert found.text() == "top-1 100.00% of 3 positions, KL 0, perplexity x1.000, greedy answers equal 1 of 1"
 
 
@@ -137,6 +137,7 @@ def test_a_quantized_file_has_a_share_of_the_change_where_that_can_be_measured()
     )
     assert quantized_problem(found(share=0.81, share_error=0.02), CONFIG) == ""
     assert quantized_problem(found(share=0.5, share_error=0.3), CONFIG) == ""
-    assert found(share=0.5, share_error=0.3).survived() == "50% of the change from the base (±60%, too little to judge)"
+    text = found(share=0.5, share_error=0.3).change_retained_text()
+    assert text == "50% of the change from the base (±60%, too little to judge)"
     assert quantized_problem(found(), CONFIG) == ""
     assert exact_problem(found(share=0.5, share_error=0.02), CONFIG) == ""  # exact files have closer bounds
