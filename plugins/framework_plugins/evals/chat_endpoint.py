@@ -30,22 +30,22 @@ MAX_REPLY_BYTES = 4 << 20
 """Bytes of a reply."""
 MAX_ERROR_CHARS = 160
 """Characters of what a server says."""
-TRANSIENT = {
+RETRY_STATUSES = {
     HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
 }  # fmt: skip
 """What may be otherwise in a moment."""
-PERMANENT = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+FATAL_STATUSES = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 """Errors that every other request would get too; so would a redirect."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class NoReplyError(Exception):
-    """Why there is no reply; `transient`: another try may have one, `permanent`: no other request would have one."""
+    """Why there is no reply; `retry`: another try may have one, `fatal`: no other request would have one."""
 
-    def __init__(self, reason: str, *, passing: bool = False, for_all: bool = False, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, *, retry: bool = False, fatal: bool = False, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.transient, self.permanent, self.wait = passing, for_all, wait
+        self.retry, self.fatal, self.wait = retry, fatal, wait
 
 
 class ChatEndpoint:
@@ -99,7 +99,7 @@ class ChatEndpoint:
             reply = self._ask(text)
         except NoReplyError as error:
             self._failures += 1
-            if error.permanent or self._failures >= MAX_FAILURES:
+            if error.fatal or self._failures >= MAX_FAILURES:
                 self._failed = error
                 self._over.set()
             return error
@@ -112,7 +112,7 @@ class ChatEndpoint:
             try:
                 return self._once(text)
             except NoReplyError as error:
-                if not error.transient or tries == self.retries or self._over.is_set():
+                if not error.retry or tries == self.retries or self._over.is_set():
                     raise
                 self._over.wait(error.wait or BACKOFF_SECONDS * 2**tries)
                 tries += 1
@@ -123,12 +123,12 @@ class ChatEndpoint:
             with self._client.stream("POST", self.url, content=body) as response:
                 reply = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
-            raise NoReplyError(self._clean(summarize_error(error)), transient=True, permanent=True) from None
+            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=True) from None
         except httpx.TimeoutException:
-            raise NoReplyError(self._late(), transient=True) from None
+            raise NoReplyError(self._late(), retry=True) from None
         except httpx.HTTPError as error:
             refused = isinstance(error, httpx.ConnectError)
-            raise NoReplyError(self._clean(summarize_error(error)), transient=True, permanent=refused) from None
+            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=refused) from None
         if response.status_code != HTTPStatus.OK:
             raise self._refused(response, reply)
         return self._content(reply)
@@ -139,7 +139,7 @@ class ChatEndpoint:
         for piece in response.iter_bytes():
             size += len(piece)
             if time.monotonic() > end:
-                raise NoReplyError(self._late(), transient=True)
+                raise NoReplyError(self._late(), retry=True)
             if size > MAX_REPLY_BYTES:
                 raise NoReplyError(f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB")
             yield piece
@@ -154,8 +154,8 @@ class ChatEndpoint:
             reason = f"HTTP {status}: redirects are not followed; give the final address"
         return NoReplyError(
             reason,
-            transient=status in TRANSIENT,
-            permanent=status in PERMANENT or response.is_redirect,
+            retry=status in RETRY_STATUSES,
+            fatal=status in FATAL_STATUSES or response.is_redirect,
             wait=_retry_after(response),
         )
 
