@@ -25,7 +25,7 @@ from framework_plugins.exports.config import AdapterExporterConfig, GgufExporter
 from framework_plugins.exports.ollama import OllamaExporter, QuotingError, problems, quote, render_modelfile
 from tests.support.modelfiles import parsed
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 Q4 = "gguf/orders-Q4_K_M.gguf"
 
 
