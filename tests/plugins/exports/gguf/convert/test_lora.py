@@ -80,7 +80,7 @@ PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none"}
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ({"peft_type": "IA3"}, "is no LoRA adapter"),
+        ({"peft_type": "IA3"}, "is not a LoRA adapter"),
         ({"use_dora": True}, "has the magnitudes of DoRA"),
         ({"modules_to_save": ["lm_head"]}, "holds whole layers"),
         ({"trainable_token_indices": [3]}, "holds new tokens"),
