@@ -57,7 +57,7 @@ from framework_plugins.exports.parity.check_rows import (
     CheckRow,
     long_row,
 )
-from framework_plugins.exports.parity.gate import TIE_NATS
+from framework_plugins.exports.parity.reference import TIE_NATS
 from tests.support.ggufs import converted
 from tests.support.speaks import Speaks
 

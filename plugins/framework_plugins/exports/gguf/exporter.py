@@ -29,7 +29,8 @@ from framework_plugins.exports.llama.quantizations import lower_names
 from framework_plugins.exports.merge import number_format
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.merge.safetensors_io import DTYPE_BITS, FLOAT_DTYPES, read_headers, weight_files
-from framework_plugins.exports.parity.gate import EXACT_FORMATS, Gate, reject_on_failure
+from framework_plugins.exports.parity.gate import Gate, reject_on_failure
+from framework_plugins.exports.parity.reference import EXACT_FORMATS
 
 SCRATCH_FOLDER = ".gguf.part"
 LOG, UNQUANTIZED = "gguf.log", "whole.gguf"

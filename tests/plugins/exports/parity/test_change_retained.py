@@ -1,4 +1,4 @@
-"""parity/survival.py: how much of the change from the base an export has."""
+"""parity/change_retained.py: how much of the change from the base an export has."""
 
 from __future__ import annotations
 

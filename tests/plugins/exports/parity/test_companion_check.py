@@ -1,4 +1,4 @@
-"""parity/handed_out.py: what a program reads beside the weights is that of the training."""
+"""parity/companion_check.py: what a program reads beside the weights is that of the training."""
 
 from __future__ import annotations
 
