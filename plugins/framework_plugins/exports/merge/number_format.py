@@ -42,7 +42,7 @@ class NumberFormat(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """What to say where weights in 16 bits fail the gate: that it is no mistake; empty if it may be one."""
+        """What to say where weights in 16 bits fail the gate: that it is not a mistake; empty if it may be one."""
         if self.rounding_loss <= MAX_ROUNDING_LOSS:
             return ""
         loss = _loss_text(self.rounding_loss)
