@@ -11,11 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.protocols import ExportContext
-from framework.api.records import DataResult, Message
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
-from framework.api.text import redact
+from framework import Stage
+from framework.api import DataResult, ExportContext, Message, RunFolder, redact
 from framework_plugins.exports.export_folder import CHAT_TEMPLATE, TOKENIZER_CONFIG, read_json, write_json
 
 TRIMMED_END, LINE_END = "-%}", "%}\n"

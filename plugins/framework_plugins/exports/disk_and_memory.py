@@ -7,13 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.backend import Shape
-from framework.api.errors import FrameworkError
-from framework.api.machine import GIB, host_memory
-from framework.api.plan import Plan, Selection
-from framework.api.protocols import ExportContext
-from framework.api.records import ExportNeed
-from framework.api.text import display_path
+from framework import FrameworkError, Plan, Selection
+from framework.api import GIB, ExportContext, ExportNeed, display_path, host_memory
+from framework.api.training import Shape
 from framework_plugins.exports.config import (
     Dtype,
     GgufExporterConfig,

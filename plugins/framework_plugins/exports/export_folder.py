@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.api import files
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import atomic_folder, summarize_error, write_failure
 
 MODEL_CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
@@ -37,11 +36,11 @@ def new_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     if problem := folder_problem(folder):
         raise FrameworkError(problem)
     try:
-        with files.atomic_folder(folder, replace=True) as unfinished:
+        with atomic_folder(folder, replace=True) as unfinished:
             yield unfinished
             (unfinished / RUN_CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        if files.write_failure(error):  # the run says the same of every file
+        if write_failure(error):  # the run says the same of every file
             raise
         place = f" ({error.filename})" if error.filename else ""
         raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error

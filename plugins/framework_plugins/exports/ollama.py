@@ -11,13 +11,9 @@ import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.files import write_atomically
-from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.api.records import Artifact
-from framework.api.schema import Stage
-from framework.api.text import HIDDEN, redact, unknown
+from framework import FrameworkError, Plan, Stage
+from framework.api import HIDDEN, Artifact, ExportContext, Model, redact, unknown, write_atomically
+from framework.api.training import ModelSource
 from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
 from framework_plugins.exports.export_folder import MODEL_CONFIG, README

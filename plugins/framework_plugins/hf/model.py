@@ -17,16 +17,23 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import Shape, estimate, shared_key
-from framework.api.data import set_of
-from framework.api.errors import FrameworkError
-from framework.api.machine import GIB
-from framework.api.plan import Plan
-from framework.api.process_group import member
-from framework.api.protocols import ModelPlace, ModelSource, TrainRun
-from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework.api.registry import counting, shared_cache
-from framework.api.schema import THINKING_SWITCHES, Thinking
+from framework import FrameworkError, Plan
+from framework.api import GIB, Answer, Example, Prompt, Scored, TrainResult, counting
+from framework.api.training import (
+    THINKING_SWITCHES,
+    ModelPlace,
+    ModelSource,
+    Shape,
+    TextForm,
+    Thinking,
+    TokenRow,
+    TrainRun,
+    estimate,
+    member,
+    set_of,
+    shared_cache,
+    shared_key,
+)
 from framework_plugins.hf.generate.generate import complete
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.load.adapters import restore_adapter, trained_config, weights

@@ -17,8 +17,8 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from framework.api import machine
-from framework.api.launching import GROUP, end_with
+from framework.api import cpu_threads
+from framework.api.program import GROUP, end_with
 from framework_plugins.launch.config import FAILED_FILE
 
 GRACE_SECONDS = 5
@@ -37,7 +37,7 @@ def main() -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.environ |= {
-        "OMP_NUM_THREADS": str(machine.threads(processes)),
+        "OMP_NUM_THREADS": str(cpu_threads(processes)),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS),
     }
     # These take seconds to import, in which the launcher may end.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import wandb
 
-from framework.api.text import redact
+from framework.api import redact
 
 KEY_VARIABLE, TOKEN_FILE_VARIABLE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.api.text import nearest
+from framework.api import nearest
 from framework_plugins.evals.harness.catalog import GENERAL_SUITE, Catalog, Task, lm_eval_tasks, read_task_file
 from framework_plugins.evals.harness.data import data_root, missing_files
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import read_json

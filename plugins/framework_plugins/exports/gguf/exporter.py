@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import threads
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model, cpu_threads
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
@@ -141,7 +139,7 @@ class GgufExporter:
             run_in_process(
                 f"the quantization to {quantization}",
                 "framework_plugins.exports.llama.quantizations:quantize", run_dir / LOG,
-                source=whole, target=file, quantization=quantization, threads=threads(), settings=settings,
+                source=whole, target=file, quantization=quantization, threads=cpu_threads(), settings=settings,
             )  # fmt: skip
             vocabulary.check(file)
             note = TensorTypes.read(file).note(quantization)

@@ -20,7 +20,7 @@ from typing import Any
 import gguf
 from tokenizers import Tokenizer
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.export_folder import GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG, read_json
 from framework_plugins.exports.gguf.convert import sentencepiece

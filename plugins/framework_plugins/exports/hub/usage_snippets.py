@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from framework.api.records import Artifact
+from framework.api import Artifact
 
 CHAT_CODE = """\
 messages = {messages}

@@ -10,9 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.errors import FrameworkError
-from framework.api.process import ProcessError, PythonProcess
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import ProcessError, PythonProcess, counting
 from framework_plugins.exports.llama.model import Completion, Llama
 
 QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from framework.api.errors import FrameworkError
-from framework.api.text import nearest
+from framework import FrameworkError
+from framework.api import nearest
 from framework_plugins.exports.llama.library import Library, first_error, library
 
 K_QUANT_BLOCK = 256

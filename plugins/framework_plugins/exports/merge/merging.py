@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace, ModelSource
-from framework.api.registry import counting
+from framework import FrameworkError, Plan
+from framework.api import counting
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports.config import Dtype, parse_size
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, new_folder, read_json

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import torch
 
-from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, ModelSource
+from framework import Plan
+from framework.api import ExportContext
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge import adapter_files
 from framework_plugins.exports.merge.merging import SAFETENSORS_DTYPES, OutputTensor, plan_merge

@@ -17,9 +17,8 @@ from typing import Any, BinaryIO
 import torch
 from safetensors import SafetensorError, safe_open
 
-from framework.api.errors import FrameworkError
-from framework.api.schema import plain_name
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import plain_name, summarize_error
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

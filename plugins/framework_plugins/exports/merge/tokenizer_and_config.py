@@ -9,10 +9,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.api import chat_templates
-from framework.api.errors import FrameworkError
-from framework.api.files import refuse_links
-from framework.api.plan import Plan
+from framework import FrameworkError, Plan
+from framework.api import refuse_links
+from framework.api.training import read_chat_template
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.export_folder import (
     CHAT_TEMPLATE,
@@ -68,7 +67,7 @@ def copy_files(
         if (own[0] / name).is_file():
             shutil.copyfile(own[0] / name, target / name)
     if plan.model.config.chat_template is not None:
-        template = chat_templates.read(plan.model.config.chat_template)
+        template = read_chat_template(plan.model.config.chat_template)
         chat_template.write_template(target, template.text)
         _set_eos_token(target, template.stop)
     chat_template.write_switches(target, plan.model.config.template_switches)

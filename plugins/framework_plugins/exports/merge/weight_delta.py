@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.merge.safetensors_io import FLOAT_DTYPES, TORCH_DTYPES, StoredTensor, damaged_file
 
 CHUNK_ELEMENTS = 2**22

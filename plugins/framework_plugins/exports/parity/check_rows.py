@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Model, Prompt
 
 GENERAL_QUESTIONS = (
     "Name three things that are found in a kitchen.",

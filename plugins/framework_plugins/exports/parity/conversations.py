@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import missing, threads
-from framework.api.protocols import Model
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Model, Prompt, cpu_threads, missing
 from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
 from framework_plugins.exports.llama.process import run_in_process
 from framework_plugins.exports.llama.server import PACKAGE, ServedPrompt
@@ -93,7 +91,7 @@ def compare_in_server(
     try:
         served, first = run_in_process(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SERVER_TIMEOUT, file=str(file), requests=[each.request for each in rendered], threads=threads(),
+            seconds=SERVER_TIMEOUT, file=str(file), requests=[each.request for each in rendered], threads=cpu_threads(),
         )  # fmt: skip
     except FrameworkError as error:
         return ConversationResult(not_checked=str(error))

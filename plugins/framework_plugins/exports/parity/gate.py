@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import ExportContext, Model, counting
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.llama.process import LlamaProcess
 from framework_plugins.exports.parity import companion_check

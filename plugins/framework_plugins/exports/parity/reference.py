@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from framework.api.protocols import ExportContext, Model, ModelSource
+from framework.api import ExportContext, Model
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.agreement import compare_logits, widest_tie

@@ -27,12 +27,9 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder
-from framework.api.machine import installed
-from framework.api.plan import Plan
-from framework.api.protocols import Adapter, ModelPlace, ModelSource
-from framework.api.text import model_name, summarize_error
+from framework import FrameworkError, Plan
+from framework.api import atomic_folder, installed, model_name, summarize_error
+from framework.api.training import Adapter, ModelPlace, ModelSource
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem

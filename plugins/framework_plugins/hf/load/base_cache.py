@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from framework.api.backend import shared_key
-from framework.api.registry import shared_cache
+from framework.api.training import shared_cache, shared_key
 
 KIND = "base"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from framework.api.plan import Plan
-from framework.api.schema import Affects
+from framework import Plan
+from framework.api import Affects
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapters import trained_config
 from framework_plugins.hf.packing.eligibility import Way

@@ -27,12 +27,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
-from framework.api.errors import FrameworkError
-from framework.api.files import refuse_links
-from framework.api.machine import reachable
-from framework.api.protocols import ModelPlace
-from framework.api.schema import plain_name
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import plain_name, reachable, refuse_links, summarize_error
+from framework.api.training import ModelPlace
 from framework_plugins.hf.load.hub_limits import Received, bounded
 from framework_plugins.hf.load.model_settings import config_problem, read_settings
 from framework_plugins.hf.settings.config import LocalModelConfig

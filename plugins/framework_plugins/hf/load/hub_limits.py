@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from huggingface_hub import get_session
 from tqdm.auto import tqdm
 
-from framework.api.errors import FrameworkError
-from framework.api.text import clock
+from framework import FrameworkError
+from framework.api.program import clock
 
 WINDOW = 30.0
 """Seconds over which the speed of an answer is measured."""

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, TokenRow
+from framework import FrameworkError
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     LEAST,
     Head,

@@ -15,11 +15,9 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import Gpu, installed
-from framework.api.machine import cores as cpu_cores
-from framework.api.schema import Optimizer
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Gpu, cpu_cores, installed, summarize_error
+from framework.api.training import Optimizer
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,

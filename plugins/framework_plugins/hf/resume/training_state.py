@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Step
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Step, summarize_error
 from framework_plugins.hf.resume.checkpoints import FOLDER
 from framework_plugins.hf.train.distributed.weights import like, local, trained, whole
 from framework_plugins.hf.train.retry import Randomness

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from framework.api.records import TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import moved
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.train.oom_retry import OomRetry

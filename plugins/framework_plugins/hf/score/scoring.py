@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import torch
 
-from framework.api.records import Scored, TokenRow
-from framework.api.registry import counting
+from framework.api import Scored, counting
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import moved
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.score.evaluation import CHUNK, LOWER, Evaluation, tokens

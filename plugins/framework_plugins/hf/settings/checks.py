@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.api.plan import Plan
-from framework.api.text import as_text, nearest
+from framework import Plan
+from framework.api import as_text, nearest
 from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN, Bias, LoraAdapterConfig, NoQuantizationConfig
 from framework_plugins.hf.settings.library_fields import MOVED, STARTS, SFTArgs, changed
 

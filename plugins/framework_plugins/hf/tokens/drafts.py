@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.api.records import Example
+from framework.api import Example
 from framework_plugins.hf.tokens.prompt_tokens import Cut
 
 

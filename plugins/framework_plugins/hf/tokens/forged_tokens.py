@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.conversations import BEGIN, END
-from framework.api.records import Example
+from framework.api import Example
+from framework.api.training import BEGIN_THOUGHT, END_THOUGHT
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.prompt_tokens import Prompts
 
 TAKE_OUT = "take it out of the data"
-THOUGHT = (BEGIN, END)
+THOUGHT = (BEGIN_THOUGHT, END_THOUGHT)
 
 
 class Special:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, Example, TokenRow
+from framework import FrameworkError
+from framework.api import Example
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.drafts import Draft, Turn
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT, Special

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.schema import THINKING_SWITCHES
+from framework.api.training import THINKING_SWITCHES
 from framework_plugins.hf.settings.config import NOT_SWITCHES
 from framework_plugins.hf.tokens.render import COMPILE
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan
+from framework.api import summarize_error
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 from framework_plugins.hf.train.retry import forget, ran_out, release
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from framework.api.records import TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.api.records import TokenRow
-from framework.api.schema import Optimizer
+from framework.api.training import Optimizer, TokenRow
 from framework_plugins.hf.machine.hardware import Hardware, tf32
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.packing.row_sampler import RowSampler

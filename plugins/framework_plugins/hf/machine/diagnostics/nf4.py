@@ -6,8 +6,8 @@ import bitsandbytes
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import DiagnosticResult, State
 
 ROWS, WIDTH, INPUTS = 256, 512, 16
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float16: 5e-3}

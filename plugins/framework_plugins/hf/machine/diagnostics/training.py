@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import version
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import DiagnosticResult, State
 
 
 def transformers(_: Plan | None) -> DiagnosticResult:

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from framework.api.data import set_of
-from framework.api.process_group import Member
-from framework.api.records import TokenRow
+from framework.api.training import Member, TokenRow, set_of
 from framework_plugins.hf.loss.loss import moved
 from framework_plugins.hf.machine.precision import answering
 from framework_plugins.hf.packing.parts import learned

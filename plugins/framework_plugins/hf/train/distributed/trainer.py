@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
-from framework.api.process_group import Engine, Member, ProcessGroup
+from framework.api.training import Engine, Member, ProcessGroup
 from framework_plugins.hf.machine.precision import answering
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.engine import added, agreed, check_started, check_wrapped, most

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
-from framework.api.process_group import Member, ProcessGroup
-from framework.api.protocols import TrainRun
-from framework.api.records import Step, StepControl, TokenRow, TrainResult
+from framework.api import Step, TrainResult
+from framework.api.training import Member, ProcessGroup, StepControl, TokenRow, TrainRun
 from framework_plugins.hf.load.adapters import save_weights
 from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.resume.checkpoints import Checkpoints
