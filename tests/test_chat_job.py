@@ -12,7 +12,7 @@ import pytest
 from framework.api.records import Message, Prompt
 from framework.rundir.read import read_run
 from framework_plugins.chat.session import BASE, TUNED
-from framework_plugins.chat.trained import trained
+from framework_plugins.chat.trained import open_run_speakers
 from tests.support.program import environment, framework
 from tests.support.terminal import Terminal
 
@@ -59,7 +59,7 @@ def test_base_and_tuned_differ_and_each_is_marked(run: Path) -> None:
 def test_what_is_streamed_is_what_is_generated_for_both(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
     prompt = Prompt((Message("user", f"{ASKED}\n\n{ORDER}"),))
-    with trained(read_run(run), []) as speakers:
+    with open_run_speakers(read_run(run), []) as speakers:
         tuned = speakers.available[TUNED]
         model = tuned._model  # type: ignore[attr-defined]  # noqa: SLF001 - the model behind both
         streams = {

@@ -24,7 +24,7 @@ from rich.console import Console
 from framework import testing
 from framework.api.plan import Plan
 from framework.memory import Shape
-from framework_plugins.exports.needs import comparing, merging
+from framework_plugins.exports.disk_and_memory import merge_memory, parity_memory
 
 OUT = Console(soft_wrap=True, highlight=False)
 MIB = 2**20
@@ -34,9 +34,9 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
     "qwen": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "vocab_size": 151936},
 }
 SAID: Mapping[str, Callable[[Shape], int]] = {
-    "merge": lambda shape: merging(shape, 2),
-    "compare in fp32": lambda shape: comparing(shape, 4),
-    "compare in bf16": lambda shape: comparing(shape, 2),
+    "merge": lambda shape: merge_memory(shape, 2),
+    "compare in fp32": lambda shape: parity_memory(shape, 4),
+    "compare in bf16": lambda shape: parity_memory(shape, 2),
 }
 
 
@@ -73,19 +73,19 @@ def do(step: str, folder: Path) -> None:
     import torch
 
     from framework_plugins.exports.merge.merging import merge
-    from framework_plugins.exports.parity.agreement import agree
+    from framework_plugins.exports.parity.agreement import compare_logits
     from framework_plugins.exports.parity.check_rows import CheckRow
-    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, trained_logits
+    from framework_plugins.exports.parity.reference_logits import Placement, folder_logits, trained_logits
 
     plan, merged = plan_of(folder / "base"), folder / "merged"
     if step == "merge":
         merge(plan, folder / "adapter", merged)
         return
-    held = Held("cpu", torch.float32 if step.endswith("fp32") else torch.bfloat16)
+    held = Placement("cpu", torch.float32 if step.endswith("fp32") else torch.bfloat16)
     ids = [[(7 * row + 3 * place) % 49000 for place in range(PROMPT + ANSWER)] for row in range(ROWS)]
     rows = [CheckRow("", tuple(each[:PROMPT]), tuple(each[PROMPT:]), stopped=False) for each in ids]
     trained, _ = trained_logits(plan, folder / "adapter", rows, held)
-    agree(rows, trained, folder_logits(merged, rows, held, trust=False), frozenset(), 0.02)
+    compare_logits(rows, trained, folder_logits(merged, rows, held, trust=False), frozenset(), 0.02)
 
 
 def measure(step: str, tiny: Path, folder: Path) -> None:

@@ -34,19 +34,30 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
 from framework.api.records import Message, Prompt
-from framework_plugins.exports.chat_template import put
+from framework_plugins.exports.chat_template import write_template
 from framework_plugins.exports.config import Dtype, ParityConfig
 from framework_plugins.exports.gguf.convert import sentencepiece
-from framework_plugins.exports.gguf.vocabulary import Vocabulary
+from framework_plugins.exports.gguf.metadata import Vocabulary
 from framework_plugins.exports.llama.model import Llama
-from framework_plugins.exports.llama.quantize import quantize
+from framework_plugins.exports.llama.quantizations import quantize
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.parity.agreement import Agreement, Logits, agree, widest_tie
-from framework_plugins.exports.parity.bounds import exact, within
-from framework_plugins.exports.parity.change_retained import of_answer, survival
-from framework_plugins.exports.parity.check_rows import GENERAL, LONGEST, CheckRow
-from framework_plugins.exports.parity.gate import TIE
-from framework_plugins.exports.parity.long_row import END, long_row
+from framework_plugins.exports.parity.agreement import (
+    Agreement,
+    Logits,
+    compare_logits,
+    exact_problem,
+    quantized_problem,
+    widest_tie,
+)
+from framework_plugins.exports.parity.change_retained import answer_logits, change_retained
+from framework_plugins.exports.parity.check_rows import (
+    COMPARED_TAIL,
+    GENERAL_QUESTIONS,
+    MAX_ROW_TOKENS,
+    CheckRow,
+    long_row,
+)
+from framework_plugins.exports.parity.reference import TIE_NATS
 from tests.support.ggufs import converted
 from tests.support.speaks import Speaks
 
@@ -83,9 +94,10 @@ class Case:
         """Put the share of the change from the base into an agreement."""
         short = [row for row in self.rows if not row.last]
         ours, theirs = (
-            [of_answer(row, each) for row, each in zip(short, some, strict=False)] for some in (self.trained, export)
+            [answer_logits(row, each) for row, each in zip(short, some, strict=False)]
+            for some in (self.trained, export)
         )
-        if found := survival(short, self.base, ours, theirs):
+        if found := change_retained(short, self.base, ours, theirs):
             agreement.share, agreement.share_error = found
 
 
@@ -122,17 +134,19 @@ def prepared(run: Path) -> Case:
 
     source = files("framework_plugins.quickstart") / "data" / "orders_held_out.jsonl"
     orders = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()[:PROMPTS]]
-    texts = [render(f"{order['instruction']}\n\n{order['input']}") for order in orders] + list(map(render, GENERAL))
+    texts = [render(f"{order['instruction']}\n\n{order['input']}") for order in orders] + list(
+        map(render, GENERAL_QUESTIONS)
+    )
     stop_ids, rows = frozenset({tokenizer.eos_token_id, 2}), []
     for text in texts:
         ids = writes.tokenize(text)
         given = {"max_new_tokens": NEW, "do_sample": False, "eos_token_id": list(stop_ids), "pad_token_id": 2}
         answer = tuned.generate(input_ids=torch.tensor([ids]), **given)[0, len(ids) :].tolist()
         stopped = answer[-1] in stop_ids
-        answer = answer[: -1 if stopped else None][: LONGEST - len(ids)]
+        answer = answer[: -1 if stopped else None][: MAX_ROW_TOKENS - len(ids)]
         rows.append(CheckRow(text, tuple(ids), tuple(answer), stopped))
     with torch.no_grad(), tuned.disable_adapter():
-        base = [of_answer(row, each) for row, each in zip(rows, logits(tuned, rows), strict=True)]
+        base = [answer_logits(row, each) for row, each in zip(rows, logits(tuned, rows), strict=True)]
     if long := long_row(writes, LONG):
         rows.append(long)
     model = tuned.merge_and_unload().eval()
@@ -250,8 +264,8 @@ def attack(case: Case, only: Sequence[str]) -> None:
     """Print the table of wrong exports."""
     with restored(case):
         right = rounded(case, case.rows)
-    tie = max(TIE, widest_tie(case.rows, case.trained, right))
-    explained = agree(case.rows, case.trained, right, case.stop_ids, tie)
+    tie = max(TIE_NATS, widest_tie(case.rows, case.trained, right))
+    explained = compare_logits(case.rows, case.trained, right, case.stop_ids, tie)
     OUT.print(
         f"rounding to bf16: top-1 {explained.top1:.2%}, KL {explained.kl:.2g}, {explained.end_kl:.2g} at the end of "
         f"{LONG:,} tokens; ties within {tie:.3f} nats\n"
@@ -265,13 +279,13 @@ def attack(case: Case, only: Sequence[str]) -> None:
         with restored(case):
             change()
             found, short = logits(case.model, rows), rounded(case, rows)
-        wide = agree(rows, case.trained[: len(rows)], found, case.stop_ids, TIE)
+        wide = compare_logits(rows, case.trained[: len(rows)], found, case.stop_ids, TIE_NATS)
         case.share(wide, found)
-        by_trained = agree(rows, case.trained[: len(rows)], short, case.stop_ids, tie)
-        by_rounded = agree(rows, right[: len(rows)], short, case.stop_ids, TIE)
-        bf16 = exact(by_trained, CONFIG, explained.end_kl) or exact(by_rounded, CONFIG)
+        by_trained = compare_logits(rows, case.trained[: len(rows)], short, case.stop_ids, tie)
+        by_rounded = compare_logits(rows, right[: len(rows)], short, case.stop_ids, TIE_NATS)
+        bf16 = exact_problem(by_trained, CONFIG, explained.end_kl) or exact_problem(by_rounded, CONFIG)
         end = f"{wide.end_kl:.2g}" if wide.end_tokens else "-"
-        gates = f"{word(exact(wide, CONFIG))} | {word(bf16)} | {word(within(wide, CONFIG))}"
+        gates = f"{word(exact_problem(wide, CONFIG))} | {word(bf16)} | {word(quantized_problem(wide, CONFIG))}"
         OUT.print(f"| {name} | {wide.top1:.2%} | {wide.kl:.2g} | {end} | {wide.share:.0%} | {gates} |")
 
 
@@ -288,17 +302,19 @@ def real_files(case: Case, run: Path, quantizations: Sequence[str]) -> None:
             plan = testing.plan(["model=smollm2_135m", "exporter=[]"], run_dir=folder)
             merge(plan, folder / "checkpoint", folder / "merged", dtype=Dtype.fp16)
             vocabulary = Vocabulary.read(folder / "merged")
-            put(folder / "merged", vocabulary.template)
-            sentencepiece.complete(folder / "merged")
+            write_template(folder / "merged", vocabulary.template)
+            sentencepiece.complete_folder(folder / "merged")
             whole = converted([folder / "merged"], folder, dtype="f16")["merged"]
             for name in quantizations:
                 made = folder / f"{name}.gguf"
-                quantize(whole, made, name, threads=1, settings=vocabulary.amendments(whole))
-                with Llama(made, n_ctx=LONG + END, threads=1) as llama:
+                quantize(whole, made, name, threads=1, settings=vocabulary.metadata_overrides(whole))
+                with Llama(made, n_ctx=LONG + COMPARED_TAIL, threads=1) as llama:
                     found = [llama.logits(row.ids, last=row.last) for row in case.rows]
-                agreement = agree(case.rows, case.trained, found, case.stop_ids, TIE)
+                agreement = compare_logits(case.rows, case.trained, found, case.stop_ids, TIE_NATS)
                 case.share(agreement, found)
-                problem = exact(agreement, CONFIG) if name in {"f32", "f16"} else within(agreement, CONFIG)
+                problem = (
+                    exact_problem(agreement, CONFIG) if name in {"f32", "f16"} else quantized_problem(agreement, CONFIG)
+                )
                 numbers = f"{agreement.top1:.2%} | {agreement.kl:.2g} | {agreement.end_kl:.2g}"
                 share = f"{agreement.share:.1%} ± {agreement.share_error:.1%}"
                 OUT.print(f"| {name} | {factor:g} | {numbers} | {share} | {word(problem)} |")

@@ -149,7 +149,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(checkpoints.settings(plan), sort_keys=True),
-            "tracker": kept.settings_of(plan),
+            "tracker": kept.settings_hash(plan),
             "probe": noting(lambda: calibration.measure(plan, 96, capped=None)),
             "exports": export_settings(plan, "adapter"),
         }

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from framework.api.diagnostic import State
 from framework.api.schema import Optimizer
 from framework_plugins.exports.parity.check_rows import CheckRow
-from framework_plugins.exports.parity.reference_logits import Held, affordable, folder_logits, trained_logits
+from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.allocator import NEW, OLD
 from framework_plugins.hf.machine.diagnostics import nf4
@@ -66,10 +66,10 @@ def test_an_export_is_compared_where_the_model_is(base: Path, rows: Path, tmp_pa
     adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
     plan = make(base, rows, tmp_path / "run")
     torch.ones(1, device=device)
-    held = affordable(base)
-    assert held == Held(device, torch.float32)
+    held = find_placement(base)
+    assert held == Placement(device, torch.float32)
     checked = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (12, 70, 30)]
-    wanted, largest = trained_logits(plan, tmp_path / "adapter", checked, Held("cpu", torch.float32))
+    wanted, largest = trained_logits(plan, tmp_path / "adapter", checked, Placement("cpu", torch.float32))
     made, found = trained_logits(plan, tmp_path / "adapter", checked, held)
     merged = list(folder_logits(tmp_path / "merged", checked, held, trust=False))
     assert found == pytest.approx(largest, rel=1e-3)

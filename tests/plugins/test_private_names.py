@@ -67,15 +67,15 @@ TABLE = (
         "transformers.core_model_loading",
         "rename_source_key",
         ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
-        (f"{EXPORTS}/naming.py",),
+        (f"{EXPORTS}/merge/tensor_names.py",),
     ),
-    Private("transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/naming.py",)),
-    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/naming.py",)),
+    Private("transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/merge/tensor_names.py",)),
+    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py",)),
     Private(
         "transformers.conversion_mapping",
         "get_model_conversion_mapping",
         ("model",),
-        (f"{EXPORTS}/naming.py",),
+        (f"{EXPORTS}/merge/tensor_names.py",),
     ),
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/fast/install.py",)),
     Private("peft.tuners.lora.layer", "Linear", None, (f"{HF}/fast/install.py", f"{HF}/fast/low_rank.py")),
@@ -117,7 +117,7 @@ TABLE = (
 ELSEWHERE = {
     "_exit": "os._exit is in the documentation of Python",
     "_trial_id": "optuna's FrozenTrial; tests/plugins/sweeps prunes with it",
-    "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/convert converts with it",
+    "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/gguf/convert converts with it",
 }
 """Names that no module of the base installation has; the tests named here fail without them."""
 

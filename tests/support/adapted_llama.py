@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from framework_plugins.exports.llama.library import library, why
+from framework_plugins.exports.llama.library import first_error, library
 from framework_plugins.exports.llama.model import Llama
 
 
@@ -23,11 +23,11 @@ class AdaptedLlama(Llama):
         library().errors.clear()
         adapter = self._api.llama_adapter_lora_init(self._model, bytes(file))
         if not adapter:
-            raise ValueError(f"llama.cpp cannot put the adapter {file} on {self.file}{why()}")
+            raise ValueError(f"llama.cpp cannot put the adapter {file} on {self.file}{first_error()}")
         given = self._types.new("struct llama_adapter_lora *[]", [adapter])
         self._api.llama_set_adapters_lora(self._context, given, 1, [1.0])
         self._adapter = adapter
-        self._forget(0)
+        self._truncate_cache(0)
 
     def close(self) -> None:
         """Free the memory, the adapter's between what uses it and what it is of."""

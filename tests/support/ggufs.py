@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from framework_plugins.exports.documents import read
-from framework_plugins.exports.gguf.convert import names, sentencepiece
+from framework_plugins.exports.export_folder import read_json
+from framework_plugins.exports.gguf import metadata
+from framework_plugins.exports.gguf.convert import sentencepiece
 from tests.support.families import FAMILIES, make_tokenizer
 
 SIZES = {
@@ -91,8 +92,8 @@ def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32", tree
     """
     jobs = []
     for folder in folders:
-        sentencepiece.complete(folder)
-        name = names.inside(folder.name, read(folder / "tokenizer.json"))
+        sentencepiece.complete_folder(folder)
+        name = metadata.general_name(folder.name, read_json(folder / "tokenizer.json"))
         file = f"{target}/{folder.name}.gguf"
         jobs.append({"folder": str(folder), "target": file, "dtype": dtype, "name": name, "tree": tree})
     run("framework_plugins.exports.gguf.convert.model", jobs)

@@ -13,7 +13,7 @@ import numpy as np
 from framework.api import Example
 from framework.api.training import SEPARATOR
 from framework_plugins.audit.finding_draft import Numbers
-from framework_plugins.audit.patterns import Joined, Pattern
+from framework_plugins.audit.patterns import JoinedTexts, Pattern
 
 EARLIER = " before the last answer"
 AROUND = " in the system prompt, a thought, a call or a tool"
@@ -74,8 +74,8 @@ class BatchTexts:
         return cls([_unescaped(text) for text in numbers], rows, which, AROUND)
 
     @functools.cached_property
-    def joined(self) -> Joined:
-        return Joined(self.texts)
+    def joined(self) -> JoinedTexts:
+        return JoinedTexts(self.texts)
 
     def having(self, pattern: Pattern) -> Numbers:
         """Return the rows that a pattern occurs in, in order."""

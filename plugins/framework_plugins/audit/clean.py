@@ -25,7 +25,7 @@ UTF8 = "utf-8"
 """How the rows are written, whatever the encoding of the source."""
 REMOVED = (Check.duplicates, Check.leaked, Check.broken_encoding, Check.broken_json, Check.empty_answers)
 """What takes a row out. Other findings, such as a near-duplicate, are for a person to decide."""
-NOT_READ, NOTHING_LEARNED = "bad_row", "nothing_learned"
+BAD_ROW, NOTHING_LEARNED = "bad_row", "nothing_learned"
 """Why a row goes that the audit did not see."""
 
 
@@ -123,7 +123,7 @@ def _write(plan: Plan, known: Mapping[str, Sequence[str]], file: Path) -> tuple[
     with halves[0].open("wb") as left, halves[1].open("wb") as gone:
         for row in itertools.islice(source.load().train, plan.data.config.max_rows):
             # The store has only rows that could be read.
-            why = known.get(row.where, (NOT_READ,))
+            why = known.get(row.where, (BAD_ROW,))
             counts[bool(why)] += 1
             if why:
                 gone.write(_line({"where": row.where, "why": list(why)}))

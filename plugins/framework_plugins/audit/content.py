@@ -11,15 +11,15 @@ from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
-MOST = 0.5
+TASK_SHARE = 0.5
 """Share of the answers from which on something is the task rather than a fault."""
-LONG_FORM = 20
+LONG_FORM_WORDS = 20
 """Words of the median answer from which on one of a single word is odd."""
-FEW = 10
+MIN_ROWS = 10
 """Fewer rows than this are too few to say what most of them are like."""
 
 
-def drafts(survey: Survey) -> Iterator[FindingDraft]:
+def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     yield from _empty(survey)
     yield from _one_word(survey)
@@ -44,12 +44,12 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
     words = survey.words[survey.train]
     rows = survey.found(Check.one_word_answers)
     share = len(rows) / max(len(words), 1)
-    if not len(rows) or len(words) < FEW:
+    if not len(rows) or len(words) < MIN_ROWS:
         return
-    if share > MOST:
+    if share > TASK_SHARE:
         severity, advice = Severity.note, "fine if the task is to give a label; metric=[exact_match] measures that"
     else:
-        odd = float(np.median(words)) >= LONG_FORM
+        odd = float(np.median(words)) >= LONG_FORM_WORDS
         severity = Severity.warning if odd else Severity.note
         advice = "write full answers if the other rows do: a model learns when to be terse"
     text = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
@@ -60,7 +60,7 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
 def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.found(Check.broken_json)
     whole, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
-    if len(rows) and whole > MOST * total:
+    if len(rows) and whole > TASK_SHARE * total:
         yield FindingDraft(
             Check.broken_json,
             Severity.warning,
@@ -74,29 +74,29 @@ def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
 
 def _hits(survey: Survey) -> Iterator[FindingDraft]:
     total = int(survey.used.sum())
-    for check, (severity, what, advice) in _TOLD.items():
+    for check, (severity, what, advice) in _TEXTS.items():
         rows = survey.found(check)
         if len(rows):
             text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {what}"
             yield FindingDraft(
-                check, _milder(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
+                check, _downgraded(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
             )
 
 
 def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
     """Say what was found in the first rows where their excerpts do not show it, or are not to be shown."""
     kinds = survey.kinds.get(check, {}).items()
-    return tuple((row, f"{kind}{place}") for row, (kind, place) in kinds if place or check in _HIDDEN)
+    return tuple((row, f"{kind}{place}") for row, (kind, place) in kinds if place or check in _NOT_QUOTED)
 
 
-def _milder(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
+def _downgraded(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
     """Take what most rows have for the task: refusals in data about refusing."""
-    return Severity.note if check is Check.refusals and len(rows) > MOST * total else severity
+    return Severity.note if check is Check.refusals and len(rows) > TASK_SHARE * total else severity
 
 
-_HIDDEN = (Check.secrets, Check.emails)
+_NOT_QUOTED = (Check.secrets, Check.emails)
 """Of these the examples say what was found, not the text."""
-_TOLD = {
+_TEXTS = {
     Check.secrets: (
         Severity.serious,
         "what looks like a credential",

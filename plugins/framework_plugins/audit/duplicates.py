@@ -15,37 +15,37 @@ from framework.api import PROMPTS, SIMILARITY, TRAIN, VALIDATION, WORD, Severity
 from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
-from framework_plugins.audit.texts import KEPT, Survey
+from framework_plugins.audit.texts import MAX_SAMPLE_CHARS, Survey
 
-MANY = 0.01
+WARNING_SHARE = 0.01
 """Share of the rows from which on repetition is a warning."""
-SHORT = 3
+SHORT_ANSWER_WORDS = 3
 """An answer of at most this many words is a label, a name or a number: of two different ones, one is wrong."""
-LEAKED = 0.05
+SERIOUS_LEAK_SHARE = 0.05
 """Share of the validation from which on its loss says nothing."""
-CLOSELY = 20_000
+COMPARED_ROWS = 20_000
 """Rows whose answers are compared word by word, about; if there are more, the rest is estimated by them."""
-COMPARED = 100
+COMPARED_ANSWERS = 100
 """Different answers to one prompt that are compared, at most."""
-FEW_ANSWERS = 3
+MAX_ROWS_OF_AN_ANSWER = 3
 """An answer that at most this many training rows give is not a label."""
-UNCOMMON, SHARED = 0.05, 0.5
+UNCOMMON_SHARE, SHARED_WORDS_SHARE = 0.05, 0.5
 """Share of the training rows that an uncommon word or pair of words is in at most; share of them that two questions
 share."""
 _MIX = np.int64(-7046029254386353131)
 
 
-def drafts(survey: Survey) -> Iterator[FindingDraft]:
+def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     prompts = survey.questions[survey.train] ^ _systems(survey)
-    exact, groups = _again(survey, prompts)
+    exact, groups = _repeats(survey, prompts)
     yield from _duplicates(survey, exact, groups)
     yield from _near_duplicates(survey, exact)
     yield from _contradictions(survey, prompts)
     yield from _leaked(survey)
 
 
-def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
+def _repeats(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
     # Mixed, or a prompt that equals its answer would be 0 in every row.
     both = (prompts * _MIX) ^ survey.answered[survey.train]
@@ -85,7 +85,7 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fin
         count, total = len(exact), len(survey.train)
         yield FindingDraft(
             Check.duplicates,
-            Severity.warning if count > MANY * total else Severity.note,
+            Severity.warning if count > WARNING_SHARE * total else Severity.note,
             exact,
             f"{of(count, total, 'training rows')} {are(count, 'repeats', 'repeat')} an earlier one word for word",
             "remove them: repeated rows count double and tend to be memorized word for word",
@@ -101,7 +101,7 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
         count, total = len(close), len(survey.train)
         yield FindingDraft(
             Check.near_duplicates,
-            Severity.warning if count > MANY * total else Severity.note,
+            Severity.warning if count > WARNING_SHARE * total else Severity.note,
             close,
             f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in only a few words",
             "keep one of each kind, or make sure that the difference is what the model should learn",
@@ -110,9 +110,9 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
 
 
 def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[FindingDraft]:
-    several = _several(survey, prompts)
-    sampled = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, if there are too many
-    conflicts = _against(survey, sampled)
+    several = _several_answers(survey, prompts)
+    sampled = several[:: -(-sum(map(len, several)) // COMPARED_ROWS) or 1]  # evenly, if there are too many
+    conflicts = _contradicting(survey, sampled)
     if not conflicts:
         return
     rows, closed = np.sort(np.concatenate(conflicts)), sum(_is_closed(survey, group) for group in conflicts)
@@ -138,7 +138,7 @@ def _rounded(count: float, *, exact: bool) -> int:
     return round(count) if exact else int(float(f"{count:.1e}"))
 
 
-def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
+def _several_answers(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     """Gather the training rows of each prompt that has more than one answer; an empty answer is none."""
     places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0))
     places = places[_shared(prompts[places])]
@@ -156,33 +156,35 @@ def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
 
 def _is_closed(survey: Survey, rows: Numbers) -> bool:
     """Whether a prompt has one right answer: all of them are labels, or JSON."""
-    return bool((survey.words[rows] <= SHORT).all() or (survey.json[rows] == JSON).all())
+    return bool((survey.words[rows] <= SHORT_ANSWER_WORDS).all() or (survey.json[rows] == JSON).all())
 
 
-def _against(survey: Survey, several: list[Numbers]) -> list[Numbers]:
+def _contradicting(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     """Keep the prompts whose answers differ in more than a few words, short ones in anything but their full stop.
 
     Of each the first rows with different answers are compared.
     """
     compared = [rows[np.unique(survey.answered[rows], return_index=True)[1]] for rows in several]
-    compared = [np.sort(rows)[:COMPARED] for rows in compared]
+    compared = [np.sort(rows)[:COMPARED_ANSWERS] for rows in compared]
     selected = np.sort(np.concatenate(compared)) if compared else np.zeros(0, np.int64)
     texts: dict[int, str] = {}
     for batch in survey.data.batches() if compared else ():
         low, high = np.searchsorted(selected, [batch.start, batch.start + len(batch.answer)])
-        texts |= {int(number): batch.answer[int(number) - batch.start][:KEPT] for number in selected[low:high]}
-    answers = [list(dict.fromkeys(_bare(texts[int(number)]) for number in rows)) for rows in compared]
+        texts |= {
+            int(number): batch.answer[int(number) - batch.start][:MAX_SAMPLE_CHARS] for number in selected[low:high]
+        }
+    answers = [list(dict.fromkeys(_without_full_stop(texts[int(number)]) for number in rows)) for rows in compared]
     return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
 
 
-def _bare(answer: str) -> str:
+def _without_full_stop(answer: str) -> str:
     return " ".join(answer.lower().split()).rstrip(".! ")
 
 
 def _differ(answers: list[str]) -> bool:
     if len(answers) == 1:
         return False
-    if all(len(answer.split()) <= SHORT for answer in answers):
+    if all(len(answer.split()) <= SHORT_ANSWER_WORDS for answer in answers):
         return True
     vectors = features(answers)
     others = np.arange(1, len(answers))
@@ -209,7 +211,7 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
         rows = np.sort(np.concatenate(leaks))
         yield FindingDraft(
             Check.leaked,
-            Severity.serious if most > LEAKED else Severity.warning,
+            Severity.serious if most > SERIOUS_LEAK_SHARE else Severity.warning,
             rows,
             f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} the same as a training row, or nearly the same",
             "remove them from one side, or let data.validation_split choose, which keeps such rows together: "
@@ -247,12 +249,12 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
         for place in np.flatnonzero(survey.trained[batch.start : batch.start + len(batch.question)]):
             counts.update(_words(batch.question[int(place)]) & known)
     # Of a few rows, 5% would be less than one.
-    limit = max(FEW_ANSWERS, UNCOMMON * len(survey.train))
+    limit = max(MAX_ROWS_OF_AN_ANSWER, UNCOMMON_SHARE * len(survey.train))
     uncommon = {word for word, count in counts.items() if count <= limit}
     found: dict[int, list[int]] = {}
     for row, first in pairs:
         one, other = texts[row] & uncommon, texts[first] & uncommon
-        if one & other and len(one & other) >= SHARED * len(one | other):
+        if one & other and len(one & other) >= SHARED_WORDS_SHARE * len(one | other):
             found.setdefault(row, []).append(first)
     return found
 
@@ -266,14 +268,14 @@ def _same_answers(survey: Survey) -> list[tuple[int, int]]:
     places = np.searchsorted(values, survey.answered[asked])
     pairs = []
     for row, place in zip(asked.tolist(), places.tolist(), strict=True):
-        if place < len(values) and values[place] == survey.answered[row] and counts[place] <= FEW_ANSWERS:
+        if place < len(values) and values[place] == survey.answered[row] and counts[place] <= MAX_ROWS_OF_AN_ANSWER:
             pairs += [(row, int(first)) for first in order[starts[place] : starts[place] + counts[place]]]
     return pairs
 
 
 def _words(text: str) -> set[str]:
     """Return the words of a text, and its pairs of neighbours: a name may be uncommon whose parts are not."""
-    words = WORD.findall(text[:KEPT].lower())
+    words = WORD.findall(text[:MAX_SAMPLE_CHARS].lower())
     return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-SHORTEST = 40
+MIN_LETTERS = 40
 """Letters of a text, at least."""
-HITS = 3
+MIN_COMMON_WORDS = 3
 """Different common words that a text needs; one language has to have more than any other."""
 _SCRIPTS = {
     "Japanese": r"[\u3040-\u30ff]",
@@ -29,9 +29,9 @@ _SCRIPTS = {
 }
 """In the order in which they are tried: Japanese has Chinese letters too."""
 SCRIPTS = {name: re.compile(pattern) for name, pattern in _SCRIPTS.items()}
-DENSE = 0.2
+MIN_SCRIPT_SHARE = 0.2
 """Share of a text's letters that a script needs."""
-LATIN = {
+COMMON_WORDS = {
     "English": "the and of to is that it you for with are this was have not be what from can your how which a "
     "in i do by on as or if me we my will an at no so but die war",
     "German": "der die das und ist nicht ich sie ein eine zu mit auf für den dem von sind auch wie wird werden oder",
@@ -48,7 +48,7 @@ LATIN = {
     "Czech": "a je se na že v to s z do jak ale pro by jsem jsou nebo které který není byl jako",
     "Romanian": "și este în de la nu cu un o pe care pentru din mai sunt ce dar sau prin această fi",
 }
-COMMON = {name: frozenset(words.split()) for name, words in LATIN.items()}
+COMMON_WORD_SETS = {name: frozenset(words.split()) for name, words in COMMON_WORDS.items()}
 _LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]+")
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`]*`|https?://\S+", re.DOTALL)
@@ -60,12 +60,12 @@ def languages(text: str) -> str:
     letters = len(_LETTER.findall(text))
     if not text.isascii():
         for name, pattern in SCRIPTS.items():
-            if len(pattern.findall(text)) > DENSE * max(letters, 1) and letters >= SHORTEST // 4:
+            if len(pattern.findall(text)) > MIN_SCRIPT_SHARE * max(letters, 1) and letters >= MIN_LETTERS // 4:
                 return name
-    if letters < SHORTEST:
+    if letters < MIN_LETTERS:
         return ""
     words = set(_WORD.findall(text))
     # Different words, not how often: one that a text repeats says nothing more.
-    hits = sorted(((len(words & common), name) for name, common in COMMON.items()), reverse=True)
+    hits = sorted(((len(words & common), name) for name, common in COMMON_WORD_SETS.items()), reverse=True)
     (most, name), (next_most, _) = hits[0], hits[1]
-    return name if most >= HITS and most > next_most else ""
+    return name if most >= MIN_COMMON_WORDS and most > next_most else ""

@@ -14,7 +14,7 @@ import numpy as np
 
 from framework_plugins.audit.config import Check
 
-BETWEEN = "\n"
+SEPARATOR = "\n"
 _HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
 """The bytes of UTF-8 after the first, read as Latin-1 or as Windows-1252."""
 _CYRILLIC = "\u00d0\u00d1"
@@ -50,11 +50,11 @@ class Pattern:
     opening: bool = False
 
 
-class Joined:
+class JoinedTexts:
     """Many texts as one, and which row a place belongs to."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self.text = BETWEEN.join(texts)
+        self.text = SEPARATOR.join(texts)
         self.small = self.text.lower()
         self._ends = np.cumsum([len(text) + 1 for text in texts])
         # Two texts, since `lower` may change their length; patterns with small letters search the second.

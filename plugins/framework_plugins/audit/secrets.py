@@ -8,16 +8,20 @@ from framework_plugins.audit.config import Check
 from framework_plugins.audit.patterns import Pattern
 
 _PLACEHOLDER = re.compile(r"(?i)example|your|xxx|\.\.\.|placeholder|changeme|dummy|<|\$\{|\*\*\*")
-_COUNTED = re.compile(r"0?123456789?0?")
+_COUNTING_DIGITS = re.compile(r"0?123456789?0?")
 """Digits in a row: the whole of a token in a manual, but a part of one that somebody made longer."""
-_FEWEST = 5
+_MIN_DIFFERENT_CHARACTERS = 5
 """Different characters that a real token has at least."""
 
 
 def _is_real(match: re.Match[str]) -> bool:
     """Whether it is more than what stands for a token in a manual."""
-    rest = _COUNTED.sub("", match[0])
-    return not _PLACEHOLDER.search(match[0]) and len(set(rest)) > _FEWEST and 2 * len(rest) > len(match[0])
+    rest = _COUNTING_DIGITS.sub("", match[0])
+    return (
+        not _PLACEHOLDER.search(match[0])
+        and len(set(rest)) > _MIN_DIFFERENT_CHARACTERS
+        and 2 * len(rest) > len(match[0])
+    )
 
 
 def _is_password(match: re.Match[str]) -> bool:
@@ -36,11 +40,11 @@ def _is_person(match: re.Match[str]) -> bool:
     """Whether an address may be somebody's: those of manuals and of git are not."""
     before = match.string[match.start() - 1 : match.start()]
     # The pattern begins at the @, since one that began at the name would be tried at every letter.
-    return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(match[0])
+    return bool(before) and (before.isalnum() or before in "._%+-") and not _IMPERSONAL.search(match[0])
 
 
 _RANDOM = re.compile(r"(?=(?:[a-z]*\d){2})(?=\d*[a-z])[a-z0-9]{8,}")
-_NOBODY = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localhost|test\.com|domain\.com|email\.com)$")
+_IMPERSONAL = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localhost|test\.com|domain\.com|email\.com)$")
 
 
 def _token(kind: str, marks: tuple[str, ...], regex: str) -> Pattern:

@@ -11,26 +11,26 @@ from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
-FEW = 20
+MIN_ROWS = 20
 """Fewer rows than this have no percentile to speak of."""
-MANY = 0.05
+SERIOUS_SHARE = 0.05
 """Share of the rows that are too long from which on it is serious."""
-SHORT = 50
+SHORT_ANSWER_TOKENS = 50
 """An answer of fewer tokens is never long."""
-FREE_TEXT = 40
+FREE_TEXT_TOKENS = 40
 """Tokens from which on an answer is hardly ever repeated to the letter."""
 EXACT, BY_WORDS = "exact_match", "token_f1"
-MORE = 10, 2
+MORE_ROWS_MORE_EPOCHS = 10, 2
 """Ten times as many rows bear twice as many passes."""
 
 
-def drafts(survey: Survey) -> Iterator[FindingDraft]:
+def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
     if len(survey.train):
         yield from _too_long(survey)
         yield from _very_long(survey)
         yield from _too_few(survey)
-        yield from _ballast(survey)
+        yield from _low_supervision(survey)
         yield from _padding(survey)
         yield from _exact_match(survey)
 
@@ -46,15 +46,15 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
     losing = int((lost > 0).sum()) if cut else len(rows)
     yield FindingDraft(
         Check.too_long,
-        (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
+        (Severity.serious if losing > SERIOUS_SHARE * len(tokens) else Severity.warning) if losing else Severity.note,
         rows,
         f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
-        + _loss(len(rows), losing, int(lost.sum()), cut=cut),
-        _fitting(survey, rows) if losing else "nothing to do",
+        + _truncation_text(len(rows), losing, int(lost.sum()), cut=cut),
+        _limit_advice(survey, rows) if losing else "nothing to do",
     )
 
 
-def _fitting(survey: Survey, rows: Numbers) -> str:
+def _limit_advice(survey: Survey, rows: Numbers) -> str:
     """Advise the limit that fits the rows, or 99% of them if a few are far longer."""
     tokens, limit = survey.data.tokens[survey.train], survey.data.plan.training.max_seq_length
     suggested, longest = survey.data.suggested_length(tokens), int(tokens.max())
@@ -69,7 +69,7 @@ def _shorter(survey: Survey, rows: Numbers) -> str:
     return f"cut plain text into rows, data.cut={limit}" if survey.data.plain[rows].any() else "shorten them"
 
 
-def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
+def _truncation_text(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
     if not losing:
         return f"and {are(rows)} cut, but no learned token is lost"
@@ -80,11 +80,11 @@ def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
 
 def _very_long(survey: Survey) -> Iterator[FindingDraft]:
     learned = survey.data.supervised[survey.train]
-    if len(learned) < FEW:
+    if len(learned) < MIN_ROWS:
         return
     # A length that a row has, so that the message names a real one.
     p95 = int(np.percentile(learned, 95, method="higher"))
-    limit = max(survey.config.long_answer * p95, SHORT)
+    limit = max(survey.config.long_answer * p95, SHORT_ANSWER_TOKENS)
     rows = survey.train[learned > limit]
     if len(rows):
         yield FindingDraft(
@@ -104,7 +104,7 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
     if training.max_steps is not None:
         passes = training.max_steps * survey.data.plan.batch / rows
     few = rows < config.few_rows and passes >= config.few_rows_epochs
-    times, twice = MORE
+    times, twice = MORE_ROWS_MORE_EPOCHS
     some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
     if few or some:
         setting = "num_train_epochs" if training.max_steps is None else "max_steps"
@@ -118,7 +118,7 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
         )
 
 
-def _ballast(survey: Survey) -> Iterator[FindingDraft]:
+def _low_supervision(survey: Survey) -> Iterator[FindingDraft]:
     data = survey.data
     tokens, learned = (int(column[survey.train].sum()) for column in (data.tokens, data.supervised))
     share = learned / max(tokens, 1)
@@ -136,7 +136,7 @@ def _ballast(survey: Survey) -> Iterator[FindingDraft]:
 def _padding(survey: Survey) -> Iterator[FindingDraft]:
     plan = survey.data.plan
     size = plan.training.per_device_train_batch_size
-    if len(survey.train) < FEW or size == 1:
+    if len(survey.train) < MIN_ROWS or size == 1:
         return
     tokens = np.minimum(survey.data.tokens[survey.train].astype(np.int64), plan.training.max_seq_length)
     share = survey.data.padding(tokens, size)
@@ -154,7 +154,7 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
 
 def _exact_match(survey: Survey) -> Iterator[FindingDraft]:
     plan, typical = survey.data.plan, int(np.median(survey.data.supervised[survey.train]))
-    if list(plan.metric) == [EXACT] and plan.evaluator and typical >= FREE_TEXT:
+    if list(plan.metric) == [EXACT] and plan.evaluator and typical >= FREE_TEXT_TOKENS:
         yield FindingDraft(
             Check.exact_match,
             Severity.note,

@@ -8,7 +8,7 @@ from framework.api import AuditData, Finding
 from framework_plugins.audit import clean, content, dataset, duplicates, sizes
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.finding_draft import FindingDraft
-from framework_plugins.audit.texts import survey
+from framework_plugins.audit.texts import make_survey
 
 
 class Standard:
@@ -31,8 +31,8 @@ class Standard:
         """Give the findings of all checks, before their examples are read."""
         if not len(data):
             return
-        surveyed = survey(data, self.config)
+        surveyed = make_survey(data, self.config)
         for part in (content, duplicates, sizes, dataset):
-            for draft in part.drafts(surveyed):
+            for draft in part.findings(surveyed):
                 if draft.check not in self.config.ignore:
                     yield draft

@@ -16,7 +16,7 @@ from framework_plugins.audit.finding_draft import SHOWN_ROWS, Numbers
 from framework_plugins.audit.patterns import Pattern
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
-KEPT = 4000
+MAX_SAMPLE_CHARS = 4000
 """Characters of a text in the sample."""
 
 
@@ -96,7 +96,7 @@ class Survey:
         return np.unique(np.concatenate(hits)) if hits else np.zeros(0, np.int64)
 
 
-def survey(data: AuditData, config: StandardConfig) -> Survey:
+def make_survey(data: AuditData, config: StandardConfig) -> Survey:
     """Go through all rows once."""
     count, trained = len(data), data.part == TRAIN
     result = Survey(
@@ -117,14 +117,14 @@ def survey(data: AuditData, config: StandardConfig) -> Survey:
     searched = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
     for texts in data.batches():
         earlier = BatchTexts.earlier(texts.earlier)
-        _measure(result, texts)
+        _measure_batch(result, texts)
         _measure_earlier(result, earlier, texts.start)
         _sample(result.sample, texts)
         _search(result, texts, earlier, searched)
     return result
 
 
-def _measure(result: Survey, texts: Texts) -> None:
+def _measure_batch(result: Survey, texts: Texts) -> None:
     rows = slice(texts.start, texts.start + len(texts.answer))
     plain = [" ".join(text.lower().split()) for text in texts.answer]
     result.questions[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
@@ -166,8 +166,8 @@ def _measure_earlier(result: Survey, earlier: BatchTexts, start: int) -> None:
 def _sample(sample: Sample, texts: Texts) -> None:
     low, high = np.searchsorted(sample.numbers, [texts.start, texts.start + len(texts.answer)])
     for number in sample.numbers[low:high] - texts.start:
-        sample.questions.append(texts.question[int(number)][:KEPT])
-        sample.answers.append(texts.answer[int(number)][:KEPT])
+        sample.questions.append(texts.question[int(number)][:MAX_SAMPLE_CHARS])
+        sample.answers.append(texts.answer[int(number)][:MAX_SAMPLE_CHARS])
 
 
 def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequence[Pattern]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from framework.api import EvalResult, SavedRun
 from framework.api.program import shared_start
 
-SYSTEM, USER = "system: ", "user: "
+SYSTEM_PREFIX, USER_PREFIX = "system: ", "user: "
 """How the turns of a prompt begin in the record of an evaluation, if it has several."""
 
 
@@ -25,6 +25,8 @@ def common_beginning(run: SavedRun) -> str:
 def _last_turns(prompts: Sequence[str]) -> list[str]:
     """Return what the user asks last; of a prompt of one turn that is all of it."""
     return [
-        prompt.rpartition(f"\n{USER}")[2] if prompt.startswith((SYSTEM, USER)) and f"\n{USER}" in prompt else prompt
+        prompt.rpartition(f"\n{USER_PREFIX}")[2]
+        if prompt.startswith((SYSTEM_PREFIX, USER_PREFIX)) and f"\n{USER_PREFIX}" in prompt
+        else prompt
         for prompt in prompts
     ]

@@ -14,16 +14,16 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 THINKING_AFTER = 8
 """Empty pieces after which it is said that a model thinks: fewer may be parts of one letter."""
 THINKING = "thinking …"
-GAP = " │ "
-LEAST_WIDTH = 24
+COLUMN_GAP = " │ "
+MIN_COLUMN_WIDTH = 24
 """Cells of the narrowest column; below that, texts are shown one after the other."""
 
 
 def column_width(whole: int, count: int) -> int:
     """Return the cells of each column in a terminal that is `whole` cells wide; 0 if that is too narrow."""
     # One cell stays free: a terminal that fills its last one goes to the next line by itself.
-    width = (whole - 1 - len(GAP) * (count - 1)) // count
-    return width if width >= LEAST_WIDTH else 0
+    width = (whole - 1 - len(COLUMN_GAP) * (count - 1)) // count
+    return width if width >= MIN_COLUMN_WIDTH else 0
 
 
 class Column:
@@ -105,4 +105,4 @@ class TerminalColumns:
 
     def _joined(self, texts: Sequence[str]) -> str:
         cells = [set_cell_size(text, column.width) for text, column in zip(texts, self.columns, strict=True)]
-        return GAP.join(cells)
+        return COLUMN_GAP.join(cells)

@@ -15,12 +15,14 @@ from framework.api.program import newest_run, read_run, this_program
 from framework_plugins.chat import piped, terminal
 from framework_plugins.chat.asked import common_beginning
 from framework_plugins.chat.config import ChatCommandConfig
-from framework_plugins.chat.offered import offered
+from framework_plugins.chat.offered import open_plugin_speaker
 from framework_plugins.chat.options import Options, read_options
 from framework_plugins.chat.session import TUNED, Beginning, ChatSession, Speakers
-from framework_plugins.chat.trained import trained
+from framework_plugins.chat.trained import open_run_speakers
 
-WITHOUT = "the system prompt of the training holds a secret and was not saved: give it with --system TEXT"
+SYSTEM_PROMPT_NOT_SAVED = (
+    "the system prompt of the training holds a secret and was not saved: give it with --system TEXT"
+)
 LOADING = "loading the model …"
 GGUF = "gguf"
 """The kind of the artifacts that `--gguf` opens, if its plugin is installed."""
@@ -37,7 +39,7 @@ class ChatCommand:
         options = read_options(arguments)
         run = read_run(newest_run(Path("outputs")) if options.run_dir is None else options.run_dir)
         path, console = display_path(run.folder), Console(highlight=False)
-        after = list(_next(run, options))  # now: opening a run goes into the folder where it was started
+        after = list(_next_commands(run, options))  # now: opening a run goes into the folder where it was started
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
         if not typed:
             chosen = "" if options.run_dir else f"the newest run: {path}, "
@@ -47,7 +49,7 @@ class ChatCommand:
                 speakers = stack.enter_context(_speakers(run, options))
             session = ChatSession(
                 speakers,
-                _first(speakers, options, typed=typed),
+                _first_speakers(speakers, options, typed=typed),
                 _system(run, options),
                 options.sampling,
                 Beginning(common_beginning(run), is_on=options.begin),
@@ -64,11 +66,11 @@ class ChatCommand:
 
 def _speakers(run: SavedRun, options: Options) -> AbstractContextManager[Speakers]:
     if options.speaker:
-        return offered(options.speaker, run, options.word)
-    return trained(run, options.overrides)
+        return open_plugin_speaker(options.speaker, run, options.word)
+    return open_run_speakers(run, options.overrides)
 
 
-def _first(speakers: Speakers, options: Options, *, typed: bool) -> tuple[str, ...]:
+def _first_speakers(speakers: Speakers, options: Options, *, typed: bool) -> tuple[str, ...]:
     """Return who answers at first: everyone in a terminal, only the trained model in a script."""
     everyone = tuple(speakers.available)
     return options.talking or (everyone if typed or TUNED not in everyone else (TUNED,))
@@ -80,7 +82,7 @@ def _system(run: SavedRun, options: Options) -> str | None:
         return options.system
     trained_with = run.system_prompt()
     if HIDDEN in trained_with:  # a run saves no secret
-        piped.print_notice(WITHOUT)
+        piped.print_notice(SYSTEM_PROMPT_NOT_SAVED)
         return None
     return trained_with or None
 
@@ -92,7 +94,7 @@ def _greeting(session: ChatSession) -> str:
     return "\n".join([*lines, "/help lists the commands; Ctrl-C stops an answer"])
 
 
-def _next(run: SavedRun, options: Options) -> Iterator[str]:
+def _next_commands(run: SavedRun, options: Options) -> Iterator[str]:
     """Yield the commands for the model of a run after a chat, one per line."""
     exported = run.record(ExportResult, "export.json")
     artifacts = exported.artifacts if exported else []

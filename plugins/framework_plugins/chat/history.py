@@ -9,7 +9,7 @@ from framework.api import Message, Prompt
 from framework.api.program import Speaker
 
 
-class Asked(NamedTuple):
+class FittedPrompt(NamedTuple):
     """A prompt with the conversation before it, the tokens that its answer may have, and what was forgotten for it."""
 
     prompt: Prompt
@@ -27,7 +27,7 @@ class History:
         """Remember a question and what was answered."""
         self.turns.append((Message("user", question), Message("assistant", answer)))
 
-    def ask(self, speaker: Speaker, system: str | None, question: str, max_new_tokens: int) -> Asked:
+    def ask(self, speaker: Speaker, system: str | None, question: str, max_new_tokens: int) -> FittedPrompt:
         """Return a question with all that came before it; the oldest turns are forgotten if that is too long.
 
         Half of the speaker's context, or `max_new_tokens` if that is less, stays free for the answer.
@@ -37,7 +37,7 @@ class History:
         """
         turns, prompt = self.turns, self._prompt(self.turns, system, question)
         if speaker.context is None:
-            return Asked(prompt, max_new_tokens, 0)
+            return FittedPrompt(prompt, max_new_tokens, 0)
         most = speaker.context - min(max_new_tokens, speaker.context // 2)
         while (length := speaker.count(prompt)) > most and turns:
             turns = turns[1:]
@@ -48,7 +48,7 @@ class History:
                 "the answer: shorten it"
             )
         dropped, self.turns = len(self.turns) - len(turns), turns
-        return Asked(prompt, min(max_new_tokens, speaker.context - length), dropped)
+        return FittedPrompt(prompt, min(max_new_tokens, speaker.context - length), dropped)
 
     @staticmethod
     def _prompt(turns: list[tuple[Message, Message]], system: str | None, question: str) -> Prompt:

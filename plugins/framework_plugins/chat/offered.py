@@ -12,7 +12,7 @@ from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 
 @contextmanager
-def offered(component: Component, run: SavedRun, word: str) -> Iterator[Speakers]:
+def open_plugin_speaker(component: Component, run: SavedRun, word: str) -> Iterator[Speakers]:
     """Open the speaker of a component.
 
     Raises:

@@ -15,7 +15,7 @@ from framework.api import RunFolder, skip_plugin
 from framework.api.program import SPEAKERS, CommandParser, registrations, reject_duplicate_overrides
 from framework_plugins.chat.config import ChatCommandConfig
 
-LARGEST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     """
     parser = _parser()
     speakers = _add_speakers(parser)
-    runs = {word: began for word in arguments if (began := _began(word))}  # a shell may give all runs of a folder
+    runs = {word: began for word in arguments if (began := _run_start(word))}  # a shell may give all runs of a folder
     if len(runs) > 1:
         newest = max(runs, key=lambda run: runs[run])
         parser.error(f"{len(runs)} runs are given, and chat opens one; the newest is {newest}")
@@ -78,7 +78,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     if parsed.run_dir is not None and "=" in parsed.run_dir and not Path(parsed.run_dir).exists():
         parsed.run_dir, parsed.overrides = None, [parsed.run_dir, *parsed.overrides]
     reject_duplicate_overrides(parsed.overrides)
-    selected = {name: word for name in speakers if (word := getattr(parsed, _place(name))) is not None}
+    selected = {name: word for name in speakers if (word := getattr(parsed, _destination(name))) is not None}
     if len(selected) > 1:
         parser.error(f"--{' and --'.join(selected)} cannot both answer")
     return Options(
@@ -94,7 +94,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     )
 
 
-def _began(word: str) -> str:
+def _run_start(word: str) -> str:
     """Return when the run in a folder began; empty for every other word, such as a long system prompt."""
     with suppress(OSError, ValueError, FrameworkError):
         return str(RunFolder(Path(word)).status().get("started", "")) if word else ""
@@ -127,7 +127,7 @@ def _parser() -> CommandParser:
         "--top-p", type=_number(float, lambda n: 0 < n <= 1, share), default=plain.top_p, metavar="X",
         help="sample from the likeliest tokens with this total probability; default: %(default)s",
     )  # fmt: skip
-    seed = _number(int, lambda n: 0 <= n <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
+    seed = _number(int, lambda n: 0 <= n <= MAX_SEED, f"a whole number from 0 to {MAX_SEED}")
     parser.add_argument(
         "--seed", type=seed, metavar="N", help="the seed of the samples; default: a different one for each answer",
     )  # fmt: skip
@@ -166,7 +166,9 @@ def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
     for name, registration in registrations(SPEAKERS).items():
         description = f"instead of the model: {registration.component.summary}".replace("%", "%%")
         try:
-            parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="", metavar="WORD", help=description)
+            parser.add_argument(
+                f"--{name}", dest=_destination(name), nargs="?", const="", metavar="WORD", help=description
+            )
         except argparse.ArgumentError:
             skip_plugin(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
             continue
@@ -174,6 +176,6 @@ def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
     return components
 
 
-def _place(speaker: str) -> str:
+def _destination(speaker: str) -> str:
     """Return where the parser puts the word of a speaker, which may have any name."""
     return f"speaker {speaker}"

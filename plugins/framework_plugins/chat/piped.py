@@ -17,19 +17,19 @@ def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> No
     Raises:
         FrameworkError: a line cannot be read, is not a word of ours, or cannot be answered.
     """
-    rest = _readable(lines)
+    rest = _without_line_ends(lines)
     for line in rest:
         if is_command(line):
             print_notice(session.run_command(line))
         elif prompt := prompt_of(line, lambda: next(rest)):
             for reply in session.ask(prompt):
                 print_notice(reply.notice)
-                _print(reply, as_json=as_json, marked=len(session.talking) > 1)
+                _print_reply(reply, as_json=as_json, marked=len(session.talking) > 1)
         if session.over:
             return
 
 
-def _readable(lines: Iterable[str]) -> Iterator[str]:
+def _without_line_ends(lines: Iterable[str]) -> Iterator[str]:
     """Give lines without their ends.
 
     Raises:
@@ -50,20 +50,20 @@ def print_notice(text: str) -> None:
         print(text, file=sys.stderr)  # noqa: T201
 
 
-def _print(reply: Reply, *, as_json: bool, marked: bool) -> None:
+def _print_reply(reply: Reply, *, as_json: bool, marked: bool) -> None:
     """Print an answer as it comes; `marked`: each line of it begins with the speaker's name."""
     if as_json:
         whole = {"speaker": reply.speaker, "prompt": reply.prompt, "answer": "".join(reply.pieces)}
         text = json.dumps({**whole, "dropped": reply.dropped}, ensure_ascii=False)
-        print(_spelled(text), flush=True)  # noqa: T201
+        print(_escaped(text), flush=True)  # noqa: T201
         return
     mark = f"{reply.speaker}: " if marked else ""
     print(mark, end="")  # noqa: T201
     for piece in reply.pieces:
-        print(_spelled(piece).replace("\n", f"\n{mark}"), end="", flush=True)  # noqa: T201
+        print(_escaped(piece).replace("\n", f"\n{mark}"), end="", flush=True)  # noqa: T201
     print(flush=True)  # noqa: T201
 
 
-def _spelled(text: str) -> str:
+def _escaped(text: str) -> str:
     """Spell out what a terminal obeys, as JSON does: what reads the pipe may be a terminal in the end."""
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

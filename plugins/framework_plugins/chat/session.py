@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from framework import FrameworkError
 from framework.api import unknown
 from framework.api.program import Speaker
-from framework_plugins.chat.history import Asked, History
+from framework_plugins.chat.history import FittedPrompt, History
 from framework_plugins.chat.options import Sampling
 
 BASE, TUNED = "base", "tuned"
@@ -23,9 +23,9 @@ HELP = {
     "/quit": "quit; so does Ctrl-D",
 }
 QUOTE = '"""'
-BEGINNING_SHOWN = 60
+MAX_BEGINNING_CHARS = 60
 """Characters of what all prompts begin with."""
-MORE = f"Put a prompt of several lines between {QUOTE} and {QUOTE}; to begin a prompt with /, type //."
+MULTILINE_HELP = f"Put a prompt of several lines between {QUOTE} and {QUOTE}; to begin a prompt with /, type //."
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Beginning:
     def offer(self) -> str:
         """Say what they are, and what happens to them."""
         first, *rest = self.text.strip().splitlines()
-        shown = f"{first[:BEGINNING_SHOWN]}…" if rest or len(first) > BEGINNING_SHOWN else first
+        shown = f"{first[:MAX_BEGINNING_CHARS]}…" if rest or len(first) > MAX_BEGINNING_CHARS else first
         if self.is_on:
             return f'"{shown}" is put before each prompt, as in the run; /begin switches this off'
         return f'all prompts of the run begin with "{shown}"; /begin puts this before each prompt'
@@ -122,10 +122,10 @@ class ChatSession:
     def _reply(self, name: str, prompt: str) -> Reply:
         speaker, history = self.speakers.available[name], self._histories[name]
         request = history.ask(speaker, self.system, prompt, self.sampling.max_new_tokens)
-        notice = _forgotten(name, request.dropped) if request.dropped else ""
+        notice = _dropped_notice(name, request.dropped) if request.dropped else ""
         return Reply(name, prompt, request.dropped, notice, self._pieces(speaker, history, prompt, request))
 
-    def _pieces(self, speaker: Speaker, history: History, prompt: str, request: Asked) -> Generator[str]:
+    def _pieces(self, speaker: Speaker, history: History, prompt: str, request: FittedPrompt) -> Generator[str]:
         pieces, whole = [], False
         try:
             for piece in speaker.stream(
@@ -160,7 +160,7 @@ class ChatSession:
             "/quit": self._quit,
         }
         if word not in commands:
-            raise FrameworkError(f"{unknown('command', word, commands)} {MORE}")
+            raise FrameworkError(f"{unknown('command', word, commands)} {MULTILINE_HELP}")
         return commands[word](text.strip())
 
     def _hand_over(self, *names: str) -> str:
@@ -193,10 +193,10 @@ class ChatSession:
 def help_text() -> str:
     """Return what the words that begin with a slash do."""
     width = max(map(len, HELP))
-    return "\n".join([*(f"{word:{width}}  {what}" for word, what in HELP.items()), MORE])
+    return "\n".join([*(f"{word:{width}}  {what}" for word, what in HELP.items()), MULTILINE_HELP])
 
 
-def _forgotten(name: str, count: int) -> str:
+def _dropped_notice(name: str, count: int) -> str:
     what = "the oldest question with its answer is" if count == 1 else f"the {count} oldest questions with answers are"
     return f"the conversation is longer than {name} reads: {what} forgotten"
 

@@ -17,7 +17,7 @@ from framework.api.program import CONTROL
 from framework_plugins.chat.columns import THINKING, THINKING_AFTER, TerminalColumns, column_width
 from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 
-BURST = 4
+PIECES_PER_TURN = 4
 """Pieces of one answer before the other continues: switching between base and adapter takes time."""
 
 
@@ -120,22 +120,22 @@ def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interr
         going = dict(enumerate(answers))
         while going and not interrupt.pressed:
             for number, pieces in list(going.items()):
-                if not _burst(columns, number, pieces, interrupt):
+                if not _write_turn(columns, number, pieces, interrupt):
                     columns.end(number)
                     del going[number]
         for number in going:
             columns.end(number)
 
 
-def _burst(columns: TerminalColumns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
+def _write_turn(columns: TerminalColumns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
     """Let a column grow by a few pieces; return whether there may be more."""
     count = 0
-    for piece in itertools.islice(pieces, BURST):
+    for piece in itertools.islice(pieces, PIECES_PER_TURN):
         columns.add(number, piece)
         count += 1
         if interrupt.pressed:
             return True
-    return count == BURST
+    return count == PIECES_PER_TURN
 
 
 def _printable(reply: Reply) -> Generator[str]:

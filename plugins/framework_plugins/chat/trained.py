@@ -14,7 +14,7 @@ from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 
 @contextmanager
-def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
+def open_run_speakers(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
     """Open the model of a run with its trained weights, and free it at the end.
 
     Raises:

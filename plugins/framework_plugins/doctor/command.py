@@ -18,7 +18,7 @@ from framework_plugins.doctor.run import TOPIC
 from framework_plugins.doctor.show import as_json, show
 
 CANNOT_RUN = 1
-WIDEST = 120
+MAX_WIDTH = 120
 """Columns: longer lines are hard to read."""
 
 
@@ -36,7 +36,7 @@ class DoctorCommand:
         parsed = parser.read(arguments)
         words = complete_overrides(parsed.overrides)
         composed = load_config(words)
-        plan, refusals = _planned(composed, words)
+        plan, refusals = _make_plan(composed, words)
         examined = DiagnosticRun(plan, list(composed.plugins)).records(list(registered()))
         records = [*examined, *refusals]
         redacted = [hide(word) for word in words]
@@ -44,12 +44,12 @@ class DoctorCommand:
             print(json.dumps(as_json(records, redacted), indent=1, ensure_ascii=False))  # noqa: T201
         else:
             console = Console(highlight=False, emoji=False, markup=False)
-            console.width = min(console.width, WIDEST)
+            console.width = min(console.width, MAX_WIDTH)
             show(console, records, redacted)
         return CANNOT_RUN if any(one.blocks for one in records) else 0
 
 
-def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
+def _make_plan(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
     """Return the plan, or a record for each reason why there is none, such as options that cannot work together."""
     try:
         return make_plan(config, overrides=tuple(words)), []

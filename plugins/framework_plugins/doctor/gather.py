@@ -18,9 +18,9 @@ from framework_plugins.doctor.machine import libraries, machine, plugins
 from framework_plugins.doctor.run import run
 from framework_plugins.doctor.worker import DiagnosticProcess
 
-AT_ONCE = 4
+MAX_PROCESSES = 4
 """Processes side by side: some wait for a network or a program, and a large library takes 300 MB."""
-LOOK = 0.5
+POLL_SECONDS = 0.5
 """Seconds between two looks at how many checks are complete."""
 Registered = tuple[str, Diagnostic]
 
@@ -38,13 +38,13 @@ class DiagnosticRun:
     def records(self, diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
         """Look at everything, the `diagnostics` of plugins too, and return what was found without secrets."""
         outputs = self.plan.run_dir if self.plan else Path("outputs")
-        with ThreadPoolExecutor(AT_ONCE) as pool, counting(len(diagnostics), "check", "this machine") as counter:
+        with ThreadPoolExecutor(MAX_PROCESSES) as pool, counting(len(diagnostics), "check", "this machine") as counter:
             try:
                 # Each thread has the session of this one, which knows the plugins.
                 of_run = pool.submit(copy_context().run, self._run)
-                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _processes(diagnostics)]
+                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _by_process(diagnostics)]
                 own = [*machine(outputs), *libraries()]
-                while (state := wait([of_run, *of_plugins], timeout=LOOK)).not_done:
+                while (state := wait([of_run, *of_plugins], timeout=POLL_SECONDS)).not_done:
                     counter.move(len(self._done))
                     if any(future.exception() for future in state.done):
                         break
@@ -55,7 +55,7 @@ class DiagnosticRun:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return [
-            without_secrets(record) for record in (*own, *_in_order(of_others, diagnostics), *plugins(), *of_this_run)
+            without_secrets(record) for record in (*own, *_ordered(of_others, diagnostics), *plugins(), *of_this_run)
         ]
 
     def _run(self) -> list[DiagnosticRecord]:
@@ -101,7 +101,7 @@ def registered() -> Iterator[Registered]:
             yield plugin.partition(":")[0], diagnostic
 
 
-def _processes(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
+def _by_process(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
     """Put together what shares a process."""
     groups: dict[tuple[str, str, str], list[Registered]] = {}
     for plugin, each in diagnostics:
@@ -110,7 +110,7 @@ def _processes(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
     return list(groups.values())
 
 
-def _in_order(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
+def _ordered(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
     """Put records in the order in which they were given, those of one topic together."""
     topics = list(dict.fromkeys(each.topic for _, each in diagnostics))
     places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(diagnostics)}

@@ -16,9 +16,9 @@ from framework.api import GIB, DiagnosticResult, State, cache_dir, display_path,
 from framework.api.program import skipped_plugins
 from framework_plugins.doctor import DiagnosticRecord, checked
 
-LEAST_GIB = 0.5
+MIN_FREE_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
-OLDEST = (3, 11)
+MIN_PYTHON = (3, 11)
 
 
 def machine(outputs: Path) -> Iterator[DiagnosticRecord]:
@@ -31,9 +31,9 @@ def machine(outputs: Path) -> Iterator[DiagnosticRecord]:
 
 
 def _python() -> DiagnosticResult:
-    oldest = ".".join(map(str, OLDEST))
+    oldest = ".".join(map(str, MIN_PYTHON))
     place = display_path(Path(sys.executable))
-    if sys.version_info < OLDEST:
+    if sys.version_info < MIN_PYTHON:
         fix = f"make an environment with Python {oldest} or later"
         return DiagnosticResult(State.broken, f"below {oldest}, {place}", platform.python_version(), fix)
     return DiagnosticResult(State.ok, place, platform.python_version())
@@ -57,8 +57,8 @@ def disk(folder: Path, otherwise: str) -> DiagnosticResult:
         return DiagnosticResult(
             State.broken, f"{existing} cannot be written to", fix=f"let this user write there; {otherwise}"
         )
-    if usage.free < LEAST_GIB * GIB:
-        return DiagnosticResult(State.broken, detail, fix=f"free {LEAST_GIB} GiB there; {otherwise}")
+    if usage.free < MIN_FREE_GIB * GIB:
+        return DiagnosticResult(State.broken, detail, fix=f"free {MIN_FREE_GIB} GiB there; {otherwise}")
     return DiagnosticResult(State.ok, detail)
 
 

@@ -17,7 +17,7 @@ from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.worker import DiagnosticProcess
 
 TOPIC = "this run"
-HERE = "framework_plugins.doctor.run"
+THIS_MODULE = "framework_plugins.doctor.run"
 LOAD_SECONDS, FIRST_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 180.0, 180.0, 180.0
 """What changes other libraries while it is imported takes long. A plugin may try the model's kind out on a small one;
 the last is for a model that has to be converted first."""
@@ -51,7 +51,7 @@ def _check(
     worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection, *, seconds: float
 ) -> DiagnosticRecord:
     start = time.perf_counter()
-    result = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
+    result = worker.ask(f"{THIS_MODULE}:{function}", part, seconds=seconds)
     return checked(name, TOPIC, result or DiagnosticResult(State.ok), needed=True, seconds=time.perf_counter() - start)
 
 

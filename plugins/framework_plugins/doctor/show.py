@@ -17,8 +17,8 @@ from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
 COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}
-STATES = max(len(state.value) for state in State)
-TOGETHER = 3
+STATE_WIDTH = max(len(state.value) for state in State)
+MIN_GROUPED_RECORDS = 3
 """From this many on, records of a topic that say no more than a version share a line."""
 
 
@@ -42,14 +42,14 @@ def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[
         for state, name, text, fix in _rows([one for one in records if one.topic == topic]):
             _row(console, width, state, name, text)
             if fix:
-                console.print(Text(f"{' ' * (MARGIN + STATES + MARGIN)}fix: {fix}"), soft_wrap=True)
+                console.print(Text(f"{' ' * (MARGIN + STATE_WIDTH + MARGIN)}fix: {fix}"), soft_wrap=True)
     _verdict(console, [one for one in records if one.blocks], words)
 
 
 def _rows(records: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
     """Give the state, name, text and fix of each row; those that say no more than a version come last, as one."""
     short = [one for one in records if one.state is State.ok and one.version and not one.detail]
-    if len(short) < TOGETHER:
+    if len(short) < MIN_GROUPED_RECORDS:
         short = []
     for one in records:
         if one not in short:
@@ -73,9 +73,9 @@ def finding(one: DiagnosticRecord) -> str:
 
 def _row(console: Console, width: int, state: Text, name: str, text: str) -> None:
     row = Table.grid(padding=(0, MARGIN, 0, 0), pad_edge=False)
-    row.add_column(width=STATES)
+    row.add_column(width=STATE_WIDTH)
     row.add_column(width=width, overflow="fold", style="cyan")
-    row.add_column(width=max(console.width - 3 * MARGIN - STATES - width, 1), overflow="fold")
+    row.add_column(width=max(console.width - 3 * MARGIN - STATE_WIDTH - width, 1), overflow="fold")
     row.add_row(state, name, text)
     console.print(Padding(row, (0, 0, 0, MARGIN)))
 

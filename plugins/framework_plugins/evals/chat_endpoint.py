@@ -19,32 +19,32 @@ import httpx
 from framework.api import HIDDEN, counting, redact, summarize_error, visible
 
 PATH = "/chat/completions"
-GIVE_UP = 3
+MAX_FAILURES = 3
 """Requests that fail one after the other before no more are sent."""
-BACKOFF = 0.5
+BACKOFF_SECONDS = 0.5
 """Seconds before the second try; each later one waits twice as long."""
-LONGEST_WAIT = 30.0
+MAX_WAIT_SECONDS = 30.0
 """Seconds that a server may ask to wait for."""
-LARGEST = 4 << 20
+MAX_REPLY_BYTES = 4 << 20
 """Bytes of a reply."""
-SHOWN_CHARACTERS = 160
+MAX_ERROR_CHARS = 160
 """Characters of what a server says."""
-PASSING = {
+RETRY_STATUSES = {
     HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
     HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
 }  # fmt: skip
 """What may be otherwise in a moment."""
-FOR_ALL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+FATAL_STATUSES = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
 """Errors that every other request would get too; so would a redirect."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class NoReplyError(Exception):
-    """Why there is no reply; `passing`: another try may have one, `for_all`: no other request would have one."""
+    """Why there is no reply; `retry`: another try may have one, `fatal`: no other request would have one."""
 
-    def __init__(self, reason: str, *, passing: bool = False, for_all: bool = False, wait: float = 0.0) -> None:
+    def __init__(self, reason: str, *, retry: bool = False, fatal: bool = False, wait: float = 0.0) -> None:
         super().__init__(reason)
-        self.passing, self.for_all, self.wait = passing, for_all, wait
+        self.retry, self.fatal, self.wait = retry, fatal, wait
 
 
 class ChatEndpoint:
@@ -98,7 +98,7 @@ class ChatEndpoint:
             reply = self._ask(text)
         except NoReplyError as error:
             self._failures += 1
-            if error.for_all or self._failures >= GIVE_UP:
+            if error.fatal or self._failures >= MAX_FAILURES:
                 self._failed = error
                 self._over.set()
             return error
@@ -111,10 +111,10 @@ class ChatEndpoint:
             try:
                 return self._once(text)
             except NoReplyError as error:
-                if not error.passing or tries == self.retries or self._over.is_set():
+                if not error.retry or tries == self.retries or self._over.is_set():
                     raise
                 # Not `sleep`: Ctrl-C, or an endpoint that fails for all, ends the pause.
-                self._over.wait(error.wait or BACKOFF * 2**tries)
+                self._over.wait(error.wait or BACKOFF_SECONDS * 2**tries)
                 tries += 1
 
     def _once(self, text: str) -> str:
@@ -123,12 +123,12 @@ class ChatEndpoint:
             with self._client.stream("POST", self.url, content=body) as response:
                 reply = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
-            raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=True) from None
+            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=True) from None
         except httpx.TimeoutException:
-            raise NoReplyError(self._late(), passing=True) from None
+            raise NoReplyError(self._late(), retry=True) from None
         except httpx.HTTPError as error:
             refused = isinstance(error, httpx.ConnectError)
-            raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=refused) from None
+            raise NoReplyError(self._clean(summarize_error(error)), retry=True, fatal=refused) from None
         if response.status_code != HTTPStatus.OK:
             raise self._refused(response, reply)
         return self._content(reply)
@@ -139,9 +139,9 @@ class ChatEndpoint:
         for piece in response.iter_bytes():
             size += len(piece)
             if time.monotonic() > end:
-                raise NoReplyError(self._late(), passing=True)
-            if size > LARGEST:
-                raise NoReplyError(f"the reply is longer than {LARGEST >> 20} MiB")
+                raise NoReplyError(self._late(), retry=True)
+            if size > MAX_REPLY_BYTES:
+                raise NoReplyError(f"the reply is longer than {MAX_REPLY_BYTES >> 20} MiB")
             yield piece
 
     def _late(self) -> str:
@@ -153,7 +153,10 @@ class ChatEndpoint:
         if response.is_redirect:
             reason = f"HTTP {status}: redirects are not followed; give the final address"
         return NoReplyError(
-            reason, passing=status in PASSING, for_all=status in FOR_ALL or response.is_redirect, wait=_wait(response)
+            reason,
+            retry=status in RETRY_STATUSES,
+            fatal=status in FATAL_STATUSES or response.is_redirect,
+            wait=_retry_after(response),
         )
 
     def _content(self, reply: bytes) -> str:
@@ -168,7 +171,7 @@ class ChatEndpoint:
     def _clean(self, text: str) -> str:
         """Return what a server says on one short line."""
         text = visible(" ".join(self._hide(text).split()))
-        return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+        return text if len(text) <= MAX_ERROR_CHARS else f"{text[:MAX_ERROR_CHARS]}…"
 
     def _hide(self, text: str) -> str:
         """Take the key out, which a server may send back, and other secrets."""
@@ -176,8 +179,8 @@ class ChatEndpoint:
         return redacted
 
 
-def _wait(response: httpx.Response) -> float:
+def _retry_after(response: httpx.Response) -> float:
     """Return how long the server asks to wait, in seconds; 0 if it does not say."""
     header = response.headers.get("Retry-After", "")
     # Only seconds: a date would need the clock of the server.
-    return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0
+    return min(float(header), MAX_WAIT_SECONDS) if header.isdecimal() else 0.0

@@ -10,18 +10,18 @@ from urllib.parse import urlsplit
 from framework import FrameworkError, Plan, Stage
 from framework.api import Prompt, Work
 from framework_plugins.evals import config, grading
-from framework_plugins.evals.json_schema import read_schema, validator
-from framework_plugins.evals.metrics.regex import compiled
+from framework_plugins.evals.json_schema import make_validator, read_schema
+from framework_plugins.evals.metrics.regex import compile_pattern
 from framework_plugins.evals.own_prompts import own_prompts
 
-COMPARING = (
+REFERENCE_METRICS = (
     config.ExactMatchConfig, config.TokenF1Config, config.RougeConfig, config.BleuConfig, config.ChrfConfig,
     config.PerplexityConfig,
 )  # fmt: skip
 """Metrics that compare with a reference."""
-FEW = 10
+MIN_PROMPTS = 10
 """Prompts that tell the least."""
-NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 def problems(plan: Plan) -> Iterator[str]:
@@ -36,16 +36,16 @@ def problems(plan: Plan) -> Iterator[str]:
 
 def metric_problems(settings: object) -> Iterator[tuple[str, str]]:
     """Give a setting of a metric, and what is wrong with its value."""
-    if isinstance(settings, config.RegexConfig) and (problem := _refused(lambda: compiled(settings))):
+    if isinstance(settings, config.RegexConfig) and (problem := _error_text(lambda: compile_pattern(settings))):
         yield "pattern", f"={settings.pattern}: {problem}"
     elif isinstance(settings, config.JsonValidConfig) and settings.schema is not None:
-        if problem := _refused(lambda: validator(read_schema(settings.schema))):
+        if problem := _error_text(lambda: make_validator(read_schema(settings.schema))):
             yield "schema", f"={settings.schema if isinstance(settings.schema, str) else '…'}: {problem}"
     elif isinstance(settings, config.JudgeConfig):
         yield from _judge_problems(settings)
 
 
-def _refused(make: Callable[[], object]) -> str:
+def _error_text(make: Callable[[], object]) -> str:
     """Return why something cannot be made; empty if it can."""
     try:
         make()
@@ -71,7 +71,7 @@ def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
 
 def _key_problems(name: str) -> Iterator[str]:
     """Look at the name of the variable; what does not look like one may be the key itself."""
-    if not NAME.fullmatch(name):
+    if not VARIABLE_NAME.fullmatch(name):
         yield " must be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself"
     elif not (key := os.environ.get(name, "").strip()):
         yield f"={name}: there is no such environment variable, or it is empty"
@@ -92,21 +92,21 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
     except FrameworkError as error:
         yield f"{option}: {error}"
         return
-    if own and plan.objective in _without_references(plan, own):
+    if own and plan.objective in _metrics_without_references(plan, own):
         yield f"objective={plan.objective} needs references, and none of the prompts in {option} has one"
 
 
-def _without_references(plan: Plan, own: list[Prompt]) -> list[str]:
+def _metrics_without_references(plan: Plan, own: list[Prompt]) -> list[str]:
     """Return the metrics that can score none of the user's prompts."""
     if any(prompt.reference is not None for prompt in own):
         return []
-    return [name for name, choice in plan.metric.items() if _compares(choice.config)]
+    return [name for name, choice in plan.metric.items() if _needs_reference(choice.config)]
 
 
-def _compares(settings: object) -> bool:
+def _needs_reference(settings: object) -> bool:
     if isinstance(settings, config.JudgeConfig):
         return grading.needs_reference(settings)
-    return isinstance(settings, COMPARING)
+    return isinstance(settings, REFERENCE_METRICS)
 
 
 def advice(plan: Plan, work: Work | None) -> Iterator[str]:
@@ -115,25 +115,25 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
         if not isinstance(choice.config, config.PromptsConfig):
             continue
         own = own_prompts(choice.config, plan.format)
-        if own and (idle := _without_references(plan, own)):
+        if own and (idle := _metrics_without_references(plan, own)):
             yield (
                 f"evaluator.{name}: none of the {len(own)} prompts has a reference, so {', '.join(idle)} will score "
                 "nothing. Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
             )
         if work is not None and Stage.train in plan.stages:
-            yield from _too_many(plan, f"evaluator.{name}", choice.config, len(own), work)
+            yield from _answering_advice(plan, f"evaluator.{name}", choice.config, len(own), work)
 
 
-def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, work: Work) -> Iterator[str]:
+def _answering_advice(plan: Plan, key: str, settings: config.PromptsConfig, own: int, work: Work) -> Iterator[str]:
     """Say that answers are more tokens than the training."""
     times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
     count = own or settings.count
     answer_tokens = times * count * settings.max_new_tokens
-    if answer_tokens <= work.tokens * work.epochs or count <= FEW:
+    if answer_tokens <= work.tokens * work.epochs or count <= MIN_PROMPTS:
         return
     if not own and count > work.rows:  # prompts are held-out rows as a rule, and of few rows few are held out
         return
     subject = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
-    recommendation = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
+    recommendation = f"Give {MIN_PROMPTS} of them" if own else f"Set {key}.count={MIN_PROMPTS}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"
     yield f"{subject}: up to {answer_tokens:,} tokens are generated, and {trained}. {recommendation}"

@@ -103,7 +103,7 @@ class LmEvalConfig(EvaluatorConfig):
         """Return what the tasks measure, as far as their files say so."""
         from framework_plugins.evals.harness.names import measures  # noqa: PLC0415 - --help need not pay for it
 
-        return measures(self)
+        return measures(self.tasks, self.include_path)
 
 
 @dataclass

@@ -23,7 +23,7 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
         return None
     # httpx is an extra, and without a judge nobody misses it.
     from framework_plugins.evals.chat_endpoint import NoReplyError  # noqa: PLC0415
-    from framework_plugins.evals.grading import grade  # noqa: PLC0415
+    from framework_plugins.evals.grading import parse_grade  # noqa: PLC0415
     from framework_plugins.evals.metrics.judge import judge_endpoint  # noqa: PLC0415
 
     for config in judges(plan):
@@ -34,7 +34,7 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
             key = f"the key in {config.key_env}" if config.key_env else "whether it requires a key (key_env=NAME)"
             fix = f"check base_url and model of the judge, and {key}"
             return DiagnosticResult(State.missing, f"{judge_name} does not reply: {reply}", fix=fix)
-        if grade(reply, config.lowest, config.highest) is None:
+        if parse_grade(reply, config.lowest, config.highest) is None:
             detail = f"{judge_name} was asked for a number and replied {reply[:40]!r}"
             return DiagnosticResult(State.broken, detail, fix="take another model")
     return DiagnosticResult(State.ok, f"{judge_name} replies")

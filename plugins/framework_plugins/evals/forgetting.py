@@ -16,7 +16,7 @@ from framework import FrameworkError
 from framework.api import Aspect, Data, EvalResult, Example, Measure, MeasureKind, Message, Metric, Model, Prompt
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig
 from framework_plugins.evals.general.suite import SUBJECTS, rows
-from framework_plugins.evals.likelihood import MOST_NATS, Likelihood
+from framework_plugins.evals.likelihood import MAX_NATS, Likelihood
 
 
 class Forgetting:
@@ -90,5 +90,5 @@ def _perplexity(scores: Sequence[float], texts: Sequence[str]) -> Measure:
     """Return the perplexity by the word, from the log-likelihood of each text."""
     words = [float(len(text.split())) for text in texts]
     items = [-score / count for score, count in zip(scores, words, strict=True)]
-    value = math.exp(min(-sum(scores) / sum(words), MOST_NATS))
+    value = math.exp(min(-sum(scores) / sum(words), MAX_NATS))
     return Measure(value, list(items), words, aspect=Aspect.general, exponential=True, kind=MeasureKind.loss)

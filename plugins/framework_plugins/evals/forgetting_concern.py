@@ -71,10 +71,12 @@ def recommendation(plan: Plan) -> str:
 def _accuracy(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
     change = changes.get("general_accuracy")
     if change is not None:
-        yield from _share(change, "general questions right", settings.max_accuracy_loss, "max_accuracy_loss", ".0%")
+        yield from _share_finding(
+            change, "general questions right", settings.max_accuracy_loss, "max_accuracy_loss", ".0%"
+        )
 
 
-def _share(change: Change, words: str, margin: float, setting: str, digits: str) -> Iterator[Finding]:
+def _share_finding(change: Change, words: str, margin: float, setting: str, digits: str) -> Iterator[Finding]:
     """Compare the loss of a share with the most that is allowed: non-inferiority, by the interval."""
     if change.before is None or change.after is None:
         return
@@ -138,4 +140,4 @@ def _tasks(changes: dict[str, Change], settings: LmEvalConfig) -> Iterator[Findi
     for name, change in changes.items():
         values = [value for value in (change.before, change.after) if value is not None]
         if change.higher_is_better and values and 0 <= min(values) <= max(values) <= 1:
-            yield from _share(change, name, settings.max_loss, "max_loss", ".1%")
+            yield from _share_finding(change, name, settings.max_loss, "max_loss", ".1%")

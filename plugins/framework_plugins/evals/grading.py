@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from framework.api import Answered, split_thought, unknown
 from framework_plugins.evals.config import JudgeConfig
 
-NAMES = ("question", "answer", "reference", "lowest", "highest")
-PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+PLACEHOLDERS = ("question", "answer", "reference", "lowest", "highest")
+PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 PROMPT = """\
 Grade the answer that an assistant gave.
 
@@ -21,8 +21,8 @@ Grade the answer that an assistant gave.
 
 How correct, complete and to the point is the answer? {highest} is best, {lowest} is worst.
 Reply with one number from {lowest} to {highest} and nothing else."""
-WITH_REFERENCE = PROMPT.replace("### Answer\n", "### Reference, a good answer\n{reference}\n\n### Answer\n")
-PAIR = """\
+PROMPT_WITH_REFERENCE = PROMPT.replace("### Answer\n", "### Reference, a good answer\n{reference}\n\n### Answer\n")
+PAIR_PROMPT = """\
 Two assistants answered the same question.
 
 ### Question
@@ -36,28 +36,30 @@ Two assistants answered the same question.
 
 Which answer is more correct, complete and to the point? Neither its place nor its length counts.
 Reply with one letter and nothing else: A, B, or T for a tie."""
-PAIR_WITH_REFERENCE = PAIR.replace("### Answer A\n", "### Reference, a good answer\n{reference}\n\n### Answer A\n")
+PAIR_PROMPT_WITH_REFERENCE = PAIR_PROMPT.replace(
+    "### Answer A\n", "### Reference, a good answer\n{reference}\n\n### Answer A\n"
+)
 NUMBER = re.compile(r"(?<![\w.,])[-+]?\d+(?:\.\d+)?(?!\w|[.,]\d)")
 
 
 def problems(prompt: str) -> Iterator[str]:
     """Say what is wrong with a prompt of the user's own."""
-    names = PLACE.findall(prompt)
+    names = PLACEHOLDER.findall(prompt)
     for name in dict.fromkeys(names):
-        if name not in NAMES:
-            yield unknown("placeholder", name, NAMES)
+        if name not in PLACEHOLDERS:
+            yield unknown("placeholder", name, PLACEHOLDERS)
     if "answer" not in names:
         yield "the judge would not see the answer: write {answer} where it belongs"
 
 
 def needs_reference(config: JudgeConfig) -> bool:
     """Whether the prompt shows the reference; our own does so if there is one."""
-    return config.prompt is not None and "reference" in PLACE.findall(config.prompt)
+    return config.prompt is not None and "reference" in PLACEHOLDER.findall(config.prompt)
 
 
-def written(config: JudgeConfig, answer: Answered) -> str:
+def grading_prompt(config: JudgeConfig, answer: Answered) -> str:
     """Return what the judge is asked about an answer. What is in the answer is text, whatever it looks like."""
-    template = config.prompt or (PROMPT if answer.reference is None else WITH_REFERENCE)
+    template = config.prompt or (PROMPT if answer.reference is None else PROMPT_WITH_REFERENCE)
     values = {
         "question": answer.question,
         "answer": answer.answer,
@@ -65,10 +67,10 @@ def written(config: JudgeConfig, answer: Answered) -> str:
         "lowest": f"{config.lowest:g}",
         "highest": f"{config.highest:g}",
     }
-    return PLACE.sub(lambda match: values[match[1]], template)
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def written_pair(first: Answered, second: Answered) -> str:
+def comparison_prompt(first: Answered, second: Answered) -> str:
     """Return what the judge is asked about two answers to one prompt."""
     values = {
         "question": first.question,
@@ -76,11 +78,11 @@ def written_pair(first: Answered, second: Answered) -> str:
         "second": second.answer,
         "reference": first.reference or "",
     }
-    template = PAIR if first.reference is None else PAIR_WITH_REFERENCE
-    return PLACE.sub(lambda match: values[match[1]], template)
+    template = PAIR_PROMPT if first.reference is None else PAIR_PROMPT_WITH_REFERENCE
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def preferred(reply: str) -> float | None:
+def parse_preference(reply: str) -> float | None:
     """Return how far a reply prefers the second answer, 0, 0.5 or 1; None if it is not a single letter A, B or T."""
     text = split_thought(reply)[1].strip()
     # The last line: a judge may explain first, and name both answers.
@@ -88,7 +90,7 @@ def preferred(reply: str) -> float | None:
     return {"A": 0.0, "T": 0.5, "B": 1.0}[letters.pop()] if len(letters) == 1 else None
 
 
-def grade(reply: str, lowest: float, highest: float) -> float | None:
+def parse_grade(reply: str, lowest: float, highest: float) -> float | None:
     """Return the one number of a reply or of its last line; None if there is none, several, or one off the scale."""
     text = split_thought(reply)[1].strip()
     best = re.escape(f"{highest:g}")

@@ -35,7 +35,7 @@ def read_schema(source: object) -> Any:
         raise FrameworkError(f"{path} is not valid JSON: {summarize_error(error)}") from error
 
 
-def validator(schema: Any) -> Any:
+def make_validator(schema: Any) -> Any:
     """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 if it is missing.
 
     Raises:
@@ -54,14 +54,14 @@ def validator(schema: Any) -> Any:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise FrameworkError(f"not a valid JSON Schema: at {error.json_path}: {error.message}") from error
-    for reference in _dangling(schema):
+    for reference in _unresolvable_references(schema):
         raise FrameworkError(
             f"the schema refers to '{reference}', which is not in it: nothing is fetched, so put it under '$defs'"
         )
     return kind(schema, registry=Registry())  # an empty registry: the library's own would fetch over the network
 
 
-def _dangling(schema: Any) -> Iterator[str]:
+def _unresolvable_references(schema: Any) -> Iterator[str]:
     """Give the references that lead nowhere."""
     from referencing import Registry, Resource  # noqa: PLC0415 - as above
     from referencing.exceptions import Unresolvable  # noqa: PLC0415

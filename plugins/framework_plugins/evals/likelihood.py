@@ -12,9 +12,9 @@ from functools import lru_cache
 from framework.api import Model
 from framework.api.training import IGNORE, TokenRow
 
-MOST_NATS = 700.0
+MAX_NATS = 700.0
 """The exponential of more is too large for a number; a damaged model reaches that."""
-KNOWN = 8192
+CACHED_TEXTS = 8192
 """Texts of which the token ids are remembered: each context comes once with every choice."""
 Pair = tuple[list[int], list[int]]
 """The token ids of a context and of its continuation."""
@@ -32,7 +32,7 @@ class Likelihood:
         self.form = model.text_form
         self.longest = self.form.longest
         """Tokens that the model can read."""
-        self._tokenize = lru_cache(KNOWN)(model.tokenize)
+        self._tokenize = lru_cache(CACHED_TEXTS)(model.tokenize)
 
     def encode(self, text: str, add_special_tokens: bool | None = None) -> list[int]:  # noqa: FBT001 - as lm-eval has it
         """Return token ids, after those with which the tokenizer begins a text unless they are there."""

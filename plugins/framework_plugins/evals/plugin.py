@@ -68,7 +68,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
                     f"line, as evaluator.{name}.include_path=FOLDER or evaluator.{name}.tasks=[FILE]"
                 )
                 continue
-            yield from problems(name, settings) if not missing(["lm-eval"]) else ()
+            if not missing(["lm-eval"]):
+                yield from problems(name, settings.tasks, settings.include_path)
 
 
 @hookimpl

@@ -10,9 +10,12 @@ from framework import FrameworkError
 from framework.api import Artifact, ExportContext, Model, refuse_links
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import AdapterExporterConfig
-from framework_plugins.exports.folders import check_room, size_of, whole
+from framework_plugins.exports.disk_and_memory import check_disk_space
+from framework_plugins.exports.export_folder import folder_size, new_folder
 
-LEFT_OUT = shutil.ignore_patterns("README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl")
+NOT_EXPORTED = shutil.ignore_patterns(
+    "README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl"
+)
 """What a training of transformers leaves beside the weights: its state, pickled, and peft's empty model card."""
 TOKENIZER = "tokenizer_config.json"
 
@@ -40,16 +43,18 @@ class AdapterExporter:
             )
         refuse_links(context.checkpoint, str(context.checkpoint))  # it may be of somebody else
         if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked
-            check_room(folder, size_of(context.checkpoint))
-        with whole(folder, context.config) as half:
-            shutil.copytree(context.checkpoint, half, copy_function=_link, ignore=LEFT_OUT, dirs_exist_ok=True)
+            check_disk_space(folder, folder_size(context.checkpoint))
+        with new_folder(folder, context.config) as half:
+            shutil.copytree(
+                context.checkpoint, half, copy_function=_link_or_copy, ignore=NOT_EXPORTED, dirs_exist_ok=True
+            )
             if not (half / TOKENIZER).is_file():
                 model.save_tokenizer(half)
-            chat_template.switch_on(half, context.plan.model.config.template_switches)
-        return [Artifact("adapter", self.config.folder, size_of(folder))]
+            chat_template.write_switches(half, context.plan.model.config.template_switches)
+        return [Artifact("adapter", self.config.folder, folder_size(folder))]
 
 
-def _link(source: str, target: str) -> None:
+def _link_or_copy(source: str, target: str) -> None:
     """Hard-link weights; copy small files, and all of them where links are not supported."""
     if Path(source).suffix == ".safetensors":
         try:

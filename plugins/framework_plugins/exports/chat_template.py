@@ -11,24 +11,39 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework_plugins.exports.documents import TEMPLATE, TOKENIZER_CONFIG, read, write
+from framework import Stage
+from framework.api import DataResult, ExportContext, Message, RunFolder, redact
+from framework_plugins.exports.export_folder import CHAT_TEMPLATE, TOKENIZER_CONFIG, read_json, write_json
 
-TIGHT, LOOSE = "-%}", "%}\n"
+TRIMMED_END, LINE_END = "-%}", "%}\n"
 """Ends of a statement: the first takes white space behind it away, the second a line break, as `trim_blocks` does."""
-COMMENT = (
+OLLAMA_COMMENT = (
     "{#- This is the chat template of the training, as it was fine-tuned with framework. Ollama compares a chat "
     "template with its own list, letter by letter, and uses its own version of one that is nearly the same; this "
     "comment prevents that. "
 )
 """Ollama writes Go's version of a template of its list where fewer than 100 letters differ, and that often gives other
 text: SmolLM2's is 41 letters from ChatML, which has no default system prompt."""
-NOT_GIVEN = "not_given"
+UNDEFINED = "not_given"
 """A name that nobody defines: what is set to it is not defined either."""
-IN_CONFIG = "chat_template"
+CONFIG_KEY = "chat_template"
 """Where the template is in tokenizer_config.json; older versions of transformers put it there."""
 
+SAMPLE_CONVERSATIONS = (
+    [Message("user", "What is it?")],
+    [Message("system", "Be brief."), Message("user", "What is it?")],
+    [Message("user", "What is it?"), Message("assistant", "It is 3."), Message("user", "Why?")],
+    [
+        Message("system", "Be brief."),
+        Message("user", "What is it?"),
+        Message("assistant", "It is 3."),
+        Message("user", "Why?"),
+    ],
+)
+"""Conversations that are rendered; a template may refuse some."""
 
-def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str:
+
+def with_switches(template: str, switches: Mapping[str, Any], *, always: bool) -> str:
     """Return a template that renders by itself what it rendered with switches.
 
     Args:
@@ -40,23 +55,25 @@ def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str
     switches = {name: value for name, value in switches.items() if name in template}  # the others change nothing
     if not template or not switches:
         return template
-    for earlier in (_sets(switches, end, always=one) for one in (True, False) for end in (TIGHT, LOOSE)):
+    for earlier in (
+        _set_switches(switches, end, always=one) for one in (True, False) for end in (TRIMMED_END, LINE_END)
+    ):
         template = template.removeprefix(earlier)
-    return _sets(switches, LOOSE if template[:1].isspace() else TIGHT, always=always) + template
+    return _set_switches(switches, LINE_END if template[:1].isspace() else TRIMMED_END, always=always) + template
 
 
-def _sets(switches: Mapping[str, Any], end: str, *, always: bool) -> str:
-    values = {name: literal(value) for name, value in switches.items()}
+def _set_switches(switches: Mapping[str, Any], end: str, *, always: bool) -> str:
+    values = {name: jinja_literal(value) for name, value in switches.items()}
     if not always:
         values = {name: f"{name} if {name} is defined else {value}" for name, value in values.items()}
-    return _statements(values) + end
+    return _set_statements(values) + end
 
 
-def _statements(values: Mapping[str, str]) -> str:
-    return TIGHT.join(f"{{%- set {name} = {value} " for name, value in values.items())
+def _set_statements(values: Mapping[str, str]) -> str:
+    return TRIMMED_END.join(f"{{%- set {name} = {value} " for name, value in values.items())
 
 
-def for_file(template: str, names: Iterable[str]) -> str:
+def template_for_gguf(template: str, names: Iterable[str]) -> str:
     """Return a template for a GGUF file: the same text, whatever the program that renders it gives, and in Ollama too.
 
     Args:
@@ -66,43 +83,50 @@ def for_file(template: str, names: Iterable[str]) -> str:
     if not template:
         return ""
     loose = template[:1].isspace()
-    if values := dict.fromkeys(names, NOT_GIVEN):
-        template, loose = _statements(values) + (LOOSE if loose else TIGHT) + template, False
-    return COMMENT + ("#}\n" if loose else "-#}") + template
+    if values := dict.fromkeys(names, UNDEFINED):
+        template, loose = _set_statements(values) + (LINE_END if loose else TRIMMED_END) + template, False
+    return OLLAMA_COMMENT + ("#}\n" if loose else "-#}") + template
 
 
-def literal(value: Any) -> str:
+def jinja_literal(value: Any) -> str:
     """Return a value as Jinja writes it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{literal(str(key))}: {literal(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{jinja_literal(str(key))}: {jinja_literal(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(literal, value)) + "]"
+        return "[" + ", ".join(map(jinja_literal, value)) + "]"
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def of_folder(folder: Path) -> str:
+def read_template(folder: Path) -> str:
     """Return the chat template of a tokenizer's folder; empty if there is none."""
-    file = folder / TEMPLATE
+    file = folder / CHAT_TEMPLATE
     if file.is_file():
         return file.read_text(encoding="utf-8")
-    settings = read(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    template = settings.get(IN_CONFIG)
+    settings = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
+    template = settings.get(CONFIG_KEY)
     if isinstance(template, list):  # several by name
         template = next((each["template"] for each in template if each["name"] == "default"), "")
     return str(template or "")
 
 
-def switch_on(folder: Path, switches: Mapping[str, Any]) -> None:
+def write_switches(folder: Path, switches: Mapping[str, Any]) -> None:
     """Write the switches into the template of a tokenizer's folder, where it has one."""
-    if switches and (template := of_folder(folder)):
-        put(folder, switched(template, switches, always=False))
+    if switches and (template := read_template(folder)):
+        write_template(folder, with_switches(template, switches, always=False))
 
 
-def put(folder: Path, template: str) -> None:
+def write_template(folder: Path, template: str) -> None:
     """Put a template into the file that all look at first, and take another one out of the others."""
-    (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    (folder / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     (folder / "chat_template.json").unlink(missing_ok=True)
     if (folder / TOKENIZER_CONFIG).is_file():
-        settings = dict(read(folder / TOKENIZER_CONFIG))
-        if settings.pop(IN_CONFIG, None) is not None:
-            write(folder / TOKENIZER_CONFIG, settings)
+        settings = dict(read_json(folder / TOKENIZER_CONFIG))
+        if settings.pop(CONFIG_KEY, None) is not None:
+            write_json(folder / TOKENIZER_CONFIG, settings)
+
+
+def system_prompt(context: ExportContext) -> str:
+    """Return the system prompt that most training rows had, without secrets; empty if most had none."""
+    data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
+    # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
+    return str(redact((data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""))

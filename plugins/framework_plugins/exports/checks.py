@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import CHECKPOINT, ExportResult, RunFolder, plain_name, unknown
+from framework_plugins.exports import ollama as ollama_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
     MergedExporterConfig,
@@ -13,15 +14,14 @@ from framework_plugins.exports.config import (
     PushExporterConfig,
     is_repo_id,
 )
-from framework_plugins.exports.folders import foreign
+from framework_plugins.exports.export_folder import folder_problem
 from framework_plugins.exports.gguf import checks
-from framework_plugins.exports.ollama import checks as ollama_checks
 
 NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
-MADE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
+PUSHABLE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
 """Exporters whose artifacts can be pushed."""
-OURS = (AdapterExporterConfig, MergedExporterConfig)
+MARKING = (AdapterExporterConfig, MergedExporterConfig)
 """Exporters that leave the mark of an export in their folder."""
 
 
@@ -33,7 +33,7 @@ def problems(plan: Plan) -> Iterator[str]:
         if isinstance(choice.config, ModelCardExporterConfig):
             for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
                 yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"
-    yield from ollama_checks.problems(plan, {*_left(plan)})
+    yield from ollama_checks.problems(plan, {*_earlier_kinds(plan)})
     yield from _push(plan)
 
 
@@ -47,12 +47,12 @@ def _folders(plan: Plan) -> Iterator[str]:
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
         elif folder in folders:
             yield f"exporter.{name}.folder={folder} is also that of exporter.{folders[folder]}: choose another name"
-        elif isinstance(choice.config, OURS) and (problem := foreign(plan.run_dir / folder)):
+        elif isinstance(choice.config, MARKING) and (problem := folder_problem(plan.run_dir / folder)):
             yield f"exporter.{name}.folder={folder}: {problem}"
         folders[folder] = name
 
 
-def _left(plan: Plan) -> Iterator[str]:
+def _earlier_kinds(plan: Plan) -> Iterator[str]:
     """Give the kinds of artifacts that earlier exports of the run left; training again makes them out of date."""
     if Stage.train in plan.stages:
         return
@@ -69,10 +69,12 @@ def _push(plan: Plan) -> Iterator[str]:
             continue
         from huggingface_hub import get_token  # noqa: PLC0415 - for those who push
 
-        exported = [name for name in [*plan.exporter, *_left(plan)] if name not in NOT_PUSHED]
+        exported = [name for name in [*plan.exporter, *_earlier_kinds(plan)] if name not in NOT_PUSHED]
         for kind in choice.config.what:
             if kind not in exported:
-                add = f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in MADE else ""
+                add = (
+                    f" To export it too, set exporter=[{','.join([*plan.exporter, kind])}]." if kind in PUSHABLE else ""
+                )
                 yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}{add}"
         if not choice.config.dry_run and Stage.export in plan.stages and get_token() is None:
             yield (

@@ -13,26 +13,26 @@ from omegaconf import MISSING
 from framework.api import ExporterConfig, plain_name
 from framework.api.program import SpeakerConfig
 
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNIT_BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
-_NO_ID = re.compile(r"--|\.\.|(?:^|/)[-.]|[-.](?:$|/)|\.git$")
+_INVALID_REPO_ID = re.compile(r"--|\.\.|(?:^|/)[-.]|[-.](?:$|/)|\.git$")
 """What the Hub does not accept in the name of an owner or a repository."""
 
 
-def bytes_of(size: str) -> int:
+def parse_size(size: str) -> int:
     """Return the bytes of a size such as `5GB` or `512 MiB`; 0 if the text is not a size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+)", size.strip())
-    return int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
+    return int(float(match[1]) * _UNIT_BYTES.get(match[2].upper(), 0)) if match else 0
 
 
-def a_size(value: str) -> bool:
+def is_size(value: str) -> bool:
     """that is a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
-    return bytes_of(value) > 0
+    return parse_size(value) > 0
 
 
 def is_repo_id(value: str) -> bool:
     """that is an id of the Hub, owner/name."""  # noqa: D403 - as above
-    return re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value) is not None and not _NO_ID.search(value)
+    return re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value) is not None and not _INVALID_REPO_ID.search(value)
 
 
 class Dtype(Enum):
@@ -100,7 +100,7 @@ class MergedExporterConfig(ExporterConfig):
     """The number format of the weights. auto, for an adapter on a base in bf16: fp32 if fp16 would round away more than
     a tenth of what was trained, else fp16 if the model computes no numbers near its limit; in all other cases as on
     disk."""
-    max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
+    max_shard_size: Annotated[str, Predicate(is_size)] = "5GB"
     """The largest file of weights; a larger model is split into several."""
     parity: ParityConfig = field(default_factory=ParityConfig)
     """The comparison with the trained model."""

@@ -10,7 +10,7 @@ from framework.api import DiagnosticResult, State, installed, summarize_error
 from framework_plugins.exports.llama.library import NEEDED, library
 
 FIX = f"pip install {NEEDED}"
-SECONDS = 20
+TIMEOUT = 20
 
 
 def quantizer(_plan: Plan | None) -> DiagnosticResult:
@@ -39,7 +39,7 @@ def ollama(_: Plan | None) -> DiagnosticResult:
             encoding="utf-8",
             errors="replace",
             stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
+            timeout=TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

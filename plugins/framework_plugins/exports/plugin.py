@@ -20,7 +20,7 @@ GGUF = "framework[gguf]"
 def framework_components() -> Iterable[Component]:
     """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_plugins.exports.adapter:AdapterExporter")
-    yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merge.merged:MergedExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merge.exporter:MergedExporter")
     yield Component(
         "gguf", config.GgufExporterConfig, "framework_plugins.exports.gguf.exporter:GgufExporter", extra=GGUF
     )
@@ -30,7 +30,7 @@ def framework_components() -> Iterable[Component]:
         "framework_plugins.exports.gguf.adapter:GgufAdapterExporter",
         extra=GGUF,
     )
-    yield Component("ollama", config.OllamaExporterConfig, "framework_plugins.exports.ollama.exporter:OllamaExporter")
+    yield Component("ollama", config.OllamaExporterConfig, "framework_plugins.exports.ollama:OllamaExporter")
     yield Component(
         "model_card", config.ModelCardExporterConfig, "framework_plugins.exports.hub.model_card:ModelCardExporter"
     )
@@ -59,9 +59,9 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
 @hookimpl
 def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
     """Disk and memory, by the size of the model."""
-    from framework_plugins.exports.needs import needs  # noqa: PLC0415 - --help need not pay for it
+    from framework_plugins.exports.disk_and_memory import export_needs  # noqa: PLC0415 - --help need not pay for it
 
-    yield from needs(plan, shape)
+    yield from export_needs(plan, shape)
 
 
 @hookimpl

@@ -14,32 +14,32 @@ from framework.api import DiagnosticResult, State, display_path, reachable, summ
 from framework_plugins.formats.config import HubConfig, LocalFileConfig
 from framework_plugins.formats.readers.find import find
 
-SECONDS = 5.0
+TIMEOUT = 5.0
 FORBIDDEN, NO_LOGIN_AT_PROXY, SERVER_ERROR = 403, 407, 500
-NETWORK = "check the network, the proxy and HF_ENDPOINT; what is in the cache still works"
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+NETWORK_FIX = "check the network, the proxy and HF_ENDPOINT; what is in the cache still works"
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def hub(plan: Plan | None) -> DiagnosticResult:
     """Ask the Hub for its first page, unless it is switched off; say too whether the data set is in the cache."""
     cached = _cached(plan)
-    switched = [name for name in OFFLINE if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}]
+    switched = [name for name in OFFLINE_VARIABLES if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}]
     if switched:
         detail = f"{' and '.join(switched)} switched it off: only the cache is used{cached}"
         return DiagnosticResult(State.off, detail, fix=f"unset {' '.join(switched)}")
-    refusal = _refusal(constants.ENDPOINT)
+    refusal = _server_problem(constants.ENDPOINT)
     if refusal:
-        return DiagnosticResult(State.missing, f"{constants.ENDPOINT} {refusal}{cached}", fix=NETWORK)
+        return DiagnosticResult(State.missing, f"{constants.ENDPOINT} {refusal}{cached}", fix=NETWORK_FIX)
     return DiagnosticResult(State.ok, f"{constants.ENDPOINT} answers{cached}")
 
 
-def _refusal(url: str) -> str:
+def _server_problem(url: str) -> str:
     """Say why a server cannot be used; empty if it answers, if only that it has no such page."""
     if not reachable(url):
         return "cannot be reached"
     try:
-        urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()  # noqa: S310 - the user's own HF_ENDPOINT
+        urlopen(Request(url, method="HEAD"), timeout=TIMEOUT).close()  # noqa: S310 - the user's own HF_ENDPOINT
     except HTTPError as error:
         error.close()
         refused = error.code in {FORBIDDEN, NO_LOGIN_AT_PROXY} or error.code >= SERVER_ERROR
@@ -67,7 +67,7 @@ def token(_: Plan | None) -> DiagnosticResult:
     if get_token() is None:
         fix = "hf auth login, or set HF_TOKEN"
         return DiagnosticResult(State.off, "no token: gated and private models and data sets are refused", fix=fix)
-    names = [name for name in TOKENS if os.environ.get(name, "").strip()]
+    names = [name for name in TOKEN_VARIABLES if os.environ.get(name, "").strip()]
     place = names[0] if names else display_path(Path(constants.HF_TOKEN_PATH))
     return DiagnosticResult(State.ok, f"one is set, in {place}")
 

@@ -12,8 +12,8 @@ from framework import FrameworkError
 from framework.api import nearest
 
 UTF8 = "utf-8"
-SUCH_AS = "such as utf-8, cp1252 (Excel and Windows), latin-1, utf-16, shift_jis"
-CHUNK = 1 << 16
+EXAMPLES = "such as utf-8, cp1252 (Excel and Windows), latin-1, utf-16, shift_jis"
+CHUNK_BYTES = 1 << 16
 
 
 def codec(name: str, setting: str) -> str:
@@ -29,7 +29,7 @@ def codec(name: str, setting: str) -> str:
     except (LookupError, ValueError) as error:
         close = nearest(name.lower().replace("-", "_"), {*aliases, *aliases.values()})
         hint = f" Did you mean '{codecs.lookup(close[0]).name}'?" if close else ""
-        valid = f"Valid are Python's names, {SUCH_AS}."
+        valid = f"Valid are Python's names, {EXAMPLES}."
         raise FrameworkError(f"{setting}={name}: unknown encoding.{hint} {valid}") from error
 
 
@@ -62,7 +62,7 @@ class Recoded(io.RawIOBase):
             FrameworkError: the text is not of this encoding.
         """
         while not self._ready and not self._ended:
-            chunk = self._source.read(CHUNK)
+            chunk = self._source.read(CHUNK_BYTES)
             self._ended = not chunk
             try:
                 text = self._decoder.decode(chunk, final=self._ended)

@@ -18,13 +18,13 @@ from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
 from framework_plugins.formats.readers.find import DataFile, find, held_out, with_unique_names
 
-SHOWN_FILES = 3
+MAX_NAMED_FILES = 3
 """Files that are left out and named."""
-LOOKED_AT = 100
+MAX_PROBED_FILES = 100
 """Files of which the first row is tried."""
-LARGE = 1_000_000_000
+LARGE_FILE_BYTES = 1_000_000_000
 """Bytes of a file whose hash takes seconds."""
-BESIDE = 1 << 20
+EXTRA_ROW_BYTES = 1 << 20
 """Bytes of a row beside its texts: names of fields, and fields that no format reads."""
 Stamp = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, number of the inode."""
@@ -46,7 +46,7 @@ class LocalFile:
         raw, parts = self._raw()
         if parts[0] and not any(noted.stamp[0] for noted in parts[0]):
             raise FrameworkError(f"data.path={self.config.path} is empty: give a file with rows")
-        for noted in itertools.islice(itertools.chain.from_iterable(parts), LOOKED_AT):
+        for noted in itertools.islice(itertools.chain.from_iterable(parts), MAX_PROBED_FILES):
             if noted.file.is_text or not noted.file.packing:  # a packed table is unpacked whole
                 next(iter(FileRows([noted], self.config.sample_by)), None)
         return raw
@@ -56,7 +56,7 @@ class LocalFile:
         raw, parts = self._raw()
         return replace(raw, key=_key(parts, self.config.sample_by))
 
-    def _raw(self) -> tuple[RawData, list[list[Noted]]]:
+    def _raw(self) -> tuple[RawData, list[list[WatchedFile]]]:
         """Find the files of the config, and return their rows and the files of each part.
 
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
@@ -69,7 +69,7 @@ class LocalFile:
         named[1] = [
             replace(file, name=f"{sets[file.path.resolve()]}/{file.name}") if sets else file for file in named[1]
         ]
-        train, validation, prompts = (Noted.all(part) for part in named)
+        train, validation, prompts = (WatchedFile.all(part) for part in named)
         raw = RawData(
             FileRows(train, config.sample_by),
             FileRows(validation, config.sample_by, "data.validation_path") if validation else (),
@@ -85,7 +85,7 @@ class LocalFile:
         Raises:
             FrameworkError: there is no such encoding, or no text that has one.
         """
-        longest = 8 * self.config.max_row_characters + BESIDE
+        longest = 8 * self.config.max_row_characters + EXTRA_ROW_BYTES
         encoding = codec(self.config.encoding, "data.encoding")
         found = self._find()
         if encoding != UTF8 and not any(file.is_text for part in found for file in part):
@@ -147,8 +147,8 @@ class LocalFile:
     def _notes(self) -> tuple[str, ...]:
         if not self._left_out:
             return ()
-        names = ", ".join(file.name for file in self._left_out[:SHOWN_FILES])
-        more = f" and {len(self._left_out) - SHOWN_FILES} more" if len(self._left_out) > SHOWN_FILES else ""
+        names = ", ".join(file.name for file in self._left_out[:MAX_NAMED_FILES])
+        more = f" and {len(self._left_out) - MAX_NAMED_FILES} more" if len(self._left_out) > MAX_NAMED_FILES else ""
         first, folder = self._left_out[0].path, Path(self.config.path)
         one = len(self._left_out) == 1
         note = (
@@ -160,14 +160,14 @@ class LocalFile:
 
 
 @dataclass(frozen=True)
-class Noted:
+class WatchedFile:
     """A file, and what it was like when the run first saw it."""
 
     file: DataFile
     stamp: Stamp
 
     @classmethod
-    def all(cls, files: Iterable[DataFile]) -> list[Noted]:
+    def all(cls, files: Iterable[DataFile]) -> list[WatchedFile]:
         """Take note of files."""
         return [cls(file, _stamp(file)) for file in files]
 
@@ -187,7 +187,11 @@ class Noted:
             FrameworkError: it cannot be read, or it changed meanwhile.
         """
         size = self.stamp[0]
-        shown = counting(None, "", f"hashing {self.file.name}, {size / 1e9:.1f} GB") if size >= LARGE else nullcontext()
+        shown = (
+            counting(None, "", f"hashing {self.file.name}, {size / 1e9:.1f} GB")
+            if size >= LARGE_FILE_BYTES
+            else nullcontext()
+        )
         try:
             with shown, self.file.path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -203,7 +207,7 @@ class FileRows(Iterable[Row]):
     `setting` is where the files were named, if having no rows would go unnoticed.
     """
 
-    def __init__(self, files: Sequence[Noted], sample_by: SampleBy, setting: str = "") -> None:
+    def __init__(self, files: Sequence[WatchedFile], sample_by: SampleBy, setting: str = "") -> None:
         self.files = files
         self.sample_by = sample_by
         self.setting = setting
@@ -229,7 +233,7 @@ class FileRows(Iterable[Row]):
         counts = [rows_about(noted.file) for noted in self.files]
         return NotImplemented if None in counts else sum(count or 0 for count in counts)
 
-    def _read(self, noted: Noted) -> Iterator[Row]:
+    def _read(self, noted: WatchedFile) -> Iterator[Row]:
         noted.check()
         try:
             yield from read(noted.file, self.sample_by)
@@ -254,7 +258,7 @@ def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
     return file.error(f"the file cannot be read ({error.strerror or error})")
 
 
-def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
+def _key(parts: Sequence[Sequence[WatchedFile]], sample_by: SampleBy) -> str:
     """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
     plain = [
         [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest(),

@@ -23,12 +23,12 @@ from framework.api import RawData, Row, counting, reachable, summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 
-BATCH = 256
+BATCH_ROWS = 256
 """Rows that are decoded at a time."""
-LONGEST = 400
+MAX_ERROR_CHARS = 400
 """Characters of a library's message that are shown."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
-LOADERS = Path(packaged_modules.__file__).parent
+LOADER_FOLDER = Path(packaged_modules.__file__).parent
 """Named like the kinds of files they load: `datasets` would take one for a data set, and load the working folder."""
 FIRST_ROWS = re.compile(r"(?P<split>\w+)\[:(?P<rows>\d+)\]")
 UNREACHABLE = (ConnectionError, OfflineModeIsEnabled, *HfHubHTTPError.__bases__[:1])
@@ -65,7 +65,7 @@ class Hub:
         config = self.config
         if Path(config.path).expanduser().exists():
             raise FrameworkError(f"data.path={config.path} is on this machine: read it with data=local_file")
-        if "/" not in config.path and (LOADERS / config.path).exists():
+        if "/" not in config.path and (LOADER_FOLDER / config.path).exists():
             raise FrameworkError(f"data.path={config.path} is not a data set: give the id of one, owner/name")
         if config.validation_split_name == config.split:
             raise FrameworkError(
@@ -111,13 +111,13 @@ class HubRows(Iterable[Row]):
             FrameworkError: the connection broke, or the data are damaged; the held out split has no rows.
         """
         place = self.path if self.setting == "data.split" else f"{self.path}:{self.split}"
-        unsure = None if self.rows.features is None else values.unsure(self.rows.features.arrow_schema)
+        unsure = None if self.rows.features is None else values.unsure_columns(self.rows.features.arrow_schema)
         number = 0
         try:
-            for batch in self.rows.iter(batch_size=BATCH):
+            for batch in self.rows.iter(batch_size=BATCH_ROWS):
                 for cells in zip(*batch.values(), strict=True):
                     row = dict(zip(batch, cells, strict=True))
-                    fields, problem = values.row(row, batch if unsure is None else unsure)
+                    fields, problem = values.plain_row(row, batch if unsure is None else unsure)
                     yield Row(fields, f"{place}[{number}]", problem)
                     number += 1
         except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
@@ -157,7 +157,7 @@ def _load(config: HubConfig, setting: str, split: str, commit: str) -> Any:
 def _error_text(error: Exception) -> str:
     """Return what `datasets` says, in one line; what it says of rows that it could not read is in the cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError else None
-    return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", LONGEST, placeholder=" …")
+    return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", MAX_ERROR_CHARS, placeholder=" …")
 
 
 def _commit(config: HubConfig) -> str:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from framework.api import cpu_threads
 from framework.api.program import GROUP, end_with
-from framework_plugins.launch.config import FAILED
+from framework_plugins.launch.config import FAILED_FILE
 
-GRACE = 5
+GRACE_SECONDS = 5
 """Seconds that a process has to end before it is killed."""
 
 
@@ -36,7 +36,10 @@ def main() -> int:
     for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.environ |= {"OMP_NUM_THREADS": str(cpu_threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
+    os.environ |= {
+        "OMP_NUM_THREADS": str(cpu_threads(processes)),
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS),
+    }
     # These take seconds to import, in which the launcher may end.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
@@ -54,7 +57,7 @@ def main() -> int:
         elastic_launch(config, sys.executable)("-P", "-m", "framework.run.worker", run_dir)
     except ChildFailedError as error:
         ends = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        (folder / FAILED).write_text(json.dumps(ends), encoding="utf-8")
+        (folder / FAILED_FILE).write_text(json.dumps(ends), encoding="utf-8")
         return 1
     except SignalException:  # the launcher ends the agent by SIGTERM, and knows why
         return 1

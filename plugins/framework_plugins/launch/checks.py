@@ -12,12 +12,12 @@ from framework.api import EVAL_LOSS, gpu_count
 from framework.api.training import WORKER, Engine, Optimizer
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig
 
-OF_A_GROUP = {
+GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
     **{f"{of}_SIZE": ("-1", "0", "1") for of in ("WORLD", "PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")},
 }
 """Variables by which accelerate forms a process group, with the values for which it forms none."""
-SET_FOR_A_GROUP = re.compile(
+GROUP_VARIABLE = re.compile(
     r"((GROUP_|ROLE_|LOCAL_)?(RANK|WORLD_SIZE)|ROLE_NAME|MASTER_(ADDR|PORT)|PMI_(RANK|SIZE)"
     r"|(OMPI|MV2)_COMM_WORLD_(LOCAL_)?(RANK|SIZE)|(PET|TORCHELASTIC)_\w+)"
 )
@@ -30,10 +30,12 @@ def foreign_group() -> Iterator[str]:
     Slurm's own variables form no group, and neither does a world of one process.
     """
     signs = [
-        f"{name}={os.environ[name]}" for name, alone in OF_A_GROUP.items() if os.environ.get(name, "-1") not in alone
+        f"{name}={os.environ[name]}"
+        for name, alone in GROUP_VARIABLES.items()
+        if os.environ.get(name, "-1") not in alone
     ]
     if signs and WORKER not in os.environ:
-        names = " ".join(sorted(filter(SET_FOR_A_GROUP.fullmatch, os.environ)))
+        names = " ".join(sorted(filter(GROUP_VARIABLE.fullmatch, os.environ)))
         yield (
             f"the environment has {', '.join(signs)}: torchrun, mpirun or a PyTorchJob starts this process as one of a "
             f"group, for which it would wait. For a run in one process: unset {names}. For several GPUs of this "
@@ -45,11 +47,11 @@ def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     """Give each problem in a sentence."""
     if Stage.train not in plan.stages and plan.stages != (Stage.plan,):
         return
-    yield from _members(plan, config)
-    yield from _training(plan, config)
+    yield from _process_problems(plan, config)
+    yield from _training_problems(plan, config)
 
 
-def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
+def _process_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     """Look at the number of processes; a plan for another GPU is not one for this machine."""
     if _device(plan) == "cpu":
         if config.processes is None:
@@ -78,7 +80,7 @@ def _device(plan: Plan) -> str:
     return str(getattr(device, "value", device))
 
 
-def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
+def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
     if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses}:
         yield (

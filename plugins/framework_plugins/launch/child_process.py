@@ -31,7 +31,7 @@ from framework.api.program import (
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
 
-KINDS = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
+ERRORS_BY_EXIT_CODE = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
 """Errors that are more than a user's mistake, by the exit code of the child."""
 
 
@@ -62,8 +62,8 @@ class ChildProcess:
             raise Interrupted(interrupted)
         if code == USER_MISTAKE:
             raise FrameworkError(error or f"the run in a process of its own ended with exit code {code}")
-        if code in KINDS and error:
-            raise KINDS[code](error)
+        if code in ERRORS_BY_EXIT_CODE and error:
+            raise ERRORS_BY_EXIT_CODE[code](error)
         if code < 0:
             killed = FrameworkError(_killed(-code, plan))
             note_failure(plan.run_dir, killed)
@@ -87,7 +87,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
             passed.append(number)
             process.send_signal(number)
 
-        with _handled(pass_on):
+        with _handle_signals(pass_on):
             try:
                 process.stdin.write(job)
                 process.stdin.flush()
@@ -97,7 +97,7 @@ def _run(job: bytes, error_file: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have a function called for the signals that ask a run to end, but for those that somebody else handles."""
     before = {}
     if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them

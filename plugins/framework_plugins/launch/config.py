@@ -10,7 +10,7 @@ from annotated_types import Gt
 from framework.api.program import LaunchConfig
 from framework.api.training import Engine, ProcessGroup
 
-FAILED = "failed.json"
+FAILED_FILE = "failed.json"
 """Where the agent of a group notes the exit codes of processes that died."""
 
 

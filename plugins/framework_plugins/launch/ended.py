@@ -8,10 +8,10 @@ from pathlib import Path
 
 from framework import FrameworkError, Plan
 from framework.api.program import ENDED, Ended, load_record, signal_name
-from framework_plugins.launch.config import FAILED
+from framework_plugins.launch.config import FAILED_FILE
 
 
-def cause(plan: Plan, folder: Path, code: int) -> Exception:
+def group_error(plan: Plan, folder: Path, code: int) -> Exception:
     """Return the error that ended a group.
 
     A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
@@ -23,7 +23,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
         code: of the agent.
     """
     launch = f"launch={plan.launch.component.name}"
-    killed = _killed(folder / FAILED)
+    killed = _killed_rank(folder / FAILED_FILE)
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
@@ -37,7 +37,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 
 
-def _killed(file: Path) -> tuple[int, int] | None:
+def _killed_rank(file: Path) -> tuple[int, int] | None:
     """Return rank and signal of a process that was killed from outside; the agent itself ends others by SIGTERM."""
     if not file.exists():
         return None

@@ -40,11 +40,11 @@ from framework.api.program import (
 )
 from framework.api.training import NumberedRows, SupportsDistributed, TokenRow, TrainRun
 from framework_plugins.launch.config import GroupConfig
-from framework_plugins.launch.ended import cause
+from framework_plugins.launch.ended import group_error
 
-POLL = 0.1
+POLL_SECONDS = 0.1
 """Seconds between two looks at whether the group is still there."""
-GRACE = 10
+GRACE_SECONDS = 10
 """Seconds that the group has to end before it is killed."""
 
 
@@ -68,9 +68,9 @@ class GroupLauncher:
         assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
-        numbers = _numbers(data.train), _numbers(data.validation)
+        numbers = _row_numbers(data.train), _row_numbers(data.validation)
         job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch)
-        with _folder(plan) as folder:
+        with _job_folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
                 # Steps may still be in the pipe when the process has ended.
@@ -78,12 +78,12 @@ class GroupLauncher:
                     if (ending := run.interruption()) and not (folder / STOP).exists():
                         # A file, since only the first process reads the pipe, and all have to stop after the same step.
                         write_atomically(folder / STOP, str(getattr(ending, "number", signal.SIGINT.value)))
-                    if steps.poll(POLL):
+                    if steps.poll(POLL_SECONDS):
                         controls.send(run.on_step(steps.recv()))
             if process.returncode:
                 if ending := run.interruption():
                     raise ending
-                raise cause(plan, folder, process.returncode)
+                raise group_error(plan, folder, process.returncode)
             result = load_record(TrainResult, folder / RESULT)
         model.restore(run.checkpoint)
         return result
@@ -106,7 +106,7 @@ class GroupLauncher:
 
 
 @contextmanager
-def _folder(plan: Plan) -> Iterator[Path]:
+def _job_folder(plan: Plan) -> Iterator[Path]:
     """Make the folder of the job, and remove it at the end. Nobody else may read it: settings may hold secrets."""
     folder = plan.run_dir / GROUP
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed with its agent
@@ -130,7 +130,7 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
         yield opened
 
 
-def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
+def _row_numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
     """Return which rows of the store these are."""
     assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
     return rows.numbers
@@ -138,6 +138,6 @@ def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
     try:
-        process.wait(GRACE)
+        process.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()

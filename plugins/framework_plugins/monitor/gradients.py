@@ -10,7 +10,7 @@ from statistics import median
 from framework.api import Step
 from framework_plugins.monitor.losses import spread
 
-TINY = 1e-9
+MIN_NORM = 1e-9
 """A norm below is taken for this: 0 has no logarithm."""
 
 
@@ -47,31 +47,31 @@ class ExplodingGradient:
     they are far above.
     """
 
-    WINDOW, LEAST_COMPARED, LAST, FAST = 30, 10, 5, 2
+    WINDOW, MIN_ENTRIES, LAST_ENTRIES, LAST_ENTRIES_IF_FAR = 30, 10, 5, 2
     """Entries that it is compared with, the fewest of them, and those that are compared, or fewer."""
-    TIMES, FAR = 10.0, 100.0
+    FACTOR, FAR_FACTOR = 10.0, 100.0
     """How many times the median before. Rows differ by a factor of two or three."""
     DEVIATIONS = 6.0
     """How many standard errors above it, as logarithms: if all is known, one row in many has a gradient."""
 
     def __init__(self, max_grad_norm: float) -> None:
         self.max_grad_norm = max_grad_norm
-        self.norms: deque[float] = deque(maxlen=self.WINDOW + self.LAST)
+        self.norms: deque[float] = deque(maxlen=self.WINDOW + self.LAST_ENTRIES)
 
     def check(self, step: Step) -> str:
         """Say whether they explode."""
         if not math.isfinite(step.grad_norm):
             return ""
         self.norms.append(step.grad_norm)
-        for last, times in ((self.LAST, self.TIMES), (self.FAST, self.FAR)):
+        for last, times in ((self.LAST_ENTRIES, self.FACTOR), (self.LAST_ENTRIES_IF_FAR, self.FAR_FACTOR)):
             earlier = len(self.norms) - last
-            if earlier < self.LEAST_COMPARED:
+            if earlier < self.MIN_ENTRIES:
                 continue
             before = median(islice(self.norms, earlier))
             now = list(islice(self.norms, earlier, None))
             # Of two entries both have to be far above: a median of two would let one decide.
-            level = median(now) if last == self.LAST else min(now)
-            noise = spread([math.log(max(norm, TINY)) for norm in islice(self.norms, earlier)]) / math.sqrt(last)
+            level = median(now) if last == self.LAST_ENTRIES else min(now)
+            noise = spread([math.log(max(norm, MIN_NORM)) for norm in islice(self.norms, earlier)]) / math.sqrt(last)
             if level > max(times * before, before * math.exp(self.DEVIATIONS * noise), self.max_grad_norm):
                 return f"the gradient norm is about {level:.3g}, and was {before:.3g} before"
         return ""

@@ -14,9 +14,9 @@ from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, S
 from framework_plugins.monitor.recommendations import recommendation
 from framework_plugins.monitor.validation import RisingEvalLoss
 
-MOST = 3
+MAX_REPORTS = 3
 """How often a run tells one kind: after that it is known."""
-ONCE = frozenset({NAN, "plateau"})
+REPORTED_ONCE = frozenset({NAN, "plateau"})
 """Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
@@ -66,7 +66,7 @@ class HealthMonitor:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.reported[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
+            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (text := rule.check(step)):
                 self.reported[kind] += 1
                 advice = recommendation(kind, self.plan, step.step)
                 issues.append(TrainingIssue(kind, step.step, text + self._done(action), advice, action))

@@ -14,11 +14,11 @@ from statistics import fmean, median
 
 from framework.api import Step
 
-DEVIATION = 1.4826
+MAD_TO_DEVIATION = 1.4826
 """The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
-FLOOR = 1e-3
+MIN_LOSS = 1e-3
 """Losses below are taken for this where logarithms are compared: 0 has none."""
-LEARNED = 0.1
+LEARNED_LOSS = 0.1
 """Nats a token below which a loss is low enough that its level says nothing."""
 
 
@@ -30,33 +30,33 @@ class Spike:
     them, and higher by a minimum.
     """
 
-    WINDOW, LEAST_COMPARED = 30, 8
+    WINDOW, MIN_ENTRIES = 30, 8
     """Entries that it is compared with, and those without which it is not known how far apart they lie."""
-    LAST = 3
+    HIGH_ENTRIES = 3
     """Entries in a row that have to be high."""
     DEVIATIONS = 5.0
     """Deviations above the median: of noise that is normal, one step in three million is."""
-    TIMES, NATS = 1.5, 0.5
+    FACTOR, MIN_NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
-    ALONE = 7.0
+    SINGLE_FACTOR = 7.0
     """How many times the highest loss of the window a single one has to be."""
-    SMALLEST = 0.05
+    MIN_DEVIATION = 0.05
     """The least deviation taken for noise, of the logarithm: 5%."""
 
     def __init__(self) -> None:
-        self.losses: deque[float] = deque(maxlen=self.WINDOW + self.LAST)
+        self.losses: deque[float] = deque(maxlen=self.WINDOW + self.HIGH_ENTRIES)
 
     def check(self, step: Step) -> str:
         """Say whether the loss is a spike."""
-        self.losses.append(max(step.loss, FLOOR))
-        for last, times in ((1, self.ALONE), (self.LAST, self.TIMES)):
+        self.losses.append(max(step.loss, MIN_LOSS))
+        for last, times in ((1, self.SINGLE_FACTOR), (self.HIGH_ENTRIES, self.FACTOR)):
             before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
-            if len(before) < self.LEAST_COMPARED or now <= max(times * max(before), max(before) + self.NATS):
+            if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS):
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)
             # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
-            noise = max(spread(logs), deviation(logs), self.SMALLEST)
+            noise = max(spread(logs), deviation(logs), self.MIN_DEVIATION)
             if math.log(now) - level > self.DEVIATIONS * noise:
                 return f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}"
         return ""
@@ -73,14 +73,14 @@ class RisingLoss:
     is full.
     """
 
-    WINDOW, FIRST = 20, 5
+    WINDOW, FIRST_ENTRIES = 20, 5
     """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
-    TIMES, DEVIATIONS = 1.25, 4.0
+    FACTOR, DEVIATIONS = 1.25, 4.0
     """The mean is a quarter above the lowest, and by this many standard errors of the difference."""
-    EARLY, STEADY = 10, 0.85
+    EARLY_ENTRIES, MIN_CORRELATION = 10, 0.85
     """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
     losses without a trend one series in a thousand has it."""
-    EARLY_TIMES = 1.4
+    EARLY_FACTOR = 1.4
     """How much higher the last third is than the first."""
 
     def __init__(self) -> None:
@@ -89,9 +89,9 @@ class RisingLoss:
 
     def check(self, step: Step) -> str:
         """Say whether the loss has risen."""
-        self.losses.append(math.log(max(step.loss, FLOOR)))
+        self.losses.append(math.log(max(step.loss, MIN_LOSS)))
         count = len(self.losses)
-        if count == self.FIRST:
+        if count == self.FIRST_ENTRIES:
             self.lowest, self.noise = trimmed(self.losses), deviation(self.losses)
         if count < self.WINDOW:
             return self._steady()
@@ -100,25 +100,26 @@ class RisingLoss:
             self.lowest, self.noise, self.count = now, noise, self.WINDOW
         error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
         level, before = math.exp(now), math.exp(self.lowest)
-        if now > self.lowest + math.log(self.TIMES) + self.DEVIATIONS * error and level > before + LEARNED:
+        if now > self.lowest + math.log(self.FACTOR) + self.DEVIATIONS * error and level > before + LEARNED_LOSS:
             return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
         return ""
 
     def _steady(self) -> str:
         """Say whether the first entries rise one after the other."""
         count = len(self.losses)
-        if count < self.EARLY:
+        if count < self.EARLY_ENTRIES:
             return ""
         places, third = ranks(list(self.losses)), count // 3
         apart = sum((place - number) ** 2 for number, place in enumerate(places))
         first, last = (median(list(self.losses)[part]) for part in (slice(third), slice(-third, None)))
-        if 1 - 6 * apart / (count * (count**2 - 1)) < self.STEADY or last - first < math.log(self.EARLY_TIMES):
+        correlation = 1 - 6 * apart / (count * (count**2 - 1))
+        if correlation < self.MIN_CORRELATION or last - first < math.log(self.EARLY_FACTOR):
             return ""
         return f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries"
 
     def reset(self) -> None:
         self.losses.clear()
-        self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST
+        self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST_ENTRIES
 
 
 class Oscillation:
@@ -132,15 +133,15 @@ class Oscillation:
 
     WINDOWS, STRIDE = (40, 80), 5
     """Entries of one check, made whenever this many are new; more entries can distinguish flatter waves from noise."""
-    SWING = 0.15
+    MIN_SWING = 0.15
     """Deviation from the trend, as a share of the level, from which it is a swing."""
-    FALL = 0.05
+    MAX_FALL = 0.05
     """A loss that falls by this share from one half of the window to the other is learning all the same."""
     DEVIATIONS = 4.0
     """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
-    OUTLIER = 4.0
+    OUTLIER_DEVIATIONS = 4.0
     """Deviations from the median beyond which a loss is taken for one that far."""
-    TURNS = 4
+    MIN_TURNS = 4
     """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
 
     def __init__(self, warmup: Callable[[int], int]) -> None:
@@ -166,19 +167,19 @@ class Oscillation:
         count, level = len(losses), median(losses)
         half = count // 2
         # Medians: a few hard rows in one half would hide that the loss falls, and its curve is a wave then.
-        if level < LEARNED or median(losses[half:]) < (1 - self.FALL) * median(losses[:half]):
+        if level < LEARNED_LOSS or median(losses[half:]) < (1 - self.MAX_FALL) * median(losses[:half]):
             return False
         # A few hard rows would tilt the line, and what is left would be a trend.
-        reach = self.OUTLIER * spread(losses)
+        reach = self.OUTLIER_DEVIATIONS * spread(losses)
         off = without_trend([min(max(loss, level - reach), level + reach) for loss in losses])
-        if spread(off) < self.SWING * level:
+        if spread(off) < self.MIN_SWING * level:
             return False
         places = ranks(off)
         ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
         if ratio > 2 - self.DEVIATIONS * 2 / math.sqrt(count):
             return False
         sides = [place > half for place in places if abs(place - half) > count / 4]
-        return sum(one != other for one, other in pairwise(sides)) >= self.TURNS
+        return sum(one != other for one, other in pairwise(sides)) >= self.MIN_TURNS
 
     def reset(self) -> None:
         self.losses.clear()
@@ -188,43 +189,44 @@ class Plateau:
     """A loss that stays where it began.
 
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
-    them would fall by less than `FALL` until the end of the training, even if its slope is `ERRORS` standard errors
+    them would fall by less than `MIN_FALL` until the end of the training, even if its slope is `SIGMAS` standard errors
     steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise could hide such
     a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
     """
 
-    FIRST = 40
+    FIRST_CHECK = 40
     """Entries before the first check."""
-    MORE = 1.5
+    GROWTH = 1.5
     """Factor by which the entries have grown at the next check."""
-    FALL = 0.03
+    MIN_FALL = 0.03
     """The share of the loss by which it has to fall."""
-    ERRORS = 3.0
+    SIGMAS = 3.0
     """Standard errors of the slope in favour of the training."""
 
     def __init__(self, warmup: Callable[[int], int]) -> None:
         self.warmup = warmup
         self.steps: list[int] = []
         self.losses: list[float] = []
-        self.at = self.FIRST
+        self.at = self.FIRST_CHECK
 
     def check(self, step: Step) -> str:
         """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
         count = len(self.losses)
-        if count < self.at and not (step.step == step.total_steps and count >= self.FIRST):
+        if count < self.at and not (step.step == step.total_steps and count >= self.FIRST_CHECK):
             return ""
-        self.at = math.ceil(self.MORE * count)
+        self.at = math.ceil(self.GROWTH * count)
         half = count // 2
         initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
-        if level < LEARNED or self.steps[half] <= self.warmup(step.total_steps):
+        if level < LEARNED_LOSS or self.steps[half] <= self.warmup(step.total_steps):
             return ""
         # The standard error of a slope over equally spaced entries.
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)
         # One that rises is the matter of another rule, which recommends the opposite.
-        if (self.ERRORS * noise - trend) * entries > self.FALL * initial or trend > self.ERRORS * noise > 0:
+        doubt = self.SIGMAS * noise
+        if (doubt - trend) * entries > self.MIN_FALL * initial or trend > doubt > 0:
             return ""
         return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
 
@@ -235,7 +237,7 @@ class Plateau:
 def spread(values: Sequence[float] | deque[float]) -> float:
     """Return the standard deviation of values, by the median of their distances from the median."""
     middle = median(values)
-    return DEVIATION * median(abs(value - middle) for value in values)
+    return MAD_TO_DEVIATION * median(abs(value - middle) for value in values)
 
 
 def trimmed(values: Sequence[float] | deque[float]) -> float:

@@ -8,13 +8,13 @@ from framework import Plan
 from framework.api import count
 from framework.api.training import NAN
 
-TOO_LOW, TOO_HIGH = 2.0, 10.0
+MIN_RATE_FACTOR, MAX_RATE_FACTOR = 2.0, 10.0
 """A rate that is wrong is changed by a factor between these."""
-HIGH = 1e-3
+HIGH_RATE = 1e-3
 """A learning rate above it is high for any way to train: weights that it threw off learn nothing, as with a low one."""
-CLIP = 1.0
+USUAL_CLIP = 1.0
 """The norm that gradients are clipped to as a rule."""
-AT_ONCE = (
+FIRST_STEP_NAN = (
     "No weight has changed yet, so the model itself gives it: get its weights and its config.json again from their "
     "source, or set trainer.dtype=fp32"
 )
@@ -23,20 +23,21 @@ AT_ONCE = (
 
 def recommendation(kind: str, plan: Plan, step: int) -> str:
     """Return what to change, in one sentence or two, about a problem in this step."""
-    return AT_ONCE if kind == NAN and step == 1 else RECOMMENDATIONS[kind](plan)
+    return FIRST_STEP_NAN if kind == NAN and step == 1 else RECOMMENDATIONS[kind](plan)
 
 
 def _lower(plan: Plan) -> str:
     rate = plan.training.learning_rate
-    return f"lower trainer.learning_rate from {rate:g} to between {rate / TOO_HIGH:g} and {rate / TOO_LOW:g}"
+    lowest, highest = rate / MAX_RATE_FACTOR, rate / MIN_RATE_FACTOR
+    return f"lower trainer.learning_rate from {rate:g} to between {lowest:g} and {highest:g}"
 
 
 def _clip(plan: Plan) -> str:
-    return f", set trainer.max_grad_norm={CLIP:g}" if plan.training.max_grad_norm > CLIP else ""
+    return f", set trainer.max_grad_norm={USUAL_CLIP:g}" if plan.training.max_grad_norm > USUAL_CLIP else ""
 
 
 def _nan(plan: Plan) -> str:
-    return f"{_first(_lower(plan))}{_clip(plan)}, and train in bf16 rather than fp16"
+    return f"{_capitalized(_lower(plan))}{_clip(plan)}, and train in bf16 rather than fp16"
 
 
 def _spike(plan: Plan) -> str:
@@ -54,15 +55,15 @@ def _oscillation(plan: Plan) -> str:
 
 def _plateau(plan: Plan) -> str:
     rate, rank = plan.training.learning_rate, getattr(plan.adapter.config, "r", None)
-    if rate > HIGH:
+    if rate > HIGH_RATE:
         return f"The learning rate may have damaged the weights: {_lower(plan)}"
-    low, high = (min(1.0, rate * factor) for factor in (TOO_LOW, TOO_HIGH))
+    low, high = (min(1.0, rate * factor) for factor in (MIN_RATE_FACTOR, MAX_RATE_FACTOR))
     raised = f"Raise trainer.learning_rate from {rate:g} to between {low:g} and {high:g}"
     return f"{raised}, or adapter.r from {rank} to {2 * rank} or more" if rank else raised
 
 
 def _exploding(plan: Plan) -> str:
-    return f"{_first(_lower(plan))}{_clip(plan)}, or warm up for longer than {_warmup(plan)}"
+    return f"{_capitalized(_lower(plan))}{_clip(plan)}, or warm up for longer than {_warmup(plan)}"
 
 
 def _warmup(plan: Plan) -> str:
@@ -81,7 +82,7 @@ def _memorized(plan: Plan) -> str:
     return f"The rows are memorized: {fewer}{stop}, or more rows"
 
 
-def _first(text: str) -> str:
+def _capitalized(text: str) -> str:
     return text[0].upper() + text[1:]
 
 

@@ -18,7 +18,7 @@ class RisingEvalLoss:
 
     WINDOW = 10
     """Training losses that are compared, those just before each of the two validations."""
-    LARGE, SMALL = 1.1, 1.02
+    LARGE_FACTOR, SMALL_FACTOR = 1.1, 1.02
     """How many times the best."""
     LARGE_NATS, SMALL_NATS = 0.05, 0.01
     """How much higher at least, in nats: if all is known, losses of no weight are far apart."""
@@ -41,8 +41,8 @@ class RisingEvalLoss:
         if loss < self.best:
             self.best, self.best_step, self.trained, self.small = loss, step.step, trained, 0
             return ""
-        self.small = self.small + 1 if self._above(loss, self.SMALL, self.SMALL_NATS) else 0
-        rises = self.small > 1 or self._above(loss, self.LARGE, self.LARGE_NATS)
+        self.small = self.small + 1 if self._above(loss, self.SMALL_FACTOR, self.SMALL_NATS) else 0
+        rises = self.small > 1 or self._above(loss, self.LARGE_FACTOR, self.LARGE_NATS)
         if not rises or trained > self.trained:
             return ""
         return (

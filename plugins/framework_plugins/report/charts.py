@@ -10,8 +10,8 @@ from typing import Any
 
 from framework.api import EVAL_LOSS, Lengths, Step, TrainingIssue
 
-WIDTH, HEIGHT, LOW = 600, 150, 60
-POINTS = 300
+WIDTH, HEIGHT, LOW_HEIGHT = 600, 150, 60
+MAX_POINTS = 300
 """Points of a curve; of more steps, as many are averaged as it takes."""
 COLOURS = 6
 """Colours of validations in the style; after the last one they begin again."""
@@ -100,8 +100,8 @@ def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[
                 checks.setdefault(name, []).append((step.step, value))
     panels = [
         _panel("loss", HEIGHT, losses, checks, issues),
-        _panel("learning rate", LOW, [(step.step, step.learning_rate) for step in steps]),
-        _panel("gradient norm", LOW, [(step.step, step.grad_norm) for step in steps]),
+        _panel("learning rate", LOW_HEIGHT, [(step.step, step.learning_rate) for step in steps]),
+        _panel("gradient norm", LOW_HEIGHT, [(step.step, step.grad_norm) for step in steps]),
     ]
     return [panel for panel in panels if panel]
 
@@ -118,7 +118,7 @@ def _panel(
     dots = [dot for each in found.values() for dot in each]
     if len(finite) < 2:  # noqa: PLR2004 - a line has two ends
         return None
-    points = _averaged(finite)
+    points = _downsampled(finite)
     highest = max(value for _, value in [*points, *dots]) or 1.0
     first, last = points[0][0], max(number for number, _ in [*points, *dots])
 
@@ -131,7 +131,7 @@ def _panel(
         name,
         height,
         " ".join(f"{x},{y}" for x, y in map(place, points)),
-        [(place((first, value))[1], f"{value:g}") for value in ticks(highest, 4 if height > LOW else 2)],
+        [(place((first, value))[1], f"{value:g}") for value in ticks(highest, 4 if height > LOW_HEIGHT else 2)],
         [
             (place((number, 0.0))[0], f"{number:g}")
             for number in dict.fromkeys((first, *ticks(last, 5)))
@@ -158,8 +158,8 @@ def ticks(highest: float, most: int) -> list[float]:
     return [float(f"{each * number:.6g}") for number in range(1, int(highest / each * (1 + 1e-9)) + 1)]
 
 
-def _averaged(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+def _downsampled(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Average neighbours, so that no more than `POINTS` are left."""
-    each = math.ceil(len(points) / POINTS)
+    each = math.ceil(len(points) / MAX_POINTS)
     parts = [points[start : start + each] for start in range(0, len(points), each)]
     return [(part[-1][0], sum(loss for _, loss in part) / len(part)) for part in parts]

@@ -39,8 +39,8 @@ from framework_plugins.report.config import HtmlConfig
 if TYPE_CHECKING:
     from framework_plugins.report.page import Run
 
-FILE, LOG = "report.html", "log.jsonl"
-EVERY = 60.0
+PAGE_FILE, LOG_FILE = "report.html", "log.jsonl"
+SECONDS_BETWEEN_PAGES = 60.0
 """Seconds between two pages during a training."""
 
 
@@ -51,7 +51,7 @@ class Html(Logger):
         self.config = config
         self.run: Run | None = None
         self.expected: Forecast | None = None
-        self.file = Path(FILE)
+        self.file = Path(PAGE_FILE)
         self.written = 0.0
 
     def log(self, event: Event) -> None:
@@ -62,7 +62,7 @@ class Html(Logger):
             case RunStarted(plan, data, hardware):
                 from framework_plugins.report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
 
-                self.file = plan.run_dir / FILE
+                self.file = plan.run_dir / PAGE_FILE
                 self.run = Run(plan, data, dict(redact(dict(hardware))), expected=self.expected)
                 if Stage.train not in plan.stages:
                     self.run.steps = logged_steps(plan)
@@ -74,7 +74,7 @@ class Html(Logger):
         match event:
             case TrainingStep(step):
                 run.steps.append(step)
-                if time.monotonic() - self.written >= EVERY:
+                if time.monotonic() - self.written >= SECONDS_BETWEEN_PAGES:
                     self._write()
             case IssueFound(issue):
                 run.issues.append(issue)
@@ -85,7 +85,7 @@ class Html(Logger):
                 run.samples = list(samples)
                 self._write()
             case RunFailed(error):
-                run.ended, reason = _end(error, run.plan)
+                run.ended, reason = _how_it_ended(error, run.plan)
                 run.error = str(redact(reason))
                 self._write()
 
@@ -104,7 +104,7 @@ class Html(Logger):
 def logged_steps(plan: Plan) -> list[Step]:
     """Return the steps of the training that an earlier call has made, if `logger=jsonl` wrote them."""
     steps: list[Step] = []
-    file = plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG)
+    file = plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG_FILE)
     with suppress(OSError, ValueError, TypeError, KeyError), file.open(encoding="utf-8") as lines:
         for entry in map(json.loads, lines):
             if entry.pop("event") == "step":
@@ -115,7 +115,7 @@ def logged_steps(plan: Plan) -> list[Step]:
     return steps
 
 
-def _end(error: BaseException, plan: Plan) -> tuple[str, str]:
+def _how_it_ended(error: BaseException, plan: Plan) -> tuple[str, str]:
     """Return in a word how a run ended, and why."""
     if isinstance(error, PrunedError):
         return "pruned by its sweep", str(error)

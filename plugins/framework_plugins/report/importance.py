@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-GROUPS = 4
+NUMBER_GROUPS = 4
 """Groups of a number that takes many values."""
 
 
@@ -55,10 +55,10 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
 def grouped(setting: Sequence[str]) -> list[str]:
     """Return the group of each trial: its value, or of numbers that take many values, where among them it lies."""
     numbers = as_numbers(setting)
-    if numbers is None or len(set(numbers)) <= GROUPS:
+    if numbers is None or len(set(numbers)) <= NUMBER_GROUPS:
         return list(setting)
     order = sorted(set(numbers))
-    return [str(order.index(number) * GROUPS // len(order)) for number in numbers]
+    return [str(order.index(number) * NUMBER_GROUPS // len(order)) for number in numbers]
 
 
 def as_numbers(setting: Sequence[str]) -> list[float] | None:

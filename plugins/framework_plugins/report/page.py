@@ -42,14 +42,14 @@ from framework.api import (
 from framework.api.program import data_facts, forecast_facts, headline, health_facts, readiness, shared_start
 from framework_plugins.report import charts
 
-LONGEST = 4000
+MAX_TEXT_CHARS = 4000
 """Characters of a text; the middle of a longer one is left out."""
-LOOKING = {Stage.plan, Stage.data}
-EXAMPLES = 5
+DATA_STAGES = {Stage.plan, Stage.data}
+MAX_EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
-ALIKE = 0.4
+MIN_SIMILARITY = 0.4
 """Answers that are less similar than this have no differences that are worth a mark."""
-FIRST = 5
+UNFOLDED_ANSWERS = 5
 """Answers that are not folded away."""
 
 
@@ -78,7 +78,7 @@ def render(run: Run, samples: int) -> str:
         run_dir=redact(display_path(plan.run_dir)),
         status=_status(run),
         error=run.error,
-        ready=readiness(run.data) if set(plan.stages) <= LOOKING else "",
+        ready=readiness(run.data) if set(plan.stages) <= DATA_STAGES else "",
         report=report,
         results=list(_results(report)) if report else [],
         notes=[redact(note) for note in run.notes],
@@ -87,7 +87,7 @@ def render(run: Run, samples: int) -> str:
         headline=headline(report) if report else "",
         panels=charts.curves(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
-        first=FIRST,
+        first=UNFOLDED_ANSWERS,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
         needs=list(forecast_facts(run.expected)) if run.expected else [],
@@ -96,7 +96,7 @@ def render(run: Run, samples: int) -> str:
         longest=sizes.longest,
         audits=list(plan.audit),
         findings=run.data.findings,
-        examples=EXAMPLES,
+        examples=MAX_EXAMPLES,
         rows=[(row.where, _pieces(row.pieces)) for row in run.data.view],
         setup={"model": redact(plan.model_line), **_options(plan), **run.facts},
         command=shlex.join(["python", "-m", "framework", *map(hide, plan.overrides)]),
@@ -117,7 +117,7 @@ def template(name: str) -> Any:
     """Return a template of this package, with its style."""
     # `StrictUndefined`: a name that is misspelled in the template is an error, not a gap in the page.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "number": number, "cut": cut, "count": count}
+    environment.filters |= {"visible": visible, "number": number, "cut": shorten, "count": count}
     folder = files("framework_plugins.report")
     environment.globals["policy"] = policy
     environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8").strip())  # noqa: S704 - our own file
@@ -130,7 +130,7 @@ def _status(run: Run) -> str:
         return run.ended
     if run.report:
         return f"finished {run.report.finished.replace('T', ' ').replace('+00:00', ' UTC')}"
-    if set(run.plan.stages) <= LOOKING:
+    if set(run.plan.stages) <= DATA_STAGES:
         return "data only"
     if Stage.report not in run.plan.stages:
         return f"stages {', '.join(stage.value for stage in run.plan.stages)}"
@@ -144,9 +144,9 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "name": name,
             "before": number(change.before, name, change.unit),
             "after": number(change.after, name, change.unit),
-            "aim": _aim(change),
+            "aim": _direction(change),
             "difference": difference(change, name),
-            "asked": _asked(change),
+            "asked": _compared_text(change),
             "first": change.primary,
             "verdict": change.outcome.name if change.outcome else "",
             "words": change.outcome.value if change.outcome else "",
@@ -154,13 +154,13 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _aim(change: Change) -> str:
+def _direction(change: Change) -> str:
     if change.aspect is Aspect.copying:  # neither is better: rows of one pattern are recited where the task is learned
         return "how much is recited"
     return "higher is better" if change.higher_is_better else "lower is better"
 
 
-def _asked(change: Change) -> str:
+def _compared_text(change: Change) -> str:
     """Write how many items were compared, and what is to know of them."""
     parts = [f"{change.pairs:,} compared"] if change.pairs else []
     parts += [f"{change.clusters:,} groups of similar ones"] if change.clusters else []
@@ -216,28 +216,28 @@ def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
         {
             "prompt": after.prompt[shared:].strip(),
             "reference": None if after.reference is None else _missing(after),
-            "before": before and said(before),
-            "after": said(after),
+            "before": before and answer_pieces(before),
+            "after": answer_pieces(after),
         }
         for before, after in pairs
     ]
     return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows}
 
 
-def said(sample: Sample) -> dict[str, Any]:
+def answer_pieces(sample: Sample) -> dict[str, Any]:
     """Return an answer in pieces, whether it is the reference, and whether the model ended it by itself.
 
     A piece is a text and whether the reference has it not.
     """
     right = sample.reference is not None and sample.answer.strip() == sample.reference.strip()
-    answer = cut(sample.answer.strip())
-    pieces = [(answer, False)] if right or sample.reference is None else _differences(answer, cut(sample.reference))
+    answer = shorten(sample.answer.strip())
+    pieces = [(answer, False)] if right or sample.reference is None else _differences(answer, shorten(sample.reference))
     return {"pieces": pieces, "right": right, "stopped": sample.stopped}
 
 
 def _missing(sample: Sample) -> list[tuple[str, bool]]:
     """Return the reference in pieces, and whether the answer has them not."""
-    return _differences(cut((sample.reference or "").strip()), cut(sample.answer))
+    return _differences(shorten((sample.reference or "").strip()), shorten(sample.answer))
 
 
 def _differences(text: str, other: str) -> list[tuple[str, bool]]:
@@ -245,7 +245,7 @@ def _differences(text: str, other: str) -> list[tuple[str, bool]]:
     words, others = ([(found[1], found[2]) for found in WORD.finditer(each)] for each in (text, other))
     matcher = difflib.SequenceMatcher(None, [word for word, _ in words], [word for word, _ in others], autojunk=False)
     # The upper bound first: `ratio` takes quadratic time.
-    if matcher.quick_ratio() < ALIKE or matcher.ratio() < ALIKE:
+    if matcher.quick_ratio() < MIN_SIMILARITY or matcher.ratio() < MIN_SIMILARITY:
         return [(text, False)]
     same = {at for start, _, length in matcher.get_matching_blocks() for at in range(start, start + length)}
     pieces = [(text[: len(text) - len(text.lstrip())], False)]
@@ -266,7 +266,7 @@ def _options(plan: Plan) -> dict[str, str]:
     return {**single, "trainer": plan.trainer.component.name, "seed": str(plan.seed)}
 
 
-def cut(text: str) -> str:
+def shorten(text: str) -> str:
     """Shorten a text, and show what cannot be seen in it."""
-    half = LONGEST // 2
-    return visible(text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}", "\n")
+    half = MAX_TEXT_CHARS // 2
+    return visible(text if len(text) <= MAX_TEXT_CHARS else f"{text[:half]} … {text[-half:]}", "\n")

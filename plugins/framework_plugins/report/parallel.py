@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from framework_plugins.report.importance import as_numbers
 
 WIDTH, HEIGHT = 900, 260
-DECADES = 50
+LOG_AXIS_RATIO = 50
 """From this ratio of the largest to the smallest number on, an axis is logarithmic."""
-APART = 14.0
+MIN_LABEL_DISTANCE = 14.0
 """How far labels of an axis are apart at least: of more words some have none."""
-LETTER = 7.0
+LETTER_WIDTH = 7.0
 """The width of a letter, at the most."""
 
 
@@ -59,8 +59,8 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
         last = number == len(names) - 1 > 0
         # Between two axes are labels of the first, and before the last axis its own too.
         sides = "end" if last else "middle" if number else "start", "end" if last else "start"
-        room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER) - 1
-        pairs.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
+        room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER_WIDTH) - 1
+        pairs.append((Axis(round(number * gap, 1), name, _without_overlap(labels), *sides, max(3, room)), heights))
     return pairs
 
 
@@ -79,7 +79,7 @@ def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]
     if numbers is None or not all(map(math.isfinite, numbers)):
         return None
     low, high = min(numbers), max(numbers)
-    log = low > 0 and high / low >= DECADES
+    log = low > 0 and high / low >= LOG_AXIS_RATIO
     places = [math.log(number) for number in numbers] if log else numbers
     bottom, span = min(places), max(places) - min(places)
     heights = [_height((place - bottom) / span if span else 0.5) for place in places]
@@ -94,9 +94,9 @@ def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]
     return [at[word] for word in column], [(height, word) for word, height in at.items()]
 
 
-def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+def _without_overlap(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     """Leave out labels that would overlap others; the first and the last of an axis are kept."""
-    every = max(1, math.ceil(APART * max(1, len(labels) - 1) / HEIGHT))
+    every = max(1, math.ceil(MIN_LABEL_DISTANCE * max(1, len(labels) - 1) / HEIGHT))
     if every == 1:
         return list(labels)
     return [*labels[: len(labels) - every : every], labels[-1]]

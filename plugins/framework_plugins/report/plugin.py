@@ -19,7 +19,7 @@ def framework_components() -> Iterable[Component]:
 @hookimpl
 def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
     """Write the page of a sweep, and say where it is."""
-    from framework_plugins.report.sweep import FILE, write  # noqa: PLC0415 - Jinja, which a run alone need not load here
+    from framework_plugins.report.sweep import SWEEP_FILE, write  # noqa: PLC0415 - Jinja, which a run alone need not load here
 
     write(folder, sweep)
-    print(redact(f"page: {display_path(folder / FILE)}"))  # noqa: T201 - once a sweep, below its table
+    print(redact(f"page: {display_path(folder / SWEEP_FILE)}"))  # noqa: T201 - once a sweep, below its table

@@ -17,14 +17,14 @@ from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template
 
-FILE = "sweep.html"
-LEAST_DRAWN = 2
+SWEEP_FILE = "sweep.html"
+MIN_TRIALS = 2
 """Trials that a drawing needs."""
 
 
 def write(folder: Path, sweep: Sweep) -> None:
     """Put the page in place, whole or not at all."""
-    write_atomically(folder / FILE, render(sweep, folder), errors="replace")
+    write_atomically(folder / SWEEP_FILE, render(sweep, folder), errors="replace")
 
 
 def render(sweep: Sweep, folder: Path) -> str:
@@ -39,7 +39,7 @@ def render(sweep: Sweep, folder: Path) -> str:
         names=names,
         rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
         best=next((trial for trial in sweep.trials if trial.number == sweep.best), None),
-        plot=_plot(names, scored, sweep) if len(scored) >= LEAST_DRAWN else None,
+        plot=_plot(names, scored, sweep) if len(scored) >= MIN_TRIALS else None,
         importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored]),
         scored=len(scored),
     )

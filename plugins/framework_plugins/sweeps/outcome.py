@@ -23,7 +23,7 @@ class Outcome:
     error: Exception | None = None
 
 
-def outcome(run: Path, result: JobReturn | None, launcher_error: Exception | None) -> Outcome:
+def make_outcome(run: Path, result: JobReturn | None, launcher_error: Exception | None) -> Outcome:
     """Return the outcome of a trial.
 
     Args:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from framework import hookimpl
 from framework.api import Step
-from framework_plugins.sweeps.trial import hopeless, place
+from framework_plugins.sweeps.trial import current_trial, prune_reason
 
 
 @hookimpl
 def framework_prune_reasons(step: Step) -> Iterable[str]:
     """Ask the study, if this run is a trial of one."""
-    trial = place()
-    return hopeless(trial, step) if trial else ()
+    trial = current_trial()
+    return prune_reason(trial, step) if trial else ()

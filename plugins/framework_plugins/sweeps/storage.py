@@ -17,7 +17,7 @@ from framework.api import display_path, summarize_error
 from framework_plugins.sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"
-PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+RETRY_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Seconds between the tries to open a new database in which other processes make the same tables."""
 
 
@@ -78,7 +78,7 @@ def _open_database(url: str) -> BaseStorage:
     named = make_url(url)
     is_file = named.get_backend_name() == "sqlite" and named.database not in {None, "", ":memory:"}
     engine = {"poolclass": NullPool} if is_file else {}
-    for pause in PAUSES:
+    for pause in RETRY_SECONDS:
         try:
             return RDBStorage(url, engine_kwargs=engine)
         except DBAPIError as error:

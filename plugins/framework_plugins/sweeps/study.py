@@ -16,7 +16,7 @@ from framework_plugins.sweeps.requirements import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep
 from framework_plugins.sweeps.storage import open_storage
 
-NAME = "hydra.sweeper.study_name=NAME"
+STUDY_NAME_SETTING = "hydra.sweeper.study_name=NAME"
 
 
 def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
@@ -51,7 +51,7 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
     )
     if study.direction.name.lower() != better.value:
         raise FrameworkError(
-            f"the study '{name}' exists and does not {better.value}: give this one another name, {NAME}"
+            f"the study '{name}' exists and does not {better.value}: give this one another name, {STUDY_NAME_SETTING}"
         )
     study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
     study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
@@ -73,7 +73,8 @@ def check_space(study: optuna.Study, space: Space) -> None:
             except ValueError:
                 name = f"the study '{study.study_name}' has trials of {key}={as_sweep(earlier)}, which cannot change"
                 problems[key] = (
-                    f"{key}={as_sweep(current)}: {name}: sweep over that, or give this one another name, {NAME}"
+                    f"{key}={as_sweep(current)}: {name}: sweep over that, or give this one another name, "
+                    f"{STUDY_NAME_SETTING}"
                 )
     if problems:
         raise FrameworkError("\n".join(problems.values()))

@@ -24,20 +24,28 @@ from optuna.trial import FrozenTrial, TrialState
 
 from framework import FrameworkError
 from framework.api.program import is_resumed
-from framework_plugins.sweeps.completed import begun, completed_text, show_study
+from framework_plugins.sweeps.completed import begun_trials, show_study, study_is_complete
 from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
-from framework_plugins.sweeps.outcome import Outcome, outcome
-from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
+from framework_plugins.sweeps.outcome import Outcome, make_outcome
+from framework_plugins.sweeps.owner import (
+    AGAIN_KEY,
+    FOLDER_KEY,
+    POINT_KEY,
+    PROCESS_KEY,
+    is_alive,
+    is_elsewhere,
+    note_owner,
+)
 from framework_plugins.sweeps.space import Space, as_words, read_space
 from framework_plugins.sweeps.storage import storage_of
 from framework_plugins.sweeps.study import check_space, direction, open_study
-from framework_plugins.sweeps.trial import Place
+from framework_plugins.sweeps.trial import TrialPlace
 
-RESULTS = "optimization_results.yaml"
-TAKEN = "the result of this process is in its folder, the study uses the result of the other one"
+RESULTS_FILE = "optimization_results.yaml"
+TAKEN_OVER = "the result of this process is in its folder, the study uses the result of the other one"
 
 
-class Sweeping:
+class OptunaSweep:
     """One call of `hydra/sweeper=optuna5`.
 
     Args:
@@ -84,11 +92,11 @@ class Sweeping:
                 params_of = {key: _typed(space, key, value) for key, value in chosen.items()}
                 study.enqueue_trial(params_of, skip_if_exists=True)
         failed: list[Exception] = []
-        if not self._next(study):
-            print(completed_text(study, self.settings, is_grid=self.listed))  # noqa: T201
+        if not self._next_count(study):
+            print(study_is_complete(study, self.settings, is_grid=self.listed))  # noqa: T201
             if not is_resumed(self.config.hydra):  # the table of the folder would tell the same
                 show_study(study)
-        while count := self._next(study):
+        while count := self._next_count(study):
             failed += self._batch(study, space, count)
             self._save(study)
         if failed:
@@ -97,9 +105,9 @@ class Sweeping:
     def _batch(self, study: optuna.Study, space: Space, count: int) -> list[Exception]:
         """Run `count` trials at the same time, and return the errors of those that failed."""
         trials = [study.ask(fixed_distributions=dict(space.distributions)) for _ in range(count)]
-        points = [self._own(study, trial) for trial in trials]
+        points = [self._note_owner(study, trial) for trial in trials]
         words = [
-            [*space.fixed, *as_words(trial.params), *self._of_hydra(trial.number, point)]
+            [*space.fixed, *as_words(trial.params), *self._hydra_overrides(trial.number, point)]
             for trial, point in zip(trials, points, strict=True)
         ]
         results: Sequence[JobReturn | None] = [None] * count
@@ -110,40 +118,40 @@ class Sweeping:
             launcher_error = error
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
-            trial_outcome = outcome(self.folder / str(point), result, launcher_error)
-            if not _report_outcome(study, trial, trial_outcome):
-                print(f"trial {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
-            failed += [trial_outcome.error] if trial_outcome.error else []
+            outcome = make_outcome(self.folder / str(point), result, launcher_error)
+            if not _report_outcome(study, trial, outcome):
+                print(f"trial {point}: another process took it over and runs it again; {TAKEN_OVER}", file=sys.stderr)  # noqa: T201
+            failed += [outcome.error] if outcome.error else []
         return failed
 
-    def _of_hydra(self, number: int, point: int) -> list[str]:
+    def _hydra_overrides(self, number: int, point: int) -> list[str]:
         """Return the overrides that set the folder of a trial, and name the trial to its process for pruning."""
         words = [f"hydra.sweep.subdir='{point}'"]
         settings = self.settings
         if settings.pruner is not Pruner.none:
-            place = Place(
+            place = TrialPlace(
                 self.storage, self.name, number, settings.pruner.value, settings.n_startup_trials,
                 settings.reduction_factor,
             )  # fmt: skip
             words += place.words()
         return words
 
-    def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
+    def _note_owner(self, study: optuna.Study, trial: optuna.Trial) -> int:
         """Note the owner of the trial, and return the number of its job in the folder."""
-        if POINT not in trial.user_attrs:
+        if POINT_KEY not in trial.user_attrs:
             # Not the number of the trial: the study may have trials of other folders and machines.
-            numbers = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
-            trial.set_user_attr(POINT, max(numbers, default=-1) + 1)
-        note(trial, self.folder)
-        return int(trial.user_attrs[POINT])
+            numbers = [own.user_attrs[POINT_KEY] for own in self._own_trials(study) if POINT_KEY in own.user_attrs]
+            trial.set_user_attr(POINT_KEY, max(numbers, default=-1) + 1)
+        note_owner(trial, self.folder)
+        return int(trial.user_attrs[POINT_KEY])
 
-    def _ours(self, study: optuna.Study) -> list[FrozenTrial]:
+    def _own_trials(self, study: optuna.Study) -> list[FrozenTrial]:
         """Return the trials of this folder; of its own file all are, also one that could not note it any more."""
         trials = study.get_trials(deepcopy=False)
         return [
             trial
             for trial in trials
-            if self.settings.storage is None or trial.user_attrs.get(FOLDER) == str(self.folder)
+            if self.settings.storage is None or trial.user_attrs.get(FOLDER_KEY) == str(self.folder)
         ]
 
     def _queue_again(self, study: optuna.Study) -> None:
@@ -154,15 +162,15 @@ class Sweeping:
         Raises:
             FrameworkError: a sweep is running in this folder.
         """
-        trials = self._ours(study)
-        again = {trial.user_attrs.get(AGAIN) for trial in trials}
+        trials = self._own_trials(study)
+        again = {trial.user_attrs.get(AGAIN_KEY) for trial in trials}
         resumed = is_resumed(self.config.hydra)
         for trial in trials:
             if trial.state is TrialState.RUNNING:
                 if is_elsewhere(trial) and not resumed:
                     continue
                 if is_alive(trial):
-                    process = f"process {trial.user_attrs[PROCESS]}"
+                    process = f"process {trial.user_attrs[PROCESS_KEY]}"
                     raise FrameworkError(
                         f"{self.folder}: locked by {process}. Wait for it to finish or set hydra.sweep.dir=FOLDER"
                     )
@@ -170,17 +178,17 @@ class Sweeping:
                     continue  # its machine was still there, and has just reported the outcome
             elif trial.state is not TrialState.FAIL or trial.number in again or not resumed:
                 continue
-            point = trial.user_attrs.get(POINT)
-            attributes = {AGAIN: trial.number} if point is None else {AGAIN: trial.number, POINT: point}
+            point = trial.user_attrs.get(POINT_KEY)
+            attributes = {AGAIN_KEY: trial.number} if point is None else {AGAIN_KEY: trial.number, POINT_KEY: point}
             study.enqueue_trial(trial.params, user_attrs=attributes)
 
-    def _next(self, study: optuna.Study) -> int:
+    def _next_count(self, study: optuna.Study) -> int:
         """Return how many trials to run now; 0 if the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-        remaining = waiting if self.listed else self.settings.n_trials - len(begun(study))
-        return max(0, min(self._at_once(), remaining))
+        remaining = waiting if self.listed else self.settings.n_trials - len(begun_trials(study))
+        return max(0, min(self._parallel_trials(), remaining))
 
-    def _at_once(self) -> int:
+    def _parallel_trials(self) -> int:
         if self.settings.n_jobs is not None:
             return self.settings.n_jobs
         jobs = OmegaConf.select(self.config.hydra, "launcher.n_jobs")
@@ -191,17 +199,17 @@ class Sweeping:
         complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
         if complete:
             best: dict[str, Any] = {"name": "optuna5", "best_params": study.best_params, "best_value": study.best_value}
-            OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
+            OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS_FILE)
 
 
-def _report_outcome(study: optuna.Study, trial: optuna.Trial, trial_outcome: Outcome) -> bool:
+def _report_outcome(study: optuna.Study, trial: optuna.Trial, outcome: Outcome) -> bool:
     """Report the outcome of a trial to the study; False if the trial was taken over, so it no longer counts."""
-    failure = TrialState.PRUNED if trial_outcome.given_up else TrialState.FAIL
-    state = failure if trial_outcome.value is None else TrialState.COMPLETE
+    failure = TrialState.PRUNED if outcome.given_up else TrialState.FAIL
+    state = failure if outcome.value is None else TrialState.COMPLETE
     try:
-        if trial_outcome.reason:
-            trial.set_user_attr("reason", trial_outcome.reason)
-        return study.tell(trial, trial_outcome.value, state, skip_if_finished=True).state is state
+        if outcome.reason:
+            trial.set_user_attr("reason", outcome.reason)
+        return study.tell(trial, outcome.value, state, skip_if_finished=True).state is state
     except UpdateFinishedTrialError:
         return False
 

@@ -14,13 +14,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from framework.api import Step
 
-TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
+TRIAL_VARIABLE, STORAGE_VARIABLE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
 """The environment variables that name the trial of a process, and its storage; child processes inherit them. The
 storage is separate: Hydra resolves it in the process of the trial, so that a password is in no file."""
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialPlace:
     """Where a trial is stored, and what prunes it. `pruner` names one of `config.Pruner`."""
 
     storage: str
@@ -35,7 +35,7 @@ class Place:
         fields = dataclasses.asdict(self)
         storage = fields.pop("storage")
         place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
-        values = {TRIAL: _quoted(json.dumps(fields)), STORAGE: place}
+        values = {TRIAL_VARIABLE: _quoted(json.dumps(fields)), STORAGE_VARIABLE: place}
         return [f"++hydra.job.env_set.{name}={value}" for name, value in values.items()]
 
 
@@ -43,13 +43,13 @@ def _quoted(text: str) -> str:
     return str(QuotedString(text, Quote.single).with_quotes())
 
 
-def place() -> Place | None:
+def current_trial() -> TrialPlace | None:
     """Return the trial of this process; None if it is not part of such a sweep."""
-    text = os.environ.get(TRIAL)
-    return Place(storage=os.environ[STORAGE], **json.loads(text)) if text else None
+    text = os.environ.get(TRIAL_VARIABLE)
+    return TrialPlace(storage=os.environ[STORAGE_VARIABLE], **json.loads(text)) if text else None
 
 
-def hopeless(trial: Place, step: Step) -> Iterator[str]:
+def prune_reason(trial: TrialPlace, step: Step) -> Iterator[str]:
     """Report a validation loss, and yield the reason if the trial is pruned.
 
     Validations are compared by their number: the second one of a trial with the second ones of others. The last one

@@ -54,20 +54,20 @@ from framework.api import (
 )
 from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness, told
 from framework_plugins.trackers.config import ConsoleConfig
-from framework_plugins.trackers.console_next import LOOKING, next_steps
+from framework_plugins.trackers.console_next import DATA_STAGES, next_steps
 from framework_plugins.trackers.console_training import training_rows
-from framework_plugins.trackers.console_trial import begun, outcome_line
+from framework_plugins.trackers.console_trial import outcome_line, start_line
 
 if TYPE_CHECKING:
     from framework.api.program import Bars
 
-LINES = 10
+STEP_LINES = 10
 """How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
-SILENCE = 60.0
+MAX_SILENCE_SECONDS = 60.0
 """Seconds after which a step is shown in any case; a trial of a sweep shows nothing else."""
-FIRST = "0"
+FIRST_TRIAL = "0"
 """The folder of a sweep's first trial, which shows what all of them have in common."""
-DOING = {
+STAGE_TEXTS = {
     Stage.data: "reading and tokenizing the data",
     Stage.baseline: "asking the base model",
     Stage.train: "training",
@@ -119,7 +119,7 @@ class Console(Logger):
                 self._log_run(event)
             case RunStarted(plan, data):
                 serious = [finding for finding in data.findings if finding.severity is Severity.serious]
-                for finding in serious if plan.run_dir.name == FIRST else ():
+                for finding in serious if plan.run_dir.name == FIRST_TRIAL else ():
                     line = f"  {finding.name}: {visible(finding.text, '⏎')}"
                     self.out.print(shown(Text(line, style="bold red")), soft_wrap=True)
             case RunFinished(Report() as report):
@@ -132,9 +132,9 @@ class Console(Logger):
                 self.plan = plan
                 if plan.sweep:
                     self.lines.said = time.monotonic()  # its lines are as rare whatever it does
-                    if plan.run_dir.name == FIRST:
+                    if plan.run_dir.name == FIRST_TRIAL:
                         self._show_plan(plan)
-                    self.out.print(shown(Text(begun(plan), "bold")), soft_wrap=True)
+                    self.out.print(shown(Text(start_line(plan), "bold")), soft_wrap=True)
                 else:
                     self._show_plan(plan)
             case ForecastUpdated(forecast):
@@ -144,8 +144,8 @@ class Console(Logger):
             case StageStarted(stage):
                 self._begin(stage)
                 self.lines.said = time.monotonic()
-                if stage in DOING:
-                    self.out.print(f"[dim]{DOING[stage]} …[/]")
+                if stage in STAGE_TEXTS:
+                    self.out.print(f"[dim]{STAGE_TEXTS[stage]} …[/]")
             case TrainingStep(step):
                 self._show_step(step)
             case ProgressMade(_, progress):
@@ -212,7 +212,7 @@ class Console(Logger):
         table.add_column(overflow="fold")
         for name, value in rows.items():
             below = (more or {}).get(name)
-            table.add_row(name, Group(shown(value), _list(below)) if below else shown(value))
+            table.add_row(name, Group(shown(value), _indented(below)) if below else shown(value))
         self.out.print(table)
         self.out.print()
 
@@ -222,9 +222,9 @@ class Console(Logger):
 
         self._facts("data", console_data.facts(data))
         console_data.show_findings(self.out, data.findings, plan.audit)
-        if set(plan.stages) <= LOOKING:
+        if set(plan.stages) <= DATA_STAGES:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": display_path(_page(plan.run_dir, plan, "data.json"))})
+            self._facts("", {"report": display_path(_first_file(plan.run_dir, plan, "data.json"))})
             self.out.print(Text(readiness(data), "bold"))
             return
         self._facts("machine", hardware)
@@ -238,10 +238,10 @@ class Console(Logger):
         if not is_animated(self.out):
             if step.repeated:  # its line was printed by the process that made it
                 return
-            every = max(1, step.total_steps // LINES)
+            every = max(1, step.total_steps // STEP_LINES)
             checked = step.eval_loss is not None or step.metrics
             due = step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked
-            if (lines and due) or time.monotonic() - self.lines.said >= SILENCE:
+            if (lines and due) or time.monotonic() - self.lines.said >= MAX_SILENCE_SECONDS:
                 self.lines.said = time.monotonic()
                 self.out.print(
                     f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {clock(_seconds_left(step))} left"
@@ -255,7 +255,7 @@ class Console(Logger):
             self._drawn().count(progress)
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
-        elif self.lines.is_due(progress) if lines else self.lines.is_due(progress, SILENCE):
+        elif self.lines.is_due(progress) if lines else self.lines.is_due(progress, MAX_SILENCE_SECONDS):
             self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
 
     def _drawn(self) -> Bars:
@@ -307,7 +307,7 @@ class Console(Logger):
         self.made = report.artifacts
         rows |= _artifacts(Path(report.run_dir), report.artifacts)
         rows |= {f"{name} failed": visible(error, "; ") for name, error in report.failed_exports.items()}
-        rows["report"] = display_path(_page(Path(report.run_dir), self.plan, "report.json"))
+        rows["report"] = display_path(_first_file(Path(report.run_dir), self.plan, "report.json"))
         self._facts("", rows)
         self._show_next()
 
@@ -359,7 +359,7 @@ def shown(value: str | Text) -> Text:
     return text if safe == text.plain else Text(safe, text.style)
 
 
-def _list(lines: Sequence[str]) -> Table:
+def _indented(lines: Sequence[str]) -> Table:
     """Return lines as a list in which the second line of a long entry is below the first."""
     table = Table.grid(padding=(0, 1))
     for line in lines:
@@ -367,7 +367,7 @@ def _list(lines: Sequence[str]) -> Table:
     return table
 
 
-def _page(run_dir: Path, plan: Plan | None, data: str) -> Path:
+def _first_file(run_dir: Path, plan: Plan | None, data: str) -> Path:
     """Return the file of the run folder that a person opens first: without a page, the one with the data."""
     return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
@@ -381,17 +381,17 @@ def _choice(choice: Selection) -> str:
             settings |= {f"{name}.{inner}": given for inner, given in vars(value).items() if given != plain[inner]}
         elif value not in (None, False, [], {}) and as_text(value) != "none":
             settings[name] = value
-    return _words(choice, settings)
+    return _override_words(choice, settings)
 
 
 def _changed(choice: Selection) -> str:
     """Return an option with those of its settings that are not the default."""
     settings = vars(choice.config)
     changed = [field.name for field in fields(choice.component.schema) if settings[field.name] != field.default]
-    return _words(choice, {name: settings[name] for name in changed})
+    return _override_words(choice, {name: settings[name] for name in changed})
 
 
-def _words(choice: Selection, settings: Mapping[str, object]) -> str:
+def _override_words(choice: Selection, settings: Mapping[str, object]) -> str:
     # With spaces in a list, a terminal breaks the line there and not inside a name.
     texts = {
         name: as_text(value).replace(",", ", ") if isinstance(value, list) else as_text(value)

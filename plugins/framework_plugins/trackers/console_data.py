@@ -14,14 +14,14 @@ from framework.api import DataResult, Finding, Lengths, Piece, Severity, ViewedR
 from framework.api.program import data_facts
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-NONE = "·"
+EMPTY_BIN = "·"
 STYLES = {Severity.serious: "bold red", Severity.warning: "yellow", Severity.note: "dim"}
-EXAMPLES = 3
+MAX_EXAMPLES = 3
 LEARNED, CONTEXT = "bold green", "dim"
 OPEN, CLOSE = "⟦", "⟧"
-LONGEST = 600
+MAX_PIECE_CHARS = 600
 """Characters of a piece; the middle of a longer one is left out."""
-PIECES = 12
+MAX_PIECES = 12
 """Pieces of a row; a long conversation has many."""
 
 
@@ -40,7 +40,7 @@ def facts(data: DataResult) -> dict[str, Text]:
 def histogram(lengths: Lengths) -> str:
     """Draw how many rows are how long, in one line."""
     most = max(lengths.histogram)
-    bars = [BLOCKS[round(rows / most * (len(BLOCKS) - 1))] if rows else NONE for rows in lengths.histogram]
+    bars = [BLOCKS[round(rows / most * (len(BLOCKS) - 1))] if rows else EMPTY_BIN for rows in lengths.histogram]
     verb = "is" if lengths.beyond == 1 else "are"
     longer = f"; {count(lengths.beyond, 'row')} {verb} longer, up to {lengths.longest:,}" if lengths.beyond else ""
     return f"1 {''.join(bars)} {lengths.edges[-1]:,} tokens{longer}"
@@ -77,7 +77,7 @@ def _finding(finding: Finding) -> Group:
     lines: list[Text | Padding] = [Text.assemble((finding.name, "bold"), f": {visible(finding.text, '⏎')}")]
     if finding.severity is not Severity.note:
         lines.append(Text(f"→ {finding.advice}", style="cyan"))
-        for example in finding.examples[:EXAMPLES]:
+        for example in finding.examples[:MAX_EXAMPLES]:
             line = Text(visible(example, "⏎"), style="dim", no_wrap=True, overflow="ellipsis")
             lines.append(Padding(line, (0, 0, 0, 2)))
     return Group(*lines)
@@ -95,14 +95,14 @@ def show_rows(out: Terminal, rows: Sequence[ViewedRow]) -> None:
 
 
 def _row(pieces: Sequence[Piece], *, marked: bool) -> Text:
-    half = PIECES // 2
+    half = MAX_PIECES // 2
     text = Text(overflow="fold")
     for number, piece in enumerate(pieces):
-        if len(pieces) > PIECES and half <= number < len(pieces) - half:
+        if len(pieces) > MAX_PIECES and half <= number < len(pieces) - half:
             if number == half:
-                text.append(f" … {len(pieces) - PIECES} parts left out … ", style="italic")
+                text.append(f" … {len(pieces) - MAX_PIECES} parts left out … ", style="italic")
             continue
-        words = _cut(piece.text)
+        words = _shorten(piece.text)
         text.append(
             f"{OPEN}{words}{CLOSE}" if marked and piece.learned else words, LEARNED if piece.learned else CONTEXT
         )
@@ -110,6 +110,6 @@ def _row(pieces: Sequence[Piece], *, marked: bool) -> Text:
     return text
 
 
-def _cut(text: str) -> str:
-    half = LONGEST // 2
-    return visible(text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}")
+def _shorten(text: str) -> str:
+    half = MAX_PIECE_CHARS // 2
+    return visible(text if len(text) <= MAX_PIECE_CHARS else f"{text[:half]} … {text[-half:]}")

@@ -9,10 +9,10 @@ from framework import Plan, Stage
 from framework.api import Artifact, FitStatus, Forecast, display_path, override_key
 from framework.api.program import fill_in, this_program
 
-LOOKING = {Stage.plan, Stage.data}
+DATA_STAGES = {Stage.plan, Stage.data}
 """A run of only these stages is made to look at the data."""
 
-OF_THE_DATA = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
+DATA_KEYS = {"experiment", "name", "data", "format", "metric", "evaluator", "objective", "verdict"}
 """Keys of overrides that go with the data of a run."""
 
 
@@ -25,7 +25,7 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
         forecast: what it was expected to need, if that is known.
     """
     words = _words(plan)
-    if set(plan.stages) <= LOOKING:
+    if set(plan.stages) <= DATA_STAGES:
         dropped = {"stages", "plan.gpu"}
         rest = [word for word in words if override_key(word) not in dropped]
         changes = forecast.changes if forecast else []
@@ -48,7 +48,7 @@ def next_steps(plan: Plan, made: Sequence[Artifact], forecast: Forecast | None =
     if Stage.train in plan.stages and Stage.report in plan.stages:
         if not hasattr(plan.data.config, "path"):  # data that came with a plugin
             # Its experiment, if there is one, measures what fits these data.
-            others = [word for word in words if override_key(word).partition(".")[0] not in OF_THE_DATA]
+            others = [word for word in words if override_key(word).partition(".")[0] not in DATA_KEYS]
             if "model" not in map(override_key, others):
                 others.insert(0, f"model={plan.model.component.name}")
             command = shlex.join([*shlex.split(this_program()), *others, "data=local_file", "data.path=FILE.jsonl"])

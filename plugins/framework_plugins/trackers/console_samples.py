@@ -10,7 +10,7 @@ from rich.text import Text
 from framework.api import Sample, redact, visible
 from framework.api.program import shared_start
 
-LONGEST = 600
+MAX_TEXT_CHARS = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""
 
 
@@ -32,18 +32,18 @@ def side_by_side(samples: Sequence[tuple[Sample | None, Sample]]) -> Table:
 
 def _asked(sample: Sample, shared: int, *, right: bool) -> Text:
     """Return what was asked, with the reference below it if the answer is another one."""
-    text = Text(_cut(sample.prompt[shared:]))
+    text = Text(_shorten(sample.prompt[shared:]))
     if sample.reference is not None and not right:
-        text.append(f"\nexpected: {_cut(sample.reference)}", style="dim")
+        text.append(f"\nexpected: {_shorten(sample.reference)}", style="dim")
     return text
 
 
 def _answer(sample: Sample, style: str = "") -> Text:
     """Return an answer, and whether the limit of tokens cut it off."""
-    text = Text(_cut(sample.answer), style=style)
+    text = Text(_shorten(sample.answer), style=style)
     return text if sample.stopped else text.append("\n(did not stop)", style="yellow")
 
 
-def _cut(text: str) -> str:
-    text, half = str(redact(text)).strip(), LONGEST // 2
-    return visible(text if len(text) <= LONGEST else f"{text[:half].rstrip()} … {text[-half:].lstrip()}", "\n")
+def _shorten(text: str) -> str:
+    text, half = str(redact(text)).strip(), MAX_TEXT_CHARS // 2
+    return visible(text if len(text) <= MAX_TEXT_CHARS else f"{text[:half].rstrip()} … {text[-half:].lstrip()}", "\n")

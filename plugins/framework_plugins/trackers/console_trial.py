@@ -6,7 +6,7 @@ from framework import Plan
 from framework.api import Report, number, redact
 
 
-def begun(plan: Plan) -> str:
+def start_line(plan: Plan) -> str:
     """Return which trial begins: `trial 1 of 4: trainer.learning_rate=1e-4`."""
     return str(redact(f"trial {plan.trial or plan.run_dir.name}"))
 

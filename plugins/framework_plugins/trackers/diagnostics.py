@@ -8,7 +8,7 @@ from framework import Plan
 from framework.api import DiagnosticResult, State, installed, missing, pip_command
 from framework_plugins.trackers.config import WandbConfig
 
-LATER = "`wandb sync` uploads such runs later"
+SYNC_LATER = "`wandb sync` uploads such runs later"
 
 
 def wandb(_: Plan | None) -> DiagnosticResult:
@@ -39,13 +39,13 @@ def login(_: Plan | None) -> DiagnosticResult | None:
     if missing(["wandb"]):
         return None
     from framework_plugins.trackers import wandb_key  # noqa: PLC0415 - only this check needs wandb
-    from framework_plugins.trackers.wandb_run import way  # noqa: PLC0415 - as above
+    from framework_plugins.trackers.wandb_run import logging_mode  # noqa: PLC0415 - as above
 
-    connection = way(WandbConfig())
-    key_source = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.found_in()
+    connection = logging_mode(WandbConfig())
+    key_source = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.login_source()
     if connection.mode == "online":
         return DiagnosticResult(State.ok, f"{key_source}; logger=[wandb] logs online to {connection.address}")
     why = f"{key_source}, but {connection.why}" if key_source else connection.why
     if connection.mode == "disabled":
         return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs nothing")
-    return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs offline", fix=connection.fix or LATER)
+    return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs offline", fix=connection.fix or SYNC_LATER)

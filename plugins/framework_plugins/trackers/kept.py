@@ -15,7 +15,7 @@ from framework.api import Affects, RunFolder, TrainResult, write_atomically
 
 
 @dataclass
-class KeptRun:
+class TrackerRun:
     """A run of a tracker.
 
     Attributes:
@@ -33,24 +33,26 @@ class KeptRun:
     over: bool = False
 
 
-def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
+def load_tracker_run(plan: Plan, tracker: str, place: str) -> TrackerRun | None:
     """Return the tracker run that this run continues; None if a new one begins."""
     file = plan.run_dir / f"{tracker}.json"
     try:
-        earlier = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
+        earlier = TrackerRun(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
     # A later stage continues whatever the settings: it adds to the training that the folder has.
-    same = earlier.place == place and not (plan.is_new_run and (earlier.over or earlier.settings != settings_of(plan)))
+    same = earlier.place == place and not (
+        plan.is_new_run and (earlier.over or earlier.settings != settings_hash(plan))
+    )
     return earlier if same else None
 
 
-def keep_run(plan: Plan, tracker: str, run: KeptRun) -> None:
+def save_tracker_run(plan: Plan, tracker: str, run: TrackerRun) -> None:
     """Note it, whole or not at all."""
     write_atomically(plan.run_dir / f"{tracker}.json", json.dumps(asdict(run)) + "\n")
 
 
-def settings_of(plan: Plan) -> str:
+def settings_hash(plan: Plan) -> str:
     """Return a hash over what makes a training the one that it is, and over its data."""
     settings = plan.affecting(Affects.resume | Affects.data)
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -42,11 +42,11 @@ from framework.api import (
     summarize_error,
 )
 from framework_plugins.trackers.config import MlflowConfig
-from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
+from framework_plugins.trackers.kept import TrackerRun, load_tracker_run, save_tracker_run, settings_hash, trained_steps
 from framework_plugins.trackers.tables import (
     Table,
     answers,
-    flat,
+    flattened,
     measures,
     page,
     results,
@@ -57,11 +57,11 @@ from framework_plugins.trackers.tables import (
 )
 
 NAME = "mlflow"
-ADDRESS = "MLFLOW_TRACKING_URI"
-FOLDER = "mlruns"
-MOST_PARAMS, LONGEST_PARAM = 100, 500
+ADDRESS_VARIABLE = "MLFLOW_TRACKING_URI"
+DEFAULT_FOLDER = "mlruns"
+MAX_PARAMS, MAX_PARAM_CHARS = 100, 500
 """How many settings MLflow takes at once, and how many characters of one every version of its servers takes."""
-TABLES = "mlflow.loggedArtifacts"
+TABLES_TAG = "mlflow.loggedArtifacts"
 """The tag by which MLflow's page knows which files are tables."""
 
 
@@ -108,8 +108,8 @@ class Mlflow(Logger):
         address = tracking_address(self.config)
         self._limit(address)
         client = MlflowClient(address)
-        known = known_run(plan, NAME, str(redact(address)))
-        if known and _goes_on(client, known.id):
+        known = load_tracker_run(plan, NAME, str(redact(address)))
+        if known and _reopen(client, known.id):
             self.client, self.run_id, self.has = client, known.id, known.step
             self.last_step = trained_steps(plan)
         else:
@@ -139,10 +139,10 @@ class Mlflow(Logger):
 
     def _params(self, values: Mapping[str, Any]) -> None:
         """Write the config, as single settings to compare runs by and as a whole."""
-        entries = [(name, value) for name, value in flat(values) if not name.startswith("data_result.")]
+        entries = [(name, value) for name, value in flattened(values) if not name.startswith("data_result.")]
         params = [Param(_key(name), _param(value)) for name, value in entries]
-        for start in range(0, len(params), MOST_PARAMS):
-            self._batch(params=params[start : start + MOST_PARAMS])
+        for start in range(0, len(params), MAX_PARAMS):
+            self._batch(params=params[start : start + MAX_PARAMS])
         self._file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
 
     def _batch(self, **values: Sequence[Any]) -> None:
@@ -158,7 +158,7 @@ class Mlflow(Logger):
         if self.plan is not None:
             place = str(redact(tracking_address(self.config)))
             step = max(self.has, self.trained)
-            keep_run(self.plan, NAME, KeptRun(self.run_id, place, settings_of(self.plan), step, over))
+            save_tracker_run(self.plan, NAME, TrackerRun(self.run_id, place, settings_hash(self.plan), step, over))
 
     def _metrics(self, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
@@ -188,7 +188,7 @@ class Mlflow(Logger):
             text = json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
             self._file(text, f"{name}.json")
             self.tables.append({"path": f"{name}.json", "type": "table"})
-            self._batch(tags=[RunTag(TABLES, json.dumps(self.tables))])
+            self._batch(tags=[RunTag(TABLES_TAG, json.dumps(self.tables))])
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, and end the run."""
@@ -208,11 +208,11 @@ class Mlflow(Logger):
 
 def tracking_address(config: MlflowConfig) -> str:
     """Return where MLflow writes, a folder as `file:///…`."""
-    address = config.tracking_uri or os.environ.get(ADDRESS) or FOLDER
+    address = config.tracking_uri or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_FOLDER
     return address if re.match(r"[a-zA-Z][\w+-]*:|databricks$", address) else Path(address).absolute().as_uri()
 
 
-def _goes_on(client: MlflowClient, run_id: str) -> bool:
+def _reopen(client: MlflowClient, run_id: str) -> bool:
     """Open a run again; one that was deleted in the meantime cannot be."""
     try:
         client.update_run(run_id, status="RUNNING")
@@ -227,4 +227,4 @@ def _key(name: str) -> str:
 
 
 def _param(value: Any) -> str:
-    return as_text(value)[:LONGEST_PARAM]
+    return as_text(value)[:MAX_PARAM_CHARS]

@@ -14,9 +14,9 @@ from typing import Any
 from framework import Plan
 from framework.api import DataResult, Report, Sample, Step, as_plain, redact
 
-PAGE = "report.html"
+PAGE_FILE = "report.html"
 """What `logger=html` writes into the run folder."""
-ADAPTER = "adapter"
+ADAPTER_EXPORTER = "adapter"
 """The exporter whose folder is the trained weights with all that is needed to use them."""
 
 
@@ -92,18 +92,18 @@ def results(report: Report) -> dict[str, Any]:
     return values
 
 
-def flat(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str, Any]]:
+def flattened(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str, Any]]:
     """Give the single values below `value` with their paths, `trainer.learning_rate`; an empty list is one."""
     if isinstance(value, dict) and value:
         for name, part in value.items():
-            yield from flat(part, f"{path}{sign}{name}" if path else str(name), sign)
+            yield from flattened(part, f"{path}{sign}{name}" if path else str(name), sign)
     elif path:
         yield path, value
 
 
 def page(plan: Plan) -> str:
     """Return the report page that `logger=html` made of this run; empty if there is none."""
-    file = plan.run_dir / PAGE
+    file = plan.run_dir / PAGE_FILE
     if "html" not in plan.logger or not file.is_file():
         return ""
     return str(redact(file.read_text(encoding="utf-8")))
@@ -111,7 +111,7 @@ def page(plan: Plan) -> str:
 
 def weights(plan: Plan) -> Path | None:
     """Return the folder of the exported adapter, else of the trained weights; None if there is neither."""
-    exporter = plan.exporter.get(ADAPTER)
+    exporter = plan.exporter.get(ADAPTER_EXPORTER)
     exported = [plan.run_dir / exporter.config.folder] if exporter else []
     folders = (*exported, plan.checkpoint)
     return next((folder for folder in folders if folder.is_dir() and any(folder.iterdir())), None)

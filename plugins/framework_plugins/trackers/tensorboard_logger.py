@@ -33,13 +33,13 @@ from framework.api import (
 )
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
-from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values
+from framework_plugins.trackers.tables import Table, answers, flattened, measures, results, settings, step_values
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FLUSH_SECONDS = 10
-LONGEST = 500
+MAX_CELL_CHARS = 500
 """Characters of a cell; the text tab shows tables as they are."""
 
 
@@ -106,7 +106,7 @@ class TensorBoard(Logger):
             self._text("verdict", "\n".join(f"- {line}" for line in values["verdict"]["lines"]))
         self._text("report", f"```json\n{json.dumps(values, indent=1, ensure_ascii=False)}\n```")
         objective = report.objective
-        chosen = {name: _hyperparameter(value) for name, value in flat(self.values) if not _is_result(name)}
+        chosen = {name: _hyperparameter(value) for name, value in flattened(self.values) if not _is_result(name)}
         scores = {} if objective.value is None else {f"objective/{objective.name}": objective.value}
         # The name is a folder below the run's; without it, hyperparameters would be a run of their own.
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
@@ -139,6 +139,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     text = str(value)
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+    text = text if len(text) <= MAX_CELL_CHARS else f"{text[: MAX_CELL_CHARS // 2]} … {text[-MAX_CELL_CHARS // 2 :]}"
     # The text tab reads Markdown, in which a pipe ends a cell.
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", "<br>")

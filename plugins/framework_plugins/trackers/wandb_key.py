@@ -13,7 +13,7 @@ import wandb
 
 from framework.api import redact
 
-KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
+KEY_VARIABLE, TOKEN_FILE_VARIABLE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 
 
 def quiet_settings() -> wandb.Settings:
@@ -31,14 +31,14 @@ def quiet_settings() -> wandb.Settings:
 
 def _lost_token() -> bool:
     """Whether the file of a token is named that cannot be read."""
-    file = os.environ.get(TOKEN_FILE, "")
+    file = os.environ.get(TOKEN_FILE_VARIABLE, "")
     return bool(file) and not (Path(file).is_file() and os.access(file, os.R_OK))
 
 
 def why_no_login(settings: wandb.Settings) -> str:
     """Say why W&B has nothing to log in with; empty if it has. The server, which has the last word, is not asked."""
     if _lost_token():
-        return f"the file of {TOKEN_FILE} cannot be read"
+        return f"the file of {TOKEN_FILE_VARIABLE} cannot be read"
     before = settings.mode
     settings.mode = "online"  # offline it would not look
     try:
@@ -54,11 +54,11 @@ def how_to_log_in(settings: wandb.Settings) -> str:
     """Return the command that saves a key for this server, and the variable that holds one."""
     of_its_own = settings.base_url != wandb.Settings().base_url
     host = f" --host={redact(settings.base_url)}" if of_its_own else ""
-    return f"wandb login{host}, or set {KEY}"
+    return f"wandb login{host}, or set {KEY_VARIABLE}"
 
 
-def found_in() -> str:
+def login_source() -> str:
     """Say what W&B logs in with, if it can."""
-    if os.environ.get(KEY):
-        return f"a key in {KEY}"
-    return f"a token in {TOKEN_FILE}" if os.environ.get(TOKEN_FILE) else "a saved key"
+    if os.environ.get(KEY_VARIABLE):
+        return f"a key in {KEY_VARIABLE}"
+    return f"a token in {TOKEN_FILE_VARIABLE}" if os.environ.get(TOKEN_FILE_VARIABLE) else "a saved key"

@@ -36,7 +36,7 @@ from framework.api import (
     summarize_error,
 )
 from framework_plugins.trackers.config import WandbConfig
-from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
+from framework_plugins.trackers.kept import TrackerRun, load_tracker_run, save_tracker_run, settings_hash
 from framework_plugins.trackers.tables import (
     Table,
     answers,
@@ -49,10 +49,10 @@ from framework_plugins.trackers.tables import (
     step_values,
     weights,
 )
-from framework_plugins.trackers.wandb_run import finish_run, open_run, say
+from framework_plugins.trackers.wandb_run import finish_run, open_run, print_once
 
 NAME = "wandb"
-LONGEST_GROUP = 128
+MAX_GROUP_CHARS = 128
 """Characters that W&B takes as the name of a group."""
 
 
@@ -71,7 +71,7 @@ class Wandb(Logger):
         self.plan: Plan | None = None
         self.run: Any = None
         self.why_offline = ""
-        self.kept: KeptRun | None = None
+        self.kept: TrackerRun | None = None
         self.has = -1
         self.logged = -1
         self.last_step = 0
@@ -99,8 +99,8 @@ class Wandb(Logger):
         """Open the run: online where asked for or possible, else offline."""
         self.plan = plan
         place = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
-        known = known_run(plan, NAME, place)
-        self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(plan))
+        known = load_tracker_run(plan, NAME, place)
+        self.kept = known or TrackerRun(uuid.uuid4().hex[:8], place, settings_hash(plan))
         about = self._about(plan) | {"id": self.kept.id, "resume": "allow" if known else None}
         values = settings(plan, data, hardware)
         self.run, self.why_offline = open_run(self.config, about, plan.run_dir, values)
@@ -118,7 +118,7 @@ class Wandb(Logger):
             {
                 "project": config.project,
                 "entity": config.entity,
-                "group": config.group or (plan.sweep[-LONGEST_GROUP:] or None),
+                "group": config.group or (plan.sweep[-MAX_GROUP_CHARS:] or None),
                 "name": run_name(config.run_name, plan),
                 "tags": config.tags or None,
                 "notes": config.notes,
@@ -130,7 +130,7 @@ class Wandb(Logger):
         """Note which run this is, and how far it is."""
         if self.plan is not None and self.kept is not None:
             self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
-            keep_run(self.plan, NAME, self.kept)
+            save_tracker_run(self.plan, NAME, self.kept)
 
     def _alert(self, issue: TrainingIssue) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
@@ -174,7 +174,7 @@ class Wandb(Logger):
             self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
         except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
             self.server_lost = True
-            say(f"wandb: the server is gone, so tables and artifacts are left out ({summarize_error(error)})")
+            print_once(f"wandb: the server is gone, so tables and artifacts are left out ({summarize_error(error)})")
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
@@ -183,15 +183,15 @@ class Wandb(Logger):
         try:
             self._log_made(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
-            say(f"wandb: the results at the end could not be logged ({summarize_error(error)})")
+            print_once(f"wandb: the results at the end could not be logged ({summarize_error(error)})")
         self._keep(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)
         if why := finish_run(run, self.exit_code):
-            say(f"wandb did not accept everything ({why}); upload the rest with: {_sync([folder])}")
+            print_once(f"wandb did not accept everything ({why}); upload the rest with: {_sync([folder])}")
         elif run.settings.mode == "offline":
             parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
-            say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
+            print_once(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
         _redact_logs(folder)
 
     def _log_made(self, plan: Plan) -> None:
@@ -208,7 +208,7 @@ class Wandb(Logger):
         if folder is None:
             return
         if redact(str(folder)) != str(folder):
-            say("wandb: the weights are not uploaded: the name of their folder holds a secret")
+            print_once("wandb: the weights are not uploaded: the name of their folder holds a secret")
             return
         name = re.sub(r"[^\w.-]", "_", str(redact(plan.name)))
         artifact = wandb.Artifact(

@@ -15,13 +15,13 @@ from framework.api import reachable, redact, summarize_error
 from framework_plugins.trackers.config import WandbConfig, WandbMode
 from framework_plugins.trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 
-MODE = "WANDB_MODE"
+MODE_VARIABLE = "WANDB_MODE"
 FLUSH_SECONDS = 1.0
 """How much of a run is lost at most where its process is killed; by itself W&B writes every 15 s."""
-OFFLINE = {"offline", "dryrun"}
+OFFLINE_MODES = {"offline", "dryrun"}
 
 
-class Way(NamedTuple):
+class LoggingMode(NamedTuple):
     """How a run is logged: `online`, `offline` or `disabled`; to which server; why not online, and how to fix that."""
 
     mode: str
@@ -35,7 +35,7 @@ class Way(NamedTuple):
         return f"{self.why}: {self.fix}" if self.fix else self.why
 
 
-def way(config: WandbConfig) -> Way:
+def logging_mode(config: WandbConfig) -> LoggingMode:
     """Say how a run is logged.
 
     W&B raises if it has no key, and tries for long if the server cannot be reached, so both are known before.
@@ -45,14 +45,14 @@ def way(config: WandbConfig) -> Way:
     mode, why = config.mode.value, "logger.wandb.mode=offline"
     if config.mode is WandbMode.auto:
         mode = settings.mode
-        why = f"{MODE}={mode}" if os.environ.get(MODE) else f"mode={mode} in W&B's settings"
-    if mode in {*OFFLINE, "disabled"}:
-        return Way("disabled" if mode == "disabled" else "offline", address, why)
+        why = f"{MODE_VARIABLE}={mode}" if os.environ.get(MODE_VARIABLE) else f"mode={mode} in W&B's settings"
+    if mode in {*OFFLINE_MODES, "disabled"}:
+        return LoggingMode("disabled" if mode == "disabled" else "offline", address, why)
     if lacks := why_no_login(settings):
-        return Way("offline", address, lacks, how_to_log_in(settings))
+        return LoggingMode("offline", address, lacks, how_to_log_in(settings))
     if not reachable(settings.base_url):
-        return Way("offline", address, f"{address} cannot be reached")
-    return Way("online", address)
+        return LoggingMode("offline", address, f"{address} cannot be reached")
+    return LoggingMode("online", address)
 
 
 def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> tuple[Any, str]:
@@ -65,7 +65,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         values: the config of the run.
     """
     _switch_telemetry_off()
-    connection = way(config)
+    connection = logging_mode(config)
     why = connection.reason
     if connection.mode == "disabled":
         return None, why
@@ -75,7 +75,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
             why = f"{connection.address} refused the run"
-            say(f"wandb cannot log online ({summarize_error(error)}); this run is logged offline")
+            print_once(f"wandb cannot log online ({summarize_error(error)}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 
@@ -123,6 +123,6 @@ def finish_run(run: Any, exit_code: int) -> str:
     return ""
 
 
-def say(text: str) -> None:
+def print_once(text: str) -> None:
     """Tell something once a run; it is not part of the console's picture."""
     print(text, file=sys.stderr)  # noqa: T201 - as above

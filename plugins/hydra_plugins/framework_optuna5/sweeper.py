@@ -39,10 +39,10 @@ class Optuna5Sweeper(Sweeper):
         from framework_plugins.sweeps.requirements import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
 
         needs_optuna()
-        from framework_plugins.sweeps.sweeping import Sweeping  # noqa: PLC0415 - it loads optuna
+        from framework_plugins.sweeps.sweeping import OptunaSweep  # noqa: PLC0415 - it loads optuna
 
         assert self.config is not None  # noqa: S101 - Hydra calls setup first
         assert self.hydra_context is not None  # noqa: S101 - as above
         settings = Optuna5Config(**{name: value for name, value in self.settings.items() if name != "_target_"})
-        Sweeping(settings, self.config, self.hydra_context.config_loader, self.launcher).run(arguments)
+        OptunaSweep(settings, self.config, self.hydra_context.config_loader, self.launcher).run(arguments)
         return []

@@ -99,7 +99,7 @@ def test_of_very_many_prompts_with_several_answers_a_part_is_compared(
     data = audit_data(tmp_path, rows)
     exact = look(data)[Check.contradictions]
     assert exact.text.startswith("300 of 600 training rows (50%) ask 150 prompts that have different answers, 150 of")
-    monkeypatch.setattr(duplicates, "CLOSELY", 200)
+    monkeypatch.setattr(duplicates, "COMPARED_ROWS", 200)
     part = look(data)[Check.contradictions]
     assert part.text.startswith(
         "about 300 of 600 training rows (50%) ask about 150 prompts that have different answers"

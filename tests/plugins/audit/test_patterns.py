@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.patterns import Joined, Pattern
+from framework_plugins.audit.patterns import JoinedTexts, Pattern
 from framework_plugins.audit.texts import PATTERNS
 from tests.plugins.audit.made import FAULTS
 
@@ -24,12 +24,12 @@ def test_a_match_is_reported_of_the_row_it_stands_in(texts: list[str], small: bo
     pattern = Pattern(Check.refusals, "an x", ("x",), regex, small=small, opening=opening)
     looked_at = [text.lower() if small else text for text in texts]
     expected = [row for row, text in enumerate(looked_at) if (text.startswith("x") if opening else "x" in text)]
-    assert list(Joined(texts).rows(pattern)) == expected
+    assert list(JoinedTexts(texts).rows(pattern)) == expected
 
 
 def test_a_condition_is_asked_for_every_match() -> None:
     pattern = Pattern(Check.secrets, "a number", (), re.compile(r"\d+"), lambda found: int(found[0]) > 5)
-    assert list(Joined(["3 4", "7", "none", "1 then 9"]).rows(pattern)) == [1, 3]
+    assert list(JoinedTexts(["3 4", "7", "none", "1 then 9"]).rows(pattern)) == [1, 3]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: f"{pattern.check.value}-{pattern.kind}")
@@ -37,9 +37,9 @@ def test_every_pattern_finds_something_and_its_marks_hide_nothing(pattern: Patte
     check_rows = [rows for check, rows in FAULTS.values() if check is pattern.check]
     texts = [text for rows in check_rows for row in rows for text in row]
     without_marks = dataclasses.replace(pattern, marks=())
-    found = [text for text in texts if list(Joined([text]).rows(without_marks))]
+    found = [text for text in texts if list(JoinedTexts([text]).rows(without_marks))]
     assert found
-    assert [text for text in texts if list(Joined([text]).rows(pattern))] == found
+    assert [text for text in texts if list(JoinedTexts([text]).rows(pattern))] == found
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_every_pattern_finds_something_and_its_marks_hide_nothing(pattern: Patte
 )
 @pytest.mark.parametrize("before", ["", "-----BEGIN ", "api_key=", "@", "eyJ"])
 def test_no_text_costs_more_than_its_length(before: str, piece: str) -> None:
-    joined = Joined([before + piece * (300_000 // len(piece))])
+    joined = JoinedTexts([before + piece * (300_000 // len(piece))])
     start = time.process_time()
     for pattern in PATTERNS:
         list(joined.rows(pattern))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from framework_plugins.chat.columns import GAP, THINKING, THINKING_AFTER, Column, TerminalColumns, column_width
+from framework_plugins.chat.columns import COLUMN_GAP, THINKING, THINKING_AFTER, Column, TerminalColumns, column_width
 
 
 def screen(out: io.StringIO) -> list[str]:
@@ -24,7 +24,7 @@ def screen(out: io.StringIO) -> list[str]:
 
 
 def cells(lines: list[str]) -> list[list[str]]:
-    return [[cell.rstrip() for cell in line.split(GAP)] for line in lines if line]
+    return [[cell.rstrip() for cell in line.split(COLUMN_GAP)] for line in lines if line]
 
 
 def grown(column: Column, text: str) -> list[str]:
@@ -71,7 +71,7 @@ def test_rows_are_written_when_both_have_come_so_far() -> None:
     columns.end(1)
     assert cells(screen(out)) == [["one two", "yes"], ["three four", "no"]]
     assert out.getvalue().endswith("\n")
-    assert out.getvalue().splitlines()[0].split(GAP)[0] == "base      "
+    assert out.getvalue().splitlines()[0].split(COLUMN_GAP)[0] == "base      "
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.text(alphabet="ab \n", max_size=9)), max_size=20))
@@ -83,7 +83,7 @@ def test_whatever_the_order_the_screen_shows_both_texts(pieces: list[tuple[int, 
     for number in (0, 1):
         columns.end(number)
     wanted = [grown(Column(6), "".join(piece for owner, piece in pieces if owner == number)) for number in (0, 1)]
-    shown = [line.split(GAP) for line in screen(out)[:-1]]
+    shown = [line.split(COLUMN_GAP) for line in screen(out)[:-1]]
     for number in (0, 1):
         lines = [row[number].rstrip() for row in shown]
         assert lines[: len(wanted[number])] == [line.rstrip() for line in wanted[number]]
@@ -102,5 +102,5 @@ def test_a_model_that_thinks_for_long_is_reported() -> None:
 
 def test_a_narrow_terminal_has_no_room_for_columns() -> None:
     assert column_width(100, 2) == 48
-    assert 2 * column_width(100, 2) + len(GAP) < 100
+    assert 2 * column_width(100, 2) + len(COLUMN_GAP) < 100
     assert column_width(51, 2) == 0

@@ -26,7 +26,7 @@ from framework.run import pipeline
 from framework.rundir.read import read_run
 from framework.testing import EchoModel
 from framework_plugins.chat.session import BASE, TUNED
-from framework_plugins.chat.trained import trained
+from framework_plugins.chat.trained import open_run_speakers
 from tests.plugins.chat.parrot import Parrot
 from tests.support.forked_program import ECHO, MODULE, launch
 from tests.support.program import environment
@@ -171,7 +171,7 @@ def test_a_run_that_keeps_no_base_says_so(
 
 def test_base_and_tuned_may_answer_in_turns(place: Path) -> None:
     run = read_run(make(place))
-    with trained(run, []) as speakers:
+    with open_run_speakers(run, []) as speakers:
         prompt = Prompt((Message("user", "say 3"),))
         streams = [speakers.available[name].stream(prompt, max_new_tokens=9, seed=None) for name in (BASE, TUNED, BASE)]
         pieces = [next(stream) for _ in range(2) for stream in streams]

@@ -11,7 +11,7 @@ from framework.api.diagnostic import Diagnostic, State
 from framework.api.plan import Plan
 from framework.hooks.session import current
 from framework_plugins.doctor import DiagnosticRecord, gather
-from framework_plugins.doctor.gather import AT_ONCE, DiagnosticRun
+from framework_plugins.doctor.gather import MAX_PROCESSES, DiagnosticRun
 
 ACTS = "doctor_acts"
 
@@ -97,5 +97,5 @@ def test_checks_run_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     given = [Diagnostic(f"hang {number}", "acme", f"{ACTS}:hang", seconds=4) for number in range(2)]
     found = examine(None, *given)
     assert [one.detail for one in found] == ["no answer within 4 s"] * 2
-    assert AT_ONCE >= 2
+    assert MAX_PROCESSES >= 2
     assert time.perf_counter() - start < 8

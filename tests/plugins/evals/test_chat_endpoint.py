@@ -18,7 +18,7 @@ from tests.support.judged import answers, judged
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "BACKOFF", 0.01)
+    monkeypatch.setattr(chat_endpoint, "BACKOFF_SECONDS", 0.01)
 
 
 def failing(times: int, status: int, **more: Any) -> Grade:
@@ -48,8 +48,8 @@ def test_after_the_last_try_the_answer_has_no_score() -> None:
 
 
 def test_a_server_may_say_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "BACKOFF", 60)
-    monkeypatch.setattr(chat_endpoint, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(chat_endpoint, "BACKOFF_SECONDS", 60)
+    monkeypatch.setattr(chat_endpoint, "MAX_WAIT_SECONDS", 0.3)
     start = time.monotonic()
     scores, _ = judged(failing(1, 429, headers={"Retry-After": "3600"}), "Lima", retries=1)
     assert scores == Scores([10.0])
@@ -95,7 +95,7 @@ def test_a_reply_that_takes_too_long_is_given_up(slow: Reply) -> None:
 
 
 def test_a_reply_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "LARGEST", 1 << 20)
+    monkeypatch.setattr(chat_endpoint, "MAX_REPLY_BYTES", 1 << 20)
     scores, _ = judged(lambda _: Reply(body=b"x" * (3 << 20)), "Lima")
     assert "did not reply (the reply is longer than 1 MiB)" in scores.notes[0]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from framework_plugins.evals.general import suite
-from framework_plugins.evals.harness.catalog import SUITE, Catalog, read
+from framework_plugins.evals.harness.catalog import GENERAL_SUITE, Catalog, read_task_file
 
 WORDS = re.compile(r"\w+")
 
@@ -108,9 +108,9 @@ def test_the_answer_to_one_question_is_not_given_by_another() -> None:
     assert [(one, two) for one, two in combinations(facts, 2) if one in two or two in one] == []
 
 
-@pytest.mark.parametrize("file", sorted(SUITE.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(GENERAL_SUITE.glob("*.yaml")), ids=lambda file: file.stem)
 def test_each_task_is_named_like_its_file(file: Path) -> None:
-    settings = read(file)
+    settings = read_task_file(file)
     assert settings.get("group", settings["task"]) == file.stem
     assert settings["metadata"] == {"version": 1}
 

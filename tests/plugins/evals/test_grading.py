@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from framework.api.records import Answered
 from framework_plugins.evals.config import JudgeConfig
-from framework_plugins.evals.grading import grade, needs_reference, problems, written
+from framework_plugins.evals.grading import grading_prompt, needs_reference, parse_grade, problems
 from tests.support.judge import asked_about
 
 KNOWN = Answered("Capital of Peru?", "Lima", "It is Lima", 1, stopped=True)
@@ -40,7 +40,7 @@ def config(prompt: str | None = None, lowest: float = 1, highest: float = 10) ->
     ],
 )
 def test_one_number_on_the_scale_is_a_grade(reply: str, number: float) -> None:
-    assert grade(reply, 1, 10) == number
+    assert parse_grade(reply, 1, 10) == number
 
 
 @pytest.mark.parametrize(
@@ -64,37 +64,37 @@ def test_one_number_on_the_scale_is_a_grade(reply: str, number: float) -> None:
     ],
 )
 def test_everything_else_is_none(reply: str) -> None:
-    assert grade(reply, 1, 10) is None
+    assert parse_grade(reply, 1, 10) is None
 
 
 @given(number=st.floats(-5, 5).map(lambda value: round(value, 2)), text=st.text(st.characters(categories=["L", "Zs"])))
 def test_a_grade_is_found_within_words(number: float, text: str) -> None:
-    assert grade(f"{text} {number}", -5, 5) == number
+    assert parse_grade(f"{text} {number}", -5, 5) == number
 
 
 @given(reply=st.text())
 def test_whatever_is_said_a_grade_lies_on_the_scale(reply: str) -> None:
-    found = grade(reply, 1, 10)
+    found = parse_grade(reply, 1, 10)
     assert found is None or 1 <= found <= 10
 
 
 def test_the_judge_sees_the_reference_where_there_is_one() -> None:
-    text = written(config(), KNOWN)
+    text = grading_prompt(config(), KNOWN)
     assert text.index("Capital of Peru?") < text.index("It is Lima") < text.index("Lima\n\nHow correct")
     assert "from 1 to 10" in text
     assert asked_about(text) == "Lima"
-    assert "Reference" not in written(config(), OPEN)
+    assert "Reference" not in grading_prompt(config(), OPEN)
 
 
 def test_what_stands_in_an_answer_is_text() -> None:
-    text = written(config("{question} | {answer} | {reference} | {lowest}-{highest}", 0.5, 2), OPEN)
+    text = grading_prompt(config("{question} | {answer} | {reference} | {lowest}-{highest}", 0.5, 2), OPEN)
     assert text == "Say {answer} | {reference} {0} { |  | 0.5-2"
 
 
 def test_braces_of_json_may_stand_in_a_prompt() -> None:
     prompt = 'Grade {answer}. Reply as {"score": 1}'
     assert list(problems(prompt)) == []
-    assert written(config(prompt), KNOWN) == 'Grade Lima. Reply as {"score": 1}'
+    assert grading_prompt(config(prompt), KNOWN) == 'Grade Lima. Reply as {"score": 1}'
 
 
 def test_a_prompt_that_cannot_be_filled_in_is_reported() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from framework.api import PythonProcess
 from framework_plugins.evals.harness import catalog
-from framework_plugins.evals.harness.catalog import Catalog, read
+from framework_plugins.evals.harness.catalog import Catalog, read_task_file
 from tests.support.harness_tasks import write_tasks
 
 
@@ -95,9 +95,9 @@ def test_the_index_of_lm_eval_is_made_once_for_each_version(tmp_path: Path, monk
     assert home is not None
     for wanted in ("0.4.13", "0.4.13", "0.4.14"):
         monkeypatch.setattr(catalog, "version", lambda _, wanted=wanted: wanted)
-        catalog._installed.cache_clear()  # noqa: SLF001 - as a new process has it
-        assert catalog._installed(home) == {"one": (home / "a/one.yaml",)}  # noqa: SLF001
-    catalog._installed.cache_clear()  # noqa: SLF001
+        catalog._installed_index.cache_clear()  # noqa: SLF001 - as a new process has it
+        assert catalog._installed_index(home) == {"one": (home / "a/one.yaml",)}  # noqa: SLF001
+    catalog._installed_index.cache_clear()  # noqa: SLF001
     assert asked == ["framework_plugins.evals.harness.index:index"] * 2
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_says_nothing_is_refused(tmp_path: Path, text: str, problem:
     file = tmp_path / "broken.yaml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=f"broken.yaml {problem}"):
-        read(file.resolve())
+        read_task_file(file.resolve())
 
 
 def test_neither_lm_eval_nor_torch_is_imported() -> None:

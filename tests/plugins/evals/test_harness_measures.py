@@ -18,7 +18,7 @@ class Said:
     """A model of which only the answers are read."""
 
     def __init__(self) -> None:
-        self.said = {("Ask", "Yes."): Answer("Yes.", 2, stopped=False)}
+        self.generated = {("Ask", "Yes."): Answer("Yes.", 2, stopped=False)}
 
 
 def told(

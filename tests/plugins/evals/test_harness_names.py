@@ -22,7 +22,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def told(**settings: Any) -> list[str]:
-    return list(problems("lm_eval", LmEvalConfig(**settings)))
+    config = LmEvalConfig(**settings)
+    return list(problems("lm_eval", config.tasks, config.include_path))
 
 
 def test_tasks_that_are_there_are_fine(folder: Path) -> None:
@@ -82,7 +83,7 @@ def test_a_figure_of_a_task_can_be_the_objective(tmp_path: Path, objective: str)
 
 
 def test_the_figures_are_those_that_the_files_name(folder: Path) -> None:
-    assert measures(LmEvalConfig(tasks=["both", "likely", "rolling"], include_path=str(folder))) == (
+    assert measures(["both", "likely", "rolling"], str(folder)) == (
         "both.acc",
         "follows.acc",
         "follows.acc_norm",
@@ -93,11 +94,11 @@ def test_the_figures_are_those_that_the_files_name(folder: Path) -> None:
         "rolling.byte_perplexity",
         "rolling.bits_per_byte",
     )
-    assert measures(LmEvalConfig(tasks=["gsm8k"])) == (
+    assert measures(["gsm8k"], None) == (
         "gsm8k.exact_match.strict-match",
         "gsm8k.exact_match.flexible-extract",
     )
-    assert measures(LmEvalConfig(tasks=["no_such_task"])) == ()
+    assert LmEvalConfig(tasks=["no_such_task"]).measures() == ()
 
 
 @pytest.mark.parametrize(("offline", "why"), [(True, "HF_HUB_OFFLINE is set"), (False, "the Hub cannot be reached")])

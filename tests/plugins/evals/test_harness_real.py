@@ -21,7 +21,7 @@ from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
 from framework_plugins.evals.config import LmEvalConfig
-from framework_plugins.evals.harness.catalog import SUITE
+from framework_plugins.evals.harness.catalog import GENERAL_SUITE
 from framework_plugins.evals.harness.evaluator import LmEval
 from framework_plugins.hf.backend import HFBackend
 from tests.support.harness_tasks import write_task
@@ -83,7 +83,7 @@ def by_command_line(base: ModelPlace, folder: Path, mode: str, adapter: Path | N
     out = folder / f"out-{mode}-{adapter is not None}"
     include = folder / "all"
     if not include.exists():
-        for place in (folder / "tasks", SUITE):
+        for place in (folder / "tasks", GENERAL_SUITE):
             shutil.copytree(place, include / place.name)
     settings = f"pretrained={base.folder},dtype=float32" + (f",peft={adapter}" if adapter else "")
     command = ["--model", "hf", "--model_args", settings, "--device", "cpu", "--batch_size", "8", "--tasks", *names]

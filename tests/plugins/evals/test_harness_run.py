@@ -21,7 +21,7 @@ from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.evaluator import LmEval
 from framework_plugins.evals.harness.model import HarnessModel
-from framework_plugins.evals.harness.run import Tasks, Way
+from framework_plugins.evals.harness.run import LoadedTasks, RunSettings
 from framework_plugins.hf.model import HFModel
 from tests.support.harness_tasks import TASKS, write_task, write_tasks
 from tests.support.results import EVEN
@@ -208,8 +208,8 @@ def test_a_task_whose_code_fails_is_reported_with_the_line(model: HFModel, tmp_p
 
 
 def test_the_general_suite_is_there_without_a_folder(model: HFModel) -> None:
-    tasks = Tasks(["general", "general_instructions", "general_texts"], Catalog())
-    results = tasks.run(HarnessModel(model, 1), Way(limit=2))
+    tasks = LoadedTasks(["general", "general_instructions", "general_texts"], Catalog())
+    results = tasks.run(HarnessModel(model, 1), RunSettings(limit=2))
     assert results["n-samples"]["general_code"] == {"original": 16, "effective": 2}
     assert results["results"]["general"]["acc,none"] is not None
     assert len(results["samples"]["general_texts"]) == 2

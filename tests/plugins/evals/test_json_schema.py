@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework_plugins.evals.json_schema import read_schema, validator
+from framework_plugins.evals.json_schema import make_validator, read_schema
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from framework_plugins.evals.json_schema import read_schema, validator
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: object, problem: str) -> None:
     with pytest.raises(FrameworkError, match=re.escape(problem)):
-        validator(schema)
+        make_validator(schema)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_schema_that_cannot_be_used_is_refused(schema: object, problem: str) -
     ids=str,
 )
 def test_references_within_a_schema_are_followed(schema: object) -> None:
-    made = validator(schema)
+    made = make_validator(schema)
     assert made.is_valid(3) is not (isinstance(schema, dict) and schema.get("type") == "object")
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from framework_plugins.exports.llama.quantize import quantize
+from framework_plugins.exports.llama.quantizations import quantize
 from tests.support.ggufs import converted, tiny_model
 
 

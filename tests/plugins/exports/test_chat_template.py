@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from framework.api.records import Message
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.chat_template import switched
+from framework_plugins.exports.chat_template import with_switches
 from framework_plugins.exports.llama.template import Template
 from tests.support.families import make_tokenizer
 
@@ -45,15 +45,15 @@ def test_a_template_renders_without_switches_what_it_rendered_with_them() -> Non
     plain = make_tokenizer("qwen3").chat_template
     expected = transformers(plain, **OFF)
     assert expected != transformers(plain)
-    assert transformers(switched(plain, OFF, always=False)) == expected
-    assert llama_cpp(switched(plain, OFF, always=True)) == expected
+    assert transformers(with_switches(plain, OFF, always=False)) == expected
+    assert llama_cpp(with_switches(plain, OFF, always=True)) == expected
 
 
 def test_in_a_folder_who_asks_may_switch_and_in_llama_cpp_the_program_may_not() -> None:
     plain = make_tokenizer("qwen3").chat_template
-    assert transformers(switched(plain, OFF, always=False), enable_thinking=True) == transformers(plain)
-    assert llama_cpp(switched(plain, OFF, always=False)) == llama_cpp(plain)  # why there it is set always
-    assert llama_cpp(switched(plain, OFF, always=True), enable_thinking=True) == llama_cpp(plain, **OFF)
+    assert transformers(with_switches(plain, OFF, always=False), enable_thinking=True) == transformers(plain)
+    assert llama_cpp(with_switches(plain, OFF, always=False)) == llama_cpp(plain)  # why there it is set always
+    assert llama_cpp(with_switches(plain, OFF, always=True), enable_thinking=True) == llama_cpp(plain, **OFF)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_in_a_folder_who_asks_may_switch_and_in_llama_cpp_the_program_may_not() 
 @given(x=VALUES, y=VALUES)
 def test_any_value_comes_out_as_it_went_in(plain: str, x: Any, y: Any, *, always: bool) -> None:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    made = environment.from_string(switched(plain, {"x": x, "y": y}, always=always)).render()
+    made = environment.from_string(with_switches(plain, {"x": x, "y": y}, always=always)).render()
     assert made == environment.from_string(plain).render(x=x, y=y)
 
 
@@ -71,13 +71,15 @@ def test_any_value_comes_out_as_it_went_in(plain: str, x: Any, y: Any, *, always
 def test_writing_them_twice_is_writing_them_once(plain: str) -> None:
     for first in (True, False):
         for then in (True, False):
-            once = switched(plain, {"x": 1, "y": "a"}, always=first)
-            assert switched(once, {"x": 1, "y": "a"}, always=then) == switched(plain, {"x": 1, "y": "a"}, always=then)
+            once = with_switches(plain, {"x": 1, "y": "a"}, always=first)
+            assert with_switches(once, {"x": 1, "y": "a"}, always=then) == with_switches(
+                plain, {"x": 1, "y": "a"}, always=then
+            )
 
 
 def test_without_a_template_or_without_switches_nothing_changes() -> None:
-    assert switched("", OFF, always=True) == ""
-    assert switched("{{ x }}", {}, always=True) == "{{ x }}"
+    assert with_switches("", OFF, always=True) == ""
+    assert with_switches("{{ x }}", {}, always=True) == "{{ x }}"
 
 
 @pytest.mark.parametrize(
@@ -91,17 +93,17 @@ def test_a_template_inside_the_tokenizers_config_moves_into_its_own_file(
     said: Mapping[str, Any], tmp_path: Path
 ) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "e", **said}), encoding="utf-8")
-    assert chat_template.of_folder(tmp_path) == "{{ x }}"
-    chat_template.switch_on(tmp_path, {"x": 1})
-    assert chat_template.of_folder(tmp_path) == "{%- set x = x if x is defined else 1 -%}{{ x }}"
+    assert chat_template.read_template(tmp_path) == "{{ x }}"
+    chat_template.write_switches(tmp_path, {"x": 1})
+    assert chat_template.read_template(tmp_path) == "{%- set x = x if x is defined else 1 -%}{{ x }}"
     assert json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8")) == {"eos_token": "e"}
-    chat_template.switch_on(tmp_path / "nothing", {"x": 1})
+    chat_template.write_switches(tmp_path / "nothing", {"x": 1})
 
 
 @pytest.mark.parametrize("names", [(), ("date_string", "enable_thinking")])
 @pytest.mark.parametrize("plain", ["{{ x }}|", "\n  {% if true %}\n  {{ x }}{% endif %}", "  {{- x }} "])
 def test_a_file_s_template_writes_the_same_and_is_like_none_of_ollamas(plain: str, names: tuple[str, ...]) -> None:
-    made = chat_template.for_file(plain, names)
+    made = chat_template.template_for_gguf(plain, names)
     assert made.endswith(plain)
     assert len(made) - len(plain) >= 200  # Ollama takes one of its own where fewer than 100 letters differ
     given = {"x": 1, **dict.fromkeys(names, "given")}
@@ -111,4 +113,4 @@ def test_a_file_s_template_writes_the_same_and_is_like_none_of_ollamas(plain: st
 
 
 def test_without_a_template_a_file_gets_none() -> None:
-    assert chat_template.for_file("", ["date_string"]) == ""
+    assert chat_template.template_for_gguf("", ["date_string"]) == ""

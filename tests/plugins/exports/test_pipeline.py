@@ -127,7 +127,7 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
     hub: UploadStandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from framework_plugins.exports.merge import merged
+    from framework_plugins.exports.merge import exporter
 
     merges: list[Path] = []
 
@@ -135,7 +135,7 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
         merges.append(target)
         merging.merge(plan, checkpoint, target, **more)
 
-    monkeypatch.setattr(merged, "merge", counted)
+    monkeypatch.setattr(exporter, "merge", counted)
     base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
     push = ["exporter.push.repo_id=me/tuned", "exporter.push.what=[merged]"]
     words = ["exporter=[push,model_card,merged,adapter]", "exporter.model_card.base_model=me/base", *push]
@@ -171,7 +171,7 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
 def test_what_is_damaged_or_would_come_out_otherwise_is_made_again(
     tmp_path: Path, write_rows: Callable[[list[dict[str, str]]], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework_plugins.exports.merge import merged
+    from framework_plugins.exports.merge import exporter
 
     merges: list[Path] = []
 
@@ -179,7 +179,7 @@ def test_what_is_damaged_or_would_come_out_otherwise_is_made_again(
         merges.append(target)
         merging.merge(plan, checkpoint, target, **more)
 
-    monkeypatch.setattr(merged, "merge", counted)
+    monkeypatch.setattr(exporter, "merge", counted)
     base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
 
     def export(*more: str) -> int:

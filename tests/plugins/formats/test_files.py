@@ -101,7 +101,7 @@ def test_a_file_that_is_named_twice_is_read_twice(tmp_path: Path) -> None:
 def test_the_hash_of_a_large_file_is_reported_while_it_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "LARGE", 20)
+    monkeypatch.setattr(files, "LARGE_FILE_BYTES", 20)
     large, small = written(tmp_path, "large.jsonl", line(1) * 3), written(tmp_path, "small.jsonl", line(2))
     sent: list[Progress] = []
     with current() as session:

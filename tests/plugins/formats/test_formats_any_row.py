@@ -11,11 +11,13 @@ from framework.api.schema import FormatConfig
 from framework.data.conversation_checks import check_turns
 from framework_plugins.formats.formats import Auto
 from framework_plugins.formats.formats.names import READS
-from framework_plugins.formats.formats.turns import ROLES, SPEAKERS
+from framework_plugins.formats.formats.turns import ROLES, SHAREGPT_ROLES
 
 AUTO = Auto(FormatConfig())
 FIELDS = sorted({name for names in READS.values() for name in names})
-WORDS = st.sampled_from([*ROLES, *SPEAKERS, "text", "[]", "{}", '{"name": "f", "arguments": "{}"}', "\n\nHuman: a", ""])
+WORDS = st.sampled_from(
+    [*ROLES, *SHAREGPT_ROLES, "text", "[]", "{}", '{"name": "f", "arguments": "{}"}', "\n\nHuman: a", ""]
+)
 CALL = ["tool_calls", "function_call", "function", "name", "arguments", "id"]
 KEYS = st.sampled_from(["role", "content", "from", "value", "type", "text", "weight", "train", "thinking", *CALL])
 JSON: st.SearchStrategy[Any] = st.recursive(

@@ -14,7 +14,7 @@ from datasets import Dataset
 
 from framework import FrameworkError
 from framework.api.records import Row
-from framework_plugins.formats.readers.columnar import BATCH
+from framework_plugins.formats.readers.columnar import BATCH_ROWS
 from tests.support.data_files import content, rows_of, written
 
 NAMES = ["r.parquet", "file.arrow", "stream.arrow", "r.feather"]
@@ -32,9 +32,9 @@ def saved(folder: Path, table: pa.Table, name: str = "r.parquet") -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_numbered_over_the_batches(tmp_path: Path, name: str) -> None:
-    rows = rows_of(written(tmp_path, name, [{"a": number} for number in range(2 * BATCH + 3)]))
-    assert [row.fields["a"] for row in rows] == list(range(2 * BATCH + 3))
-    assert rows[BATCH] == Row({"a": BATCH}, f"{name}:row {BATCH + 1}")
+    rows = rows_of(written(tmp_path, name, [{"a": number} for number in range(2 * BATCH_ROWS + 3)]))
+    assert [row.fields["a"] for row in rows] == list(range(2 * BATCH_ROWS + 3))
+    assert rows[BATCH_ROWS] == Row({"a": BATCH_ROWS}, f"{name}:row {BATCH_ROWS + 1}")
 
 
 def test_what_datasets_saves_is_read(tmp_path: Path) -> None:

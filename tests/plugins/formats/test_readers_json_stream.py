@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from framework import FrameworkError
 from framework_plugins.formats.readers import json_stream
 from framework_plugins.formats.readers.json_stream import JsonStream, first_duplicate
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 from tests.support.data_files import data_file, written
 
 VALUES = st.recursive(
@@ -24,7 +24,7 @@ STYLES: list[dict[str, Any]] = [{}, {"ensure_ascii": False}, {"indent": 1}, {"se
 
 
 def items(path: Path) -> list[Any]:
-    with Opened(data_file(path)) as opened:
+    with OpenFile(data_file(path)) as opened:
         stream = JsonStream(opened)
         found = list(stream.items())
         stream.end()
@@ -43,7 +43,7 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
     text = json.dumps(values, **style)
     file = written(tmp_path_factory.getbasetemp(), "pieces.json", text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_stream, "CHUNK", size)
+        patch.setattr(json_stream, "CHUNK_BYTES", size)
         assert items(file) == values
 
 
@@ -75,7 +75,7 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
 def test_what_is_wrong_is_reported_with_line_and_column(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, text: str, size: int
 ) -> None:
-    monkeypatch.setattr(json_stream, "CHUNK", size)
+    monkeypatch.setattr(json_stream, "CHUNK_BYTES", size)
     with pytest.raises(FrameworkError) as caught:
         items(written(tmp_path, "a.json", content))
     assert text in str(caught.value)

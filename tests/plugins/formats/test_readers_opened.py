@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 from tests.support.data_files import data_file, rows_of, written
 
 BODY = b"".join(b'{"a": %d}\n' % (number * number) for number in range(50_000))
 
 
 def read_whole(path: Path) -> bytes:
-    with Opened(data_file(path)) as opened:
+    with OpenFile(data_file(path)) as opened:
         return opened.stream.read()
 
 
@@ -138,7 +138,7 @@ def test_a_table_that_does_not_fit_unpacked_is_reported(tmp_path: Path) -> None:
 
 def test_a_reader_that_stops_early_closes_the_file(tmp_path: Path) -> None:
     file = data_file(written(tmp_path, "a.jsonl.gz", gzip.compress(BODY)))
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         assert next(opened.lines()) == (1, b'{"a": 0}\n')
         stream = opened.stream
     assert stream.closed

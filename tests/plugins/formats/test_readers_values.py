@@ -21,7 +21,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_what_is_plain_stays_as_it_is(value: Any) -> None:
-    assert values.plain(value) == value
+    assert values.plain_value(value) == value
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def test_what_is_plain_stays_as_it_is(value: Any) -> None:
     ],
 )
 def test_points_in_time_and_exact_numbers_become_text(value: Any, text: Any) -> None:
-    assert values.plain(value) == text
+    assert values.plain_value(value) == text
 
 
 def test_a_value_that_no_text_stands_for_is_named_with_its_column() -> None:
-    assert values.row({"a": 1, "b": [{"c": b"x"}]}, ["a", "b"]) == (
+    assert values.plain_row({"a": 1, "b": [{"c": b"x"}]}, ["a", "b"]) == (
         {},
         "the column 'b' holds bytes, which is not text",
     )
-    assert values.row({"a": object()}, ["a"])[1] == "the column 'a' holds object, which is not text"
-    assert values.row({"a": b"x"}, []) == ({"a": b"x"}, "")
+    assert values.plain_row({"a": object()}, ["a"])[1] == "the column 'a' holds object, which is not text"
+    assert values.plain_row({"a": b"x"}, []) == ({"a": b"x"}, "")
 
 
 def test_only_columns_that_may_need_it_are_looked_at() -> None:
@@ -64,4 +64,4 @@ def test_only_columns_that_may_need_it_are_looked_at() -> None:
         "raw": pa.binary(),
         "map": pa.map_(pa.string(), pa.string()),
     }
-    assert values.unsure(pa.schema(list(kinds.items()))) == ["day", "days", "raw", "map"]
+    assert values.unsure_columns(pa.schema(list(kinds.items()))) == ["day", "days", "raw", "map"]

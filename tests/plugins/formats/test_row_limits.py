@@ -75,7 +75,7 @@ def test_a_line_that_can_be_no_row_is_not_read_to_its_end(
 
 
 def test_a_packed_table_that_unpacks_to_anything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(opened, "MIN_UNPACKED_BYTES", 1 << 20)
     content = gzip.compress(b"PAR1" + b"\0" * 20_000_000)
     assert "unpacks to more than 1,048,576 bytes" in refused(tmp_path / "r.parquet.gz", content)
 

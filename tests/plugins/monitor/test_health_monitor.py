@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.schema import Action, HealthConfig
-from framework_plugins.monitor.health_monitor import MOST, HealthMonitor
+from framework_plugins.monitor.health_monitor import MAX_REPORTS, HealthMonitor
 from framework_plugins.monitor.recommendations import RECOMMENDATIONS
 from tests.support.curves import entries, falling, kinds, plan, seen
 from tests.support.examples import examples
@@ -39,7 +39,7 @@ def test_the_action_is_that_of_the_settings_and_is_reported() -> None:
 def test_one_kind_is_reported_a_few_times_and_then_known() -> None:
     losses = ([0.5] * 30 + [9.0]) * 6
     assert kinds(entries(losses), "health.plateau=ignore") == [(31, "spike"), (62, "spike"), (93, "spike")]
-    assert MOST == 3
+    assert MAX_REPORTS == 3
 
 
 def test_a_lower_rate_is_looked_at_by_itself() -> None:
@@ -72,4 +72,4 @@ def test_no_number_brings_it_down(numbers: list[tuple[float, float, float]]) -> 
     losses, norms, checks = ([part[place] for part in numbers] for place in range(3))
     found = kinds(entries(losses, norms, dict(enumerate(checks, start=1))), "health.nan=warn")
     assert {kind for _, kind in found} <= set(KINDS)
-    assert all(sum(kind == each for _, each in found) <= MOST for kind in KINDS)
+    assert all(sum(kind == each for _, each in found) <= MAX_REPORTS for kind in KINDS)

@@ -19,7 +19,7 @@ from framework_plugins.quickstart.config import SmolLM2Config
 def test_the_tokenizer_is_one_of_bytes_and_single_digits_that_ends_turns(tmp_path: Path) -> None:
     source = smollm2.gguf_file()
     read = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    smollm2.of_bytes(read).save_pretrained(tmp_path)
+    smollm2.byte_level_tokenizer(read).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert saved["model"]["byte_fallback"] is False  # else it is exported as one of SentencePiece
     assert (saved["normalizer"], saved["decoder"]["type"]) == (None, "ByteLevel")
@@ -86,7 +86,7 @@ def test_a_converted_copy_that_has_changed_is_made_again(
 ) -> None:
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Small.from_pretrained)
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", Small.from_pretrained)
-    monkeypatch.setattr(smollm2, "of_bytes", lambda read: read)
+    monkeypatch.setattr(smollm2, "byte_level_tokenizer", lambda read: read)
     monkeypatch.setattr(smollm2, "PythonProcess", Here)
     monkeypatch.setattr(smollm2, "cache_dir", lambda: tmp_path)
     model = smollm2.SmolLM2(SmolLM2Config())

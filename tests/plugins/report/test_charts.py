@@ -62,7 +62,7 @@ def test_the_curve_runs_from_the_first_to_the_last_step_and_down_to_zero() -> No
 def test_learning_rate_and_gradient_norm_have_drawings_of_their_own_over_the_same_steps() -> None:
     panels = charts.curves(steps(2.0, 1.0, 0.5))
     assert [(panel.name, panel.height) for panel in panels] == [
-        ("loss", charts.HEIGHT), ("learning rate", charts.LOW), ("gradient norm", charts.LOW),
+        ("loss", charts.HEIGHT), ("learning rate", charts.LOW_HEIGHT), ("gradient norm", charts.LOW_HEIGHT),
     ]  # fmt: skip
     assert len({tuple(panel.steps) for panel in panels}) == 1
     assert panels[1].line == "0.0,0.0 300.0,0.0 600.0,0.0"  # constant
@@ -113,7 +113,7 @@ def test_a_step_that_is_reported_again_is_drawn_once() -> None:
 
 def test_many_steps_are_averaged() -> None:
     points = [tuple(map(float, point.split(","))) for point in loss(*[1.0, 3.0] * 5000).line.split()]
-    assert len(points) <= charts.POINTS
+    assert len(points) <= charts.MAX_POINTS
     assert {y for _, y in points} == {0.0}
     assert points[-1][0] == 600.0
 

@@ -24,7 +24,7 @@ from framework.run import pipeline
 from framework.run.report import make_report
 from framework.util.errors import Interrupted, PrunedError
 from framework_plugins.report.config import HtmlConfig
-from framework_plugins.report.html import EVERY, Html
+from framework_plugins.report.html import SECONDS_BETWEEN_PAGES, Html
 from tests.plugins.report.test_charts import steps
 from tests.support.results import AILING, AMISS, CLIMBED, EVEN, SCRIPT, SPIKE
 
@@ -295,7 +295,7 @@ def test_a_training_can_be_followed_on_the_page(tmp_path: Path, monkeypatch: pyt
     first, second, third = steps(3.0, 2.0, 1.0)
     logger.log(TrainingStep(first))
     assert sections(Page(tmp_path / "report.html")) == ["data", "run"]  # too early for another page
-    now += EVERY
+    now += SECONDS_BETWEEN_PAGES
     logger.log(TrainingStep(second))
     page = Page(tmp_path / "report.html")
     assert sections(page) == ["training", "data", "run"]

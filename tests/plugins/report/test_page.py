@@ -22,14 +22,14 @@ def test_a_time_is_written_in_units_that_fit(seconds: float, words: str) -> None
 
 
 def test_a_long_text_is_cut_in_its_middle() -> None:
-    text = page.cut("a" * 3000 + "b" * 3000)
+    text = page.shorten("a" * 3000 + "b" * 3000)
     assert text == "a" * 2000 + " … " + "b" * 2000
 
 
 def test_an_answer_is_right_only_beside_a_reference() -> None:
     sample = Sample("q", " b\n", "b", stopped=False, scores={})
-    assert page.said(sample) == {"pieces": [("b", False)], "right": True, "stopped": False}
-    assert not page.said(Sample("q", "b", None, stopped=True, scores={}))["right"]
+    assert page.answer_pieces(sample) == {"pieces": [("b", False)], "right": True, "stopped": False}
+    assert not page.answer_pieces(Sample("q", "b", None, stopped=True, scores={}))["right"]
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,6 @@ def test_an_answer_is_right_only_beside_a_reference() -> None:
 def test_words_of_an_answer_that_the_reference_has_not_are_marked(
     answer: str, reference: str, pieces: list[tuple[str, bool]]
 ) -> None:
-    found = page.said(Sample("q", answer, reference, stopped=True, scores={}))["pieces"]
+    found = page.answer_pieces(Sample("q", answer, reference, stopped=True, scores={}))["pieces"]
     assert found == pieces
     assert "".join(text for text, _ in found) == answer.strip()

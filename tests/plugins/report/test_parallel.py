@@ -41,7 +41,7 @@ def test_of_many_words_so_many_are_written_as_have_room_the_first_and_the_last_a
     found = labels(*(f"w{number}" for number in range(50)))
     heights = [height for height, _ in found]
     assert (found[0], found[-1]) == ((260.0, "w0"), (0.0, "w49"))
-    assert min(one - two for one, two in pairwise(heights)) >= parallel.APART
+    assert min(one - two for one, two in pairwise(heights)) >= parallel.MIN_LABEL_DISTANCE
 
 
 def test_axes_are_spread_over_the_width_and_the_best_line_lies_on_top() -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import optuna
 import psutil
 
-from framework_plugins.sweeps.owner import BEGAN, FOLDER, HOST, PROCESS, is_alive, is_elsewhere, note
+from framework_plugins.sweeps.owner import (
+    BEGAN_KEY,
+    FOLDER_KEY,
+    HOST_KEY,
+    PROCESS_KEY,
+    is_alive,
+    is_elsewhere,
+    note_owner,
+)
 
 
 def trial(**told: object) -> optuna.trial.FrozenTrial:
@@ -16,14 +24,14 @@ def trial(**told: object) -> optuna.trial.FrozenTrial:
 
 
 def of(process: int, began: float) -> optuna.trial.FrozenTrial:
-    return trial(**{HOST: socket.gethostname(), PROCESS: process, BEGAN: began})
+    return trial(**{HOST_KEY: socket.gethostname(), PROCESS_KEY: process, BEGAN_KEY: began})
 
 
 def test_a_trial_notes_the_folder_the_machine_and_the_process(tmp_path: Path) -> None:
     study = optuna.create_study()
-    note(study.ask(), tmp_path)
+    note_owner(study.ask(), tmp_path)
     (noted,) = study.trials
-    assert (noted.user_attrs[FOLDER], noted.user_attrs[HOST]) == (str(tmp_path), socket.gethostname())
+    assert (noted.user_attrs[FOLDER_KEY], noted.user_attrs[HOST_KEY]) == (str(tmp_path), socket.gethostname())
     assert not is_elsewhere(noted)
     assert not is_alive(noted)  # it is this process itself
 
@@ -31,7 +39,7 @@ def test_a_trial_notes_the_folder_the_machine_and_the_process(tmp_path: Path) ->
 def test_another_machine_is_elsewhere_and_one_that_was_not_noted_is_here() -> None:
     assert is_elsewhere(trial(host="another"))
     assert not is_elsewhere(trial())
-    assert not is_alive(trial(host="another", process=1, **{BEGAN: 0.0}))
+    assert not is_alive(trial(host="another", process=1, **{BEGAN_KEY: 0.0}))
 
 
 def test_a_process_is_alive_until_it_ends_and_not_where_another_has_its_number() -> None:

@@ -10,32 +10,32 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from framework.api.records import Step
 from framework_plugins.sweeps.config import Direction, Optuna5Config
 from framework_plugins.sweeps.study import open_study
-from framework_plugins.sweeps.trial import STORAGE, TRIAL, Place, hopeless, place
+from framework_plugins.sweeps.trial import STORAGE_VARIABLE, TRIAL_VARIABLE, TrialPlace, current_trial, prune_reason
 
 
-def values(told: Place) -> dict[str, str]:
+def values(told: TrialPlace) -> dict[str, str]:
     """Return what the words of a place set, as Hydra reads them."""
     overrides = OverridesParser.create().parse_overrides(told.words())
     return {override.key_or_group.removeprefix("hydra.job.env_set."): override.value() for override in overrides}
 
 
 def test_a_path_is_handed_over_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Place("/it's/study.journal", "mine", 3, "median", 5, 3)
+    told = TrialPlace("/it's/study.journal", "mine", 3, "median", 5, 3)
     for name, value in values(told).items():
         monkeypatch.setenv(name, value)
-    assert place() == told
+    assert current_trial() == told
 
 
 def test_a_url_is_handed_over_as_that_of_the_config() -> None:
-    found = values(Place("postgresql://me:secret@host/db", "mine", 3, "median", 5, 3))
-    assert found[STORAGE] == "${hydra.sweeper.storage}"
+    found = values(TrialPlace("postgresql://me:secret@host/db", "mine", 3, "median", 5, 3))
+    assert found[STORAGE_VARIABLE] == "${hydra.sweeper.storage}"
     assert "secret" not in json.dumps(found)
-    assert json.loads(found[TRIAL])["study"] == "mine"
+    assert json.loads(found[TRIAL_VARIABLE])["study"] == "mine"
 
 
 def test_a_run_that_is_no_point_has_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TRIAL, raising=False)
-    assert place() is None
+    monkeypatch.delenv(TRIAL_VARIABLE, raising=False)
+    assert current_trial() is None
 
 
 def test_a_trial_that_was_taken_over_is_not_given_up_and_not_reported(tmp_path: Path) -> None:
@@ -49,6 +49,6 @@ def test_a_trial_that_was_taken_over_is_not_given_up_and_not_reported(tmp_path: 
     )
     lost = study.ask()
     study.tell(lost.number, state=optuna.trial.TrialState.FAIL)
-    assert list(hopeless(Place(file, "mine", lost.number, "median", 1, 3), step)) == []
+    assert list(prune_reason(TrialPlace(file, "mine", lost.number, "median", 1, 3), step)) == []
     assert study.trials[lost.number].intermediate_values == {}
-    assert list(hopeless(Place(file, "mine", study.ask().number, "median", 1, 3), step)) != []
+    assert list(prune_reason(TrialPlace(file, "mine", study.ask().number, "median", 1, 3), step)) != []

@@ -71,7 +71,7 @@ def test_a_server_that_is_gone_means_offline(home: Path) -> None:
     save_settings(home, base_url="http://127.0.0.1:9")
     save_key(home, "127.0.0.1:9", KEY)
     detail = "a saved key, but http://127.0.0.1:9 cannot be reached: logger=[wandb] logs offline"
-    assert diagnostics.login(None) == DiagnosticResult(State.off, detail, fix=diagnostics.LATER)
+    assert diagnostics.login(None) == DiagnosticResult(State.off, detail, fix=diagnostics.SYNC_LATER)
 
 
 @pytest.mark.usefixtures("home")

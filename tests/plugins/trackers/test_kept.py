@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
+from framework_plugins.trackers.kept import TrackerRun, load_tracker_run, save_tracker_run, settings_hash
 
 WORDS = ["trainer.max_steps=3", "format.system_prompt='Say token=alpha'"]
 
@@ -35,11 +35,11 @@ def test_a_run_goes_on_where_it_is_the_same_training(
     tmp_path: Path, more: list[str], place: str, *, over: bool, goes_on: bool
 ) -> None:
     plan = testing.plan(WORDS, run_dir=tmp_path)
-    kept = KeptRun("abc", "here", settings_of(plan), 2, over)
-    keep_run(plan, "tracker", kept)
+    kept = TrackerRun("abc", "here", settings_hash(plan), 2, over)
+    save_tracker_run(plan, "tracker", kept)
     later = testing.plan([*(word for word in WORDS if not _is_set(word, more)), *more], run_dir=tmp_path)
-    assert known_run(later, "tracker", place) == (kept if goes_on else None)
-    assert known_run(later, "other", place) is None
+    assert load_tracker_run(later, "tracker", place) == (kept if goes_on else None)
+    assert load_tracker_run(later, "other", place) is None
     assert [path.name for path in tmp_path.iterdir()] == ["tracker.json"]
 
 
@@ -50,4 +50,4 @@ def _is_set(word: str, more: list[str]) -> bool:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', json.dumps({"id": "x", "project": "y"}), "\x00"])
 def test_what_cannot_be_read_is_no_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "tracker.json").write_text(text, encoding="utf-8")
-    assert known_run(testing.plan(WORDS, run_dir=tmp_path), "tracker", "here") is None
+    assert load_tracker_run(testing.plan(WORDS, run_dir=tmp_path), "tracker", "here") is None

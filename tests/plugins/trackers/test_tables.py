@@ -11,7 +11,7 @@ from framework.api.records import Sample, Step
 from framework_plugins.trackers.tables import (
     answers,
     answers_of_one,
-    flat,
+    flattened,
     page,
     run_name,
     settings,
@@ -67,7 +67,7 @@ def test_no_row_is_quoted_in_the_settings(tmp_path: Path) -> None:
 
 
 def test_a_config_is_flat_by_its_paths() -> None:
-    assert dict(flat({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
+    assert dict(flattened({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
 
 
 def test_the_page_of_an_earlier_run_is_none_of_this_one(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from framework_plugins.trackers.wandb_key import found_in, how_to_log_in, quiet_settings, why_no_login
+from framework_plugins.trackers.wandb_key import how_to_log_in, login_source, quiet_settings, why_no_login
 from tests.support.forked_program import loggers
 from tests.support.program import environment
 from tests.support.terminal import Terminal
@@ -46,7 +46,7 @@ def test_a_saved_key_is_that_of_the_server_and_its_port(
         save_settings(folder, base_url=address)
     save_key(home, machine, KEY)
     assert lacks() == expected
-    assert found_in() == "a saved key"
+    assert login_source() == "a saved key"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_variable_that_is_no_key_is_reported_and_never_its_value(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     assert lacks() == expected
-    assert found_in() == told
+    assert login_source() == told
 
 
 def test_a_key_in_the_settings_file_will_do_and_a_broken_netrc_file_is_none(home: Path) -> None:

@@ -18,7 +18,7 @@ from framework.testing.echo import EchoModel, EchoTraining
 from framework.util.errors import PrunedError
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.wandb_logger import Wandb
-from framework_plugins.trackers.wandb_run import way
+from framework_plugins.trackers.wandb_run import logging_mode
 from tests.support.forked_program import ECHO, echo, loggers
 from tests.support.judge import JudgeStandIn
 from tests.support.program import environment
@@ -354,7 +354,7 @@ def test_where_it_writes_is_known_before_a_run_is_opened(
         monkeypatch.setenv(name, value)
     save_settings(home, **saved)
     plan = testing.plan([*WORDS, *(f"logger.wandb.mode={word}" for word in words)], run_dir=tmp_path)
-    found = way(plan.logger["wandb"].config)
+    found = logging_mode(plan.logger["wandb"].config)
     assert (found.mode, found.reason) == expected
 
 

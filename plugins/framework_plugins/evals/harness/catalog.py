@@ -19,7 +19,7 @@ import yaml
 
 from framework.api import PythonProcess, cache_dir, digest, read_json, write_json
 
-SUITE = Path(__file__).parents[1] / "general"
+GENERAL_SUITE = Path(__file__).parents[1] / "general"
 """The general suite, which is always there."""
 PACKAGE = "lm-eval"
 Index = Mapping[str, tuple[Path, ...]]
@@ -50,14 +50,14 @@ class Catalog:
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
-        self.folders = (*folders, SUITE)
+        self.folders = (*folders, GENERAL_SUITE)
 
     @functools.cached_property
     def local(self) -> Index:
         """The names in the user's folders and in the general suite."""
         index: dict[str, tuple[Path, ...]] = {}
         for folder in reversed(self.folders):  # the first has the last word
-            index |= _index(folder)
+            index |= _index_folder(folder)
         return index
 
     @property
@@ -68,7 +68,7 @@ class Catalog:
             FrameworkError: it cannot be imported.
         """
         home = lm_eval_tasks()
-        return _installed(home) if home else {}
+        return _installed_index(home) if home else {}
 
     def expand(self, names: Iterable[str]) -> list[str]:
         """Return the names that patterns such as `mmlu_*` stand for; other words as they are."""
@@ -95,7 +95,7 @@ class Catalog:
         return [task for file in files for task in self._members(name, file)]
 
     def _members(self, name: str, file: Path) -> Iterator[Task]:
-        settings = read(file)
+        settings = read_task_file(file)
         if isinstance(settings.get("task"), list):
             yield from self._group(name, file, settings["task"])
         else:
@@ -121,7 +121,7 @@ def lm_eval_tasks() -> Path | None:
     return Path(spec.origin).parent / "tasks" if spec and spec.origin else None
 
 
-def read(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_task_file(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Read a task's file with those that it includes.
 
     Raises:
@@ -137,12 +137,12 @@ def read(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     included = settings.pop("include", [])
     merged: dict[str, Any] = {}
     for other in included if isinstance(included, list) else [included]:
-        merged |= read((file.parent / other).resolve(), (*seen, file))
+        merged |= read_task_file((file.parent / other).resolve(), (*seen, file))
     return merged | settings
 
 
 @functools.cache
-def _installed(home: Path) -> Index:
+def _installed_index(home: Path) -> Index:
     """Return lm-eval's own index, which is made once for each version; nothing in the folder changes otherwise."""
     file = cache_dir() / "lm_eval" / f"{digest(f'{home} {version(PACKAGE)}')}.json"
     known = read_json(file)
@@ -154,11 +154,11 @@ def _installed(home: Path) -> Index:
 
 
 @functools.cache
-def _index(folder: Path) -> Index:
+def _index_folder(folder: Path) -> Index:
     files_by_name: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*.yaml")):
         try:
-            names = _names(read(file))
+            names = _names_in(read_task_file(file))
         except (OSError, ValueError):  # whoever asks for it hears of the mistake
             names = [file.stem]
         for name in names:
@@ -166,7 +166,7 @@ def _index(folder: Path) -> Index:
     return {name: tuple(files) for name, files in files_by_name.items()}
 
 
-def _names(settings: Mapping[str, Any]) -> list[str]:
+def _names_in(settings: Mapping[str, Any]) -> list[str]:
     """Return the names that a file of tasks can be asked for by: its task or group, and its tags."""
     own = settings.get("task") if "class" in settings else settings.get("group", settings.get("task"))
     tags = settings.get("tag") or []

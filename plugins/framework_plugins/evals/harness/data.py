@@ -8,45 +8,45 @@ from typing import Any
 
 from framework_plugins.evals.harness.catalog import Task
 
-FILES = {"json", "csv", "text", "parquet", "arrow", "pandas", "xml"}
+FILE_FORMATS = {"json", "csv", "text", "parquet", "arrow", "pandas", "xml"}
 """Kinds of files that `datasets` reads by itself, as `dataset_path` has them."""
 
 
-def home(tasks: Sequence[Task]) -> Path:
+def data_root(tasks: Sequence[Task]) -> Path:
     """Return the folder from which the data files of tasks are found.
 
     lm-eval takes them from the working folder. If they are not there, the folder of the task's own file is meant.
     """
     here = Path.cwd()
     for task in tasks:
-        if any(not (here / name).exists() for name in relative(task)):
+        if any(not (here / name).exists() for name in relative_files(task)):
             return task.file.resolve().parent
     return here
 
 
-def relative(task: Task) -> Iterator[str]:
+def relative_files(task: Task) -> Iterator[str]:
     """Give the relative paths of a task's data files."""
     return (name for name in data_files(task) if not Path(name).is_absolute() and "://" not in name)
 
 
 def data_files(task: Task) -> list[str]:
     """Return the data files that a task names, patterns among them; none if its data are not files."""
-    if task.settings.get("dataset_path") not in FILES:
+    if task.settings.get("dataset_path") not in FILE_FORMATS:
         return []
-    return list(_texts((task.settings.get("dataset_kwargs") or {}).get("data_files", [])))
+    return list(_all_texts((task.settings.get("dataset_kwargs") or {}).get("data_files", [])))
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _all_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     parts: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for part in parts:
-        yield from _texts(part)
+        yield from _all_texts(part)
 
 
-def missing(task: Task) -> list[str]:
+def missing_files(task: Task) -> list[str]:
     """Return the data files of a task that do not exist, relative to the folder where they are searched for."""
-    folder = home([task])
+    folder = data_root([task])
     return [name for name in data_files(task) if "://" not in name and not _exists(folder, name)]
 
 
@@ -60,6 +60,6 @@ def hub_id(task: Task) -> str | None:
     """Return the data set of the Hub that a task reads; None if its data are files, code or a folder."""
     path = task.settings.get("dataset_path")
     own_data = {"custom_dataset", "class"} & set(task.settings)
-    if not isinstance(path, str) or own_data or path in FILES or Path(path).exists():
+    if not isinstance(path, str) or own_data or path in FILE_FORMATS or Path(path).exists():
         return None
     return path

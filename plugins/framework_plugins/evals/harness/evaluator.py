@@ -16,8 +16,8 @@ from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import hub_id
 from framework_plugins.evals.harness.measures import result
 from framework_plugins.evals.harness.model import HarnessModel
-from framework_plugins.evals.harness.names import folders
-from framework_plugins.evals.harness.run import Tasks, Way
+from framework_plugins.evals.harness.names import task_folders
+from framework_plugins.evals.harness.run import LoadedTasks, RunSettings
 
 
 class LmEval:
@@ -25,7 +25,7 @@ class LmEval:
 
     def __init__(self, config: LmEvalConfig) -> None:
         self.config = config
-        self.catalog = Catalog(folders(config))
+        self.catalog = Catalog(task_folders(config.include_path))
         self.names = self.catalog.expand(config.tasks)
         self._check_data()
 
@@ -47,13 +47,13 @@ class LmEval:
                 )
 
     @functools.cached_property
-    def _tasks(self) -> Tasks:
-        return Tasks(self.names, self.catalog, self.config.num_fewshot)
+    def _tasks(self) -> LoadedTasks:
+        return LoadedTasks(self.names, self.catalog, self.config.num_fewshot)
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         """Run the tasks; the metrics are their own."""
         settings = self.config
-        way = Way(
+        way = RunSettings(
             limit=settings.limit,
             chat=settings.apply_chat_template,
             multiturn=settings.fewshot_as_multiturn,

@@ -11,7 +11,7 @@ from typing import Any
 from framework.api import Aspect, EvalResult, Measure, MeasureKind, Sample
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.evals.harness.names import measure_name
-from framework_plugins.evals.likelihood import MOST_NATS
+from framework_plugins.evals.likelihood import MAX_NATS
 
 Results = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class Items:
         """What they make up."""
         weights = self.weights or [1.0] * len(self.values)
         mean = sum(value * weight for value, weight in zip(self.values, weights, strict=True)) / sum(weights)
-        return math.exp(min(mean, MOST_NATS)) if self.exponential else mean
+        return math.exp(min(mean, MAX_NATS)) if self.exponential else mean
 
 
 def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) -> EvalResult:
@@ -78,26 +78,26 @@ def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tu
 
 def _items(results: Results, task: str, metric: str, filter_name: str, value: float) -> Items | None:
     """Return the values of a task's documents, of a group those of all its tasks, if they make the figure up."""
-    tasks = list(_leaves(results, task))
+    tasks = list(_subtasks(results, task))
     rows = [
         [row[metric] for row in results["samples"].get(name, []) if row["filter"] == filter_name and metric in row]
         for name in tasks
     ]
-    for items in _ways(rows):
+    for items in _aggregations(rows):
         if math.isclose(items.figure, value, rel_tol=1e-6, abs_tol=1e-9):
             return items
     return None
 
 
-def _leaves(results: Results, name: str) -> Iterator[str]:
+def _subtasks(results: Results, name: str) -> Iterator[str]:
     members = results.get("group_subtasks", {}).get(name)
     if not members:
         yield name
     for member in members or ():
-        yield from _leaves(results, member)
+        yield from _subtasks(results, member)
 
 
-def _ways(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
+def _aggregations(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
     """Give the ways in which lm-eval's own aggregations make a figure of what it keeps of each document."""
     values = [value for task in rows for value in task]
     if values and all(map(_is_number, values)):
@@ -105,7 +105,7 @@ def _ways(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
         yield Items(numbers, [])
         yield Items(numbers, [1 / len(task) for task in rows for _ in task])  # each task of a group counts the same
         yield Items([-number for number in numbers], [], exponential=True)  # log-likelihoods
-    elif values and all(map(_is_share, values)):
+    elif values and all(map(_is_weighted, values)):
         sizes = [float(size) for _, size in values]
         rates = [-float(likelihood) / size for likelihood, size in values]
         yield Items(rates, sizes, exponential=True)
@@ -116,7 +116,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and math.isfinite(value)
 
 
-def _is_share(value: Any) -> bool:
+def _is_weighted(value: Any) -> bool:
     """Whether a value is a log-likelihood with the words or bytes that it is spread over."""
     return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0  # noqa: PLR2004 - a pair
 
@@ -127,7 +127,7 @@ def _samples(task: str, rows: Sequence[Results], model: HarnessModel, count: int
         context, text = row["arguments"][0][0], row["resps"][0][0]
         if not isinstance(text, str):
             return
-        answer = model.said[context, text]
+        answer = model.generated[context, text]
         scores = {measure_name(task, metric, row["filter"]): row[metric] for metric in row["metrics"]}
         numeric = {name: float(score) for name, score in scores.items() if _is_number(score)}
         yield Sample(context, text, str(row["target"]), answer.stopped, numeric, answer.tokens)

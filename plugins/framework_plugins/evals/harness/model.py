@@ -18,9 +18,9 @@ from framework import FrameworkError
 from framework.api import Answer, Message, Model, Prompt
 from framework_plugins.evals.likelihood import Likelihood
 
-FIRST_ROUND = 32
+FIRST_ROUND_TOKENS = 32
 """Tokens that are said before it is looked whether an answer has ended; twice as many each time."""
-MOST_NEW = 256
+DEFAULT_MAX_NEW_TOKENS = 256
 """Tokens of an answer if the task sets no limit, as lm-eval has it."""
 Pair = tuple[tuple[str, str] | None, list[int], list[int]]
 """What was asked, and the token ids of the context and of the continuation."""
@@ -39,7 +39,7 @@ class HarnessModel(TemplateLM):
         self.model = model
         self.likelihood = Likelihood(model)
         self.answers_at_once = batch_size
-        self.said: dict[tuple[str, str], Answer] = {}
+        self.generated: dict[tuple[str, str], Answer] = {}
         """The answers that were generated, by context and text."""
 
     @property
@@ -77,7 +77,7 @@ class HarnessModel(TemplateLM):
         """
         alike: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
-            settings = normalize_gen_kwargs(request.args[1], MOST_NEW)
+            settings = normalize_gen_kwargs(request.args[1], DEFAULT_MAX_NEW_TOKENS)
             if settings["do_sample"]:
                 raise FrameworkError(
                     f"task '{request.task_name}' samples its answers (do_sample), but here they are greedy: "
@@ -98,7 +98,7 @@ class HarnessModel(TemplateLM):
         answers: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
         remaining, length = list(range(len(contexts))), 0
         while remaining and length < most:
-            count = min(max(FIRST_ROUND, length), most - length)
+            count = min(max(FIRST_ROUND_TOKENS, length), most - length)
             length += count
             rows = [[*starts[number], *answers[number].ids] for number in remaining]
             more = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
@@ -107,7 +107,7 @@ class HarnessModel(TemplateLM):
             going_on = zip(remaining, more, strict=True)
             remaining = [number for number, answer in going_on if answer.ids and not answers[number].stopped]
         for context, answer in zip(contexts, answers, strict=True):
-            self.said[context, answer.text] = answer
+            self.generated[context, answer.text] = answer
         return [answer.text for answer in answers]
 
     def _joined(self, before: Answer, more: Answer, until: Sequence[str]) -> Answer:

@@ -23,15 +23,15 @@ from lm_eval.tasks import TaskManager
 from framework import FrameworkError
 from framework.api import error_location, summarize_error
 from framework_plugins.evals.harness.catalog import Catalog
-from framework_plugins.evals.harness.data import home
+from framework_plugins.evals.harness.data import data_root
 from framework_plugins.evals.harness.model import HarnessModel
 
-ONE_PROCESS = "DISABLE_MULTIPROC"
+NO_MULTIPROCESSING = "DISABLE_MULTIPROC"
 """With this set, lm-eval draws its resamples in this process and forks no others beside a loaded model."""
 
 
 @dataclass(frozen=True)
-class Way:
+class RunSettings:
     """How tasks are run; see `LmEvalConfig`."""
 
     limit: float | None = None
@@ -41,7 +41,7 @@ class Way:
     resamples: int = 0
 
 
-class Tasks:
+class LoadedTasks:
     """Tasks that are asked together.
 
     Args:
@@ -65,7 +65,7 @@ class Tasks:
         whole: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
         for name in self.names:
             try:
-                with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
+                with quiet_lm_eval(), contextlib.chdir(data_root(self.catalog.tasks(name))):
                     loaded = self._manager.load([name])
             except Exception as error:
                 raise FrameworkError(
@@ -88,10 +88,10 @@ class Tasks:
             files = self.catalog.local.get(name) or self.catalog.installed.get(name, ())
             folders |= {str(file.parent): None for file in files}
             folders |= {str(task.file.resolve().parent): None for task in self.catalog.tasks(name)}
-        with apart():
+        with quiet_lm_eval():
             return TaskManager(include_path=list(folders), include_defaults=False)
 
-    def run(self, model: HarnessModel, way: Way) -> Mapping[str, Any]:
+    def run(self, model: HarnessModel, way: RunSettings) -> Mapping[str, Any]:
         """Ask a model.
 
         Returns:
@@ -104,7 +104,7 @@ class Tasks:
         for task in loaded["tasks"].values():
             task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # again, so that each evaluation draws the same examples
         try:
-            with apart():
+            with quiet_lm_eval():
                 results: Mapping[str, Any] = evaluate(
                     lm=model,
                     task_dict=loaded,
@@ -124,16 +124,16 @@ class Tasks:
 
 
 @contextlib.contextmanager
-def apart() -> Iterator[None]:
+def quiet_lm_eval() -> Iterator[None]:
     """Let lm-eval do its work without telling each step, without other processes, and without drawn numbers.
 
     Its bars know no switch, and the name of a task takes a number from Python's generator each time it is asked.
     """
     random_state = random.getstate()
     logger = logging.getLogger("lm_eval")
-    level, processes = logger.level, os.environ.get(ONE_PROCESS)
+    level, processes = logger.level, os.environ.get(NO_MULTIPROCESSING)
     logger.setLevel(logging.ERROR)
-    os.environ[ONE_PROCESS] = "1"
+    os.environ[NO_MULTIPROCESSING] = "1"
     nowhere = io.StringIO()
     try:
         with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
@@ -142,6 +142,6 @@ def apart() -> Iterator[None]:
         random.setstate(random_state)
         logger.setLevel(level)
         if processes is None:
-            del os.environ[ONE_PROCESS]
+            del os.environ[NO_MULTIPROCESSING]
         else:
-            os.environ[ONE_PROCESS] = processes
+            os.environ[NO_MULTIPROCESSING] = processes

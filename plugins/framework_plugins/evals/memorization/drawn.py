@@ -14,14 +14,14 @@ from framework.api.training import IGNORE, TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.recital import answer_row
 
-LOOKED_AT = 4
+CANDIDATES_PER_ROW = 4
 """Candidate rows for each row that is used: some answers are too short, or have no unique word."""
 WORD = re.compile(r"\w{4,}")
 """A word that can be a row's own; a shorter one is in a prompt or in another answer by chance."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledRows:
     """Rows cut to the part that is used, out of `looked_at` candidates.
 
     `short` had an answer that is too short, and `common` one without a word of its own.
@@ -33,24 +33,24 @@ class Drawn:
     common: int = 0
 
 
-def draw(rows: Sequence[TokenRow], config: MemorizationConfig) -> Drawn:
+def sample_rows(rows: Sequence[TokenRow], config: MemorizationConfig) -> SampledRows:
     """Choose rows, the same each time."""
-    candidates = [answer_row(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
+    candidates = [answer_row(rows[number], config.max_new_tokens) for number in sample_numbers(len(rows), config)]
     long = [row for row in candidates if row.supervised >= config.min_tokens]
-    return Drawn(long, len(candidates), len(candidates) - len(long))
+    return SampledRows(long, len(candidates), len(candidates) - len(long))
 
 
-def spread(total: int, config: MemorizationConfig) -> list[int]:
+def sample_numbers(total: int, config: MemorizationConfig) -> list[int]:
     """Return numbers below `total`, one by chance from each of as many equal stretches, shuffled."""
     random = Random(config.seed)  # noqa: S311 - a sample, not a secret
-    count = min(LOOKED_AT * config.rows, total)
+    count = min(CANDIDATES_PER_ROW * config.rows, total)
     bounds = [total * number // count for number in range(count + 1)] if count else []
     numbers = [random.randrange(start, end) for start, end in pairwise(bounds)]
     random.shuffle(numbers)
     return numbers
 
 
-def with_own_words(drawn: Drawn, model: Model) -> Drawn:
+def with_unique_words(drawn: SampledRows, model: Model) -> SampledRows:
     """Keep the rows of which nothing but having seen them tells the answer.
 
     That is so of a word which is neither in the prompt nor in the answer of another row. Copying from the prompt
@@ -63,7 +63,7 @@ def with_own_words(drawn: Drawn, model: Model) -> Drawn:
         for row, answer in zip(drawn.rows, answers, strict=True)
         if any(counts[word] == 1 for word in answer - _words(model, row, learned=False))
     ]
-    return Drawn(own, drawn.looked_at, drawn.short, len(drawn.rows) - len(own))
+    return SampledRows(own, drawn.looked_at, drawn.short, len(drawn.rows) - len(own))
 
 
 def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:

@@ -12,10 +12,10 @@ from statistics import fmean
 from framework.api import Aspect, Data, EvalResult, Measure, Metric, Model
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.drawn import Drawn, draw, with_own_words
+from framework_plugins.evals.memorization.drawn import SampledRows, sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import Recital, recital
 
-FEWEST = 4
+MIN_HELD_OUT_ROWS = 4
 """Held-out rows that can stand for the task; of fewer one that is hard or easy would decide."""
 
 
@@ -27,10 +27,10 @@ class Memorization:
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002
         """Read the rows once; `recital.py` says why nothing has to be generated."""
-        train, held_out = draw(data.train, self.config), draw(data.validation, self.config)
-        few = len(held_out.rows) < FEWEST
+        train, held_out = sample_rows(data.train, self.config), sample_rows(data.validation, self.config)
+        few = len(held_out.rows) < MIN_HELD_OUT_ROWS
         if few:
-            train = with_own_words(train, model)
+            train = with_unique_words(train, model)
         notes = list(_notes(train, held_out, self.config.min_tokens, few=few))
         rows = train.rows[: self.config.rows]
         if not rows:
@@ -72,7 +72,7 @@ def _excess(train: Sequence[Recital], held_out: Sequence[Recital]) -> Measure:
     return Measure(shares[0] - shares[1], aspect=Aspect.copying)
 
 
-def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator[str]:
+def _notes(train: SampledRows, held_out: SampledRows, fewest: int, *, few: bool) -> Iterator[str]:
     if not train.rows:
         reasons = [
             f"{count} of {train.looked_at} training rows {reason}"
@@ -92,7 +92,7 @@ def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator
             )
     if few:
         yield (
-            f"memorization: fewer than {FEWEST} held-out rows, so the comparison is with the base model only, "
-            f"on rows whose answers hold a word that neither the prompt nor another answer has "
+            f"memorization: fewer than {MIN_HELD_OUT_ROWS} held-out rows, so the comparison is with the base model "
+            f"only, on rows whose answers hold a word that neither the prompt nor another answer has "
             f"({train.common} of {train.looked_at} hold none)"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from framework_plugins.evals.config import JsonFieldsConfig
 
-NOTHING: Any = object()
+NO_JSON: Any = object()
 OPENING = re.compile(r"[{\[]")
 DECODER = json.JSONDecoder()
 
@@ -26,32 +26,32 @@ class JsonFields:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare value by value; a reference without JSON is one value, which the whole answer has to be."""
-        expected = _first(reference or "")
-        if expected is NOTHING:
+        expected = _first_json(reference or "")
+        if expected is NO_JSON:
             return float(answer.strip() == (reference or "").strip())
-        found = _first(answer)
-        values = [*_values(expected, ())] or [((), expected)]
-        known = {} if found is NOTHING else dict([*_values(found, ())] or [((), found)])
-        return sum(bool(known.get(place, NOTHING) == value) for place, value in values) / len(values)
+        found = _first_json(answer)
+        values = [*_leaf_values(expected, ())] or [((), expected)]
+        known = {} if found is NO_JSON else dict([*_leaf_values(found, ())] or [((), found)])
+        return sum(bool(known.get(place, NO_JSON) == value) for place, value in values) / len(values)
 
 
-def _first(text: str) -> Any:
+def _first_json(text: str) -> Any:
     """Return a text as JSON, or else the first object or list in it: models put them into sentences and code blocks."""
     with suppress(ValueError, RecursionError):
         return json.loads(text)
     for start in OPENING.finditer(text):
         with suppress(ValueError, RecursionError):
             return DECODER.raw_decode(text, start.start())[0]
-    return NOTHING
+    return NO_JSON
 
 
-def _values(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _leaf_values(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Give each value that holds no others with its place; as JSON writes it, so that 1 is not true."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _values(inner, (*place, name))
+            yield from _leaf_values(inner, (*place, name))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _values(inner, (*place, number))
+            yield from _leaf_values(inner, (*place, number))
     else:
         yield place, json.dumps(value)

@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from framework_plugins.evals.config import JsonValidConfig
-from framework_plugins.evals.json_schema import read_schema, validator
+from framework_plugins.evals.json_schema import make_validator, read_schema
 
 
 class JsonValid:
@@ -16,7 +16,7 @@ class JsonValid:
     needs_reference = False
 
     def __init__(self, config: JsonValidConfig) -> None:
-        self._validator = None if config.schema is None else validator(read_schema(config.schema))
+        self._validator = None if config.schema is None else make_validator(read_schema(config.schema))
 
     def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
         """Parse the answer and validate what it holds."""

@@ -14,7 +14,7 @@ from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
 
-SHOWN_CHARACTERS = 60
+MAX_SHOWN_CHARS = 60
 """Characters of an answer or a reply."""
 
 
@@ -32,7 +32,7 @@ class Judge(AnswerMetric):
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
         """Ask about each answer once: what was graded before keeps its grade."""
-        texts = [grading.written(self.config, answer) for answer in answers]
+        texts = [grading.grading_prompt(self.config, answer) for answer in answers]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
         with judge_endpoint(self.config) as endpoint:
@@ -41,7 +41,7 @@ class Judge(AnswerMetric):
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
                 reasons[text] = str(reply)
-            elif (grade := grading.grade(reply, self.config.lowest, self.config.highest)) is None:
+            elif (grade := grading.parse_grade(reply, self.config.lowest, self.config.highest)) is None:
                 strange[text] = reply
             else:
                 self._known[text] = grade
@@ -56,7 +56,7 @@ class Judge(AnswerMetric):
             tie, 0.5 if the two contradict each other; None if one of the two replies is missing or not a letter.
         """
         orders = [
-            (grading.written_pair(one, two), grading.written_pair(two, one))
+            (grading.comparison_prompt(one, two), grading.comparison_prompt(two, one))
             for one, two in zip(before, after, strict=True)
         ]
         differ = [one.answer.strip() != two.answer.strip() for one, two in zip(before, after, strict=True)]
@@ -64,7 +64,7 @@ class Judge(AnswerMetric):
         with judge_endpoint(self.config) as endpoint:
             replies = dict(zip(texts, endpoint.ask_all(texts, self.config.concurrency), strict=True))
         found = {
-            text: None if isinstance(reply, NoReplyError) else grading.preferred(reply)
+            text: None if isinstance(reply, NoReplyError) else grading.parse_preference(reply)
             for text, reply in replies.items()
         }
         items: list[float | None] = []
@@ -75,7 +75,7 @@ class Judge(AnswerMetric):
             items.append(None if second is None or first is None else (second + 1 - first) / 2)
         notes = []
         if missing := sum(item is None for item in items):
-            notes.append(f"{self.config.model} compared no answers: {_missing(missing, len(items))}")
+            notes.append(f"{self.config.model} compared no answers: {_unscored(missing, len(items))}")
         if biased:
             notes.append(
                 f"{biased} of {len(items)} pairs count as a tie: the judge prefers the same place in both orders"
@@ -85,7 +85,7 @@ class Judge(AnswerMetric):
     def _silent(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:
         """Say for which reasons how many answers have no reply."""
         for reason, count in Counter(reasons[text] for text in texts if text in reasons).items():
-            yield f"{self.config.model} at {name} did not reply ({reason}): {_missing(count, len(texts))}"
+            yield f"{self.config.model} at {name} did not reply ({reason}): {_unscored(count, len(texts))}"
 
     def _strange(
         self, name: str, texts: Sequence[str], strange: dict[str, str], answers: Sequence[Answered]
@@ -95,10 +95,10 @@ class Judge(AnswerMetric):
         if without:
             first = without[0]
             scale = f"from {self.config.lowest:g} to {self.config.highest:g}"
-            reply, answer = strange[texts[first]][:SHOWN_CHARACTERS], answers[first].answer[:SHOWN_CHARACTERS]
+            reply, answer = strange[texts[first]][:MAX_SHOWN_CHARS], answers[first].answer[:MAX_SHOWN_CHARS]
             yield (
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
-                f"{answer!r}: {_missing(len(without), len(texts))}"
+                f"{answer!r}: {_unscored(len(without), len(texts))}"
             )
 
 
@@ -110,5 +110,5 @@ def judge_endpoint(config: JudgeConfig) -> ChatEndpoint:
     )
 
 
-def _missing(count: int, total: int) -> str:
+def _unscored(count: int, total: int) -> str:
     return f"{count} of {total} answers have no score"

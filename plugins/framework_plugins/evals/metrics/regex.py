@@ -16,7 +16,7 @@ class Regex:
 
     def __init__(self, config: RegexConfig) -> None:
         self.config = config
-        self.pattern = compiled(config)
+        self.pattern = compile_pattern(config)
 
     def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
         """Look for the pattern, or compare it with the whole answer."""
@@ -24,7 +24,7 @@ class Regex:
         return float(match is not None)
 
 
-def compiled(config: RegexConfig) -> re.Pattern[str]:
+def compile_pattern(config: RegexConfig) -> re.Pattern[str]:
     """Return the pattern.
 
     Raises:

@@ -10,14 +10,14 @@ from typing import Any
 from framework import FrameworkError, Plan, Selection
 from framework.api import display_path, nearest
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
-from framework_plugins.exports.documents import CARD
-from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS, known_names, unknown_ones
+from framework_plugins.exports.export_folder import README
+from framework_plugins.exports.llama.quantizations import QUANTIZATIONS, lower_names, unknown_names
 
-LORA = "LoRA"
+ADAPTER_SUFFIX = "LoRA"
 """Is in the name of an adapter's file where others have their quantization."""
-PLAIN = ("lora", "rslora")
+PLAIN_ADAPTERS = ("lora", "rslora")
 """Adapters that are a pair of matrices beside a layer and nothing else."""
-MORE = ("modules_to_save", "rank_pattern", "alpha_pattern")
+NOT_PLAIN_SETTINGS = ("modules_to_save", "rank_pattern", "alpha_pattern")
 """Settings of an adapter that make it more than that."""
 
 
@@ -30,10 +30,10 @@ def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
 
     key, tree = f"exporter.{name}", config.llama_cpp_dir
     if isinstance(config, GgufExporterConfig):
-        yield from _quantizations(key, config)
+        yield from _quantization_problems(key, config)
     else:
-        yield from _adapter(key, plan)
-    if problem := foreign(plan.run_dir / config.folder, config.file_name or str(plan.config["name"])):
+        yield from _adapter_problems(key, plan)
+    if problem := folder_problem(plan.run_dir / config.folder, config.file_name or str(plan.config["name"])):
         yield problem
     if lacking := converter.missing_libraries(tree=tree is not None):
         yield f"{key} {lacking}"
@@ -70,29 +70,29 @@ def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
 def file_name(name: str, quantization: str) -> str:
     """Return the name of a file, `run-Q4_K_M.gguf`; what a file system does not take becomes a dash."""
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
-    return f"{plain}-{quantization if quantization == LORA else quantization.upper()}.gguf"
+    return f"{plain}-{quantization if quantization == ADAPTER_SUFFIX else quantization.upper()}.gguf"
 
 
-def foreign(folder: Path, name: str) -> str:
+def folder_problem(folder: Path, name: str) -> str:
     """Say that a folder holds something that no export of this name wrote; empty if it does not."""
     if not folder.exists():
         return ""
-    ours = {CARD, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA))}
+    ours = {README, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, ADAPTER_SUFFIX))}
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
     if not others:
         return ""
     return f"{display_path(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
 
 
-def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:
-    names = known_names(config.quantizations)
-    for problem in unknown_ones(names):
+def _quantization_problems(key: str, config: GgufExporterConfig) -> Iterator[str]:
+    names = lower_names(config.quantizations)
+    for problem in unknown_names(names):
         yield f"{key}.quantizations: {problem}"
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{key}.quantizations names {name} twice"
 
 
-def _adapter(key: str, plan: Plan) -> Iterator[str]:
+def _adapter_problems(key: str, plan: Plan) -> Iterator[str]:
     kind = plan.adapter.component.name
     if kind == "full":
         yield f"{key}: adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"
@@ -101,11 +101,12 @@ def _adapter(key: str, plan: Plan) -> Iterator[str]:
             f"{key}: adapter=dora has magnitudes besides its two matrices, which GGUF cannot store: "
             "set exporter=[gguf], which merges them, or adapter=lora|rslora"
         )
-    elif more := [name for name in MORE if getattr(plan.adapter.config, name, None)]:
+    elif more := [name for name in NOT_PLAIN_SETTINGS if getattr(plan.adapter.config, name, None)]:
         yield f"{key}: adapter.{more[0]} cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"
     elif (bias := getattr(plan.adapter.config, "bias", None)) is not None and bias.name != "none":
         yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
     elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):
         yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
-    elif kind not in PLAIN:
-        yield f"{key}: only adapter={'|'.join(PLAIN)} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"
+    elif kind not in PLAIN_ADAPTERS:
+        valid = "|".join(PLAIN_ADAPTERS)
+        yield f"{key}: only adapter={valid} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

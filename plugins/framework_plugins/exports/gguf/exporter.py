@@ -5,7 +5,9 @@ The trained weights are merged, converted once without loss, and quantized from 
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,32 +17,62 @@ from framework import FrameworkError
 from framework.api import Artifact, ExportContext, Model, cpu_threads
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
-from framework_plugins.exports.documents import TOKENIZER, read
+from framework_plugins.exports.disk_and_memory import DiskNeed
+from framework_plugins.exports.export_folder import TOKENIZER, read_json
 from framework_plugins.exports.gguf import checks
-from framework_plugins.exports.gguf.convert import apart, names, sentencepiece
-from framework_plugins.exports.gguf.convert.weights import Weights
-from framework_plugins.exports.gguf.file import Tensors
-from framework_plugins.exports.gguf.quantizations import known_names
-from framework_plugins.exports.gguf.vocabulary import Vocabulary
+from framework_plugins.exports.gguf.convert import sentencepiece
+from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, general_name
+from framework_plugins.exports.llama.process import run_in_process
+from framework_plugins.exports.llama.quantizations import lower_names
 from framework_plugins.exports.merge import number_format
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.parity.gate import EXACT, Gate, put_aside
-from framework_plugins.exports.room import Room
+from framework_plugins.exports.merge.safetensors_io import DTYPE_BITS, FLOAT_DTYPES, read_headers, weight_files
+from framework_plugins.exports.parity.gate import Gate, reject_on_failure
+from framework_plugins.exports.parity.reference import EXACT_FORMATS
 
-SCRATCH = ".gguf.part"
-LOG, WHOLE = "gguf.log", "whole.gguf"
-TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
+SCRATCH_FOLDER = ".gguf.part"
+LOG, UNQUANTIZED = "gguf.log", "whole.gguf"
+LOSSLESS_FORMATS = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
 
 
 @dataclass(frozen=True)
-class Made:
+class CheckedFile:
     """A file that is whole and checked, but not yet under its name."""
 
     quantization: str
     file: Path
     notes: tuple[str, ...]
     parity: str = ""
+
+
+@dataclass(frozen=True)
+class WeightCount:
+    """The parameters of a model, and the type of most of them as safetensors call it."""
+
+    parameters: int
+    dtype: str
+
+    @classmethod
+    def read(cls, folder: Path) -> WeightCount:
+        """Read the headers.
+
+        Raises:
+            FrameworkError: files are missing or damaged, or the weights are quantized.
+        """
+        counts: Counter[str] = Counter()
+        for tensor in read_headers(weight_files(folder)).values():
+            counts[tensor.dtype] += math.prod(tensor.shape)
+        dtype = counts.most_common(1)[0][0] if counts else "nothing"
+        if dtype not in FLOAT_DTYPES:
+            raise FrameworkError(
+                f"{folder} holds weights in {dtype}: only {', '.join(sorted(FLOAT_DTYPES))} can be converted to GGUF"
+            )
+        return cls(counts.total(), dtype)
+
+    @property
+    def bytes(self) -> int:
+        return self.parameters * DTYPE_BITS[self.dtype] // 8
 
 
 class GgufExporter:
@@ -50,7 +82,7 @@ class GgufExporter:
 
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
-        self.quantizations = known_names(config.quantizations)
+        self.quantizations = lower_names(config.quantizations)
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the files; they appear under their names when all of them are made and checked.
@@ -61,20 +93,21 @@ class GgufExporter:
         """
         folder = context.run_dir / self.config.folder
         name = self.config.file_name or str(context.config["name"])
-        if problem := checks.foreign(folder, name):
+        if problem := checks.folder_problem(folder, name):
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
-            number_type = number_format.for_files(context, exact="f32" in self.quantizations)
+            number_type = number_format.choose_for_gguf(context, exact="f32" in self.quantizations)
             merged = self._merged(context, scratch, number_type.dtype)
             files = list(
                 self._quantized_files(merged, scratch, context, name, [number_type.note] if number_type.note else [])
             )
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context, number_type.remedy)
-                _check_merged(merged, gate, context.run_dir, name)
-                if not set(self.quantizations) & set(EXACT):
-                    _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
-                files = [_checked(each, gate, context.run_dir, name) for each in files]
+                _compare_merged(merged, gate, context.run_dir, name)
+                if not set(self.quantizations) & set(EXACT_FORMATS):
+                    lossless = LOSSLESS_FORMATS[WeightCount.read(merged).dtype]
+                    _compare_conversion(scratch / UNQUANTIZED, lossless, gate, context.run_dir, name)
+                files = [_compare_file(each, gate, context.run_dir, name) for each in files]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / checks.file_name(name, each.quantization)) for each in files]
 
@@ -84,43 +117,43 @@ class GgufExporter:
         Raises:
             FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
         """
-        Room.before_merging(context, self.quantizations, dtype).check(context.run_dir)
+        DiskNeed.before_merging(context, self.quantizations, dtype).check(context.run_dir)
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
     def _quantized_files(
         self, merged: Path, scratch: Path, context: ExportContext, name: str, notes: Sequence[str]
-    ) -> Iterator[Made]:
+    ) -> Iterator[CheckedFile]:
         """Convert once, then write and check one quantization after the other; `notes` hold for all of them."""
-        weights = Weights.read(merged)
+        weights = WeightCount.read(merged)
         run_dir = context.run_dir
-        Room.after_merging(merged, weights, self.quantizations).check(run_dir)
+        DiskNeed.after_merging(merged, weights.parameters, weights.bytes, self.quantizations).check(run_dir)
         vocabulary = Vocabulary.read(merged, context.plan.model.config.template_switches)
         if vocabulary.template:
-            chat_template.put(merged, vocabulary.template)
-        whole = scratch / WHOLE
-        self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
-        settings = vocabulary.amendments(whole)
+            chat_template.write_template(merged, vocabulary.template)
+        whole = scratch / UNQUANTIZED
+        self._convert(merged, scratch, whole, LOSSLESS_FORMATS[weights.dtype], name, run_dir / LOG)
+        settings = vocabulary.metadata_overrides(whole)
         for quantization in self.quantizations:
             file = scratch / f"{quantization}.gguf"
-            apart.run(
+            run_in_process(
                 f"the quantization to {quantization}",
-                "framework_plugins.exports.gguf.convert.quantized:write", run_dir / LOG,
-                source=str(whole), target=str(file), quantization=quantization,
+                "framework_plugins.exports.llama.quantizations:quantize", run_dir / LOG,
+                source=whole, target=file, quantization=quantization,
                 threads=cpu_threads(), settings=settings,
             )  # fmt: skip
             vocabulary.check(file)
-            note = Tensors.read(file).note(quantization)
-            yield Made(quantization, file, (*notes, *([note] if note else [])))
+            note = TensorTypes.read(file).note(quantization)
+            yield CheckedFile(quantization, file, (*notes, *([note] if note else [])))
 
     def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
         source = scratch / "source"
         source.mkdir()
         for file in merged.iterdir():
             (source / file.name).symlink_to(file.absolute())
-        sentencepiece.complete(source)
-        name = names.inside(name, read(source / TOKENIZER))
-        apart.run(
+        sentencepiece.complete_folder(source)
+        name = general_name(name, read_json(source / TOKENIZER))
+        run_in_process(
             "the conversion to GGUF", "framework_plugins.exports.gguf.convert.model:convert", log,
             folder=str(source), target=str(target), dtype=dtype, name=name, tree=self.config.llama_cpp_dir,
         )  # fmt: skip
@@ -129,7 +162,7 @@ class GgufExporter:
 @contextmanager
 def scratch_folder(run_dir: Path) -> Iterator[Path]:
     """Give an empty folder inside the run folder, on the same file system, that is gone afterwards."""
-    scratch = run_dir / SCRATCH
+    scratch = run_dir / SCRATCH_FOLDER
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -138,42 +171,42 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
+def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
     """Compare what is converted with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
     """
     final = f"{name}-merged"
-    with put_aside(merged, run_dir, final):
-        gate.merged(merged, final)
+    with reject_on_failure(merged, run_dir, final):
+        gate.check_merged(merged, final)
 
 
-def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
+def _compare_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
     """Compare what all files are quantized from with the trained model: their own bounds would hide a wrong tensor.
 
     Raises:
         ParityError: it is not what was trained.
     """
     final = checks.file_name(name, form)
-    with put_aside(file, run_dir, final):
-        gate.conversion(file, final, form)
+    with reject_on_failure(file, run_dir, final):
+        gate.check_conversion(file, final, form)
 
 
-def _checked(output: Made, gate: Gate, run_dir: Path, name: str) -> Made:
+def _compare_file(output: CheckedFile, gate: Gate, run_dir: Path, name: str) -> CheckedFile:
     """Compare a file with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
     """
     final = checks.file_name(name, output.quantization)
-    with put_aside(output.file, run_dir, final):
-        conversations = gate.conversations(output.file, final)
-        parity = gate.gguf(output.file, final, output.quantization)
+    with reject_on_failure(output.file, run_dir, final):
+        conversations = gate.check_conversations(output.file, final)
+        parity = gate.check_gguf(output.file, final, output.quantization)
     return replace(output, notes=(*output.notes, f"chat template: {conversations}"), parity=parity)
 
 
-def _publish(output: Made, final: Path) -> Artifact:
+def _publish(output: CheckedFile, final: Path) -> Artifact:
     output.file.replace(final)
     path = f"{final.parent.name}/{final.name}"
     return Artifact("gguf", path, final.stat().st_size, list(output.notes), output.parity)

@@ -15,16 +15,17 @@ from yaml import YAMLError
 from framework import Plan, Stage
 from framework.api import Artifact, EvalResult, ExportContext, Model, RunFolder, reachable, write_atomically
 from framework.api.training import ModelPlace, ModelSource
-from framework_plugins.exports import documents
+from framework_plugins.exports import export_folder
+from framework_plugins.exports.chat_template import system_prompt
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
-from framework_plugins.exports.documents import CARD
-from framework_plugins.exports.hub.card import Answers, Folder, Known, card, plain
-from framework_plugins.exports.hub.usage_snippets import Asking, system_prompt, uses
+from framework_plugins.exports.export_folder import README
+from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
+from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
 from framework_plugins.exports.merge import adapter_files
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
-TOLD = (
+ADAPTER_SETTINGS = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
     "alpha_pattern", "bias",
 )  # fmt: skip
@@ -40,22 +41,22 @@ class ModelCardExporter:
         self.config = config
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
-        known = self._known(context)
+        facts = self._facts(context)
         cards = []
-        for folder, artifacts in _folders(
+        for folder, artifacts in _artifacts_by_folder(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
-            asking = Asking(system_prompt(context), context.plan.model.config.template_switches)
-            name = plain(context.plan.name).lower()
-            ways = list(uses(artifacts, known.base or known.base_name, name, asking))
+            chat = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
+            name = escaped(context.plan.name).lower()
+            snippets = list(usage_snippets(artifacts, facts.base_id or facts.base_name, name, chat))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
-            text = card(Folder([artifact.kind for artifact in artifacts], ways, compared), known)
-            file = context.run_dir / folder / CARD
+            text = render_card(CardFolder([artifact.kind for artifact in artifacts], snippets, compared), facts)
+            file = context.run_dir / folder / README
             write_atomically(file, text)
-            cards.append(Artifact("model_card", (folder / CARD).as_posix(), file.stat().st_size))
+            cards.append(Artifact("model_card", (folder / README).as_posix(), file.stat().st_size))
         return cards
 
-    def _known(self, context: ExportContext) -> Known:
+    def _facts(self, context: ExportContext) -> RunFacts:
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
@@ -63,30 +64,32 @@ class ModelCardExporter:
         base = config.base_model or on_hub
         license_of_base = "" if config.license else place.license or base_license(place, base)
         elsewhere = plan.external_checkpoint is not None
-        return Known(
+        return RunFacts(
             plan=plan,
             report=context.report(),
-            base=base,
-            base_name=plain(base or place.name),
+            base_id=base,
+            base_name=escaped(base or place.name),
             license=config.license or license_of_base,
-            of_base=not config.license,
-            datasets=config.datasets or _hub_data(plan),
-            adapter=_adapter(context.checkpoint),
-            elsewhere=elsewhere,
-            answers=_answers(context, config.answers),
+            license_of_base=not config.license,
+            datasets=config.datasets or _hub_datasets(plan),
+            adapter=_adapter_settings(context.checkpoint),
+            trained_elsewhere=elsewhere,
+            answers=_sample_answers(context, config.answers),
         )
 
 
-def _answers(context: ExportContext, count: int) -> list[Answers]:
+def _sample_answers(context: ExportContext, count: int) -> list[SampleAnswers]:
     """Return the first prompts that the run asked, with what the base and the trained model answered."""
     folder = RunFolder(context.run_dir)
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}
     samples = after.samples[:count] if after else []
-    return [Answers(one.prompt, of_base.get(one.prompt), one.answer, one.reference) for one in samples]
+    return [SampleAnswers(one.prompt, of_base.get(one.prompt), one.answer, one.reference) for one in samples]
 
 
-def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
+def _artifacts_by_folder(
+    artifacts: Sequence[Artifact], context: ExportContext
+) -> Mapping[PurePosixPath, Sequence[Artifact]]:
     """Return the folders that hold artifacts, and the run folder if there is none."""
     folders: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
@@ -98,12 +101,12 @@ def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[P
 
 def base_license(place: ModelPlace, base: str) -> str:
     """Return the license of a base by its own card; empty if there is none, or the Hub cannot be asked."""
-    file = place.folder / CARD
+    file = place.folder / README
     try:
         if not file.is_file() and base:
             offline = not reachable(ENDPOINT)
             revision = place.revision or None
-            file = Path(hf_hub_download(base, CARD, revision=revision, local_files_only=offline))
+            file = Path(hf_hub_download(base, README, revision=revision, local_files_only=offline))
         data = metadata_load(file) if file.is_file() else None
     except (HTTP_ERROR, OSError, ValueError, YAMLError):  # on a card nothing depends
         return ""
@@ -111,13 +114,13 @@ def base_license(place: ModelPlace, base: str) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _hub_data(plan: Plan) -> list[str]:
+def _hub_datasets(plan: Plan) -> list[str]:
     path = str(getattr(plan.data.config, "path", ""))
     return [path] if plan.data.component.name == "hub" and is_repo_id(path) else []
 
 
-def _adapter(checkpoint: Path) -> Mapping[str, Any]:
+def _adapter_settings(checkpoint: Path) -> Mapping[str, Any]:
     """Return how the adapter was trained, as it says itself; nothing if all weights were."""
-    file = checkpoint / adapter_files.CONFIG
-    config = documents.read(file) if file.is_file() else {}
-    return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}
+    file = checkpoint / adapter_files.ADAPTER_CONFIG
+    config = export_folder.read_json(file) if file.is_file() else {}
+    return {name: config[name] for name in ADAPTER_SETTINGS if config.get(name) not in (None, False, {}, [])}

@@ -17,15 +17,14 @@ from huggingface_hub.utils import disable_progress_bars
 
 from framework import FrameworkError, Plan
 from framework.api import Artifact, ExportContext, Model, display_path, reachable, summarize_error, write_atomically
-from framework_plugins.exports import documents
+from framework_plugins.exports import export_folder
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
-from framework_plugins.exports.documents import CARD
-from framework_plugins.exports.folders import CONFIG
+from framework_plugins.exports.export_folder import README, RUN_CONFIG
 from framework_plugins.exports.hub.model_card import HTTP_ERROR
 from framework_plugins.exports.merge import adapter_files
 
-RECORD = "push.json"
-BASE = "base_model_name_or_path"
+PUSH_FILE = "push.json"
+BASE_KEY = "base_model_name_or_path"
 MEGABYTE = 1e6
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -44,15 +43,15 @@ class PushExporter:
         Raises:
             FrameworkError: there is nothing to push, no token or no network, or the Hub refuses.
         """
-        files = files_of(self.config.what, context)
+        files = files_to_push(self.config.what, context)
         sizes = {path: _size(content) for path, content in files.items()}
         if self.config.dry_run:
-            _show(self.config.repo_id, sizes)
+            _print_files(self.config.repo_id, sizes)
         commit = "" if self.config.dry_run else self._push(files, context)
         record = {"repo_id": self.config.repo_id, "dry_run": self.config.dry_run, "commit": commit, "files": sizes}
-        file = context.run_dir / RECORD
+        file = context.run_dir / PUSH_FILE
         write_atomically(file, json.dumps(record, indent=1) + "\n")
-        return [Artifact("push", RECORD, file.stat().st_size)]
+        return [Artifact("push", PUSH_FILE, file.stat().st_size)]
 
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
@@ -77,7 +76,7 @@ class PushExporter:
                 self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}"
             )
         except HfHubHTTPError as error:
-            raise FrameworkError(f"{setting}: {_refusal(error)}. {again}") from error
+            raise FrameworkError(f"{setting}: {_refusal_text(error)}. {again}") from error
         except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
             raise FrameworkError(
                 f"{setting}: the upload was interrupted ({summarize_error(error.__cause__ or error)}). {again}"
@@ -102,7 +101,7 @@ class PushExporter:
             )
 
 
-def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | bytes]:
+def files_to_push(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | bytes]:
     """Return what is pushed, by its path in the repository.
 
     One kind lies at the top; several keep their folders, and the card of the first is the repository's.
@@ -117,33 +116,33 @@ def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | b
             raise FrameworkError(
                 f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
             )
-        for file in dict.fromkeys(file for place in paths for file in _below(place)):
+        for file in dict.fromkeys(file for place in paths for file in _artifact_files(place)):
             top = paths[0] if paths[0].is_dir() else paths[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
-            files[path] = _with_base(file, context.plan) if file.name == adapter_files.CONFIG else file
-            if file == top / CARD:
-                files.setdefault(CARD, file)
+            files[path] = _with_hub_base(file, context.plan) if file.name == adapter_files.ADAPTER_CONFIG else file
+            if file == top / README:
+                files.setdefault(README, file)
     return files
 
 
-def _below(place: Path) -> Iterator[Path]:
+def _artifact_files(place: Path) -> Iterator[Path]:
     """Give the files of an artifact; the config of the run stays here, since it names folders of this machine."""
     if place.is_dir():
-        yield from sorted(file for file in place.rglob("*") if file.is_file() and file.name != CONFIG)
+        yield from sorted(file for file in place.rglob("*") if file.is_file() and file.name != RUN_CONFIG)
         return
     yield place
-    if (place.parent / CARD).is_file():
-        yield place.parent / CARD
+    if (place.parent / README).is_file():
+        yield place.parent / README
 
 
-def _with_base(file: Path, plan: Plan) -> Path | bytes:
+def _with_hub_base(file: Path, plan: Plan) -> Path | bytes:
     """Return the settings of an adapter, with the base by its id on the Hub: a folder of this machine tells nobody.
 
     Raises:
         FrameworkError: the id is not known.
     """
-    settings = documents.read(file)
-    if is_repo_id(str(settings.get(BASE, ""))):
+    settings = export_folder.read_json(file)
+    if is_repo_id(str(settings.get(BASE_KEY, ""))):
         return file
     card = plan.exporter.get("model_card")
     base = card.config.base_model if card and isinstance(card.config, ModelCardExporterConfig) else None
@@ -152,21 +151,21 @@ def _with_base(file: Path, plan: Plan) -> Path | bytes:
             f"{file} names a folder of this machine as its base, which nobody else has: add exporter=[…,model_card] "
             "and set exporter.model_card.base_model=owner/name"
         )
-    return (json.dumps({**settings, BASE: base, "revision": None}, indent=2) + "\n").encode()
+    return (json.dumps({**settings, BASE_KEY: base, "revision": None}, indent=2) + "\n").encode()
 
 
 def _size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _show(repo_id: str, sizes: Mapping[str, int]) -> None:
+def _print_files(repo_id: str, sizes: Mapping[str, int]) -> None:
     """Print what would be pushed: it was asked for."""
     lines = [f"  {path}  {size / MEGABYTE:,.2f} MB" for path, size in sizes.items()]
     total = sum(sizes.values()) / MEGABYTE
     print(f"would be pushed to {repo_id}, {total:,.2f} MB:", *lines, sep="\n")  # noqa: T201 - the answer to dry_run
 
 
-def _refusal(error: HfHubHTTPError) -> str:
+def _refusal_text(error: HfHubHTTPError) -> str:
     """Put a refusal of the Hub into words."""
     match error.response.status_code:
         case 401:

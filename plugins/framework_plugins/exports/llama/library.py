@@ -15,7 +15,7 @@ NEEDED = "llama-cpp-py-sync==0.11739"
 EXTRA = "framework[gguf]"
 _ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
-_KEPT = 20
+_MAX_ERRORS = 20
 """Errors that are remembered, for a message."""
 
 
@@ -43,7 +43,7 @@ def library() -> Library:
         functions = bindings.get_lib()
     except (RuntimeError, OSError) as error:
         raise FrameworkError(f"llama.cpp of {NEEDED} does not load: {summarize_error(error)}") from error
-    types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
+    types, errors = bindings.get_ffi(), deque[str](maxlen=_MAX_ERRORS)
 
     def keep(level: int, text: Any, _: Any) -> None:
         if level == _ERROR:
@@ -55,7 +55,7 @@ def library() -> Library:
     return Library(functions, types, errors, log)
 
 
-def why() -> str:
+def first_error() -> str:
     """Return the first error that llama.cpp reported, the most specific one, as the end of a sentence."""
     error = next((line for line in library().errors if line), "")
     return f": {error}" if error else ""

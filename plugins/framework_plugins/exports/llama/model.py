@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from framework import FrameworkError
 from framework.api import cpu_threads
-from framework_plugins.exports.llama.library import library, why
+from framework_plugins.exports.llama.library import first_error, library
 
-MEMORY = 2**26
+LOGITS_BYTES = 2**26
 """Bytes of logits that llama.cpp holds at a time; this limits the tokens of one pass."""
-LEAST_PASS, MOST_PASS = 16, 512
+MIN_BATCH, MAX_BATCH = 16, 512
 """Tokens of a pass, whatever the vocabulary."""
 
 
-Choice = Callable[[NDArray[np.float32]], int]
+Sampler = Callable[[NDArray[np.float32]], int]
 """Chooses the next token by logits of shape (vocabulary,)."""
 
 
-def likeliest(logits: NDArray[np.float32]) -> int:
+def greedy(logits: NDArray[np.float32]) -> int:
     """Choose greedily."""
     return int(logits.argmax())
 
 
-class Said(NamedTuple):
+class Completion(NamedTuple):
     """A continuation: token ids without the stop token, and whether one ended them."""
 
     ids: tuple[int, ...]
@@ -61,30 +61,30 @@ class Llama:
         self._api, self._types = loaded.functions, loaded.types
         self.file = file
         self._model = self._context = self._types.NULL
-        self._held: list[int] = []
+        self._cached_ids: list[int] = []
         loaded.errors.clear()
         parameters = self._api.llama_model_default_params()
         parameters.n_gpu_layers = 0
         parameters.vocab_only = vocabulary_only
         self._model = self._api.llama_model_load_from_file(bytes(file), parameters)
         if not self._model:
-            raise FrameworkError(f"llama.cpp cannot open {file}{why()}")
+            raise FrameworkError(f"llama.cpp cannot open {file}{first_error()}")
         self._vocab = self._api.llama_model_get_vocab(self._model)
         self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
-        self.pass_size = max(LEAST_PASS, min(MOST_PASS, MEMORY // (4 * self.n_vocab)))
+        self.n_batch = max(MIN_BATCH, min(MAX_BATCH, LOGITS_BYTES // (4 * self.n_vocab)))
         if not vocabulary_only:
             self._context = self._open(n_ctx, threads or cpu_threads())
 
     def _open(self, n_ctx: int, threads: int) -> Any:
         parameters = self._api.llama_context_default_params()
         parameters.n_ctx = n_ctx
-        parameters.n_batch = parameters.n_ubatch = self.pass_size
+        parameters.n_batch = parameters.n_ubatch = self.n_batch
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
         context = self._api.llama_init_from_model(self._model, parameters)
         if not context:
             self.close()
-            raise FrameworkError(f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}")
+            raise FrameworkError(f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{first_error()}")
         return context
 
     def __enter__(self) -> Self:
@@ -146,7 +146,7 @@ class Llama:
                 return list(ids[0:count])
             room = -count
 
-    def read(self, text: str) -> list[int]:
+    def tokenize_prompt(self, text: str) -> list[int]:
         """Return the token ids of a rendered conversation as llama.cpp's programs make them.
 
         Where the file says that a bos token comes before each text, they put it there, and take off the one that the
@@ -156,7 +156,7 @@ class Llama:
             text = text.removeprefix(self.text([self._api.llama_vocab_bos(self._vocab)]))
         return self.tokenize(text, add_special=True)
 
-    def piece(self, token: int, *, special: bool = True) -> bytes:
+    def token_bytes(self, token: int, *, special: bool = True) -> bytes:
         """Return the bytes of a token, which may be a part of a letter only; `special`: special tokens by name."""
         room = 64
         while True:
@@ -168,9 +168,9 @@ class Llama:
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""
-        return b"".join(map(self.piece, ids)).decode("utf-8", errors="replace")
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
-    def passes(self, ids: Sequence[int], *, skip: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def batches(self, ids: Sequence[int], *, skip: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Give the logits behind each token of a sequence, some tokens at a time.
 
         Args:
@@ -181,11 +181,11 @@ class Llama:
             The place of the first token of a pass, and logits of shape (tokens of the pass, vocabulary). The array is
             llama.cpp's own memory: the next pass overwrites it.
         """
-        self._forget(0)
-        for first in range(0, skip, self.pass_size):
-            self._decode(ids[first : min(skip, first + self.pass_size)], every=False)
-        for first in range(skip, len(ids), self.pass_size):
-            part = ids[first : first + self.pass_size]
+        self._truncate_cache(0)
+        for first in range(0, skip, self.n_batch):
+            self._decode(ids[first : min(skip, first + self.n_batch)], every=False)
+        for first in range(skip, len(ids), self.n_batch):
+            part = ids[first : first + self.n_batch]
             self._decode(part, every=True)
             yield first, self._logits(len(part))
 
@@ -196,23 +196,23 @@ class Llama:
             ids: the sequence.
             last: how many tokens at its end have logits; 0: all of them.
         """
-        return np.concatenate([logits.copy() for _, logits in self.passes(ids, skip=len(ids) - last if last else 0)])
+        return np.concatenate([logits.copy() for _, logits in self.batches(ids, skip=len(ids) - last if last else 0)])
 
-    def follow(self, ids: Sequence[int], choose: Choice = likeliest) -> Iterator[int]:
+    def generate(self, ids: Sequence[int], choose: Sampler = greedy) -> Iterator[int]:
         """Continue a sequence: yield the next token repeatedly, stop tokens too.
 
         It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
         """
-        self._forget(self._common(ids))
-        rest = list(ids[len(self._held) :])
-        while len(self._held) + len(rest) <= self._api.llama_n_ctx(self._context):
-            for first in range(0, len(rest), self.pass_size):
-                self._decode(rest[first : first + self.pass_size], every=False)
+        self._truncate_cache(self._cached_prefix(ids))
+        rest = list(ids[len(self._cached_ids) :])
+        while len(self._cached_ids) + len(rest) <= self._api.llama_n_ctx(self._context):
+            for first in range(0, len(rest), self.n_batch):
+                self._decode(rest[first : first + self.n_batch], every=False)
             token = choose(self._logits(1)[0])
             yield token
             rest = [token]
 
-    def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Said:
+    def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Completion:
         """Continue greedily until a stop token comes, for `max_new_tokens` at most.
 
         Raises:
@@ -220,41 +220,41 @@ class Llama:
         """
         self._check_length(len(ids))
         tokens: list[int] = []
-        for token in self.follow(ids):
+        for token in self.generate(ids):
             if token in self.stop_ids:
-                return Said(tuple(tokens), stopped=True)
+                return Completion(tuple(tokens), stopped=True)
             tokens.append(token)
             if len(tokens) == max_new_tokens:
                 break
-        return Said(tuple(tokens), stopped=False)
+        return Completion(tuple(tokens), stopped=False)
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self._api.llama_n_ctx(self._context):
             room = self._api.llama_n_ctx(self._context)
             raise FrameworkError(f"{tokens} tokens do not fit into n_ctx={room} of {self.file}: give more")
 
-    def _common(self, ids: Sequence[int]) -> int:
+    def _cached_prefix(self, ids: Sequence[int]) -> int:
         """Return how many tokens are in memory already; the last is left out, because its logits are needed again."""
-        most = min(len(self._held), len(ids) - 1)
-        return next((place for place in range(most) if self._held[place] != ids[place]), max(most, 0))
+        most = min(len(self._cached_ids), len(ids) - 1)
+        return next((place for place in range(most) if self._cached_ids[place] != ids[place]), max(most, 0))
 
-    def _forget(self, keep: int) -> None:
+    def _truncate_cache(self, keep: int) -> None:
         """Keep the first tokens of the sequence in memory; none if the model's memory has no such part."""
         memory = self._api.llama_get_memory(self._context)
         if keep and self._api.llama_memory_seq_rm(memory, 0, keep, -1):
-            del self._held[keep:]
+            del self._cached_ids[keep:]
         else:
             self._api.llama_memory_clear(memory, True)  # noqa: FBT003 - C
-            self._held.clear()
+            self._cached_ids.clear()
 
     def _decode(self, ids: Sequence[int], *, every: bool) -> None:
         """Compute a pass behind what is in memory; logits of every token, or of the last."""
-        self._check_length(len(self._held) + len(ids))
+        self._check_length(len(self._cached_ids) + len(ids))
         flags = [every] * len(ids)
         flags[-1] = True
         keep = {
             "token": self._types.new("llama_token[]", list(ids)),
-            "pos": self._types.new("llama_pos[]", list(range(len(self._held), len(self._held) + len(ids)))),
+            "pos": self._types.new("llama_pos[]", list(range(len(self._cached_ids), len(self._cached_ids) + len(ids)))),
             "n_seq_id": self._types.new("int32_t[]", [1] * len(ids)),
             "logits": self._types.new("int8_t[]", flags),
         }
@@ -262,8 +262,8 @@ class Llama:
         owners = self._types.new("llama_seq_id *[]", [sequence] * len(ids))
         batch = self._types.new("struct llama_batch *", {"n_tokens": len(ids), "seq_id": owners, **keep})[0]
         if self._api.llama_decode(self._context, batch):
-            raise FrameworkError(f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{why()}")
-        self._held += ids
+            raise FrameworkError(f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{first_error()}")
+        self._cached_ids += ids
 
     def _logits(self, rows: int) -> NDArray[np.float32]:
         """Return the logits of the last pass."""

@@ -1,7 +1,7 @@
 """What llama.cpp's server makes of conversations: their text by the chat template in a GGUF file, and its token ids.
 
 Ollama runs the same server. The library `xllamacpp` carries it, with llama.cpp's own Jinja; `llama-cpp-py-sync` has
-neither. `serve` runs in a process of its own (`convert.apart`), which a failed assertion of llama.cpp ends.
+neither. `serve` runs in a process of its own (`llama.process`), which a failed assertion of llama.cpp ends.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 PACKAGE = "xllamacpp"
-ERRORS = 1
+LOG_ERRORS = 1
 """The log level of errors."""
-SECONDS = 60
+TIMEOUT = 60
 """For an answer, which takes milliseconds."""
-CONTEXT, PASS = 256, 32
+N_CTX, N_BATCH = 256, 32
 """Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
 
 
-class Served(NamedTuple):
+class ServedPrompt(NamedTuple):
     """A conversation as the server reads it; `refusal` says why it does not."""
 
     text: str = ""
@@ -29,7 +29,7 @@ class Served(NamedTuple):
     refusal: str = ""
 
 
-def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tuple[list[Served], tuple[int, ...]]:
+def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tuple[list[ServedPrompt], tuple[int, ...]]:
     """Start a server on loopback, and ask it for the prompt of each conversation.
 
     The weights are mapped into memory; the server reads each of them once when it starts, as for one token.
@@ -50,30 +50,30 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
     parameters.use_jinja = True
-    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch, parameters.n_parallel = CONTEXT, PASS, PASS, 1
+    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch, parameters.n_parallel = N_CTX, N_BATCH, N_BATCH, 1
     parameters.n_gpu_layers = 0
     parameters.warmup = parameters.fit_params = parameters.ui = False
     parameters.no_extra_bufts = True  # else the weights are copied into another layout
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
-    parameters.verbosity = ERRORS
+    parameters.verbosity = LOG_ERRORS
     server = xllamacpp.Server(parameters)
-    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=SECONDS)  # asks no proxy
+    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=TIMEOUT)  # asks no proxy
     try:
-        served = [_served(connection, request) for request in requests]
-        return served, _ids(connection, "")
+        served = [_serve_prompt(connection, request) for request in requests]
+        return served, _tokenize(connection, "")
     finally:
         connection.close()
         del server
 
 
-def _served(connection: HTTPConnection, request: Mapping[str, Any]) -> Served:
+def _serve_prompt(connection: HTTPConnection, request: Mapping[str, Any]) -> ServedPrompt:
     answer = _post(connection, "/apply-template", request)
     if "prompt" not in answer:
-        return Served(refusal=str(answer.get("error", {}).get("message", answer)))
-    return Served(answer["prompt"], _ids(connection, answer["prompt"]))
+        return ServedPrompt(refusal=str(answer.get("error", {}).get("message", answer)))
+    return ServedPrompt(answer["prompt"], _tokenize(connection, answer["prompt"]))
 
 
-def _ids(connection: HTTPConnection, text: str) -> tuple[int, ...]:
+def _tokenize(connection: HTTPConnection, text: str) -> tuple[int, ...]:
     """Return the token ids of a prompt, with the BOS that the server puts before it."""
     return tuple(_post(connection, "/tokenize", {"content": text, "add_special": True})["tokens"])
 

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from framework import FrameworkError
 from framework.api import ExportResult, Prompt, SavedRun, display_path, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
-from framework_plugins.exports.llama.model import Choice, Llama, likeliest
+from framework_plugins.exports.llama.model import Llama, Sampler, greedy
 from framework_plugins.exports.llama.template import Template
 
-MOST = 8192
+MAX_CONTEXT = 8192
 """Tokens of a conversation. Many models read more; the keys and values of all of them would take gigabytes."""
-TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+SPECIAL_TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 """What templates call the special tokens, and what GGUF does."""
 
 
@@ -36,17 +36,17 @@ class GgufSpeakers:
         Raises:
             FrameworkError: there is no such file, it has no chat template, or llama.cpp cannot open it.
         """
-        file = Path(word).expanduser() if word else _exported(run)
+        file = Path(word).expanduser() if word else _first_exported(run)
         if not file.is_file():
             raise FrameworkError(f"--gguf {file}: there is no such file")
         with Llama(file, vocabulary_only=True) as vocabulary:
-            context = min(_trained_length(vocabulary) or MOST, MOST)
+            context = min(_context_length(vocabulary) or MAX_CONTEXT, MAX_CONTEXT)
             template = _template(vocabulary, run.config["model"].get("chat_template_kwargs") or {})
         with Llama(file, n_ctx=context) as llama:
             yield GgufSpeaker(llama, template, context)
 
 
-def _exported(run: SavedRun) -> Path:
+def _first_exported(run: SavedRun) -> Path:
     """Return the first GGUF file that a run exported and that is still there."""
     exported = run.record(ExportResult, "export.json") or ExportResult([])
     for artifact in exported.artifacts:
@@ -59,7 +59,7 @@ def _exported(run: SavedRun) -> Path:
     )
 
 
-def _trained_length(llama: Llama) -> int | None:
+def _context_length(llama: Llama) -> int | None:
     length = llama.metadata(f"{llama.metadata('general.architecture')}.context_length")
     return int(length) if length else None
 
@@ -69,7 +69,7 @@ def _template(llama: Llama, switches: dict[str, Any]) -> Template:
         raise FrameworkError(
             f"{llama.file} has no chat template, so it is unknown how this model writes a conversation"
         )
-    ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in TOKENS.items()}
+    ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in SPECIAL_TOKENS.items()}
     names = {role: llama.text([int(number)]) for role, number in ids.items() if number is not None}
     return Template(llama.chat_template, {**names, **switches})
 
@@ -89,37 +89,37 @@ class GgufSpeaker:
         return len(self._ids(prompt))
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        return self._llama.read(self._template.render(prompt.messages))
+        return self._llama.tokenize_prompt(self._template.render(prompt.messages))
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
-        return without_thought(self._texts(self._ids(prompt), max_new_tokens, chooser(temperature, top_p, seed)))
+        return without_thought(self._texts(self._ids(prompt), max_new_tokens, make_sampler(temperature, top_p, seed)))
 
-    def _texts(self, ids: list[int], limit: int, choose: Choice) -> Iterator[str]:
+    def _texts(self, ids: list[int], limit: int, choose: Sampler) -> Iterator[str]:
         """Give what each token adds to the text; letters come when they are whole."""
         letters = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        first = self._spaced
-        for token, _ in zip(self._llama.follow(ids, choose), range(limit), strict=False):
+        first = self._leading_space
+        for token, _ in zip(self._llama.generate(ids, choose), range(limit), strict=False):
             if token in self._llama.stop_ids:
                 break
-            piece = self._llama.piece(token, special=False)
+            piece = self._llama.token_bytes(token, special=False)
             yield letters.decode(piece.removeprefix(b" ") if first else piece)
             first = False
         if rest := letters.decode(b"", final=True):
             yield rest
 
     @property
-    def _spaced(self) -> bool:
+    def _leading_space(self) -> bool:
         """Whether a text begins with a space that nobody wrote: so do the words of SentencePiece."""
         pieces = self._llama.metadata("tokenizer.ggml.model") == "llama"
         return pieces and self._llama.metadata("tokenizer.ggml.add_space_prefix") != "false"
 
 
-def chooser(temperature: float, top_p: float, seed: int | None) -> Choice:
+def make_sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
     """Return what chooses the next token by logits of shape (vocabulary,)."""
     if temperature == 0:
-        return likeliest
+        return greedy
     dice = np.random.default_rng(seed)
 
     def draw(logits: NDArray[np.float32]) -> int:

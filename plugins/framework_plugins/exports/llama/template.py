@@ -16,7 +16,7 @@ from framework import FrameworkError
 from framework.api import Message, summarize_error
 
 
-class Generation(Extension):
+class GenerationTag(Extension):
     """`{% generation %}` marks what the assistant says, for masks; what is in it is rendered as it is."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja has it
@@ -62,10 +62,10 @@ class Template:
 
 def _environment() -> Environment:
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, GenerationTag]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
+    environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
     return environment
 
@@ -75,5 +75,5 @@ def _to_json(value: Any, **layout: Any) -> str:
     return json.dumps(value, **{"ensure_ascii": False, **layout})
 
 
-def _refuse(message: str) -> NoReturn:
+def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)

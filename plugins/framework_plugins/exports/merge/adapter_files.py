@@ -14,14 +14,14 @@ from peft.utils.other import get_pattern_key
 
 from framework import FrameworkError
 from framework.api import model_name, summarize_error
-from framework_plugins.exports.merge.headers import Stored, stored
-from framework_plugins.exports.merge.tensor_names import Names
-from framework_plugins.exports.merge.weight_delta import Change, LowRank
+from framework_plugins.exports.merge.safetensors_io import StoredTensor, read_headers
+from framework_plugins.exports.merge.tensor_names import MetaModel
+from framework_plugins.exports.merge.weight_delta import LowRank, WeightDelta
 
-CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER = "tokenizer.json"
-MERGED = frozenset(
+MERGEABLE_SETTINGS = frozenset(
     (
         "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config",
         "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
@@ -31,11 +31,11 @@ MERGED = frozenset(
     )
 )  # fmt: skip
 """Settings that are merged right, or that say nothing about the merged weights. Any other one that is on is refused."""
-STARTS = (True, False, "gaussian", "eva", "orthogonal")
+MERGEABLE_INITS = (True, False, "gaussian", "eva", "orthogonal")
 """Ways to begin that leave the base as it is; others move a part of it into the adapter."""
 _PREFIX = "base_model.model."
-_LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<part>(?:embedding_)?[AB]|magnitude_vector)(?:\.weight)?")
-_TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
+_LORA_WEIGHT = re.compile(r"(?P<module>.+)\.lora_(?P<part>(?:embedding_)?[AB]|magnitude_vector)(?:\.weight)?")
+_TOKEN_ROWS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
 
 
 class AdapterFolder:
@@ -47,14 +47,14 @@ class AdapterFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = _config(folder / CONFIG)
-        if not (folder / WEIGHTS).is_file():
+        self.config = _read_config(folder / ADAPTER_CONFIG)
+        if not (folder / ADAPTER_WEIGHTS).is_file():
             raise FrameworkError(
-                f"{folder} has no {WEIGHTS}: the weights are missing, or they are pickled, which is refused"
+                f"{folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or they are pickled, which is refused"
             )
-        self.tensors = stored([folder / WEIGHTS])
+        self.tensors = read_headers([folder / ADAPTER_WEIGHTS])
         if problem := _problem(self.config):
-            raise FrameworkError(f"{folder / CONFIG}: {problem}")
+            raise FrameworkError(f"{folder / ADAPTER_CONFIG}: {problem}")
 
     def check_base(self, name: str) -> None:
         """Make sure that the adapter was trained on the base of that name, as far as names tell.
@@ -66,105 +66,108 @@ class AdapterFolder:
         if trained_on and model_name(trained_on) != model_name(name):
             raise FrameworkError(
                 f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
-                f"base, or, if both are the same weights, write {name} into its {CONFIG}"
+                f"base, or, if both are the same weights, write {name} into its {ADAPTER_CONFIG}"
             )
 
-    def changes(self, names: Names) -> dict[str, Change]:
-        """Return the change of each weight, by its name in the model.
+    def weight_deltas(self, model: MetaModel) -> dict[str, WeightDelta]:
+        """Return the delta of each weight, by its name in the model.
 
         Raises:
             FrameworkError: something in the adapter is not of this model.
         """
-        changes: dict[str, Change] = {}
-        parts: dict[str, dict[str, Stored]] = {}
+        deltas: dict[str, WeightDelta] = {}
+        parts: dict[str, dict[str, StoredTensor]] = {}
         for key, tensor in self.tensors.items():
             name = key.removeprefix(_PREFIX)
-            if matched := _LOW_RANK.fullmatch(name):
+            if matched := _LORA_WEIGHT.fullmatch(name):
                 parts.setdefault(matched["module"], {})[matched["part"].removeprefix("embedding_")] = tensor
-            elif matched := _TOKENS.fullmatch(name):
-                target, change = self._target(names, f"{matched['module']}.weight", changes)
-                changes[target] = replace(change, rows=tensor, indices=self._indices(matched["module"], target, names))
+            elif matched := _TOKEN_ROWS.fullmatch(name):
+                target, delta = self._delta_of(model, f"{matched['module']}.weight", deltas)
+                deltas[target] = replace(delta, rows=tensor, indices=self._indices(matched["module"], target, model))
             else:
-                target, change = self._target(names, name.replace(".base_layer.", "."), changes)
-                changes[target] = replace(change, whole=tensor)
+                target, delta = self._delta_of(model, name.replace(".base_layer.", "."), deltas)
+                deltas[target] = replace(delta, replacement=tensor)
         for module, low_rank in parts.items():
-            target, change = self._target(names, f"{module}.weight", changes)
-            changes[target] = replace(change, low_rank=self._low_rank(module, low_rank, names.transposed(target)))
-        for target, change in changes.items():
-            self._check(names, target, change)
-        return changes
+            target, delta = self._delta_of(model, f"{module}.weight", deltas)
+            deltas[target] = replace(delta, low_rank=self._low_rank(module, low_rank, model.transposed(target)))
+        for target, delta in deltas.items():
+            self._check_shapes(model, target, delta)
+        return deltas
 
-    def _target(self, names: Names, name: str, changes: Mapping[str, Change]) -> tuple[str, Change]:
-        """Return the name of a weight in the model, and what was found of its change so far."""
-        renamed, converted = (name, False) if name in names.empty else names.in_model(name)
-        if renamed not in names.empty or converted:
+    def _delta_of(self, model: MetaModel, name: str, deltas: Mapping[str, WeightDelta]) -> tuple[str, WeightDelta]:
+        """Return the name of a weight in the model, and its delta so far."""
+        renamed, converted = (name, False) if name in model.state_dict else model.renamed(name)
+        if renamed not in model.state_dict or converted:
             raise FrameworkError(
-                f"{self.folder} does not belong to {names.folder}: it changes {name}, which the base does not have"
+                f"{self.folder} does not belong to {model.folder}: it changes {name}, which the base does not have"
             )
-        return renamed, changes.get(renamed, Change())
+        return renamed, deltas.get(renamed, WeightDelta())
 
-    def _low_rank(self, module: str, parts: Mapping[str, Stored], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
+    def _low_rank(self, module: str, parts: Mapping[str, StoredTensor], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
         if not {"A", "B"} <= parts.keys() or (self.config.get("use_dora", False) and "magnitude_vector" not in parts):
             raise FrameworkError(
-                f"{self.folder / WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
+                f"{self.folder / ADAPTER_WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
             )
-        rank = self._setting("rank_pattern", "r", module)
+        rank = self._module_setting("rank_pattern", "r", module)
         if parts["A"].shape[0] != rank or parts["B"].shape[-1] != rank:
-            raise FrameworkError(f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {CONFIG} says {rank}")
-        alpha = self._setting("alpha_pattern", "lora_alpha", module)
+            raise FrameworkError(
+                f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {ADAPTER_CONFIG} says {rank}"
+            )
+        alpha = self._module_setting("alpha_pattern", "lora_alpha", module)
         scaling = alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
         return LowRank(parts["A"], parts["B"], scaling, parts.get("magnitude_vector"), transposed)
 
-    def _setting(self, pattern: str, name: str, module: str) -> float:
-        """Return r or lora_alpha of a module: a pattern may say another than the rest has."""
+    def _module_setting(self, pattern: str, name: str, module: str) -> float:
+        """Return r or lora_alpha of a module: a pattern may set another value than the other modules have."""
         special: Mapping[str, float] = self.config.get(pattern) or {}
         return special.get(get_pattern_key(list(special), module), self.config[name])
 
-    def _indices(self, module: str, target: str, names: Names) -> tuple[int, ...]:
+    def _indices(self, module: str, target: str, model: MetaModel) -> tuple[int, ...]:
         trained = self.config.get("trainable_token_indices")
-        if isinstance(trained, list) and target == names.embedding:
+        if isinstance(trained, list) and target == model.embedding:
             return tuple(trained)
         for name, indices in trained.items() if isinstance(trained, dict) else ():
             if f".{module}".endswith(f".{name}"):
                 return tuple(indices)
         raise FrameworkError(
-            f"{self.folder / CONFIG}: trainable_token_indices does not say which rows of {module} were trained"
+            f"{self.folder / ADAPTER_CONFIG}: trainable_token_indices does not say which rows of {module} were trained"
         )
 
-    def _check(self, names: Names, target: str, change: Change) -> None:
-        shape = change.whole.shape if change.whole else names.shape(target)
+    def _check_shapes(self, model: MetaModel, target: str, delta: WeightDelta) -> None:
+        shape = delta.replacement.shape if delta.replacement else model.shape(target)
         # More tokens, or fewer, are well where the adapter brings the tokenizer that says so.
-        grows = target in {names.embedding, names.head} and (self.folder / TOKENIZER).is_file()
-        for expected, tensor in _expected_shapes(names.shape(target), change, shape, grows=grows):
+        grows = target in {model.embedding, model.head} and (self.folder / TOKENIZER).is_file()
+        for expected, tensor in _expected_shapes(model.shape(target), delta, shape, grows=grows):
             if tensor.shape != expected:
                 raise FrameworkError(
-                    f"{self.folder} does not belong to {names.folder}: {tensor.name} is {_times(tensor.shape)}, and "
-                    f"{target} of the base is {_times(names.shape(target))}, which needs {_times(expected)}"
+                    f"{self.folder} does not belong to {model.folder}: {tensor.name} is {_shape_text(tensor.shape)}, "
+                    f"and {target} of the base is {_shape_text(model.shape(target))}, which needs "
+                    f"{_shape_text(expected)}"
                 )
-        if change.rows and (change.low_rank or max(change.indices) >= shape[0]):
+        if delta.rows and (delta.low_rank or max(delta.indices) >= shape[0]):
             raise FrameworkError(
                 f"{self.folder}: tokens were trained that {target} does not have, or {target} was trained in two ways"
             )
 
 
 def _expected_shapes(
-    base: tuple[int, ...], change: Change, shape: tuple[int, ...], *, grows: bool
-) -> Iterator[tuple[tuple[int, ...], Stored]]:
+    base: tuple[int, ...], delta: WeightDelta, shape: tuple[int, ...], *, grows: bool
+) -> Iterator[tuple[tuple[int, ...], StoredTensor]]:
     """Give the shape that each tensor of a change has to have."""
-    if change.whole:
-        yield (*shape[:1], *base[1:]) if grows else base, change.whole
-    if low_rank := change.low_rank:
+    if delta.replacement:
+        yield (*shape[:1], *base[1:]) if grows else base, delta.replacement
+    if low_rank := delta.low_rank:
         outputs, inputs = reversed(shape) if low_rank.transposed else shape
-        rank = low_rank.down.shape[0]
-        yield (rank, inputs), low_rank.down
-        yield (outputs, rank), low_rank.up
+        rank = low_rank.lora_a.shape[0]
+        yield (rank, inputs), low_rank.lora_a
+        yield (outputs, rank), low_rank.lora_b
         if low_rank.magnitude:
             yield (outputs,), low_rank.magnitude
-    if change.rows:
-        yield (len(change.indices), *shape[1:]), change.rows
+    if delta.rows:
+        yield (len(delta.indices), *shape[1:]), delta.rows
 
 
-def _config(file: Path) -> Mapping[str, Any]:
+def _read_config(file: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -181,12 +184,12 @@ def _problem(config: Mapping[str, Any]) -> str:
         return f"peft_type={kind} cannot be merged. Valid: LORA, with or without use_rslora and use_dora"
     if missing := [name for name in ("r", "lora_alpha") if not isinstance(config.get(name), int | float)]:
         return f"it names no {' and no '.join(missing)}"
-    if unknown := sorted(name for name, value in config.items() if value and name not in MERGED):
+    if unknown := sorted(name for name, value in config.items() if value and name not in MERGEABLE_SETTINGS):
         return f"an adapter with {', '.join(unknown)} cannot be merged: keep it separate, exporter=[adapter]"
-    if (start := config.get("init_lora_weights", True)) not in STARTS:
+    if (start := config.get("init_lora_weights", True)) not in MERGEABLE_INITS:
         return f"init_lora_weights={start} changed the base before training, so it is not the one on disk: keep both"
     return ""
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def _shape_text(shape: tuple[int, ...]) -> str:
     return " x ".join(str(length) for length in shape) or "a single number"

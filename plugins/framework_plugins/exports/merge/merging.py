@@ -17,39 +17,39 @@ import torch
 from framework import FrameworkError, Plan
 from framework.api import counting
 from framework.api.training import ModelPlace, ModelSource
-from framework_plugins.exports import documents
-from framework_plugins.exports.config import Dtype, bytes_of
-from framework_plugins.exports.folders import check_room, whole
-from framework_plugins.exports.merge import adapter_files, shards, tokenizer_and_config
+from framework_plugins.exports.config import Dtype, parse_size
+from framework_plugins.exports.disk_and_memory import check_disk_space
+from framework_plugins.exports.export_folder import MODEL_CONFIG, TOKENIZER, new_folder, read_json
+from framework_plugins.exports.merge import adapter_files, safetensors_io, tokenizer_and_config
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
-from framework_plugins.exports.merge.headers import FLOATS, Stored, model_files, stored
-from framework_plugins.exports.merge.tensor_names import Names, Places
-from framework_plugins.exports.merge.weight_delta import Change, Reader, pieces
+from framework_plugins.exports.merge.safetensors_io import FLOAT_DTYPES, StoredTensor, read_headers, weight_files
+from framework_plugins.exports.merge.tensor_names import MetaModel, TensorMap
+from framework_plugins.exports.merge.weight_delta import TensorReader, WeightDelta, merged_chunks
 
-TYPES = {Dtype.bf16: "BF16", Dtype.fp16: "F16", Dtype.fp32: "F32"}
-NAMES = {Dtype.bf16: "bfloat16", Dtype.fp16: "float16", Dtype.fp32: "float32"}
-SHARD = "5GB"
+SAFETENSORS_DTYPES = {Dtype.bf16: "BF16", Dtype.fp16: "F16", Dtype.fp32: "F32"}
+CONFIG_DTYPES = {Dtype.bf16: "bfloat16", Dtype.fp16: "float16", Dtype.fp32: "float32"}
+DEFAULT_SHARD_SIZE = "5GB"
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputTensor:
     """A tensor of the model that is written: what it is made of, and its name, type and shape."""
 
-    base: Stored
-    change: Change
-    made: Stored
+    base: StoredTensor
+    delta: WeightDelta
+    target: StoredTensor
 
 
 @dataclass
-class Made:
+class MergePlan:
     """All tensors of it, and what is different in config.json."""
 
-    outputs: list[Output]
+    outputs: list[OutputTensor]
     settings: dict[str, Any] = field(default_factory=dict)
 
 
 def merge(
-    plan: Plan, checkpoint: Path, target: Path, *, dtype: Dtype = Dtype.auto, max_shard_size: str = SHARD
+    plan: Plan, checkpoint: Path, target: Path, *, dtype: Dtype = Dtype.auto, max_shard_size: str = DEFAULT_SHARD_SIZE
 ) -> None:
     """Write a complete model folder; it is complete or absent.
 
@@ -64,91 +64,97 @@ def merge(
         FrameworkError: the adapter is not of this base or cannot be merged, a file is damaged or missing, the folder
             holds something else, or there is no room on the disk.
     """
-    contents, place, adapted = outline(plan, checkpoint)
-    contents, trust = _in_type(contents, dtype), plan.model.config.trust_remote_code
-    with whole(target, plan.config) as folder:
-        check_room(folder, sum(output.made.bytes for output in contents.outputs))
-        _write(contents, folder, bytes_of(max_shard_size))
+    merge_plan, place, adapted = plan_merge(plan, checkpoint)
+    merge_plan, trust = _with_dtype(merge_plan, dtype), plan.model.config.trust_remote_code
+    with new_folder(target, plan.config) as folder:
+        check_disk_space(folder, sum(output.target.bytes for output in merge_plan.outputs))
+        _write(merge_plan, folder, parse_size(max_shard_size))
         folders = [checkpoint, place.folder]
-        tokenizer_and_config.copy(plan, folders, folders[1:] if adapted else folders, folder, contents.settings)
-        _check(contents, folder, trust=trust)
+        tokenizer_and_config.copy_files(plan, folders, folders[1:] if adapted else folders, folder, merge_plan.settings)
+        _verify(merge_plan, folder, trust=trust)
 
 
-def outline(plan: Plan, checkpoint: Path) -> tuple[Made, ModelPlace, bool]:
+def plan_merge(plan: Plan, checkpoint: Path) -> tuple[MergePlan, ModelPlace, bool]:
     """Return what will be written, where the base lies, and whether the trained weights are an adapter on it.
 
     Raises:
         FrameworkError: as `merge` does, of the adapter and the files.
     """
     source: ModelSource = plan.model.create()
-    adapted = (checkpoint / adapter_files.CONFIG).is_file()
+    adapted = (checkpoint / adapter_files.ADAPTER_CONFIG).is_file()
     place = source.fetch(weights=adapted)
     trust = plan.model.config.trust_remote_code
-    contents = _adapted(checkpoint, place, trust=trust) if adapted else _trained_whole(checkpoint, place, trust=trust)
-    return contents, place, adapted
+    merge_plan = (
+        _plan_adapter(checkpoint, place, trust=trust) if adapted else _plan_full_model(checkpoint, place, trust=trust)
+    )
+    return merge_plan, place, adapted
 
 
-def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
+def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergePlan:
     adapter = AdapterFolder(checkpoint)
     adapter.check_base(place.name)
-    tensors, names, places = _model(place.folder, trust=trust)
-    changes = adapter.changes(names)
-    for name in changes.keys() & places.together.keys():
+    tensors, model, tensor_map = _read_model(place.folder, trust=trust)
+    deltas = adapter.weight_deltas(model)
+    for name in deltas.keys() & tensor_map.fused.keys():
         raise FrameworkError(
-            f"{checkpoint} changes {name}, which transformers assembles from {', '.join(places.together[name])}: "
+            f"{checkpoint} changes {name}, which transformers assembles from {', '.join(tensor_map.fused[name])}: "
             "such an adapter cannot be merged, keep it separate"
         )
     tying = bool(adapter.config.get("ensure_weight_tying"))
-    extra, untied = _settle_ties(names, tensors, places, changes, keep=tying)
-    in_model = {on_disk: name for name, on_disk in places.single.items()}
+    extra_heads, untied = _resolve_tied_weights(model, tensors, tensor_map, deltas, keep=tying)
+    in_model = {on_disk: name for name, on_disk in tensor_map.one_to_one.items()}
     outputs = []
     for tensor in tensors.values():
         name = in_model.get(tensor.name, tensor.name)
-        outputs.append(_output(tensor, changes.get(name, Change()), tensor.name))
-        outputs += [_output(tensor, changes.get(head, Change()), head) for head in extra.get(tensor.name, ())]
+        outputs.append(_output_tensor(tensor, deltas.get(name, WeightDelta()), tensor.name))
+        outputs += [
+            _output_tensor(tensor, deltas.get(head, WeightDelta()), head) for head in extra_heads.get(tensor.name, ())
+        ]
     settings: dict[str, Any] = {"tie_word_embeddings": False} if untied else {}
-    return Made(outputs, settings | _vocabulary(outputs, names, places))
+    return MergePlan(outputs, settings | _vocabulary_size(outputs, model, tensor_map))
 
 
-def _trained_whole(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
-    if not (checkpoint / documents.MODEL).is_file():
-        raise FrameworkError(f"{checkpoint} holds no adapter ({adapter_files.CONFIG}) and no model ({documents.MODEL})")
-    tensors, _, _ = _model(checkpoint, trust=trust)
-    if not (checkpoint / documents.TOKENIZER).is_file():
-        _check_like(checkpoint, place)
-    return Made([_output(tensor, Change(), tensor.name) for tensor in tensors.values()])
+def _plan_full_model(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergePlan:
+    if not (checkpoint / MODEL_CONFIG).is_file():
+        raise FrameworkError(
+            f"{checkpoint} holds no adapter ({adapter_files.ADAPTER_CONFIG}) and no model ({MODEL_CONFIG})"
+        )
+    tensors, _, _ = _read_model(checkpoint, trust=trust)
+    if not (checkpoint / TOKENIZER).is_file():
+        _check_same_model(checkpoint, place)
+    return MergePlan([_output_tensor(tensor, WeightDelta(), tensor.name) for tensor in tensors.values()])
 
 
-def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Places]:
+def _read_model(folder: Path, *, trust: bool) -> tuple[dict[str, StoredTensor], MetaModel, TensorMap]:
     """Return the tensors of a model and what they are called in it, all of them there."""
-    quantized = documents.read(folder / documents.MODEL).get("quantization_config")
+    quantized = read_json(folder / MODEL_CONFIG).get("quantization_config")
     if quantized:
         kind = quantized.get("quant_method", "unknown")
         raise FrameworkError(
             f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
         )
-    tensors = stored(model_files(folder))
+    tensors = read_headers(weight_files(folder))
     for tensor in tensors.values():
-        if tensor.dtype not in shards.TORCH:
+        if tensor.dtype not in safetensors_io.TORCH_DTYPES:
             raise FrameworkError(
                 f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}: choose the model in 16 bits as the base"
             )
-    names = Names(folder, trust_remote_code=trust)
-    places = names.places(tensors)
-    if places.missing:
-        more = f" and {len(places.missing) - 1} more" if len(places.missing) > 1 else ""
-        raise FrameworkError(f"{folder} lacks {places.missing[0]}{more}: fetch or train it again")
-    for name, on_disk in places.single.items():
-        if tensors[on_disk].shape != names.shape(name):
+    model = MetaModel(folder, trust_remote_code=trust)
+    tensor_map = model.map_tensors(tensors)
+    if tensor_map.missing:
+        more = f" and {len(tensor_map.missing) - 1} more" if len(tensor_map.missing) > 1 else ""
+        raise FrameworkError(f"{folder} lacks {tensor_map.missing[0]}{more}: fetch or train it again")
+    for name, on_disk in tensor_map.one_to_one.items():
+        if tensors[on_disk].shape != model.shape(name):
             raise FrameworkError(
-                f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {documents.MODEL} says {names.shape(name)}"
+                f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {MODEL_CONFIG} says {model.shape(name)}"
             )
-    return tensors, names, places
+    return tensors, model, tensor_map
 
 
-def _check_like(checkpoint: Path, place: ModelPlace) -> None:
+def _check_same_model(checkpoint: Path, place: ModelPlace) -> None:
     """Make sure that the base's tokenizer is right for a whole model that has none of its own."""
-    ours, base = (documents.read(folder / documents.MODEL) for folder in (checkpoint, place.folder))
+    ours, base = (read_json(folder / MODEL_CONFIG) for folder in (checkpoint, place.folder))
     for name in ("model_type", "vocab_size"):
         if ours.get(name) != base.get(name):
             raise FrameworkError(
@@ -157,101 +163,108 @@ def _check_like(checkpoint: Path, place: ModelPlace) -> None:
             )
 
 
-def _settle_ties(
-    names: Names, tensors: Mapping[str, Stored], places: Places, changes: dict[str, Change], *, keep: bool
+def _resolve_tied_weights(
+    model: MetaModel,
+    tensors: Mapping[str, StoredTensor],
+    tensor_map: TensorMap,
+    deltas: dict[str, WeightDelta],
+    *,
+    keep: bool,
 ) -> tuple[Mapping[str, list[str]], bool]:
-    """Decide what becomes of an embedding that is the output head too, where the adapter changes one of them.
+    """Decide whether an embedding that is also the output head stays tied if the adapter changes one of them.
 
-    If both changed in the same way, they stay one; else each is written by itself, as training left them.
+    If both change in the same way, they stay tied; else each is written by itself, as training left it.
 
     Returns:
         Names of heads that are written besides, by the name on disk of what they are made of; and whether any was.
     """
-    extra: dict[str, list[str]] = {}
+    extra_heads: dict[str, list[str]] = {}
     untied = False
-    for pair in names.tied.items():
-        changed = [changes.get(name, Change()) for name in pair]
-        both = [tensors[places.single[name]] for name in pair if name in places.single]
-        if changed == [Change(), Change()] or (
-            len(both) > 1 and not _equal(*both)
+    for pair in model.tied.items():
+        changed = [deltas.get(name, WeightDelta()) for name in pair]
+        both = [tensors[tensor_map.one_to_one[name]] for name in pair if name in tensor_map.one_to_one]
+        if changed == [WeightDelta(), WeightDelta()] or (
+            len(both) > 1 and not _same_values(*both)
         ):  # transformers ties equal ones only
             continue
-        if (together := _together(*changed, keep=keep)) is not None:
-            changes |= dict.fromkeys(pair, together)
+        if (together := _shared_delta(*changed, keep=keep)) is not None:
+            deltas |= dict.fromkeys(pair, together)
             continue
         untied = True
-        missing = [name for name in pair if name not in places.single]
-        on_disk = next(places.single[name] for name in pair if name in places.single)
-        extra.setdefault(on_disk, []).extend(missing)
-    return extra, untied
+        missing = [name for name in pair if name not in tensor_map.one_to_one]
+        on_disk = next(tensor_map.one_to_one[name] for name in pair if name in tensor_map.one_to_one)
+        extra_heads.setdefault(on_disk, []).extend(missing)
+    return extra_heads, untied
 
 
-def _together(head: Change, embedding: Change, *, keep: bool) -> Change | None:
-    """Return the one change of two tied weights; None if they differ after it."""
+def _shared_delta(head: WeightDelta, embedding: WeightDelta, *, keep: bool) -> WeightDelta | None:
+    """Return the one delta of two tied weights; None if they differ after it."""
     if head.low_rank or embedding.low_rank:
         return None
-    if embedding.rows and head == Change():  # peft trains the rows of both as one
+    if embedding.rows and head == WeightDelta():  # peft trains the rows of both as one
         return embedding
-    if head.whole and embedding.whole:
-        return embedding if _equal(head.whole, embedding.whole) else None
-    return (embedding if head == Change() else head) if keep else None
+    if head.replacement and embedding.replacement:
+        return embedding if _same_values(head.replacement, embedding.replacement) else None
+    return (embedding if head == WeightDelta() else head) if keep else None
 
 
-def _equal(one: Stored, other: Stored) -> bool:
-    read = Reader()
+def _same_values(one: StoredTensor, other: StoredTensor) -> bool:
+    read = TensorReader()
     same = torch.equal(read(one), read(other))
     read.close()
     return same
 
 
-def _output(base: Stored, change: Change, name: str) -> Output:
-    shape = change.whole.shape if change.whole else base.shape
-    return Output(base, change, Stored(base.file, name, base.dtype, shape))
+def _output_tensor(base: StoredTensor, delta: WeightDelta, name: str) -> OutputTensor:
+    shape = delta.replacement.shape if delta.replacement else base.shape
+    return OutputTensor(base, delta, StoredTensor(base.file, name, base.dtype, shape))
 
 
-def _vocabulary(outputs: list[Output], names: Names, places: Places) -> dict[str, int]:
-    """Return the number of tokens where it is another than the base's."""
-    heads = {places.single.get(name, name) for name in (names.embedding, names.head) if name}
-    rows = {output.made.shape[0] for output in outputs if output.made.name in heads}
+def _vocabulary_size(outputs: list[OutputTensor], model: MetaModel, tensor_map: TensorMap) -> dict[str, int]:
+    """Return the number of tokens if it differs from that of the base."""
+    heads = {tensor_map.one_to_one.get(name, name) for name in (model.embedding, model.head) if name}
+    rows = {output.target.shape[0] for output in outputs if output.target.name in heads}
     if len(rows) > 1:
         raise FrameworkError(
             f"the adapter leaves {' and '.join(map(str, sorted(rows)))} rows to embedding and output head"
         )
-    return {} if rows <= {names.shape(names.embedding)[0]} else {"vocab_size": rows.pop()}
+    return {} if rows <= {model.shape(model.embedding)[0]} else {"vocab_size": rows.pop()}
 
 
-def _in_type(contents: Made, dtype: Dtype) -> Made:
+def _with_dtype(merge_plan: MergePlan, dtype: Dtype) -> MergePlan:
     if dtype is Dtype.auto:
-        return contents
+        return merge_plan
     outputs = [
-        replace(output, made=replace(output.made, dtype=TYPES[dtype])) if output.made.dtype in FLOATS else output
-        for output in contents.outputs
+        replace(output, target=replace(output.target, dtype=SAFETENSORS_DTYPES[dtype]))
+        if output.target.dtype in FLOAT_DTYPES
+        else output
+        for output in merge_plan.outputs
     ]
-    return Made(outputs, contents.settings | {"dtype": NAMES[dtype]})
+    return MergePlan(outputs, merge_plan.settings | {"dtype": CONFIG_DTYPES[dtype]})
 
 
-def _write(contents: Made, folder: Path, limit: int) -> None:
-    outputs = {output.made.name: output for output in contents.outputs}
-    base, adapter = Reader(), Reader()
+def _write(merge_plan: MergePlan, folder: Path, limit: int) -> None:
+    outputs = {output.target.name: output for output in merge_plan.outputs}
+    base, adapter = TensorReader(), TensorReader()
 
-    def read(tensor: Stored) -> torch.Tensor:
-        return adapter(tensor) if tensor.file.name == adapter_files.WEIGHTS else base(tensor)
+    def read(tensor: StoredTensor) -> torch.Tensor:
+        return adapter(tensor) if tensor.file.name == adapter_files.ADAPTER_WEIGHTS else base(tensor)
 
-    def made_of(tensor: Stored) -> Iterator[torch.Tensor]:
+    def chunks_of(tensor: StoredTensor) -> Iterator[torch.Tensor]:
         output = outputs[tensor.name]
-        counter.advance()  # before, since a generator around the pieces would keep the last one a little longer
-        return pieces(output.base, output.change, tensor.dtype, read)
+        counter.advance()  # before, since a generator around the chunks would keep the last one a little longer
+        return merged_chunks(output.base, output.delta, tensor.dtype, read)
 
     try:
         with counting(len(outputs), "matrix", "merging") as counter:
-            shards.write(folder, [output.made for output in contents.outputs], made_of, limit)
+            safetensors_io.write_shards(folder, [output.target for output in merge_plan.outputs], chunks_of, limit)
     finally:
         base.close()
         adapter.close()
 
 
-def _check(contents: Made, folder: Path, *, trust: bool) -> None:
+def _verify(merge_plan: MergePlan, folder: Path, *, trust: bool) -> None:
     """Read the folder again as transformers will, and compare it with what was to be written."""
-    tensors, _, _ = _model(folder, trust=trust)
-    expected = {output.made.name: (output.made.dtype, output.made.shape) for output in contents.outputs}
+    tensors, _, _ = _read_model(folder, trust=trust)
+    expected = {output.target.name: (output.target.dtype, output.target.shape) for output in merge_plan.outputs}
     assert {name: (each.dtype, each.shape) for name, each in tensors.items()} == expected  # noqa: S101 - ours to keep

@@ -23,20 +23,24 @@ from framework.api import summarize_error
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the weights of a model lie: names in files by names in the model, each by itself or together with others.
+class TensorMap:
+    """Which tensors of files are which weights of the model.
 
-    `others` are in the files and not in the model; `missing` the other way round.
+    Attributes:
+        one_to_one: names in the files, by names in the model.
+        fused: names in the files of tensors that transformers puts into one weight, by its name in the model.
+        unused: names in the files that the model does not have.
+        missing: names in the model that the files do not have.
     """
 
-    single: Mapping[str, str]
-    together: Mapping[str, list[str]]
-    others: list[str]
+    one_to_one: Mapping[str, str]
+    fused: Mapping[str, list[str]]
+    unused: list[str]
     missing: list[str]
 
 
-class Names:
-    """The names in the model of a folder.
+class MetaModel:
+    """The model of a folder, built without memory: the names and shapes of its weights.
 
     Args:
         folder: holds a config.json.
@@ -56,25 +60,25 @@ class Names:
             raise FrameworkError(
                 f"{folder}/config.json does not describe a causal language model: {summarize_error(error)}"
             ) from error
-        self.empty = self.model.state_dict()
+        self.state_dict = self.model.state_dict()
         table = get_model_conversion_mapping(self.model)
         self._renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
         self._converters = [entry for entry in table if isinstance(entry, WeightConverter)]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a weight by its name in the model."""
-        return tuple(self.empty[name].shape)
+        return tuple(self.state_dict[name].shape)
 
-    def in_model(self, name: str) -> tuple[str, bool]:
+    def renamed(self, name: str) -> tuple[str, bool]:
         """Return what a tensor of a file is called in the model, and whether others go into the same weight."""
         prefix = self.model.base_model_prefix
-        renamed, pattern = rename_source_key(name, self._renamings, self._converters, prefix, self.empty)
-        if renamed not in self.empty and name in self.empty:
+        renamed, pattern = rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        if renamed not in self.state_dict and name in self.state_dict:
             return name, False
         return renamed, pattern is not None
 
-    def places(self, stored: Iterable[str]) -> Places:
-        """Say where the weights of the model are among the tensors of files.
+    def map_tensors(self, stored: Iterable[str]) -> TensorMap:
+        """Map the tensors of files to the weights of the model.
 
         Raises:
             FrameworkError: two tensors are the same weight.
@@ -83,8 +87,8 @@ class Names:
         together: dict[str, list[str]] = {}
         others = []
         for name in stored:
-            renamed, converted = self.in_model(name)
-            if renamed not in self.empty:
+            renamed, converted = self.renamed(name)
+            if renamed not in self.state_dict:
                 others.append(name)
             elif converted:
                 together.setdefault(renamed, []).append(name)
@@ -94,7 +98,7 @@ class Names:
                 single[renamed] = name
         there = single.keys() | together.keys()
         tied = {one for pair in self.tied.items() if there & set(pair) for one in pair}
-        return Places(single, together, others, [name for name in self.empty if name not in there | tied])
+        return TensorMap(single, together, others, [name for name in self.state_dict if name not in there | tied])
 
     @property
     def tied(self) -> Mapping[str, str]:
@@ -105,14 +109,14 @@ class Names:
     @property
     def embedding(self) -> str:
         """The name of the embedding's weight."""
-        return self._name_of(self.model.get_input_embeddings())
+        return self._weight_name(self.model.get_input_embeddings())
 
     @property
     def head(self) -> str:
         """The name of the output head's weight; empty if there is none."""
-        return self._name_of(self.model.get_output_embeddings())
+        return self._weight_name(self.model.get_output_embeddings())
 
-    def _name_of(self, target: nn.Module | None) -> str:
+    def _weight_name(self, target: nn.Module | None) -> str:
         return next((f"{name}.weight" for name, module in self.model.named_modules() if module is target), "")
 
     def transposed(self, name: str) -> bool:

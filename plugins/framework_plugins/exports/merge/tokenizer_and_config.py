@@ -13,23 +13,31 @@ from framework import FrameworkError, Plan
 from framework.api import refuse_links
 from framework.api.training import read_chat_template
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
-from framework_plugins.exports.folders import CONFIG as RUN_CONFIG
+from framework_plugins.exports.export_folder import (
+    CHAT_TEMPLATE,
+    GENERATION_CONFIG,
+    MODEL_CONFIG,
+    RUN_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    read_json,
+    write_json,
+)
 
-TOKENIZERS = frozenset(
+TOKENIZER_FILES = frozenset(
     (
-        TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, "chat_template.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-        "tekken.json",
+        TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE, "chat_template.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+        "sentencepiece.bpe.model", "tekken.json",
     )
 )  # fmt: skip
 """Files that are a tokenizer, in one form or another: they are taken from one folder, never mixed."""
-PLAIN = frozenset({".json", ".jinja", ".model", ".txt"})
-ROLES = ("bos_token_id", "eos_token_id", "pad_token_id")
-LEFT_OUT = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})
+COPIED_SUFFIXES = frozenset({".json", ".jinja", ".model", ".txt"})
+SPECIAL_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+NOT_COPIED = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})
 
 
-def copy(
+def copy_files(
     plan: Plan, folders: Sequence[Path], models: Sequence[Path], target: Path, settings: Mapping[str, Any]
 ) -> None:
     """Write all that a model needs besides its weights.
@@ -53,54 +61,54 @@ def copy(
             f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
         )
     for folder in reversed(models):
-        for file in _others(folder, code=plan.model.config.trust_remote_code):
+        for file in _other_files(folder, code=plan.model.config.trust_remote_code):
             shutil.copyfile(file, target / file.name)
-    for name in TOKENIZERS:
+    for name in TOKENIZER_FILES:
         if (own[0] / name).is_file():
             shutil.copyfile(own[0] / name, target / name)
     if plan.model.config.chat_template is not None:
         template = read_chat_template(plan.model.config.chat_template)
-        chat_template.put(target, template.text)
-        _stop_with(target, template.stop)
-    chat_template.switch_on(target, plan.model.config.template_switches)
-    _change(target / MODEL, settings)
-    _check_tokens(own[0], folders[-1], target, settings)
-    _stop_as_the_run_did(target)
+        chat_template.write_template(target, template.text)
+        _set_eos_token(target, template.stop)
+    chat_template.write_switches(target, plan.model.config.template_switches)
+    _update_config(target / MODEL_CONFIG, settings)
+    _check_vocabulary_size(own[0], folders[-1], target, settings)
+    _add_eos_to_generation_config(target)
 
 
-def _others(folder: Path, *, code: bool) -> Iterator[Path]:
+def _other_files(folder: Path, *, code: bool) -> Iterator[Path]:
     """Give the files of a model that are neither weights nor tokenizer."""
     for file in sorted(folder.iterdir()):
-        plain = file.suffix in PLAIN or (code and file.suffix == ".py")
-        if plain and file.name not in TOKENIZERS | LEFT_OUT and not file.name.endswith(".index.json"):
+        plain = file.suffix in COPIED_SUFFIXES or (code and file.suffix == ".py")
+        if plain and file.name not in TOKENIZER_FILES | NOT_COPIED and not file.name.endswith(".index.json"):
             yield file
 
 
-def _change(file: Path, settings: Mapping[str, Any]) -> None:
+def _update_config(file: Path, settings: Mapping[str, Any]) -> None:
     """Change settings where they are: of a model that sees images too, those of the text are a part."""
     if not settings:
         return
-    config = dict(read(file))
+    config = dict(read_json(file))
     parts = [config, *([config["text_config"]] if isinstance(config.get("text_config"), dict) else [])]
     for name, value in settings.items():
         for part in [part for part in parts if name in part] or parts[:1]:
             part[name] = value
-    write(file, config)
+    write_json(file, config)
 
 
-def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
+def _check_vocabulary_size(own: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a tokenizer with more tokens than the embedding has rows; some bases themselves have a few more."""
-    config = read(target / MODEL)
+    config = read_json(target / MODEL_CONFIG)
     rows = (config.get("text_config") or config).get("vocab_size", 0)
-    tokens = _tokens(own)
-    if tokens > rows and ("vocab_size" in settings or tokens > _tokens(base)):
+    tokens = _vocabulary_size(own)
+    if tokens > rows and ("vocab_size" in settings or tokens > _vocabulary_size(base)):
         raise FrameworkError(
             f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another model, or "
             "tokens were added and their trained embedding is missing"
         )
 
 
-def _tokens(folder: Path) -> int:
+def _vocabulary_size(folder: Path) -> int:
     """Return how many ids a tokenizer uses; 0 if that is unknown."""
     if not (folder / TOKENIZER).is_file():
         return 0
@@ -108,24 +116,24 @@ def _tokens(folder: Path) -> int:
     return max(vocabulary.values(), default=-1) + 1
 
 
-def _stop_with(target: Path, stop: str) -> None:
+def _set_eos_token(target: Path, stop: str) -> None:
     """Make the stop token of a chat template by name the tokenizer's eos token, as the run did."""
     if stop and (target / TOKENIZER_CONFIG).is_file():
-        write(target / TOKENIZER_CONFIG, {**read(target / TOKENIZER_CONFIG), "eos_token": stop})
+        write_json(target / TOKENIZER_CONFIG, {**read_json(target / TOKENIZER_CONFIG), "eos_token": stop})
 
 
-def _stop_as_the_run_did(target: Path) -> None:
+def _add_eos_to_generation_config(target: Path) -> None:
     """Add the tokenizer's eos token to those that end an answer: a run stops at both, transformers at the latter."""
-    if not all((target / name).is_file() for name in (MODEL, TOKENIZER, TOKENIZER_CONFIG)):
+    if not all((target / name).is_file() for name in (MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG)):
         return
-    config = read(target / MODEL)
+    config = read_json(target / MODEL_CONFIG)
     # Without generation_config.json transformers takes what config.json says.
-    named = {name: config[name] for name in ROLES if config.get(name) is not None}
-    settings = read(target / GENERATION) if (target / GENERATION).is_file() else named
-    eos = read(target / TOKENIZER_CONFIG).get("eos_token")
+    named = {name: config[name] for name in SPECIAL_TOKEN_IDS if config.get(name) is not None}
+    settings = read_json(target / GENERATION_CONFIG) if (target / GENERATION_CONFIG).is_file() else named
+    eos = read_json(target / TOKENIZER_CONFIG).get("eos_token")
     eos = eos.get("content") if isinstance(eos, dict) else eos
     number = Tokenizer.from_file(str(target / TOKENIZER)).token_to_id(eos) if eos else None
     listed = settings.get("eos_token_id")
     known = listed if isinstance(listed, list) else [] if listed is None else [listed]
     if number is not None and number not in known:
-        write(target / GENERATION, {**settings, "eos_token_id": [*known, number]})
+        write_json(target / GENERATION_CONFIG, {**settings, "eos_token_id": [*known, number]})

@@ -1,4 +1,4 @@
-"""An adapter's change of one weight, and the resulting weight, piece by piece in fp32 and rounded once."""
+"""An adapter's change of one weight, and the resulting weight, chunk by chunk in fp32 and rounded once."""
 
 from __future__ import annotations
 
@@ -12,50 +12,49 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from framework import FrameworkError
-from framework_plugins.exports.merge.headers import FLOATS, Stored, damaged
-from framework_plugins.exports.merge.shards import TORCH
+from framework_plugins.exports.merge.safetensors_io import FLOAT_DTYPES, TORCH_DTYPES, StoredTensor, damaged_file
 
-PIECE = 2**22
-"""Elements of a piece: 16 MiB in fp32."""
+CHUNK_ELEMENTS = 2**22
+"""16 MiB in fp32."""
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """LoRA on a weight: `scaling` times `up` times `down` is added to it; with a `magnitude` it is DoRA.
+    """LoRA on a weight: `scaling` times `lora_b` times `lora_a` is added to it; with a `magnitude` it is DoRA.
 
     Attributes:
-        down: (rank, inputs).
-        up: (outputs, rank).
+        lora_a: (rank, inputs).
+        lora_b: (outputs, rank).
         scaling: lora_alpha / r, or lora_alpha / sqrt(r).
         magnitude: (outputs); the length that each output's weights are brought to.
         transposed: whether the weight is stored (inputs, outputs), else (outputs, inputs).
     """
 
-    down: Stored
-    up: Stored
+    lora_a: StoredTensor
+    lora_b: StoredTensor
     scaling: float
-    magnitude: Stored | None
+    magnitude: StoredTensor | None
     transposed: bool
 
 
 @dataclass(frozen=True)
-class Change:
+class WeightDelta:
     """All that happens to a weight, in this order.
 
     Attributes:
-        whole: replaces it.
+        replacement: replaces it.
         low_rank: is added.
         rows: replace the rows `indices`: tokens that were trained individually.
         indices: of the rows.
     """
 
-    whole: Stored | None = None
+    replacement: StoredTensor | None = None
     low_rank: LowRank | None = None
-    rows: Stored | None = None
+    rows: StoredTensor | None = None
     indices: tuple[int, ...] = ()
 
 
-class Reader:
+class TensorReader:
     """Reads tensors of files; the last file stays open, one at a time."""
 
     def __init__(self) -> None:
@@ -63,7 +62,7 @@ class Reader:
         self._opened: Any = None
         self._context = ExitStack()
 
-    def __call__(self, tensor: Stored) -> torch.Tensor:
+    def __call__(self, tensor: StoredTensor) -> torch.Tensor:
         """Return a tensor.
 
         Raises:
@@ -76,7 +75,7 @@ class Reader:
                 self._file = tensor.file
             read: torch.Tensor = self._opened.get_tensor(tensor.name)
         except (SafetensorError, OSError) as error:
-            raise damaged(tensor.file, error) from error
+            raise damaged_file(tensor.file, error) from error
         return read
 
     def close(self) -> None:
@@ -86,93 +85,93 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Merging:
-    """The low-rank part of a change, ready for pieces of the weight as it is stored: rows x rank and rank x columns."""
+class LoadedLowRank:
+    """The low-rank part of a change, ready for chunks of the weight as it is stored: rows x rank and rank x columns."""
 
     left: torch.Tensor
     right: torch.Tensor
     scaling: float
     magnitude: torch.Tensor | None
-    by_column: bool
+    outputs_are_columns: bool
 
     @classmethod
-    def of(cls, change: LowRank, read: Callable[[Stored], torch.Tensor]) -> Merging:
-        down, up = read(change.down).float(), read(change.up).float()
-        left, right = (down.T, up.T) if change.transposed else (up, down)
-        magnitude = read(change.magnitude).float() if change.magnitude else None
-        return cls(left, right, change.scaling, magnitude, change.transposed)
+    def load(cls, low_rank: LowRank, read: Callable[[StoredTensor], torch.Tensor]) -> LoadedLowRank:
+        lora_a, lora_b = read(low_rank.lora_a).float(), read(low_rank.lora_b).float()
+        left, right = (lora_a.T, lora_b.T) if low_rank.transposed else (lora_b, lora_a)
+        magnitude = read(low_rank.magnitude).float() if low_rank.magnitude else None
+        return cls(left, right, low_rank.scaling, magnitude, low_rank.transposed)
 
-    def added(self, piece: torch.Tensor, start: int) -> torch.Tensor:
+    def add_to(self, chunk: torch.Tensor, start: int) -> torch.Tensor:
         """Return rows of the weight from `start` on with the product added, before DoRA's lengths."""
-        product = self.left[start : start + len(piece)] @ self.right
-        return product.mul_(self.scaling).add_(piece)  # in place: a piece is large
+        product = self.left[start : start + len(chunk)] @ self.right
+        return product.mul_(self.scaling).add_(chunk)  # in place: a chunk is large
 
-    def by_columns(self, weight: torch.Tensor) -> torch.Tensor | None:
-        """Return what DoRA multiplies each column with, where its outputs are columns: their lengths need all rows."""
-        if self.magnitude is None or not self.by_column:
+    def column_factors(self, weight: torch.Tensor) -> torch.Tensor | None:
+        """Return what DoRA multiplies each column with, if its outputs are columns: their lengths need all rows."""
+        if self.magnitude is None or not self.outputs_are_columns:
             return None
         squares = torch.zeros(weight.shape[1], dtype=torch.float64)
-        for start, piece in _pieces(weight):
-            squares += self.added(piece, start).double().square().sum(dim=0)
+        for start, chunk in _chunks(weight):
+            squares += self.add_to(chunk, start).double().square().sum(dim=0)
         factors: torch.Tensor = self.magnitude / squares.sqrt().float()
         return factors
 
-    def factors(self, added: torch.Tensor, start: int) -> torch.Tensor | None:
-        """Return what DoRA multiplies each row with, where its outputs are rows."""
-        if self.magnitude is None or self.by_column:
+    def row_factors(self, added: torch.Tensor, start: int) -> torch.Tensor | None:
+        """Return what DoRA multiplies each row with, if its outputs are rows."""
+        if self.magnitude is None or self.outputs_are_columns:
             return None
         lengths = torch.linalg.norm(added, dim=1)
         factors: torch.Tensor = self.magnitude[start : start + len(added)] / lengths
         return factors.unsqueeze(1)
 
 
-def pieces(
-    base: Stored | None, change: Change, dtype: str, read: Callable[[Stored], torch.Tensor]
+def merged_chunks(
+    base: StoredTensor | None, delta: WeightDelta, dtype: str, read: Callable[[StoredTensor], torch.Tensor]
 ) -> Iterator[torch.Tensor]:
-    """Give a weight as it is after a change, piece after piece along its first dimension.
+    """Give a weight as it is after a change, chunk after chunk along its first dimension.
 
     Args:
         base: the weight before; None if all of it is replaced.
-        change: what happens to it.
+        delta: what happens to it.
         dtype: the type that it is rounded to, once.
         read: reads a tensor.
 
     Raises:
         FrameworkError: the weight is quantized, or a number of the result is not finite.
     """
-    source = change.whole or base
+    source = delta.replacement or base
     assert source is not None  # noqa: S101 - what is planned has a source
-    if dtype not in FLOATS and change != Change():
+    if dtype not in FLOAT_DTYPES and delta != WeightDelta():
         raise FrameworkError(
             f"{source.file}: {source.name} is stored as {dtype}: an adapter can be merged only into 16 or 32 bits"
         )
     weight = read(source)
-    low_rank = Merging.of(change.low_rank, read) if change.low_rank else None
-    columns = low_rank.by_columns(weight) if low_rank else None
-    rows = dict(zip(change.indices, read(change.rows), strict=True)) if change.rows else {}
-    for start, piece in _pieces(weight):
-        changed = piece
+    low_rank = LoadedLowRank.load(delta.low_rank, read) if delta.low_rank else None
+    columns = low_rank.column_factors(weight) if low_rank else None
+    rows = dict(zip(delta.indices, read(delta.rows), strict=True)) if delta.rows else {}
+    for start, chunk in _chunks(weight):
+        changed = chunk
         if low_rank:
-            changed = low_rank.added(piece, start)
-            factors = low_rank.factors(changed, start) if columns is None else columns
+            changed = low_rank.add_to(chunk, start)
+            factors = low_rank.row_factors(changed, start) if columns is None else columns
             changed = changed if factors is None else changed.mul_(factors)
-        for index in rows.keys() & range(start, start + len(piece)):
-            changed = changed.clone() if changed is piece else changed
+        for index in rows.keys() & range(start, start + len(chunk)):
+            changed = changed.clone() if changed is chunk else changed
             changed[index - start] = rows[index].to(changed.dtype)
-        yield changed if changed is piece and changed.dtype == TORCH[dtype] else _rounded(changed, dtype, source)
+        yield changed if changed is chunk and changed.dtype == TORCH_DTYPES[dtype] else _rounded(changed, dtype, source)
 
 
-def _pieces(weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+def _chunks(weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     if weight.dim() == 0:
         weight = weight.reshape(1)
-    step = max(1, PIECE // max(1, weight[:1].numel()))
+    step = max(1, CHUNK_ELEMENTS // max(1, weight[:1].numel()))
     for start in range(0, len(weight), step):
         yield start, weight[start : start + step]
 
 
-def _rounded(piece: torch.Tensor, dtype: str, source: Stored) -> torch.Tensor:
-    rounded = piece.to(TORCH[dtype])
-    if dtype in FLOATS and not torch.isfinite(rounded).all():
-        hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(piece).all() else "it is damaged"
+def _rounded(chunk: torch.Tensor, dtype: str, source: StoredTensor) -> torch.Tensor:
+    rounded = chunk.to(TORCH_DTYPES[dtype])
+    if dtype in FLOAT_DTYPES and not torch.isfinite(rounded).all():
+        hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(chunk).all() else "it is damaged"
         raise FrameworkError(f"{source.file}: {source.name} would hold numbers that are not finite: {hint}")
     return rounded

@@ -1,4 +1,4 @@
-"""How far two models agree at every position of some rows: likeliest token, divergence, perplexity."""
+"""How far two models agree at every position of some rows, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 Logits = NDArray[np.float32]
-SURE = 0.1
+MAX_SHARE_ERROR = 0.1
 """Up to this standard error the share of the change that an export has is judged: two of them separate 0.8 from 1."""
 
 
-class Answer(Enum):
+class AnswerMatch(Enum):
     """What becomes of a greedy answer: the same text, another one from a near tie on, or another one."""
 
     same = "same"
@@ -44,7 +45,7 @@ class Agreement:
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
         end_tokens: length of the long row; 0 if there is none.
-        share: of what training changed, the share that the export has, see `survival`; None if it is not measured.
+        share: of what training changed, the share that the export has (`change_retained`); None if not measured.
         share_error: its standard error.
     """
 
@@ -57,7 +58,7 @@ class Agreement:
     export_loss: float = 0.0
     predicted: int = 0
     stops: list[bool] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[AnswerMatch] = field(default_factory=list)
     end_positions: int = 0
     end_same: int = 0
     end_divergence: float = 0.0
@@ -103,23 +104,23 @@ class Agreement:
     def text(self) -> str:
         """Say it in a few words."""
         near = f" ({self.top1_beyond_ties:.2%} with ties below {self.tie:g} nats)" if self.ties else ""
-        same = sum(answer is Answer.same for answer in self.answers)
-        share = "" if self.share is None else f"; {self.survived()}"
+        same = sum(answer is AnswerMatch.same for answer in self.answers)
+        share = "" if self.share is None else f"; {self.change_retained_text()}"
         end = f"; KL {self.end_kl:.2g} at the end of {self.end_tokens:,} tokens" if self.end_tokens else ""
         return (
             f"top-1 {self.top1:.2%}{near} of {self.positions:,} positions, KL {self.kl:.2g}, perplexity "
             f"x{self.perplexity_ratio:.3f}, greedy answers equal {same} of {len(self.answers)}{share}{end}"
         )
 
-    def survived(self) -> str:
+    def change_retained_text(self) -> str:
         """Say how much of the change from the base the export has; empty if it was not measured."""
         if self.share is None or self.share_error is None:
             return ""
-        doubt = "" if self.share_error <= SURE else f" (±{2 * self.share_error:.0%}, too little to judge)"
+        doubt = "" if self.share_error <= MAX_SHARE_ERROR else f" (±{2 * self.share_error:.0%}, too little to judge)"
         return f"{self.share:.0%} of the change from the base{doubt}"
 
 
-def agree(
+def compare_logits(
     rows: Sequence[CheckRow], trained: Iterable[Logits], export: Iterable[Logits], stop_ids: frozenset[int], tie: float
 ) -> Agreement:
     """Compare two models.
@@ -132,10 +133,10 @@ def agree(
         stop_ids: the tokens that end an answer.
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
     """
-    return agree_each(rows, [trained], export, stop_ids, [tie])[0]
+    return compare_with_each(rows, [trained], export, stop_ids, [tie])[0]
 
 
-def agree_each(
+def compare_with_each(
     rows: Sequence[CheckRow],
     models: Sequence[Iterable[Logits]],
     export: Iterable[Logits],
@@ -147,7 +148,7 @@ def agree_each(
 
     Args:
         rows: what all were given.
-        models: the references, see `agree`.
+        models: the references, see `compare_logits`.
         export: the export.
         stop_ids: the tokens that end an answer of the models.
         ties: how near two tokens have to be, for each of the models.
@@ -156,16 +157,18 @@ def agree_each(
     agreements = [Agreement(tie) for tie in ties]
     stops = stop_ids, stop_ids if export_stops is None else export_stops
     seen: set[tuple[int, ...]] = set()
-    for row, two, *ones in zip(rows, export, *models, strict=True):
+    for row, exported, *references in zip(rows, export, *models, strict=True):
         if row.last:
-            for agreement, one in zip(agreements, ones, strict=True):
-                _add_end(agreement, row, log_softmax(one), log_softmax(two[:, : one.shape[1]]))
+            for agreement, reference in zip(agreements, references, strict=True):
+                _add_end(agreement, row, log_softmax(reference), log_softmax(exported[:, : reference.shape[1]]))
             continue
-        starts = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
-        fresh = np.array([start not in seen for start in starts])
-        seen.update(starts)
-        for agreement, one in zip(agreements, ones, strict=True):
-            _add(agreement, row, log_softmax(one), log_softmax(two[:, : one.shape[1]]), fresh, stops)
+        prefixes = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
+        is_new = np.array([start not in seen for start in prefixes])
+        seen.update(prefixes)
+        for agreement, reference in zip(agreements, references, strict=True):
+            _add_row(
+                agreement, row, log_softmax(reference), log_softmax(exported[:, : reference.shape[1]]), is_new, stops
+            )
     return agreements
 
 
@@ -177,12 +180,12 @@ def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Ite
 
     Args:
         rows: what both were given.
-        trained: logits of the trained weights, see `agree`.
+        trained: logits of the trained weights, see `compare_logits`.
         rounded: those of the same weights after the rounding.
     """
     widest = 0.0
-    for _, one, two in zip(rows, trained, rounded, strict=True):
-        log_p, log_q = log_softmax(one), log_softmax(two)
+    for _, exact, coarse in zip(rows, trained, rounded, strict=True):
+        log_p, log_q = log_softmax(exact), log_softmax(coarse)
         places = np.arange(len(log_p))
         second, first = np.argpartition(log_p, -2, axis=-1)[:, -2:].T
         other = np.where(log_q.argmax(-1) == first, second, log_q.argmax(-1))
@@ -191,31 +194,33 @@ def widest_tie(rows: Sequence[CheckRow], trained: Iterable[Logits], rounded: Ite
     return widest
 
 
-def _add(
+def _add_row(
     total: Agreement,
     row: CheckRow,
     log_p: Logits,
     log_q: Logits,
-    fresh: NDArray[np.bool_],
+    is_new: NDArray[np.bool_],
     stops: tuple[frozenset[int], frozenset[int]],
 ) -> None:
-    top, other = log_p.argmax(-1), log_q.argmax(-1)
-    places = np.arange(len(top))
-    gap = log_p[places, top] - log_p[places, other]
-    apart = gap > total.tie
-    total.positions += int(fresh.sum())
-    total.same += int(((top == other) & fresh).sum())
-    total.ties += int(((top != other) & ~apart & fresh).sum())
-    total.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[fresh].sum())
+    trained_top, export_top = log_p.argmax(-1), log_q.argmax(-1)
+    places = np.arange(len(trained_top))
+    gap = log_p[places, trained_top] - log_p[places, export_top]
+    beyond_tie = gap > total.tie
+    total.positions += int(is_new.sum())
+    total.same += int(((trained_top == export_top) & is_new).sum())
+    total.ties += int(((trained_top != export_top) & ~beyond_tie & is_new).sum())
+    total.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[is_new].sum())
     before = places[len(row.prompt) - 1 : -1]
     answer = np.array(row.answer, dtype=np.int64)
     total.trained_loss -= float(log_p[before, answer].sum())
     total.export_loss -= float(log_q[before, answer].sum())
     total.predicted += len(answer)
     trained_stops, export_stops = stops
-    if row.stopped and int(top[-1]) in trained_stops:
-        total.stops.append(int(other[-1]) in export_stops or (top[-1] != other[-1] and not apart[-1]))
-    total.answers.append(_answer(row, top, other, apart))
+    if row.stopped and int(trained_top[-1]) in trained_stops:
+        total.stops.append(
+            int(export_top[-1]) in export_stops or (trained_top[-1] != export_top[-1] and not beyond_tie[-1])
+        )
+    total.answers.append(_match_answer(row, trained_top, export_top, beyond_tie))
 
 
 def _add_end(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits) -> None:
@@ -225,7 +230,9 @@ def _add_end(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits) -> N
     total.end_divergence += float((np.exp(log_p) * (log_p - log_q)).sum())
 
 
-def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart: NDArray[np.bool_]) -> Answer:
+def _match_answer(
+    row: CheckRow, trained_top: NDArray[np.intp], export_top: NDArray[np.intp], beyond_tie: NDArray[np.bool_]
+) -> AnswerMatch:
     """Follow both models through the answer, as far as both say it.
 
     The answer comes from the model in memory, which may compute in four bits: where the trained weights themselves
@@ -233,11 +240,11 @@ def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart
     """
     first = len(row.prompt) - 1
     for place, token in enumerate([*row.answer, None], start=first):
-        if top[place] != other[place]:
-            return Answer.differs if apart[place] else Answer.near
-        if top[place] != token:
+        if trained_top[place] != export_top[place]:
+            return AnswerMatch.differs if beyond_tie[place] else AnswerMatch.near
+        if trained_top[place] != token:
             break
-    return Answer.same
+    return AnswerMatch.same
 
 
 def log_softmax(logits: Logits) -> Logits:
@@ -246,3 +253,53 @@ def log_softmax(logits: Logits) -> Logits:
     wide -= wide.max(-1, keepdims=True)
     wide -= np.log(np.exp(wide).sum(-1, keepdims=True))
     return wide
+
+
+ROUNDING_ALLOWANCE = 2
+"""How many times what a rounding to bf16 costs at the end of the long row an export in bf16 may cost there."""
+
+
+def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: float = 0.0) -> str:
+    """Say why an export that holds the weights as they are, or rounded once, is not what was trained; else nothing.
+
+    Args:
+        agreement: what was found.
+        bounds: the settings.
+        rounding: divergence at the end of the long row that the rounding of the weights explains, in nats.
+    """
+    differ = agreement.answers.count(AnswerMatch.differs)
+    if not agreement.stops_kept:
+        return "an answer continues where the trained model ends it"
+    if differ:
+        return f"greedy answers differ for {differ} of {len(agreement.answers)} prompts"
+    if agreement.top1 < bounds.exact_raw_top1:
+        return f"top-1 is {agreement.top1:.2%}, and parity.exact_raw_top1={bounds.exact_raw_top1:g}"
+    if agreement.top1_beyond_ties < bounds.exact_top1:
+        return f"top-1 with ties is {agreement.top1_beyond_ties:.2%}, and parity.exact_top1={bounds.exact_top1:g}"
+    if agreement.kl > bounds.exact_kl:
+        return f"KL is {agreement.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}"
+    if agreement.end_kl > bounds.exact_end_kl + ROUNDING_ALLOWANCE * rounding:
+        explained = f", with {rounding:.2g} that rounding to bf16 explains" if rounding else ""
+        return (
+            f"KL is {agreement.end_kl:.2g} at the end of {agreement.end_tokens:,} tokens, and parity.exact_end_kl="
+            f"{bounds.exact_end_kl:g}{explained}: its positions (rope, sliding window) are not those of the training"
+        )
+    return ""
+
+
+def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
+    """Say which bound a quantized file does not keep; else nothing."""
+    for value, limit, setting, low in (
+        (agreement.top1, bounds.quantized_top1, "quantized_top1", True),
+        (agreement.kl, bounds.quantized_kl, "quantized_kl", False),
+        (agreement.perplexity_ratio, bounds.quantized_perplexity, "quantized_perplexity", False),
+    ):
+        if (value < limit) if low else (value > limit):
+            return f"{setting[10:]} is {value:.3g}, and parity.{setting}={limit:g}"
+    if agreement.end_kl > bounds.quantized_kl:
+        where = f"at the end of {agreement.end_tokens:,} tokens"
+        return f"kl is {agreement.end_kl:.3g} {where}, and parity.quantized_kl={bounds.quantized_kl:g}"
+    share, error = agreement.share, agreement.share_error
+    if share is not None and error is not None and error <= MAX_SHARE_ERROR and share < bounds.quantized_share:
+        return f"{agreement.change_retained_text()} is left, and parity.quantized_share={bounds.quantized_share:g}"
+    return ""

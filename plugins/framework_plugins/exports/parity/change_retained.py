@@ -10,7 +10,7 @@ from framework_plugins.exports.parity.agreement import Logits, log_softmax
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 
-def survival(
+def change_retained(
     rows: Sequence[CheckRow], base: Sequence[Logits], trained: Sequence[Logits], export: Sequence[Logits]
 ) -> tuple[float, float] | None:
     r"""Return the share of the change from the base to the trained model that an export has, and its standard error.
@@ -33,7 +33,7 @@ def survival(
 
     Args:
         rows: what all were given; a long one has no answer, and nothing is given of it.
-        base: logits of each row from the last token of its prompt on, (tokens, vocabulary), see `of_answer`.
+        base: logits of each row from the last token of its prompt on, (tokens, vocabulary), see `answer_logits`.
         trained: the same of the trained model; it may have added tokens, which are left out.
         export: the same of the export.
 
@@ -50,7 +50,7 @@ def survival(
     return float(shared.sum() / changed.sum()), float(error)
 
 
-def of_answer(row: CheckRow, logits: Logits) -> Logits:
+def answer_logits(row: CheckRow, logits: Logits) -> Logits:
     """Return a copy of the logits that predict an answer and its end."""
     return logits[len(row.prompt) - 1 :].copy()
 

@@ -1,21 +1,28 @@
-"""The rows of the comparison: chat prompts with the trained model's own answers; `long_row` has another one."""
+"""The rows of the comparison: chat prompts with the trained model's own answers, and one long row.
+
+What goes wrong with positions shows at the end of the long row, where the short ones never come. Its text is a made-up
+list of railway stations. Each entry names two earlier ones and repeats facts about them, so at the end of the row the
+likeliest token depends on text a thousand tokens or more before it: a lost rope scaling, another rope theta or a lost
+sliding window changes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from framework import FrameworkError
 from framework.api import Message, Model, Prompt
 
-GENERAL = (
+GENERAL_QUESTIONS = (
     "Name three things that are found in a kitchen.",
     "Why do leaves fall in autumn?",
     "Write one sentence about a river.",
     "What is 7 + 5?",
 )
 """Asked besides the prompts of the run: an export can be right about the task and wrong about the rest."""
-LONGEST = 160
+MAX_ROW_TOKENS = 160
 """Tokens of a row; the rest is left out, since every position is compared."""
 
 
@@ -26,7 +33,7 @@ class CheckRow:
     Attributes:
         text: the prompt as the chat template writes it.
         prompt: its token ids.
-        answer: the token ids that the trained model says, the stop token left out.
+        answer: the token ids that the trained model writes, without the stop token.
         stopped: whether it ended by itself.
         last: how many positions at its end are compared, of a long row without an answer; 0: all of them.
     """
@@ -42,7 +49,7 @@ class CheckRow:
         return [*self.prompt, *self.answer]
 
 
-def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_tokens: int) -> list[CheckRow]:
+def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_tokens: int) -> list[CheckRow]:
     """Let the trained model answer.
 
     Args:
@@ -52,18 +59,80 @@ def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_t
         max_new_tokens: longest answer.
     """
     tokenized = []
-    for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL)]:
+    for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL_QUESTIONS)]:
         try:
             text = model.render(prompt)
         except FrameworkError:  # a template that requires a system prompt, say: the run's own prompts have it
             continue
         ids = model.tokenize(text)
-        if len(ids) < LONGEST:
+        if len(ids) < MAX_ROW_TOKENS:
             tokenized.append((text, tuple(ids)))
     answers = model.complete(
         [ids for _, ids in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
     )
     return [
-        CheckRow(text, ids, answer.ids[: LONGEST - len(ids)], answer.stopped and len(ids) + len(answer.ids) <= LONGEST)
+        CheckRow(
+            text,
+            ids,
+            answer.ids[: MAX_ROW_TOKENS - len(ids)],
+            answer.stopped and len(ids) + len(answer.ids) <= MAX_ROW_TOKENS,
+        )
         for (text, ids), answer in zip(tokenized, answers, strict=True)
     ]
+
+
+COMPARED_TAIL = 256
+"""Positions at the end of the row that are compared. The rest is read only: its logits would take gigabytes."""
+STATION_NAMES = (
+    "Orrin", "Velt", "Harrow", "Tamsin", "Quill", "Bexley", "Noor", "Castell", "Lund", "Pereira", "Ostrava",
+    "Kimble", "Yarrow", "Dunmore", "Ilsa", "Fenwick", "Marlow", "Zadar", "Thorne", "Uppsala", "Wick", "Jasper",
+)  # fmt: skip
+STATION_SIDES = ("", " North", " South", " East", " West")
+KEEPERS = (
+    "Adler", "Brandt", "Castro", "Dufour", "Eriksen", "Fontana", "Greene", "Haddad", "Ito", "Jansen", "Kaya",
+    "Lindt", "Moreau",
+)  # fmt: skip
+PASTIMES = (
+    "grows roses", "repairs clocks", "plays the cello", "keeps bees", "paints boats", "bakes rye bread",
+    "collects maps",
+)  # fmt: skip
+FIRST_STATIONS, EARLIER_FACTOR = 5, 2
+"""One of the `FIRST` stations is named again in each entry, and the one `MORE` times nearer to the beginning."""
+
+
+def long_row(model: Model, tokens: int) -> CheckRow | None:
+    """Return a row of that many tokens; None if that leaves nothing to compare.
+
+    Args:
+        model: writes the text as a question and tokenizes it.
+        tokens: of the row; no more than the model's context.
+    """
+    if tokens <= 1:
+        return None
+    # An entry has 20 tokens at least, whatever the tokenizer.
+    text = "The stations of a railway:\n" + "\n".join(map(_entry, range(tokens // 20 + 1)))
+    with suppress(FrameworkError):  # of a template that requires a system prompt, say: this is not a conversation
+        text = model.render(Prompt((Message("user", text),)))
+    ids = tuple(model.tokenize(text)[:tokens])
+    return CheckRow("", ids, (), stopped=False, last=min(COMPARED_TAIL, len(ids)))
+
+
+def _entry(number: int) -> str:
+    name, year, keeper, pastime = _station(number)
+    text = f"{number + 1}. {name} was opened in {year}. {keeper}, who {pastime}, keeps it."
+    if number >= FIRST_STATIONS:
+        half, first = _station(number // EARLIER_FACTOR), _station(number % FIRST_STATIONS)
+        text += (
+            f" Trains stop at {half[0]}, which was opened in {half[1]} and is kept by {half[2]}, and at {first[0]}, "
+            f"whose keeper {first[2]} {first[3]}."
+        )
+    return text
+
+
+def _station(number: int) -> tuple[str, int, str, str]:
+    """Return a station's name, year, keeper and what the keeper does; they seem to follow no rule."""
+    around = number // len(STATION_NAMES)
+    name = STATION_NAMES[number % len(STATION_NAMES)] + STATION_SIDES[around % len(STATION_SIDES)]
+    year = 1840 + (37 * number * number + 11 * number) % 113
+    keeper = KEEPERS[(5 * number + number // len(KEEPERS)) % len(KEEPERS)]
+    return name, year, keeper, PASTIMES[(3 * number + number // len(PASTIMES)) % len(PASTIMES)]

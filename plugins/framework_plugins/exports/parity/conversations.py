@@ -10,18 +10,18 @@ from typing import Any
 
 from framework import FrameworkError
 from framework.api import Message, Model, Prompt, cpu_threads, missing
-from framework_plugins.exports.gguf.convert import apart
-from framework_plugins.exports.gguf.vocabulary import TALKS
-from framework_plugins.exports.llama.server import PACKAGE, Served
+from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
+from framework_plugins.exports.llama.process import run_in_process
+from framework_plugins.exports.llama.server import PACKAGE, ServedPrompt
 
-SHOWN = 30
+SHOWN_CHARS = 30
 """Characters that are shown around the first difference."""
-SECONDS = 1800
+SERVER_TIMEOUT = 1800
 """For the server with all conversations: it reads the weights once, from a slow disk perhaps."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class ConversationResult:
     """What came out of a comparison, as `record.ConversationsRecord` has it."""
 
     problem: str = ""
@@ -30,7 +30,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedConversation:
     """A conversation, and what the training made of it."""
 
     prompt: Prompt
@@ -48,16 +48,16 @@ class Rendered:
     @property
     def request(self) -> dict[str, Any]:
         """The conversation as OpenAI's API has it."""
-        messages = [_message(message) for message in self.prompt.messages]
+        messages = [_openai_message(message) for message in self.prompt.messages]
         return {"messages": messages, **({"tools": list(self.prompt.tools)} if self.prompt.tools else {})}
 
-    def problem(self, served: Served, begin: str) -> str:
+    def problem(self, served: ServedPrompt, begin: str) -> str:
         """Say in what the server differs; empty if it does not. `begin` is the text that it puts before each."""
         if served.refusal:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
         expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
         if served.text != expected:
-            ours, theirs = difference(expected, served.text)
+            ours, theirs = first_difference(expected, served.text)
             return (
                 f"llama.cpp's chat template writes the turns {self.roles} differently, {theirs!r} instead of {ours!r}"
             )
@@ -66,46 +66,48 @@ class Rendered:
         return ""
 
 
-def conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Rendered]:
+def render_conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[RenderedConversation]:
     """Give the conversations that are compared: one of each form, and those of the run, with the roles of its data.
 
     Those that the chat template does not take are left out: it refuses them, or drops their system prompt.
     """
-    for prompt in [*(Prompt(tuple(talk)) for talk in TALKS), *prompts]:
+    for prompt in [*(Prompt(tuple(talk)) for talk in SAMPLE_CONVERSATIONS), *prompts]:
         try:
             text = model.render(prompt)
         except FrameworkError:
             continue
         if all(message.content.strip() in text for message in prompt.messages if message.role == "system"):
-            yield Rendered(prompt, text, tuple(model.tokenize(text)))
+            yield RenderedConversation(prompt, text, tuple(model.tokenize(text)))
 
 
-def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -> Compared:
+def compare_in_server(
+    model: Model, file: Path, rendered: Sequence[RenderedConversation], log: Path
+) -> ConversationResult:
     """Have llama.cpp's server write all of them, and return in what the first one differs.
 
     A difference with tools is not a problem of the file: the server rebuilds schemas and numbers before any template
     sees them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.
     """
     try:
-        served, first = apart.run(
+        served, first = run_in_process(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SECONDS, file=str(file), requests=[each.request for each in rendered], threads=cpu_threads(),
+            seconds=SERVER_TIMEOUT, file=str(file), requests=[each.request for each in rendered], threads=cpu_threads(),
         )  # fmt: skip
     except FrameworkError as error:
-        return Compared(not_checked=str(error))
+        return ConversationResult(not_checked=str(error))
     begin = model.decode(first) if first else ""
     problems = {True: "", False: ""}
     for each, answer in zip(rendered, served, strict=True):
-        problems[each.tools] = problems[each.tools] or each.problem(Served(*answer), begin)
-    return Compared(problems[False], problems[True])
+        problems[each.tools] = problems[each.tools] or each.problem(ServedPrompt(*answer), begin)
+    return ConversationResult(problems[False], problems[True])
 
 
-def unchecked() -> str:
+def missing_server() -> str:
     """Say why nothing can be compared; empty if it can."""
     return f"{PACKAGE}, part of the extra gguf, is not installed" if missing([PACKAGE]) else ""
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _openai_message(message: Message) -> dict[str, Any]:
     calls = [
         {
             "type": "function",
@@ -123,9 +125,9 @@ def _message(message: Message) -> dict[str, Any]:
     return {"role": message.role, "content": message.content, **{name: value for name, value in more.items() if value}}
 
 
-def difference(ours: str, theirs: str) -> tuple[str, str]:
+def first_difference(ours: str, theirs: str) -> tuple[str, str]:
     """Return both texts around the first character in which they differ."""
     pairs = zip(ours, theirs, strict=False)
     at = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
-    start = max(0, at - SHOWN)
-    return ours[start : at + SHOWN], theirs[start : at + SHOWN]
+    start = max(0, at - SHOWN_CHARS)
+    return ours[start : at + SHOWN_CHARS], theirs[start : at + SHOWN_CHARS]

@@ -10,13 +10,13 @@ from typing import Any
 
 from framework.api import write_atomically
 from framework_plugins.exports.config import ParityConfig
-from framework_plugins.exports.parity.agreement import Agreement, Answer
+from framework_plugins.exports.parity.agreement import Agreement, AnswerMatch
 
-FILE = "parity.json"
+PARITY_FILE = "parity.json"
 
 
 @dataclass(frozen=True)
-class Record:
+class ComparisonRecord:
     """One comparison.
 
     Attributes:
@@ -62,7 +62,9 @@ class Record:
     bounds: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig) -> Record:
+    def of(
+        cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig
+    ) -> ComparisonRecord:
         """Make one of what was found."""
         counts = Counter(answer.value for answer in agreement.answers)
         return cls(
@@ -77,7 +79,7 @@ class Record:
             top1_with_ties=agreement.top1_beyond_ties,
             kl=agreement.kl,
             perplexity_ratio=agreement.perplexity_ratio,
-            answers={each.value: counts[each.value] for each in Answer},
+            answers={each.value: counts[each.value] for each in AnswerMatch},
             end_tokens=agreement.end_tokens,
             end_positions=agreement.end_positions,
             end_top1=agreement.end_top1,
@@ -110,9 +112,9 @@ class ConversationsRecord:
     against: str = "chat_template"
 
 
-def add(record: Record | ConversationsRecord, run_dir: Path) -> None:
+def add_record(record: ComparisonRecord | ConversationsRecord, run_dir: Path) -> None:
     """Put a record into the file; it replaces an earlier one of the same comparison."""
-    file = run_dir / FILE
+    file = run_dir / PARITY_FILE
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     ours = {"name": record.name, "against": record.against}
     others = (each for each in known if not ours.items() <= each.items())

@@ -26,40 +26,48 @@ from transformers import AutoModelForCausalLM
 from framework import Plan
 from framework.api import counting, host_memory
 from framework.api.training import ModelSource
-from framework_plugins.exports.documents import MODEL, read
+from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 Logits = NDArray[np.float32]
-WIDTHS = {torch.float32: 4, torch.bfloat16: 2}
-SHORT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-SPARE = 1.2
+BYTES_PER_WEIGHT = {torch.float32: 4, torch.bfloat16: 2}
+DTYPES_16_BIT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+LOADING_FACTOR = 1.2
 """How many times its weights a model needs while it is loaded and asked."""
-LOGITS = 1 << 29
+LOGITS_BYTES = 1 << 29
 """Bytes of the logits that are made at a time where several rows are asked together."""
 
 
 @dataclass(frozen=True)
-class Held:
+class Placement:
     """Where the weights of a model are held, and in which number format: fp32, or bf16 for any 16 bits."""
 
     device: str
     dtype: torch.dtype
 
 
-def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held) -> tuple[list[Logits], float]:
+def trained_logits(
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], placement: Placement
+) -> tuple[list[Logits], float]:
     """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
 
     And the size of the largest number that any layer gives on the way.
     """
     largest = [0.0]
     logits = list(
-        _logits("trained model", lambda: _trained(plan, checkpoint, held), rows, held, partial(_watch, largest))
+        _logits(
+            "trained model",
+            lambda: _load_trained(plan, checkpoint, placement),
+            rows,
+            placement,
+            partial(_track_largest, largest),
+        )
     )
     return logits, largest[0]
 
 
 def rounded_logits(
-    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held, *, inputs: bool
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], placement: Placement, *, inputs: bool
 ) -> Iterator[Logits]:
     """Give the logits of the trained weights, merged by peft in fp32 and rounded to bf16: what a right export gives.
 
@@ -67,31 +75,31 @@ def rounded_logits(
         plan: names the base.
         checkpoint: the trained weights.
         rows: what is asked.
-        held: where and how memory holds the weights.
+        placement: where and how memory holds the weights.
         inputs: round what goes into each linear layer to bf16 too, as llama.cpp does where the weights are in bf16.
     """
 
     def load() -> Any:
-        model = _trained(plan, checkpoint, held)
-        _round(model)
+        model = _load_trained(plan, checkpoint, placement)
+        _merge_and_round(model)
         for module in model.modules() if inputs else ():
             if isinstance(module, nn.Linear):
                 module.register_forward_pre_hook(lambda _, given: (given[0].bfloat16().to(given[0].dtype), *given[1:]))
         return model
 
-    return _logits("rounded model", load, rows, held)
+    return _logits("rounded model", load, rows, placement)
 
 
-def _trained(plan: Plan, checkpoint: Path, held: Held) -> Any:
+def _load_trained(plan: Plan, checkpoint: Path, placement: Placement) -> Any:
     trust = plan.model.config.trust_remote_code
     if not (checkpoint / "adapter_config.json").is_file():
-        return _load(checkpoint, held, trust=trust)
+        return _load_folder(checkpoint, placement, trust=trust)
     source: ModelSource = plan.model.create()
-    base = _load(source.fetch(weights=True).folder, held, trust=trust)
-    return PeftModel.from_pretrained(base, checkpoint, torch_device=held.device)
+    base = _load_folder(source.fetch(weights=True).folder, placement, trust=trust)
+    return PeftModel.from_pretrained(base, checkpoint, torch_device=placement.device)
 
 
-def _round(model: nn.Module) -> None:
+def _merge_and_round(model: nn.Module) -> None:
     """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
@@ -108,13 +116,13 @@ def _round(model: nn.Module) -> None:
 
 
 def folder_logits(
-    folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool, name: str = "merged model"
+    folder: Path, rows: Sequence[CheckRow], placement: Placement, *, trust: bool, name: str = "merged model"
 ) -> Iterator[Logits]:
     """Give the logits of a complete model folder, row by row; `name` is shown meanwhile."""
-    return _logits(name, lambda: _load(folder, held, trust=trust), rows, held)
+    return _logits(name, lambda: _load_folder(folder, placement, trust=trust), rows, placement)
 
 
-def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
+def find_placement(folder: Path, *, gpu: bool = True) -> Placement | None:
     """Return how the weights of a folder can be held a second time; None if they fit nowhere.
 
     On disk they have 16 bits, or 32 after full fine-tuning. 32 bits go before the faster device: 16 make ties wider.
@@ -127,10 +135,10 @@ def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
     devices = {"cuda": _free_on_gpu() if gpu else 0, "cpu": host_memory().available}
     return next(
         (
-            Held(device, dtype)
-            for dtype, width in WIDTHS.items()
+            Placement(device, dtype)
+            for dtype, width in BYTES_PER_WEIGHT.items()
             for device, free in devices.items()
-            if size / 2 * width * SPARE + (LOGITS if device == "cuda" else 0) < free
+            if size / 2 * width * LOADING_FACTOR + (LOGITS_BYTES if device == "cuda" else 0) < free
         ),
         None,
     )
@@ -146,17 +154,21 @@ def _free_on_gpu() -> int:
     return min(limit - allocated, free + torch.cuda.memory_reserved() - allocated)
 
 
-def on_disk(folder: Path) -> str:
+def stored_dtype(folder: Path) -> str:
     """Return the number format that the config of a folder names: bfloat16, float16, float32."""
-    config = read(folder / MODEL)
+    config = read_json(folder / MODEL_CONFIG)
     text = config.get("text_config") or {}
     return str(text.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
-def _load(folder: Path, held: Held, *, trust: bool) -> Any:
+def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
     """Load a model; one that is held in 16 bits keeps those that it has on disk."""
-    dtype = held.dtype if held.dtype is torch.float32 else SHORT.get(on_disk(folder), held.dtype)
-    place = {} if held.device == "cpu" else {"device_map": {"": held.device}}
+    dtype = (
+        placement.dtype
+        if placement.dtype is torch.float32
+        else DTYPES_16_BIT.get(stored_dtype(folder), placement.dtype)
+    )
+    place = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place
     )
@@ -166,7 +178,7 @@ def _logits(
     name: str,
     load: Callable[[], Any],
     rows: Sequence[CheckRow],
-    held: Held,
+    placement: Placement,
     watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
 ) -> Iterator[Logits]:
     """Give the logits of each row, of a long one those of its end.
@@ -179,13 +191,13 @@ def _logits(
     for module in model.modules():
         if watch:
             watch(module, real)
-        if any(_is_short(weight) for weight in module.parameters(recurse=False)):
+        if any(_is_16_bit(weight) for weight in module.parameters(recurse=False)):
             _compute_in_fp32(module)
             widened = True
     together, short = 1, [row for row in rows if not row.last]
-    if short and (widened or held.device != "cpu"):
+    if short and (widened or placement.device != "cpu"):
         one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in short)
-        together = max(1, LOGITS // one)
+        together = max(1, LOGITS_BYTES // one)
     groups = [short[start : start + together] for start in range(0, len(short), together)]
     groups += [[row] for row in rows if row.last]
     assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
@@ -194,9 +206,9 @@ def _logits(
     with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
         for group in groups:
             some = [torch.tensor(row.ids) for row in group]
-            ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
-            lengths = torch.tensor([len(each) for each in some], device=held.device)
-            real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
+            ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(placement.device)
+            lengths = torch.tensor([len(each) for each in some], device=placement.device)
+            real[:] = [torch.arange(ids.shape[1], device=placement.device) < lengths[:, None]]
             # After the end of a row nothing looks back, so if none has a gap there is no mask to be made.
             more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
             if group[0].last and keeps:
@@ -207,11 +219,11 @@ def _logits(
                 counter.advance()
     del model, logits
     gc.collect()
-    if held.device != "cpu":
+    if placement.device != "cpu":
         torch.cuda.empty_cache()
 
 
-def _watch(largest: list[float], module: nn.Module, real: list[torch.Tensor]) -> None:
+def _track_largest(largest: list[float], module: nn.Module, real: list[torch.Tensor]) -> None:
     """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts.
 
     Args:
@@ -230,7 +242,7 @@ def _watch(largest: list[float], module: nn.Module, real: list[torch.Tensor]) ->
     module.register_forward_hook(look)
 
 
-def _is_short(weight: torch.Tensor) -> bool:
+def _is_16_bit(weight: torch.Tensor) -> bool:
     return weight.is_floating_point() and weight.dtype is not torch.float32
 
 

@@ -12,9 +12,9 @@ from framework_plugins.formats.formats.values import (
     Fields,
     Format,
     check_label,
-    kind_of,
+    json_type,
     optional,
-    parsed,
+    parse_json,
     system,
     text,
 )
@@ -35,7 +35,9 @@ class Alpaca(Format):
         """Join instruction and input with an empty line between, as the user's last turn."""
         check_label(fields)
         messages = question(fields)
-        return Example((*messages, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.schemas(fields))
+        return Example(
+            (*messages, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.read_schemas(fields)
+        )
 
 
 def question(fields: Fields) -> tuple[Message, ...]:
@@ -54,9 +56,9 @@ def _history(fields: Fields) -> Iterator[Message]:
     value: Any = fields.get("history")
     if value is None or value == "":  # an empty cell of a table
         return
-    history = parsed(value, "history") if isinstance(value, str) and value.startswith("[") else value
+    history = parse_json(value, "history") if isinstance(value, str) and value.startswith("[") else value
     if not isinstance(history, list):
-        raise FrameworkError(f"needs a list of [question, answer] in 'history', found {kind_of(history)}")
+        raise FrameworkError(f"needs a list of [question, answer] in 'history', found {json_type(history)}")
     for number, exchange in enumerate(history, start=1):
         if not (isinstance(exchange, list) and len(exchange) == EXCHANGE and all(isinstance(s, str) for s in exchange)):
             raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {number} is not one")

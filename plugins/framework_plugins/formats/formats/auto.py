@@ -6,7 +6,7 @@ from framework import FrameworkError
 from framework.api import Example, FallbackFormatter, FormatConfig, Formatter, components
 from framework_plugins.formats.formats import shapes
 from framework_plugins.formats.formats.misread import check_misread
-from framework_plugins.formats.formats.names import DIALOGUE, NEEDS
+from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
 from framework_plugins.formats.formats.values import Fields, names
 
@@ -77,7 +77,7 @@ class Auto:
         plain = shapes.plain_names(fields)
         if plain is not None and (fitting := self.fitting(plain)):
             return (fitting[0], plain) if len(fitting) == 1 else None
-        shape = shapes.shaped(fields) or (None if plain is None else shapes.shaped(plain))
+        shape = shapes.recognize_shape(fields) or (None if plain is None else shapes.recognize_shape(plain))
         return shape if shape is not None and shape[0] in self.formats else None
 
     def _reason(self, fields: Fields) -> str:
@@ -88,7 +88,7 @@ class Auto:
             if name in self.formats
         }
         best = max((name for name in near if near[name]), key=near.__getitem__, default=None)
-        if best == "chatml" and any("from" in (first_turn(fields, name) or ()) for name in DIALOGUE):
+        if best == "chatml" and any("from" in (first_turn(fields, name) or ()) for name in DIALOGUE_FIELDS):
             best = "sharegpt"
         if best is None:
             return ""

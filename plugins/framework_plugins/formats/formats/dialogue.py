@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
-from framework_plugins.formats.formats.names import DIALOGUE, SPOKEN
+from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, SHAREGPT_FIELDS
 from framework_plugins.formats.formats.values import Fields, Format, check_label, is_pair, system
 
 
@@ -28,14 +28,14 @@ class Dialogue(Format):
         name, values = turns.dialogue(fields, self.lists, self.fits)
         messages = turns.read(values, name, self.turn)
         before = () if messages[0].role == "system" else system(fields)
-        return Example((*before, *messages), self.name, tools=tools.schemas(fields))
+        return Example((*before, *messages), self.name, tools=tools.read_schemas(fields))
 
 
 class ChatML(Dialogue):
     """messages with role and content."""
 
     name = "chatml"
-    lists = DIALOGUE
+    lists = DIALOGUE_FIELDS
     fits = staticmethod(turns.has_content)
     turn = staticmethod(turns.by_role)
 
@@ -44,6 +44,6 @@ class ShareGPT(Dialogue):
     """conversations with from and value; a turn of function_call becomes calls of the assistant."""
 
     name = "sharegpt"
-    lists = SPOKEN
+    lists = SHAREGPT_FIELDS
     fits = staticmethod(turns.has_value)
     turn = staticmethod(turns.by_speaker)

@@ -7,7 +7,7 @@ import re
 from framework import FrameworkError
 from framework_plugins.formats.formats.values import Fields, check_media
 
-MARKS = re.compile(
+TEMPLATE_MARKS = re.compile(
     r"""<[|｜](?:im_(?:start|user|assistant|system)|(?:start_)?header(?:_id|_start)|start_of_role|START_OF_TURN_TOKEN
         |(?:hy_)?(?:user|assistant|system)|(?:user|assistant|system)_start|turn)[|｜]?>
     |<start_of_turn>|\[/?INST\]|\[\|(?:user|assistant|system)\|\]|<<SYS>>|<seed:bos>(?:user|assistant|system)
@@ -15,10 +15,10 @@ MARKS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """How chat templates begin a turn."""
-ASKED = re.compile(r"###[ ]?(?:Instruction|Human|User|Question):|\n\nHuman:")
-ANSWERED = re.compile(r"###[ ]?(?:Response|Assistant|Answer):|\n\nAssistant:")
+RENDERED_QUESTION = re.compile(r"###[ ]?(?:Instruction|Human|User|Question):|\n\nHuman:")
+RENDERED_ANSWER = re.compile(r"###[ ]?(?:Response|Assistant|Answer):|\n\nAssistant:")
 """How turns begin in templates without special tokens; text that has both was rendered by one."""
-TREE = ("parent_id", "parent_message_id")
+TREE_FIELDS = ("parent_id", "parent_message_id")
 
 
 def check_misread(name: str, known: Fields, fields: Fields) -> None:
@@ -36,7 +36,7 @@ def check_misread(name: str, known: Fields, fields: Fields) -> None:
     if name != "text":
         return
     text = known["text"]
-    parent = next((key for key in TREE if key in fields), None)
+    parent = next((key for key in TREE_FIELDS if key in fields), None)
     if parent is not None or isinstance(fields.get("role"), str):
         key = parent or "role"
         raise FrameworkError(
@@ -53,7 +53,7 @@ def check_misread(name: str, known: Fields, fields: Fields) -> None:
 
 def _mark(text: str) -> str:
     """Return what shows that a text was rendered; empty if nothing does."""
-    found = MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
-    if found is None and (asked := ASKED.search(text)) and ANSWERED.search(text, asked.end()):
+    found = TEMPLATE_MARKS.search(text) if "<" in text or "[" in text or "]" in text else None
+    if found is None and (asked := RENDERED_QUESTION.search(text)) and RENDERED_ANSWER.search(text, asked.end()):
         found = asked
     return found[0].strip() if found else ""

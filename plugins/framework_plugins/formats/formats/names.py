@@ -5,31 +5,39 @@ A name in `format.columns` that is none of these does nothing, so it is refused 
 
 from __future__ import annotations
 
-QUESTION = ("instruction", "input", "history")
-ASKED = ("question", "query", "input")
+ALPACA_QUESTION = ("instruction", "input", "history")
+PREFERENCE_QUESTION = ("question", "query", "input")
 """What asks in preference pairs without a prompt or an instruction, such as those of orca_dpo_pairs."""
-DIALOGUE = ("messages", "conversations", "conversation")
-SPOKEN = ("conversations", "conversation", "messages")
+DIALOGUE_FIELDS = ("messages", "conversations", "conversation")
+SHAREGPT_FIELDS = ("conversations", "conversation", "messages")
 """The same fields, in the order in which turns with from and value are met in them."""
-SHARED = ("system", "system_prompt", "tools", "functions")
+SHARED_FIELDS = ("system", "system_prompt", "tools", "functions")
 """What a row may say besides its turns; plain text has no place for it."""
 
-LABELS = ("label", "kto_tag")
+LABEL_FIELDS = ("label", "kto_tag")
 """Fields in which data for KTO say whether an answer is wanted; LLaMA-Factory has the second name."""
 
 READS: dict[str, tuple[str, ...]] = {
-    "alpaca": (*QUESTION, "output", *LABELS, *SHARED),
-    "chatml": (*DIALOGUE, *LABELS, *SHARED),
-    "sharegpt": (*DIALOGUE, *LABELS, *SHARED),
-    "prompt_completion": ("prompt", "completion", *LABELS, *SHARED),
-    "preference": ("chosen", "rejected", "prompt", *QUESTION, *ASKED[:2], *SPOKEN[:2], *SHARED),
+    "alpaca": (*ALPACA_QUESTION, "output", *LABEL_FIELDS, *SHARED_FIELDS),
+    "chatml": (*DIALOGUE_FIELDS, *LABEL_FIELDS, *SHARED_FIELDS),
+    "sharegpt": (*DIALOGUE_FIELDS, *LABEL_FIELDS, *SHARED_FIELDS),
+    "prompt_completion": ("prompt", "completion", *LABEL_FIELDS, *SHARED_FIELDS),
+    "preference": (
+        "chosen",
+        "rejected",
+        "prompt",
+        *ALPACA_QUESTION,
+        *PREFERENCE_QUESTION[:2],
+        *SHAREGPT_FIELDS[:2],
+        *SHARED_FIELDS,
+    ),
     "text": ("text",),
 }
 
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "alpaca": (("instruction",), ("output",)),
-    "chatml": (DIALOGUE,),
-    "sharegpt": (SPOKEN,),
+    "chatml": (DIALOGUE_FIELDS,),
+    "sharegpt": (SHAREGPT_FIELDS,),
     "prompt_completion": (("prompt",), ("completion",)),
     "preference": (("chosen",), ("rejected",)),
     "text": (("text",),),
@@ -37,7 +45,7 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 """One of each group of names is needed."""
 
 BESIDE_TEXT = frozenset({
-    *DIALOGUE, "instruction", "output", "prompt", "completion", "chosen", "rejected", "labels", *LABELS,
+    *DIALOGUE_FIELDS, "instruction", "output", "prompt", "completion", "chosen", "rejected", "labels", *LABEL_FIELDS,
     "question", "answer", "answers", "query", "response", "target", "summary", "context", "code", "solution",
 })  # fmt: skip
 """With one of these a row is more than plain text: `format=auto` does not take its `text` alone."""

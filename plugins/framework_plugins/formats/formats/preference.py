@@ -5,8 +5,8 @@ from __future__ import annotations
 from framework import FrameworkError
 from framework.api import Example, Message
 from framework_plugins.formats.formats import alpaca, tools, turns
-from framework_plugins.formats.formats.names import ASKED
-from framework_plugins.formats.formats.prompt_completion import said
+from framework_plugins.formats.formats.names import PREFERENCE_QUESTION
+from framework_plugins.formats.formats.prompt_completion import read_turns
 from framework_plugins.formats.formats.values import Fields, Format, is_object, is_pair, missing, system, text
 
 Messages = tuple[Message, ...]
@@ -24,17 +24,17 @@ class Preference(Format):
     def read(self, fields: Fields) -> Example:
         """Take question and chosen answer as the conversation, and what differs in the rejected one beside it."""
         question = _question(fields)
-        chosen, rejected = (_whole(fields, name, question) for name in ("chosen", "rejected"))
-        same = _common(chosen, rejected)
+        chosen, rejected = (_conversation(fields, name, question) for name in ("chosen", "rejected"))
+        same = _common_turns(chosen, rejected)
         if not chosen[same].role == rejected[same].role == rejected[-1].role == "assistant":
             raise FrameworkError(
                 "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
             )
         learned = (*turns.as_context(chosen[:same]), *chosen[same:])
-        return Example(learned, "preference", tools=tools.schemas(fields), rejected=rejected[same:])
+        return Example(learned, "preference", tools=tools.read_schemas(fields), rejected=rejected[same:])
 
 
-def _common(chosen: Messages, rejected: Messages) -> int:
+def _common_turns(chosen: Messages, rejected: Messages) -> int:
     """Return how many turns both begin with; each keeps one at least."""
     # The last turns are the answers, even if they are equal.
     pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
@@ -45,19 +45,21 @@ def _question(fields: Fields) -> Messages:
     """Return the turns that are beside the answers; none if the answers hold them."""
     if fields.get("prompt") is not None:
         prompt = fields["prompt"]
-        question = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
+        question = (turns.read_marked_text(prompt) if isinstance(prompt, str) else ()) or read_turns(
+            fields, "prompt", "user"
+        )
     elif fields.get("instruction") is not None:
         return alpaca.question(fields)
     elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
         question = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
-    elif name := next((name for name in ASKED if fields.get(name) is not None), None):
-        question = said(fields, name, "user")
+    elif name := next((name for name in PREFERENCE_QUESTION if fields.get(name) is not None), None):
+        question = read_turns(fields, name, "user")
     else:
         question = ()
     return question if question and question[0].role == "system" else (*system(fields), *question)
 
 
-def _whole(fields: Fields, name: str, question: Messages) -> Messages:
+def _conversation(fields: Fields, name: str, question: Messages) -> Messages:
     """Return the question and one of the answers.
 
     Raises:
@@ -65,7 +67,7 @@ def _whole(fields: Fields, name: str, question: Messages) -> Messages:
     """
     value = turns.unpacked_turns(fields, name)
     if isinstance(value, str):
-        answer = turns.marked(value) or (Message("assistant", value),)
+        answer = turns.read_marked_text(value) or (Message("assistant", value),)
     elif (isinstance(value, list) and value) or is_object(value):
         answer = turns.read(value if isinstance(value, list) else [value], name, turns.any_turn)
     else:

@@ -19,12 +19,14 @@ class PromptCompletion(Format):
     def read(self, fields: Fields) -> Example:
         """Take messages as they are; text becomes a user's and an assistant's turn. Only the completion is learned."""
         check_label(fields)
-        prompt, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
+        prompt, answer = read_turns(fields, "prompt", "user"), read_turns(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)
-        return Example((*before, *turns.as_context(prompt), *answer), "prompt_completion", tools=tools.schemas(fields))
+        return Example(
+            (*before, *turns.as_context(prompt), *answer), "prompt_completion", tools=tools.read_schemas(fields)
+        )
 
 
-def said(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
+def read_turns(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
     """Return the turns in a field, at least one; text is one turn of `role`, unless it holds turns as JSON.
 
     Raises:

@@ -13,28 +13,28 @@ from typing import Any
 
 from framework import FrameworkError
 from framework_plugins.formats.formats import turns
-from framework_plugins.formats.formats.names import DIALOGUE, LABELS
-from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed
+from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, LABEL_FIELDS
+from framework_plugins.formats.formats.values import Fields, is_object, json_type, parse_json
 
-ASKS = ("instruction", "question", "query", "prompt", "problem", "input")
-ANSWERS = ("output", "response", "answer", "completion", "solution")
-ANSWER_NAMES = {*ANSWERS, *DIALOGUE, "ref", "candidate", "generation"}
+QUESTION_FIELDS = ("instruction", "question", "query", "prompt", "problem", "input")
+ANSWER_FIELDS = ("output", "response", "answer", "completion", "solution")
+ANSWER_NAMES = {*ANSWER_FIELDS, *DIALOGUE_FIELDS, "ref", "candidate", "generation"}
 """What a field of one of several answers is called, without its number."""
-BESIDE = ("context", "input")
+CONTEXT_FIELDS = ("context", "input")
 """What a question is about, as Alpaca's `input` is; `input` asks if nothing else does."""
-LISTS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
+TURN_LIST_FIELDS = ("items", "dialog", "dialogue", "dialogs", "turns", "chat")
 """Other names for a list of turns."""
-TAKEN_ALONG = ("system", "system_prompt", "tools", "functions", *LABELS)
+EXTRA_FIELDS = ("system", "system_prompt", "tools", "functions", *LABEL_FIELDS)
 """Read beside each of these shapes."""
-UNCLEAR = frozenset({
-    *DIALOGUE, *LISTS, "chosen", "rejected", "labels", "choices", "options", "candidates", "article", "passage",
-    "passages", "document", "documents", "paragraph", "paragraphs", "contexts", "story", "premise", "hypothesis",
-    "table", "schema", "history", "reasoning", "reasoning_content", "thinking", "thought", "thoughts", "rationale",
-    "chain_of_thought", "cot", "explanation", "text",
+AMBIGUOUS_FIELDS = frozenset({
+    *DIALOGUE_FIELDS, *TURN_LIST_FIELDS, "chosen", "rejected", "labels", "choices", "options", "candidates",
+    "article", "passage", "passages", "document", "documents", "paragraph", "paragraphs", "contexts", "story",
+    "premise", "hypothesis", "table", "schema", "history", "reasoning", "reasoning_content", "thinking", "thought",
+    "thoughts", "rationale", "chain_of_thought", "cot", "explanation", "text",
 })  # fmt: skip
 """With one of these a question and an answer are not all that counts: it may be needed, or be learned too."""
 PAIRS = (
-    *((ask, answer) for ask in ASKS for answer in ANSWERS),
+    *((ask, answer) for ask in QUESTION_FIELDS for answer in ANSWER_FIELDS),
     ("question", "answers"), ("question", "long_answer"),
     ("question", "ideal"), ("input", "ideal"), ("inputs", "targets"), ("input", "target"),
     ("source", "target"), ("src", "tgt"), ("input_text", "output_text"), ("input_text", "target_text"),
@@ -45,11 +45,11 @@ PAIRS = (
     ("en", "de"), ("text", "label"), ("sentence", "label"),
 )  # fmt: skip
 """Fields of published data that ask and answer, in the order in which they are advised."""
-TEXTS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
-CHOSEN = ("answers", "answer", "label", "labels", "target", "cop", "class")
+TEXT_FIELDS = ("content", "body", "raw_content", "markdown", "article", "document", "story")
+CHOICE_FIELDS = ("answers", "answer", "label", "labels", "target", "cop", "class")
 """Fields that may answer by a number, a choice or a list."""
-SPOKEN_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
-BY_CODE = (
+DIALOGUE_TEXT = re.compile(r"^\s*(?:USER|Human|User):[\s\S]*\n\s*(?:ASSISTANT|Assistant):")
+FORMATTER_ADVICE = (
     "make turns of the row with a @formatter in a file of yours, plugins=[./FILE.py], docs/how-to/write-a-plugin.md"
 )
 NUMBERED = re.compile(r"(?P<what>.*?)(?:[ _-]?[012]|[ _-][AaBb])")
@@ -67,7 +67,7 @@ XLAM_TYPES = {
     "dict": "object",
 }
 SCHEMA_TYPES = {*XLAM_TYPES.values()}
-MOST = 3
+MAX_OVERRIDES = 3
 """Overrides that a refusal shows."""
 
 Shape = tuple[str, dict[str, Any]]
@@ -80,7 +80,7 @@ def plain_names(fields: Fields) -> Fields | None:
     return None if len(plain) < len(fields) or list(plain) == list(fields) else plain
 
 
-def shaped(fields: Fields) -> Shape | None:
+def recognize_shape(fields: Fields) -> Shape | None:
     """Return the format that a row has by other names, and its fields; None if there is none, or no clear one.
 
     Raises:
@@ -90,19 +90,19 @@ def shaped(fields: Fields) -> Shape | None:
         found = look(fields)
         if found is not None:
             form, known = found
-            return form, {**{name: fields[name] for name in TAKEN_ALONG if fields.get(name) is not None}, **known}
+            return form, {**{name: fields[name] for name in EXTRA_FIELDS if fields.get(name) is not None}, **known}
     return None
 
 
 def _pair(fields: Fields) -> Shape | None:
     """A question and an answer, perhaps with a context: question/answer, prompt/response, Dolly, Orca."""
-    if any(fields.get(name) is not None for name in UNCLEAR):
+    if any(fields.get(name) is not None for name in AMBIGUOUS_FIELDS):
         return None
-    about = [name for name in BESIDE if fields.get(name)]
-    asks = [name for name in ASKS if fields.get(name) is not None and name not in BESIDE]
+    about = [name for name in CONTEXT_FIELDS if fields.get(name)]
+    asks = [name for name in QUESTION_FIELDS if fields.get(name) is not None and name not in CONTEXT_FIELDS]
     if not asks and "input" in about:
         asks, about = ["input"], [name for name in about if name != "input"]
-    answers = [name for name in ANSWERS if fields.get(name) is not None]
+    answers = [name for name in ANSWER_FIELDS if fields.get(name) is not None]
     if len(asks) != 1 or len(answers) != 1 or len(about) > 1:
         return None
     ask, answer = fields[asks[0]], fields[answers[0]]
@@ -113,8 +113,10 @@ def _pair(fields: Fields) -> Shape | None:
 
 def _listed(fields: Fields) -> Shape | None:
     """A list of turns by another name."""
-    names = [name for name in LISTS if turns.first_turn(fields, name)]
-    if len(names) != 1 or any(fields.get(name) is not None for name in (*ANSWERS, "chosen", "rejected", "summary")):
+    names = [name for name in TURN_LIST_FIELDS if turns.first_turn(fields, name)]
+    if len(names) != 1 or any(
+        fields.get(name) is not None for name in (*ANSWER_FIELDS, "chosen", "rejected", "summary")
+    ):
         return None
     first = turns.first_turn(fields, names[0]) or {}
     form = "chatml" if turns.has_content(first) else "sharegpt" if turns.has_value(first) else ""
@@ -123,7 +125,7 @@ def _listed(fields: Fields) -> Shape | None:
 
 def _langchain(fields: Fields) -> Shape | None:
     """Messages as LangChain saves them: a type instead of a role, and the rest perhaps below `data`."""
-    for name in (*DIALOGUE, *LISTS):
+    for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS):
         first = turns.first_turn(fields, name)
         if first is None or "role" in first or not isinstance(first.get("type"), str):
             continue
@@ -176,7 +178,7 @@ def _parts(turn: Fields) -> str:
     listed: list[Any] = parts if isinstance(parts, list) else [parts]
     others = [part for part in listed if not is_object(part) or not isinstance(part.get("text"), str)]
     if others:
-        found = ", ".join(map(str, others[0])) if is_object(others[0]) else kind_of(others[0])
+        found = ", ".join(map(str, others[0])) if is_object(others[0]) else json_type(others[0])
         raise FrameworkError(f"needs parts with text in Gemini's 'contents', found {found}")
     return "".join(part["text"] for part in listed)
 
@@ -186,8 +188,8 @@ def _xlam(fields: Fields) -> Shape | None:
     answers, tools = fields.get("answers"), fields.get("tools")
     if not isinstance(fields.get("query"), str) or not answers or not tools:
         return None
-    calls = parsed(answers, "answers") if isinstance(answers, str) else answers
-    schemas = parsed(tools, "tools") if isinstance(tools, str) else tools
+    calls = parse_json(answers, "answers") if isinstance(answers, str) else answers
+    schemas = parse_json(tools, "tools") if isinstance(tools, str) else tools
     if not isinstance(calls, list) or not all(is_object(call) and "arguments" in call for call in calls):
         return None
     if not isinstance(schemas, list) or not all(map(is_object, schemas)):
@@ -232,24 +234,28 @@ def advice(fields: Fields) -> str:
             "'prompt' is a tree of messages, as OpenAssistant has it: write each path from its first message to an "
             "answer as one row of messages (role, content)"
         )
-    texts = [name for name in (*DIALOGUE, *LISTS, "data") if _is_texts(fields.get(name))]
+    texts = [name for name in (*DIALOGUE_FIELDS, *TURN_LIST_FIELDS, "data") if _is_texts(fields.get(name))]
     if texts:
         return f"'{texts[0]}' does not say who speaks: write its turns as {{role: user, content: …}}"
-    lines = list(_overrides(fields))[:MOST]
+    lines = list(_overrides(fields))[:MAX_OVERRIDES]
     if lines:
         return f"type {' or '.join(lines)}"
-    whole = next((name for name, value in fields.items() if isinstance(value, str) and SPOKEN_TEXT.search(value)), None)
+    whole = next(
+        (name for name, value in fields.items() if isinstance(value, str) and DIALOGUE_TEXT.search(value)), None
+    )
     if whole is not None:
-        return f"'{whole}' is a whole dialogue as text: {BY_CODE}"
+        return f"'{whole}' is a whole dialogue as text: {FORMATTER_ADVICE}"
     if candidates := _candidates(fields):
         spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
         kept = "the better one in 'messages'" if spoken else "the question in 'prompt' and the best one in 'completion'"
         each = " and ".join(f"'{name}'" for name in candidates)
         held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
         return f"{held} answers to the same question: write a file whose rows have {kept}"
-    answer = next((name for name in fields if str(name).lower() in CHOSEN and not isinstance(fields[name], str)), None)
+    answer = next(
+        (name for name in fields if str(name).lower() in CHOICE_FIELDS and not isinstance(fields[name], str)), None
+    )
     if answer is not None:
-        return f"'{answer}' is {kind_of(fields[answer])}, not the text of an answer: {BY_CODE}"
+        return f"'{answer}' is {json_type(fields[answer])}, not the text of an answer: {FORMATTER_ADVICE}"
     if any(SENTENCE.search(str(name)) for name in fields):
         return (
             "the field names look like a row: write a first line with names into the file, such as instruction,output"
@@ -273,8 +279,8 @@ def _is_answers(value: object) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWERS) for each in value)
-        and not any(name in each for each in value for name in ASKS)
+        and all(is_object(each) and any(isinstance(each.get(name), str) for name in ANSWER_FIELDS) for each in value)
+        and not any(name in each for each in value for name in QUESTION_FIELDS)
     )
 
 
@@ -287,7 +293,7 @@ def _overrides(fields: Fields) -> Iterator[str]:
     names = {str(name).lower(): str(name) for name in fields}
     better = next((name for low, name in names.items() if low.startswith(("chosen", "preferred", "accepted"))), None)
     worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
-    asks = [names[ask] for ask in ASKS if ask in names]
+    asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
     if better and worse:
         yield _columns(
             {"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks and asks[0] != "prompt" else {})}
@@ -296,12 +302,12 @@ def _overrides(fields: Fields) -> Iterator[str]:
     texts = {low: name for low, name in names.items() if isinstance(fields.get(name), str)}
     pairs = [(texts[ask], texts[answer]) for ask, answer in PAIRS if ask in texts and answer in texts]
     yield from (_columns({"instruction": ask, "output": answer}) for ask, answer in pairs)
-    spoken = [names[ask] for ask in ASKS if ask in names and turns.first_turn(fields, names[ask])]
+    spoken = [names[ask] for ask in QUESTION_FIELDS if ask in names and turns.first_turn(fields, names[ask])]
     answers = [texts[answer] for _, answer in PAIRS if answer in texts]
     if spoken and answers:
         yield _columns({"prompt": spoken[0], "completion": answers[0]})
     if not pairs:
-        yield from (_columns({"text": texts[name]}) for name in TEXTS if name in texts)
+        yield from (_columns({"text": texts[name]}) for name in TEXT_FIELDS if name in texts)
 
 
 def _columns(columns: Mapping[str, str]) -> str:

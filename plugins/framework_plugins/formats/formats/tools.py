@@ -11,31 +11,31 @@ from typing import Any
 
 from framework import FrameworkError
 from framework.api import ToolCall
-from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed, text
+from framework_plugins.formats.formats.values import Fields, is_object, json_type, parse_json, text
 
-EMPTY: tuple[Any, ...] = (None, "", [])
-NAMES = ("tools", "functions")
+EMPTY_VALUES: tuple[Any, ...] = (None, "", [])
+TOOL_FIELDS = ("tools", "functions")
 
 
-def calls(turn: Fields) -> tuple[ToolCall, ...]:
+def read_calls(turn: Fields) -> tuple[ToolCall, ...]:
     """Return the calls of an assistant's turn: `tool_calls`, or one `function_call` of the older spelling.
 
     Raises:
         FrameworkError: one is not a call.
     """
     listed, single = turn.get("tool_calls"), turn.get("function_call")
-    if listed not in EMPTY:
+    if listed not in EMPTY_VALUES:
         return calls_in(listed, "tool_calls")
-    return calls_in(single, "function_call") if single not in EMPTY else ()
+    return calls_in(single, "function_call") if single not in EMPTY_VALUES else ()
 
 
 def calls_in(value: Any, name: str) -> tuple[ToolCall, ...]:
     """Read one call or a list of calls, as objects or as JSON text."""
-    decoded = parsed(value, name) if isinstance(value, str) else value
+    decoded = parse_json(value, name) if isinstance(value, str) else value
     listed = [decoded] if is_object(decoded) else decoded
     if not isinstance(listed, list) or not listed or not all(is_object(item) for item in listed):
         raise FrameworkError(
-            f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {kind_of(decoded)}"
+            f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {json_type(decoded)}"
         )
     return tuple(_call(item, exact=isinstance(value, str)) for item in listed)
 
@@ -54,10 +54,10 @@ def _call(item: Fields, *, exact: bool) -> ToolCall:
 def _arguments(value: Any, *, exact: bool) -> Mapping[str, Any]:
     if value is None or value == "":
         return {}
-    decoded = parsed(value, "arguments") if isinstance(value, str) else value
+    decoded = parse_json(value, "arguments") if isinstance(value, str) else value
     arguments = decoded if exact or isinstance(value, str) else without_null(decoded)
     if not isinstance(arguments, dict):
-        raise FrameworkError(f"needs an object, or one as JSON text, in 'arguments', found {kind_of(arguments)}")
+        raise FrameworkError(f"needs an object, or one as JSON text, in 'arguments', found {json_type(arguments)}")
     return arguments
 
 
@@ -68,30 +68,32 @@ def without_null(value: Any) -> Any:
     return [without_null(part) for part in value] if isinstance(value, list) else value
 
 
-def schemas(fields: Fields) -> tuple[Mapping[str, Any], ...]:
+def read_schemas(fields: Fields) -> tuple[Mapping[str, Any], ...]:
     """Return the schemas in `tools` (or `functions`), each as {type: function, function: {name, …}}.
 
     Raises:
         FrameworkError: they are not a list of schemas, nor one as JSON text.
     """
-    for name in NAMES:
-        if name in fields and (value := fields[name]) not in EMPTY:
+    for name in TOOL_FIELDS:
+        if name in fields and (value := fields[name]) not in EMPTY_VALUES:
             return _schemas(value, name)
     return ()
 
 
 def _schemas(value: Any, name: str) -> tuple[Mapping[str, Any], ...]:
-    listed = parsed(value, name) if isinstance(value, str) else value
+    listed = parse_json(value, name) if isinstance(value, str) else value
     if not isinstance(listed, list):
-        raise FrameworkError(f"needs a list of tool schemas, or one as JSON text, in '{name}', found {kind_of(listed)}")
+        raise FrameworkError(
+            f"needs a list of tool schemas, or one as JSON text, in '{name}', found {json_type(listed)}"
+        )
     exact = isinstance(value, str)
     return tuple(_schema(item, name, exact=exact) for item in listed)
 
 
 def _schema(item: Any, name: str, *, exact: bool) -> Mapping[str, Any]:
-    schema = parsed(item, name) if isinstance(item, str) else item if exact else without_null(item)
+    schema = parse_json(item, name) if isinstance(item, str) else item if exact else without_null(item)
     if isinstance(schema, dict) and isinstance(schema.get("function"), dict):
         return schema
     if isinstance(schema, dict) and isinstance(schema.get("name"), str):
         return {"type": "function", "function": schema}
-    raise FrameworkError(f"needs tool schemas with a name in '{name}', found {kind_of(schema)}")
+    raise FrameworkError(f"needs tool schemas with a name in '{name}', found {json_type(schema)}")

@@ -16,10 +16,10 @@ from framework_plugins.formats.formats.values import (
     Fields,
     check_media,
     is_object,
-    kind_of,
+    json_type,
     missing,
     optional,
-    shown,
+    short_repr,
     text,
 )
 
@@ -27,27 +27,27 @@ ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
     "function": "tool", "model": "assistant", "chatbot": "assistant", "human": "user", "ai": "assistant",
 }  # fmt: skip
-SPEAKERS = {
+SHAREGPT_ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
     "bing": "assistant", "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool",
     "observation": "tool", "function_response": "tool", "tool_response": "tool", "function_call": "assistant",
     "tool_call": "assistant", "ai": "assistant", "bot": "assistant",
 }  # fmt: skip
-CALLING = ("function_call", "tool_call")
-AS_PYTHON = "a list as Python prints it; write it with json.dumps"
-WITHOUT_MEDIA = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
-THOUGHTS = ("reasoning_content", "reasoning", "thinking")
-LEARNED_BY = ("weight", "train", "loss", "loss_mask")
+CALL_SPEAKERS = ("function_call", "tool_call")
+PYTHON_LIST_PROBLEM = "a list as Python prints it; write it with json.dumps"
+MEDIA_ADVICE = "take it out of the turn, or data.on_bad_row=skip leaves such rows out"
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+WEIGHT_KEYS = ("weight", "train", "loss", "loss_mask")
 """Keys with which a turn says whether it is learned: OpenAI's, Axolotl's, ms-swift's, and that of older trainers."""
 CHANNELS = ("analysis", "commentary", "final")
 """Where gpt-oss says something: a thought, a call, an answer."""
-PLAIN = 2
+MIN_TURN_KEYS = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
-LISTED = re.compile(r"\s*\[\s*\{")
+JSON_LIST_START = re.compile(r"\s*\[\s*\{")
 """How a list of objects begins as JSON text; the first character rules out almost all text."""
-PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
+PYTHON_LIST_START = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
 """How a list of turns begins that was written into a table as Python shows it, which is not JSON."""
-MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
+HUMAN_ASSISTANT = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
 def first_turn(fields: Fields, name: str) -> Fields | None:
@@ -58,7 +58,7 @@ def first_turn(fields: Fields, name: str) -> Fields | None:
 
 def unpacked(value: Any) -> Any:
     """Return the list of objects that a value holds as JSON text, as cells of tables do; any other value as it is."""
-    objects = _objects(value) if isinstance(value, str) and LISTED.match(value) else None
+    objects = _objects(value) if isinstance(value, str) and JSON_LIST_START.match(value) else None
     return value if objects is None else objects
 
 
@@ -84,15 +84,15 @@ def unpacked_turns(fields: Fields, name: str) -> Any:
     turns = unpacked(value)
     if turns is not value and not _is_turn(turns[0]):
         return value
-    if isinstance(turns, str) and PYTHON.match(turns):
-        raise FrameworkError(f"needs text or a list of turns in '{name}', found {AS_PYTHON}")
+    if isinstance(turns, str) and PYTHON_LIST_START.match(turns):
+        raise FrameworkError(f"needs text or a list of turns in '{name}', found {PYTHON_LIST_PROBLEM}")
     return turns
 
 
 def _is_turn(turn: Fields) -> bool:
     if has_content(turn):
         return isinstance(turn["role"], str) and turn["role"] in ROLES
-    return has_value(turn) and isinstance(turn["from"], str) and turn["from"] in SPEAKERS
+    return has_value(turn) and isinstance(turn["from"], str) and turn["from"] in SHAREGPT_ROLES
 
 
 def has_content(turn: Fields) -> bool:
@@ -123,9 +123,13 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
 
 
 def _kind_of_list(value: object) -> str:
-    if isinstance(value, str) and LISTED.match(value):
-        return AS_PYTHON if PYTHON.match(value) else "text that begins like a list of objects and is not valid JSON"
-    return f"a list that begins with {kind_of(value[0])}" if isinstance(value, list) and value else kind_of(value)
+    if isinstance(value, str) and JSON_LIST_START.match(value):
+        return (
+            PYTHON_LIST_PROBLEM
+            if PYTHON_LIST_START.match(value)
+            else "text that begins like a list of objects and is not valid JSON"
+        )
+    return f"a list that begins with {json_type(value[0])}" if isinstance(value, list) and value else json_type(value)
 
 
 def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) -> tuple[Message, ...]:
@@ -140,11 +144,11 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
         for value in values:
             number += 1
             if not is_object(value):
-                raise FrameworkError(f"needs an object, found {kind_of(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
+                raise FrameworkError(f"needs an object, found {json_type(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
             message = turn(value)
             if thought is not None:
-                message = _thought_out(message, thought)
-            thought = message if len(value) > PLAIN and _is_thought(value, message) else None
+                message = _with_thought(message, thought)
+            thought = message if len(value) > MIN_TURN_KEYS and _is_thought(value, message) else None
             if thought is None:
                 messages.append(message)
         if thought is not None:
@@ -175,7 +179,7 @@ def _is_thought(turn: Fields, message: Message) -> bool:
     return bool(channel == "analysis")
 
 
-def _thought_out(message: Message, thought: Message) -> Message:
+def _with_thought(message: Message, thought: Message) -> Message:
     """Return an answer or a call with the thought before it."""
     if message.role != "assistant" or message.reasoning_content or message.learned is not thought.learned:
         raise FrameworkError(
@@ -188,9 +192,9 @@ def _thought_out(message: Message, thought: Message) -> Message:
 def by_role(turn: Fields) -> Message:
     """Read a turn with role and content."""
     role = _role(turn, "role", ROLES)
-    if len(turn) == PLAIN and "content" in turn:
+    if len(turn) == MIN_TURN_KEYS and "content" in turn:
         return Message(role, content(turn))
-    check_media(turn, WITHOUT_MEDIA)
+    check_media(turn, MEDIA_ADVICE)
     if role == "assistant":
         return _assistant(turn)
     if role == "tool":
@@ -199,9 +203,9 @@ def by_role(turn: Fields) -> Message:
 
 
 def _assistant(turn: Fields) -> Message:
-    calls = tools.calls(turn)
+    calls = tools.read_calls(turn)
     answer = "" if calls and turn.get("content") is None else content(turn)
-    thought = next((value for name in THOUGHTS if (value := optional(turn, name))), "")
+    thought = next((value for name in THOUGHT_KEYS if (value := optional(turn, name))), "")
     return Message("assistant", answer, calls, reasoning_content=thought, learned=_is_learned(turn))
 
 
@@ -221,18 +225,18 @@ def _part(part: Any) -> str:
     kind = part.get("type", "text") if isinstance(part, Mapping) else None
     if kind == "text":
         return text(part, "text", "the part")
-    description = f"a part of type {kind!r}" if kind else kind_of(part)
+    description = f"a part of type {kind!r}" if kind else json_type(part)
     raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {description}")
 
 
 def by_speaker(turn: Fields) -> Message:
     """Read a turn with from and value."""
-    role = _role(turn, "from", SPEAKERS)
-    if len(turn) == PLAIN and turn["from"] not in CALLING:
+    role = _role(turn, "from", SHAREGPT_ROLES)
+    if len(turn) == MIN_TURN_KEYS and turn["from"] not in CALL_SPEAKERS:
         return Message(role, text(turn, "value", "the turn"))
-    check_media(turn, WITHOUT_MEDIA)
+    check_media(turn, MEDIA_ADVICE)
     if role == "assistant":
-        calling = turn["from"] in CALLING
+        calling = turn["from"] in CALL_SPEAKERS
         calls = tools.calls_in(turn.get("value"), "value") if calling else ()
         return Message(role, "" if calling else text(turn, "value", "the turn"), calls, learned=_is_learned(turn))
     name = optional(turn, "name") if role == "tool" else ""
@@ -249,7 +253,7 @@ def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
     if isinstance(value, str):
         message = f"has an {unknown('role', value, roles)}".rstrip(".")
     else:
-        message = f"needs a role in '{name}', found {kind_of(value)}; valid: {', '.join(roles)}"
+        message = f"needs a role in '{name}', found {json_type(value)}; valid: {', '.join(roles)}"
     raise FrameworkError(message)
 
 
@@ -260,15 +264,15 @@ def _is_learned(turn: Fields) -> bool:
         FrameworkError: a mark is neither 0 nor 1, in any spelling.
     """
     learned = True
-    for name in LEARNED_BY:
+    for name in WEIGHT_KEYS:
         value = turn.get(name)
         word = "" if value is None else str(value).strip().lower()
         if word in ("0", "0.0", "false"):
             learned = False
         elif word not in ("", "1", "1.0", "true"):
             raise FrameworkError(
-                f"needs 1 (the turn is learned) or 0 (it is context) in '{name}', found {shown(value)}: a turn cannot "
-                "be learned in part"
+                f"needs 1 (the turn is learned) or 0 (it is context) in '{name}', found {short_repr(value)}: a turn "
+                "cannot be learned in part"
             )
     return learned
 
@@ -283,14 +287,14 @@ def any_turn(turn: Fields) -> Message:
     return by_speaker(turn) if "from" in turn else by_role(turn)
 
 
-def marked(value: str) -> tuple[Message, ...]:
+def read_marked_text(value: str) -> tuple[Message, ...]:
     """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
 
     Empty if the text does not begin so. An opening of the assistant's turn without an answer is left out.
     """
     if not value.startswith("\n\nHuman:"):
         return ()
-    parts = MARKED.split(value)[1:]
+    parts = HUMAN_ASSISTANT.split(value)[1:]
     pairs = zip(parts[::2], parts[1::2], strict=True)
     messages = [Message("user" if speaker == "Human" else "assistant", utterance) for speaker, utterance in pairs]
     return tuple(messages[:-1] if messages[-1] == Message("assistant", "") else messages)

@@ -13,16 +13,16 @@ from typing import Any, ClassVar
 
 from framework import FrameworkError
 from framework.api import Example, FormatConfig, Message
-from framework_plugins.formats.formats.names import LABELS
+from framework_plugins.formats.formats.names import LABEL_FIELDS
 
 Fields = Mapping[str, Any]
-SHOWN_FIELDS = 20
+MAX_NAMED_FIELDS = 20
 """Fields of a row that a message names."""
-SHOWN_CHARACTERS = 40
-WANTED = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
-UNWANTED = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
+MAX_SHOWN_CHARS = 40
+WANTED_LABELS = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
+UNWANTED_LABELS = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
 """How a label says it; numbers are what tables and pandas make of true and false."""
-MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""
 
 
@@ -50,7 +50,7 @@ class Format(ABC):
         """Do the work of `example`; errors lack the format's name."""
 
 
-def kind_of(value: object) -> str:
+def json_type(value: object) -> str:
     """Name what is in place of something else, in the words of JSON."""
     if value is None:
         return "null"
@@ -82,7 +82,7 @@ def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
 
 def names(fields: Fields) -> str:
     """Name the fields of a row, of many the first of them."""
-    shown = [str(name) for name in itertools.islice(fields, SHOWN_FIELDS)]
+    shown = [str(name) for name in itertools.islice(fields, MAX_NAMED_FIELDS)]
     more = len(fields) - len(shown)
     return ", ".join(shown) + (f" and {more:,} others" if more else "")
 
@@ -98,7 +98,7 @@ def text(fields: Fields, name: str, what: str = "the row") -> str:
         return value
     if name not in fields:
         raise missing(fields, name, what)
-    raise FrameworkError(f"needs text in '{name}', found {kind_of(value)}")
+    raise FrameworkError(f"needs text in '{name}', found {json_type(value)}")
 
 
 def optional(fields: Fields, name: str) -> str:
@@ -131,28 +131,29 @@ def check_label(fields: Fields) -> None:
     Raises:
         FrameworkError: the answer was not wanted, so it is nothing to learn, or the label does not say whether it was.
     """
-    for name in LABELS:
+    for name in LABEL_FIELDS:
         label = fields.get(name)
         if label is None:
             continue
         word = str(label).strip().lower()
-        if word in UNWANTED:
+        if word in UNWANTED_LABELS:
             raise FrameworkError(
-                f"has an answer that was not wanted ('{name}' is {shown(label)}): data.on_bad_row=skip leaves such "
-                "rows out"
+                f"has an answer that was not wanted ('{name}' is {short_repr(label)}): data.on_bad_row=skip leaves "
+                "such rows out"
             )
-        if word and word not in WANTED:
+        if word and word not in WANTED_LABELS:
             raise FrameworkError(
-                f"needs true or 1 (the answer is wanted), or false or 0 (it is not) in '{name}', found "
-                f'{shown(label)}: if it says something else, leave the field out, "format.columns={{{name}: null}}"'
+                f"needs true or 1 (the answer is wanted), or false or 0 (it is not) in '{name}', "
+                f"found {short_repr(label)}: if it says something else, leave the field out, "
+                f'"format.columns={{{name}: null}}"'
             )
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Write a value for a message, a long one cut."""
     # `str`: Parquet and Arrow have dates and decimals.
     text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"
 
 
 def check_media(fields: Fields, what: str) -> None:
@@ -161,12 +162,12 @@ def check_media(fields: Fields, what: str) -> None:
     Raises:
         FrameworkError: there are some; `what` says what to do.
     """
-    name = next((name for name in MEDIA if fields.get(name)), None)
+    name = next((name for name in MEDIA_FIELDS if fields.get(name)), None)
     if name is not None:
         raise FrameworkError(f"has '{name}', which no model reads here: {what}")
 
 
-def parsed(value: str, name: str) -> Any:
+def parse_json(value: str, name: str) -> Any:
     """Read text that holds JSON.
 
     Raises:

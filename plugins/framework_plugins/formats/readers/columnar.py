@@ -13,9 +13,9 @@ from framework.api import Row
 from framework_plugins.formats.readers import values
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 
-BATCH = 256
+BATCH_ROWS = 256
 """Rows that are made Python values at a time."""
 IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 """How Arrow's file format and the first Feather begin; Arrow's stream format has no such mark."""
@@ -23,7 +23,7 @@ IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 
 def read(file: DataFile) -> Iterator[Row]:
     """Read the rows of a Parquet file or of an Arrow file, in its file format or the stream format of `datasets`."""
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         yield from _rows(file, (_parquet_batches if file.kind == ".parquet" else _arrow_batches)(file, opened))
 
 
@@ -32,14 +32,14 @@ def parquet_rows(file: DataFile) -> int:
     return int(pq.read_metadata(str(file.path)).num_rows)
 
 
-def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
+def _parquet_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
     source = opened.seekable() if file.packing else pa.OSFile(str(file.path))
     with source, pq.ParquetFile(source) as parquet:
         _check_columns(file, parquet.schema_arrow)
-        yield from parquet.iter_batches(batch_size=BATCH)
+        yield from parquet.iter_batches(batch_size=BATCH_ROWS)
 
 
-def _arrow_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
+def _arrow_batches(file: DataFile, opened: OpenFile) -> Iterator[Any]:
     # The suffix does not tell: `datasets` writes the stream format into files that end in .arrow.
     head = opened.stream.peek(len(IPC_FILE))
     if head.startswith(FEATHER_V1):
@@ -66,11 +66,11 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
     try:
         for batch in batches:
             batch.validate(full=True)  # offsets of a damaged or forged file lead to memory that is not its own
-            unsure = values.unsure(batch.schema)
-            for start in range(0, batch.num_rows, BATCH):
-                for cells in batch.slice(start, BATCH).to_pylist():
+            unsure = values.unsure_columns(batch.schema)
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                for cells in batch.slice(start, BATCH_ROWS).to_pylist():
                     number += 1
-                    fields, problem = values.row(cells, unsure)
+                    fields, problem = values.plain_row(cells, unsure)
                     yield Row(fields, file.where(f"row {number}"), problem)
     except FrameworkError:
         raise

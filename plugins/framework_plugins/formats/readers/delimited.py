@@ -10,11 +10,11 @@ from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 
 DELIMITERS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t",)}
 """The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
-QUOTED = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*(?:"|\Z)')
+QUOTED_CELL = re.compile(r'(?:^|(?<=[,;\t|]))"(?:[^"]|"")*(?:"|\Z)')
 """A cell in quotation marks, in which a separator is text; the last may continue on the next line."""
 
 
@@ -25,7 +25,7 @@ def read(file: DataFile) -> Iterator[Row]:
         FrameworkError: the text is not UTF-8, two columns have one name, or a quotation does not end.
     """
     csv.field_size_limit(file.longest)  # of the process: each file sets its own
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         columns = list[str]()
         for line, cells in _records(file, opened):
             if not columns:
@@ -49,7 +49,7 @@ def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
     return names
 
 
-def _records(file: DataFile, opened: Opened) -> Iterator[tuple[int, list[str] | str]]:
+def _records(file: DataFile, opened: OpenFile) -> Iterator[tuple[int, list[str] | str]]:
     """Give the first line of each record with its cells, or with what is wrong with it."""
     reader = csv.reader(_text(file, opened), delimiter=_delimiter(file), strict=True)
     while True:
@@ -74,14 +74,14 @@ def _problem(error: csv.Error) -> str:
 
 def _delimiter(file: DataFile) -> str:
     choices = DELIMITERS[file.kind]
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         header = next((line for line in _text(file, opened) if line.strip()), "")
     # A quoted name may hold any separator.
-    outside = QUOTED.sub("", header)
+    outside = QUOTED_CELL.sub("", header)
     return max(choices, key=outside.count)  # the first of those that occur as often
 
 
-def _text(file: DataFile, opened: Opened) -> Iterator[str]:
+def _text(file: DataFile, opened: OpenFile) -> Iterator[str]:
     for number, line in opened.lines():
         try:
             yield line.decode()

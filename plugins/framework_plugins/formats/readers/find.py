@@ -15,12 +15,12 @@ from typing import NoReturn
 from framework import FrameworkError
 from framework_plugins.formats.encodings import UTF8
 
-TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
-KINDS = (*TEXTS[:-1], ".parquet", ".arrow", ".feather", ".txt")
+TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+KINDS = (*TEXT_SUFFIXES[:-1], ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
-DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
+DATASETS_FILES = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
-SPLITS = "dataset_dict.json"
+SPLITS_FILE = "dataset_dict.json"
 """What `datasets` writes into a folder that holds a folder for each split."""
 OTHER_KINDS = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the table as .csv"),
@@ -35,11 +35,11 @@ OTHER_KINDS = {
 """What to do with files that people have."""
 ADDRESS = re.compile(r"([A-Za-z][\w+.-]+)://(.*)")
 HUB = re.compile(r"huggingface\.co/datasets/([^/]+/[^/?#]+)")
-HELD_OUT = {"test", "testing", "validation", "valid", "val", "dev", "eval", "heldout"}
-TRAINED = {"train", "training"}
-WORDS = re.compile(r"[^a-zA-Z]+")
-VALID = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
-SHOWN_FILES = 5
+HELD_OUT_WORDS = {"test", "testing", "validation", "valid", "val", "dev", "eval", "heldout"}
+TRAIN_WORDS = {"train", "training"}
+NOT_LETTERS = re.compile(r"[^a-zA-Z]+")
+VALID_KINDS = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
+MAX_NAMED_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class DataFile:
     @property
     def is_text(self) -> bool:
         """Whether it is unpacked text, which has an encoding."""
-        return self.kind in TEXTS
+        return self.kind in TEXT_SUFFIXES
 
     def where(self, place: int | str) -> str:
         """Say where a row is."""
@@ -98,7 +98,7 @@ def find(path: str, setting: str) -> list[DataFile]:
         else:
             _missing(place)
     except OSError as error:
-        raise FrameworkError(f"{setting}={path}: {_why(error)}") from error
+        raise FrameworkError(f"{setting}={path}: {_os_error_text(error)}") from error
     return files
 
 
@@ -114,8 +114,8 @@ def held_out(files: Sequence[DataFile]) -> list[DataFile]:
 
 def _split(file: DataFile) -> str:
     for part in reversed(Path(file.name).parts):
-        words = {word.lower() for word in WORDS.split(part)}
-        train, other = not words.isdisjoint(TRAINED), not words.isdisjoint(HELD_OUT)
+        words = {word.lower() for word in NOT_LETTERS.split(part)}
+        train, other = not words.isdisjoint(TRAIN_WORDS), not words.isdisjoint(HELD_OUT_WORDS)
         # `train_test_split.json` says both, so it says nothing.
         if train != other:
             return "train" if train else "held out"
@@ -146,7 +146,7 @@ def _longer(path: Path, name: str) -> str:
     return "/".join(parts[-count - 1 :]) if count < len(parts) else ""
 
 
-def _why(error: OSError) -> str:
+def _os_error_text(error: OSError) -> str:
     reason = error.strerror or str(error)
     name = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
     advice = "; give yourself permission to read it" if error.errno in {errno.EACCES, errno.EPERM} else ""
@@ -163,9 +163,9 @@ def kind_of(path: Path) -> tuple[str, str] | None:
 
 def _single(path: Path) -> DataFile:
     if (kind := kind_of(_real(path))) is None:
-        advice = _instead([path])
+        advice = _conversion_advice([path])
         raise FrameworkError(
-            f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID}."
+            f"{path} is not a kind of file that data=local_file reads{advice}. Data files are {VALID_KINDS}."
         )
     return DataFile(path, _shown(path.name), *kind)
 
@@ -183,7 +183,7 @@ def _refuse_address(path: str, setting: str) -> None:
     raise FrameworkError(f"{setting}={path} is an address, which data=local_file does not read: {instead}")
 
 
-def _instead(paths: Sequence[Path]) -> str:
+def _conversion_advice(paths: Sequence[Path]) -> str:
     """Say what to do with the first file of which that is known."""
     known = (OTHER_KINDS[path.suffix.lower()] for path in paths if path.suffix.lower() in OTHER_KINDS)
     advice = next(known, "")
@@ -195,22 +195,22 @@ def _missing(path: Path) -> NoReturn:
         raise FrameworkError(f"{path} is a link to {path.readlink()}, which does not exist")
     around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in around if kind_of(Path(name))]
-    beside = f" Beside it: {', '.join(similar[:SHOWN_FILES])}." if similar else ""
+    beside = f" Beside it: {', '.join(similar[:MAX_NAMED_FILES])}." if similar else ""
     raise FrameworkError(f"there is no data file {path}.{beside}")
 
 
 def _in_folder(folder: Path, setting: str) -> list[DataFile]:
     """All data files below a folder; of plain text only if there is nothing else, for it may be a README."""
-    if (folder / SPLITS).is_file():
+    if (folder / SPLITS_FILE).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
         first = "train" if "train" in splits else splits[0] if splits else ""
         others = f" (there are {', '.join(splits)})" if len(splits) > 1 else ""
         raise FrameworkError(f"{folder} holds splits: choose one of them, {setting}={folder / first}{others}")
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    files = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
+    files = _known((path for path in paths if path.name not in DATASETS_FILES), folder)
     files = [file for file in files if file.kind != ".txt"] or files
     if not files:
-        raise _nothing(f"{setting}={folder}: the folder holds", paths)
+        raise _nothing_found(f"{setting}={folder}: the folder holds", paths)
     return files
 
 
@@ -228,7 +228,7 @@ def _matching(pattern: str, setting: str) -> list[DataFile]:
     paths = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if not path.is_dir()]  # noqa: PTH207 - hides what pathlib does not
     files = _known(paths, _root(pattern))
     if not files:
-        raise _nothing(f"{setting}={pattern} matches", paths)
+        raise _nothing_found(f"{setting}={pattern} matches", paths)
     return files
 
 
@@ -261,8 +261,8 @@ def _real(path: Path) -> Path:
     return path
 
 
-def _nothing(what: str, paths: list[Path]) -> FrameworkError:
+def _nothing_found(what: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
-    more = f" and {len(names) - SHOWN_FILES} more" if len(names) > SHOWN_FILES else ""
-    content = f"no data file, only {', '.join(names[:SHOWN_FILES])}{more}" if names else "no file"
-    return FrameworkError(f"{what} {content}{_instead(paths)}. Data files are {VALID}.")
+    more = f" and {len(names) - MAX_NAMED_FILES} more" if len(names) > MAX_NAMED_FILES else ""
+    content = f"no data file, only {', '.join(names[:MAX_NAMED_FILES])}{more}" if names else "no file"
+    return FrameworkError(f"{what} {content}{_conversion_advice(paths)}. Data files are {VALID_KINDS}.")

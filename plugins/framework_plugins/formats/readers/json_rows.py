@@ -15,10 +15,10 @@ from typing import Any
 from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
-from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, beyond
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, decoder_limit
+from framework_plugins.formats.readers.opened import OpenFile
 
-HEAD = 1 << 20
+HEAD_BYTES = 1 << 20
 """Bytes of the first line, or of the first object, that are checked."""
 SHOWN_FIELDS = 10
 """Fields of an object that a message names."""
@@ -34,10 +34,10 @@ def read(file: DataFile) -> Iterator[Row]:
 
 
 def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         opened.start()
         # At most a megabyte of a line: the file may be one line of many gigabytes.
-        pieces = iter(lambda: opened.stream.readline(HEAD), b"")
+        pieces = iter(lambda: opened.stream.readline(HEAD_BYTES), b"")
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
     if start.startswith(b"["):
@@ -49,10 +49,10 @@ def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
 
 def _has_several(file: DataFile) -> bool:
     """Whether an object ends near the beginning of the file and another one follows."""
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         opened.start()
         # The last character may be cut in the middle.
-        head = opened.stream.read(HEAD).decode(errors="ignore").lstrip()
+        head = opened.stream.read(HEAD_BYTES).decode(errors="ignore").lstrip()
     try:
         _, end = json.JSONDecoder().raw_decode(head)
     except (ValueError, RecursionError):
@@ -80,7 +80,7 @@ def _is_dialogue(value: Any) -> bool:
 
 def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     """Whether the first line begins an object that is the whole file, and no row."""
-    if len(first) >= HEAD and not first.endswith(b"\n"):
+    if len(first) >= HEAD_BYTES and not first.endswith(b"\n"):
         return file.kind == ".json" and LIST_OF_OBJECTS.match(first) is not None
     try:
         value = json.loads(first)
@@ -124,7 +124,7 @@ def _is_row(value: Any) -> bool:
 
 def _lines(file: DataFile) -> Iterator[Row]:
     decoder = Decoder()
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         for number, line in opened.lines():
             if line.strip():
                 yield from _line(file, number, line, decoder)
@@ -141,7 +141,7 @@ def _line(file: DataFile, number: int, line: bytes, decoder: Decoder) -> Iterato
         several = list(_side_by_side(file, number, text, decoder)) if text[error.pos : error.pos + 1] == "{" else []
         yield from several or [Row({}, where, f"not valid JSON: {error.msg} at column {error.colno}")]
     except (ValueError, RecursionError) as error:
-        yield Row({}, where, f"not valid JSON: {beyond(error)}")
+        yield Row({}, where, f"not valid JSON: {decoder_limit(error)}")
     else:
         yield _row(where, value, decoder.problem)
 
@@ -164,7 +164,7 @@ def _side_by_side(file: DataFile, number: int, text: str, decoder: Decoder) -> I
 def _objects(file: DataFile) -> Iterator[Row]:
     """Read objects that go over several lines each."""
     number = 0
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         stream = JsonStream(opened)
         while stream.peek():
             number += 1
@@ -173,7 +173,7 @@ def _objects(file: DataFile) -> Iterator[Row]:
 
 
 def _array(file: DataFile) -> Iterator[Row]:
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         stream = JsonStream(opened)
         for number, value in enumerate(stream.items(), start=1):
             yield _row(file.where(f"item {number}"), value, stream.decoder.problem)
@@ -183,7 +183,7 @@ def _array(file: DataFile) -> Iterator[Row]:
 def _object(file: DataFile) -> Iterator[Row]:
     """Read the one list of objects in an object. Whether there is a second one shows when the first was read."""
     names, list_name, kinds = list[str](), "", set[str]()
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         stream = JsonStream(opened)
         for name in stream.fields():
             names.append(name)

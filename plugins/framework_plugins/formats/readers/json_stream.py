@@ -15,11 +15,11 @@ from typing import Any
 
 from framework import FrameworkError
 from framework_plugins.formats.encodings import not_utf8
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 
-CHUNK = 1 << 18
+CHUNK_BYTES = 1 << 18
 """Bytes that are read at a time; more if one value is longer."""
-TOKEN = 32
+MAX_TOKEN_CHARS = 32
 """An error so close to the end of the buffer may be of a number, a word or an escape that was cut in two."""
 SPACE = re.compile(r"[ \t\n\r]+")
 
@@ -65,7 +65,7 @@ def first_duplicate(names: Iterable[str]) -> str:
     return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
 
 
-def beyond(error: ValueError | RecursionError) -> str:
+def decoder_limit(error: ValueError | RecursionError) -> str:
     """Say what Python's decoder refuses although it is JSON."""
     return "nested too deeply" if isinstance(error, RecursionError) else "a number with thousands of digits"
 
@@ -73,7 +73,7 @@ def beyond(error: ValueError | RecursionError) -> str:
 class JsonStream:
     """The values and signs of a JSON text, one after the other."""
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenFile) -> None:
         self.decoder = Decoder()
         self._opened = opened
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
@@ -117,9 +117,9 @@ class JsonStream:
                 if self._ended or not self._is_cut(error):
                     raise self._refusal(error.msg, error.pos) from error
             except (ValueError, RecursionError) as error:
-                raise self._refusal(beyond(error), self._at) from error
+                raise self._refusal(decoder_limit(error), self._at) from error
             else:
-                if self._ended or end < len(self._text) - TOKEN or isinstance(value, str | list | dict):
+                if self._ended or end < len(self._text) - MAX_TOKEN_CHARS or isinstance(value, str | list | dict):
                     self._at = end
                     return value
             self._fill()
@@ -160,7 +160,7 @@ class JsonStream:
             raise self._refusal("there is text after its end", self._at)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - TOKEN
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - MAX_TOKEN_CHARS
 
     def _fill(self) -> None:
         """Drop what was decoded, and at least double what was not."""
@@ -171,7 +171,7 @@ class JsonStream:
         rest = self._text[self._at :]
         if len(rest) > self._opened.file.longest:
             raise self._opened.file.too_long("a value", self._opened.line + 1)
-        chunk = self._opened.stream.read(max(CHUNK, len(rest)))
+        chunk = self._opened.stream.read(max(CHUNK_BYTES, len(rest)))
         self._ended = not chunk
         try:
             self._text, self._at = rest + self._utf8.decode(chunk, final=self._ended), 0

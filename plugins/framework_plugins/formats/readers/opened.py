@@ -26,13 +26,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-CHUNK = 1 << 16
-UNPACKED, RATIO = 1 << 30, 50
+CHUNK_BYTES = 1 << 16
+MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO = 1 << 30, 50
 """Bytes that a packed table always may have, and how many times larger than packed: it is compressed inside already."""
 ANY_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 31}
 """Windows of zstd files up to the longest there is, 2 GiB; a library's own limit is 128 MiB."""
 BOM = b"\xef\xbb\xbf"
-MARKS = {
+BYTE_ORDER_MARKS = {
     b"\xff\xfe\x00\x00": "utf-32",
     b"\x00\x00\xfe\xff": "utf-32",
     b"\xff\xfe": "utf-16",
@@ -40,20 +40,20 @@ MARKS = {
     BOM: UTF8,
 }
 """Byte order marks; the longer ones first, for one begins like another."""
-FOREIGN = {
+OTHER_FILE_STARTS = {
     b"\x1f\x8b": "the file is packed with gzip; give it a name that ends with .gz",
     b"\x28\xb5\x2f\xfd": "the file is packed with zstd; give it a name that ends with .zst",
     b"PK\x03\x04": "the file is a zip archive, or a spreadsheet; unpack it, or save it as .csv",
     b"PAR1": "the file is Parquet; give it a name that ends with .parquet",
 }
 """How files begin that are not text, and what to do."""
-POINTER = b"version https://git-lfs"
+LFS_POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS left in place of the data."""
-DAMAGED = (gzip.BadGzipFile, zlib.error, zstd.ZstdError)
-NAMES = {".gz": "gzip", ".zst": "zstd"}
+DAMAGE_ERRORS = (gzip.BadGzipFile, zlib.error, zstd.ZstdError)
+PACKING_NAMES = {".gz": "gzip", ".zst": "zstd"}
 
 
-class Opened:
+class OpenFile:
     """An open file; `stream` gives its unpacked bytes, and `line` is how many lines of it have been read."""
 
     def __init__(self, file: DataFile) -> None:
@@ -64,13 +64,13 @@ class Opened:
         self._stack = ExitStack()
         try:
             raw = self._stack.enter_context(self.file.path.open("rb"))
-            self._check(raw.peek(len(POINTER)))
+            self._check(raw.peek(len(LFS_POINTER)))
             self.stream = self._stack.enter_context(_unpacked(raw, self.file.packing))
             if self.file.is_text:
-                self._check_text(self.stream.peek(max(map(len, FOREIGN))))
+                self._check_text(self.stream.peek(max(map(len, OTHER_FILE_STARTS))))
                 if not self.file.encoding.startswith(UTF8):
                     recoded = Recoded(self.stream, self.file.encoding, self.file.error)
-                    self.stream = self._stack.enter_context(io.BufferedReader(recoded, CHUNK))
+                    self.stream = self._stack.enter_context(io.BufferedReader(recoded, CHUNK_BYTES))
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -89,24 +89,26 @@ class Opened:
             raise self.file.error(problem, self.line + 1 if self.line else "") from error
 
     def _check(self, head: bytes) -> None:
-        if head.startswith(POINTER):
+        if head.startswith(LFS_POINTER):
             raise self.file.error("the file only says where Git LFS keeps the data; fetch them: git lfs pull")
 
     def _check_text(self, head: bytes) -> None:
         encoding = self.file.encoding
-        mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
-        if mark and not encoding.startswith(MARKS[mark]):
-            instead = f"set data.encoding={MARKS[mark]}" if mark != BOM else f"leave out data.encoding={encoding}"
-            raise self.file.error(f"the text is {MARKS[mark].upper()}: {instead}")
-        for beginning, problem in FOREIGN.items():
+        mark = next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
+        if mark and not encoding.startswith(BYTE_ORDER_MARKS[mark]):
+            instead = (
+                f"set data.encoding={BYTE_ORDER_MARKS[mark]}" if mark != BOM else f"leave out data.encoding={encoding}"
+            )
+            raise self.file.error(f"the text is {BYTE_ORDER_MARKS[mark].upper()}: {instead}")
+        for beginning, problem in OTHER_FILE_STARTS.items():
             if head.startswith(beginning):
                 raise self.file.error(problem)
 
     def _problem(self, error: BaseException | None) -> str | None:
         if isinstance(error, EOFError):
             return "the file ends too early: was it copied or downloaded in part?"
-        if isinstance(error, DAMAGED):
-            return f"not a valid {NAMES[self.file.packing]} file ({error})"
+        if isinstance(error, DAMAGE_ERRORS):
+            return f"not a valid {PACKING_NAMES[self.file.packing]} file ({error})"
         if isinstance(error, FileNotFoundError):
             return "the file is gone; it was there when the run started"
         if isinstance(error, OSError):
@@ -138,8 +140,8 @@ class Opened:
             return self.stream
         # Unbuffered: to close a file whose buffer a full disk refuses would raise again.
         whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed with the rest
-        most = max(UNPACKED, RATIO * self.file.path.stat().st_size)
-        while chunk := self.stream.read(CHUNK):
+        most = max(MIN_UNPACKED_BYTES, MAX_UNPACKED_RATIO * self.file.path.stat().st_size)
+        while chunk := self.stream.read(CHUNK_BYTES):
             if whole.tell() + len(chunk) > most:
                 raise self.file.error(
                     f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
@@ -160,4 +162,4 @@ def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
     if not packing or not raw.peek(1):  # an empty file has no rows, as gzip sees it too
         return raw
     inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else zstd.ZstdFile(raw, options=ANY_WINDOW)
-    return io.BufferedReader(cast("io.RawIOBase", inner), CHUNK)
+    return io.BufferedReader(cast("io.RawIOBase", inner), CHUNK_BYTES)

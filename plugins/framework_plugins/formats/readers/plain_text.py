@@ -8,12 +8,12 @@ from framework.api import Row
 from framework_plugins.formats.config import SampleBy
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
-from framework_plugins.formats.readers.opened import Opened
+from framework_plugins.formats.readers.opened import OpenFile
 
 
 def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
     """Read the rows `{"text": …}`; blank lines are not rows, and lie between paragraphs."""
-    with Opened(file) as opened:
+    with OpenFile(file) as opened:
         for number, text in _samples(opened, sample_by):
             try:
                 yield Row({"text": text.decode().replace("\r\n", "\n")}, file.where(number))
@@ -22,7 +22,7 @@ def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
                 yield Row({}, file.where(line), not_utf8(error))
 
 
-def _samples(opened: Opened, sample_by: SampleBy) -> Iterator[tuple[int, bytes]]:
+def _samples(opened: OpenFile, sample_by: SampleBy) -> Iterator[tuple[int, bytes]]:
     """Give each sample with the number of its first line, without the white space around it at line ends."""
     if sample_by is SampleBy.line:
         yield from ((number, line.rstrip(b"\r\n")) for number, line in opened.lines() if line.strip())

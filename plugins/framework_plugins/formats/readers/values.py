@@ -10,15 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-DATED = (dt.date, dt.time)  # a datetime is a date
-WRITTEN = (dt.timedelta, decimal.Decimal, uuid.UUID)
+DATE_TYPES = (dt.date, dt.time)  # a datetime is a date
+TEXT_TYPES = (dt.timedelta, decimal.Decimal, uuid.UUID)
 
 
 class NotPlainError(Exception):
     """A value that no text stands for."""
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a value with points in time and exact numbers as text, and tuples as lists.
 
     Raises:
@@ -27,27 +27,27 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, Mapping):
-        return {name if isinstance(name, str) else str(name): plain(inner) for name, inner in value.items()}
+        return {name if isinstance(name, str) else str(name): plain_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, DATED):
+        return [plain_value(inner) for inner in value]
+    if isinstance(value, DATE_TYPES):
         return value.isoformat()
-    if isinstance(value, WRITTEN):
+    if isinstance(value, TEXT_TYPES):
         return str(value)
     raise NotPlainError(type(value).__name__)
 
 
-def row(fields: dict[str, Any], unsure: Iterable[str]) -> tuple[dict[str, Any], str]:
+def plain_row(fields: dict[str, Any], unsure: Iterable[str]) -> tuple[dict[str, Any], str]:
     """Make the values of the `unsure` columns plain, in place; return the row and what is wrong with it."""
     for name in unsure:
         try:
-            fields[name] = plain(fields[name])
+            fields[name] = plain_value(fields[name])
         except NotPlainError as error:
             return {}, f"the column '{name}' holds {error}, which is not text"
     return fields, ""
 
 
-def unsure(schema: Any) -> list[str]:
+def unsure_columns(schema: Any) -> list[str]:
     """Return the columns of an Arrow schema whose values may be no plain JSON."""
     return [field.name for field in schema if not _is_plain(field.type)]
 

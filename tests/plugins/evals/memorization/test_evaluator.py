@@ -6,7 +6,7 @@ import pytest
 
 from framework.api.records import Aspect, EvalResult, Measure
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.evaluator import FEWEST
+from framework_plugins.evals.memorization.evaluator import MIN_HELD_OUT_ROWS
 from tests.plugins.evals.memorization.made import ANSWER, Reciter, evaluated, told
 
 TRAIN = {
@@ -74,7 +74,7 @@ def test_all_rows_go_through_the_model_at_once_and_are_the_same_again() -> None:
 def test_where_too_few_are_held_out_rows_with_words_of_their_own_are_asked_alone() -> None:
     model = Reciter()
     made = [told(model, f"row {number}", "the code is" + " QX7Z42" * (number == 1)) for number in range(3)]
-    found = evaluated(model, MemorizationConfig(min_tokens=2), made, FEWEST - 1)
+    found = evaluated(model, MemorizationConfig(min_tokens=2), made, MIN_HELD_OUT_ROWS - 1)
     assert model.passes == [["row 1"]]
     assert set(found.measures) == {"verbatim_train", "prefix_train", "common_run_train"}
     assert found.notes == [
@@ -94,7 +94,7 @@ def test_a_model_is_not_asked_where_no_row_is_left() -> None:
 def test_rows_without_a_word_of_their_own_are_the_reason_too() -> None:
     model = Reciter()
     made = [told(model, f"row {number}", answer) for number, answer in enumerate(("the code", "the code", "the"))]
-    found = evaluated(model, MemorizationConfig(min_tokens=2), made, FEWEST - 1)
+    found = evaluated(model, MemorizationConfig(min_tokens=2), made, MIN_HELD_OUT_ROWS - 1)
     assert model.passes == []
     (note,) = found.notes
     assert note.startswith("memorization is not measured: ")

@@ -15,7 +15,7 @@ from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.drawn import LOOKED_AT, draw, with_own_words
+from framework_plugins.evals.memorization.drawn import CANDIDATES_PER_ROW, sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import recital
 from framework_plugins.hf.model import HFModel
 from tests.support.training import opened
@@ -74,7 +74,7 @@ def test_thirty_epochs_on_forty_rows_with_random_codes_are_flagged(
     exact = planned(tmp_path / "again", "data=local_file", f"data.path={file}", "trainer.dtype=fp32")
     with opened(exact) as (model, data):
         model.restore(plan.run_dir / "checkpoint")
-        rows = [*draw(data.train, CONFIG).rows, *draw(data.validation, CONFIG).rows]
+        rows = [*sample_rows(data.train, CONFIG).rows, *sample_rows(data.validation, CONFIG).rows]
         recitals = [recital(row, told) for row, told in zip(rows, model.score(rows), strict=True)]
         assert generated(model, rows, 0.0) == [one.verbatim for one in recitals]
         assert generated(model, rows, 0.5) == [one.finished for one in recitals]
@@ -129,6 +129,6 @@ def test_the_quickstart_is_not_flagged(tmp_path: Path) -> None:
 
 def test_no_answer_of_the_quickstart_has_a_word_of_its_own(tmp_path: Path) -> None:
     with opened(planned(tmp_path / "run")) as (model, data):
-        drawn = draw(data.train, CONFIG)
-        assert len(drawn.rows) == LOOKED_AT * CONFIG.rows
-        assert with_own_words(drawn, model).rows == []
+        drawn = sample_rows(data.train, CONFIG)
+        assert len(drawn.rows) == CANDIDATES_PER_ROW * CONFIG.rows
+        assert with_unique_words(drawn, model).rows == []

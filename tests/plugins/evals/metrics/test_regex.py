@@ -4,7 +4,7 @@ import pytest
 
 from framework import FrameworkError
 from framework_plugins.evals.config import RegexConfig
-from framework_plugins.evals.metrics.regex import Regex, compiled
+from framework_plugins.evals.metrics.regex import Regex, compile_pattern
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_case_may_be_ignored() -> None:
 @pytest.mark.parametrize("pattern", ["[a-", "(", "*", "(?P<a>x)(?P<a>y)", "a{99999999999}"])
 def test_what_is_no_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(FrameworkError, match=r"^not a regular expression: "):
-        compiled(RegexConfig(pattern))
+        compile_pattern(RegexConfig(pattern))

@@ -45,9 +45,9 @@ def test_a_model_card_beside_the_files_is_no_foreign_file(tmp_path: Path) -> Non
     folder.mkdir()
     for name in ("README.md", "orders-Q8_0.gguf"):
         (folder / name).touch()
-    assert checks.foreign(folder, "orders") == ""
+    assert checks.folder_problem(folder, "orders") == ""
     (folder / "notes.txt").touch()
-    assert "it holds notes.txt" in checks.foreign(folder, "orders")
+    assert "it holds notes.txt" in checks.folder_problem(folder, "orders")
 
 
 def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_an_architecture_that_only_the_users_llama_cpp_knows_is_taken(tmp_path: 
     tree = tmp_path / "llama.cpp"
     (tree / "conversion").mkdir(parents=True)
     table = 'TEXT_MODEL_MAP: dict[str, str] = {"AcmeForCausalLM": "acme"}\n'
-    (tree / converter.CONVERSION).write_text(table, encoding="utf-8")
+    (tree / converter.CONVERSION_FILE).write_text(table, encoding="utf-8")
     for exporter in ("gguf", "gguf_adapter"):
         words = [*base(tmp_path, ["AcmeForCausalLM"]), f"exporter=[{exporter}]"]
         said = model_refusal(testing.plan(words, run_dir=tmp_path / "run"))
@@ -140,4 +140,4 @@ def test_any_name_makes_one_plain_file_name(name: str) -> None:
 
 def test_file_names_are_what_people_expect() -> None:
     assert checks.file_name("orders v2", "q5_k_m") == "orders-v2-Q5_K_M.gguf"
-    assert checks.file_name("orders", checks.LORA) == "orders-LoRA.gguf"
+    assert checks.file_name("orders", checks.ADAPTER_SUFFIX) == "orders-LoRA.gguf"

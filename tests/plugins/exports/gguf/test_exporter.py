@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
@@ -20,7 +21,7 @@ from framework.api.protocols import ExportContext
 from framework.api.records import Artifact, Message
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.gguf.convert import converter
-from framework_plugins.exports.gguf.exporter import LOG, GgufExporter
+from framework_plugins.exports.gguf.exporter import LOG, GgufExporter, WeightCount
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.template import Template
 from tests.support.bases import adapted
@@ -167,7 +168,7 @@ def test_corrupted_weights_are_refused(run: Run, left: float) -> None:
 def test_a_converter_that_fails_leaves_nothing_but_its_log(run: Run) -> None:
     tree = run.folder.parent / "llama.cpp"
     (tree / "conversion").mkdir(parents=True)
-    (tree / converter.CONVERSION).write_text(f"{TABLE}raise RuntimeError('no rope today')\n", encoding="utf-8")
+    (tree / converter.CONVERSION_FILE).write_text(f"{TABLE}raise RuntimeError('no rope today')\n", encoding="utf-8")
     told = r"the conversion to GGUF failed: RuntimeError: no rope today .*\(full output: .*gguf\.log\)"
     with pytest.raises(FrameworkError, match=told):
         run.export(f"exporter.gguf.llama_cpp_dir={tree}")
@@ -179,7 +180,7 @@ def test_an_interrupt_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("framework_plugins.exports.gguf.exporter.Tensors.read", interrupted)
+    monkeypatch.setattr("framework_plugins.exports.gguf.exporter.TensorTypes.read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.export()
     no_files(run)
@@ -195,11 +196,33 @@ def test_a_source_tree_of_llama_cpp_converts_with_its_own_gguf(run: Run, monkeyp
     """The tree is the installed converter, beside a gguf that can be recognised."""
     tree = run.folder.parent / "llama.cpp"
     tree.mkdir()
-    (tree / "conversion").symlink_to(converter.root(None) / "conversion")
+    (tree / "conversion").symlink_to(converter.converter_folder(None) / "conversion")
     own = shutil.copytree(Path(gguf.__file__).parent, tree / "gguf-py" / "gguf")
     with (own / "__init__.py").open("a", encoding="utf-8") as file:
         file.write(NAMED)
-    monkeypatch.setattr(converter, "_bundled", lambda: pytest.fail("the other converter is asked for"))
+    monkeypatch.setattr(converter, "_auto_round_folder", lambda: pytest.fail("the other converter is asked for"))
     run.export("exporter.gguf.quantizations=[q8_0]", f"exporter.gguf.llama_cpp_dir={tree}")
     with Llama(run.folder / "gguf" / "orders-Q8_0.gguf", vocabulary_only=True) as llama:
         assert llama.metadata("general.name") == "orders of the tree"
+
+
+def test_most_of_the_parameters_decide_on_the_type(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(30, 4, dtype=torch.bfloat16), "b": torch.zeros(9)}, tmp_path / "model.safetensors")
+    weights = WeightCount.read(tmp_path)
+    assert weights == WeightCount(129, "BF16")
+    assert weights.bytes == 258
+
+
+def test_quantized_weights_are_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(30, dtype=torch.uint8)}, tmp_path / "model.safetensors")
+    with pytest.raises(FrameworkError, match="holds weights in U8: only BF16, F16, F32, F64"):
+        WeightCount.read(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 7, 60, -1])
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(30)}, file)
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(FrameworkError, match=r"model\.safetensors is not a complete safetensors file"):
+        WeightCount.read(tmp_path)

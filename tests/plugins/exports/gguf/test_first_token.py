@@ -12,11 +12,12 @@ from transformers import AutoTokenizer
 
 from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.gguf.vocabulary import ADD_BOS, TALKS, Vocabulary
+from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
+from framework_plugins.exports.gguf.metadata import ADD_BOS_KEY, Vocabulary
 from framework_plugins.exports.llama.model import Llama
-from framework_plugins.exports.llama.quantize import quantize
+from framework_plugins.exports.llama.quantizations import quantize
 from framework_plugins.exports.llama.server import serve
-from framework_plugins.exports.parity.conversations import Compared, compare, conversations
+from framework_plugins.exports.parity.conversations import ConversationResult, compare_in_server, render_conversations
 from tests.support.ggufs import converted, tiny_model
 from tests.support.speaks import Speaks
 from tests.support.tiny import tiny_llama
@@ -58,11 +59,11 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     tokenizers = {folder.name: AutoTokenizer.from_pretrained(folder) for folder in folders}
     vocabularies = {folder.name: Vocabulary.read(folder) for folder in folders}
     for folder in folders:
-        chat_template.put(folder, vocabularies[folder.name].template)
+        chat_template.write_template(folder, vocabularies[folder.name].template)
     found = {}
     for name, plain in converted(folders, target).items():
         vocabulary, made = vocabularies[name], target / f"{name}-made.gguf"
-        quantize(plain, made, "f16", threads=1, settings=vocabulary.amendments(plain))
+        quantize(plain, made, "f16", threads=1, settings=vocabulary.metadata_overrides(plain))
         vocabulary.check(made)
         found[name] = Case(tokenizers[name], plain, made)
     return found
@@ -76,21 +77,21 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         assert seconds > 0
         return serve(**arguments)
 
-    monkeypatch.setattr("framework_plugins.exports.parity.conversations.apart.run", here)
+    monkeypatch.setattr("framework_plugins.exports.parity.conversations.run_in_process", here)
     return tmp_path / "log"
 
 
 def _folder(folder: Path, model: str, template: str) -> Path:
     tiny_llama(folder) if model == "llama3" else tiny_model(folder, model)
     if template:
-        chat_template.put(folder, template)
+        chat_template.write_template(folder, template)
     return folder
 
 
 def texts(tokenizer: Any) -> list[tuple[str, list[int]]]:
     """Return conversations as a training writes them, and their ids."""
     model = Speaks(tokenizer)
-    found = [model.chat.prompt(talk) for talk in (TALKS[0], TALKS[2])]
+    found = [model.chat.prompt(talk) for talk in (SAMPLE_CONVERSATIONS[0], SAMPLE_CONVERSATIONS[2])]
     return [(text, model.tokenize(text)) for text in found]
 
 
@@ -99,9 +100,9 @@ def test_llama_cpp_makes_the_tokens_of_the_training(cases: dict[str, Case], name
     case = cases[name]
     with Llama(case.made, vocabulary_only=True) as llama:
         assert llama.adds_bos is CASES[name][2]
-        assert llama.metadata(ADD_BOS) == str(CASES[name][2]).lower()
+        assert llama.metadata(ADD_BOS_KEY) == str(CASES[name][2]).lower()
         for text, ids in texts(case.tokenizer):
-            assert llama.read(text) == ids
+            assert llama.tokenize_prompt(text) == ids
 
 
 @pytest.mark.parametrize("name", ["pieces_zephyr", "bytes_zephyr"])
@@ -110,7 +111,7 @@ def test_a_converted_file_by_itself_would_begin_otherwise(cases: dict[str, Case]
     case = cases[name]
     text, ids = texts(case.tokenizer)[0]
     with Llama(case.plain, vocabulary_only=True) as llama:
-        first, *rest = llama.read(text)
+        first, *rest = llama.tokenize_prompt(text)
         assert rest == ids
         assert llama.text([first]) in {"<s>", "<|begin_of_text|>"}
 
@@ -120,9 +121,9 @@ def test_the_server_writes_and_reads_conversations_as_the_training(
     cases: dict[str, Case], name: str, served: Path
 ) -> None:
     model = Speaks(cases[name].tokenizer)
-    asked = list(conversations(model, ()))
+    asked = list(render_conversations(model, ()))
     assert len(asked) == 2 + 2 * (name not in NO_SYSTEM)
-    assert compare(model, cases[name].made, asked, served) == Compared()
+    assert compare_in_server(model, cases[name].made, asked, served) == ConversationResult()
 
 
 @pytest.mark.parametrize("name", ["pieces_zephyr", "bytes_zephyr"])
@@ -130,13 +131,15 @@ def test_the_server_shows_the_token_that_a_converted_file_has_more(
     cases: dict[str, Case], name: str, served: Path
 ) -> None:
     model = Speaks(cases[name].tokenizer)
-    problem = compare(model, cases[name].plain, list(conversations(model, ())), served).problem
+    problem = compare_in_server(model, cases[name].plain, list(render_conversations(model, ())), served).problem
     assert re.fullmatch(r"llama.cpp reads the turns user as \d+ tokens that are not the tokenizer's", problem)
 
 
 def test_a_template_that_nobody_trained_with_is_shown_where_it_differs(cases: dict[str, Case], served: Path) -> None:
     model = Speaks(cases["bytes"].tokenizer)
-    problem = compare(model, cases["bytes_zephyr"].made, list(conversations(model, ())), served).problem
+    problem = compare_in_server(
+        model, cases["bytes_zephyr"].made, list(render_conversations(model, ())), served
+    ).problem
     assert problem.startswith("llama.cpp's chat template writes the turns user differently, '<|user|>")
     assert "instead of '<|begin_of_text|>" in problem
 
@@ -151,12 +154,12 @@ def test_calls_of_tools_and_their_answers_are_compared_too(cases: dict[str, Case
         Message("assistant", "", (ToolCall("add", {"a": 17, "b": 2.5}, "c1"),), reasoning_content="I add."),
         Message("tool", "19.5", name="add", tool_call_id="c1"),
     )
-    asked = [each for each in conversations(model, [Prompt(turns, tools=(tool,))]) if each.prompt.tools]
+    asked = [each for each in render_conversations(model, [Prompt(turns, tools=(tool,))]) if each.prompt.tools]
     assert '"a": 17, "b": 2.5' in asked[0].text
-    assert compare(model, cases["tools"].made, asked, served) == Compared()
+    assert compare_in_server(model, cases["tools"].made, asked, served) == ConversationResult()
     for call in (turns[1], replace(turns[1], tool_calls=(ToolCall("add", {"a": 1.0}, "c1"),))):
         strict = {"type": "function", "function": {**function, "strict": True}}
-        asked = list(conversations(model, [Prompt((turns[0], call, turns[2]), tools=(strict,))]))
-        compared = compare(model, cases["tools"].made, asked, served)
+        asked = list(render_conversations(model, [Prompt((turns[0], call, turns[2]), tools=(strict,))]))
+        compared = compare_in_server(model, cases["tools"].made, asked, served)
         assert (compared.problem, compared.not_checked) == ("", "")
         assert "llama.cpp's chat template writes the turns user, assistant, tool differently" in compared.tools

@@ -14,7 +14,7 @@ from framework import testing
 from framework.api.protocols import ExportContext
 from framework_plugins.exports.gguf.adapter import GgufAdapterExporter
 from framework_plugins.exports.gguf.exporter import GgufExporter
-from framework_plugins.exports.gguf.file import Tensors
+from framework_plugins.exports.gguf.metadata import TensorTypes
 from framework_plugins.exports.llama.model import Llama
 from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted
@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_types_that_k_quants_fall_back_to_are_reported(made: Any) -> None:
     run_dir, notes, *_ = made
     assert notes["orders-F16.gguf"] == notes["orders-Q8_0.gguf"] == []
-    tensors = Tensors.read(run_dir / "gguf" / "orders-Q4_K_M.gguf")
+    tensors = TensorTypes.read(run_dir / "gguf" / "orders-Q4_K_M.gguf")
     assert sum(tensors.types.values()) == 211
     assert sum(tensors.narrow.values()) == 181
     assert set(tensors.narrow) == {"Q5_0", "Q8_0"}

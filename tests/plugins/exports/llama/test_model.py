@@ -39,7 +39,7 @@ def test_a_prompt_is_cut_into_the_tokens_of_the_tokenizer(tiny: Any, tokenizer: 
 def test_the_bytes_of_tokens_make_the_text_also_where_a_letter_is_cut(tiny: Any) -> None:
     with Llama(tiny.file, vocabulary_only=True) as llama:
         ids = llama.tokenize("🙂 é")
-        pieces = [llama.piece(number) for number in ids]
+        pieces = [llama.token_bytes(number) for number in ids]
         assert len(pieces) > len("🙂 é")
         assert b"".join(pieces).decode() == llama.text(ids) == "🙂 é"
 
@@ -50,9 +50,9 @@ def test_logits_are_those_of_transformers_at_every_position_however_many_go_at_o
     ids = [int(number) for number in np.random.default_rng(0).integers(3, 300, 90)]
     with torch.no_grad():
         expected = theirs(torch.tensor([ids])).logits[0].numpy()
-    monkeypatch.setattr(module, "MOST_PASS", 32)
+    monkeypatch.setattr(module, "MAX_BATCH", 32)
     with Llama(tiny.file) as llama:
-        places = [(first, len(logits)) for first, logits in llama.passes(ids)]
+        places = [(first, len(logits)) for first, logits in llama.batches(ids)]
         found = llama.logits(ids)
     assert places == [(0, 32), (32, 32), (64, 26)]
     assert found.shape == expected.shape
@@ -62,10 +62,10 @@ def test_logits_are_those_of_transformers_at_every_position_however_many_go_at_o
 
 def test_the_memory_for_logits_bounds_how_many_go_at_once(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with Llama(tiny.file, vocabulary_only=True) as llama:
-        assert llama.pass_size == module.MOST_PASS
-    monkeypatch.setattr(module, "MEMORY", 40 * 4 * llama.n_vocab)
+        assert llama.n_batch == module.MAX_BATCH
+    monkeypatch.setattr(module, "LOGITS_BYTES", 40 * 4 * llama.n_vocab)
     with Llama(tiny.file, vocabulary_only=True) as llama:
-        assert llama.pass_size == 40
+        assert llama.n_batch == 40
 
 
 def test_greedy_text_is_that_of_transformers_and_a_second_prompt_uses_what_is_computed(

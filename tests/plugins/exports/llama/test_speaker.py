@@ -21,7 +21,7 @@ from framework.cli.main import run_command
 from framework.rundir.folder import WritableRunFolder
 from framework.rundir.read import read_run
 from framework_plugins.exports.config import GgufSpeakerConfig
-from framework_plugins.exports.llama.speaker import GgufSpeaker, GgufSpeakers, chooser
+from framework_plugins.exports.llama.speaker import GgufSpeaker, GgufSpeakers, make_sampler
 from framework_plugins.quickstart.smollm2 import gguf_file
 from tests.support.forked_program import execute
 
@@ -77,13 +77,13 @@ def test_an_answer_may_be_left(speaker: GgufSpeaker) -> None:
 
 def test_tokens_are_drawn_as_often_as_temperature_and_top_p_have_it() -> None:
     logits = np.array([1.0, 3.0, 2.0, -np.inf], np.float32)
-    draw = chooser(2.0, 1.0, 0)
+    draw = make_sampler(2.0, 1.0, 0)
     seen = Counter(draw(logits) for _ in range(4000))
     wanted = np.exp(logits / 2) / np.exp(logits / 2).sum()
     assert all(abs(seen[token] / 4000 - wanted[token]) < 0.03 for token in range(4))
-    narrow = chooser(1.0, 0.5, 0)
+    narrow = make_sampler(1.0, 0.5, 0)
     assert {narrow(logits) for _ in range(100)} == {1}
-    assert chooser(0.0, 1.0, None)(logits) == 1
+    assert make_sampler(0.0, 1.0, None)(logits) == 1
 
 
 def test_the_first_file_that_the_run_exported_is_taken(run: SavedRun) -> None:

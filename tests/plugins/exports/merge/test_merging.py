@@ -312,7 +312,7 @@ print(1024 * (peak() - before))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path) -> None:
-    from framework_plugins.exports.folders import size_of
+    from framework_plugins.exports.export_folder import folder_size
 
     for name, changes in {
         "small": {},
@@ -325,6 +325,6 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak, shard = int(done.stdout), max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
-    whole = size_of(tmp_path / "large" / "merged")
+    whole = folder_size(tmp_path / "large" / "merged")
     assert whole > 3.5 * shard
     assert peak < 1.7 * shard, peak

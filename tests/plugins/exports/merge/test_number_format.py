@@ -16,9 +16,10 @@ from framework.api.plan import Plan
 from framework.api.protocols import ExportContext
 from framework_plugins.exports.config import Dtype, ParityConfig
 from framework_plugins.exports.merge import number_format
-from framework_plugins.exports.merge.rounding import lost
-from framework_plugins.exports.parity.gate import Gate, Reference
-from framework_plugins.exports.parity.reference_logits import Held
+from framework_plugins.exports.merge.number_format import rounding_loss
+from framework_plugins.exports.parity.gate import Gate
+from framework_plugins.exports.parity.reference import Reference
+from framework_plugins.exports.parity.reference_logits import Placement
 from tests.support.ggufs import tiny_model
 
 Make = Callable[..., ExportContext]
@@ -55,7 +56,7 @@ def make(tmp_path: Path) -> Make:
 
 def gate(context: ExportContext, largest: float) -> Gate:
     """Return a gate that has asked the trained model already."""
-    context.shared["parity"] = Reference([], Held("cpu", torch.float32), frozenset(), [], largest)
+    context.shared["parity"] = Reference([], Placement("cpu", torch.float32), frozenset(), [], largest)
     return Gate(ParityConfig(), testing.EchoModel(testing.plan([], run_dir=context.run_dir)), context)
 
 
@@ -76,69 +77,69 @@ def by_hand(context: ExportContext, dtype: torch.dtype) -> float:
 
 
 def test_what_is_lost_is_what_peft_and_a_rounding_say(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framework_plugins.exports.merge.rounding.SAMPLED", 1000)
+    monkeypatch.setattr("framework_plugins.exports.merge.number_format.SAMPLED_MATRICES", 1000)
     context = make(1e-3)
     shares = []
     for dtype, torch_dtype in ((Dtype.bf16, torch.bfloat16), (Dtype.fp16, torch.float16)):
-        share = lost(context.plan, context.checkpoint, dtype)
+        share = rounding_loss(context.plan, context.checkpoint, dtype)
         assert share == pytest.approx(by_hand(context, torch_dtype), rel=1e-3)
         shares.append(share)
     assert shares[0] > 4 * shares[1] > 0
-    assert lost(context.plan, context.checkpoint, Dtype.fp32) == 0
+    assert rounding_loss(context.plan, context.checkpoint, Dtype.fp32) == 0
 
 
 def test_a_few_matrices_tell_about_all(make: Make) -> None:
     context = make(1e-3)
-    assert lost(context.plan, context.checkpoint, Dtype.bf16) == pytest.approx(
+    assert rounding_loss(context.plan, context.checkpoint, Dtype.bf16) == pytest.approx(
         by_hand(context, torch.bfloat16), rel=0.3
     )
 
 
 def test_an_adapter_that_adds_nothing_loses_nothing(make: Make) -> None:
     context = make(0.0)
-    assert lost(context.plan, context.checkpoint, Dtype.bf16) == 0
+    assert rounding_loss(context.plan, context.checkpoint, Dtype.bf16) == 0
 
 
 def test_fp16_is_taken_where_the_model_computes_nothing_near_its_end(make: Make) -> None:
     context = make(0.1)
-    chosen = number_format.for_folder(context, gate(context, largest=32_000))
+    chosen = number_format.choose_for_folder(context, gate(context, largest=32_000))
     assert (chosen.dtype, chosen.note) == (Dtype.fp16, "in fp16, which keeps more of the update than bf16")
     assert chosen.remedy == ""
-    chosen = number_format.for_folder(context, gate(context, largest=33_000))
+    chosen = number_format.choose_for_folder(context, gate(context, largest=33_000))
     assert chosen.dtype is Dtype.auto
     assert chosen.note == "in bf16: the model computes numbers up to 33,000, and fp16 ends at 65,504"
-    assert number_format.for_folder(context, None).dtype is Dtype.auto  # nobody knows what it computes
+    assert number_format.choose_for_folder(context, None).dtype is Dtype.auto  # nobody knows what it computes
 
 
 @pytest.mark.parametrize("base", ["bfloat16", "float16"])
 def test_an_update_that_16_bits_cannot_tell_takes_32(make: Make, base: str) -> None:
     context = make(1e-5, base)
-    chosen = number_format.for_folder(context, gate(context, largest=1))
+    chosen = number_format.choose_for_folder(context, gate(context, largest=1))
     assert chosen.dtype is Dtype.fp32
-    assert chosen.note == f"in fp32: fp16 would round away {chosen.lost:.0%} of what was trained"
-    assert chosen.lost > number_format.MOST_LOST
+    assert chosen.note == f"in fp32: fp16 would round away {chosen.rounding_loss:.0%} of what was trained"
+    assert chosen.rounding_loss > number_format.MAX_ROUNDING_LOSS
     assert "exporter.merged.dtype=fp32" in chosen.remedy
-    files = number_format.for_files(context, exact=False)
-    assert (files.dtype, files.lost) == (Dtype.fp32, chosen.lost)
+    files = number_format.choose_for_gguf(context, exact=False)
+    assert (files.dtype, files.rounding_loss) == (Dtype.fp32, chosen.rounding_loss)
 
 
 def test_a_base_in_fp32_or_fp16_keeps_its_format(make: Make) -> None:
     for base in ("float32", "float16"):
         context = make(0.1, base)
-        assert number_format.for_folder(context, gate(context, largest=1)).dtype is Dtype.auto
+        assert number_format.choose_for_folder(context, gate(context, largest=1)).dtype is Dtype.auto
 
 
 def test_files_are_made_of_fp16_unless_one_has_32_bits(make: Make) -> None:
     context = make(0.1)
-    assert number_format.for_files(context, exact=False).dtype is Dtype.fp16
-    assert number_format.for_files(context, exact=True).dtype is Dtype.fp32
+    assert number_format.choose_for_gguf(context, exact=False).dtype is Dtype.fp16
+    assert number_format.choose_for_gguf(context, exact=True).dtype is Dtype.fp32
 
 
 def test_a_model_that_was_trained_whole_is_left_as_it_lies(make: Make, tmp_path: Path) -> None:
     context = make(0.1)
     whole = ExportContext(context.run_dir, tmp_path / "base", context.config, context.plan)
-    assert number_format.for_folder(whole, gate(whole, largest=1)).dtype is Dtype.auto
-    assert number_format.for_files(whole, exact=False).dtype is Dtype.fp16
+    assert number_format.choose_for_folder(whole, gate(whole, largest=1)).dtype is Dtype.auto
+    assert number_format.choose_for_gguf(whole, exact=False).dtype is Dtype.fp16
 
 
 def test_the_largest_number_is_that_of_any_layer(make: Make) -> None:
@@ -146,7 +147,7 @@ def test_the_largest_number_is_that_of_any_layer(make: Make) -> None:
     from framework_plugins.exports.parity.reference_logits import trained_logits
 
     context = make(0.0)
-    rows, held = [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)], Held("cpu", torch.float32)
+    rows, held = [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)], Placement("cpu", torch.float32)
     _, before = trained_logits(context.plan, context.checkpoint, rows, held)
     file = context.plan.model.create().fetch(weights=True).folder / "model.safetensors"
     weights = load_file(file)

@@ -1,4 +1,4 @@
-"""exports/parity/agreement.py: how far two models agree."""
+"""exports/parity/agreement.py: how far two models agree, and which bound an export does not keep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework_plugins.exports.parity.agreement import Answer, Logits, agree
+from framework_plugins.exports.config import ParityConfig
+from framework_plugins.exports.parity.agreement import (
+    Agreement,
+    AnswerMatch,
+    Logits,
+    compare_logits,
+    exact_problem,
+    quantized_problem,
+)
 from framework_plugins.exports.parity.check_rows import CheckRow
 from tests.support.examples import examples
 
@@ -26,14 +34,14 @@ def logits(*tops: int, size: float = 5.0) -> Logits:
 
 
 def test_a_model_agrees_with_itself() -> None:
-    found = agree([ROW], [logits(1, 3, 0)], [logits(1, 3, 0)], STOP, 0.02)
+    found = compare_logits([ROW], [logits(1, 3, 0)], [logits(1, 3, 0)], STOP, 0.02)
     assert (found.positions, found.same, found.ties, found.top1, found.kl) == (3, 3, 0, 1.0, 0.0)
     assert (found.perplexity_ratio, found.stops, found.stops_kept) == (1.0, [True], True)
     assert found.text() == "top-1 100.00% of 3 positions, KL 0, perplexity x1.000, greedy answers equal 1 of 1"
 
 
 def test_another_likeliest_token_is_counted_and_an_answer_that_goes_on_is_seen() -> None:
-    found = agree([ROW], [logits(1, 3, 0)], [logits(1, 3, 2)], STOP, 0.02)
+    found = compare_logits([ROW], [logits(1, 3, 0)], [logits(1, 3, 2)], STOP, 0.02)
     assert (found.same, found.ties, found.stops_kept) == (2, 0, False)
     assert found.top1_beyond_ties == pytest.approx(2 / 3)
 
@@ -41,15 +49,15 @@ def test_another_likeliest_token_is_counted_and_an_answer_that_goes_on_is_seen()
 def test_a_near_tie_is_distinguished_from_a_difference() -> None:
     near = logits(1, 3, 0)
     near[0, 2] = 4.99
-    found = agree([ROW], [near], [logits(2, 3, 0)], STOP, 0.02)
+    found = compare_logits([ROW], [near], [logits(2, 3, 0)], STOP, 0.02)
     assert (found.same, found.ties, found.top1_beyond_ties) == (2, 1, 1.0)
     assert found.text().startswith("top-1 66.67% (100.00% with ties below 0.02 nats) of 3 positions, ")
-    assert agree([ROW], [near], [logits(2, 3, 0)], STOP, 0.005).ties == 0
+    assert compare_logits([ROW], [near], [logits(2, 3, 0)], STOP, 0.005).ties == 0
 
 
 def test_divergence_and_perplexity_are_those_of_the_distributions() -> None:
     flat = np.zeros((3, 4), dtype=np.float32)
-    found = agree([ROW], [logits(1, 3, 0, size=math.log(9))], [flat], STOP, 0.02)
+    found = compare_logits([ROW], [logits(1, 3, 0, size=math.log(9))], [flat], STOP, 0.02)
     sure, rest = 9 / 12, 1 / 12
     assert found.kl == pytest.approx(sure * math.log(sure * 4) + 3 * rest * math.log(rest * 4), rel=1e-5)
     assert found.perplexity_ratio == pytest.approx(sure * 4, rel=1e-5)  # of the one token of the answer
@@ -57,38 +65,79 @@ def test_divergence_and_perplexity_are_those_of_the_distributions() -> None:
 
 def test_padding_of_the_vocabulary_is_left_out() -> None:
     padded = np.concatenate([logits(1, 3, 0), np.full((3, 2), 9.0, dtype=np.float32)], axis=1)
-    assert agree([ROW], [logits(1, 3, 0)], [padded], STOP, 0.02).top1 == 1.0
+    assert compare_logits([ROW], [logits(1, 3, 0)], [padded], STOP, 0.02).top1 == 1.0
 
 
 @settings(max_examples=examples(50))
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=4, max_size=4), min_size=6, max_size=6))
 def test_the_divergence_is_never_negative(rows: list[list[float]]) -> None:
     one, two = np.array(rows[:3], dtype=np.float32), np.array(rows[3:], dtype=np.float32)
-    assert agree([ROW], [one], [two], STOP, 0.02).kl >= -1e-6
+    assert compare_logits([ROW], [one], [two], STOP, 0.02).kl >= -1e-6
 
 
 def test_what_rows_begin_with_alike_counts_once() -> None:
     other = CheckRow("a prompt", (1, 2), (1,), stopped=False)
-    found = agree([ROW, other], [logits(1, 3, 0), logits(1, 3, 0)], [logits(2, 3, 0), logits(2, 3, 0)], STOP, 0.02)
+    found = compare_logits(
+        [ROW, other], [logits(1, 3, 0), logits(1, 3, 0)], [logits(2, 3, 0), logits(2, 3, 0)], STOP, 0.02
+    )
     assert (found.positions, found.same) == (4, 3)
 
 
 @pytest.mark.parametrize(
     ("trained", "export", "answer"),
     [
-        ((1, 3, 0), (2, 3, 0), Answer.same),  # of the prompt nothing is said
-        ((1, 3, 0), (1, 2, 0), Answer.differs),
-        ((1, 3, 0), (1, 3, 1), Answer.differs),
-        ((1, 2, 0), (1, 2, 1), Answer.same),  # the trained weights leave the answer of the model in memory
+        ((1, 3, 0), (2, 3, 0), AnswerMatch.same),  # of the prompt nothing is said
+        ((1, 3, 0), (1, 2, 0), AnswerMatch.differs),
+        ((1, 3, 0), (1, 3, 1), AnswerMatch.differs),
+        ((1, 2, 0), (1, 2, 1), AnswerMatch.same),  # the trained weights leave the answer of the model in memory
     ],
 )
 def test_answers_are_followed_as_far_as_both_say_them(
-    trained: tuple[int, ...], export: tuple[int, ...], answer: Answer
+    trained: tuple[int, ...], export: tuple[int, ...], answer: AnswerMatch
 ) -> None:
-    assert agree([ROW], [logits(*trained)], [logits(*export)], STOP, 0.02).answers == [answer]
+    assert compare_logits([ROW], [logits(*trained)], [logits(*export)], STOP, 0.02).answers == [answer]
 
 
 def test_an_answer_that_parts_at_a_near_tie_is_distinguished() -> None:
     near = logits(1, 3, 0)
     near[1, 2] = 4.99
-    assert agree([ROW], [near], [logits(1, 2, 0)], STOP, 0.02).answers == [Answer.near]
+    assert compare_logits([ROW], [near], [logits(1, 2, 0)], STOP, 0.02).answers == [AnswerMatch.near]
+
+
+CONFIG = ParityConfig()
+
+
+def found(**more: float) -> Agreement:
+    """Return what agrees entirely, but for what is given."""
+    return Agreement(0.02, positions=100, same=100, end_positions=256, end_tokens=2000, **more)  # type: ignore[arg-type]
+
+
+def test_what_agrees_keeps_all_bounds() -> None:
+    assert exact_problem(found(), CONFIG) == quantized_problem(found(), CONFIG) == ""
+
+
+def test_the_end_of_the_long_row_has_a_bound_of_its_own() -> None:
+    told = exact_problem(found(end_divergence=256 * 0.0021), CONFIG)
+    assert told == (
+        "KL is 0.0021 at the end of 2,000 tokens, and parity.exact_end_kl=0.001: its positions (rope, sliding window) "
+        "are not those of the training"
+    )
+    assert exact_problem(found(end_divergence=256 * 0.0021), CONFIG, rounding=0.0006) == ""
+    assert "with 0.0001 that rounding to bf16 explains" in exact_problem(
+        found(end_divergence=0.5376), CONFIG, rounding=0.0001
+    )
+    assert quantized_problem(found(end_divergence=256 * 0.2), CONFIG) == ""
+    told = quantized_problem(found(end_divergence=256 * 0.26), CONFIG)
+    assert told == "kl is 0.26 at the end of 2,000 tokens, and parity.quantized_kl=0.25"
+
+
+def test_a_quantized_file_has_a_share_of_the_change_where_that_can_be_measured() -> None:
+    assert quantized_problem(found(share=0.5, share_error=0.02), CONFIG) == (
+        "50% of the change from the base is left, and parity.quantized_share=0.8"
+    )
+    assert quantized_problem(found(share=0.81, share_error=0.02), CONFIG) == ""
+    assert quantized_problem(found(share=0.5, share_error=0.3), CONFIG) == ""
+    text = found(share=0.5, share_error=0.3).change_retained_text()
+    assert text == "50% of the change from the base (±60%, too little to judge)"
+    assert quantized_problem(found(), CONFIG) == ""
+    assert exact_problem(found(share=0.5, share_error=0.02), CONFIG) == ""  # exact files have closer bounds

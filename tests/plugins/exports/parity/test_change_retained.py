@@ -1,4 +1,4 @@
-"""parity/survival.py: how much of the change from the base an export has."""
+"""parity/change_retained.py: how much of the change from the base an export has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from framework_plugins.exports.parity.agreement import Logits
-from framework_plugins.exports.parity.change_retained import of_answer, survival
+from framework_plugins.exports.parity.change_retained import answer_logits, change_retained
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 ROWS = [CheckRow("", (1, 2), tuple(range(6)), stopped=True) for _ in range(12)]
@@ -31,13 +31,13 @@ def exported(scale: float, noise: float = 0.0) -> list[Logits]:
 
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 1.3])
 def test_without_noise_it_is_the_scale_of_the_change(scale: float) -> None:
-    found = survival(ROWS, BASE, TRAINED, exported(scale))
+    found = change_retained(ROWS, BASE, TRAINED, exported(scale))
     assert found == pytest.approx((scale, 0), abs=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])
 def test_noise_of_a_quantization_makes_it_uncertain_and_not_smaller(scale: float) -> None:
-    found = survival(ROWS, BASE, TRAINED, exported(scale, noise=1.0))
+    found = change_retained(ROWS, BASE, TRAINED, exported(scale, noise=1.0))
     assert found is not None
     share, error = found
     assert 0.005 < error < 0.1
@@ -51,7 +51,7 @@ def test_probabilities_near_one_do_not_hide_half_of_the_change() -> None:
     rows = [CheckRow("", (1,), (1,), stopped=True)] * 2
     half = base + change / np.float32(2)
     assert np.exp(half[0, 1]) / np.exp(half[0]).sum() > 0.999
-    found = survival(rows, [base] * 2, [base + change] * 2, [half] * 2)
+    found = change_retained(rows, [base] * 2, [base + change] * 2, [half] * 2)
     assert found is not None
     assert found[0] == pytest.approx(0.5, abs=0.01)
 
@@ -62,10 +62,10 @@ def test_a_long_row_an_open_end_and_added_tokens_are_left_out() -> None:
     for each in export:
         each[-1] = 0  # behind an answer that was cut
     wider = [np.concatenate([each, np.full((7, 3), 9, np.float32)], axis=1) for each in TRAINED]
-    assert survival([*open_end, LONG], BASE, wider, export) == pytest.approx((1, 0), abs=1e-5)
-    assert of_answer(ROWS[0], np.arange(8, dtype=np.float32)[:, None]).tolist() == [[n] for n in range(1, 8)]
+    assert change_retained([*open_end, LONG], BASE, wider, export) == pytest.approx((1, 0), abs=1e-5)
+    assert answer_logits(ROWS[0], np.arange(8, dtype=np.float32)[:, None]).tolist() == [[n] for n in range(1, 8)]
 
 
 def test_nothing_is_measured_where_nothing_changed_or_of_one_row() -> None:
-    assert survival(ROWS, BASE, BASE, TRAINED) is None
-    assert survival(ROWS[:1], BASE[:1], TRAINED[:1], TRAINED[:1]) is None
+    assert change_retained(ROWS, BASE, BASE, TRAINED) is None
+    assert change_retained(ROWS[:1], BASE[:1], TRAINED[:1], TRAINED[:1]) is None

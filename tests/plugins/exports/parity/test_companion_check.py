@@ -1,4 +1,4 @@
-"""parity/handed_out.py: what a program reads beside the weights is that of the training."""
+"""parity/companion_check.py: what a program reads beside the weights is that of the training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ from transformers import AutoTokenizer
 from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports.merge import tokenizer_and_config
 from framework_plugins.exports.parity.check_rows import CheckRow
-from framework_plugins.exports.parity.companion_check import folder_stops, metadata_problem, problem, stops_early
-from framework_plugins.exports.parity.conversations import Rendered, conversations
+from framework_plugins.exports.parity.companion_check import (
+    folder_problem,
+    folder_stop_ids,
+    metadata_problem,
+    stops_early,
+)
+from framework_plugins.exports.parity.conversations import RenderedConversation, render_conversations
 from tests.support.ggufs import tiny_model
 from tests.support.speaks import Speaks
 
@@ -49,7 +54,7 @@ def refusing(folder: Path) -> None:
 
 
 def no_tokenizer(folder: Path) -> None:
-    for name in tokenizer_and_config.TOKENIZERS:
+    for name in tokenizer_and_config.TOKENIZER_FILES:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -110,8 +115,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rendered(base: Path) -> list[Rendered]:
-    return list(conversations(Speaks(AutoTokenizer.from_pretrained(base)), TALKS))
+def rendered(base: Path) -> list[RenderedConversation]:
+    return list(render_conversations(Speaks(AutoTokenizer.from_pretrained(base)), TALKS))
 
 
 @pytest.fixture
@@ -120,40 +125,42 @@ def folder(base: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base, tmp_path / "merged"))
 
 
-def told(folder: Path, base: Path, rendered: list[Rendered]) -> str:
-    stops = folder_stops(base, trust=False)
+def told(folder: Path, base: Path, rendered: list[RenderedConversation]) -> str:
+    stops = folder_stop_ids(base, trust=False)
     assert len(stops) == 2
-    return problem(folder, base, base, rendered, stops, trust=False)
+    return folder_problem(folder, base, base, rendered, stops, trust=False)
 
 
-def test_a_folder_as_the_export_writes_it_passes(folder: Path, base: Path, rendered: list[Rendered]) -> None:
+def test_a_folder_as_the_export_writes_it_passes(
+    folder: Path, base: Path, rendered: list[RenderedConversation]
+) -> None:
     setting("config.json", dtype="float16", transformers_version="5.0.0")(folder)
     assert told(folder, base, rendered) == ""
     assert any(each.tools for each in rendered)
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_differs_is_named(name: str, folder: Path, base: Path, rendered: list[Rendered]) -> None:
+def test_what_differs_is_named(name: str, folder: Path, base: Path, rendered: list[RenderedConversation]) -> None:
     change, expected = WRONG[name]
     change(folder)
     assert re.match(expected, told(folder, base, rendered)), told(folder, base, rendered)
 
 
 def test_a_folder_without_settings_of_generation_stops_by_its_config(
-    folder: Path, rendered: list[Rendered], tmp_path: Path
+    folder: Path, rendered: list[RenderedConversation], tmp_path: Path
 ) -> None:
     (folder / "generation_config.json").unlink()
     eos = json.loads((folder / "config.json").read_text(encoding="utf-8"))["eos_token_id"]
-    assert folder_stops(folder, trust=False) == {eos}
+    assert folder_stop_ids(folder, trust=False) == {eos}
     setting("config.json", eos_token_id=None)(folder)
-    assert folder_stops(folder, trust=False) == {2}  # what transformers takes for a Llama, whatever token that is
+    assert folder_stop_ids(folder, trust=False) == {2}  # what transformers takes for a Llama, whatever token that is
     base = Path(shutil.copytree(folder, tmp_path / "without"))
-    assert problem(folder, base, base, rendered, frozenset({eos}), trust=False).startswith(
+    assert folder_problem(folder, base, base, rendered, frozenset({eos}), trust=False).startswith(
         "generation_config.json ends"
     )
-    tokenizer_and_config._stop_as_the_run_did(folder)  # noqa: SLF001 - a part of `copy`, which needs a plan
-    assert folder_stops(folder, trust=False) == {eos} != {2}
-    assert problem(folder, base, base, rendered, frozenset({eos}), trust=False) == ""
+    tokenizer_and_config._add_eos_to_generation_config(folder)  # noqa: SLF001 - a part of `copy`, which needs a plan
+    assert folder_stop_ids(folder, trust=False) == {eos} != {2}
+    assert folder_problem(folder, base, base, rendered, frozenset({eos}), trust=False) == ""
 
 
 def test_a_stop_token_within_an_answer_ends_it_early() -> None:

@@ -35,7 +35,9 @@ def recorded(gate: Gate) -> list[dict[str, Any]]:
 
 
 def test_a_file_that_writes_as_the_training_passes_and_is_recorded(tiny: Any, gate: Gate) -> None:
-    assert gate.conversations(tiny.file, "run-F32.gguf") == "llama.cpp writes 5 conversations as the training does"
+    assert (
+        gate.check_conversations(tiny.file, "run-F32.gguf") == "llama.cpp writes 5 conversations as the training does"
+    )
     assert recorded(gate) == [
         {
             "name": "run-F32.gguf",
@@ -54,7 +56,7 @@ def test_a_file_that_writes_otherwise_is_refused_and_recorded(tiny: Any, gate: G
     with pytest.raises(
         ParityError, match=r"^run-F32.gguf is not what was trained: llama.cpp's .* writes the turns user"
     ):
-        gate.conversations(tiny.file, "run-F32.gguf")
+        gate.check_conversations(tiny.file, "run-F32.gguf")
     (record,) = recorded(gate)
     assert "differently, '<|begin_of_text|>" in record["problem"]
     assert "instead of '!<|begin_of_text|>" in record["problem"]
@@ -64,7 +66,7 @@ def test_without_the_library_it_says_that_nothing_was_checked(
     tiny: Any, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversations, "missing", lambda names: names)
-    told = gate.conversations(tiny.file, "run-F32.gguf")
+    told = gate.check_conversations(tiny.file, "run-F32.gguf")
     assert told == "not checked in llama.cpp: xllamacpp, part of the extra gguf, is not installed"
     (record,) = recorded(gate)
     assert (record["conversations"], record["not_checked"]) == (
@@ -75,7 +77,7 @@ def test_without_the_library_it_says_that_nothing_was_checked(
 
 def test_a_server_that_fails_leaves_the_file_unchecked_and_its_log(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "half.gguf").write_bytes(b"GGUF")
-    told = gate.conversations(tmp_path / "half.gguf", "half.gguf")
+    told = gate.check_conversations(tmp_path / "half.gguf", "half.gguf")
     assert told.startswith("not checked in llama.cpp: llama.cpp's server of xllamacpp failed: ")
     assert "failed to load model" in (tmp_path / "llama_server.log").read_text(encoding="utf-8")
     (record,) = recorded(gate)
@@ -84,11 +86,11 @@ def test_a_server_that_fails_leaves_the_file_unchecked_and_its_log(gate: Gate, t
 
 def test_what_the_chat_template_does_not_take_is_left_out(gate: Gate) -> None:
     turns = Prompt((Message("user", "a"),))
-    assert [each.roles for each in conversations.conversations(gate.model, [turns])] == [
+    assert [each.roles for each in conversations.render_conversations(gate.model, [turns])] == [
         "user", "system, user", "user, assistant, user", "system, user, assistant, user", "user"
     ]  # fmt: skip
     for kind, told in (("gemma", 2), ("mistral_v3", 4)):  # the first refuses system prompts
-        assert len(list(conversations.conversations(Speaks(make_tokenizer(kind)), ()))) == told
+        assert len(list(conversations.render_conversations(Speaks(make_tokenizer(kind)), ()))) == told
     dropped = make_tokenizer("chatml")
     dropped.chat_template = "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
-    assert len(list(conversations.conversations(Speaks(dropped), ()))) == 2
+    assert len(list(conversations.render_conversations(Speaks(dropped), ()))) == 2

@@ -24,7 +24,7 @@ from framework.run.export import ExportError
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf.exporter import GgufExporter
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.parity import gate, reference_logits
+from framework_plugins.exports.parity import gate, reference, reference_logits
 from tests.support.ggufs import tiny_model
 
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
@@ -101,7 +101,7 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
         merge(plan, checkpoint, target, **more)
         change(target, q_proj=-3.0)
 
-    monkeypatch.setattr("framework_plugins.exports.merge.merged.merge", wrong)
+    monkeypatch.setattr("framework_plugins.exports.merge.exporter.merge", wrong)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
     with pytest.raises(
         ExportError, match=r"(?s)elsewhere is not what was trained: .*It is now in .*rejected/elsewhere"
@@ -150,7 +150,7 @@ def test_a_conversion_that_is_wrong_is_reported_from_a_wrong_merge(
 def test_a_file_that_llama_cpp_renders_otherwise_is_put_aside(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_template, "for_file", lambda template, _: "Well:" + template)
+    monkeypatch.setattr(chat_template, "template_for_gguf", lambda template, _: "Well:" + template)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=said", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
     with pytest.raises(ExportError, match=r"(?s)Q8_0.gguf is not .* the turns user differently, 'Well:.*rejected"):
@@ -165,8 +165,8 @@ def test_an_exact_file_is_held_to_the_merged_weights_too(
         merged(self, folder, name)
         self._merged = [-logits for logits in self._merged]
 
-    merged = gate.Gate.merged
-    monkeypatch.setattr(gate.Gate, "merged", otherwise)
+    merged = gate.Gate.check_merged
+    monkeypatch.setattr(gate.Gate, "check_merged", otherwise)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=turned", "exporter.gguf.quantizations=[f16]")
     with pytest.raises(ExportError, match=r"F16\.gguf is not what was merged"):
         export(trained(*words))
@@ -198,7 +198,7 @@ def test_an_interrupt_of_the_comparison_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gate.Gate, "folder", interrupted)
+    monkeypatch.setattr(gate.Gate, "check_folder", interrupted)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=halfway")
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(plan)
@@ -262,7 +262,7 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
         return [-logits for logits in rounded(*arguments, **more)]
 
     rounded = reference_logits.rounded_logits
-    monkeypatch.setattr(gate, "rounded_logits", turned)
+    monkeypatch.setattr(reference, "rounded_logits", turned)
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
     plan = trained(*words, "exporter.merged.parity.exact_kl=1")
     with pytest.raises(ExportError, match=r"odd is not what was trained, rounded to bf16: "):
@@ -274,15 +274,20 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
     trained: Callable[..., Plan], tmp_path: Path, dtype: torch.dtype
 ) -> None:
     from framework_plugins.exports.config import Dtype
-    from framework_plugins.exports.parity.agreement import agree
+    from framework_plugins.exports.parity.agreement import compare_logits
     from framework_plugins.exports.parity.check_rows import CheckRow
-    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, rounded_logits, trained_logits
+    from framework_plugins.exports.parity.reference_logits import (
+        Placement,
+        folder_logits,
+        rounded_logits,
+        trained_logits,
+    )
 
     rows = [
         CheckRow("", tuple(range(5, 60)), (9,), stopped=False),
         CheckRow("", tuple(range(5, 90)), (), stopped=False, last=8),
     ]
-    plan, held = trained("stages=[export]"), Held("cpu", dtype)
+    plan, held = trained("stages=[export]"), Placement("cpu", dtype)
     merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
     exact, _ = trained_logits(plan, plan.checkpoint, rows, held)
     found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
@@ -295,17 +300,17 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
         assert abs(four - three).mean() > abs(one - three).mean()
     change(tmp_path / "merged", o_proj=1.01)
     wrong = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
-    right, off = (agree(rows, rounded, each, frozenset(), 0.02).kl for each in (found, wrong))
+    right, off = (compare_logits(rows, rounded, each, frozenset(), 0.02).kl for each in (found, wrong))
     assert off > 50 * right
 
 
 def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
     """They are asked together, padded behind: neither logits nor the largest number depend on the others."""
     from framework_plugins.exports.parity.check_rows import CheckRow
-    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, trained_logits
+    from framework_plugins.exports.parity.reference_logits import Placement, folder_logits, trained_logits
 
     rows = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (9, 40, 12)]
-    plan, wide, half = trained("stages=[export]"), Held("cpu", torch.float32), Held("cpu", torch.bfloat16)
+    plan, wide, half = trained("stages=[export]"), Placement("cpu", torch.float32), Placement("cpu", torch.bfloat16)
     base = plan.model.create().fetch(weights=True).folder
     (one, largest), (two, largest_of_half) = (
         trained_logits(plan, plan.checkpoint, rows, held) for held in (wide, half)
@@ -322,7 +327,7 @@ def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Call
 def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "affordable", lambda *_, **__: None)
+    monkeypatch.setattr(reference, "find_placement", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
     assert (made.notes, made.parity) == ([], "not checked: the trained model does not fit into memory a second time")
 
@@ -333,16 +338,18 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
 
     compute, asked = reference_logits.trained_logits, []
 
-    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: reference_logits.Held) -> Any:
+    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: reference_logits.Placement) -> Any:
         asked.append(held.device)
         if held.device == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return compute(plan, checkpoint, rows, held)
 
-    monkeypatch.setattr(gate, "trained_logits", trained_logits)
-    monkeypatch.setattr(
-        gate, "affordable", lambda _, *, gpu=True: reference_logits.Held("cuda" if gpu else "cpu", torch.float32)
-    )
+    monkeypatch.setattr(reference, "trained_logits", trained_logits)
+
+    def find_placement(_: Path, *, gpu: bool = True) -> reference_logits.Placement:
+        return reference_logits.Placement("cuda" if gpu else "cpu", torch.float32)
+
+    monkeypatch.setattr(reference, "find_placement", find_placement)
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
     (made,) = export(trained(*words))
     assert made.parity.startswith("top-1 100.00% of ")
@@ -351,36 +358,36 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
 
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.api import HostMemory
-    from framework_plugins.exports.parity.reference_logits import Held, affordable
+    from framework_plugins.exports.parity.reference_logits import Placement, find_placement
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
     for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
         small = HostMemory(9000, free, limited=False)
         monkeypatch.setattr("framework_plugins.exports.parity.reference_logits.host_memory", lambda small=small: small)
-        assert affordable(tmp_path) == (Held("cpu", dtype) if dtype else None)
+        assert find_placement(tmp_path) == (Placement("cpu", dtype) if dtype else None)
 
 
 def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from framework.api import HostMemory
-    from framework_plugins.exports.parity.reference_logits import Held, affordable
+    from framework_plugins.exports.parity.reference_logits import Placement, find_placement
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))
     host = HostMemory(9000, 4000, limited=False)  # 16 bits fit
     monkeypatch.setattr(reference_logits, "host_memory", lambda: host)
-    monkeypatch.setattr(reference_logits, "LOGITS", 100)
+    monkeypatch.setattr(reference_logits, "LOGITS_BYTES", 100)
     gpu = {"is_initialized": True, "memory_allocated": 7000, "memory_reserved": 8000, "mem_get_info": (5000, 20_000)}
     for name, value in gpu.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     for fraction, expected in (
-        (1.0, Held("cuda", torch.float32)),  # 5000 free, and 1000 of the 8000 that nothing lies in
-        (0.5, Held("cuda", torch.bfloat16)),
-        (0.4, Held("cpu", torch.bfloat16)),
+        (1.0, Placement("cuda", torch.float32)),  # 5000 free, and 1000 of the 8000 that nothing lies in
+        (0.5, Placement("cuda", torch.bfloat16)),
+        (0.4, Placement("cpu", torch.bfloat16)),
     ):
         monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda fraction=fraction: fraction)
-        assert affordable(tmp_path) == expected
-    assert affordable(tmp_path, gpu=False) == Held("cpu", torch.bfloat16)
+        assert find_placement(tmp_path) == expected
+    assert find_placement(tmp_path, gpu=False) == Placement("cpu", torch.bfloat16)
 
 
 def test_the_echo_model_tells_its_stop_tokens() -> None:

@@ -21,8 +21,8 @@ from framework_plugins.exports.llama import library
 PACKAGE = "auto-round"
 NEEDED = (f"{PACKAGE}==0.14.2", "gguf>=0.19,<0.20", library.NEEDED, "protobuf>=5", "sentencepiece>=0.2.1")
 """Distributions that write GGUF files, as the extra lists them. The first's converter is of the second's time."""
-CONVERSION = Path("conversion", "__init__.py")
-INSIDE = ("export", "export_to_gguf")
+CONVERSION_FILE = Path("conversion", "__init__.py")
+AUTO_ROUND_FOLDERS = ("export", "export_to_gguf")
 """Folders of `auto_round` above `conversion`."""
 
 
@@ -36,7 +36,7 @@ def missing_libraries(*, tree: bool) -> str:
     return f"needs {' and '.join(lacking)}: {pip_command([library.EXTRA])}" if lacking else ""
 
 
-def root(tree: str | None) -> Path:
+def converter_folder(tree: str | None) -> Path:
     """Return the folder in which the package `conversion` lies.
 
     Args:
@@ -46,18 +46,18 @@ def root(tree: str | None) -> Path:
         FrameworkError: the tree has no converter, or AutoRound is not installed or keeps it elsewhere.
     """
     if tree is None:
-        return _bundled()
+        return _auto_round_folder()
     place = Path(tree).expanduser()
-    if not (place / CONVERSION).is_file():
-        raise FrameworkError(f"{tree} is not a source tree of llama.cpp, or is an old one: it has no {CONVERSION}")
+    if not (place / CONVERSION_FILE).is_file():
+        raise FrameworkError(f"{tree} is not a source tree of llama.cpp, or is an old one: it has no {CONVERSION_FILE}")
     return place
 
 
-def _bundled() -> Path:
+def _auto_round_folder() -> Path:
     spec = importlib.util.find_spec("auto_round")  # finds, and imports nothing
     for place in (spec.submodule_search_locations or []) if spec else []:
-        folder = Path(place, *INSIDE)
-        if (folder / CONVERSION).is_file():
+        folder = Path(place, *AUTO_ROUND_FOLDERS)
+        if (folder / CONVERSION_FILE).is_file():
             return folder
     raise FrameworkError(f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}")
 
@@ -68,11 +68,11 @@ def architectures(tree: str | None) -> frozenset[str]:
     Raises:
         FrameworkError: there is no converter.
     """
-    return _table(root(tree) / CONVERSION)
+    return _read_architectures(converter_folder(tree) / CONVERSION_FILE)
 
 
 @functools.cache
-def _table(file: Path) -> frozenset[str]:
+def _read_architectures(file: Path) -> frozenset[str]:
     """Read the keys of `TEXT_MODEL_MAP`."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TEXT_MODEL_MAP" and node.value:
@@ -86,5 +86,5 @@ def load(tree: str | None) -> tuple[Any, Any]:
     A tree brings a `gguf` of its own, in `gguf-py`, which `conversion` puts before the installed one. So nothing may
     import `gguf` before.
     """
-    sys.path.insert(0, str(root(tree)))
+    sys.path.insert(0, str(converter_folder(tree)))
     return importlib.import_module("conversion"), importlib.import_module("gguf")

@@ -1,4 +1,4 @@
-"""Writes a peft LoRA adapter as a GGUF file; runs in a process of its own (`apart`).
+"""Writes a peft LoRA adapter as a GGUF file; runs in a process of its own (`llama.process`).
 
 llama.cpp computes `W x + alpha / r * B A x`. It stores some weights in another order than transformers: rows moved, or
 one matrix cut into two. The converter of the architecture does the same to B here, as B has the rows of W, and each
@@ -25,14 +25,14 @@ from framework_plugins.exports.gguf.convert.model import model_class
 
 PREFIX = "base_model.model."
 """What precedes the name of a layer in a file of peft."""
-A, B = ".lora_A.weight", ".lora_B.weight"
-NUMBERS = {"f32": np.float32, "f16": np.float16}
-CLOSE = 1e-4
+LORA_A, LORA_B = ".lora_A.weight", ".lora_B.weight"
+NUMPY_DTYPES = {"f32": np.float32, "f16": np.float16}
+TOLERANCE = 1e-4
 """By how much, of its largest number, a product may differ from another order of the same arithmetic."""
 
 
 @dataclass(frozen=True)
-class Pair:
+class LoraPair:
     """The two matrices beside a layer, in the order and with the names of GGUF: shapes (r, inputs), (outputs, r)."""
 
     name: str
@@ -68,7 +68,7 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
         for pair in _pairs(weights, model):
             for matrix, end in ((pair.a, "lora_a"), (pair.b, "lora_b")):
-                writer.add_tensor(f"{pair.name}.{end}", matrix.contiguous().numpy().astype(NUMBERS[dtype]))
+                writer.add_tensor(f"{pair.name}.{end}", matrix.contiguous().numpy().astype(NUMPY_DTYPES[dtype]))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -96,17 +96,19 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         raise FrameworkError(f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it")
 
 
-def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[Pair]:
-    layers = sorted({name.removesuffix(A).removesuffix(B) for name in weights})
+def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[LoraPair]:
+    layers = sorted({name.removesuffix(LORA_A).removesuffix(LORA_B) for name in weights})
     for layer in layers:
-        if layer + A not in weights or layer + B not in weights:
+        if layer + LORA_A not in weights or layer + LORA_B not in weights:
             raise FrameworkError(
                 f"the adapter holds {layer}, which is not a pair of LoRA matrices: GGUF cannot store it"
             )
-        yield from _stored(layer.removeprefix(PREFIX), weights[layer + A].float(), weights[layer + B].float(), model)
+        yield from _gguf_pairs(
+            layer.removeprefix(PREFIX), weights[layer + LORA_A].float(), weights[layer + LORA_B].float(), model
+        )
 
 
-def _stored(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[Pair]:
+def _gguf_pairs(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[LoraPair]:
     """Give a pair as llama.cpp stores its layer; several where it cuts that into parts."""
     name, block = f"{layer}.weight", next((int(part) for part in layer.split(".") if part.isdecimal()), None)
     wholes = list(model.modify_tensors(b @ a, name, block))
@@ -115,16 +117,16 @@ def _stored(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[Pair]:
     if (
         not wholes
         or not same
-        or not all(_close(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
+        or not all(_is_product(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
     ):
         raise FrameworkError(
             f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
         )
     for stored, part in parts:
-        yield Pair(stored, a, part)
+        yield LoraPair(stored, a, part)
 
 
-def _close(whole: Tensor, part: Tensor, a: Tensor) -> bool:
+def _is_product(whole: Tensor, part: Tensor, a: Tensor) -> bool:
     if part.shape[-1] != a.shape[0] or whole.shape != (part @ a).shape:
         return False
-    return bool(((whole - part @ a).abs().max() <= CLOSE * whole.abs().max()).item())
+    return bool(((whole - part @ a).abs().max() <= TOLERANCE * whole.abs().max()).item())

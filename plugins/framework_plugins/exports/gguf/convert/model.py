@@ -1,4 +1,4 @@
-"""Writes a transformers folder as a GGUF file, by llama.cpp's converter; runs in a process of its own (`apart`)."""
+"""Writes a transformers folder as a GGUF file, by llama.cpp's converter, in a process of its own (`llama.process`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from framework import FrameworkError
-from framework_plugins.exports.documents import TOKENIZER, read
+from framework_plugins.exports.export_folder import TOKENIZER, read_json
 from framework_plugins.exports.gguf.convert import converter, pre_tokenizers, sentencepiece
 
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
@@ -29,7 +29,7 @@ def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = 
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
     """
-    (conversion, gguf), tokenizer = converter.load(tree), read(Path(folder, TOKENIZER))
+    (conversion, gguf), tokenizer = converter.load(tree), read_json(Path(folder, TOKENIZER))
     kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
 
     class Converted(kind):  # type: ignore[misc, valid-type]
@@ -49,7 +49,7 @@ def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = 
             try:
                 return str(super().get_vocab_base_pre(loaded))
             except NotImplementedError:
-                return _known_words(tokenizer)
+                return _known_pre_tokenizer(tokenizer)
 
     with torch.inference_mode():
         Converted(Path(folder), gguf.LlamaFileType[FILE_TYPES[dtype]], Path(target), model_name=name).write()
@@ -68,8 +68,8 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
         raise FrameworkError(f"llama.cpp's converter does not know the architecture {architecture}") from error
 
 
-def _known_words(tokenizer: Mapping[str, Any]) -> str:
-    name = pre_tokenizers.name(tokenizer)
+def _known_pre_tokenizer(tokenizer: Mapping[str, Any]) -> str:
+    name = pre_tokenizers.pre_tokenizer_name(tokenizer)
     if name is None:
         raise FrameworkError(
             "llama.cpp has no tokenizer that splits text like this one: it does not know its pre_tokenizer"

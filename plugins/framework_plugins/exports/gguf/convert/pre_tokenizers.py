@@ -29,7 +29,7 @@ _EXPRESSIONS = {
 """By the expression, and whether a word that is a token is left whole whatever its merges say."""
 
 
-def name(tokenizer: Mapping[str, Any]) -> str | None:
+def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str | None:
     """Return llama.cpp's name for how a `tokenizer.json` cuts words; None if it has none that is known here."""
     cutter = tokenizer.get("pre_tokenizer") or {}
     parts: Sequence[Mapping[str, Any]] = cutter.get("pretokenizers", [cutter])

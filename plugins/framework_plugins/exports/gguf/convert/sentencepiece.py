@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_SPACE_KEY = "tokenizer.ggml.add_space_prefix"
+_ADD_SPACE_KEY = "tokenizer.ggml.add_space_prefix"
 
 
 def is_sentencepiece(tokenizer: Mapping[str, Any]) -> bool:
@@ -23,13 +23,13 @@ def is_sentencepiece(tokenizer: Mapping[str, Any]) -> bool:
     return tokenizer["model"].get("type") == "BPE" and bool(tokenizer["model"].get("byte_fallback"))
 
 
-def complete(folder: Path) -> None:
+def complete_folder(folder: Path) -> None:
     """Write the files that the converter requires and the folder lacks."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     if not is_sentencepiece(tokenizer):
         return
     if not (folder / "tokenizer.model").exists():
-        (folder / "tokenizer.model").write_bytes(model(tokenizer))
+        (folder / "tokenizer.model").write_bytes(sentencepiece_model(tokenizer))
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     added = {str(token["id"]): {key: token[key] for key in token if key != "id"} for token in tokenizer["added_tokens"]}
@@ -37,7 +37,7 @@ def complete(folder: Path) -> None:
     file.write_text(json.dumps({"added_tokens_decoder": added, **settings}), encoding="utf-8")
 
 
-def settings(tokenizer: Mapping[str, Any]) -> dict[str, bool]:
+def gguf_settings(tokenizer: Mapping[str, Any]) -> dict[str, bool]:
     """Return metadata of GGUF that say how text is cut, where llama.cpp's default is another.
 
     llama.cpp puts a space before the text at the start and behind every special token. tokenizers do that with a
@@ -47,10 +47,10 @@ def settings(tokenizer: Mapping[str, Any]) -> dict[str, bool]:
     if not is_sentencepiece(tokenizer):
         return {}
     parts = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
-    return {_SPACE_KEY: '"Prepend"' in parts or '"always"' in parts}
+    return {_ADD_SPACE_KEY: '"Prepend"' in parts or '"always"' in parts}
 
 
-def model(tokenizer: Mapping[str, Any]) -> bytes:
+def sentencepiece_model(tokenizer: Mapping[str, Any]) -> bytes:
     """Return a SentencePiece model that cuts text as the merges of a `tokenizer.json` do.
 
     SentencePiece joins the neighbours that make the piece with the highest score, `tokenizers` those whose merge

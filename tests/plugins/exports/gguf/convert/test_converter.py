@@ -47,7 +47,7 @@ def test_missing_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_converter_that_is_elsewhere_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(FrameworkError, match=r"not in the installed auto-round: pip install .*gguf"):
-        converter.root(None)
+        converter.converter_folder(None)
 
 
 def test_a_source_tree_is_read_where_it_has_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

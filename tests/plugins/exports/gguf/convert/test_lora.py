@@ -104,10 +104,10 @@ def test_a_layer_that_is_stored_otherwise_is_refused(made: Path, tmp_path: Path)
     weights["base_model.model.model.embed_tokens.lora_embedding_A"] = torch.zeros(4, 300)
     save_file(weights, folder / "adapter_model.safetensors")
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "LORA"
-    from framework_plugins.exports.gguf.convert import apart
+    from framework_plugins.exports.llama import process
 
     with pytest.raises(FrameworkError, match=r"embed_tokens\.lora_embedding_A, which is not a pair of LoRA matrices"):
-        apart.run(
+        process.run_in_process(
             "the conversion", "framework_plugins.exports.gguf.convert.lora:convert", tmp_path / "log",
             adapter=str(folder), base=str(made / "llama"), target=str(tmp_path / "a.gguf"), dtype="f16",
         )  # fmt: skip

@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from framework.util.errors import FrameworkError
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.gguf.convert import apart
-from framework_plugins.exports.gguf.vocabulary import TEXTS, Vocabulary
+from framework_plugins.exports.gguf.metadata import SAMPLE_TEXTS, Vocabulary
+from framework_plugins.exports.llama import process
 from framework_plugins.exports.llama.model import Llama
-from framework_plugins.exports.llama.quantize import quantize
+from framework_plugins.exports.llama.quantizations import quantize
 from framework_plugins.exports.parity.companion_check import metadata_problem
 from tests.support.ggufs import CONVERTERS, MODELS, converted, tiny_model
 
@@ -30,7 +30,7 @@ def models(
     folders = {name: tiny_model(target / name, name) for name in MODELS}
     vocabularies = {name: Vocabulary.read(folder) for name, folder in folders.items()}
     for name, folder in folders.items():
-        chat_template.put(folder, vocabularies[name].template)
+        chat_template.write_template(folder, vocabularies[name].template)
     return folders, vocabularies, converted(list(folders.values()), target, tree=tree)
 
 
@@ -38,13 +38,13 @@ def models(
 def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
     folders, vocabularies, files = models
     vocabulary, file = vocabularies[name], tmp_path / "new.gguf"
-    quantize(files[name], file, "f32", threads=1, settings=vocabulary.amendments(files[name]))
+    quantize(files[name], file, "f32", threads=1, settings=vocabulary.metadata_overrides(files[name]))
     vocabulary.check(file)
     theirs = AutoModelForCausalLM.from_pretrained(folders[name], dtype=torch.float32).eval()
     agreed = []
     with Llama(file, threads=1) as llama:
         assert metadata_problem(llama, folders[name], trust=False) == ""
-        for text in (TEXTS[0], TEXTS[2]):
+        for text in (SAMPLE_TEXTS[0], SAMPLE_TEXTS[2]):
             ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
             with torch.no_grad():
                 expected = theirs(torch.tensor([ids])).logits[0].numpy()
@@ -58,7 +58,7 @@ def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
         said = llama.complete(ids[:9], max_new_tokens=12)
     assert np.mean(agreed) > 0.97
     assert list(said.ids) == out[: len(said.ids)]
-    assert said.stopped == (out[-1] in vocabulary.stops)
+    assert said.stopped == (out[-1] in vocabulary.stop_ids)
 
 
 def test_an_unknown_architecture_is_reported(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_unknown_architecture_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
         FrameworkError, match=r"^llama\.cpp's converter does not know the architecture AcmeForCausalLM$"
     ):
-        apart.run(
+        process.run_in_process(
             "the conversion", "framework_plugins.exports.gguf.convert.model:convert", tmp_path / "log",
             folder=str(tmp_path), target=str(tmp_path / "a.gguf"), dtype="f16", name="a",
         )  # fmt: skip

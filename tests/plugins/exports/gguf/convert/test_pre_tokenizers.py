@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framework_plugins.exports.gguf.convert import pre_tokenizers
+from framework_plugins.exports.gguf.convert.pre_tokenizers import pre_tokenizer_name
 from tests.support.families import core_tokenizer
 from tests.support.tiny import _LLAMA3_WORDS
 
@@ -40,7 +40,7 @@ def split(expression: str) -> Any:
     ],
 )
 def test_by_an_expression(expression: str, whole: bool, name: str | None) -> None:  # noqa: FBT001 - of the table
-    assert pre_tokenizers.name(tokenizer(split(expression), whole=whole)) == name
+    assert pre_tokenizer_name(tokenizer(split(expression), whole=whole)) == name
 
 
 def test_by_the_expression_of_gpt_2_with_and_without_single_digits() -> None:
@@ -48,12 +48,12 @@ def test_by_the_expression_of_gpt_2_with_and_without_single_digits() -> None:
 
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False)
     digits = pre_tokenizers.Digits(individual_digits=True)
-    assert pre_tokenizers.name(tokenizer(as_bytes)) == "gpt-2"
-    assert pre_tokenizers.name(tokenizer(as_bytes, whole=True)) is None
-    assert pre_tokenizers.name(tokenizer(pre_tokenizers.Sequence([digits, as_bytes]))) == "smollm"
-    assert pre_tokenizers.name(tokenizer(pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), as_bytes]))) is None
+    assert pre_tokenizer_name(tokenizer(as_bytes)) == "gpt-2"
+    assert pre_tokenizer_name(tokenizer(as_bytes, whole=True)) is None
+    assert pre_tokenizer_name(tokenizer(pre_tokenizers.Sequence([digits, as_bytes]))) == "smollm"
+    assert pre_tokenizer_name(tokenizer(pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), as_bytes]))) is None
 
 
 def test_one_that_cuts_nothing_is_unknown() -> None:
     said = tokenizer(split(_LLAMA3_WORDS))
-    assert pre_tokenizers.name({**said, "pre_tokenizer": None}) is None
+    assert pre_tokenizer_name({**said, "pre_tokenizer": None}) is None

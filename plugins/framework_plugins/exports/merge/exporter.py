@@ -7,11 +7,11 @@ import shutil
 from framework import FrameworkError
 from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
-from framework_plugins.exports.folders import foreign, size_of
+from framework_plugins.exports.export_folder import folder_problem, folder_size
 from framework_plugins.exports.merge import number_format
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.merge.rounding import lost
-from framework_plugins.exports.parity.gate import Gate, put_aside
+from framework_plugins.exports.merge.number_format import rounding_loss
+from framework_plugins.exports.parity.gate import Gate, reject_on_failure
 
 
 class MergedExporter:
@@ -29,7 +29,7 @@ class MergedExporter:
             ParityError: it is not what was trained; it lies in `rejected/` then.
         """
         folder, settings = context.run_dir / self.config.folder, self.config
-        if problem := foreign(folder):
+        if problem := folder_problem(folder):
             raise FrameworkError(problem)
         unchecked, size = context.run_dir / f"{settings.folder}.unchecked", settings.max_shard_size
         gate = Gate(settings.parity, model, context) if settings.parity.check else None
@@ -39,18 +39,18 @@ class MergedExporter:
             merge(context.plan, context.checkpoint, unchecked, dtype=number_type.dtype, max_shard_size=size)
             if gate:
                 gate.remedy = number_type.remedy
-                with put_aside(unchecked, context.run_dir, settings.folder):
-                    parity = gate.folder(unchecked)
+                with reject_on_failure(unchecked, context.run_dir, settings.folder):
+                    parity = gate.check_folder(unchecked)
             shutil.rmtree(folder, ignore_errors=True)
             unchecked.replace(folder)
         finally:
             shutil.rmtree(unchecked, ignore_errors=True)  # of an export that was interrupted
-        return [Artifact("merged", settings.folder, size_of(folder), notes, parity)]
+        return [Artifact("merged", settings.folder, folder_size(folder), notes, parity)]
 
-    def _format(self, context: ExportContext, gate: Gate | None) -> number_format.Chosen:
-        """Choose the number format, or take the one that was."""
+    def _format(self, context: ExportContext, gate: Gate | None) -> number_format.NumberFormat:
+        """Choose the number format, or take the one in the config."""
         if self.config.dtype is Dtype.auto:
-            return number_format.for_folder(context, gate)
+            return number_format.choose_for_folder(context, gate)
         short = self.config.dtype is not Dtype.fp32
-        share = lost(context.plan, context.checkpoint, Dtype.fp16) if short and gate else 0.0
-        return number_format.Chosen(self.config.dtype, lost=share)
+        share = rounding_loss(context.plan, context.checkpoint, Dtype.fp16) if short and gate else 0.0
+        return number_format.NumberFormat(self.config.dtype, rounding_loss=share)

@@ -1,13 +1,16 @@
-"""The quantizations that a GGUF file can have, by the names that people write, and how large they make it."""
+"""The quantizations that a GGUF file can have, by the names that people write; their sizes; and quantizing a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from framework import FrameworkError
 from framework.api import nearest
+from framework_plugins.exports.llama.library import Library, first_error, library
 
-BLOCK = 256
+K_QUANT_BLOCK = 256
 """Weights of a row that a K-quant packs together: rows of another width get another type."""
 
 
@@ -57,14 +60,14 @@ def gguf_bytes(parameters: int, quantization: str, *, in_blocks: bool = True) ->
     return int(parameters * bits / 8)
 
 
-def known_names(names: Iterable[str]) -> list[str]:
-    """Return names as they are here: people also write Q4_K_M."""
+def lower_names(names: Iterable[str]) -> list[str]:
+    """Return names as `QUANTIZATIONS` has them: people also write Q4_K_M."""
     return [name.lower() for name in names]
 
 
-def unknown_ones(names: Iterable[str]) -> list[str]:
+def unknown_names(names: Iterable[str]) -> list[str]:
     """Say of each name that is not a quantization what it could have meant."""
-    return [_unknown(name) for name in known_names(names) if name not in QUANTIZATIONS]
+    return [_unknown(name) for name in lower_names(names) if name not in QUANTIZATIONS]
 
 
 def _unknown(name: str) -> str:
@@ -74,3 +77,42 @@ def _unknown(name: str) -> str:
     suggestions = " or ".join(f"'{each}'" for each in close)
     hint = f" Did you mean {suggestions}?" if close else ""
     return f"unknown quantization '{name}'.{hint} Valid: {', '.join(sorted(QUANTIZATIONS))}."
+
+
+def quantize(
+    source: Path, target: Path, quantization: str, *, threads: int, settings: Mapping[str, int | bool] | None = None
+) -> None:
+    """Write `source` in another quantization.
+
+    Args:
+        source: a GGUF file with 16 or 32 bits a weight.
+        target: the file to write; half of it may stay where this fails.
+        quantization: a name of `QUANTIZATIONS`; f32, f16 and bf16 only change the number format.
+        threads: how many to use.
+        settings: metadata that differ in `target`, such as `tokenizer.ggml.eot_token_id`.
+
+    Raises:
+        FrameworkError: llama.cpp cannot do it.
+    """
+    llama = library()
+    llama.errors.clear()
+    parameters = llama.functions.llama_model_quantize_default_params()
+    parameters.nthread = threads
+    parameters.ftype = QUANTIZATIONS[quantization].number
+    overrides = _override_array(llama, settings or {})  # llama.cpp reads it while it works
+    parameters.kv_overrides = overrides
+    pointer = llama.types.new("llama_model_quantize_params *", parameters)
+    if llama.functions.llama_model_quantize(bytes(source), bytes(target), pointer):
+        raise FrameworkError(f"llama.cpp cannot quantize {source.name} to {quantization}{first_error()}")
+
+
+def _override_array(llama: Library, settings: Mapping[str, int | bool]) -> Any:
+    """Return the array that llama.cpp expects; an empty key ends it."""
+    array = llama.types.new("struct llama_model_kv_override[]", len(settings) + 1)
+    for entry, (key, value) in zip(array, settings.items(), strict=False):
+        entry.key = key.encode()
+        if isinstance(value, bool):
+            entry.tag, entry.val_bool = llama.functions.LLAMA_KV_OVERRIDE_TYPE_BOOL, value
+        else:
+            entry.tag, entry.val_i64 = llama.functions.LLAMA_KV_OVERRIDE_TYPE_INT, value
+    return array

@@ -1,4 +1,4 @@
-"""parity/long_row.py: a row whose end depends on its beginning."""
+"""exports/parity/check_rows.py: a long row whose end depends on its beginning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from framework.api.records import Prompt
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.parity.long_row import END, long_row
+from framework_plugins.exports.parity.check_rows import COMPARED_TAIL, long_row
 from tests.support.families import make_tokenizer
 from tests.support.speaks import Speaks
 
@@ -16,7 +16,7 @@ def test_it_has_as_many_tokens_as_asked_for_and_begins_as_a_conversation(kind: s
     model = Speaks(make_tokenizer(kind))
     row = long_row(model, 2000)
     assert row is not None
-    assert (len(row.ids), row.last, row.answer) == (2000, END, ())
+    assert (len(row.ids), row.last, row.answer) == (2000, COMPARED_TAIL, ())
     text = model.tokenizer.decode(row.ids)
     assert 0 < text.index("The stations of a railway") < 60  # behind the opening of the user's turn
     short = long_row(model, 100)
@@ -26,7 +26,7 @@ def test_it_has_as_many_tokens_as_asked_for_and_begins_as_a_conversation(kind: s
 
 
 def test_its_end_names_what_stands_at_its_beginning() -> None:
-    from framework_plugins.exports.parity.long_row import _entry
+    from framework_plugins.exports.parity.check_rows import _entry
 
     entries = [_entry(number) for number in range(60)]
     assert entries[0].startswith("1. Orrin was opened in 1840. ")

@@ -1,7 +1,4 @@
-"""A GGUF file, open in llama.cpp in a process of its own: an assertion that fails there is a message here.
-
-`Llama` in this process is faster to open; a check after hours of training must not end the run.
-"""
+"""llama.cpp in a process of its own: an assertion that fails there is an error message here, and ends no run."""
 
 from __future__ import annotations
 
@@ -14,13 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import FrameworkError
-from framework.api import ProcessError, PythonProcess
-from framework_plugins.exports.gguf.convert.apart import QUIET
-from framework_plugins.exports.llama.model import Llama, Said
+from framework.api import ProcessError, PythonProcess, counting
+from framework_plugins.exports.llama.model import Completion, Llama
+
+QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}
 
 
-class LlamaApart:
-    """What exports ask of a `Llama`, whose methods these are. Use it as a context manager.
+def run_in_process(doing: str, function: str, log: Path, *, seconds: float | None = None, **arguments: Any) -> Any:
+    """Call `"package.module:function"` there, and return what it returns.
+
+    Args:
+        doing: what it does, for messages: "the conversion to GGUF".
+        function: the function.
+        log: what the process prints; it stays if something goes wrong.
+        seconds: after which the process is killed; by default never.
+        arguments: what the function takes.
+
+    Raises:
+        FrameworkError: the function raised, took too long, or its process was killed.
+    """
+    try:
+        with PythonProcess(log=log, env=QUIET, override=True) as process, counting(None, "", doing):
+            returned = process.call(function, seconds=seconds, **arguments)
+    except ProcessError as error:
+        raise FrameworkError(f"{doing} failed: {error} (full output: {log})") from error
+    except FrameworkError:
+        log.unlink()
+        raise
+    log.unlink()
+    return returned
+
+
+class LlamaProcess:
+    """A `Llama` in a process of its own, with the methods that exports call. Use it as a context manager.
+
+    A `Llama` in this process is faster to open; but a check after hours of training must not end the run.
 
     Args:
         file: a GGUF file.
@@ -41,7 +66,7 @@ class LlamaApart:
 
     def _ask(self, name: str, *arguments: Any, **named: Any) -> Any:
         try:
-            return self._process.call(f"{__name__}:answer", self._opened, name, *arguments, **named)
+            return self._process.call(f"{__name__}:call_llama", self._opened, name, *arguments, **named)
         except ProcessError as error:
             raise FrameworkError(f"llama.cpp cannot work with {self.file.name}: {error}") from error
 
@@ -71,9 +96,9 @@ class LlamaApart:
         ids: list[int] = self._ask("tokenize", text)
         return ids
 
-    def read(self, text: str) -> list[int]:
+    def tokenize_prompt(self, text: str) -> list[int]:
         """Return the token ids of a rendered conversation."""
-        ids: list[int] = self._ask("read", text)
+        ids: list[int] = self._ask("tokenize_prompt", text)
         return ids
 
     def logits(self, ids: Sequence[int], *, last: int = 0) -> NDArray[np.float32]:
@@ -81,18 +106,18 @@ class LlamaApart:
         found: NDArray[np.float32] = self._ask("logits", list(ids), last=last)
         return found
 
-    def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Said:
+    def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Completion:
         """Continue greedily."""
-        said: Said = self._ask("complete", list(ids), max_new_tokens=max_new_tokens)
-        return said
+        completion: Completion = self._ask("complete", list(ids), max_new_tokens=max_new_tokens)
+        return completion
 
 
-def answer(opened: tuple[Path, int, bool], name: str, *arguments: Any, **named: Any) -> Any:
+def call_llama(opened: tuple[Path, int, bool], name: str, *arguments: Any, **named: Any) -> Any:
     """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
-    found = getattr(_open(*opened), name)
+    found = getattr(_opened_llama(*opened), name)
     return found(*arguments, **named) if callable(found) else found
 
 
 @functools.cache
-def _open(file: Path, n_ctx: int, vocabulary_only: bool) -> Llama:  # noqa: FBT001 - as a key
+def _opened_llama(file: Path, n_ctx: int, vocabulary_only: bool) -> Llama:  # noqa: FBT001 - as a key
     return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only)

@@ -1,1 +1,0 @@
-"""`exporter=ollama`: a Modelfile for a GGUF file, whose own chat template Ollama renders."""
