@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.hooks.session import current
-from tests.support.forked_program import program
+from tests.support.project import project
 
 REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "commands.md"
 
@@ -20,7 +20,7 @@ def command(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_help_of_a_command_says_what_it_does_and_explains_each_option(command: str, tmp_path: Path) -> None:
-    result = program(command, "--help", cwd=tmp_path)
+    result = project(tmp_path).run(command, "--help")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith(f"usage: python -m framework {command} [-h]")
     assert current().plugins.commands()[command].summary in result.out
@@ -40,6 +40,6 @@ def test_an_unknown_option_is_refused_with_the_nearest_and_the_usage(command: st
 
 
 def test_the_help_of_the_program_names_all_commands(tmp_path: Path) -> None:
-    listed = program("--help", cwd=tmp_path).out.partition("Commands:")[2]
+    listed = project(tmp_path).run("--help").out.partition("Commands:")[2]
     for name in current().plugins.commands():
         assert f"\n  {name} " in listed
