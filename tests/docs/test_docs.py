@@ -121,7 +121,7 @@ EXECUTED = [block for block in SHELL if block.exit_code is not None]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
-def run(words: list[str], folder: Path) -> tuple[int, str]:
+def in_fork(words: list[str], folder: Path) -> tuple[int, str]:
     """Execute Python by a fork, without a network; return its exit code and what it printed, errors included."""
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | SHOWN
     printed = folder.with_name(f"{folder.name}-printed")
@@ -212,7 +212,7 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
         done = project(tmp_path, env=SHOWN).run(*words)
         code, printed = done.code, done.out + done.err
     else:
-        code, printed = run(["-m", "framework", *words], tmp_path)
+        code, printed = in_fork(["-m", "framework", *words], tmp_path)
     assert code == block.exit_code, printed
     assert block.printed is not None, "no text block follows"
     assert agrees(block.printed, printed), printed
@@ -227,7 +227,7 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
     write_files(block.page, block.heading, tmp_path)
     (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
-    code, printed = run(["-m", "acme"], tmp_path)
+    code, printed = in_fork(["-m", "acme"], tmp_path)
     assert code == 0, printed
     if block.printed is not None:
         assert agrees(block.printed, printed), printed
