@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framework.api.component import Component
+from framework.api.component import Component, hookimpl
 from framework.api.data import set_of
-from framework.api.markers import hookimpl
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
 from framework.api.records import (
@@ -30,8 +29,8 @@ from framework.api.records import (
     TokenRow,
     TrainResult,
 )
-from framework.api.schedule import is_due
 from framework.api.schema import ModelConfig, TrainerConfig
+from framework.api.training import validation_is_due
 from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.testing.composition import compose
@@ -339,7 +338,7 @@ class EchoTraining:
     def _tell(self, step: Step) -> bool:
         """Send a step and follow the order; return whether the training ends there."""
         eval_steps, epoch = self.config.eval_steps, len(self.rows)
-        due = is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
+        due = validation_is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
         ends = self._obey(self._validated(step) if due else step)
         if ends and self.validations and not due:
             self._obey(self._validated(step))

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.backend import Shape
-from framework.api.errors import FrameworkError
-from framework.api.machine import GIB
-from framework.api.protocols import ExportContext
-from framework.api.text import display_path
+from framework import FrameworkError
+from framework.api import GIB, ExportContext, display_path
+from framework.api.training import Shape
 from framework_plugins.exports.config import Dtype
-from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import MODEL, read
-from framework_plugins.exports.quantizations import BLOCK, gguf_bytes
+from framework_plugins.exports.gguf.convert.weights import Weights
+from framework_plugins.exports.gguf.quantizations import BLOCK, gguf_bytes
 
 HALF = 2
 """Bytes of a merged weight, 16 bits."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft import LoraConfig
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 
 ASKED_FOR = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "use_rslora", "use_dora", "modules_to_save")
 """What of peft's settings is handed on to Unsloth."""

@@ -9,11 +9,9 @@ from framework import Component, hookimpl
 from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
-    from framework.api.backend import MemorySettings, Shape
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.machine import Gpu
-    from framework.api.plan import Plan
-    from framework.api.records import Work
+    from framework import Plan
+    from framework.api import Diagnostic, Gpu, Work
+    from framework.api.training import MemorySettings, Shape
 
 
 @hookimpl
@@ -35,7 +33,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 @hookimpl
 def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
     """How it uses memory."""
-    from framework_plugins.hf.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
+    from framework_plugins.hf.settings.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
 
     known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
     if known and isinstance(plan.trainer.config, UnslothTrainerConfig):

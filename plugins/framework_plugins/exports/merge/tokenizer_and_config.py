@@ -1,0 +1,131 @@
+"""The files beside the weights of a model: its config, the tokenizer with the chat template, the stop tokens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from framework import FrameworkError, Plan
+from framework.api import refuse_links
+from framework.api.training import read_chat_template
+from framework_plugins.exports import chat_template
+from framework_plugins.exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
+from framework_plugins.exports.folders import CONFIG as RUN_CONFIG
+
+TOKENIZERS = frozenset(
+    (
+        TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, "chat_template.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+        "tekken.json",
+    )
+)  # fmt: skip
+"""Files that are a tokenizer, in one form or another: they are taken from one folder, never mixed."""
+PLAIN = frozenset({".json", ".jinja", ".model", ".txt"})
+ROLES = ("bos_token_id", "eos_token_id", "pad_token_id")
+LEFT_OUT = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})
+
+
+def copy(
+    plan: Plan, folders: Sequence[Path], models: Sequence[Path], target: Path, settings: Mapping[str, Any]
+) -> None:
+    """Write all that a model needs besides its weights.
+
+    Args:
+        plan: may name another chat template, and its switches.
+        folders: of the trained weights and of the base; the tokenizer is that of the first which has one.
+        models: those of them that are of the model as it is written; of each other file the first counts.
+        target: takes the files.
+        settings: what is different in config.json.
+
+    Raises:
+        FrameworkError: there is no tokenizer, or it has tokens that the embedding lacks, or a folder has links to files
+            elsewhere.
+    """
+    for folder in folders:
+        refuse_links(folder, str(folder), besides=".safetensors")
+    own = [folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()]
+    if not own:
+        raise FrameworkError(
+            f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
+        )
+    for folder in reversed(models):
+        for file in _others(folder, code=plan.model.config.trust_remote_code):
+            shutil.copyfile(file, target / file.name)
+    for name in TOKENIZERS:
+        if (own[0] / name).is_file():
+            shutil.copyfile(own[0] / name, target / name)
+    if plan.model.config.chat_template is not None:
+        template = read_chat_template(plan.model.config.chat_template)
+        chat_template.put(target, template.text)
+        _stop_with(target, template.stop)
+    chat_template.switch_on(target, plan.model.config.template_switches)
+    _change(target / MODEL, settings)
+    _check_tokens(own[0], folders[-1], target, settings)
+    _stop_as_the_run_did(target)
+
+
+def _others(folder: Path, *, code: bool) -> Iterator[Path]:
+    """Give the files of a model that are neither weights nor tokenizer."""
+    for file in sorted(folder.iterdir()):
+        plain = file.suffix in PLAIN or (code and file.suffix == ".py")
+        if plain and file.name not in TOKENIZERS | LEFT_OUT and not file.name.endswith(".index.json"):
+            yield file
+
+
+def _change(file: Path, settings: Mapping[str, Any]) -> None:
+    """Change settings where they stand: of a model that sees images too, those of the text are a part."""
+    if not settings:
+        return
+    config = dict(read(file))
+    parts = [config, *([config["text_config"]] if isinstance(config.get("text_config"), dict) else [])]
+    for name, value in settings.items():
+        for part in [part for part in parts if name in part] or parts[:1]:
+            part[name] = value
+    write(file, config)
+
+
+def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a tokenizer with more tokens than the embedding has rows; some bases themselves have a few more."""
+    config = read(target / MODEL)
+    rows = (config.get("text_config") or config).get("vocab_size", 0)
+    tokens = _tokens(own)
+    if tokens > rows and ("vocab_size" in settings or tokens > _tokens(base)):
+        raise FrameworkError(
+            f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it belongs to another model, or "
+            "tokens were added and their trained embedding is missing"
+        )
+
+
+def _tokens(folder: Path) -> int:
+    """Return how many ids a tokenizer uses; 0 where that is unknown."""
+    if not (folder / TOKENIZER).is_file():
+        return 0
+    vocabulary = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab(with_added_tokens=True)
+    return max(vocabulary.values(), default=-1) + 1
+
+
+def _stop_with(target: Path, stop: str) -> None:
+    """Make the stop token of a chat template by name the tokenizer's eos token, as the run did."""
+    if stop and (target / TOKENIZER_CONFIG).is_file():
+        write(target / TOKENIZER_CONFIG, {**read(target / TOKENIZER_CONFIG), "eos_token": stop})
+
+
+def _stop_as_the_run_did(target: Path) -> None:
+    """Add the tokenizer's eos token to those that end an answer: a run stops at both, transformers at the latter."""
+    if not all((target / name).is_file() for name in (MODEL, TOKENIZER, TOKENIZER_CONFIG)):
+        return
+    config = read(target / MODEL)
+    # Without generation_config.json transformers takes what config.json says.
+    named = {name: config[name] for name in ROLES if config.get(name) is not None}
+    settings = read(target / GENERATION) if (target / GENERATION).is_file() else named
+    eos = read(target / TOKENIZER_CONFIG).get("eos_token")
+    eos = eos.get("content") if isinstance(eos, dict) else eos
+    number = Tokenizer.from_file(str(target / TOKENIZER)).token_to_id(eos) if eos else None
+    listed = settings.get("eos_token_id")
+    known = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    if number is not None and number not in known:
+        write(target / GENERATION, {**settings, "eos_token_id": [*known, number]})

@@ -1,0 +1,270 @@
+"""Fields of TRL's SFTConfig and peft's LoraConfig: which are accepted as they are, and why the others are not.
+
+`trainer.args` and `adapter.args` take the fields of the dataclasses below. All fields of the libraries are in
+`fields/`, one table for each tested version, written by `tests/support/library_fields.py`. A test checks that each
+field of a table is accepted, is a setting of ours, or has a reason why not. Each accepted field has a test that shows
+its effect.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt
+
+from framework.api import Affects, installed
+
+TABLES = Path(__file__).parent / "fields"
+SFT_SETTINGS = {
+    "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
+    "num_train_epochs": "trainer.num_train_epochs", "max_steps": "trainer.max_steps",
+    "learning_rate": "trainer.learning_rate", "lr_scheduler_type": "trainer.lr_scheduler_type",
+    "lr_scheduler_kwargs": "trainer.lr_scheduler_kwargs", "warmup_steps": "trainer.warmup_steps",
+    "optim": "trainer.optim", "optim_args": "trainer.optim_args", "weight_decay": "trainer.weight_decay",
+    "adam_beta1": "trainer.adam_beta1", "adam_beta2": "trainer.adam_beta2", "adam_epsilon": "trainer.adam_epsilon",
+    "gradient_accumulation_steps": "trainer.gradient_accumulation_steps", "max_grad_norm": "trainer.max_grad_norm",
+    "bf16": "trainer.dtype=bf16", "fp16": "trainer.dtype=fp16", "bf16_full_eval": "trainer.dtype",
+    "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, which multiplies in TF32 on a GPU,",
+    "activation_checkpointing": "trainer.gradient_checkpointing",
+    "gradient_checkpointing": "trainer.gradient_checkpointing",
+    "neftune_noise_alpha": "trainer.neftune_noise_alpha", "auto_find_batch_size": "trainer.on_out_of_memory=retry",
+    "logging_strategy": "trainer.logging_steps", "logging_steps": "trainer.logging_steps",
+    "disable_tqdm": "logger=[jsonl], without the console", "report_to": "logger, such as logger=[console,wandb]",
+    "run_name": "name", "project": "logger.wandb.project", "eval_strategy": "trainer.eval_steps",
+    "eval_steps": "trainer.eval_steps", "per_device_eval_batch_size": "trainer.per_device_eval_batch_size",
+    "save_strategy": "trainer.save_steps and trainer.save_seconds", "save_steps": "trainer.save_steps",
+    "save_total_limit": "trainer.save_total_limit", "push_to_hub": "exporter=[adapter,push]",
+    "hub_model_id": "exporter.push.repo_id", "hub_private_repo": "exporter.push.private",
+    "load_best_model_at_end": "trainer.keep_best", "metric_for_best_model": "trainer.early_stopping_metric",
+    "seed": "seed", "data_seed": "seed", "use_cpu": "trainer.device=cpu",
+    "dataloader_num_workers": "trainer.dataloader_num_workers",
+    "train_sampling_strategy": "trainer.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
+    "deepspeed": "launch=fsdp2, which also shards the weights,", "do_train": "stages", "do_eval": "stages",
+    "do_predict": "stages", "resume_from_checkpoint": "run_dir, or python -m framework resume",
+    "model_init_kwargs": "trainer.dtype, trainer.attention and quantization",
+    "trust_remote_code": "model.trust_remote_code", "chat_template_path": "model.chat_template",
+    "dataset_text_field": "format.columns", "max_length": "trainer.max_seq_length", "truncation_mode": "data.overflow",
+    "packing": "trainer.packing", "packing_strategy": "trainer.packing", "padding_free": "trainer.packing",
+    "eval_packing": "trainer.packing",
+}  # fmt: skip
+"""Fields of SFTConfig that settings of ours are."""
+VALIDATION = "this program validates in its own way: trainer.eval_steps"
+CHECKPOINTS = "this program writes checkpoints in its own way: trainer.save_steps, trainer.save_seconds"
+LOGS = "steps go to the loggers of the run: logger"
+LOSS = "the loss is computed from the learned tokens only, without the model's own forward pass and TRL's loss"
+ROWS = "rows are read, tokenized and masked by this program: data, format"
+BATCHES = "a batch is an optimizer step here, which trainer.packing splits into passes"
+GROUP = "it has not been tried with the process groups of launch=ddp"
+GPU = "it works only on a GPU, and no test shows its effect"
+HUB = "nothing is pushed while a training runs: exporter=[adapter,push]"
+LEARNED = "the tokens of the answers are learned; data.learn=everything learns the questions too"
+SFT_REASONS = {
+    **dict.fromkeys(
+        ("eval_delay", "prediction_loss_only", "eval_on_start", "eval_do_concat_batches", "eval_use_gather_object",
+         "eval_accumulation_steps", "include_for_metrics", "batch_eval_metrics", "greater_is_better", "label_names"),
+        VALIDATION,
+    ),
+    **dict.fromkeys(
+        ("save_only_model", "save_on_each_node", "enable_jit_checkpoint", "ignore_data_skip",
+         "restore_callback_states_from_checkpoint"),
+        CHECKPOINTS,
+    ),
+    **dict.fromkeys(
+        ("logging_first_step", "log_on_each_node", "logging_nan_inf_filter", "include_num_input_tokens_seen",
+         "log_level", "log_level_replica", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id",
+         "skip_memory_metrics"),
+        LOGS,
+    ),
+    **dict.fromkeys(
+        ("label_smoothing_factor", "loss_type", "average_tokens_across_devices", "torch_compile",
+         "torch_compile_backend", "torch_compile_mode"),
+        LOSS,
+    ),
+    **dict.fromkeys(
+        ("dataset_kwargs", "dataset_num_proc", "eos_token", "pad_token", "shuffle_dataset", "remove_unused_columns",
+         "length_column_name"),
+        ROWS,
+    ),
+    **dict.fromkeys(("pad_to_multiple_of", "dataloader_drop_last", "accelerator_config"), BATCHES),
+    **dict.fromkeys(
+        ("ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend",
+         "ddp_timeout", "parallelism_config", "local_rank"),
+        GROUP,
+    ),
+    **dict.fromkeys(("use_liger_kernel", "liger_kernel_config", "activation_offloading"), GPU),
+    **dict.fromkeys(("hub_token", "hub_strategy", "hub_always_push", "hub_revision"), HUB),
+    **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), LEARNED),
+    **dict.fromkeys(
+        ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"),
+        "no test shows its effect; trainer.gradient_checkpointing switches checkpointing on or off",
+    ),
+    **dict.fromkeys(
+        ("dataloader_pin_memory", "dataloader_multiprocessing_context", "dataloader_in_order"),
+        "this program sets it from the device and the order of the rows",
+    ),
+    "optim_target_modules": "the optimizers that read it, GaLore and APOLLO, are not offered",
+    "use_cache": "a training never uses the cache",
+    "router_aux_loss_coef": "a mixture of experts uses the coefficient in its config.json",
+    "full_determinism": "it applies to the whole process, including other runs in it",
+    "debug": "health decides what happens if a loss is not a number",
+}  # fmt: skip
+"""Fields of SFTConfig that are not used here, and why."""
+SFT_OLDER = {
+    "max_seq_length": "trainer.max_seq_length", "warmup_ratio": "trainer.warmup_ratio",
+    "evaluation_strategy": "trainer.eval_steps", "group_by_length": "trainer.group_by_prefix",
+    "no_cuda": "trainer.device=cpu", "logging_dir": "logger=[tensorboard]",
+}  # fmt: skip
+"""Fields that SFTConfig had before the tested versions, as many tutorials name them, and settings of ours are."""
+LORA_SETTINGS = {
+    "base_model_name_or_path": "model.path", "revision": "model.revision", "r": "adapter.r",
+    "lora_alpha": "adapter.lora_alpha", "lora_dropout": "adapter.lora_dropout",
+    "target_modules": "adapter.target_modules", "bias": "adapter.bias", "use_rslora": "adapter=rslora",
+    "use_dora": "adapter=dora", "modules_to_save": "adapter.modules_to_save",
+    "layers_to_transform": "adapter.layers_to_transform", "rank_pattern": "adapter.rank_pattern",
+    "alpha_pattern": "adapter.alpha_pattern",
+}  # fmt: skip
+"""Fields of LoraConfig that settings of ours are."""
+BASE = "it changes the base that the verdict and the exports compare with"
+UNMERGED = "no exporter can merge an adapter with it"
+LORA_REASONS = {
+    **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), BASE),
+    **dict.fromkeys(
+        ("lora_bias", "use_qalora", "qalora_group_size", "alora_invocation_tokens", "use_bdlora", "arrow_config",
+         "kasa_config", "velora_config", "monteclora_config", "target_parameters"),
+        UNMERGED,
+    ),
+    **dict.fromkeys(
+        ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "runtime_config"),
+        "this program tells peft what the adapter is for",
+    ),
+    **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
+    "eva_config": "its activations would have to be gathered from the rows before the training",
+    "fan_in_fan_out": "peft reads it from the layer",
+    "layers_pattern": "the number of a block is the first number in the name of a layer",
+    "ensure_weight_tying": "no test shows its effect",
+}  # fmt: skip
+"""Fields of LoraConfig that are not used here, and why."""
+
+
+class Refusals(Mapping[str, str]):
+    """Why fields of a library are not settings here, by name; the tables are read when they are first needed.
+
+    Args:
+        library: trl or peft.
+        settings: fields that settings of ours are.
+        reasons: why other fields are not used.
+        place: the settings that have the `args`, such as `trainer`.
+        admitted: fields that the `args` accept.
+        older: fields that the library had before the tested versions, and settings of ours are.
+    """
+
+    def __init__(
+        self,
+        library: str,
+        settings: Mapping[str, str],
+        reasons: Mapping[str, str],
+        place: str = "",
+        admitted: Iterable[str] = (),
+        older: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.library = library
+        self.older = older
+        self.own = {
+            **{name: f"is called {place}.args.{name} here" for name in admitted},
+            **{
+                name: f"is {'' if '=' in key else 'called '}{key} here"
+                for name, key in (*settings.items(), *older.items())
+            },
+            **{name: f"is not used here: {reason}" for name, reason in reasons.items()},
+        }
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self.own:
+            raise KeyError(name)
+        return self._of_another_version(name) or self.own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+    def _of_another_version(self, name: str) -> str:
+        """Say which version has a field that the installed one lacks; empty if that one has it, or is unknown."""
+        versions, here = versions_of(self.library), installed(self.library) or ""
+        if here not in versions or name in versions[here]:
+            return ""
+        others = [version for version, known in versions.items() if name in known]
+        if name in self.older:
+            others = [f"before {next(iter(versions))}"]
+        if not others:  # a word of ours
+            return ""
+        of = f"is a field of {self.library} {others[-1]}, and {self.library} {here} is installed"
+        return f"{of}; it {self.own[name]}"
+
+
+@functools.cache
+def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the fields that each tested version of a library has, by version and name."""
+    files = sorted(TABLES.glob(f"{library}-*.json"))
+    return {file.stem.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))["fields"] for file in files}
+
+
+@dataclass
+class SFTArgs:
+    """Fields of TRL's SFTConfig under their own names. None of them changes the model's memory, resuming or exports."""
+
+    instead: ClassVar[Mapping[str, str]] = Refusals("trl", SFT_SETTINGS, SFT_REASONS, older=SFT_OLDER)
+
+    dataloader_persistent_workers: Annotated[bool, ~(Affects.base | Affects.resume)] = False
+    """Keep the processes of `dataloader_num_workers` between epochs. They also keep their memory."""
+    dataloader_prefetch_factor: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    """Batches (optimizer steps) that each process of `dataloader_num_workers` prepares ahead. null: torch's default,
+    2."""
+    torch_empty_cache_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.resume)] = None
+    """Optimizer steps between two releases of unused GPU memory: slower, but other programs can use the memory. The
+    plan does not account for it. null: never."""
+
+
+@dataclass
+class LoraArgs:
+    """Fields of peft's LoraConfig under their own names."""
+
+    instead: ClassVar[Mapping[str, str]] = Refusals("peft", LORA_SETTINGS, LORA_REASONS)
+
+    exclude_modules: list[str] = field(default_factory=list)
+    """Layers that are left out of `target_modules`: names, or regular expressions that match their whole names. The
+    plan's memory estimate counts them nevertheless."""
+    init_lora_weights: Annotated[Any, ~Affects.base] = True
+    """How the matrices are initialized. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal: both
+    orthogonal, for an even `r`; false: both random, so that the training does not begin at the base."""
+    trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
+    """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter. The
+    plan's memory estimate does not count them (rows times features)."""
+
+
+SFT_INSTEAD = Refusals(
+    "trl", SFT_SETTINGS, SFT_REASONS, "trainer", [each.name for each in fields(SFTArgs)],
+    {name: key for name, key in SFT_OLDER.items() if key != f"trainer.{name}"},
+)  # fmt: skip
+LORA_INSTEAD = Refusals(
+    "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
+)
+"""The same for names beside our own settings, where a user may try them first."""
+STARTS = (True, False, "gaussian", "orthogonal")
+"""What `init_lora_weights` may be."""
+MOVED = ("pissa", "olora", "corda", "eva", "loftq")
+"""Initializations that move a part of the base into the adapter, or read rows first; pissa_niter_N is another."""
+
+
+def changed(args: Any) -> dict[str, Any]:
+    """Return the fields that are not as the library has them by default."""
+    plain = type(args)()
+    pairs = ((each.name, getattr(args, each.name), getattr(plain, each.name)) for each in fields(args))
+    return {name: value for name, value, default in pairs if value != default}

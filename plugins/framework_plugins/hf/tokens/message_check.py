@@ -1,0 +1,192 @@
+"""Whether a chat template keeps all of a conversation: some drop system prompts, reasoning or tools."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from framework.api import Example, Message, ToolCall
+from framework.api.training import END_THOUGHT, SEPARATOR
+
+OTHER = "take another chat template, model.chat_template=FILE.jinja"
+NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
+_AS_PYTHON = (
+    "the chat template writes the arguments of a call as Python shows an object, with ' around text, which no server "
+    f"reads: it must write them as JSON (arguments | tojson), or {OTHER}"
+)
+_NO_TOOLS = f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER}"
+
+
+def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
+    """Find where what an assistant's turn says ends in `text[start:stop]`, in characters.
+
+    Returns:
+        The end, and a problem where a part of the turn is missing; then the end is that of what was found.
+    """
+    end, said = start, ""
+    for said, what in _parts(message, text[start:stop]):
+        position = text.find(said, end, stop)
+        if position < 0:
+            return end, f"the chat template drops or changes {what}: {OTHER}"
+        end = position + len(said)
+    if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
+        return end, _AS_PYTHON
+    calls_end, problem = _calls_end(message.tool_calls, text, end, stop)
+    if problem and said:
+        last = text.rfind(said, start, stop)  # Gemma 4 writes the calls first
+        if not _calls_end(message.tool_calls, text, start, last)[1]:
+            return last + len(said), ""
+    return calls_end, problem
+
+
+def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
+    """Give the parts of a turn in their order; a thought within the answer counts apart where it was moved."""
+    if thought := message.reasoning_content.strip():
+        yield thought, "the assistant's thoughts (reasoning_content)"
+    content = message.content.strip()
+    if content and END_THOUGHT in content and content not in region:
+        thought, content = (part.strip() for part in content.rsplit(END_THOUGHT, 1))
+        yield thought.removeprefix("<think>").strip(), "the assistant's thoughts (before </think>)"
+    if content:
+        yield content, "an assistant's turn"
+
+
+def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> tuple[int, str]:
+    """Find where calls end, each in a place of its own after the one before, with its name and arguments.
+
+    Returns:
+        The end, and a problem where one is missing; then the end is that of the call before.
+    """
+    end = start
+    for call in calls:
+        # They may stand in any order; a stop token within an argument does not end the turn.
+        ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
+        if min(ends) < 0:
+            return end, NO_CALL
+        end = max(ends)
+    return end, ""
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            yield str(name)
+            yield from _strings(part)
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _strings(part)
+
+
+def _end_of(part: str, text: str, start: int, stop: int) -> int:
+    """Return where `part` first ends in `text`, -1 where it is missing; it may be escaped."""
+    places = ((text.find(form, start, stop), len(form)) for form in {part, part.strip(), *_escaped(part)})
+    return min((position + length for position, length in places if position >= 0), default=-1)
+
+
+def _as_json(part: str) -> str:
+    return json.dumps(part, ensure_ascii=False)[1:-1]
+
+
+def _escaped(part: str) -> Iterator[str]:
+    """Give the other ways in which a template may write an argument."""
+    for ascii_only in (True, False):
+        once = json.dumps(part, ensure_ascii=ascii_only)[1:-1]
+        yield from (once, _as_json(once))  # arguments as JSON text within JSON
+    yield html.escape(part, quote=False)
+    yield html.escape(part)
+    yield repr(part)[1:-1]  # within a call that is written as Python code, f(city='Bern')
+
+
+def lost(example: Example, text: str) -> str:
+    """Say which turn does not stand in the rendered text, in its order; empty where all do.
+
+    A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
+    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to stand
+    there as often: "Be brief." within a question is no system prompt.
+    """
+    position, parts = 0, []
+    for message in example.messages:
+        system = message.role == "system"
+        part, end = _locate(message, text, 0 if system else position)
+        if end < 0:
+            return _dropped(message)
+        parts.append(part)
+        if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
+            return problem
+        position = position if system else end
+    # The others stand one after the other: only beside a system prompt may two have been found in the same place.
+    for message in example.messages:
+        if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
+            return problem
+    return _lost_tools(example, parts, text)
+
+
+def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
+    """Say that calls of a turn stand neither after its content, which ends at `end`, nor before it."""
+    problem = _calls_end(message.tool_calls, text, end, len(text))[1]
+    return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
+
+
+def _dropped(message: Message) -> str:
+    owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
+    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
+
+
+def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
+    """Return the text to find of a message, as it is written in `text`, and where it ends; -1 where it is missing."""
+    content = message.content.strip()
+    position = text.find(content, start)
+    if position < 0 and message.role == "tool":
+        content = _as_json(content)
+        position = text.find(content, start)
+    elif position < 0 and message.role == "assistant" and END_THOUGHT in content:
+        content = content.rsplit(END_THOUGHT, 1)[1].strip()
+        position = text.find(content, start)
+    return content, position + len(content) if position >= 0 else -1
+
+
+def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
+    """Say which turn was found only within a system prompt, or a system prompt within another turn."""
+    whole = SEPARATOR.join(parts)
+    for message, part in zip(example.messages, parts, strict=True):
+        if part and part in prompt and text.count(part) < whole.count(part):
+            return _dropped(message)
+    return ""
+
+
+def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
+    """Say that a tool, or the call of one, stands nowhere but within what was said."""
+    calls = [call.name for message in example.messages for call in message.tool_calls]
+    tools = [_tool_name(tool) for tool in example.tools]
+    whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""
+    for name in filter(None, {*calls, *tools}):
+        if text.count(name) < whole.count(name):
+            return _NO_TOOLS if name in tools else NO_CALL
+    return ""
+
+
+def _tool_name(tool: Mapping[str, Any]) -> str:
+    function = tool.get("function", tool)
+    return str(function.get("name", "")) if isinstance(function, Mapping) else ""
+
+
+def texts(message: Message) -> list[str]:
+    """Return all that a message brings into the rendered text."""
+    if not message.tool_calls and not message.reasoning_content:
+        return [message.content]
+    calls = [text for call in message.tool_calls for text in (call.name, *_strings(call.arguments))]
+    return [message.content, message.reasoning_content, *calls]
+
+
+def all_texts(example: Example) -> Iterator[tuple[str, str]]:
+    """Give each text that an example brings into the rendered text, and whose it is: a role, or `tools`."""
+    for message in example.messages:
+        for text in texts(message):
+            yield message.role, text
+    for tool in example.tools:
+        for text in _strings(tool):
+            yield "tools", text

@@ -1,0 +1,139 @@
+"""A third-party chat template is a program: before it runs here, it runs in a copy of this process with limits.
+
+The copy is a fork, which takes milliseconds, and renders a few conversations with a limit of processor time and one of
+memory. A template that keeps to both is accepted, by its hash, for all later runs of this user. What it does with other
+conversations is not proven: the limits keep a loop without end and a text of gigabytes away, whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from framework import FrameworkError
+from framework.api import cache_dir
+
+SECONDS, WALL = 4, 60.0
+"""Seconds of processor time, and until an answer has to be there on a machine that is busy with other things."""
+PAUSE = 0.002
+"""Seconds between two looks whether the copy has ended."""
+MEMORY = 512 << 20
+"""Bytes beyond those that this process has."""
+OUT_OF_MEMORY = 3
+CALL = {"type": "function", "function": {"name": "look", "arguments": {"word": "a"}}}
+TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}}
+TURNS: list[dict[str, Any]] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What is this?"},
+    {"role": "assistant", "content": "A word.", "reasoning_content": "It is short."},
+    {"role": "user", "content": "And that?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "name": "look", "content": "found"},
+    {"role": "assistant", "content": "Another one."},
+]
+CONVERSATIONS = (TURNS[1:2], TURNS[1:3], TURNS[:3], TURNS[1:4], TURNS)
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any], name: str) -> None:
+    """Render with limits what has not been accepted before.
+
+    Args:
+        tokenizer: has the template.
+        settings: switches of the template.
+        name: of the model or the file, for the message.
+
+    Raises:
+        FrameworkError: the template does not end in time, or takes too much memory.
+    """
+    if not hasattr(os, "fork"):
+        return
+    text = json.dumps([tokenizer.chat_template, dict(settings), SECONDS, MEMORY], sort_keys=True, default=str)
+    accepted = cache_dir() / "templates" / sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if accepted.is_file():
+        return
+    if problem := _problem(tokenizer, settings):
+        raise FrameworkError(
+            f"{name}: the chat template {problem}, so conversations cannot use it: give the model's own, "
+            "model.chat_template=FILE.jinja"
+        )
+    try:
+        accepted.parent.mkdir(parents=True, exist_ok=True)
+        accepted.touch()
+    except OSError:  # a cache that cannot be written: it is checked again the next time
+        return
+
+
+def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
+    """Render in a copy of this process; return what went wrong, empty where nothing did."""
+    import resource  # noqa: F401, PLC0415 - not on Windows
+
+    # All that renders is imported by now: a lock of an import that another thread holds would never open in the copy.
+    tokenizer.apply_chat_template(TURNS[1:2], chat_template="{{ messages }}", tokenize=False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        # From Python 3.12 on: the copy has no threads. It takes no lock of theirs: it renders, and ends at once.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _render(tokenizer, settings)
+    end = time.monotonic() + WALL
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return f"does not end within {WALL:g} s"
+        time.sleep(PAUSE)
+    code = os.waitstatus_to_exitcode(status)
+    if code in {-signal.SIGXCPU, -signal.SIGKILL}:
+        return f"does not end within {SECONDS} s"
+    if code == OUT_OF_MEMORY:
+        return f"takes more than {MEMORY >> 20} MiB for a short conversation"
+    return f"makes Python exit with code {code}" if code else ""
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+    """Render some conversations and end this process, whatever happens."""
+    import resource  # noqa: PLC0415 - as above
+
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that waits gets it too, and ends this one
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + MEMORY
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for turns in CONVERSATIONS:
+            for tools in (None, [TOOL]):
+                for prompt in (True, False):
+                    try:
+                        tokenizer.apply_chat_template(
+                            turns, tools=tools, tokenize=False, add_generation_prompt=prompt, **settings
+                        )
+                    except MemoryError:
+                        code = OUT_OF_MEMORY
+                        return
+                    except Exception:  # noqa: BLE001, S112 - it refuses these turns, which is its right
+                        continue
+        code = 0
+    finally:
+        os._exit(code)
