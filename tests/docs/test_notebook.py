@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from framework.cli.python import words_of
-from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.testing import compose
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docs/tutorial/notebook.ipynb"

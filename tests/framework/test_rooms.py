@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sources import tree
+
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "framework"
 MOST_ENTRIES = 18
@@ -23,7 +25,7 @@ def imported(name: str) -> set[str]:
     """Return the modules of the core that a module imports anywhere in it; a package stands for its `__init__`."""
     found: set[str] = set()
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(MODULES[name])):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -39,7 +41,7 @@ def test_the_core_has_few_entries() -> None:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_it_is_for_what_it_imports_and_where_to_start(room: str) -> None:
-    text = ast.get_docstring(ast.parse((CORE / room / "__init__.py").read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(tree(CORE / room / "__init__.py")) or ""
     lines = text.splitlines()
     assert lines[0].endswith(".")
     assert any(line.startswith("Imports: ") for line in lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import framework
+from tests.support import sources
 
 ROOT = Path(framework.__file__).parent
 MUTATING = {
@@ -23,20 +24,20 @@ READS_ONLY = {
     "rundir/environment.py:_by_module": "what is installed",
     "rundir/environment.py:_named": "the name and the version of what is installed",
     "rundir/environment.py:checkouts": "what is installed",
-    "testing/echo.py:_composed": "our own config files; what else counts is a part of the key",
+    "testing/composition.py:_composed": "our own config files; what else counts is a part of the key",
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
     "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",
     "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
     "util/redact.py:_held": "whether a secret is the path of a file; all else is a part of the key",
     "util/redact.py:_is_variable": "nothing: a name",
+    "util/versions.py:installed": "what is installed",
 }
 """Functions with a cache, and what they read: it does not change while a process lives."""
 
 
-def mutations(source: str) -> Iterator[str]:
+def mutations(tree: ast.Module) -> Iterator[str]:
     """Give each place of a module where a function rebinds or mutates one of its globals."""
-    tree = ast.parse(source)
     own = {
         target.id
         for node in tree.body
@@ -71,9 +72,9 @@ def mutations(source: str) -> Iterator[str]:
                     yield f"{node.lineno}: {name}.{method}()"
 
 
-def cached(source: str) -> Iterator[str]:
+def cached(tree: ast.Module) -> Iterator[str]:
     """Give the name of each function of a module that has a cache for the whole process."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = {
                 part.attr if isinstance(part, ast.Attribute) else part.id
@@ -85,17 +86,17 @@ def cached(source: str) -> Iterator[str]:
                 yield node.name
 
 
-def sources() -> dict[str, str]:
-    """Return the source of each file of the core by its path."""
-    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.py"))}
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of each file of the core by its path."""
+    return {path.relative_to(ROOT).as_posix(): sources.tree(path) for path in sorted(ROOT.rglob("*.py"))}
 
 
 def test_no_function_rebinds_or_mutates_a_module_global() -> None:
-    assert [f"{name}:{place}" for name, source in sources().items() for place in mutations(source)] == []
+    assert [f"{name}:{place}" for name, tree in trees().items() for place in mutations(tree)] == []
 
 
 def test_only_functions_that_read_what_does_not_change_have_a_cache() -> None:
-    assert {f"{name}:{function}" for name, source in sources().items() for function in cached(source)} == {*READS_ONLY}
+    assert {f"{name}:{function}" for name, tree in trees().items() for function in cached(tree)} == {*READS_ONLY}
 
 
 @pytest.mark.parametrize(
@@ -112,9 +113,9 @@ def test_only_functions_that_read_what_does_not_change_have_a_cache() -> None:
     ],
 )
 def test_each_way_to_change_a_global_is_found(body: str) -> None:
-    assert list(mutations(f"kept = []\n\ndef change():\n{body}\n"))
+    assert list(mutations(ast.parse(f"kept = []\n\ndef change():\n{body}\n")))
 
 
 @pytest.mark.parametrize("body", ["    kept = []\n    kept.append(1)", "    return kept[0]", "    return [*kept, 1]"])
 def test_reading_and_locals_are_no_change(body: str) -> None:
-    assert not list(mutations(f"kept = []\n\ndef change():\n{body}\n"))
+    assert not list(mutations(ast.parse(f"kept = []\n\ndef change():\n{body}\n")))

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import sources
+
 ROOT = Path(__file__).parents[2]
 HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
 COMPLETION = "framework/cli/completion.py"
@@ -186,7 +188,7 @@ def test_every_private_name_that_the_source_uses_is_in_the_table() -> None:
 def trees() -> dict[str, ast.Module]:
     """Return the syntax trees of the source by their paths."""
     files = sorted(file for folder in ("framework", "plugins") for file in (ROOT / folder).rglob("*.py"))
-    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+    return {str(file.relative_to(ROOT)): sources.tree(file) for file in files}
 
 
 def is_private(name: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import functools
 import gc
 import importlib
 import json
@@ -31,7 +32,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 STARTS = (
     "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
@@ -145,6 +146,7 @@ def prepare(*modules: str) -> None:
         from hydra.core.plugins import Plugins
 
         Plugins.instance()
+        skip_the_mode()
         for entry in entry_points(group="framework"):
             entry.load()
     # Not isinstance: it looks at each object's __class__, and one of torch's warns then.
@@ -154,6 +156,27 @@ def prepare(*modules: str) -> None:
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
+
+
+def skip_the_mode() -> None:
+    """Let Hydra ask no config for its `hydra.mode` if no file of a user can set it.
+
+    It composes everything for that, a third of a start that trains nothing, and our own files leave it open.
+    `test_forks.py` compares with starts that ask.
+    """
+    from hydra._internal.hydra import Hydra
+
+    from framework.config.compose import user_folders
+    from framework.hooks.session import current
+
+    ask = Hydra.get_mode
+
+    @functools.wraps(ask)
+    def get_mode(self: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        may_be_set = user_folders(current()) or any("hydra.mode" in word for word in overrides)
+        return ask(self, config_name, overrides) if may_be_set else None
+
+    Hydra.get_mode = get_mode
 
 
 def remove(folder: str, process: int) -> None:

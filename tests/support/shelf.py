@@ -6,9 +6,9 @@ from typing import Any
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework.config.compose import compose
 from framework.plan.history import KnownRows
 from framework.plan.make import make_plan
+from framework.testing import compose
 
 ROWS = KnownRows(rows=1000, tokens=400_000, supervised_tokens=100_000, p99=700, longest=800)
 

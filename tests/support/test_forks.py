@@ -21,8 +21,6 @@ RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('l
     [
         (MODULE, ["--help"]),
         (MODULE, ["trainer.lerning_rate=1"]),
-        (MODULE, ["plugins", "metric"]),
-        (MODULE, ["--cfg", "job"]),
         (MODULE, ["stages=[plan]", "run_dir=run", "plugins=[./mine.py]"]),
         (ECHO, ["model=echo", "trainer=echo", "--info", "defaults"]),
     ],

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from framework import testing
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, TrainResult
-from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
@@ -20,7 +20,7 @@ from framework_plugins.hf.model import HFModel
 
 def make(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:
     """Plan four steps with a model and rows that lie there."""
-    config = compose.compose(
+    config = testing.compose(
         [
             "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}", "logger=[]",
             "trainer.dtype=fp32", "trainer.max_steps=4", "trainer.warmup_steps=1", "trainer.learning_rate=0.01",

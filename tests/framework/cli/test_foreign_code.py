@@ -7,7 +7,7 @@ from hydra.types import RunMode
 
 from framework import FrameworkError
 from framework.plan.load import load_hydra, load_plan
-from tests.support.forked_program import program
+from tests.support.project import project
 
 HEAD = "# @package _global_\nhydra:\n  "
 TARGET = "callbacks:\n    evil:\n      _target_: pathlib.Path.touch\n"
@@ -90,7 +90,7 @@ def test_the_program_refuses_it_before_anything_is_made(evil: Path, words: list[
     if settings:
         evil.write_text(HEAD + settings, encoding="utf-8")
     folder = evil.parents[2]
-    result = program(*words, "stages=[plan]", cwd=folder)
+    result = project(folder).run(*words, "stages=[plan]")
     told = [line for line in result.err.splitlines() if not line.startswith("options of ./conf")]
     assert len(told) == 1, result.err
     assert text in told[0]

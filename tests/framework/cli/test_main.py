@@ -17,6 +17,7 @@ from framework.cli.main import main
 from framework.rundir.folder import save_overrides
 from tests.support.forked_program import MODULE, Result, echo, execute, forked, forks, program
 from tests.support.program import environment, typed
+from tests.support.project import project
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"
 
@@ -34,25 +35,16 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
     ("word", "text"),
     [
         ("trainer.lerning_rate=1", "unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'?"),
-        ("+trainer.lerning_rate=1", "unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'?"),
-        ("adapter=loro", "unknown adapter 'loro'. Did you mean 'lora'?"),
-        ("+experiment=llama8b_qlra", "unknown experiment 'llama8b_qlra'. Did you mean 'llama8b_qlora'?"),
         ("plugns", "unknown command 'plugns'. Did you mean 'plugins'?"),
-        ("seed=[1", "cannot read 'seed=[1'"),
-        ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
         ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null"),
-        ("logger=null", "logger=null: to choose none, set logger=[]"),
-        ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
-        ("run_dir=", "run_dir='' must be text that is not empty, or null"),
         ("--cfg=jobs", "invalid choice: 'jobs' (choose from 'job', 'hydra', 'all')"),
         ("--config-dir=nowhere", "--config-dir=nowhere: there is no such folder"),
         ("plugins=[./mine.py]", "plugins=./mine.py: there is no such Python file"),
         ("plugins=./mine.py", "plugins is a list of files: plugins=[./mine.py]"),
-        ("data=local_file", "data.path has no value"),
     ],
 )
 def test_a_mistake_in_the_words_is_reported_before_anything_is_done(tmp_path: Path, word: str, text: str) -> None:
-    result = program(word, cwd=tmp_path)
+    result = project(tmp_path).run(word)
     assert_mistake(result, tmp_path, text)
     assert result.out == ""
 
@@ -77,14 +69,13 @@ LONG = "x" * 300
         (["adapter=l\u043era"], "It contains the character '\u043e' U+043E (cyrillic small letter o): type"),
         (["--package=evil"], "--package=evil is not used here"),
         (["trainer.max_steps=10000000000000"], "must be a whole number above 0, up to 1000000000, or null"),
-        (["trainer.num_train_epochs=1e300"], "trainer.num_train_epochs=1e+300 must be a number above 0, up to 1000000"),
         (["max_new_tokens=99999999999"], "max_new_tokens=99999999999: unknown key 'max_new_tokens'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_what_cannot_be_meant_is_named(tmp_path: Path, words: list[str], text: str) -> None:
     extra = [] if words[0] == "runs" else ["stages=[plan]"]
-    assert_mistake(program(*words, *extra, cwd=tmp_path), tmp_path, text)
+    assert_mistake(project(tmp_path).run(*words, *extra), tmp_path, text)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +118,7 @@ def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> 
     mine = "# @package _global_\ndefaults:\n  - quickstart\n  - override /trainer: patient\nname: mine\n"
     (tmp_path / "conf/experiment/mine.yaml").write_text(mine, encoding="utf-8")
     (tmp_path / "more/experiment/other.yaml").write_text("# @package _global_\nseed: 7\n", encoding="utf-8")
-    result = program("--config-dir", "more", "+experiment=[mine,other]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    result = project(tmp_path).run("--config-dir", "more", "+experiment=[mine,other]", "stages=[plan]", "run_dir=run")
     assert result.err.splitlines() == [
         "options of ./conf: +experiment=mine, trainer=patient",
         "options of ./more: +experiment=other",
@@ -148,7 +139,7 @@ def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, o
     place = tmp_path / "conf" / file
     place.parent.mkdir(parents=True)
     place.write_text("seed: 1\n", encoding="utf-8")
-    result = program("stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run("stages=[plan]")
     (line,) = result.err.splitlines()
     assert line.startswith(f"{place}: ")
     assert other in line
@@ -157,7 +148,7 @@ def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, o
 
 
 def test_overrides_are_saved_as_they_were_typed(tmp_path: Path) -> None:
-    assert program("stages=[plan]", "trainer.warmup_steps=${seed}", "run_dir=run", cwd=tmp_path).code == 0
+    assert project(tmp_path).run("stages=[plan]", "trainer.warmup_steps=${seed}", "run_dir=run").code == 0
     assert "trainer.warmup_steps=${seed}" in json.loads((tmp_path / "run" / "overrides.json").read_text("utf-8"))
 
 
@@ -181,7 +172,7 @@ def test_a_mistake_in_the_data_is_reported_with_its_place_and_leaves_nothing(
     file = tmp_path_factory.mktemp("data") / "rows.jsonl"
     if content is not None:
         file.write_text(content, encoding="utf-8")
-    result = echo("data=local_file", f"data.path={file}", cwd=tmp_path)
+    result = project(tmp_path).echo("data=local_file", f"data.path={file}")
     assert_mistake(result, tmp_path, text)
     assert result.out == ""  # nothing is planned, and no library is loaded
     if content and "answer" in content:
@@ -200,36 +191,28 @@ def test_a_folder_below_a_file_is_refused_before_the_plan_is_shown(
 
 
 WATCH = """
-import atexit, sys
-heavy = {"torch", "transformers", "datasets", "numpy", "pandas", "wandb", "peft", "trl"}
-atexit.register(lambda: print("imported:", *sorted(heavy & sys.modules.keys()), file=sys.stderr))
-from framework.cli.main import main
-main()
+import sys
+from pathlib import Path
+from tests.support.project import project
+for line in sys.argv[1:]:
+    code = project(Path.cwd()).run(*line.split()).code
+    heavy = {"torch", "transformers", "datasets", "numpy", "pandas", "wandb", "peft", "trl"} & sys.modules.keys()
+    print(f"{line}: {code}", *sorted(heavy))
 """
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "shown"),
-    [
-        (["--help"], 0, "framework - fine-tune a model"),
-        (["--cfg", "job"], 0, "name: quickstart"),
-        (["--info", "searchpath"], 0, "/conf"),
-        (["plugins"], 0, "exact_match"),
-        (["chat", "--help"], 0, "--max-new-tokens"),
-        (["trainer.lerning_rate=1"], 2, ""),
-        (["stages=[plan]"], 0, "quickstart"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_what_trains_nothing_imports_no_heavy_library(tmp_path: Path, words: list[str], code: int, shown: str) -> None:
-    result = execute((MODULE[0], "-c", WATCH), *words, cwd=tmp_path)
-    assert result.err.splitlines()[-1] == "imported:"
-    assert result.code == code
-    assert shown in result.out
+def test_what_trains_nothing_imports_no_heavy_library(tmp_path: Path) -> None:
+    ends = {
+        "--help": 0, "--cfg job": 0, "--info searchpath": 0, "plugins": 0, "plugins trainer hf": 0, "plugins --json": 0,
+        "plugins model llama8b": 0, "chat --help": 0, "reference out": 0, "stages=[plan]": 0,
+        "trainer.lerning_rate=1": 2,
+    }  # fmt: skip
+    done = execute((MODULE[0], "-c", WATCH), *ends, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[3])})
+    assert (done.out.splitlines(), done.err) == ([f"{line}: {code}" for line, code in ends.items()], "")
 
 
 def test_the_help_lists_groups_options_and_values(tmp_path: Path) -> None:
-    text = program("--help", cwd=tmp_path).out
+    text = project(tmp_path).run("--help").out
     assert "adapter: dora, full, lora, rslora" in text
     assert "experiment: gpu_12gb, gpu_24gb, gpu_8gb, llama8b_full, llama8b_lora, llama8b_qlora" in text
     assert "learning_rate: 0.0005" in text
@@ -281,7 +264,7 @@ def test_a_mistake_in_one_point_of_a_sweep_is_reported_before_anything_is_made(t
 
 
 def test_a_multirun_of_the_quickstart_needs_no_experiment(tmp_path: Path) -> None:
-    result = program("-m", "adapter.r=1,2", "stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run("-m", "adapter.r=1,2", "stages=[plan]")
     assert (result.code, result.err) == (0, "")
     plans = sorted(tmp_path.glob("outputs/quickstart/sweep_*/*/plan.json"))
     assert [json.loads(plan.read_text(encoding="utf-8"))["adapter"]["r"] for plan in plans] == [1, 2]
@@ -314,7 +297,7 @@ def test_a_bug_in_a_command_is_a_traceback_and_no_mistake_of_the_user(tmp_path: 
         def framework_components(): yield Component("break", BreakConfig, "breaking:Break")
     """
     (tmp_path / "breaking.py").write_text(dedent(source), encoding="utf-8")
-    result = program("break", "plugins=[breaking.py]", cwd=tmp_path)
+    result = project(tmp_path).run("break", "plugins=[breaking.py]")
     assert result.code == 1
     assert result.err.splitlines()[-1] == "ValueError: broken"
 
@@ -432,7 +415,7 @@ def test_closed_streams_and_ignored_children_of_whoever_starts_the_program_do_no
     assert not ended.value.code
 
 
-@pytest.mark.parametrize("words", ["--help", "plugins", "plugins --json", "stages=[plan]"])
+@pytest.mark.parametrize("words", ["--help", "plugins --json", "stages=[plan]"])
 def test_a_pipe_that_is_closed_early_is_no_failure_to_be_reported(tmp_path: Path, words: str) -> None:
     code = "exit $((PIPESTATUS[0] == 141 || PIPESTATUS[0] == 0 ? 0 : 1))"  # short output fits into the pipe
     done = subprocess.run(
@@ -477,7 +460,7 @@ def test_a_pipe_that_rich_finds_closed_gives_the_documented_code(monkeypatch: py
     ],
 )  # fmt: skip
 def test_what_is_meant_is_named(tmp_path: Path, words: tuple[str, ...], told: str) -> None:
-    done = program(*words, cwd=tmp_path)
+    done = project(tmp_path).run(*words)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(told)
     assert len(done.err.splitlines()) == 1

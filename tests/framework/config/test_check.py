@@ -1,6 +1,7 @@
 """The config is closed: what nothing reads is refused with the nearest name, however it was written."""
 
 import dataclasses
+import itertools
 import string
 from functools import cache
 from pathlib import Path
@@ -18,14 +19,14 @@ from framework.api.component import GROUPS
 from framework.api.fields import as_text
 from framework.api.schema import RunConfig, Stage
 from framework.config.check import check, problems, unknown_key
-from framework.config.compose import compose
 from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.session import current
+from framework.testing import compose
 from framework.util.command import this_program
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from tests.support.examples import examples
-from tests.support.forked_program import program
+from tests.support.project import project
 
 
 def refusal(*words: str) -> list[str]:
@@ -52,6 +53,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
     [
         (["trainer.learning_rate=-1"], "trainer.learning_rate=-1 must be a number above 0, up to 1"),
         (["trainer.learning_rate=nan"], "trainer.learning_rate=nan must be a number above 0, up to 1"),
+        (["trainer.num_train_epochs=1e300"], "trainer.num_train_epochs=1e+300 must be a number above 0, up to 1000000"),
         (["adapter.r=0"], "adapter.r=0 must be a whole number above 0"),
         (["++adapter.r=0"], "++adapter.r=0: adapter.r=0 must be a whole number above 0"),
         (["trainer.max_steps=0"], "trainer.max_steps=0 must be a whole number above 0, up to 1000000000, or null"),
@@ -89,7 +91,7 @@ def test_the_place_of_a_value_is_the_one_that_won(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     yaml = "# @package _global_\ntrainer:\n  max_steps: 0\n  logging_steps: 0\n"
     (folder / "mine.yaml").write_text(yaml, encoding="utf-8")
-    result = program("+experiment=mine", "trainer.max_steps=-1", cwd=tmp_path)
+    result = project(tmp_path).run("+experiment=mine", "trainer.max_steps=-1")
     assert result.err.splitlines() == [
         "options of ./conf: +experiment=mine",
         "trainer.max_steps=-1 must be a whole number above 0, up to 1000000000, or null",
@@ -110,7 +112,7 @@ def test_what_several_keys_do_together_is_reported_with_the_place_of_each() -> N
 def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_path: Path) -> None:
     (tmp_path / "conf" / "trainer").mkdir(parents=True)
     (tmp_path / "conf" / "trainer" / "bare.yaml").write_text("learning_rate: 1e-3\n", encoding="utf-8")
-    _, told = program("trainer=bare", cwd=tmp_path).err.splitlines()
+    _, told = project(tmp_path).run("trainer=bare").err.splitlines()
     assert told == (
         "trainer=bare: trainer is not built on any option of 'trainer': start its defaults list with one of hf, unsloth"
     )
@@ -139,17 +141,18 @@ def all_places() -> list[tuple[list[str], str, list[str]]]:
     """Return for each registered schema the words that choose it, the key below which it is, and its fields."""
     found: list[tuple[list[str], str, list[str]]] = [([], "", [field.name for field in dataclasses.fields(RunConfig)])]
     for group in GROUPS.values():
-        for option, component in current().plugins.components(group).items():
-            word = f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"
+        options = current().plugins.components(group)
+        for option, component in options.items():
+            word = f"{group.name}=[{','.join(options)}]" if group.several else f"{group.name}={option}"
             path = f"{group.name}.{option}" if group.several else group.name
             found.append(([word], path, [field.name for field in dataclasses.fields(component.schema)]))
     return found
 
 
 @cache
-def composed(number: int) -> DictConfig:
-    """Return a config that has one of these schemas."""
-    config = compose(all_places()[number][0])
+def composed(*words: str) -> DictConfig:
+    """Return a config that has one of these schemas, or all of a group."""
+    config = compose(words)
     for missing in OmegaConf.missing_keys(config):
         OmegaConf.update(config, missing, "x/x")
     return config
@@ -175,9 +178,9 @@ def edits(word: str) -> set[str]:
 def typos(draw: st.DrawFn) -> tuple[DictConfig, str, str]:
     """Draw a field of any schema and a single typing error in it that makes no other field."""
     number, field = draw(st.sampled_from(all_fields()))
-    _, path, names = all_places()[number]
+    words, path, names = all_places()[number]
     wrong = draw(st.sampled_from(sorted(edits(field) - set(names))))
-    return composed(number), f"{path}." if path else "", wrong
+    return composed(*words), f"{path}." if path else "", wrong
 
 
 @settings(max_examples=examples(300))
@@ -206,22 +209,29 @@ def conforms(value: Any, hint: Any) -> bool:
     return hint is Any or isinstance(value, (int, float) if hint is float else hint)
 
 
-@pytest.mark.parametrize("value", [[], ["x"], [["x"]], [{"a": "x"}], [None], {}, {"a": 1}, {"a": ["x"]}, 5, None, ""])
-def test_a_value_of_another_type_is_refused_wherever_it_is_set(value: object) -> None:
-    for number, (_, path, names) in enumerate(all_places()):
-        for name in names:
-            config, place = composed(number).copy(), f"{path}.{name}".lstrip(".")
+OTHER_VALUES: tuple[object, ...] = ([], ["x"], [["x"]], [{"a": "x"}], [None], {}, {"a": 1}, {"a": ["x"]}, 5, None, "")
+
+
+def test_a_value_of_another_type_is_refused_wherever_it_is_set() -> None:
+    taken = []
+    for words, path, names in all_places():
+        config = composed(*words).copy()
+        hints = get_type_hints(
+            OmegaConf.get_type(OmegaConf.select(config, path) if path else config), include_extras=True
+        )
+        for name, value in itertools.product(set(names) - GROUPS.keys(), OTHER_VALUES):
+            place = f"{path}.{name}".lstrip(".")
             try:
                 OmegaConf.update(config, place, value, merge=False)
             except (OmegaConfBaseException, ValueError):
                 continue  # as on the command line, where that is reported
-            schema = OmegaConf.get_type(OmegaConf.select(config, path) if path else config)
-            plain = OmegaConf.to_container(config, throw_on_missing=True)
-            for part in place.split("."):
-                plain = plain[part]
-            if name in GROUPS or conforms(plain, get_type_hints(schema, include_extras=True)[name]):
-                continue
-            assert any(place in problem.keys or f"{place}." in problem.text for problem in problems(config)), place
+            node = OmegaConf.select(config, place)
+            plain = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+            if not conforms(plain, hints[name]) and not any(
+                place in problem.keys or f"{place}." in problem.text for problem in problems(config)
+            ):
+                taken.append(f"{place}={value}")
+    assert taken == []
 
 
 def test_the_true_key_is_the_first_suggestion_for_nearly_every_typing_error() -> None:

@@ -14,7 +14,7 @@ from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.settings.config import Bias
-from tests.support.forked_program import program
+from tests.support.project import project
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMAND = "# python -m framework "
@@ -62,16 +62,16 @@ def test_a_file_at_the_top_of_a_config_folder_is_no_option_and_is_not_announced(
     (tmp_path / "conf" / "trainer").mkdir(parents=True)
     (tmp_path / "conf" / "extra.yaml").write_text("seed: 3\n", encoding="utf-8")
     words = ("stages=[plan]", "run_dir=run")
-    assert program(*words, cwd=tmp_path).err == ""
+    assert project(tmp_path).run(*words).err == ""
     (tmp_path / "conf" / "trainer" / "mine.yaml").write_text("defaults: [hf]\n", encoding="utf-8")
-    assert program(*words, cwd=tmp_path).err == "options of ./conf: trainer=mine\n"
+    assert project(tmp_path).run(*words).err == "options of ./conf: trainer=mine\n"
 
 
 def test_a_file_that_hydra_never_reads_is_refused(tmp_path: Path) -> None:
     (tmp_path / "conf" / "trainer").mkdir(parents=True)
     file = tmp_path / "conf" / "trainer" / "mine.yml"
     file.write_text("defaults: [hf]\n", encoding="utf-8")
-    result = program("stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run("stages=[plan]")
     assert (result.code, result.err) == (2, f"{file}: Hydra reads only .yaml files: rename it to mine.yaml\n")
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_hydra_never_reads_is_refused(tmp_path: Path) -> None:
 def test_a_config_folder_of_a_plugin_that_is_none_is_left_out(tmp_path: Path, path: str, reason: str) -> None:
     source = f"from framework import hookimpl\n@hookimpl\ndef framework_config_paths(): yield {path}\n"
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
-    result = program("plugins=[./mine.py]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    result = project(tmp_path).run("plugins=[./mine.py]", "stages=[plan]", "run_dir=run")
     (line,) = result.err.splitlines()
     assert line.startswith(f"plugin 'mine' of {tmp_path}/mine.py: framework_config_paths is skipped: {reason}")
     assert result.code == 0

@@ -8,7 +8,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.plan.load import load_config
-from tests.support.forked_program import program
+from tests.support.project import project
 
 EXPERIMENT = """# @package _global_
 # Support answers.
@@ -70,6 +70,6 @@ def test_a_mistake_of_an_experiment_is_refused(place: Path, own: str, words: lis
 
 def test_a_run_leaves_it_out_too(place: Path) -> None:
     words = ["+experiment=support", "evaluator=[]", "stages=[plan]", "run_dir=run"]
-    done = program(*words, cwd=place.parents[1])
+    done = project(place.parents[1]).run(*words)
     assert done.code == 0, done.err
     assert done.err == "options of ./conf: +experiment=support\n"

@@ -21,7 +21,7 @@ from framework.api.protocols import ExportContext, Model, OrderedExporter, Reusa
 from framework.api.records import Artifact, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.decorators import MARK
-from tests.support.forked_program import echo
+from tests.support.project import project
 
 
 @metric
@@ -345,7 +345,7 @@ SHARED = """
 def test_two_metrics_with_one_class_for_their_options_run_their_own_code(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(dedent(SHARED), encoding="utf-8")
     words = ["plugins=[mine.py]", "metric=[one,two]", "metric.two.by=10", "objective=one", "run_dir=run"]
-    result = echo(*words, cwd=tmp_path)
+    result = project(tmp_path).echo(*words)
     assert (result.code, result.err) == (0, "")
     metrics = json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["measures"]
     assert (metrics["one"]["value"], metrics["two"]["value"]) == (1.0, 20.0)
@@ -356,7 +356,7 @@ def test_a_file_of_a_few_lines_is_a_metric_a_format_and_an_exporter(tmp_path: Pa
     rows = "".join(f'{{"question": "{number}?", "solution": "{number}, please"}}\n' for number in range(10))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     words = ["plugins=[mine.py]", "data=local_file", "data.path=rows.jsonl", "metric=[polite]", "objective=polite"]
-    result = echo(*words, "exporter=[notes]", "run_dir=run", cwd=tmp_path)
+    result = project(tmp_path).echo(*words, "exporter=[notes]", "run_dir=run")
     assert (result.code, result.err) == (0, "")
     assert (tmp_path / "run" / "notes.txt").read_text(encoding="utf-8") == "polite"
     assert "qa: 10 rows with the fields question, solution" in result.out  # found by format=auto

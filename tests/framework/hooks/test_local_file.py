@@ -8,7 +8,7 @@ import pytest
 from framework import FrameworkError
 from framework.hooks.local_file import is_loaded, load_file
 from framework.hooks.session import current
-from tests.support.forked_program import program
+from tests.support.project import project
 
 FILE = """
 from framework import metric
@@ -22,17 +22,17 @@ def polite(answer):
 
 def test_a_single_file_is_a_plugin_for_this_run_only(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
-    assert program("plugins=[./mine.py]", "metric=[polite]", "stages=[plan]", "run_dir=run", cwd=tmp_path).code == 0
-    assert "unknown metric 'polite'" in program("metric=[polite]", "stages=[plan]", cwd=tmp_path).err
-    listed = program("plugins", "metric", "plugins=[./mine.py]", cwd=tmp_path)
+    assert project(tmp_path).run("plugins=[./mine.py]", "metric=[polite]", "stages=[plan]", "run_dir=run").code == 0
+    assert "unknown metric 'polite'" in project(tmp_path).run("metric=[polite]", "stages=[plan]").err
+    listed = project(tmp_path).run("plugins", "metric", "plugins=[./mine.py]")
     assert (listed.code, "polite" in listed.out) == (0, True)
 
 
 def test_the_folder_of_a_run_brings_its_file_plugins(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
     words = ["plugins=[./mine.py]", "metric=[polite]", "stages=[plan]", "run_dir=run"]
-    assert program(*words, cwd=tmp_path).code == 0
-    assert program("run_dir=run", cwd=tmp_path).code == 0
+    assert project(tmp_path).run(*words).code == 0
+    assert project(tmp_path).run("run_dir=run").code == 0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_plugin_is_reported_with_the_reason(
     folder.mkdir()
     (folder / name).write_text(source, encoding="utf-8")
     (tmp_path / "work").mkdir()
-    result = program(f"plugins=[{folder / name}]", "stages=[plan]", cwd=tmp_path / "work")
+    result = project(tmp_path / "work").run(f"plugins=[{folder / name}]", "stages=[plan]")
     (line,) = result.err.splitlines()
     assert text.replace("./mine.py", str(folder / "mine.py")) in line
     assert result.code == 2
@@ -85,7 +85,7 @@ def test_files_in_a_config_that_were_not_loaded_are_refused(tmp_path: Path) -> N
     (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
     yaml = "# @package _global_\nplugins: [./mine.py]\n"
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml, encoding="utf-8")
-    result = program("+experiment=mine", "stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run("+experiment=mine", "stages=[plan]")
     assert result.err.splitlines()[-1] == (
         "conf/experiment/mine.yaml:2: plugins=[./mine.py] cannot be set in a file, because plugins are loaded first: "
         "give them on the command line"
@@ -98,7 +98,7 @@ def test_the_name_of_a_module_is_refused_in_the_working_folder_too_where_the_fil
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / f"{name}.py").write_text(FILE, encoding="utf-8")
-    result = program(f"plugins=[./{name}.py]", "stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run(f"plugins=[./{name}.py]", "stages=[plan]")
     assert result.err.splitlines() == [
         f"plugins=./{name}.py: '{name}' is not available as a module name: rename the file, for example to my_{name}.py"
     ]
@@ -132,7 +132,7 @@ def test_a_file_is_known_by_its_name_as_typed_whatever_the_working_folder_is_lat
 def test_a_file_that_is_switched_off_is_not_even_imported(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("1 / 0", encoding="utf-8")
     words = ("plugins=[./mine.py]", "stages=[plan]", "run_dir=run")
-    result = program(*words, cwd=tmp_path, env={"FRAMEWORK_DISABLE_PLUGINS": "mine"})
+    result = project(tmp_path, env={"FRAMEWORK_DISABLE_PLUGINS": "mine"}).run(*words)
     assert (result.code, result.err) == (0, "")
 
 
@@ -147,7 +147,7 @@ def framework_components():
 
 def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_without_the_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PARTLY, encoding="utf-8")
-    result = program("plugins", "metric", "plugins=[./mine.py]", cwd=tmp_path)
+    result = project(tmp_path).run("plugins", "metric", "plugins=[./mine.py]")
     assert result.err.splitlines() == [
         f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is skipped: its schema int does not subclass the base "
         "of any group. Bases: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
@@ -158,7 +158,7 @@ def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_withou
 
 def test_a_file_that_takes_the_name_of_an_option_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE.replace("polite", "exact_match"), encoding="utf-8")
-    (line,) = program("plugins=[./mine.py]", "stages=[plan]", cwd=tmp_path).err.splitlines()
+    (line,) = project(tmp_path).run("plugins=[./mine.py]", "stages=[plan]").err.splitlines()
     assert line.startswith("metric 'exact_match' is registered by two plugins, 'evals' (framework ")
     assert line.endswith(f") and 'mine' ({tmp_path}/mine.py). Leave one out of plugins=[…]")
 
@@ -204,12 +204,12 @@ def test_functions_that_are_not_found_by_their_names_are_refused(tmp_path: Path,
 
 def test_a_second_name_of_a_function_is_no_second_option(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(f"{FILE}\nagain = polite\n", encoding="utf-8")
-    result = program("plugins=[./mine.py]", "metric=[polite]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    result = project(tmp_path).run("plugins=[./mine.py]", "metric=[polite]", "stages=[plan]", "run_dir=run")
     assert (result.code, result.err) == (0, "")
 
 
 def test_a_list_that_names_no_file_is_reported(tmp_path: Path) -> None:
-    result = program("plugins=[null]", "stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run("plugins=[null]", "stages=[plan]")
     assert result.err.splitlines() == [
         "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
     ]

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import Work
-from framework.config.compose import compose
 from framework.hooks.session import current
 from framework.plan.advice import advice
 from framework.plan.make import make_plan
+from framework.testing import compose
 
 
 def told(folder: Path, *words: str, work: Work | None = None) -> list[str]:

@@ -7,10 +7,10 @@ import pytest
 
 from framework import FrameworkError
 from framework.api.plan import Plan
-from framework.config.compose import compose
 from framework.memory import MemorySettings, Weights
 from framework.plan.calibration import keep, measure, offset
 from framework.plan.make import make_plan
+from framework.testing import compose
 from tests.support.tiny import tiny_llama
 
 GIB = 2**30
@@ -23,6 +23,7 @@ def plan(*words: str) -> Plan:
     return make_plan(compose(every), run_dir=Path("unused"), overrides=tuple(every))
 
 
+@pytest.mark.slow  # imports all that trains, and trains; the next two are of probes that end early
 def test_a_probe_trains_and_what_it_took_is_kept_for_such_trainings_alone(tmp_path: Path) -> None:
     model = tiny_llama(tmp_path / "model")
     words = plan(f"model.path={model}", "trainer.device=cpu", "name=mine", "evaluator=[prompts]")

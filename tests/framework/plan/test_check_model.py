@@ -13,7 +13,7 @@ from framework.api.plan import Plan
 from framework.hooks.session import current
 from framework.plan.make import check_model
 from framework.run import pipeline
-from tests.support.forked_program import program
+from tests.support.project import project
 
 FILE = """
 from framework import hookimpl
@@ -60,7 +60,7 @@ def test_nothing_said_is_nothing_wrong(tmp_path: Path) -> None:
 
 def test_a_run_ends_with_it_in_words_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
-    result = program("plugins=[./mine.py]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    result = project(tmp_path).run("plugins=[./mine.py]", "stages=[plan]", "run_dir=run")
     assert result.code == 2
     assert "trainer=hf knows no llama" in result.err
     assert not (tmp_path / "run").exists()

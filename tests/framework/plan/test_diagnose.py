@@ -7,7 +7,7 @@ from hydra.types import RunMode
 
 from framework import FrameworkError
 from framework.plan.load import load_hydra, load_plan
-from tests.support.forked_program import program
+from tests.support.project import project
 
 
 def told(*words: str) -> list[str]:
@@ -139,7 +139,7 @@ def test_every_value_of_a_sweep_is_looked_at_before_the_first_point_runs(tmp_pat
         ): "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora.",
         ("adapter=lora,dora",): "trainer.learning_rate=fast must be a number above 0, up to 1",
     }.items():
-        result = program("-m", "trainer.learning_rate=1e-4,fast", *words, "stages=[plan]", cwd=tmp_path)
+        result = project(tmp_path).run("-m", "trainer.learning_rate=1e-4,fast", *words, "stages=[plan]")
         assert (result.code, result.out, result.err) == (2, "", f"{line}\n")
 
 
@@ -166,10 +166,10 @@ def test_a_file_is_reported_by_name_and_line(tmp_path: Path) -> None:
     (folder / "base.yaml").write_text(
         "# @package _global_\ndefaults:\n  # all weights\n  - override /adapter: fll  # a slip\n"
     )
-    _, line = program("+experiment=mine", "seed=x", cwd=tmp_path).err.splitlines()
+    _, line = project(tmp_path).run("+experiment=mine", "seed=x").err.splitlines()
     assert line.startswith("conf/experiment/base.yaml:4: unknown adapter 'fll'. Did you mean 'full'? Valid: dora, ")
     (folder / "base.yaml").write_text("# @package _global_\ndefaults:\n  - override /adapter: full\n", encoding="utf-8")
-    result = program("+experiment=mine", "seed=x", cwd=tmp_path)
+    result = project(tmp_path).run("+experiment=mine", "seed=x")
     assert [line.partition(". ")[0].partition(" must")[0] for line in result.err.splitlines()] == [
         "options of ./conf: +experiment=base, +experiment=mine",
         "conf/experiment/mine.yaml:6: unknown key 'nam'",
@@ -216,7 +216,7 @@ def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(tmp_path: Path, f
     head = "# @package _global_\n" if group == "experiment" else ""
     place.write_text(head + yaml, encoding="utf-8")
     word = {"experiment": "+experiment=e", "adapter": "adapter=e", "metric": "metric=[e]"}[group]
-    result = program(word, "stages=[plan]", cwd=tmp_path)
+    result = project(tmp_path).run(word, "stages=[plan]")
     _, line = result.err.splitlines()
     assert line.startswith(told)
     assert result.code == 2
@@ -225,7 +225,7 @@ def test_a_file_of_the_wrong_form_is_reported_by_name_and_line(tmp_path: Path, f
 def test_an_experiment_without_its_first_line_gets_a_message(tmp_path: Path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "e.yaml").write_text("seed: 7\n", encoding="utf-8")
-    _, line = program("+experiment=e", "stages=[plan]", cwd=tmp_path).err.splitlines()
+    _, line = project(tmp_path).run("+experiment=e", "stages=[plan]").err.splitlines()
     place, _, told = line.partition(": ")
     assert place == "conf/experiment/e.yaml:1"
     assert told == "its keys belong to no group: make '# @package _global_' the first line of the experiment"
@@ -235,7 +235,7 @@ def test_a_file_that_is_no_yaml_is_reported_by_name_and_line(tmp_path: Path) -> 
     folder = tmp_path / "elsewhere" / "trainer"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults: [hf]\nmax_steps: [\n", encoding="utf-8")
-    result = program("--config-dir", "elsewhere", "trainer=mine", cwd=tmp_path)
+    result = project(tmp_path).run("--config-dir", "elsewhere", "trainer=mine")
     assert "mine.yaml:3: not valid YAML: expected the node content" in result.err.splitlines()[-1]
     assert result.code == 2
 
@@ -248,7 +248,7 @@ def test_a_preset_of_a_plugin_is_reported_by_its_file(tmp_path: Path) -> None:
     (package / "conf" / "trainer" / "slow.yaml").write_text("defaults: [hf]\nlerning_rate: 1\n", encoding="utf-8")
     hook = "@hookimpl\ndef framework_config_paths():\n    yield 'pkg://acme_presets.conf'\n"
     (tmp_path / "acme.py").write_text(f"from framework import hookimpl\n{hook}", encoding="utf-8")
-    result = program("plugins=[acme.py]", "trainer=slow", cwd=tmp_path)
+    result = project(tmp_path).run("plugins=[acme.py]", "trainer=slow")
     (line,) = result.err.splitlines()
     assert line.startswith("acme_presets/conf/trainer/slow.yaml:2: unknown key 'trainer.lerning_rate'. Did you mean")
 
@@ -298,7 +298,7 @@ def nest(answer, options: NestedConfig):
 def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(tmp_path: Path, word: str, told: str) -> None:
     (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
     words = ["plugins=[./nested.py]", "metric=[nest]", f"metric.nest.{word}", "stages=[plan]"]
-    result = program(*words, cwd=tmp_path)
+    result = project(tmp_path).run(*words)
     (line,) = result.err.splitlines()
     assert told in line
     assert result.code == 2

@@ -12,7 +12,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.util import requirements
-from tests.support.forked_program import program
+from tests.support.project import project
 
 ROOT = Path(__file__).parents[3]
 
@@ -125,7 +125,7 @@ def test_a_trainer_without_its_library_is_refused_before_any_stage(
     tmp_path: Path, extra: str, code: int, text: str
 ) -> None:
     (tmp_path / "fast.py").write_text(TRAINER.replace("EXTRA", repr(extra)), encoding="utf-8")
-    done = program("plugins=[./fast.py]", "trainer=fast", "run_dir=run", "stages=[data]", cwd=tmp_path)
+    done = project(tmp_path).run("plugins=[./fast.py]", "trainer=fast", "run_dir=run", "stages=[data]")
     assert (done.code, text in done.err) == (code, True), done.err
     assert not (tmp_path / "run").exists() or extra.startswith("torch")
 

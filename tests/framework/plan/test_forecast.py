@@ -7,11 +7,11 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import FitStatus, TrainResult
-from framework.config.compose import compose
 from framework.hooks.session import current
 from framework.plan.forecast import Planner
 from framework.plan.history import known_rows, remember_rows, speeds
 from framework.plan.make import make_plan
+from framework.testing import compose
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
 from tests.support.shelf import ROWS, Shelf, plan
 

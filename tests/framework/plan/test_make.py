@@ -8,8 +8,8 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.schema import Affects, Stage
-from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.testing import compose
 
 
 def test_a_plan_is_frozen_and_its_settings_are_instances_of_the_schemas(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from framework.cli.arguments import chooses_preset
 from framework.hooks.session import current
-from tests.support.forked_program import program
+from tests.support.project import project
 
 PATIENT = "defaults: [hf]\nlearning_rate: 5e-5\nweight_decay: 0.5\n"
 
@@ -19,7 +19,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def notices(*words: str, cwd: Path) -> list[str]:
-    result = program(*words, "stages=[plan]", cwd=cwd)
+    result = project(cwd).run(*words, "stages=[plan]")
     assert result.code == 0, result.err
     return [line for line in result.err.splitlines() if not line.startswith("options of ")]
 

@@ -18,7 +18,8 @@ from framework.hooks.session import Session, current
 from framework.sweep.folder import SweepFolder, best_trial, describe_trial, finish, name_of, read_sweep, times
 from framework.util.command import this_program
 from tests.framework.memory.test_shape import SMOLLM
-from tests.support.forked_program import ECHO, Result, echo, launch
+from tests.support.forked_program import ECHO, Result, launch
+from tests.support.project import project
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
@@ -231,7 +232,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def sweep(place: Path, *words: str) -> Result:
-    return echo("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]", *words, cwd=place)
+    return project(place).echo("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]", *words)
 
 
 def test_a_sweep_over_the_name_has_one_folder_and_a_table(place: Path) -> None:

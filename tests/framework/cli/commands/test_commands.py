@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.hooks.session import current
-from tests.support.forked_program import program
+from tests.support.project import project
 
 SHOUT = """
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def command(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_help_of_a_command_says_what_it_does_and_explains_each_option(command: str, tmp_path: Path) -> None:
-    result = program(command, "--help", cwd=tmp_path)
+    result = project(tmp_path).run(command, "--help")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith(f"usage: python -m framework {command} [-h]")
     assert current().plugins.commands()[command].summary in result.out
@@ -56,7 +56,7 @@ def test_the_help_of_the_program_lists_the_commands_of_the_plugins_that_are_used
     file = tmp_path / "shout.py"
     file.write_text(SHOUT, encoding="utf-8")
     off = {"FRAMEWORK_DISABLE_PLUGINS": "chat"}
-    listed = program("--help", f"plugins=[{file}]", cwd=tmp_path, env=off).out.partition("Commands:")[2]
+    listed = project(tmp_path, env=off).process("--help", f"plugins=[{file}]").out.partition("Commands:")[2]
     lines = dict(re.findall(r"^  ([\w-]+) +(.+)", listed, re.MULTILINE))
     assert lines.pop("shout").split("  ")[-1] == "Shout, for $5"
     assert lines.keys() == current().plugins.commands().keys() - {"chat"}

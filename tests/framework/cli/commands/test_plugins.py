@@ -15,10 +15,9 @@ from framework.cli.main import run_command
 from framework.config.compose import compose
 from framework.hooks.session import current
 from framework.util.command import this_program
-from tests.support.forked_program import MODULE, execute, program
+from tests.support.project import project
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"
-HEAVY = ("torch", "transformers", "datasets", "numpy")
 MINE = f'''
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -104,7 +103,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def as_json(*words: str, cwd: Path, **env: str) -> dict[str, Any]:
-    result = program("plugins", *words, "--json", cwd=cwd, env=env)
+    result = project(cwd, env=env).run("plugins", *words, "--json")
     assert result.code == 0, result.err
     parsed: dict[str, Any] = json.loads(result.out)
     return parsed
@@ -139,7 +138,7 @@ def test_a_third_name_is_refused_with_the_usage() -> None:
 
 
 def test_a_mistake_ends_with_exit_code_2_and_prints_no_json(tmp_path: Path) -> None:
-    result = program("plugins", "trainr", "--json", cwd=tmp_path)
+    result = project(tmp_path).run("plugins", "trainr", "--json")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(
         "unknown group 'trainr'. Did you mean 'trainer'? Valid: adapter, audit, command, data, "
@@ -258,7 +257,7 @@ def test_a_setting_without_a_default_is_marked(capsys: pytest.CaptureFixture[str
 
 
 def test_what_is_missing_is_named_with_a_command_in_one_line(mine: Path) -> None:
-    result = program("plugins", "plugins=[./mine.py]", cwd=mine)
+    result = project(mine).run("plugins", "plugins=[./mine.py]")
     lines = [line.rstrip() for line in result.out.splitlines()]
     assert f"not installed: {LONG}, acme-absent, pytest" in " ".join(result.out.split())
     command = f"pip install 'acme-absent>=2' && pip install --no-deps pytest==1 && pip install {LONG}"
@@ -270,13 +269,13 @@ def test_what_is_missing_is_named_with_a_command_in_one_line(mine: Path) -> None
 
 
 def test_the_libraries_of_one_option_are_reported(mine: Path) -> None:
-    anvil = program("plugins", "metric", "anvil", "plugins=[./mine.py]", cwd=mine).out
+    anvil = project(mine).run("plugins", "metric", "anvil", "plugins=[./mine.py]").out
     assert "  An anvil [bold]falls[/] :boom: from above.\n" in "\n".join(map(str.rstrip, anvil.splitlines()))
     assert "  It falls fast." in anvil
     assert "From mine.py, plugin 'mine': mine:Anvil" in anvil
     needs = f"Needs pytest and acme-absent>=2 and --no-deps pytest==1 and {LONG}; not installed: {LONG}, acme-absent, "
     assert needs in " ".join(anvil.split())
-    assert "Needs pytest>=8; all installed" in program("plugins", "logger", "plain", "plugins=[mine.py]", cwd=mine).out
+    assert "Needs pytest>=8; all installed" in project(mine).run("plugins", "logger", "plain", "plugins=[mine.py]").out
 
 
 def test_the_fields_of_a_group_of_settings_have_dotted_names(mine: Path) -> None:
@@ -291,7 +290,7 @@ def test_the_fields_of_a_group_of_settings_have_dotted_names(mine: Path) -> None
 
 def test_what_is_left_out_and_what_is_switched_off_is_reported_at_the_end(mine: Path) -> None:
     off = {"FRAMEWORK_DISABLE_PLUGINS": "trackers,trakers"}
-    result = program("plugins", "plugins=[./mine.py]", cwd=mine, env=off)
+    result = project(mine, env=off).run("plugins", "plugins=[./mine.py]")
     lines = result.out.splitlines()
     broken = lines[lines.index("Skipped because broken") :]
     assert any(line.startswith(f"  mine ({mine}/mine.py), metric 'none': ") for line in broken)
@@ -315,20 +314,6 @@ def test_presets_of_the_user_are_shown_the_broken_ones_too(mine: Path) -> None:
     assert told["broken"]["summary"].startswith("cannot be read: ")
     settings = {part["name"]: part["default"] for part in as_json("trainer", "quicker", cwd=mine)["settings"]}
     assert (settings["max_steps"], settings["logging_steps"]) == (1, 1)
-
-
-WATCH = f"""
-import atexit, sys
-atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
-from framework.cli.main import main
-main()
-"""
-
-
-@pytest.mark.parametrize("words", [[], ["trainer", "hf"], ["model", "llama8b"], ["--json"]], ids=" ".join)
-def test_no_heavy_library_is_imported(tmp_path: Path, words: list[str]) -> None:
-    result = execute((MODULE[0], "-c", WATCH), "plugins", *words, cwd=tmp_path)
-    assert (result.code, result.err) == (0, "imported:\n")
 
 
 @pytest.mark.parametrize("words", [[], ["gpu_8gb"], ["--json"], ["gpu_8gb", "--json"]])

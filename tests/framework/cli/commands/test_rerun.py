@@ -16,7 +16,8 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.rundir.environment import Commit, Environment
-from tests.support.forked_program import Result, echo, program
+from tests.support.forked_program import Result
+from tests.support.project import project
 
 PLUGIN = """
 from framework import Component, hookimpl
@@ -252,13 +253,13 @@ def test_wrong_words_are_reported(place: Path, words: list[str], told: str) -> N
 
 
 def run_again(place: Path, run: Path) -> Result:
-    return program("rerun", str(run.relative_to(place)), "run_dir=second", cwd=place)
+    return project(place).run("rerun", str(run.relative_to(place)), "run_dir=second")
 
 
 def test_a_point_of_a_sweep_with_a_plugin_of_one_file_runs_again(place: Path) -> None:
     (place / "echo_plugin.py").write_text(PLUGIN, encoding="utf-8")
     words = ["plugins=[./echo_plugin.py]", "model=echo", "trainer=echo", "data=local_file", "data.path=rows.jsonl"]
-    done = program("-m", *words, "name=mine", "logger=[]", "seed=1,2", cwd=place)
+    done = project(place).run("-m", *words, "name=mine", "logger=[]", "seed=1,2")
     assert done.code == 0, done.err
     (first,) = place.glob("outputs/mine/sweep_*/1")
     again = run_again(place, first)
@@ -266,14 +267,14 @@ def test_a_point_of_a_sweep_with_a_plugin_of_one_file_runs_again(place: Path) ->
     assert report(place / "second").metrics == report(first).metrics
     assert json.loads((place / "second" / "plan.json").read_text(encoding="utf-8"))["seed"] == 2
     (place / "echo_plugin.py").write_text(PLUGIN + "# changed\n", encoding="utf-8")
-    assert "plugin 'echo_plugin': " in program("rerun", str(first), cwd=place).err
+    assert "plugin 'echo_plugin': " in project(place).run("rerun", str(first)).err
 
 
 def test_a_refusal_is_exit_code_2_and_no_traceback(place: Path) -> None:
-    made = echo("data=local_file", "data.path=rows.jsonl", "run_dir=first", "logger=[]", cwd=place)
+    made = project(place).echo("data=local_file", "data.path=rows.jsonl", "run_dir=first", "logger=[]")
     assert made.code == 0, made.err
     edit(place / "first", "plan.json", seed=99)
-    done = program("rerun", "first", "model=smollm2_135m", "trainer=hf", cwd=place)
+    done = project(place).run("rerun", "first", "model=smollm2_135m", "trainer=hf")
     assert (done.code, "Traceback" in done.err) == (2, False)
 
 
@@ -282,20 +283,20 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
     yaml = "# @package _global_\nseed: 7\n"
     (tmp_path / "mine" / "experiment" / "lucky.yaml").write_text(yaml, encoding="utf-8")
     words = ["--config-dir", "mine", "+experiment=[quickstart,lucky]", "stages=[plan]", "run_dir=first"]
-    assert program(*words, cwd=tmp_path).code == 0
+    assert project(tmp_path).run(*words).code == 0
     # A run that only plans writes no environment.json, so the words alone are known and the folder is not.
-    assert "unknown experiment 'lucky'" in program("rerun", "first", "run_dir=second", cwd=tmp_path).err
+    assert "unknown experiment 'lucky'" in project(tmp_path).run("rerun", "first", "run_dir=second").err
     (tmp_path / "echo_kit.py").write_text(PLUGIN, encoding="utf-8")
     rows = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     chosen = ["plugins=[echo_kit.py]", "model=echo", "trainer=echo", "data=local_file", "data.path=rows.jsonl"]
-    done = program("--config-dir", "mine", "+experiment=lucky", *chosen, "run_dir=third", cwd=tmp_path)
+    done = project(tmp_path).run("--config-dir", "mine", "+experiment=lucky", *chosen, "run_dir=third")
     assert (done.code, done.err) == (0, "options of ./mine: +experiment=lucky\n")
-    again = program("rerun", "third", "run_dir=fourth", cwd=tmp_path)
+    again = project(tmp_path).run("rerun", "third", "run_dir=fourth")
     assert again.code == 0, again.err
     assert json.loads((tmp_path / "fourth" / "plan.json").read_text("utf-8"))["seed"] == 7
     (tmp_path / "mine").rename(tmp_path / "moved")
-    refused = program("rerun", "third", "run_dir=fifth", cwd=tmp_path)
+    refused = project(tmp_path).run("rerun", "third", "run_dir=fifth")
     told = f"the run took options from --config-dir={tmp_path / 'mine'}, which does not exist here"
     assert (refused.code, refused.err) == (2, f"{told}: put it back, or add --anyway to continue without it\n")
     assert not (tmp_path / "fifth").exists()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_program import ECHO, MODULE, Result, echo, launch, program
+from tests.support.forked_program import ECHO, MODULE, Result, launch
 from tests.support.program import environment, typed
+from tests.support.project import project
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
 
@@ -36,7 +37,7 @@ def started(folder: Path) -> dict[str, int]:
 
 
 def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(place: Path) -> None:
-    assert echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x", cwd=place).code == 0
+    assert project(place).echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x").code == 0
     folder = place / "x"
     before = started(folder)
     for number, state in (("1", "failed"), ("2", "running")):
@@ -56,7 +57,7 @@ def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_sta
 
 
 def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
-    assert echo(*WORDS, "seed=1,2", "hydra.sweep.dir=x", cwd=place).code == 0
+    assert project(place).echo(*WORDS, "seed=1,2", "hydra.sweep.dir=x").code == 0
     (place / "x" / "1" / "status.json").unlink()
     done = resume(str(place / "x"), cwd=place.parent)
     assert done.code == 0, done.err
@@ -74,7 +75,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         time.sleep(0.1)
     before = started(place / "x")
     for again in (("resume", "x"), words):
-        done = program(*again, cwd=place)
+        done = project(place).run(*again)
         assert done.code == 2
         locked = f"{place / 'x'}: locked by process {working.pid} on {socket.gethostname()}. "
         assert done.err == f"{locked}Wait for it to finish or set hydra.sweep.dir=FOLDER\n"
@@ -82,7 +83,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
     assert started(place / "x").items() >= before.items()
     assert working.wait(60) == 0
     assert [trial["state"] for trial in points(place)] == ["finished"] * 2
-    assert program("resume", "x", cwd=place).code == 0
+    assert project(place).run("resume", "x").code == 0
 
 
 @pytest.mark.parametrize(
@@ -164,12 +165,12 @@ def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> Non
         time.sleep(0.1)
     before = {file: file.read_bytes() for file in run.glob("*.json") if file.name != "status.json"}
     for again in (("resume", str(run)), (*words, "seed=7")):
-        done = program(*again, cwd=place)
+        done = project(place).run(*again)
         assert done.code == 2
         locked = f"{run}: locked by process {working.pid} on {socket.gethostname()}. "
         assert done.err == f"{locked}Wait for it to finish or set run_dir=FOLDER\n"
     assert {file: file.read_bytes() for file in before} == before
-    assert program("resume", cwd=place).out == "nothing to resume: no run below outputs/ was interrupted\n"
+    assert project(place).run("resume").out == "nothing to resume: no run below outputs/ was interrupted\n"
     working.terminate()
     assert working.wait(60) == 143
     assert not (run / ".lock").exists()

@@ -1,0 +1,44 @@
+"""Configs for tests: what the chosen options make is composed once in a process."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Hashable, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.api.component import GROUPS
+from framework.config import compose as uncached
+from framework.hooks.session import current
+from framework.hooks.validation import COMPONENTS
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a config as the command line does, without running anything; for tests and tools."""
+    # A composition takes most of the time of many a test. The values are set in a copy, as Hydra sets them at its end.
+    session = current()
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = [each for each in parsed if each.type is OverrideType.CHANGE and _names_value(each.key_or_group)]
+    if uncached.user_folders(session) or any(each.is_sweep_override() for each in values):
+        return uncached.compose(overrides)  # the files of a folder may be others the next time
+    choices = tuple(str(each.input_line) for each in parsed if each not in values)
+    config = copy.deepcopy(_composed(choices, session.plugins.implementations(COMPONENTS), session.unused))
+    try:
+        for each in values:
+            OmegaConf.update(config, each.key_or_group, each.value())
+    except OmegaConfBaseException:  # which Hydra reports with the place
+        return uncached.compose(overrides)
+    return config
+
+
+def _names_value(key: str) -> bool:
+    return "/" not in key and key not in GROUPS and "@" not in key
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(choices: tuple[str, ...], *_: Hashable) -> DictConfig:
+    return uncached.compose(choices)
