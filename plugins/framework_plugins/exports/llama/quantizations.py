@@ -6,13 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-<<<<<<<< HEAD:plugins/framework_plugins/exports/llama/quantizations.py
 from framework import FrameworkError
 from framework.api import nearest
 from framework_plugins.exports.llama.library import Library, first_error, library
-========
-from framework.api import nearest
->>>>>>>> t/tests-core:plugins/framework_plugins/exports/gguf/quantizations.py
 
 K_QUANT_BLOCK = 256
 """Weights of a row that a K-quant packs together: rows of another width get another type."""

@@ -7,19 +7,11 @@ import shutil
 from framework import FrameworkError
 from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
-<<<<<<<< HEAD:plugins/framework_plugins/exports/merge/exporter.py
 from framework_plugins.exports.export_folder import folder_problem, folder_size
 from framework_plugins.exports.merge import number_format
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.merge.number_format import rounding_loss
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
-========
-from framework_plugins.exports.folders import foreign, size_of
-from framework_plugins.exports.merge import number_format
-from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.merge.rounding import lost
-from framework_plugins.exports.parity.gate import Gate, put_aside
->>>>>>>> t/tests-core:plugins/framework_plugins/exports/merge/merged.py
 
 
 class MergedExporter:

@@ -14,12 +14,8 @@ import pytest
 from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_plugins.exports import chat_template
-<<<<<<<< HEAD:tests/plugins/exports/gguf/test_metadata.py
 from framework_plugins.exports.gguf import metadata
 from framework_plugins.exports.gguf.metadata import LLAMA_CPP_VARIABLES, TensorTypes, Vocabulary
-========
-from framework_plugins.exports.gguf.vocabulary import GIVEN, Vocabulary
->>>>>>>> t/tests-core:tests/plugins/exports/gguf/test_vocabulary.py
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantizations import quantize
 from framework_plugins.exports.llama.template import Template
