@@ -21,7 +21,7 @@ from framework_plugins.hf.settings.config import LocalModelConfig, NF4Config
 
 TABLE, NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
 FOUR_BITS = "bnb-4bit"
-SAME = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+COMPARED_FIELDS = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
 """What weights and base have to agree in."""
 
 
@@ -70,7 +70,7 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     except FrameworkError as error:
         return None, f"quantized here: {name} is not available ({str(error).splitlines()[0]})"
     theirs, ours = (_config(folder) for folder in (checkpoint.folder, place.folder))
-    differing = [key for key in SAME if theirs.get(key) != ours.get(key)]
+    differing = [key for key in COMPARED_FIELDS if theirs.get(key) != ours.get(key)]
     if differing:
         return None, f"quantized here: {name} differs from {place.name} in {', '.join(differing)}"
     if (theirs.get("quantization_config") or {}).get("bnb_4bit_quant_type") != "nf4":

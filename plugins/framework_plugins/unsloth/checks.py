@@ -9,7 +9,7 @@ from framework.api.plan import Plan
 from framework.api.process_group import Engine
 from framework.api.schema import Stage
 from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
-from framework_plugins.hf.settings.library_fields import changed
+from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
@@ -53,7 +53,7 @@ def settings(plan: Plan) -> Iterator[str]:
         yield other
 
 
-WHOLE = frozenset({"embed_tokens", "lm_head"})
+TRAINED_MODULES = frozenset({"embed_tokens", "lm_head"})
 """What Unsloth trains whole; it refuses other modules when it makes the adapter."""
 
 
@@ -66,11 +66,11 @@ def _adapter(plan: Plan) -> Iterator[str]:
         f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
     ]
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
-    asked += [f"adapter.args.{name}" for name in changed(config.args)]
+    asked += [f"adapter.args.{name}" for name in non_default(config.args)]
     for name in asked:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
-    if other := [name for name in config.modules_to_save if name not in WHOLE]:
+    if other := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:
         yield (
-            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only {' and '.join(sorted(WHOLE))}: set "
-            "trainer=hf"
+            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only "
+            f"{' and '.join(sorted(TRAINED_MODULES))}: set trainer=hf"
         )

@@ -38,7 +38,7 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
             State.broken, problem.removeprefix("trainer=unsloth: "), version, fix=pip_command([EXTRA])
         )
     try:
-        from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
+        from framework_plugins.unsloth.import_unsloth import DEVICE_TYPE  # noqa: PLC0415 - what is checked
     except FrameworkError as error:
         detail, *fix = str(error).removeprefix("trainer=unsloth: ").split("\n", 1)
         return DiagnosticResult(State.broken, detail, version, fix="".join(fix))

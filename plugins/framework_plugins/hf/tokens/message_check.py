@@ -10,13 +10,15 @@ from typing import Any
 from framework.api.conversations import END
 from framework.api.records import SEPARATOR, Example, Message, ToolCall
 
-OTHER = "take another chat template, model.chat_template=FILE.jinja"
-NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
+OTHER_TEMPLATE = "take another chat template, model.chat_template=FILE.jinja"
+NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER_TEMPLATE}"
 _AS_PYTHON = (
     "the chat template writes the arguments of a call as Python shows an object, with ' around text, which no server "
-    f"reads: it must write them as JSON (arguments | tojson), or {OTHER}"
+    f"reads: it must write them as JSON (arguments | tojson), or {OTHER_TEMPLATE}"
 )
-_NO_TOOLS = f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER}"
+_NO_TOOLS = (
+    f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER_TEMPLATE}"
+)
 
 
 def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
@@ -29,7 +31,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     for said, what in _parts(message, text[start:stop]):
         position = text.find(said, end, stop)
         if position < 0:
-            return end, f"the chat template drops or changes {what}: {OTHER}"
+            return end, f"the chat template drops or changes {what}: {OTHER_TEMPLATE}"
         end = position + len(said)
     if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
         return end, _AS_PYTHON
@@ -101,7 +103,7 @@ def _escaped(part: str) -> Iterator[str]:
     yield repr(part)[1:-1]  # within a call that is written as Python code, f(city='Bern')
 
 
-def lost(example: Example, text: str) -> str:
+def lost_text(example: Example, text: str) -> str:
     """Say which turn does not stand in the rendered text, in its order; empty where all do.
 
     A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
@@ -133,7 +135,7 @@ def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
 
 def _dropped(message: Message) -> str:
     owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
-    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
+    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER_TEMPLATE}"
 
 
 def _locate(message: Message, text: str, start: int) -> tuple[str, int]:

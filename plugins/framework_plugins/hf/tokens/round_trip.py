@@ -19,16 +19,16 @@ from tokenizers.normalizers import NFC, NFKC
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from framework.api.records import TokenRow
-from framework_plugins.hf.tokens.drafts import Draft
-from framework_plugins.hf.tokens.prompt_tokens import common
+from framework_plugins.hf.tokens.loss_mask import Draft
+from framework_plugins.hf.tokens.prompt_tokens import common_prefix_length
 
-WHOLE = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
+LOSSLESS_STEPS = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
 """Steps that cut a text and, unless they say so, leave nothing out."""
-NAMES: Mapping[int, str] = bytes_to_unicode()
+BYTE_LETTERS: Mapping[int, str] = bytes_to_unicode()
 """The letters that stand for bytes in such a tokenizer."""
 SPACE = "\u2581"
 """What SentencePiece writes for a space, so it comes back as one."""
-BEFORE, SHOWN = 10, 30
+CHARACTERS_BEFORE, CHARACTERS_SHOWN = 10, 30
 """Characters of a text that a message gives before a difference, and in all."""
 
 
@@ -51,9 +51,13 @@ class RoundTrip:
         kinds = {part["type"] for part in parts}
         removes = any(part.get("behavior") == "Removed" for part in parts)
         changes = core.normalizer is not None and not isinstance(core.normalizer, NFC | NFKC)
-        if "ByteLevel" not in kinds or not kinds <= WHOLE or not isinstance(core.decoder, ByteLevel):
+        if "ByteLevel" not in kinds or not kinds <= LOSSLESS_STEPS or not isinstance(core.decoder, ByteLevel):
             return None
-        return None if removes or changes else bytes(n for n, name in NAMES.items() if core.token_to_id(name) is None)
+        return (
+            None
+            if removes or changes
+            else bytes(n for n, name in BYTE_LETTERS.items() if core.token_to_id(name) is None)
+        )
 
     def _is_certain(self, text: str) -> bool:
         """Whether no character of a text can be lost; a normalizer leaves ASCII as it is."""
@@ -62,7 +66,7 @@ class RoundTrip:
         content = text.encode(errors="replace")
         return len(content.translate(None, self._lost)) == len(content)
 
-    def checked(self, drafts: Sequence[Draft], rows: Sequence[TokenRow]) -> Iterator[TokenRow]:
+    def check_rows(self, drafts: Sequence[Draft], rows: Sequence[TokenRow]) -> Iterator[TokenRow]:
         """Give rows; one whose learned tokens are not its text has a problem, or is `normalized`."""
         runs = [
             [] if row.problem or self._is_certain(draft.text) else list(_runs(draft))
@@ -80,9 +84,9 @@ class RoundTrip:
     def _problem(self, text: str, answer: str) -> str:
         """Say what becomes of an answer; the first of a run is the example for all, so that they are one problem."""
         if not self._first:
-            start = max(0, common(text, answer) - BEFORE)
-            became = answer[start : start + SHOWN]
-            self._first = f"such as {text[start : start + SHOWN]!r}, which becomes {became!r}"
+            start = max(0, common_prefix_length(text, answer) - CHARACTERS_BEFORE)
+            became = answer[start : start + CHARACTERS_SHOWN]
+            self._first = f"such as {text[start : start + CHARACTERS_SHOWN]!r}, which becomes {became!r}"
         return (
             f"the tokenizer drops or changes characters of an answer, {self._first}, so the model could never write "
             "it: restore tokenizer.json, or take these characters out of the data"

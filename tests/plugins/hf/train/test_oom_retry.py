@@ -12,7 +12,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.packing.parts import ROUND
+from framework_plugins.hf.packing.parts import TOKEN_MULTIPLE
 from tests.support.short_memory import DROPOUT, ONE_BY_EIGHT, PADDED, PLAIN, Made, Pass, error, trained
 from tests.support.training import make, opened, train
 
@@ -29,7 +29,7 @@ def test_fewer_rows_in_a_pass_are_the_same_training(
 ) -> None:
     words = (*ONE_BY_EIGHT, f"adapter={adapter}", f"trainer.packing={packing}", SLOW)
     whole = untroubled(*words)
-    room = -(-whole.longest // ROUND) * ROUND
+    room = -(-whole.longest // TOKEN_MULTIPLE) * TOKEN_MULTIPLE
     assert room < max(one.tokens for one in whole.seen.passes)
     made = trained(
         base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.tokens <= room, late=late
@@ -103,7 +103,7 @@ def test_the_memory_of_a_failed_try_is_free_before_the_next(base: Path, rows: Pa
     kept: list[weakref.ref[torch.Tensor]] = []
     held: list[bool] = []
     with opened(make(base, rows, tmp_path, *ONE_BY_EIGHT, PADDED)) as (model, data):
-        first, last = model.evaluation.passes.losses.body.layers
+        first, last = model.open_losses().passes.losses.body.layers
 
         def note(_: Any, __: Any, out: Any) -> None:
             out = out[0] if isinstance(out, tuple) else out

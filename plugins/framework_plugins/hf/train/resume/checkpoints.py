@@ -27,9 +27,9 @@ from framework.api.schema import Affects
 from framework.api.text import redact
 
 MANIFEST = "manifest.json"
-FOLDER = "step-{:08d}"
+STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +42,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     return values
 
 
-def digest(rows: Sequence[TokenRow]) -> str:
+def rows_digest(rows: Sequence[TokenRow]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order."""
     hasher = hashlib.sha256()
     for row in rows:
@@ -68,7 +68,7 @@ class Checkpoints:
     def _digest(self, rows: Sequence[TokenRow]) -> str:
         """Return the hash over the rows of a training, which are read once."""
         if self._rows is None or self._rows[0] is not rows:
-            self._rows = rows, digest(rows)
+            self._rows = rows, rows_digest(rows)
         return self._rows[1]
 
     def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
@@ -81,7 +81,7 @@ class Checkpoints:
             FrameworkError: it is one of another training.
         """
         damaged: list[str] = []
-        for folder in sorted(self._all(), key=_step, reverse=True):
+        for folder in sorted(self._all_labels(), key=_step, reverse=True):
             manifest = _manifest(folder)
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
@@ -129,7 +129,7 @@ class Checkpoints:
         """
         if not self.writes:
             return
-        final = self.folder / FOLDER.format(step)
+        final = self.folder / STEP_FOLDER.format(step)
         try:
             with atomic_folder(final, replace=True) as half:
                 write(half)
@@ -147,9 +147,9 @@ class Checkpoints:
                 ) from error
             raise
         # One of a later step was passed over as damaged: it must not stand in for a whole one.
-        for old in [folder for folder in self._all() if _step(folder) > step]:
+        for old in [folder for folder in self._all_labels() if _step(folder) > step]:
             shutil.rmtree(old, ignore_errors=True)
-        for old in sorted(self._all(), key=_step)[: -self.limit]:
+        for old in sorted(self._all_labels(), key=_step)[: -self.limit]:
             shutil.rmtree(old, ignore_errors=True)
 
     def clear(self) -> None:
@@ -180,7 +180,7 @@ def _hash(file: Path) -> str:
     hasher = hashlib.sha256()
     try:
         with file.open("rb") as opened:
-            while block := opened.read(BLOCK):
+            while block := opened.read(BLOCK_BYTES):
                 hasher.update(block)
     except OSError:
         return ""
