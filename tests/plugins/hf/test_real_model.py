@@ -26,7 +26,7 @@ def gradient(model: Any) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
-@pytest.mark.slow  # 24 passes of a hundred tokens through 135M weights; test_losses.py shows the same of small models
+@pytest.mark.slow  # 24 passes of a hundred tokens through 135M weights; test_loss.py shows the same of small models
 def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
     config = compose.compose(["+experiment=quickstart", "trainer.dtype=fp32", "logger=[]"])
     check(config)

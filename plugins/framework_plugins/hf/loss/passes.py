@@ -15,6 +15,9 @@ from framework.api.text import count
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
 
+LENGTH_SETTING = "trainer.max_seq_length"
+"""The setting that makes the smallest pass smaller."""
+
 
 class Passes:
     """The passes of training, or those of the validation loss.

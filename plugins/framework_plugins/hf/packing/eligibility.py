@@ -1,4 +1,4 @@
-"""For which models a tree is the same training: by their config, and by a test."""
+"""How a model is computed: for which models a tree is the same training, by their config."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ForwardPlan:
         pair_cost: what a pair of tokens costs in attention, see `pair_cost`.
         prefix_reusable: whether a beginning has the same states whatever follows, and however far behind.
         branch_attention: whether attention goes along branches by itself; else a tree comes with a dense mask.
-        cpu_kernels: whether layers are replaced by those of `cpu_kernels`.
+        cpu_kernels: whether layers are replaced by those of that room.
     """
 
     packing: Packing

@@ -77,7 +77,7 @@ class Tree:
         return stretches[::-1]
 
     def learned_places(self, rows: Sequence[TokenRow]) -> list[list[int]]:
-        """Return for each row, of those that were planted, where in `target` its learned tokens stand."""
+        """Return for each row, of those that make this tree, where in `target` its learned tokens stand."""
         index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
         indices = []
         for row, end in zip(rows, self.ends, strict=True):

@@ -13,7 +13,7 @@ from framework.api.data import set_of
 from framework.api.records import Scored, TokenRow
 from framework.api.registry import counting
 from framework_plugins.hf.loss.loss import Losses, ProbeResult, to_device
-from framework_plugins.hf.loss.passes import Passes
+from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry
@@ -24,8 +24,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 ROWS_AT_ONCE = 256
 """Rows among which the validation loss looks for common beginnings."""
-LENGTH_SETTING = "trainer.max_seq_length"
-"""The setting that makes the smallest pass smaller."""
 Known = tuple[ProbeResult, int]
 """The result of a probe, and the tokens of the largest pass that went through."""
 

@@ -203,7 +203,7 @@ class FullConfig(AdapterConfig):
 
 @dataclass
 class HFTrainerConfig(TrainerConfig):
-    """TRL's SFTTrainer."""
+    """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss."""
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
 

@@ -39,9 +39,9 @@ CPU_PASS_TOKENS, MAX_SLOWDOWN, MIN_SAVED_TOKENS = 1024, 1.03, 32
 SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
 HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
-"""Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
-gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head needs as much
-again, for logits in fp32."""
+"""Bytes that `loss/chunked_cross_entropy.py` works in: logits in 16 bits, a piece of them in fp32, and what the head
+makes of their gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head
+needs as much again, for logits in fp32."""
 PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
 and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
@@ -195,7 +195,7 @@ def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
 
 
 def _activation_bytes(shape: Shape, rank: int, width: int) -> float:
-    """Return what a layer of the folder `fast` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
+    """Return what a layer of `cpu_kernels/` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
 
     What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
     up; and the inner products of the adapters.

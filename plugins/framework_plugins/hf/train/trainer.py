@@ -1,8 +1,8 @@
-"""TRL's SFTTrainer with two changes: a step's rows are packed, and the loss uses learned tokens only.
+"""transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and a loss of learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
 much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
-smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
+smaller parts. The loss is that of `Losses`: neither TRL's nor the model's own loss function is called.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
-from framework_plugins.hf.loss.passes import Passes
+from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
 from framework_plugins.hf.machine.precision import tf32
@@ -33,8 +33,6 @@ from framework_plugins.hf.settings.library_fields import non_default
 ROW_COLUMN = "number"
 """The one column of the trainer's data set: which row."""
 ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
-LENGTH_SETTING = "trainer.max_seq_length"
-"""The setting that makes the smallest pass smaller."""
 
 
 @dataclass

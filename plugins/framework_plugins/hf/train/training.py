@@ -47,7 +47,7 @@ class Training:
         config: the settings.
         seed: of the run.
         tokenizer: of the model.
-        cpu_kernels: whether layers are replaced by those of `cpu_kernels`.
+        cpu_kernels: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
     """
 
@@ -131,9 +131,7 @@ class Training:
             write = state.read()
             self.checkpoints.save(state.step, rows, write, state.needed)
         if progress.ending:
-            progress.all_reduce_max(
-                0
-            )  # the first process of a group has written: where one ends, the others are stopped
+            progress.all_reduce_max(0)  # in a group the first process has written by now: if one ends, all are stopped
             if error := progress.run.interruption():
                 raise error
 

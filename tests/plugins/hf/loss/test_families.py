@@ -51,7 +51,7 @@ def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
     some = drawn.make(5, 4, 60)
     assert max(len(row.input_ids) for row in some) > WINDOW
     wanted = reference(model, some)
-    # `packing.admits` refuses the tree where layers see a window: the window counts places, not positions.
+    # `packing.eligibility` refuses the tree where layers see a window: the window counts places, not positions.
     for packing in (Packing.none, Packing.pad, *([Packing.tree] if "sliding" not in kinds else [])):
         assert_same(packed(model, losses, Packer(packing, 2, 0, dense_mask=True), some), wanted)
 
