@@ -17,12 +17,12 @@ from framework_plugins.unsloth.config import UnslothTrainerConfig
 HF = "or set trainer=hf"
 
 
-def chosen(plan: Plan) -> bool:
+def trains_with_unsloth(plan: Plan) -> bool:
     """Whether this backend trains."""
     return isinstance(plan.trainer.config, UnslothTrainerConfig)
 
 
-def elsewhere(plan: Plan) -> bool:
+def plans_for_another_machine(plan: Plan) -> bool:
     """Whether the plan alone is asked for: that may be for another machine, on which Unsloth is."""
     return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
 
@@ -38,7 +38,7 @@ def settings(plan: Plan) -> Iterator[str]:
             f"set launch=ddp, {HF} on GPUs"
         )
     yield from _adapter(plan)
-    if elsewhere(plan):
+    if plans_for_another_machine(plan):
         return
     on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
     if isinstance(quantization, Int8Config) and on_cpu:

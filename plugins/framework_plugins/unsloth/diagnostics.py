@@ -9,7 +9,7 @@ from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 from framework.api.errors import FrameworkError
 from framework.api.machine import pip_command
 from framework_plugins.unsloth import versions
-from framework_plugins.unsloth.checks import chosen
+from framework_plugins.unsloth.checks import trains_with_unsloth
 from framework_plugins.unsloth.config import EXTRA
 
 if TYPE_CHECKING:
@@ -23,7 +23,12 @@ ENVIRONMENT = "in a separate environment: it requires other versions"
 def diagnostics() -> Iterator[Diagnostic]:
     """Give it in the order in which they are shown."""
     yield Diagnostic(
-        "unsloth", "training", "framework_plugins.unsloth.diagnostics:unsloth", chosen, "unsloth", seconds=SECONDS
+        "unsloth",
+        "training",
+        "framework_plugins.unsloth.diagnostics:unsloth",
+        trains_with_unsloth,
+        "unsloth",
+        seconds=SECONDS,
     )
 
 

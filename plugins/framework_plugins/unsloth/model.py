@@ -53,7 +53,7 @@ class UnslothModel(HFModel):
         self.padding_free = own and config.packing is Packing.tree
         if self.padding_free:
             self.machine.facts["packing"] = f"one row after another, not tree: {NOT_ON_A_GPU}"
-        self.ready, note = checkpoints.fetched(self.plan, self.place)
+        self.ready, note = checkpoints.find_published_weights(self.plan, self.place)
         self.machine.facts["unsloth"] = f"{versions.installed()} on a {unsloth.DEVICE_TYPE.upper()}"
         if note:
             self.machine.facts["4-bit weights"] = note

@@ -40,7 +40,7 @@ from framework_plugins.hf.load.weight_files import (
     stored_tensors,
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.settings.config import target_pattern
 
 VISION = "vision_tower"
@@ -66,7 +66,9 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
             f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
             f"choose that base, or, if both are the same weights, write {place.name} into its {ADAPTER_CONFIG_FILE}"
         )
-    with refusing(f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"):
+    with refusing_errors(
+        f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"
+    ):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, cpu_kernels=False, empty=True)
     _check_tensors(adapted, folder)
 
@@ -97,7 +99,7 @@ def _check_tensors(model: PeftModel, folder: Path) -> None:
     )
 
 
-def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool, empty: bool = False) -> Any:
+def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kernels: bool, empty: bool = False) -> Any:
     """Return a model with new adapter weights, which name `place` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
@@ -110,7 +112,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         given = config.exclude_modules or []
         also = [given] if isinstance(given, str) else sorted(given)
         config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
-    if fast:
+    if cpu_kernels:
         install.use_fast_lora(config)
     with without_bitsandbytes():
         adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
@@ -118,7 +120,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     if not empty:
         _keep_whole_modules_in_fp32(adapted)
         _keep_biases_of_base(adapted, config)
-    if fast:
+    if cpu_kernels:
         install.install(adapted)
     return adapted
 

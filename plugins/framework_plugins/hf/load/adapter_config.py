@@ -16,7 +16,7 @@ from framework.api.protocols import Adapter
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.load.weight_files import NAMES_SHOWN
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.settings.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
 from framework_plugins.hf.settings.library_fields import LORA_REASONS, non_default
 
@@ -124,7 +124,7 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
         raise FrameworkError(
             f"{setting}: {ADAPTER_CONFIG_FILE} sets layer_replication: {LORA_REASONS['layer_replication']}"
         )
-    with refusing(f"{setting}: {ADAPTER_CONFIG_FILE} cannot be read", "save the adapter again"):
+    with refusing_errors(f"{setting}: {ADAPTER_CONFIG_FILE} cannot be read", "save the adapter again"):
         names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         strange = sorted(name for name, value in content.items() if value and name not in {*names, *METADATA_FIELDS})
         # What is off changes nothing; newer versions of peft write some settings that this one does not know.

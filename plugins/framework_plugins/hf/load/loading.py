@@ -25,7 +25,7 @@ from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig
 
@@ -42,7 +42,7 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
         FrameworkError: transformers makes none of its config.json.
     """
     problem = f"model {place.name}: transformers cannot build it from config.json"
-    with refusing(problem, code=f"model {place.name}"), torch.device("meta"):
+    with refusing_errors(problem, code=f"model {place.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
         empty: PreTrainedModel = AutoModelForCausalLM.from_config(
             loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
@@ -66,7 +66,7 @@ def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machi
     method = str(saved.get("quant_method", "")) or "an unnamed method"
     name = f"model {place.name}: its weights are quantized by {method}, says quantization_config in config.json"
     fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
-    with refusing(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
+    with refusing_errors(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not AutoHfQuantizer.supports_quant_method(saved):
             raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {DOWNLOAD_AGAIN}")
@@ -136,7 +136,7 @@ def load(
     if peft_config is None:
         return model
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
-    with refusing("adapter: peft cannot put it on this model"):
+    with refusing_errors("adapter: peft cannot put it on this model"):
         return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)
 
 
@@ -149,7 +149,7 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
     # config.json can name kernels that are not installed, or on the Hub.
     given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
-    with refusing(f"model {place.name}: transformers cannot load its weights"):
+    with refusing_errors(f"model {place.name}: transformers cannot load its weights"):
         model, info = AutoModelForCausalLM.from_pretrained(
             place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
         )

@@ -13,7 +13,7 @@ from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
 from framework_plugins.hf.load.model_settings import MAX_STOP_TOKENS, read_settings
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 
 GENERATION_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE = (
     "generation_config.json",
@@ -32,11 +32,11 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     for file in (place.folder / name for name in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
         if file.is_file():
             read_settings(file, f"model {place.name}")
-    with refusing(f"{what} cannot be read", again, code=what):
+    with refusing_errors(f"{what} cannot be read", again, code=what):
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
-    with refusing(f"{what} cannot tokenize", again):
+    with refusing_errors(f"{what} cannot tokenize", again):
         tokenizer(string.printable, add_special_tokens=False)
     set_template(tokenizer, config.chat_template)
     return tokenizer
@@ -50,7 +50,7 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     """
     listed: Any = None
     if (place.folder / GENERATION_FILE).is_file():
-        with refusing(f"model {place.name}: {GENERATION_FILE} cannot be read", "restore it, or remove it"):
+        with refusing_errors(f"model {place.name}: {GENERATION_FILE} cannot be read", "restore it, or remove it"):
             listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
     ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
     if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MAX_STOP_TOKENS:

@@ -23,7 +23,7 @@ from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.text import count, summarize_error
 from framework_plugins.hf.load.hub import check_inside
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 NAMES_SHOWN = 3
@@ -76,7 +76,7 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
     types = not_floats(stored)
     odd |= {name: types[name] for name in types if not any(_same_tensor(name, other) for other in (*packed, *buffers))}
     made: Any = type(empty)
-    with refusing(f"model {place.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
+    with refusing_errors(f"model {place.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
         _, info = made.from_pretrained(
             None,
             config=config,

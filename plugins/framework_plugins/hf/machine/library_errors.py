@@ -11,7 +11,7 @@ from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 
 @contextmanager
-def refusing(problem: str, fix: str = "", *, code: str = "") -> Iterator[None]:
+def refusing_errors(problem: str, fix: str = "", *, code: str = "") -> Iterator[None]:
     """Turn any error into a `FrameworkError`: libraries do not check the types of what they read, so they raise any.
 
     Args:

@@ -122,7 +122,7 @@ def lost_text(example: Example, text: str) -> str:
         position = position if system else end
     # The others stand one after the other: only beside a system prompt may two have been found in the same place.
     for message in example.messages:
-        if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
+        if message.role == "system" and (problem := _hidden_in_prompt(example, parts, message.content.strip(), text)):
             return problem
     return _lost_tools(example, parts, text)
 
@@ -151,7 +151,7 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     return content, position + len(content) if position >= 0 else -1
 
 
-def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
+def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
     """Say which turn was found only within a system prompt, or a system prompt within another turn."""
     whole = SEPARATOR.join(parts)
     for message, part in zip(example.messages, parts, strict=True):

@@ -59,7 +59,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_llama_gets_every_layer_and_keeps_the_names_of_its_weights(llama: Path) -> None:
-    made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), cpu_kernels=fast) for fast in (True, False)]
+    made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
     found = kinds(made[0])
     assert (found["BranchAttention"], found["GatedMLP"], found["RMSNorm"], found["FastLoraLinear"]) == (2, 2, 5, 14)
     assert made[0].state_dict().keys() == made[1].state_dict().keys()
@@ -72,7 +72,7 @@ def test_a_model_answers_as_it_did(llama: Path, *, switched_off: bool) -> None:
     ids = torch.arange(3, 40)[None]
     made = []
     for fast in (True, False):
-        model = with_lora(AutoModelForCausalLM.from_pretrained(llama), cpu_kernels=fast)
+        model = with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast)
         if switched_off:
             with model.disable_adapter(), torch.no_grad():
                 made.append(model(ids).logits)
@@ -82,7 +82,7 @@ def test_a_model_answers_as_it_did(llama: Path, *, switched_off: bool) -> None:
 
 
 def test_a_norm_with_another_formula_and_an_mlp_with_another_activation_stay() -> None:
-    model = with_lora(Gemma3ForCausalLM(Gemma3TextConfig(**SMALL)).float(), cpu_kernels=True)  # 1 + w, and GELU
+    model = with_lora(Gemma3ForCausalLM(Gemma3TextConfig(**SMALL)).float(), fast=True)  # 1 + w, and GELU
     found = kinds(model)
     assert found["GatedMLP"] == found["RMSNorm"] == 0
     assert found["Gemma3RMSNorm"] > 0
@@ -90,7 +90,7 @@ def test_a_norm_with_another_formula_and_an_mlp_with_another_activation_stay() -
 
 
 def test_an_attention_with_norms_of_its_own_stays() -> None:
-    model = with_lora(Qwen3ForCausalLM(Qwen3Config(**SMALL)).float(), cpu_kernels=True)
+    model = with_lora(Qwen3ForCausalLM(Qwen3Config(**SMALL)).float(), fast=True)
     found = kinds(model)
     assert found["BranchAttention"] == 0
     assert (found["GatedMLP"], found["Qwen3RMSNorm"]) == (2, 0)
@@ -108,7 +108,7 @@ def test_an_attention_with_norms_of_its_own_stays() -> None:
     ids=lambda value: getattr(value, "model_type", None),
 )
 def test_attention_that_turns_positions_in_another_way_stays(config: Any, replaced: int) -> None:
-    model = with_lora(AutoModelForCausalLM.from_config(config).float(), cpu_kernels=True)
+    model = with_lora(AutoModelForCausalLM.from_config(config).float(), fast=True)
     assert kinds(model)["BranchAttention"] == replaced
 
 
@@ -144,7 +144,7 @@ def test_a_norm_with_a_weight_of_zero_stays() -> None:
 
 def test_layers_that_another_library_has_made_become_ours(llama: Path) -> None:
     """As after `prepare`: the same kinds of layers, with the same outputs."""
-    made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), cpu_kernels=fast) for fast in (True, False)]
+    made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
     install.use_branches(made[1].get_base_model())
     install.convert_lora(made[1])
     install.install(made[1])

@@ -1,4 +1,4 @@
-"""hf/fast: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
+"""hf/cpu_kernels: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
 
 from __future__ import annotations
 
@@ -81,19 +81,19 @@ def seen() -> torch.Tensor:
 
 
 def test_layers_that_read_one_input_give_what_each_gives_and_its_gradients() -> None:
-    model = adapted(Layers(), cpu_kernels=True)
+    model = adapted(Layers(), fast=True)
     weights = [low_rank(part, torch.float64) for part in (model.one, model.two, model.three)]
     assert all(isinstance(part, LowRank) for part in weights)
     x = seen()
     ours = torch.cat(project(x, tuple(weights)), -1)  # type: ignore[arg-type]
-    plain_model = adapted(Layers(), cpu_kernels=False)
+    plain_model = adapted(Layers(), fast=False)
     plain = torch.cat([plain_model.one(x), plain_model.two(x), plain_model.three(x)], -1)
     torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
     assert_same(gradients(model, ours, x), gradients(plain_model, plain, x))
 
 
 def test_an_input_that_needs_no_gradient_gets_none() -> None:
-    model = adapted(Layers(), cpu_kernels=True)
+    model = adapted(Layers(), fast=True)
     x = seen().detach()
     model.one(x).sum().backward()
     assert x.grad is None
@@ -114,7 +114,7 @@ def test_an_input_that_needs_no_gradient_gets_none() -> None:
 def test_what_is_not_plain_lora_is_left_to_peft(change: Change, more: dict[str, Any]) -> None:
     made = []
     for fast in (True, False):
-        model = adapted(Layers(), cpu_kernels=fast, **more)
+        model = adapted(Layers(), fast=fast, **more)
         change(model.one)
         assert isinstance(model.one, FastLoraLinear) == fast
         assert low_rank(model.one, torch.float64) is None
@@ -130,7 +130,7 @@ def mlp() -> LlamaMLP:
 
 def test_the_gated_mlp_gives_what_it_gave_and_its_gradients() -> None:
     x = seen()
-    model, plain = GatedMLP(adapted(mlp(), cpu_kernels=True)), adapted(mlp(), cpu_kernels=False)
+    model, plain = GatedMLP(adapted(mlp(), fast=True)), adapted(mlp(), fast=False)
     ours, wanted = model(x), plain(x)
     assert type(ours.grad_fn).__name__ == "ViewBackward0"
     assert type(ours.grad_fn.next_functions[0][0]).__name__ == "_GatedBackward"
@@ -140,7 +140,7 @@ def test_the_gated_mlp_gives_what_it_gave_and_its_gradients() -> None:
 
 def test_the_gated_mlp_is_the_old_one_where_a_layer_has_no_adapter() -> None:
     x = seen()
-    model = adapted(mlp(), cpu_kernels=True)
+    model = adapted(mlp(), fast=True)
     model.up_proj = model.up_proj.base_layer
     torch.testing.assert_close(GatedMLP(model)(x), model(x), rtol=1e-12, atol=1e-12)
 

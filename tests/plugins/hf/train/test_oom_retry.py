@@ -1,4 +1,4 @@
-"""hf/memory: where memory runs out, the same training comes out in smaller pieces."""
+"""Where memory runs out, the same training comes out in smaller pieces."""
 
 from __future__ import annotations
 
