@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TrainResult
-from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine import hardware, precision
 from framework_plugins.hf.machine.out_of_memory import free_memory
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import Dtype
@@ -197,7 +197,7 @@ def test_products_in_fp32_are_coarser_within_a_training_pass_alone(device: str) 
         return float((product - exact).norm() / exact.norm())
 
     before = off(left @ right)
-    with hardware.tf32(device):
+    with precision.tf32(device):
         inside = off(left @ right)
     assert off(left @ right) == before < 1e-5
     if device == "cuda" and torch.cuda.get_device_capability() >= hardware.AMPERE:

@@ -13,7 +13,7 @@ import torch
 from framework.api.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
-from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine import hardware, precision
 from framework_plugins.hf.machine.allocator import EXPANDABLE_SEGMENTS, OLD_VARIABLE, VARIABLE, expand_segments
 from framework_plugins.hf.settings.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 from framework_plugins.hf.settings.library_fields import SFTArgs
@@ -275,15 +275,15 @@ def test_flash_attention_of_another_torch_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_products_of_a_training_pass_on_a_gpu_are_tf32_and_nothing_else_is() -> None:
     ways = [torch.get_float32_matmul_precision()]
-    with hardware.tf32("cpu"):
+    with precision.tf32("cpu"):
         ways.append(torch.get_float32_matmul_precision())
-    with hardware.tf32("cuda"):
+    with precision.tf32("cuda"):
         ways.append(torch.get_float32_matmul_precision())
         assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     assert [*ways, torch.get_float32_matmul_precision()] == ["highest", "highest", "high", "highest"]
     torch.set_float32_matmul_precision("medium")
     try:
-        with hardware.tf32("cuda"):
+        with precision.tf32("cuda"):
             assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
