@@ -81,7 +81,7 @@ class Checkpoints:
             FrameworkError: it is one of another training.
         """
         damaged: list[str] = []
-        for folder in sorted(self._all_labels(), key=_step, reverse=True):
+        for folder in sorted(self._all(), key=_step, reverse=True):
             manifest = _manifest(folder)
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
@@ -147,9 +147,9 @@ class Checkpoints:
                 ) from error
             raise
         # One of a later step was passed over as damaged: it must not stand in for a whole one.
-        for old in [folder for folder in self._all_labels() if _step(folder) > step]:
+        for old in [folder for folder in self._all() if _step(folder) > step]:
             shutil.rmtree(old, ignore_errors=True)
-        for old in sorted(self._all_labels(), key=_step)[: -self.limit]:
+        for old in sorted(self._all(), key=_step)[: -self.limit]:
             shutil.rmtree(old, ignore_errors=True)
 
     def clear(self) -> None:
