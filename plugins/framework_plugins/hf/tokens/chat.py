@@ -136,9 +136,9 @@ class Chat:
 
     def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
         """Return a problem with the settings that solve it, found by trying; else with other advice."""
-        ways = list(self._solutions(examples))
-        if ways:
-            return _with_settings(problem, ways, len(examples))
+        solutions = list(self._solutions(examples))
+        if solutions:
+            return _with_settings(problem, solutions, len(examples))
         if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
             last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
             problem = last._encode(examples[:1])[0].problem or problem
@@ -149,7 +149,7 @@ class Chat:
         named = self._named_template(examples[0])
         return f"{problem}, or model.chat_template={named}, with which it is exact" if named else problem
 
-    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Settings, int]]:
+    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Solution, int]]:
         """Give what makes the first row exact, and how many rows it solves.
 
         With the thoughts as they are, else one way for each other place of them.
@@ -162,26 +162,26 @@ class Chat:
             if moved and (found := self._solution(examples, thoughts)):
                 yield found
 
-    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Settings, int] | None:
+    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Solution, int] | None:
         """Return the settings with which the first row is exact and, of a few, the most others."""
-        found: list[tuple[_Settings, int]] = []
+        found: list[tuple[_Solution, int]] = []
         modes = [self.learn]
         if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in examples[0].messages) > 1:
             modes += [Learn.each, Learn.last]
         for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
-            way = _Settings(thoughts, None if learn is self.learn else learn, values)
-            if way.words and self._solves(way, examples[:1]):
-                found.append((way, 1 + self._solves(way, examples[1:])))
+            solution = _Solution(thoughts, None if learn is self.learn else learn, values)
+            if solution.overrides and self._solves(solution, examples[:1]):
+                found.append((solution, 1 + self._solves(solution, examples[1:])))
                 if found[-1][1] == len(examples) or len(found) == MAX_SOLUTIONS:
                     break
         return max(found, key=operator.itemgetter(1), default=None)
 
-    def _solves(self, way: _Settings, examples: Sequence[Example]) -> int:
+    def _solves(self, solution: _Solution, examples: Sequence[Example]) -> int:
         """Return how many rows settings make exact."""
-        settings, learn, solved = {**self.settings, **way.values.given}, way.learn or self.learn, 0
+        settings, learn, solved = {**self.settings, **solution.values.given}, solution.learn or self.learn, 0
         other = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
         for example in examples:
-            moved = with_thoughts(example, way.thoughts)
+            moved = with_thoughts(example, solution.thoughts)
             rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
             solved += not any(row.problem for row in other._encode(rows))
         return solved
@@ -220,8 +220,8 @@ class Chat:
         for number in self._learned_turns(example.messages):
             prompt = render(Job(turns[:number], tools, prompt=True))
             last = number == len(turns) - 1
-            alone = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
-            draft.learned[number] = self._loss_mask.measure_turn(draft, number, prompt, alone)
+            text_so_far = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
+            draft.learned[number] = self._loss_mask.measure_turn(draft, number, prompt, text_so_far)
         return draft
 
     def _learned_turns(self, messages: Sequence[Message]) -> list[int]:
@@ -297,7 +297,7 @@ def _kind(example: Example, problem: str) -> _Kind:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _Solution:
     """Settings that may make a row exact; `learn` is None where it stays as it is."""
 
     thoughts: Thoughts
@@ -305,23 +305,26 @@ class _Settings:
     values: template_switches.SwitchValues
 
     @property
-    def words(self) -> str:
+    def overrides(self) -> str:
         """The overrides to type."""
         words = [] if self.thoughts is Thoughts.keep else [f"format.thoughts={self.thoughts.value}"]
         words += [f"data.learn={self.learn.value}"] if self.learn else []
         return " ".join([*words, *self.values.overrides])
 
 
-def _with_settings(problem: str, ways: Sequence[tuple[_Settings, int]], tried: int) -> str:
+def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
     """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
     what, _, advice = problem.rpartition(": ")
     what = what if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
-    words = " or ".join(way.words for way, _ in ways)
-    which = "which" if len(ways) == 1 else "either of which"
-    if all(solved == tried for _, solved in ways):
+    words = " or ".join(solution.overrides for solution, _ in solutions)
+    which = "which" if len(solutions) == 1 else "either of which"
+    if all(solved == tried for _, solved in solutions):
         exact = "it is exact" if tried == 1 else f"all {tried} rows tried are exact"
     else:
-        which, exact = "which", f"{' or '.join(str(solved) for _, solved in ways)} of the {tried} rows tried are exact"
+        which, exact = (
+            "which",
+            f"{' or '.join(str(solved) for _, solved in solutions)} of the {tried} rows tried are exact",
+        )
     return f"{what}: set {words}, with {which} {exact}"
 
 

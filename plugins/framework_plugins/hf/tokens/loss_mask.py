@@ -30,7 +30,7 @@ class Turn:
         limit: up to where the conversation that ends with this turn is written as in the row.
         complete: whether that is all of it.
         last: whether it is the last turn of the row.
-        alone: that conversation, where it is needed again.
+        text_so_far: the conversation up to this turn, where it is needed again.
         problem: why there is no `end`, or no `prompt`.
         cut: of the prompt within the row.
     """
@@ -40,7 +40,7 @@ class Turn:
     limit: int = 0
     complete: bool = False
     last: bool = False
-    alone: str = ""
+    text_so_far: str = ""
     problem: str = ""
     cut: PromptCut | None = None
 
@@ -101,7 +101,7 @@ class LossMask:
         self._cuts_at_stops = stop_ids <= prompts.added.keys()
 
     def measure_turn(
-        self, draft: Draft, number: int, prompt: str | FrameworkError, alone: str | FrameworkError
+        self, draft: Draft, number: int, prompt: str | FrameworkError, text_so_far: str | FrameworkError
     ) -> Turn:
         """Measure the renderings of a learned turn.
 
@@ -109,17 +109,19 @@ class LossMask:
             draft: its row, whose text is known.
             number: of the turn's message.
             prompt: what inference would be given, or why there is no such text.
-            alone: the conversation up to and including the turn, likewise.
+            text_so_far: the conversation up to and including the turn, likewise.
         """
         last = number == len(draft.example.messages) - 1
-        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
-            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
+        if isinstance(prompt, FrameworkError) or isinstance(text_so_far, FrameworkError):
+            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else text_so_far))
         if not draft.text.startswith(prompt):
             return Turn(problem=_other_prompt(draft, prompt, number, last=last))
-        end, problem = message_check.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
-        limit = len(alone) if last else common_prefix_length(draft.text, alone)
+        end, problem = message_check.answer_end(
+            draft.example.messages[number], text_so_far, len(prompt), len(text_so_far)
+        )
+        limit = len(text_so_far) if last else common_prefix_length(draft.text, text_so_far)
         needed = not last and not self._cuts_at_stops
-        return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
+        return Turn(len(prompt), end, limit, limit == len(text_so_far), last, text_so_far if needed else "", problem)
 
     def row(self, draft: Draft) -> TokenRow:
         """Label a tokenized draft; the first problem is reported."""
@@ -180,7 +182,7 @@ class LossMask:
         if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
             stopless = turn.end <= turn.limit and turn.complete
             return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
-        if not turn.last and not self._same_tokens(draft.ids[: stop + 1], turn.alone):
+        if not turn.last and not self._same_tokens(draft.ids[: stop + 1], turn.text_so_far):
             return Span(problem=_REWRITTEN)
         if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
             return Span(problem=self._stopped(draft, number, range(first, stop)))
@@ -201,12 +203,12 @@ class LossMask:
         after = token_from(draft.encoding, end, len(draft.text), len(draft.encoding))
         return after, next((token for token in range(after, len(ids)) if ids[token] in self.stop_ids), None)
 
-    def _same_tokens(self, ids: list[int], alone: str) -> bool:
+    def _same_tokens(self, ids: list[int], text_so_far: str) -> bool:
         """Whether a conversation that begins with the same text begins with the same tokens.
 
         It does where they end with an added token, at which every text is cut.
         """
-        return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
+        return ids[-1] in self.prompts.added or self.prompts.ids(text_so_far)[: len(ids)] == ids
 
     def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
         """Say which stop token stands within an answer, and who wrote it."""
