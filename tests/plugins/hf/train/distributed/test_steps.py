@@ -41,7 +41,7 @@ def test_the_counts_of_all_processes_are_those_of_one(count: int, world: int) ->
     parts = [part for each in made for part in each["parts"]]
     assert sum(part["supervised"] for part in parts) == whole
     # Gradients are averaged over the processes: a mean over `count` of each is the sum over all learned tokens.
-    counts = [part["count"] * world for each in made for part in (*each["parts"], each["blank"])]
+    counts = [part["count"] * world for each in made for part in (*each["parts"], each["zero_weight"])]
     assert counts == pytest.approx([whole] * len(counts))
 
 
