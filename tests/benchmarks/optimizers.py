@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from framework.api.machine import installed
+from framework.api import installed
 from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Optimizer
 from framework_plugins.hf.settings import optimizers

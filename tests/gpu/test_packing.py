@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from framework.api.machine import installed
+from framework.api import installed
 from framework.api.records import TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
 from framework_plugins.hf.loss.loss import Losses, to_device

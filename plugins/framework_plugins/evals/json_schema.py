@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import summarize_error
 from framework_plugins.evals.config import EXTRA
 
 
@@ -41,7 +41,7 @@ def validator(schema: Any) -> Any:
     Raises:
         FrameworkError: it is no valid schema, or refers to one that is not part of it, or the library is missing.
     """
-    from framework.api.machine import missing, pip_command  # noqa: PLC0415 - for those who give a schema
+    from framework.api import missing, pip_command  # noqa: PLC0415 - for those who give a schema
 
     if missing(["jsonschema"]):
         raise FrameworkError(f"a schema needs jsonschema: {pip_command([EXTRA])}")

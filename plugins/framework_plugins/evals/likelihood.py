@@ -1,4 +1,4 @@
-"""Log-likelihoods of texts, by `framework.api.protocols.Model`. Texts are cut into tokens as lm-eval does it.
+"""Log-likelihoods of texts, by `framework.api.Model`. Texts are cut into tokens as lm-eval does it.
 
 A context is tokenized with its continuation, and what follows the context's own tokens is scored. lm-eval itself
 is not needed.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from framework.api.protocols import Model
-from framework.api.records import IGNORE, TokenRow
+from framework.api import Model
+from framework.api.training import IGNORE, TokenRow
 
 MOST_NATS = 700.0
 """The exponential of more is too large for a number; a damaged model reaches that."""

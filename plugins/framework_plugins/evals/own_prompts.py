@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from framework.api import prompts
-from framework.api.plan import Selection
-from framework.api.records import Prompt
-from framework.api.registry import components
+from framework import Selection
+from framework.api import Prompt, components
+from framework.api.program import AUTO, chosen_prompts, inline_prompts, prompts_from_file
 from framework_plugins.evals.config import PromptsConfig
 
 
@@ -18,9 +17,9 @@ def own_prompts(config: PromptsConfig, form: Selection | None) -> list[Prompt]:
     if config.file is None and not config.prompts:
         return []
     if form is None:
-        auto = components("format")[prompts.AUTO]
+        auto = components("format")[AUTO]
         form = Selection(auto, auto.schema())
-    form = prompts.chosen(config.format, form)
+    form = chosen_prompts(config.format, form)
     if config.file is not None:
-        return prompts.from_file(config.file, form)
-    return prompts.inline(config.prompts, form, "prompts")
+        return prompts_from_file(config.file, form)
+    return inline_prompts(config.prompts, form, "prompts")

@@ -9,9 +9,9 @@ from framework import Component, hookimpl
 from framework_plugins.evals import config
 
 if TYPE_CHECKING:
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.plan import Plan
-    from framework.api.records import Concern, MemoryReduction, Results, Work
+    from framework import Plan
+    from framework.api import Concern, Diagnostic, Results, Work
+    from framework.api.training import MemoryReduction
 
 
 @hookimpl
@@ -55,8 +55,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
                 f"{settings.max_new_tokens}: no row would be left to ask about. Set {settings.max_new_tokens} or less"
             )
         if isinstance(settings, config.LmEvalConfig):
-            from framework.api.machine import missing  # noqa: PLC0415 - for those who have tasks
-            from framework.api.text import override_key  # noqa: PLC0415 - as above
+            from framework.api import missing, override_key  # noqa: PLC0415 - as above
             from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above
 
             # A task may call functions of a Python file beside it.
@@ -94,7 +93,7 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The judge."""
-    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
     yield Diagnostic("judge", "evaluation", "framework_plugins.evals.diagnostics:judge", _has_a_judge, seconds=30)
 
@@ -106,7 +105,7 @@ def _has_a_judge(plan: Plan) -> bool:
 @hookimpl
 def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     """Fewer prompts at a time."""
-    from framework.api.records import MemoryReduction  # noqa: PLC0415 - --help need not pay for it
+    from framework.api.training import MemoryReduction  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):

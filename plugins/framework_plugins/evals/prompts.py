@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from framework.api import scoring
-from framework.api.data import Data
-from framework.api.plan import Selection
-from framework.api.protocols import AnyMetric, Model
-from framework.api.records import EvalResult, Prompt
+from framework import Selection
+from framework.api import AnyMetric, Data, EvalResult, Model, Prompt, scoring
 from framework_plugins.evals.config import PromptsConfig, StoppedConfig
 from framework_plugins.evals.metrics.stopped import Stopped
 from framework_plugins.evals.own_prompts import own_prompts

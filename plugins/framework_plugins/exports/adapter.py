@@ -6,10 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.files import refuse_links
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model, refuse_links
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import AdapterExporterConfig
 from framework_plugins.exports.folders import check_room, size_of, whole

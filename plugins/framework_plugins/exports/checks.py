@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import CHECKPOINT, Plan
-from framework.api.records import ExportResult
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage, plain_name
-from framework.api.text import unknown
+from framework import FrameworkError, Plan, Stage
+from framework.api import CHECKPOINT, ExportResult, RunFolder, plain_name, unknown
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
     MergedExporterConfig,

@@ -10,7 +10,8 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
-from framework.api.schema import ExporterConfig, SpeakerConfig, plain_name
+from framework.api import ExporterConfig, plain_name
+from framework.api.program import SpeakerConfig
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 

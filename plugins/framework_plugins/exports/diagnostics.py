@@ -5,11 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.machine import installed
-from framework.api.plan import Plan
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan
+from framework.api import DiagnosticResult, State, installed, summarize_error
 from framework_plugins.exports.llama.library import NEEDED, library
 
 FIX = f"pip install {NEEDED}"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import summarize_error
 
 MODEL = "config.json"
 GENERATION = "generation_config.json"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.api import files
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
+from framework.api import atomic_folder, write_failure
 
 CONFIG = "run_config.json"
 """The config of the run, without secrets. It also marks a folder as made by an exporter."""
@@ -31,11 +31,11 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     if problem := foreign(folder):
         raise FrameworkError(problem)
     try:
-        with files.atomic_folder(folder, replace=True) as half:
+        with atomic_folder(folder, replace=True) as half:
             yield half
             (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        if files.write_failure(error):  # the run says that of every file alike
+        if write_failure(error):  # the run says that of every file alike
             raise
         place = f" ({error.filename})" if error.filename else ""
         raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.api.backend import Shape
-from framework.api.machine import host_memory
-from framework.api.plan import Plan, Selection
-from framework.api.records import ExportNeed
+from framework import Plan, Selection
+from framework.api import ExportNeed, host_memory
+from framework.api.training import Shape
 from framework_plugins.exports.config import (
     Dtype,
     GgufExporterConfig,

@@ -9,10 +9,9 @@ from framework import Component, hookimpl
 from framework_plugins.exports import config
 
 if TYPE_CHECKING:
-    from framework.api.backend import Shape
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.plan import Plan
-    from framework.api.records import ExportNeed
+    from framework import Plan
+    from framework.api import Diagnostic, ExportNeed
+    from framework.api.training import Shape
 
 GGUF = "framework[gguf]"
 
@@ -68,7 +67,7 @@ def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
-    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
     yield Diagnostic("llama.cpp", "export", "framework_plugins.exports.diagnostics:quantizer", needed=_writes_gguf)
     yield Diagnostic("Ollama", "export", "framework_plugins.exports.diagnostics:ollama")

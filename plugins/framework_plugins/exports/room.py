@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.backend import Shape
-from framework.api.errors import FrameworkError
-from framework.api.machine import GIB
-from framework.api.protocols import ExportContext
-from framework.api.text import display_path
+from framework import FrameworkError
+from framework.api import GIB, ExportContext, display_path
+from framework.api.training import Shape
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.gguf.convert.weights import Weights

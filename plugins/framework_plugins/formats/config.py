@@ -11,7 +11,7 @@ from typing import Annotated
 
 from omegaconf import MISSING
 
-from framework.api.schema import Affects, DataConfig, FormatConfig
+from framework.api import Affects, DataConfig, FormatConfig
 
 
 class SampleBy(Enum):

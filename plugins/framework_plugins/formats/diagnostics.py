@@ -9,11 +9,8 @@ from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, get_token
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.machine import reachable
-from framework.api.plan import Plan
-from framework.api.text import display_path, summarize_error
+from framework import FrameworkError, Plan
+from framework.api import DiagnosticResult, State, display_path, reachable, summarize_error
 from framework_plugins.formats.config import HubConfig, LocalFileConfig
 from framework_plugins.formats.readers.find import find
 

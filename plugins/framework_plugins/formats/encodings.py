@@ -8,8 +8,8 @@ from collections.abc import Callable
 from encodings.aliases import aliases
 from typing import BinaryIO
 
-from framework.api.errors import FrameworkError
-from framework.api.text import nearest
+from framework import FrameworkError
+from framework.api import nearest
 
 UTF8 = "utf-8"
 SUCH_AS = "such as utf-8, cp1252 (Excel and Windows), latin-1, utf-16, shift_jis"

@@ -11,9 +11,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.records import RawData, Row
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import RawData, Row, counting
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about

@@ -18,11 +18,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import reachable
-from framework.api.records import RawData, Row
-from framework.api.registry import counting
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import RawData, Row, counting, reachable, summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 

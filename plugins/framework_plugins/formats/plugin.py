@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from framework import Component, hookimpl
-from framework.api.errors import FrameworkError
-from framework.api.registry import components
-from framework.api.text import unknown
+from framework import Component, FrameworkError, hookimpl
+from framework.api import components, unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.plan import Plan
+    from framework import Plan
+    from framework.api import Diagnostic
 
 
 @hookimpl
@@ -68,7 +66,7 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The Hub and its token, and local files."""
-    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
     code = "framework_plugins.formats.diagnostics"
     yield Diagnostic("Hub", "data", f"{code}:hub", _needs_hub, "hub")

@@ -28,12 +28,9 @@ import framework_plugins.hf.machine.import_setup  # noqa: F401 - before all that
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.process_group import member
-from framework.api.protocols import ModelPlace, ModelSource, Quantization
-from framework.api.schema import Stage
-from framework.api.text import summarize_error, unknown
+from framework import FrameworkError, Plan, Stage
+from framework.api import summarize_error, unknown
+from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.loading import check_quantized, without_weights

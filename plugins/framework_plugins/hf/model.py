@@ -17,12 +17,18 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import shared_key
-from framework.api.plan import Plan
-from framework.api.process_group import member
-from framework.api.protocols import ModelPlace, ModelSource, TrainRun
-from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework.api.registry import counting, shared_cache
+from framework import Plan
+from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting
+from framework.api.training import (
+    ModelPlace,
+    ModelSource,
+    TextForm,
+    TokenRow,
+    TrainRun,
+    member,
+    shared_cache,
+    shared_key,
+)
 from framework_plugins.hf.generate.generate import complete
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.load.adapt_model import as_base, restore_adapter

@@ -6,16 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
-from framework.api import chat_templates
+from framework.api.training import chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers
 from framework_plugins.hf.settings.library_fields import LoraArgs
 
 if TYPE_CHECKING:
-    from framework.api.backend import MemorySettings, Shape
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.machine import Gpu
-    from framework.api.plan import Plan
-    from framework.api.records import MemoryReduction, Work
+    from framework import Plan
+    from framework.api import Diagnostic, Gpu, Work
+    from framework.api.training import MemoryReduction, MemorySettings, Shape
 
 BITSANDBYTES = "bitsandbytes>=0.49,<1"
 """Installed where there are wheels of it; the range is that of pyproject.toml."""
@@ -42,7 +40,7 @@ def framework_components() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot work together."""
-    if (template := plan.model.config.chat_template) is not None and (problem := chat_templates.problem(template)):
+    if (template := plan.model.config.chat_template) is not None and (problem := chat_template_problem(template)):
         yield problem
     for name in sorted(config.RESERVED_TEMPLATE_ARGUMENTS & plan.model.config.chat_template_kwargs.keys()):
         yield (

@@ -17,8 +17,8 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from framework.api import machine
-from framework.api.launching import GROUP, end_with
+from framework.api import cpu_threads
+from framework.api.program import GROUP, end_with
 from framework_plugins.launch.config import FAILED
 
 GRACE = 5
@@ -36,7 +36,7 @@ def main() -> int:
     for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.environ |= {"OMP_NUM_THREADS": str(machine.threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
+    os.environ |= {"OMP_NUM_THREADS": str(cpu_threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
     # These take seconds to import, in which the launcher may end.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above

@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from framework.api.machine import gpu_count
-from framework.api.plan import EVAL_LOSS, Plan
-from framework.api.process_group import WORKER, Engine
-from framework.api.schema import Optimizer, Stage
+from framework import Plan, Stage
+from framework.api import EVAL_LOSS, gpu_count
+from framework.api.training import WORKER, Engine, Optimizer
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig
 
 OF_A_GROUP = {

@@ -12,9 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
-from framework.api.launching import PickledPlan, end_with, run
-from framework.api.text import error_traceback, summarize_error
+from framework import FrameworkError
+from framework.api import PrunedError, summarize_error
+from framework.api.program import DoesNotFitError, Interrupted, PickledPlan, end_with, error_traceback, run_plan
 
 FAILED, USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 1, 2, 75, 76, 130
 
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         packed: PickledPlan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
-        run(packed.load())
+        run_plan(packed.load())
     except FrameworkError as error:
         error_file.write_text(str(error), encoding="utf-8")
         codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}

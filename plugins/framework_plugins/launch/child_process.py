@@ -17,13 +17,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from framework.api import records
-from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
-from framework.api.launching import SIGNALS, note_failure, pickle_plan
-from framework.api.plan import Plan
-from framework.api.records import Report
-from framework.api.schema import Stage
-from framework.api.text import signal_name
+from framework import FrameworkError, Plan, Stage
+from framework.api import PrunedError, Report
+from framework.api.program import (
+    SIGNALS,
+    DoesNotFitError,
+    Interrupted,
+    load_record,
+    note_failure,
+    pickle_plan,
+    signal_name,
+)
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
 
@@ -65,7 +69,7 @@ class ChildProcess:
             raise killed
         if code:
             raise RuntimeError(f"the run in a process of its own ended with exit code {code}: {error or 'see above'}")
-        return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
+        return load_record(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
 
 
 def _run(job: bytes, error_file: Path) -> tuple[int, int]:

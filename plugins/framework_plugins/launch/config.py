@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from framework.api.process_group import Engine, ProcessGroup
-from framework.api.schema import LaunchConfig
+from framework.api.program import LaunchConfig
+from framework.api.training import Engine, ProcessGroup
 
 FAILED = "failed.json"
 """Where the agent of a group notes the exit codes of processes that died."""
@@ -35,7 +35,7 @@ class GroupConfig(LaunchConfig):
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
-        from framework.api.machine import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
+        from framework.api import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
 
         return ProcessGroup(self.engine, self.processes or gpu_count() or 1)
 

@@ -6,11 +6,8 @@ import json
 import signal
 from pathlib import Path
 
-from framework.api import records
-from framework.api.errors import FrameworkError
-from framework.api.launching import ENDED, Ended
-from framework.api.plan import Plan
-from framework.api.text import signal_name
+from framework import FrameworkError, Plan
+from framework.api.program import ENDED, Ended, load_record, signal_name
 from framework_plugins.launch.config import FAILED
 
 
@@ -30,7 +27,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
-    endings = [records.load(Ended, file) for file in folder.glob(ENDED.format("*"))]
+    endings = [load_record(Ended, file) for file in folder.glob(ENDED.format("*"))]
     if not endings:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
     first = min(endings, key=lambda ended: ended.time)

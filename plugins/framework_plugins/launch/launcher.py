@@ -21,14 +21,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import records
-from framework.api.data import Data, NumberedRows
-from framework.api.errors import FrameworkError
-from framework.api.files import write_atomically
-from framework.api.launching import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe, pickle_plan, run
-from framework.api.plan import Plan
-from framework.api.protocols import Model, SupportsDistributed, TrainRun
-from framework.api.records import Report, TokenRow, TrainResult
+from framework import FrameworkError, Plan
+from framework.api import Data, Model, Report, TrainResult, write_atomically
+from framework.api.program import (
+    CONTROLS,
+    GROUP,
+    JOB,
+    RESULT,
+    STEPS,
+    STOP,
+    Job,
+    load_record,
+    open_pipe,
+    pickle_plan,
+)
+from framework.api.program import (
+    run_plan as run,
+)
+from framework.api.training import NumberedRows, SupportsDistributed, TokenRow, TrainRun
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import cause
 
@@ -72,7 +82,7 @@ class GroupLauncher:
                 if ending := run.interruption():
                     raise ending
                 raise cause(plan, folder, process.returncode)
-            result = records.load(TrainResult, folder / RESULT)
+            result = load_record(TrainResult, folder / RESULT)
         model.restore(run.checkpoint)
         return result
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 
-from framework.api.launching import run, stale
-from framework.api.plan import Plan
-from framework.api.records import Report
+from framework import Plan
+from framework.api import Report
+from framework.api.program import run_plan, stale
 from framework_plugins.launch.child_process import ChildProcess
 from framework_plugins.launch.config import SingleConfig, SubprocessConfig
 
@@ -27,4 +27,4 @@ class Single:
         if reason := stale(plan):
             log.warning("%s: the run continues in a new process", reason)
             return ChildProcess(SubprocessConfig()).launch(plan)
-        return run(plan)
+        return run_plan(plan)

@@ -7,7 +7,7 @@ from collections import deque
 from itertools import islice
 from statistics import median
 
-from framework.api.records import Step
+from framework.api import Step
 from framework_plugins.monitor.losses import spread
 
 TINY = 1e-9

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from framework.api.plan import Plan
-from framework.api.records import NAN, Step, TrainingIssue
-from framework.api.schema import Action
+from framework import Plan
+from framework.api import Action, Step, TrainingIssue
+from framework.api.training import NAN
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework_plugins.monitor.recommendations import recommendation

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from statistics import fmean, median
 
-from framework.api.records import Step
+from framework.api import Step
 
 DEVIATION = 1.4826
 """The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""

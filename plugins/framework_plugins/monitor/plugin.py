@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework.api.markers import hookimpl
-from framework.api.plan import Plan
-from framework.api.protocols import TrainingMonitor
+from framework import Plan, hookimpl
+from framework.api.training import TrainingMonitor
 
 
 @hookimpl

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from framework.api.plan import Plan
-from framework.api.records import NAN
-from framework.api.text import count
+from framework import Plan
+from framework.api import count
+from framework.api.training import NAN
 
 TOO_LOW, TOO_HIGH = 2.0, 10.0
 """A rate that is wrong is changed by a factor between these."""

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from statistics import median
 
-from framework.api.records import Step
+from framework.api import Step
 
 
 class RisingEvalLoss:

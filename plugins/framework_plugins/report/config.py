@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from framework.api.schema import LoggerConfig
+from framework.api import LoggerConfig
 
 
 @dataclass

@@ -13,23 +13,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framework.api.errors import PrunedError
-from framework.api.events import (
+from framework import Plan, Stage
+from framework.api import (
+    EvalResult,
     Event,
+    Forecast,
     ForecastUpdated,
     IssueFound,
+    Logger,
+    PrunedError,
+    Report,
     RunFailed,
     RunFinished,
     RunStarted,
     StageFinished,
+    Step,
     TrainingStep,
+    display_path,
+    redact,
+    summarize_error,
+    write_atomically,
 )
-from framework.api.files import write_atomically
-from framework.api.plan import Plan
-from framework.api.protocols import Logger
-from framework.api.records import EvalResult, Forecast, Report, Step
-from framework.api.schema import Stage
-from framework.api.text import display_path, redact, summarize_error
 from framework_plugins.report.config import HtmlConfig
 
 if TYPE_CHECKING:

@@ -19,25 +19,27 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from framework.api.machine import GIB
-from framework.api.plan import Plan
-from framework.api.records import Aspect, Change, DataResult, Forecast, Piece, Report, Sample, Step, TrainingIssue
-from framework.api.schema import Stage
-from framework.api.text import (
+from framework import Plan, Stage
+from framework.api import (
+    GIB,
+    Aspect,
+    Change,
+    DataResult,
+    Forecast,
+    Piece,
+    Report,
+    Sample,
+    Step,
+    TrainingIssue,
     count,
-    data_facts,
     difference,
     display_path,
-    forecast_facts,
-    headline,
-    health_facts,
     hide,
     number,
-    readiness,
     redact,
-    shared_start,
     visible,
 )
+from framework.api.program import data_facts, forecast_facts, headline, health_facts, readiness, shared_start
 from framework_plugins.report import charts
 
 LONGEST = 4000

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from framework import Component, hookimpl
-from framework.api.records import Sweep
-from framework.api.text import display_path, redact
+from framework.api import Sweep, display_path, redact
 from framework_plugins.report import config
 
 

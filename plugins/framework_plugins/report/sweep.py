@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.files import write_atomically
-from framework.api.records import Sweep, Trial
-from framework.api.text import brief, figures, override_key, short_keys
+from framework.api import Sweep, Trial, override_key, write_atomically
+from framework.api.program import brief, figures, short_keys
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from framework.api.text import display_path
+from framework.api import display_path
 from framework_plugins.sweeps.config import Optuna5Config
 from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT
 from framework_plugins.sweeps.space import as_words

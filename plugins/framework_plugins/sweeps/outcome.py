@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from framework.api.errors import FrameworkError
-from framework.api.run_folder import PASSED_OVER, PRUNED, RunFolder
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import RunFolder, summarize_error
+from framework.api.program import PASSED_OVER, PRUNED
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import hookimpl
-from framework.api.records import Step
+from framework.api import Step
 from framework_plugins.sweeps.trial import hopeless, place
 
 

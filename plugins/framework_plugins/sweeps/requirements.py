@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import pip_command
+from framework import FrameworkError
+from framework.api import pip_command
 
 EXTRA = "framework[optuna]"
 

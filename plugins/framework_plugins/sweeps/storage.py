@@ -12,8 +12,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
 
-from framework.api.errors import FrameworkError
-from framework.api.text import display_path, summarize_error
+from framework import FrameworkError
+from framework.api import display_path, summarize_error
 from framework_plugins.sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"

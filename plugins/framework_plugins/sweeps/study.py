@@ -8,9 +8,9 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import EVAL_LOSS, LOSSES, SCORE
-from framework.api.registry import selection_of
+from framework import FrameworkError
+from framework.api import EVAL_LOSS, LOSSES, SCORE
+from framework.api.program import selection_of
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.requirements import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep

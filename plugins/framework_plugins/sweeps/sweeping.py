@@ -22,8 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from framework.api.errors import FrameworkError
-from framework.api.run_folder import is_resumed
+from framework import FrameworkError
+from framework.api.program import is_resumed
 from framework_plugins.sweeps.completed import begun, show_study, through
 from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.outcome import Outcome, outcome

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from framework.api.records import Step
+from framework.api import Step
 
 TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
 """The environment variables that name the trial of a process, and its storage; child processes inherit them. The

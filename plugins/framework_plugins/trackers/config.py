@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Len, Predicate
 
-from framework.api.schema import LoggerConfig, plain_name
+from framework.api import LoggerConfig, plain_name
 
 
 def is_log_name(value: str) -> bool:

@@ -15,62 +15,51 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from framework.api.events import (
-    Event,
-    ForecastUpdated,
-    IssueFound,
-    ProgressMade,
-    RunFinished,
-    RunPlanned,
-    RunStarted,
-    StageFinished,
-    StageStarted,
-    TrainingStep,
-)
-from framework.api.fields import fields
-from framework.api.plan import Plan, Selection
-from framework.api.protocols import Logger
-from framework.api.records import (
+from framework import Plan, Selection, Stage
+from framework.api import (
     Artifact,
     Aspect,
     Change,
     DataResult,
     EvalResult,
+    Event,
     ExportResult,
     Forecast,
+    ForecastUpdated,
+    IssueFound,
+    Logger,
     MeasureKind,
     Outcome,
     Progress,
+    ProgressMade,
     Report,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
     Sample,
     Severity,
+    StageFinished,
+    StageStarted,
     Step,
+    TrainingStep,
     Verdict,
-)
-from framework.api.schema import Stage
-from framework.api.text import (
-    Lines,
     as_text,
-    clock,
     count,
     difference,
     display_path,
-    forecast_facts,
-    headline,
-    is_animated,
+    fields,
     number,
-    readiness,
     redact,
-    told,
     visible,
 )
+from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness, told
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_next import LOOKING, next_steps
 from framework_plugins.trackers.console_training import training_rows
 from framework_plugins.trackers.console_trial import begun, outcome_line
 
 if TYPE_CHECKING:
-    from framework.api.progress import Bars
+    from framework.api.program import Bars
 
 LINES = 10
 """How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
@@ -271,7 +260,7 @@ class Console(Logger):
     def _drawn(self) -> Bars:
         """Return the bars of the stage."""
         if self.bars is None:
-            from framework.api.progress import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
+            from framework.api.program import Bars  # noqa: PLC0415 - a quarter of the time that rich takes
 
             in_sweep = self.plan is not None and bool(self.plan.sweep)
             self.bars = Bars(self.out, steps=self.stage is Stage.train and not in_sweep)

@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from framework.api.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
-from framework.api.text import count, data_facts, visible
+from framework.api import DataResult, Finding, Lengths, Piece, Severity, ViewedRow, count, visible
+from framework.api.program import data_facts
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NONE = "·"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from framework.api.plan import Plan
-from framework.api.records import Artifact, FitStatus, Forecast
-from framework.api.schema import Stage
-from framework.api.text import display_path, fill_in, override_key, this_program
+from framework import Plan, Stage
+from framework.api import Artifact, FitStatus, Forecast, display_path, override_key
+from framework.api.program import fill_in, this_program
 
 LOOKING = {Stage.plan, Stage.data}
 """A run of these stages alone is made to look at the data."""

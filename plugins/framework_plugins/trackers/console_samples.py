@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from framework.api.records import Sample
-from framework.api.text import redact, shared_start, visible
+from framework.api import Sample, redact, visible
+from framework.api.program import shared_start
 
 LONGEST = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from framework.api.machine import GIB
-from framework.api.plan import Plan
-from framework.api.records import Forecast, Report
-from framework.api.text import count, health_facts
+from framework import Plan
+from framework.api import GIB, Forecast, Report, count
+from framework.api.program import health_facts
 
 
 def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from framework.api.plan import Plan
-from framework.api.records import Report
-from framework.api.text import number, redact
+from framework import Plan
+from framework.api import Report, number, redact
 
 
 def begun(plan: Plan) -> str:

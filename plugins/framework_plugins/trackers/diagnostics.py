@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.machine import installed, missing, pip_command
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import DiagnosticResult, State, installed, missing, pip_command
 from framework_plugins.trackers.config import WandbConfig
 
 LATER = "`wandb sync` uploads such runs later"

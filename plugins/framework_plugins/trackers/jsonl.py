@@ -7,22 +7,24 @@ import os
 from dataclasses import asdict
 from typing import IO, Any
 
-from framework.api.events import (
+from framework import Stage
+from framework.api import (
+    EvalResult,
     Event,
     IssueFound,
+    Logger,
     ProgressMade,
+    Report,
     RunFailed,
     RunFinished,
     RunStarted,
     StageFinished,
     StageStarted,
     TrainingStep,
+    as_plain,
+    redact,
+    summarize_error,
 )
-from framework.api.plan import as_plain
-from framework.api.protocols import Logger
-from framework.api.records import EvalResult, Report
-from framework.api.schema import Stage
-from framework.api.text import redact, summarize_error
 from framework_plugins.trackers.config import JsonlConfig
 
 

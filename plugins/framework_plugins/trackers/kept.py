@@ -10,11 +10,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from framework.api.files import write_atomically
-from framework.api.plan import Plan
-from framework.api.records import TrainResult
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Affects, Stage
+from framework import Plan, Stage
+from framework.api import Affects, RunFolder, TrainResult, write_atomically
 
 
 @dataclass

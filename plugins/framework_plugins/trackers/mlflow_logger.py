@@ -21,21 +21,26 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from framework.api.errors import PrunedError
-from framework.api.events import (
+from framework import Plan, Stage
+from framework.api import (
+    DataResult,
+    EvalResult,
     Event,
     IssueFound,
+    Logger,
+    PrunedError,
+    Report,
     RunFailed,
     RunFinished,
     RunStarted,
+    Sample,
     StageFinished,
+    Step,
     TrainingStep,
+    as_text,
+    redact,
+    summarize_error,
 )
-from framework.api.plan import Plan
-from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step
-from framework.api.schema import Stage
-from framework.api.text import as_text, redact, summarize_error
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_plugins.trackers.tables import (

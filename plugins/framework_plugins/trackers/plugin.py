@@ -12,8 +12,8 @@ from framework_plugins.trackers import config
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
 
 if TYPE_CHECKING:
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.plan import Plan
+    from framework import Plan
+    from framework.api import Diagnostic
 
 
 @hookimpl
@@ -43,7 +43,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
         return
     address = choice.config.tracking_uri or ""
     if "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:")):
-        from framework.api.machine import missing, pip_command  # noqa: PLC0415 - few runs need it
+        from framework.api import missing, pip_command  # noqa: PLC0415 - few runs need it
 
         if lacking := missing(DATABASE):
             names = ", ".join(lacking)
@@ -53,7 +53,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
-    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import Plan, as_plain
-from framework.api.records import DataResult, Report, Sample, Step
-from framework.api.text import redact
+from framework import Plan
+from framework.api import DataResult, Report, Sample, Step, as_plain, redact
 
 PAGE = "report.html"
 """What `logger=html` writes into the run folder."""

@@ -12,21 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
 
-from framework.api.errors import PrunedError
-from framework.api.events import (
+from framework import Plan, Stage
+from framework.api import (
+    DataResult,
+    EvalResult,
     Event,
     IssueFound,
+    Logger,
+    PrunedError,
+    Report,
     RunFailed,
     RunFinished,
     RunStarted,
+    Sample,
     StageFinished,
     TrainingStep,
+    as_text,
+    redact,
+    summarize_error,
 )
-from framework.api.plan import Plan
-from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample
-from framework.api.schema import Stage
-from framework.api.text import as_text, redact, summarize_error
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
 from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values

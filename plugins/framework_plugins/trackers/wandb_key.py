@@ -11,7 +11,7 @@ from pathlib import Path
 
 import wandb
 
-from framework.api.text import redact
+from framework.api import redact
 
 KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 

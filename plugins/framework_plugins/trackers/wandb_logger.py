@@ -15,21 +15,26 @@ from typing import Any
 
 import wandb
 
-from framework.api.errors import PrunedError
-from framework.api.events import (
+from framework import Plan, Stage
+from framework.api import (
+    Action,
+    DataResult,
+    EvalResult,
     Event,
     IssueFound,
+    Logger,
+    PrunedError,
+    Report,
     RunFailed,
     RunFinished,
     RunStarted,
+    Sample,
     StageFinished,
+    TrainingIssue,
     TrainingStep,
+    redact,
+    summarize_error,
 )
-from framework.api.plan import Plan
-from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, TrainingIssue
-from framework.api.schema import Action, Stage
-from framework.api.text import redact, summarize_error
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_plugins.trackers.tables import (

@@ -8,8 +8,8 @@ import framework_plugins.unsloth.import_unsloth as unsloth  # before all that it
 
 import torch
 
-from framework.api.plan import Plan
-from framework.api.process_group import member
+from framework import Plan
+from framework.api.training import member
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.machine.hardware import Hardware

@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import installed
-from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace
+from framework import FrameworkError, Plan
+from framework.api import installed
+from framework.api.training import ModelPlace
 from framework_plugins.hf.settings.config import LocalModelConfig, NF4Config
 
 TABLE_FILE, TABLE_NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.api.machine import gpu_count
-from framework.api.plan import Plan
-from framework.api.process_group import Engine
-from framework.api.schema import Stage
+from framework import Plan, Stage
+from framework.api import gpu_count
+from framework.api.training import Engine
 from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS

@@ -20,17 +20,20 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from framework.api.backend import module_hash
-from framework.api.errors import FrameworkError
-from framework.api.files import cache_dir, digest, read_json, write_json
-from framework.api.machine import installed
-from framework.api.plan import Plan, Selection
-from framework.api.process import ProcessError, PythonProcess
-from framework.api.protocols import TrainRun
-from framework.api.records import IGNORE, Step, StepControl, TokenRow
-from framework.api.registry import components
-from framework.api.schema import Schedule
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan, Selection
+from framework.api import (
+    ProcessError,
+    PythonProcess,
+    Step,
+    cache_dir,
+    components,
+    digest,
+    installed,
+    read_json,
+    summarize_error,
+    write_json,
+)
+from framework.api.training import IGNORE, Schedule, StepControl, TokenRow, TrainRun, module_hash
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.machine.out_of_memory import RandomState

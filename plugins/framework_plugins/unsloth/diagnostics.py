@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.machine import pip_command
+from framework import FrameworkError
+from framework.api import Diagnostic, DiagnosticResult, State, pip_command
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.checks import trains_with_unsloth
 from framework_plugins.unsloth.config import EXTRA
 
 if TYPE_CHECKING:
-    from framework.api.plan import Plan
+    from framework import Plan
 
 SECONDS = 180.0
 """It compiles while it is imported."""

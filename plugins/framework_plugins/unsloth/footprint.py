@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from framework.api.backend import MemorySettings, Shape
-from framework.api.machine import GIB, Gpu
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import GIB, Gpu
+from framework.api.training import MemorySettings, Shape
 from framework_plugins.hf.settings import memory_plan as hf
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig, Packing
 

@@ -16,10 +16,9 @@ from importlib.metadata import version
 import framework_plugins.hf.machine.allocator  # noqa: F401 - before torch, which Unsloth imports
 
 # isort: split
-from framework.api.component import imported_too_late
-from framework.api.errors import FrameworkError
-from framework.api.files import cache_dir
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import cache_dir, summarize_error
+from framework.api.training import imported_too_late
 from framework_plugins.unsloth.config import ORDER
 
 TRANSFER_VARIABLE = "HF_HUB_ENABLE_HF_TRANSFER_VARIABLE"

@@ -6,7 +6,7 @@ from typing import Any
 
 from peft import LoraConfig
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 
 UNSLOTH_ARGUMENTS = (
     "r",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from framework.api.records import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.loss.loss import MODEL_INPUTS, Losses
 from framework_plugins.hf.loss.router_loss import RouterLoss
 from framework_plugins.hf.packing.parts import Packer, Part, padded_batch

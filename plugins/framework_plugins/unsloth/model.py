@@ -13,11 +13,11 @@ import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import AutoConfig
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.protocols import TrainRun
-from framework.api.records import TokenRow
-from framework.api.schema import Optimizer
+from framework import FrameworkError
+from framework import Plan
+from framework.api.training import TrainRun
+from framework.api.training import TokenRow
+from framework.api.training import Optimizer
 from framework_plugins.hf.load.adapt_model import VISION, name_base
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing

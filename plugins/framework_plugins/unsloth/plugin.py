@@ -9,11 +9,9 @@ from framework import Component, hookimpl
 from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
-    from framework.api.backend import MemorySettings, Shape
-    from framework.api.diagnostic import Diagnostic
-    from framework.api.machine import Gpu
-    from framework.api.plan import Plan
-    from framework.api.records import Work
+    from framework import Plan
+    from framework.api import Diagnostic, Gpu, Work
+    from framework.api.training import MemorySettings, Shape
 
 
 @hookimpl

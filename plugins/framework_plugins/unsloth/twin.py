@@ -16,9 +16,9 @@ from tokenizers import Tokenizer, models
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, TokenRow
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import summarize_error
+from framework.api.training import IGNORE, TokenRow
 
 MODEL, ADAPTER, GRADIENTS = "model", "adapter", "gradients.safetensors"
 """In the folder of a comparison."""

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from framework.api import machine
+from framework.api import installed as installed_version
+from framework.api import pip_command
 from framework_plugins.unsloth.config import EXTRA
 
 TESTED = {"unsloth": "2026.10.9", "transformers": "5.17.0", "trl": "1.15.0", "peft": "0.21.2"}
@@ -18,13 +19,13 @@ TESTED = {"unsloth": "2026.10.9", "transformers": "5.17.0", "trl": "1.15.0", "pe
 
 def installed() -> str:
     """Return the version of Unsloth; empty where it is not installed."""
-    return machine.installed("unsloth") or ""
+    return installed_version("unsloth") or ""
 
 
 def problems() -> Iterator[str]:
     """Say what keeps the installed versions from working together."""
     if not installed():
-        install = machine.pip_command([EXTRA])
+        install = pip_command([EXTRA])
         yield f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf"
         return
     conflicts = list(refused())
@@ -48,7 +49,7 @@ def other() -> str:
 
 def untested() -> str:
     """Say which versions are installed that the tests did not run; empty if there are none, or no Unsloth."""
-    versions = {name: machine.installed(name) for name in TESTED} if installed() else {}
+    versions = {name: installed_version(name) for name in TESTED} if installed() else {}
     others = [
         f"{name} {version} is installed, but {TESTED[name]} was tested"
         for name, version in versions.items()
@@ -68,7 +69,7 @@ def refused() -> Iterator[tuple[str, str, str]]:
             or (requirement.marker and not requirement.marker.evaluate({"extra": ""}))
         ):
             continue
-        version = machine.installed(requirement.name)
+        version = installed_version(requirement.name)
         if version and not requirement.specifier.contains(version, prereleases=True):
             reported.add(requirement.name)
             yield requirement.name, version, _in_short(requirement.specifier, version)

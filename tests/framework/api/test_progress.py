@@ -6,9 +6,9 @@ import io
 import time
 
 import pytest
+from framework.api.text.bars import Bars, Counts
 from rich.console import Console
 
-from framework.api.progress import Bars, Counts
 from framework.api.records import Progress
 from framework.api.text import told
 from framework.api.text.progress import LONGEST_PAUSE, PAUSE

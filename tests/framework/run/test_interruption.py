@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from framework import testing
-from framework.api.errors import Interrupted
 from framework.api.events import Event
 from framework.api.protocols import Logger
 from framework.run import interruption, pipeline
 from framework.testing.echo import EchoModel
 from framework.util.command import this_program
+from framework.util.errors import Interrupted
 from tests.support.forked_program import MODULE, forks, launch
 from tests.support.program import environment, typed
 from tests.support.terminal import Terminal

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.process import PythonProcess
+from framework.api import PythonProcess
 from framework_plugins.evals.harness import catalog
 from framework_plugins.evals.harness.catalog import Catalog, read
 from tests.support.harness_tasks import write_tasks

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from framework import testing
-from framework.api.commands import check_model
+from framework.api.program import check_model
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.api.process import PythonProcess
+from framework.api import PythonProcess
 from framework.util.errors import FrameworkError
 from framework_plugins.quickstart import smollm2
 from framework_plugins.quickstart.config import SmolLM2Config

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.machine import pip_command
+from framework.api import pip_command
 from tests.support.forked_program import MODULE, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS, hardware, points, prepare, sweep

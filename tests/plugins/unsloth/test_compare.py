@@ -15,8 +15,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from framework import FrameworkError, testing
+from framework.api import ProcessError
 from framework.api.plan import Plan
-from framework.api.process import ProcessError
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.score.scoring import Evaluation

@@ -17,8 +17,7 @@ from typing import Any
 
 import yaml
 
-from framework.api.files import cache_dir, digest, read_json, write_json
-from framework.api.process import PythonProcess
+from framework.api import PythonProcess, cache_dir, digest, read_json, write_json
 
 SUITE = Path(__file__).parents[1] / "general"
 """The general suite, which is always there."""

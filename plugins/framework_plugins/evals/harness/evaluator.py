@@ -9,11 +9,8 @@ from pathlib import Path
 from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
-from framework.api.data import Data
-from framework.api.errors import FrameworkError
-from framework.api.machine import reachable
-from framework.api.protocols import Metric, Model
-from framework.api.records import EvalResult
+from framework import FrameworkError
+from framework.api import Data, EvalResult, Metric, Model, reachable
 from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import hub_id

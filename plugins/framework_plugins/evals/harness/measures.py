@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Sample
+from framework.api import Aspect, EvalResult, Measure, MeasureKind, Sample
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.evals.harness.names import measure_name
 from framework_plugins.evals.likelihood import MOST_NATS

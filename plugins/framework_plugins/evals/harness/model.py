@@ -1,4 +1,4 @@
-"""The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
+"""The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.Model`.
 
 Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
 line.
@@ -14,9 +14,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model
-from framework.api.records import Answer, Message, Prompt
+from framework import FrameworkError
+from framework.api import Answer, Message, Model, Prompt
 from framework_plugins.evals.likelihood import Likelihood
 
 FIRST_ROUND = 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from framework.api.text import nearest
+from framework.api import nearest
 from framework_plugins.evals.config import LmEvalConfig
 from framework_plugins.evals.harness.catalog import SUITE, Catalog, Task, lm_eval_tasks, read
 from framework_plugins.evals.harness.data import home, missing

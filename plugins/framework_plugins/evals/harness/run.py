@@ -20,8 +20,8 @@ from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from framework.api.errors import FrameworkError
-from framework.api.text import error_location, summarize_error
+from framework import FrameworkError
+from framework.api import error_location, summarize_error
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import home
 from framework_plugins.evals.harness.model import HarnessModel

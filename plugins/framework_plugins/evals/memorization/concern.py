@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from framework.api.records import Aspect, Concern, EvalResult, Measure, Results
+from framework.api import Aspect, Concern, EvalResult, Measure, Results
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.excess import Excess, excess
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from framework.api.protocols import Model
-from framework.api.records import IGNORE, TokenRow
+from framework.api import Model
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.recital import answer_row
 

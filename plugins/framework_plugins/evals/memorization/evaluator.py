@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from framework.api.data import Data
-from framework.api.protocols import Metric, Model
-from framework.api.records import Aspect, EvalResult, Measure, TokenRow
+from framework.api import Aspect, Data, EvalResult, Measure, Metric, Model
+from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.drawn import Drawn, draw, with_own_words
 from framework_plugins.evals.memorization.recital import Recital, recital

@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from framework.api.records import IGNORE, Scored, TokenRow
+from framework.api import Scored
+from framework.api.training import IGNORE, TokenRow
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from framework.api.protocols import AnswerMetric
-from framework.api.records import Answered, MeasureKind, Scores
+from framework.api import Answered, AnswerMetric, MeasureKind, Scores
 from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.protocols import AnswerMetric
-from framework.api.records import Answered, Scores
+from framework.api import Answered, AnswerMetric, Scores
 from framework_plugins.evals.config import Aim, LengthConfig
 
 

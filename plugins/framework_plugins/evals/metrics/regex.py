@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.evals.config import RegexConfig
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.documents import read
 from framework_plugins.exports.folders import check_room

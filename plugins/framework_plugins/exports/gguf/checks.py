@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan, Selection
-from framework.api.text import display_path, nearest
+from framework import FrameworkError, Plan, Selection
+from framework.api import display_path, nearest
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_plugins.exports.documents import CARD
 from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS, known_names, unknown_ones

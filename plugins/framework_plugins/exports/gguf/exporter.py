@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import threads
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model, cpu_threads
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.documents import TOKENIZER, read
@@ -108,7 +106,8 @@ class GgufExporter:
             apart.run(
                 f"the quantization to {quantization}",
                 "framework_plugins.exports.gguf.convert.quantized:write", run_dir / LOG,
-                source=str(whole), target=str(file), quantization=quantization, threads=threads(), settings=settings,
+                source=str(whole), target=str(file), quantization=quantization,
+                threads=cpu_threads(), settings=settings,
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from framework.api.text import nearest
+from framework.api import nearest
 
 BLOCK = 256
 """Weights of a row that a K-quant packs together: rows of another width get another type."""

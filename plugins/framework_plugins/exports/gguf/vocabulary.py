@@ -11,8 +11,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Message
+from framework import FrameworkError
+from framework.api import Message
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.documents import GENERATION, TOKENIZER, TOKENIZER_CONFIG, read
 from framework_plugins.exports.gguf.convert import sentencepiece

@@ -14,9 +14,8 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from framework.api.plan import Plan
-from framework.api.records import DataResult, Report, TrainResult
-from framework.api.text import count, difference, number, redact, share, visible
+from framework import Plan
+from framework.api import DataResult, Report, TrainResult, count, difference, number, redact, share, visible
 from framework_plugins.exports.hub.usage_snippets import Use
 
 LIBRARIES = {"adapter": "peft", "merged": "transformers"}

@@ -12,13 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
-from framework.api.files import write_atomically
-from framework.api.machine import reachable
-from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
-from framework.api.records import Artifact, EvalResult
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
+from framework import Plan, Stage
+from framework.api import Artifact, EvalResult, ExportContext, Model, RunFolder, reachable, write_atomically
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports import documents
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.documents import CARD

@@ -15,13 +15,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from framework.api.errors import FrameworkError
-from framework.api.files import write_atomically
-from framework.api.machine import reachable
-from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
-from framework.api.text import display_path, summarize_error
+from framework import FrameworkError, Plan
+from framework.api import Artifact, ExportContext, Model, display_path, reachable, summarize_error, write_atomically
 from framework_plugins.exports import documents
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.documents import CARD

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from framework.api.protocols import ExportContext
-from framework.api.records import Artifact, DataResult
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
-from framework.api.text import redact
+from framework import Stage
+from framework.api import Artifact, DataResult, ExportContext, RunFolder, redact
 
 ASK = """\
 messages = {messages}

@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.errors import FrameworkError
-from framework.api.process import ProcessError, PythonProcess
+from framework import FrameworkError
+from framework.api import ProcessError, PythonProcess
 from framework_plugins.exports.gguf.convert.apart import QUIET
 from framework_plugins.exports.llama.model import Llama, Said
 

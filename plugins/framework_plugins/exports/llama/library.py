@@ -7,9 +7,8 @@ import importlib
 from collections import deque
 from typing import Any, NamedTuple
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import missing, pip_command
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import missing, pip_command, summarize_error
 
 NEEDED = "llama-cpp-py-sync==0.11739"
 """A machine builds these wheels of each llama.cpp, so the one that the tests ran is taken and no other."""

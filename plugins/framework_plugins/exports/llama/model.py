@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import machine
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
+from framework.api import cpu_threads
 from framework_plugins.exports.llama.library import library, why
 
 MEMORY = 2**26
@@ -73,7 +73,7 @@ class Llama:
         self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
         self.pass_size = max(LEAST_PASS, min(MOST_PASS, MEMORY // (4 * self.n_vocab)))
         if not vocabulary_only:
-            self._context = self._open(n_ctx, threads or machine.threads())
+            self._context = self._open(n_ctx, threads or cpu_threads())
 
     def _open(self, n_ctx: int, threads: int) -> Any:
         parameters = self._api.llama_context_default_params()

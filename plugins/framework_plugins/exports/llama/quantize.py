@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS
 from framework_plugins.exports.llama.library import Library, library, why
 

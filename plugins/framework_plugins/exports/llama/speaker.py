@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.errors import FrameworkError
-from framework.api.records import ExportResult, Prompt
-from framework.api.run_folder import SavedRun
-from framework.api.text import display_path, without_thought
+from framework import FrameworkError
+from framework.api import ExportResult, Prompt, SavedRun, display_path, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.model import Choice, Llama, likeliest
 from framework_plugins.exports.llama.template import Template

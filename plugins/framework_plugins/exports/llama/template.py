@@ -12,9 +12,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Message
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Message, summarize_error
 
 
 class Generation(Extension):

@@ -12,8 +12,8 @@ from typing import Any
 
 from peft.utils.other import get_pattern_key
 
-from framework.api.errors import FrameworkError
-from framework.api.text import model_name, summarize_error
+from framework import FrameworkError
+from framework.api import model_name, summarize_error
 from framework_plugins.exports.merge.headers import Stored, stored
 from framework_plugins.exports.merge.tensor_names import Names
 from framework_plugins.exports.merge.weight_delta import Change, LowRank

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from framework.api.errors import FrameworkError
-from framework.api.schema import plain_name
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import plain_name, summarize_error
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact
+from framework import FrameworkError
+from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
 from framework_plugins.exports.folders import foreign, size_of
 from framework_plugins.exports.merge import number_format

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace, ModelSource
-from framework.api.registry import counting
+from framework import FrameworkError, Plan
+from framework.api import counting
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports import documents
 from framework_plugins.exports.config import Dtype, bytes_of
 from framework_plugins.exports.folders import check_room, whole

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import torch
 
-from framework.api.protocols import ExportContext, ModelSource
+from framework.api import ExportContext
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge import adapter_files
 from framework_plugins.exports.merge.rounding import lost

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from framework.api.plan import Plan
+from framework import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge.merging import TYPES, Output, outline
 from framework_plugins.exports.merge.weight_delta import Change, Reader, pieces

@@ -18,8 +18,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import summarize_error
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.api import chat_templates
-from framework.api.errors import FrameworkError
-from framework.api.files import refuse_links
-from framework.api.plan import Plan
+from framework import FrameworkError, Plan
+from framework.api import refuse_links
+from framework.api.training import read_chat_template
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
 from framework_plugins.exports.folders import CONFIG as RUN_CONFIG
@@ -60,7 +59,7 @@ def copy(
         if (own[0] / name).is_file():
             shutil.copyfile(own[0] / name, target / name)
     if plan.model.config.chat_template is not None:
-        template = chat_templates.read(plan.model.config.chat_template)
+        template = read_chat_template(plan.model.config.chat_template)
         chat_template.put(target, template.text)
         _stop_with(target, template.stop)
     chat_template.switch_on(target, plan.model.config.template_switches)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.merge.headers import FLOATS, Stored, damaged
 from framework_plugins.exports.merge.shards import TORCH
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from framework.api.plan import Plan
-from framework.api.schema import Stage
-from framework.api.text import HIDDEN, redact, unknown
+from framework import Plan, Stage
+from framework.api import HIDDEN, redact, unknown
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
 from framework_plugins.exports.gguf.quantizations import known_names
 from framework_plugins.exports.ollama.exporter import GGUF, lacking

@@ -7,12 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
-from framework.api.files import write_atomically
-from framework.api.plan import Plan
-from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.api.records import Artifact
-from framework.api.text import HIDDEN, redact, unknown
+from framework import FrameworkError, Plan
+from framework.api import HIDDEN, Artifact, ExportContext, Model, redact, unknown, write_atomically
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.documents import CARD, MODEL
 from framework_plugins.exports.hub.usage_snippets import system_prompt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 
 TRIPLE = '"""'
 WHITE = " \t\r\n"

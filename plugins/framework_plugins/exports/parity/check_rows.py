@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Model, Prompt
 
 GENERAL = (
     "Name three things that are found in a kitchen.",

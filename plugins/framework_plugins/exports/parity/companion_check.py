@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-from framework.api.records import Message
-from framework.api.text import summarize_error
+from framework.api import Message, summarize_error
 from framework_plugins.exports.documents import GENERATION, MODEL, TOKENIZER, TOKENIZER_CONFIG
 from framework_plugins.exports.llama.apart import LlamaApart
 from framework_plugins.exports.parity.check_rows import CheckRow

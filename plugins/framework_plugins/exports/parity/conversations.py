@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import missing, threads
-from framework.api.protocols import Model
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Model, Prompt, cpu_threads, missing
 from framework_plugins.exports.gguf.convert import apart
 from framework_plugins.exports.gguf.vocabulary import TALKS
 from framework_plugins.exports.llama.server import PACKAGE, Served
@@ -91,7 +89,7 @@ def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -
     try:
         served, first = apart.run(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SECONDS, file=str(file), requests=[each.request for each in rendered], threads=threads(),
+            seconds=SECONDS, file=str(file), requests=[each.request for each in rendered], threads=cpu_threads(),
         )  # fmt: skip
     except FrameworkError as error:
         return Compared(not_checked=str(error))

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import ExportContext, Model, counting
+from framework.api.training import ModelSource
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.llama.apart import LlamaApart

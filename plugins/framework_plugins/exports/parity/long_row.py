@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Model, Prompt
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 END = 256

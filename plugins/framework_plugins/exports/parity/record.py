@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.files import write_atomically
+from framework.api import write_atomically
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.parity.agreement import Agreement, Answer
 

@@ -23,10 +23,9 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from framework.api.machine import host_memory
-from framework.api.plan import Plan
-from framework.api.protocols import ModelSource
-from framework.api.registry import counting
+from framework import Plan
+from framework.api import counting, host_memory
+from framework.api.training import ModelSource
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.parity.check_rows import CheckRow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Example, Message
+from framework import FrameworkError
+from framework.api import Example, Message
 from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import (
     Fields,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import FallbackFormatter, Formatter
-from framework.api.records import Example
-from framework.api.registry import components
-from framework.api.schema import FormatConfig
+from framework import FrameworkError
+from framework.api import Example, FallbackFormatter, FormatConfig, Formatter, components
 from framework_plugins.formats.formats import shapes
 from framework_plugins.formats.formats.misread import check_misread
 from framework_plugins.formats.formats.names import DIALOGUE, NEEDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from framework.api.records import Example, Message
+from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
 from framework_plugins.formats.formats.names import DIALOGUE, SPOKEN
 from framework_plugins.formats.formats.values import Fields, Format, check_label, is_pair, system

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.api.records import Example
+from framework.api import Example
 from framework_plugins.formats.formats.names import BESIDE_TEXT
 from framework_plugins.formats.formats.values import Fields, Format, text
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Example, Message
+from framework import FrameworkError
+from framework.api import Example, Message
 from framework_plugins.formats.formats import alpaca, tools, turns
 from framework_plugins.formats.formats.names import ASKED
 from framework_plugins.formats.formats.prompt_completion import said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.api.records import Example, Message
+from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
 from framework_plugins.formats.formats.values import Fields, Format, check_label, system, text
 

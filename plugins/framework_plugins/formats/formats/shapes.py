@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.formats.formats import turns
 from framework_plugins.formats.formats.names import DIALOGUE, LABELS
 from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed

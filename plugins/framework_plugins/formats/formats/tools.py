@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.records import ToolCall
+from framework import FrameworkError
+from framework.api import ToolCall
 from framework_plugins.formats.formats.values import Fields, is_object, kind_of, parsed, text
 
 EMPTY: tuple[Any, ...] = (None, "", [])

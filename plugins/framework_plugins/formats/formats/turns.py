@@ -9,9 +9,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Message
-from framework.api.text import unknown
+from framework import FrameworkError
+from framework.api import Message, unknown
 from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import (
     Fields,

@@ -11,9 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Example, Message
-from framework.api.schema import FormatConfig
+from framework import FrameworkError
+from framework.api import Example, FormatConfig, Message
 from framework_plugins.formats.formats.names import LABELS
 
 Fields = Mapping[str, Any]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from framework.api.records import Row
+from framework.api import Row
 from framework_plugins.formats.config import SampleBy
 from framework_plugins.formats.readers import columnar, delimited, json_rows, plain_text
 from framework_plugins.formats.readers.find import DataFile

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Row
+from framework import FrameworkError
+from framework.api import Row
 from framework_plugins.formats.readers import values
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 
-from framework.api.records import Row
+from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.formats.encodings import UTF8
 
 TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from framework.api.records import Row
+from framework.api import Row
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, beyond

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.formats.encodings import not_utf8
 from framework_plugins.formats.readers.opened import Opened
 

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from framework.api.records import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.cpu_kernels import attention
 from framework_plugins.hf.cpu_kernels.low_rank import FastLoraLinear
 from framework_plugins.hf.cpu_kernels.mlp import MLP_LAYERS, GatedMLP

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
-from framework.api.records import Answer
-from framework.api.registry import Counter, counting
+from framework.api import Answer, counting
+from framework.api.training import Counter
 from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common_prefix_length
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error, without_thought
+from framework import FrameworkError
+from framework.api import summarize_error, without_thought
 from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 REPLACEMENT_CHARACTER = "\ufffd"

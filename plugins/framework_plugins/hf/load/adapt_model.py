@@ -24,11 +24,9 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder
-from framework.api.plan import Plan
-from framework.api.protocols import ModelPlace
-from framework.api.text import model_name, summarize_error
+from framework import FrameworkError, Plan
+from framework.api import atomic_folder, model_name, summarize_error
+from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from framework_plugins.hf.load.weight_files import (

@@ -9,10 +9,9 @@ from typing import Any
 from peft import LoraConfig, PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import installed
-from framework.api.plan import Plan
-from framework.api.protocols import Adapter
+from framework import FrameworkError, Plan
+from framework.api import installed
+from framework.api.training import Adapter
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.load.weight_files import NAMES_SHOWN

@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 
-from framework.api.backend import shared_key
-from framework.api.plan import Plan
-from framework.api.registry import shared_cache
-from framework.api.schema import Affects
+from framework import Plan
+from framework.api import Affects
+from framework.api.training import shared_cache, shared_key
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 

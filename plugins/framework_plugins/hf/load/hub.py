@@ -33,12 +33,10 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars
 from tqdm.auto import tqdm
 
-from framework.api.errors import FrameworkError
-from framework.api.files import refuse_links
-from framework.api.machine import reachable
-from framework.api.protocols import ModelPlace, ModelSource
-from framework.api.schema import plain_name
-from framework.api.text import clock, summarize_error
+from framework import FrameworkError
+from framework.api import plain_name, reachable, refuse_links, summarize_error
+from framework.api.program import clock
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.hf.load.model_settings import config_problem, read_settings
 from framework_plugins.hf.settings.config import LocalModelConfig
 

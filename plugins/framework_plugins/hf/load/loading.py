@@ -13,12 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, P
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.process_group import member
-from framework.api.protocols import ModelPlace, Quantization
-from framework.api.schema import Stage
-from framework.api.text import unknown
+from framework import FrameworkError, Plan, Stage
+from framework.api import unknown
+from framework.api.training import ModelPlace, Quantization, member
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import with_adapter

@@ -16,8 +16,8 @@ from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from framework.api.errors import FrameworkError
-from framework.api.fields import Type
+from framework import FrameworkError
+from framework.api.training import Type
 
 LARGEST_FILE = 16 * 2**20
 """Bytes of a file of settings; the largest ones, with lists of all layers, have below one million."""

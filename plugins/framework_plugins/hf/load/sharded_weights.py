@@ -11,7 +11,7 @@ from accelerate import PartialState
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from framework.api.process_group import Engine, ProcessGroup, member
+from framework.api.training import Engine, ProcessGroup, member
 from framework_plugins.hf.machine.hardware import Hardware
 
 CHECKPOINT_WRAPPER = "_checkpoint_wrapped_module"

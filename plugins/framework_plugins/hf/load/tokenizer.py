@@ -7,11 +7,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from framework.api import chat_templates
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ModelPlace
-from framework.api.records import TextForm
-from framework.api.schema import ModelConfig
+from framework import FrameworkError
+from framework.api.training import CHAT_TEMPLATES, ChatTemplate, ModelConfig, ModelPlace, TextForm, read_chat_template
 from framework_plugins.hf.load.model_settings import MAX_STOP_TOKENS, read_settings
 from framework_plugins.hf.machine.library_errors import refusing_errors
 
@@ -102,7 +99,7 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
         FrameworkError: there is none, or it writes tokens that the tokenizer lacks.
     """
     if value is not None:
-        template = chat_templates.read(value)
+        template = read_chat_template(value)
         if missing := _missing(tokenizer, template):
             fitting = fitting_templates(tokenizer)
             raise FrameworkError(
@@ -120,16 +117,16 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
         raise FrameworkError(
             "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "
             "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
-            f"{', '.join(chat_templates.NAMED)}"
+            f"{', '.join(CHAT_TEMPLATES)}"
         )
 
 
 def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the chat templates by name whose tokens a tokenizer has."""
-    return [name for name, template in chat_templates.NAMED.items() if not _missing(tokenizer, template)]
+    return [name for name, template in CHAT_TEMPLATES.items() if not _missing(tokenizer, template)]
 
 
-def _missing(tokenizer: PreTrainedTokenizerBase, template: chat_templates.ChatTemplate) -> list[str]:
+def _missing(tokenizer: PreTrainedTokenizerBase, template: ChatTemplate) -> list[str]:
     """Return what a template writes as one token and the tokenizer has not, its own stop token included."""
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     stopless = not template.stop and "eos_token" in template.text and tokenizer.eos_token is None

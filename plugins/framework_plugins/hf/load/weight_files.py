@@ -19,9 +19,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import ModelPlace
-from framework.api.text import count, summarize_error
+from framework import FrameworkError
+from framework.api import count, summarize_error
+from framework.api.training import ModelPlace
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.machine.library_errors import refusing_errors
 

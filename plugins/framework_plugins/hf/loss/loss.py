@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     FEWEST_LOGITS,
     Head,

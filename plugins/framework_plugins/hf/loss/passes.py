@@ -10,8 +10,8 @@ from typing import Any
 
 from peft import PeftModel
 
-from framework.api.records import TokenRow
-from framework.api.text import count
+from framework.api import count
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, TokenRow
+from framework import FrameworkError
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, autocast_dtype
 from framework_plugins.hf.loss.loss import Losses, model_inputs, to_device
 from framework_plugins.hf.loss.router_loss import OUTPUT_ROUTER_LOGITS

@@ -13,7 +13,7 @@ from collections.abc import MutableMapping
 
 from packaging.version import Version
 
-from framework.api.machine import installed
+from framework.api import installed
 
 VARIABLE, OLD_VARIABLE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 RENAMED = Version("2.10")

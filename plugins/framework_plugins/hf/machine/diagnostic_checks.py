@@ -10,9 +10,8 @@ from importlib.metadata import version
 
 import torch
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.machine import GIB
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import GIB, DiagnosticResult, State
 from framework_plugins.hf.machine.diagnostics import needs_gpu
 from framework_plugins.hf.machine.hardware import bf16_instructions, use_cores
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from framework.api.diagnostic import Diagnostic
+from framework.api import Diagnostic
 from framework_plugins.hf.settings.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
 
 if TYPE_CHECKING:
-    from framework.api.plan import Plan
+    from framework import Plan
 
 BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z0-9])")
 TORCH = "torch"

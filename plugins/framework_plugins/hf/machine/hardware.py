@@ -14,15 +14,9 @@ from dataclasses import dataclass, field, replace
 import psutil
 import torch
 
-from framework.api.backend import Shape, estimate
-from framework.api.errors import FrameworkError
-from framework.api.machine import GIB, Gpu, installed
-from framework.api.machine import cores as cpu_cores
-from framework.api.plan import Plan
-from framework.api.protocols import ModelSource
-from framework.api.records import TokenRow
-from framework.api.schema import Optimizer
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan
+from framework.api import GIB, Gpu, cpu_cores, installed, summarize_error
+from framework.api.training import ModelSource, Optimizer, Shape, TokenRow, estimate
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,

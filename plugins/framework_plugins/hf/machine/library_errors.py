@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import summarize_error
 from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 

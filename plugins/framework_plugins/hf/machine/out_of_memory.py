@@ -16,9 +16,8 @@ from typing import Self, TypeVar
 
 import torch
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan
+from framework.api import summarize_error
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 
 T = TypeVar("T")

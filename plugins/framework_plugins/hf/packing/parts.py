@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from framework.api.records import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, Tree, build_tree, common_prefix_length
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
 from framework_plugins.hf.settings.config import Packing

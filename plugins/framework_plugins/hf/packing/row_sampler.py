@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from torch.utils.data import Sampler
 
-from framework.api.records import TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.packing.tree import common_prefix_length
 
 SORT_WINDOW = 1024

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from framework.api.records import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow
 
 MIN_SAVED_TOKENS = 32
 """A common beginning becomes a separate node if that saves this many tokens: another node costs about the same time."""

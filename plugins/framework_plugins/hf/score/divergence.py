@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from framework.api.errors import FrameworkError
-from framework.api.records import TokenRow
+from framework import FrameworkError
+from framework.api.training import TokenRow
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.score.scoring import Evaluation, cat_on_cpu, map_rows
 

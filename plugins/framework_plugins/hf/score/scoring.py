@@ -9,9 +9,8 @@ from typing import TypeVar
 
 import torch
 
-from framework.api.data import set_of
-from framework.api.records import Scored, TokenRow
-from framework.api.registry import counting
+from framework.api import Scored, counting
+from framework.api.training import TokenRow, set_of
 from framework_plugins.hf.loss.loss import Losses, ProbeResult, to_device
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.api.plan import Plan
-from framework.api.text import as_text, nearest
+from framework import Plan
+from framework.api import as_text, nearest
 from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN_NAME, Bias, LoraAdapterConfig, NoQuantizationConfig
 from framework_plugins.hf.settings.library_fields import INIT_LORA_WEIGHTS, INITS_THAT_MOVE_BASE, SFTArgs, non_default
 

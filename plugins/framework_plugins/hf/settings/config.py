@@ -17,8 +17,9 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api.errors import FrameworkError
-from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
+from framework import FrameworkError
+from framework.api import Affects
+from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
 from framework_plugins.hf.settings.library_fields import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
 CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"

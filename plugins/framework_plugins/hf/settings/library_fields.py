@@ -18,8 +18,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
 
-from framework.api.machine import installed
-from framework.api.schema import Affects
+from framework.api import Affects, installed
 
 FIELD_TABLES = Path(__file__).parent / "fields"
 SFT_SETTINGS = {

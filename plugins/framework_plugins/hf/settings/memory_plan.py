@@ -10,11 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights, estimate
-from framework.api.machine import Gpu
-from framework.api.plan import Plan
-from framework.api.records import MemoryReduction
-from framework.api.schema import Optimizer, Stage
+from framework import Plan, Stage
+from framework.api import Gpu
+from framework.api.training import (
+    LINEARS,
+    Attention,
+    Loss,
+    MemoryReduction,
+    MemorySettings,
+    Optimizer,
+    Shape,
+    Weights,
+    estimate,
+)
 from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
     Device,

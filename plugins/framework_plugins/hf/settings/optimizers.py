@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.api.machine import installed
-from framework.api.plan import Plan
-from framework.api.schema import Optimizer, Schedule, Stage
-from framework.api.text import as_text, count, nearest
+from framework import Plan, Stage
+from framework.api import as_text, count, installed, nearest
+from framework.api.training import Optimizer, Schedule
 from framework_plugins.hf.settings.config import HFTrainerConfig
 
 Arguments = Mapping[str, Any]

@@ -21,13 +21,19 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.backend import code_hash, hash_of
-from framework.api.chat_templates import NAMED
-from framework.api.conversations import END, for_each_answer, with_thoughts
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, Example, Message, TokenRow
-from framework.api.schema import Learn, Thoughts
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Example, Learn, Message, summarize_error
+from framework.api.training import (
+    CHAT_TEMPLATES,
+    END_THOUGHT,
+    IGNORE,
+    Thoughts,
+    TokenRow,
+    code_hash,
+    for_each_answer,
+    hash_of,
+    with_thoughts,
+)
 from framework_plugins.hf.load.tokenizer import fitting_templates
 from framework_plugins.hf.tokens import message_check, template_switches
 from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
@@ -189,7 +195,7 @@ class Chat:
     def _named_template(self, example: Example) -> str:
         """Return the chat template by name that writes a row exactly, with tokens that the tokenizer has."""
         for name in fitting_templates(self.tokenizer):
-            template, tokenizer = NAMED[name], copy.copy(self.tokenizer)
+            template, tokenizer = CHAT_TEMPLATES[name], copy.copy(self.tokenizer)
             tokenizer.chat_template = template.text
             stops = {*self.stop_ids, *([tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else [])}
             other = Chat(tokenizer, frozenset(stops), learn=self.learn)
@@ -292,7 +298,7 @@ class _Kind:
 
 def _kind(example: Example, problem: str) -> _Kind:
     answers = [message for message in example.messages if message.role == "assistant"]
-    thoughtful = any(answer.reasoning_content or END in answer.content for answer in answers)
+    thoughtful = any(answer.reasoning_content or END_THOUGHT in answer.content for answer in answers)
     return _Kind(problem, len(answers) > 1, thoughtful, bool(example.tools))
 
 

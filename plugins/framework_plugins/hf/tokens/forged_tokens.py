@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.conversations import BEGIN, END
-from framework.api.records import Example
+from framework.api import Example
+from framework.api.training import BEGIN_THOUGHT, END_THOUGHT
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 
 TAKE_OUT_OF_DATA = "take it out of the data"
-THOUGHT_TAGS = (BEGIN, END)
+THOUGHT_TAGS = (BEGIN_THOUGHT, END_THOUGHT)
 
 
 class ForgedTokens:

@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.errors import FrameworkError
-from framework.api.records import IGNORE, Example, TokenRow
+from framework import FrameworkError
+from framework.api import Example
+from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
 from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length, token_from

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from framework.api.conversations import END
-from framework.api.records import SEPARATOR, Example, Message, ToolCall
+from framework.api import Example, Message, ToolCall
+from framework.api.training import END_THOUGHT, SEPARATOR
 
 OTHER_TEMPLATE = "take another chat template, model.chat_template=FILE.jinja"
 NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER_TEMPLATE}"
@@ -48,8 +48,8 @@ def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
     if thought := message.reasoning_content.strip():
         yield thought, "the assistant's thoughts (reasoning_content)"
     content = message.content.strip()
-    if content and END in content and content not in region:
-        thought, content = (part.strip() for part in content.rsplit(END, 1))
+    if content and END_THOUGHT in content and content not in region:
+        thought, content = (part.strip() for part in content.rsplit(END_THOUGHT, 1))
         yield thought.removeprefix("<think>").strip(), "the assistant's thoughts (before </think>)"
     if content:
         yield content, "an assistant's turn"
@@ -145,8 +145,8 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     if position < 0 and message.role == "tool":
         content = _as_json(content)
         position = text.find(content, start)
-    elif position < 0 and message.role == "assistant" and END in content:
-        content = content.rsplit(END, 1)[1].strip()
+    elif position < 0 and message.role == "assistant" and END_THOUGHT in content:
+        content = content.rsplit(END_THOUGHT, 1)[1].strip()
         position = text.find(content, start)
     return content, position + len(content) if position >= 0 else -1
 

@@ -10,9 +10,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Message, ToolCall
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Message, ToolCall, summarize_error
 from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE
 from framework_plugins.hf.tokens.template_limits import TOOL
 

@@ -18,7 +18,7 @@ from tokenizers.decoders import ByteLevel
 from tokenizers.normalizers import NFC, NFKC
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from framework.api.records import TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.tokens.loss_mask import Draft
 from framework_plugins.hf.tokens.prompt_tokens import common_prefix_length
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.errors import FrameworkError
-from framework.api.files import cache_dir
+from framework import FrameworkError
+from framework.api import cache_dir
 
 CPU_SECONDS, WALL_SECONDS = 4, 60.0
 """Seconds of processor time, and until an answer has to be there on a machine that is busy with other things."""

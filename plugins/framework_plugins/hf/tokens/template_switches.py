@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.errors import FrameworkError
-from framework.api.schema import THINKING_SWITCHES, ModelConfig, Thinking
+from framework import FrameworkError
+from framework.api.training import THINKING_SWITCHES, ModelConfig, Thinking
 from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
 from framework_plugins.hf.tokens.render import COMPILE
 

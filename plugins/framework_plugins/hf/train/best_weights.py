@@ -10,8 +10,8 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from framework.api.errors import FrameworkError
-from framework.api.files import describe_room, write_failure
+from framework import FrameworkError
+from framework.api import describe_room, write_failure
 from framework_plugins.hf.load.sharded_weights import local_shard, trained_weights
 
 FILE_NAME = "best-{}.safetensors"

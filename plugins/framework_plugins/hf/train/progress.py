@@ -10,10 +10,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from framework.api.protocols import TrainRun
-from framework.api.records import Step, StepControl
-from framework.api.registry import counting
-from framework.api.schedule import is_due
+from framework.api import Step, counting
+from framework.api.training import StepControl, TrainRun
+from framework.api.training import validation_is_due as is_due
 from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 

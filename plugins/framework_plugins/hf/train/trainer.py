@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.api.records import TokenRow
-from framework.api.schema import Optimizer
+from framework.api.training import Optimizer, TokenRow
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState

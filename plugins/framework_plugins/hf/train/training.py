@@ -14,10 +14,9 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import TrainRun
-from framework.api.records import TokenRow, TrainResult
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import TrainResult, summarize_error
+from framework.api.training import TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware

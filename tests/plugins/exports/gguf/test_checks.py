@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import testing
-from framework.api.commands import check_model
 from framework.api.plan import Plan
+from framework.api.program import check_model
 from framework.api.protocols import ModelSource
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.gguf import checks

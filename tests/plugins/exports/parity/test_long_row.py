@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from framework.api.errors import FrameworkError
 from framework.api.records import Prompt
+from framework.util.errors import FrameworkError
 from framework_plugins.exports.parity.long_row import END, long_row
 from tests.support.families import make_tokenizer
 from tests.support.speaks import Speaks

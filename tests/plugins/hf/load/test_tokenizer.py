@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.chat_templates import NAMED
+from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.load.tokenizer import set_template
@@ -42,20 +42,20 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", CHAT_TEMPLATES)
 @pytest.mark.parametrize("turns", [(ASK, TELL), (SYSTEM, ASK, TELL), (SYSTEM, ASK, TELL, DOUBT, NO)])
 def test_rows_are_exact_by_a_template_of_that_name_and_end_with_its_stop(name: str, turns: tuple[Message, ...]) -> None:
     tokenizer = make_tokenizer(FAMILIES[name])
     tokenizer.chat_template = None
     set_template(tokenizer, name)
-    stop = NAMED[name].stop or tokenizer.eos_token
+    stop = CHAT_TEMPLATES[name].stop or tokenizer.eos_token
     row = Chat(tokenizer, frozenset([tokenizer.eos_token_id])).encode([Example(turns, "chatml", "a:1")])[0]
     assert row.problem == ""
     said = [message.content for message in turns if message.role == "assistant"]
     assert [text.strip() for text in learned(tokenizer, row)] == [f"{text}{stop}" for text in said]
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_a_template_of_that_name_knows_no_other_roles(name: str) -> None:
     tokenizer = make_tokenizer(FAMILIES[name])
     set_template(tokenizer, name)

@@ -19,7 +19,7 @@ from transformers.training_args import OptimizerNames
 from trl import SFTConfig
 
 from framework import FrameworkError
-from framework.api.machine import installed
+from framework.api import installed
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl

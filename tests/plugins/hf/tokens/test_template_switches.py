@@ -14,7 +14,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
-from framework.api.chat_templates import NAMED
+from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Example, Message, TokenRow
 from framework.api.schema import Learn
 from framework_plugins.hf.tokens import chat, template_switches
@@ -157,7 +157,7 @@ def test_a_template_by_name_that_writes_the_row_is_named() -> None:
     )
     assert tokenizer.chat_template.endswith(opening)
     named = make_tokenizer("llama3")
-    named.chat_template = NAMED["llama3"].text
+    named.chat_template = CHAT_TEMPLATES["llama3"].text
     assert Chat(named, stop_ids("llama3")).encode([Example((ASK, TELL), "chatml")])[0].problem == ""
 
 

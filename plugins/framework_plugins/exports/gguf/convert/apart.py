@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.process import ProcessError, PythonProcess
-from framework.api.registry import counting
+from framework import FrameworkError
+from framework.api import ProcessError, PythonProcess, counting
 
 QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}
 

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.machine import missing, pip_command
+from framework import FrameworkError
+from framework.api import missing, pip_command
 from framework_plugins.exports.llama import library
 
 PACKAGE = "auto-round"

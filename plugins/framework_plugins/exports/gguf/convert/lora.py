@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.gguf.convert import converter
 from framework_plugins.exports.gguf.convert.model import model_class
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.documents import TOKENIZER, read
 from framework_plugins.exports.gguf.convert import converter, pre_tokenizers, sentencepiece
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 from framework_plugins.exports.merge.headers import BITS, FLOATS, model_files, stored
 
 

@@ -12,8 +12,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from framework.api.errors import FrameworkError
-from framework.api.process_group import Engine, Member, ProcessGroup
+from framework import FrameworkError
+from framework.api.training import Engine, Member, ProcessGroup
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.train.trainer import checkpointing_name
 

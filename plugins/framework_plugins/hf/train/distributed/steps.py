@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from framework.api.process_group import Member
+from framework.api.training import Member
 from framework_plugins.hf.packing.parts import Packer, Part, learned_count
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
 

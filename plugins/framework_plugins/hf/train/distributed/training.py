@@ -19,10 +19,8 @@ from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
-from framework.api.data import set_of
-from framework.api.process_group import Engine, Member, ProcessGroup
-from framework.api.protocols import TrainRun
-from framework.api.records import Step, StepControl, TokenRow, TrainResult
+from framework.api import Step, TrainResult
+from framework.api.training import Engine, Member, ProcessGroup, StepControl, TokenRow, TrainRun, set_of
 from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.load.sharded_weights import (
     allocate_trained,

@@ -18,13 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder, describe_room, write_failure
-from framework.api.plan import Plan
-from framework.api.records import TokenRow
-from framework.api.run_folder import TRAINING_STATE
-from framework.api.schema import Affects
-from framework.api.text import redact
+from framework import FrameworkError, Plan
+from framework.api import Affects, atomic_folder, describe_room, redact, write_failure
+from framework.api.training import TRAINING_STATE, TokenRow
 
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"

@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import TrainerState
 
-from framework.api.errors import FrameworkError
-from framework.api.records import Step
-from framework.api.text import summarize_error
+from framework import FrameworkError
+from framework.api import Step, summarize_error
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
 from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.train.progress import Progress

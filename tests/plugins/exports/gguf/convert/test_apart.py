@@ -11,7 +11,7 @@ from framework_plugins.exports.gguf.convert import apart
 
 FUNCTIONS = """
 import os, signal
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 def write(file, text): print("a lot"); open(file, "w").write(text)
 def refuse(): raise FrameworkError("take\\nanother")
 def fail(): print("so far so good"); raise KeyError("rope")

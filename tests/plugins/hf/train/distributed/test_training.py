@@ -22,7 +22,6 @@ from safetensors.torch import load_file
 
 from framework import FrameworkError
 from framework.api import records
-from framework.api.errors import Interrupted
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
@@ -31,6 +30,7 @@ from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.run.worker import GROUP
 from framework.rundir.folder import SCRATCH
+from framework.util.errors import Interrupted
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make

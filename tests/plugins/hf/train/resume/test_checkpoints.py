@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from framework import FrameworkError
+from framework.api import atomic_folder
 from framework.api.data import Data
-from framework.api.files import atomic_folder
 from framework.api.protocols import TrainRun
 from framework.api.records import Progress, Step, StepControl, TokenRow, TrainResult
 from framework.api.run_folder import TRAINING_STATE
