@@ -272,12 +272,17 @@ def first_column(table: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
-def test_every_room_of_the_core_has_one_row_in_the_architecture_in_the_order_of_the_imports() -> None:
+@pytest.mark.parametrize(
+    ("heading", "folder"), [("The rooms", "framework"), ("The rooms of hf", "plugins/framework_plugins/hf")]
+)
+def test_every_room_has_one_row_in_the_architecture_in_the_order_of_the_imports(heading: str, folder: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (order,) = (part for part in project["tool"]["importlinter"]["contracts"] if part["type"] == "layers")
-    rooms = [room for layer in order["layers"] for room in layer.split(" | ") if room != "__main__"]
-    assert first_column(section_of(ARCHITECTURE, "The rooms")) == rooms
-    assert sorted(rooms) == sorted(file.parent.name for file in (ROOT / "framework").glob("*/__init__.py"))
+    container = [folder.removeprefix("plugins/").replace("/", ".")]
+    (order,) = (part for part in project["tool"]["importlinter"]["contracts"] if part.get("containers") == container)
+    inside = sorted(file.parent.name for file in (ROOT / folder).glob("*/__init__.py"))
+    rooms = [room for layer in order["layers"] for room in layer.split(" | ") if room in inside]
+    assert first_column(section_of(ARCHITECTURE, heading)) == rooms
+    assert sorted(rooms) == inside
 
 
 def test_every_plugin_of_this_repository_has_one_row_in_the_architecture() -> None:

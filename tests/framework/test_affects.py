@@ -108,8 +108,8 @@ class NotedError(Exception):
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
     """Return what gives all keys of a plan with some overrides, by what they are of."""
-    from framework_plugins.hf.load import base_key
-    from framework_plugins.hf.resume.checkpoints import checkpoints
+    from framework_plugins.hf.load.base_cache import base_key
+    from framework_plugins.hf.train.resume import checkpoints
     from framework_plugins.trackers import kept
 
     folder = tmp_path_factory.mktemp("keys")
@@ -138,14 +138,14 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         model: Any = Shared(plan)
         found: Any = SimpleNamespace(result=SimpleNamespace(fingerprint="rows"))
         measuring = Measuring(plan, model, found, {}, {}, current())
-        way: Any = "plain"
+        forward_plan: Any = "plain"
         return {
             "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below
             "mixed rows": Reader(mixed, model)._key("tokens"),  # noqa: SLF001
             "data": noting(lambda: stage.load_data(plan, model)),
             "lengths": str(history._rows_file(plan)),  # noqa: SLF001
             "audit": audit._key(plan, np.zeros(1, np.int8), (), {}),  # noqa: SLF001
-            "base": base_key.base_key(plan, {}, way, folder, "tokens"),
+            "base": base_key(plan, {}, forward_plan, folder, "tokens"),
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(checkpoints.settings(plan), sort_keys=True),

@@ -18,9 +18,8 @@ from framework.api.diagnostic import State
 from framework.api.schema import Optimizer
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits
-from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.allocator import NEW, OLD
-from framework_plugins.hf.machine.diagnostics import nf4
+from framework_plugins.hf.machine import diagnostic_checks, hardware
+from framework_plugins.hf.machine.allocator import OLD_VARIABLE, VARIABLE
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig
 from tests.plugins.unsloth.runs import run, tiny
 from tests.support.training import make
@@ -30,7 +29,7 @@ ON_A_CARD = pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest
 
 def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: str) -> None:
     """The check of `doctor` takes the card if there is one."""
-    found = nf4.product(None)
+    found = diagnostic_checks.nf4(None)
     assert found.state is State.ok, found.detail
     assert device == "cpu" or "GPU" in found.detail
 
@@ -51,7 +50,7 @@ import framework_plugins.hf.backend, torch
 rows = torch.ones(1 << 20, device={device!r})
 print(any(each["is_expandable"] for each in torch.cuda.memory_snapshot()))
 """
-    env = {name: value for name, value in os.environ.items() if name not in {NEW, OLD}}
+    env = {name: value for name, value in os.environ.items() if name not in {VARIABLE, OLD_VARIABLE}}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == str(sys.platform == "linux" and "microsoft" not in os.uname().release.lower())

@@ -15,10 +15,11 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from framework.api import installed
 from framework.api.records import TokenRow
-from framework_plugins.hf.loss.chunked_cross_entropy import Head, kept, summed_cross_entropy
-from framework_plugins.hf.loss.loss import Losses, moved
+from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
+from framework_plugins.hf.loss.loss import Losses, to_device
+from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import AMPERE
-from framework_plugins.hf.machine.precision import answering
+from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Attention, Packing
 from tests.plugins.hf.packing import drawn
@@ -76,9 +77,9 @@ def packed(model: Any, losses: Losses, packing: Packing, rows: list[TokenRow], d
     """Take the rows through the model in parts of at most three, a tree with its dense mask, as on a GPU."""
     model.zero_grad()
     total = 0.0
-    for part in Packer(packing, 3, 0, masked=True)(rows):
+    for part in Packer(packing, 3, 0, dense_mask=True)(rows):
         with torch.autocast(device, torch.bfloat16):
-            loss = losses.sum(moved(part, device))
+            loss = losses.sum(to_device(part, device))
         torch.autograd.backward(loss)
         total += loss.item()
     return total, gradient(model)
@@ -90,7 +91,7 @@ def apart(one: torch.Tensor, two: torch.Tensor) -> float:
 
 def check(model: Any, packing: Packing, device: str) -> None:
     rows = drawn.make(3, 6, 90)
-    losses = Losses(answering(model, device), packing, masked=True)
+    losses = probe(Losses(to_eval_mode(model, device), packing, dense_mask=True))
     assert losses.packing is packing
     model.train()
     loss, made = packed(model, losses, packing, rows, device)
@@ -138,7 +139,7 @@ def test_the_head_in_pieces_is_the_cross_entropy_of_all_logits(device: str) -> N
     wanted = (functional.cross_entropy(logits, target.to(device), reduction="none") * share.to(device)).sum()
     torch.autograd.backward(wanted)
     head, half = head.to(device, torch.bfloat16), states.to(device, torch.bfloat16).requires_grad_()
-    size = kept(half.device)
+    size = logits_at_once(half.device)
     assert device == "cpu" or rows > size // (2 * vocabulary)
     made = summed_cross_entropy(half, Head(head), target.to(device), share.to(device), size)
     torch.autograd.backward(made)

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TrainResult
-from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine import hardware, precision
+from framework_plugins.hf.machine.out_of_memory import free_memory
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import Dtype
-from framework_plugins.hf.train.retry import release
 from tests.support.short_memory import short_memory
 from tests.support.training import make, opened, train
 
@@ -34,7 +34,7 @@ def losses(steps: list[Step]) -> list[float]:
 
 def reserved() -> int:
     """Return the bytes that the allocator holds once it has given back what it can."""
-    release()
+    free_memory()
     return torch.cuda.memory_reserved()
 
 
@@ -90,11 +90,11 @@ def test_a_training_for_which_there_is_no_room_finishes_with_the_same_losses(
 
 
 def test_memory_that_runs_out_is_known_by_its_error(device: str) -> None:
-    from framework_plugins.hf.train.retry import ran_out
+    from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(1 << 50, device=device)
-    assert ran_out(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", "bf16"), pytest.param("cuda", "fp16", marks=pytest.mark.gpu)])
@@ -197,7 +197,7 @@ def test_products_in_fp32_are_coarser_within_a_training_pass_alone(device: str) 
         return float((product - exact).norm() / exact.norm())
 
     before = off(left @ right)
-    with hardware.tf32(device):
+    with precision.tf32(device):
         inside = off(left @ right)
     assert off(left @ right) == before < 1e-5
     if device == "cuda" and torch.cuda.get_device_capability() >= hardware.AMPERE:

@@ -486,7 +486,7 @@ class TestUnsloth(OnTheTinyModel):
     """With LoRA, and Unsloth: in a pytest of its own, where it is imported before transformers."""
 
     option = "unsloth"
-    first = "framework_plugins.unsloth.first"
+    first = "framework_plugins.unsloth.import_unsloth"
 
 
 class TestHFSideBySide(OnTheTinyModel):

@@ -52,17 +52,17 @@ class Private:
 TRAINER = "transformers.trainer"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 TABLE = (
-    Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/trainer.py",)),
-    Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/trainer.py",)),
-    Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/trainer.py",)),
-    Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/trainer.py",)),
-    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (f"{HF}/trainer.py",)),
-    Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/trainer.py",)),
+    Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/train/trainer.py",)),
+    Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/train/trainer.py",)),
+    Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/train/trainer.py",)),
+    Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/train/trainer.py",)),
+    Private("trl.trainer.base_trainer", "_BaseTrainer._send_telemetry", (), (f"{HF}/train/trainer.py",)),
+    Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/train/trainer.py",)),
     Private(
         "transformers.utils.chat_template_utils",
         "_compile_jinja_template",
         ("chat_template",),
-        (f"{HF}/render.py",),
+        (f"{HF}/tokens/render.py",),
     ),
     Private("transformers.configuration_utils", "PreTrainedConfig._attn_implementation", None, (f"{HF}/backend.py",)),
     Private(
@@ -79,16 +79,18 @@ TABLE = (
         ("model",),
         (f"{EXPORTS}/merge/tensor_names.py",),
     ),
-    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/fast/install.py",)),
-    Private("peft.tuners.lora.layer", "Linear", None, (f"{HF}/fast/install.py", f"{HF}/fast/low_rank.py")),
+    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
+    Private(
+        "peft.tuners.lora.layer", "Linear", None, (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py")
+    ),
     Private(
         "lm_eval.api.model",
         "TemplateLM._loglikelihood_tokens",
         ("requests",),
         ("plugins/framework_plugins/evals/harness/model.py",),
     ),
-    Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/attention.py",)),
-    Private("torch", "Tensor._version", None, (f"{HF}/shared.py",)),
+    Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/tree_attention.py",)),
+    Private("torch", "Tensor._version", None, (f"{HF}/load/base_cache.py",)),
     Private("hydra.core.utils", "JobReturn._return_value", None, (f"{SWEEPS}/outcome.py",)),
     Private("hydra._internal.defaults_list", "DefaultsList", None, ("framework/config/sources.py",)),
     Private(
@@ -173,7 +175,9 @@ def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
     body = torch.nn.Sequential(torch.nn.Linear(4, 4))
     (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
     missing = [name for name in LORA_READ if not hasattr(layer, name)]
-    assert not missing, f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/fast/low_rank.py reads"
+    assert not missing, (
+        f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/cpu_kernels/low_rank.py reads"
+    )
 
 
 def test_every_private_name_that_the_source_uses_is_in_the_table() -> None:

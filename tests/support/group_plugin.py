@@ -58,7 +58,7 @@ def _pin_nothing() -> None:
 
 
 def _end(rank: int, wanted: str) -> None:
-    from framework_plugins.hf.train.distributed.trainer import GroupTrainer
+    from framework_plugins.hf.train.distributed.training import GroupTrainer
 
     of, at, how = wanted.split(":")
     plain = GroupTrainer.training_step
@@ -74,7 +74,7 @@ def _end(rank: int, wanted: str) -> None:
 
 
 def _tell(rank: int, folder: str) -> None:
-    from framework_plugins.hf.train.distributed.trainer import GroupTrainer
+    from framework_plugins.hf.train.distributed.training import GroupTrainer
 
     plain = GroupTrainer.begin
 
@@ -96,7 +96,7 @@ def _seen(model: Any) -> dict[str, Any]:
     from bitsandbytes.nn import Linear4bit
     from torch.distributed.fsdp import FSDPModule
 
-    from framework_plugins.hf.train.distributed.weights import WRAPPER, local
+    from framework_plugins.hf.load.sharded_weights import CHECKPOINT_WRAPPER, local_shard
 
     frozen = [weight for weight in model.parameters() if not weight.requires_grad]
     few = [module.weight for module in model.modules() if isinstance(module, Linear4bit)]
@@ -104,10 +104,10 @@ def _seen(model: Any) -> dict[str, Any]:
     groups: list[Any] = [group for state in cut for group in state._fsdp_param_groups]  # noqa: SLF001 - as above
     return {
         "started": psutil.Process().cmdline()[-4:],
-        "here": sum(local(weight).numel() for weight in frozen),
+        "here": sum(local_shard(weight).numel() for weight in frozen),
         "whole": sum(weight.numel() for weight in frozen),
-        "4 bits": [[str(weight.dtype), local(weight).numel(), weight.numel()] for weight in few],
-        "checkpointed": sum(hasattr(module, WRAPPER) for module in model.modules()),
+        "4 bits": [[str(weight.dtype), local_shard(weight).numel(), weight.numel()] for weight in few],
+        "checkpointed": sum(hasattr(module, CHECKPOINT_WRAPPER) for module in model.modules()),
         "offload": sorted({type(group.offload_policy).__name__ for group in groups}),
     }
 

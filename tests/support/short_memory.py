@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from framework.api.records import Step, TrainResult
+from framework_plugins.hf.loss.passes import is_checkpointing
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.train.passes import checkpoints
 from tests.support.training import make, opened, train
 
 ONE_BY_EIGHT = ("trainer.per_device_train_batch_size=8", "trainer.gradient_accumulation_steps=1")
@@ -54,11 +54,15 @@ def error() -> torch.OutOfMemoryError:
 def short_memory(model: HFModel, fits: Callable[[Pass], bool], *, late: bool = False) -> Iterator[Seen]:
     """Refuse passes that do not fit: before their first layer or, with `late`, in their backward pass."""
     seen = Seen()
-    losses = model.evaluation.passes.losses
+    losses = model.open_losses().passes.losses
 
     def before(body: torch.nn.Module, _: Any, named: dict[str, Any]) -> None:
         one = Pass(
-            len(seen.passes) + 1, tuple(named["input_ids"].shape), body.training, checkpoints(body), losses.logits
+            len(seen.passes) + 1,
+            tuple(named["input_ids"].shape),
+            body.training,
+            is_checkpointing(body),
+            losses.logits_at_once,
         )
         seen.passes.append(one)
         if not fits(one):

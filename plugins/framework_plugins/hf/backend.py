@@ -31,15 +31,16 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from framework import FrameworkError, Plan, Stage
 from framework.api import summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
-from framework_plugins.hf.load.adapters import check_adapter, trained_config
+from framework_plugins.hf.load.adapt_model import check_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.load.loading import check_quantized, without_weights
-from framework_plugins.hf.load.model_settings import kernels_named
-from framework_plugins.hf.load.tokenizer import check_size
-from framework_plugins.hf.load.weight_files import check_files, is_here
+from framework_plugins.hf.load.model_settings import attention_named
+from framework_plugins.hf.load.tokenizer import check_token_ids
+from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.packing.eligibility import Way, way
-from framework_plugins.hf.resume.checkpoints import Checkpoints
+from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan
 from framework_plugins.hf.settings.config import (
     ALL_LINEAR,
     Attention,
@@ -49,9 +50,9 @@ from framework_plugins.hf.settings.config import (
     OutOfMemory,
     layer_pattern,
 )
-from framework_plugins.hf.train.retry import ran_out
+from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 
-WEIGHTS = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
+WEIGHT_STAGES = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
 """Stages that load the weights."""
 
 
@@ -59,10 +60,10 @@ class HFBackend:
     """Opens models with transformers. A backend that loads them otherwise subclasses it.
 
     Attributes:
-        opens: what is made of an opened model.
+        model_class: what is made of an opened model.
     """
 
-    opens: type[HFModel] = HFModel
+    model_class: type[HFModel] = HFModel
 
     def __init__(self, config: HFTrainerConfig) -> None:
         self.config = config
@@ -74,12 +75,12 @@ class HFBackend:
         Raises:
             FrameworkError: no GPU for a large model, or the model cannot be read.
         """
-        model = self._opened(plan)
+        model = self._open_model(plan)
         gc.freeze()  # what the libraries made while they were imported stays: each look through it takes 0.3 s
         try:
             yield model
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             by_itself = self.config.on_out_of_memory is OutOfMemory.fail
             raise FrameworkError(
@@ -91,8 +92,8 @@ class HFBackend:
             model.close()  # which looks for what is to be freed, still without the libraries
             gc.unfreeze()
 
-    def _opened(self, plan: Plan) -> HFModel:
-        _quiet()
+    def _open_model(self, plan: Plan) -> HFModel:
+        _silence_libraries()
         group, me = plan.launch.config.group(), member()
         machine = hardware.pick(self.config, gpu=me.local_rank if me else 0 if group else None)
         if Stage.train in plan.stages:
@@ -101,24 +102,24 @@ class HFBackend:
         place = source.fetch(weights=False)
         empty = without_weights(place, self.config, trust=plan.model.config.trust_remote_code)
         attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
-        here = me is not None or is_here(place)
+        here = me is not None or is_downloaded(place)
         if me is None:  # the members of a group come after the process that opened the model first
             check_quantized(plan, place, empty, machine)
             if here:
-                check_files(place, empty, values=bool(WEIGHTS & set(plan.stages)))
+                check_files(place, empty, values=bool(WEIGHT_STAGES & set(plan.stages)))
             self._check_checkpoint(plan, place, empty)
         _check_targets(plan, empty, machine)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
-        other = kernels_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
+        other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
         ignored = f" (config.json names {', '.join(sorted(other))}, and trainer.attention chooses)" if other else ""
         machine.facts["attention"] = f"{attention}{ignored}"
-        chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
-        if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
-            chosen = replace(chosen, fast=False)
+        chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
+        if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
+            chosen = replace(chosen, cpu_kernels=False)
         vocabulary = len(empty.get_input_embeddings().weight)
-        model = self.opens(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
-        check_size(place, model.tokenizer, model.stop_ids, vocabulary)
+        model = self.model_class(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
+        check_token_ids(place, model.tokenizer, model.stop_ids, vocabulary)
         return model
 
     def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
@@ -131,14 +132,16 @@ class HFBackend:
             other = without_weights(given, self.config, trust=plan.model.config.trust_remote_code)
             check_files(given, other, values=True)
 
-    def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Choose how rows go through the model, and say how they are packed; see `packing.admits.way`."""
+    def forward_plan(
+        self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str
+    ) -> tuple[ForwardPlan, str]:
+        """Choose how rows go through the model, and say in words how they are packed; see `packing.eligibility`."""
         quantization: Quantization = plan.quantization.create()
         quantized = quantization.config(machine.dtype) is not None
-        return way(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
+        return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
 
 
-def _quiet() -> None:
+def _silence_libraries() -> None:
     """Let the run's own loggers speak: no progress bars and notes of the libraries in between."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
@@ -170,9 +173,9 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
         for target in sorted(targets or ()):
             if target.rpartition(".")[2] not in layers:
                 raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
-    _check_blocks(plan, empty)
+    _check_layers_to_transform(plan, empty)
     head = empty.get_output_embeddings()
-    _check_names(plan, config, {name for name in linear if modules[name] is not head or targets != ALL_LINEAR})
+    _check_layer_names(plan, config, {name for name in linear if modules[name] is not head or targets != ALL_LINEAR})
     names = {name.rpartition(".")[2] for name in modules} - {""}
     for saved in config.modules_to_save or ():
         if saved not in names:
@@ -198,7 +201,7 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
             raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
 
 
-def _check_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
+def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
     """Refuse names in settings of single layers that fit no adapted layer: peft passes over them."""
     settings, chosen = plan.adapter.config, copy.copy(config)
     if not isinstance(settings, LoraAdapterConfig):
@@ -219,7 +222,7 @@ def _check_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
                 raise FrameworkError(f"adapter.{setting} fits no adapted layer: {unknown('layer', given, names)}")
 
 
-def _check_blocks(plan: Plan, empty: Any) -> None:
+def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
     blocks = plan.adapter.config.layers_to_transform
     count = empty.config.get_text_config().num_hidden_layers
     if blocks and max(blocks) >= count:

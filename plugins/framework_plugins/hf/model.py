@@ -7,73 +7,68 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import transformers
 from peft import PeftModel
 
-from framework import FrameworkError, Plan
-from framework.api import GIB, Answer, Example, Prompt, Scored, TrainResult, counting
+from framework import Plan
+from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting
 from framework.api.training import (
-    THINKING_SWITCHES,
     ModelPlace,
     ModelSource,
-    Shape,
     TextForm,
-    Thinking,
     TokenRow,
     TrainRun,
-    estimate,
     member,
-    set_of,
     shared_cache,
     shared_key,
 )
 from framework_plugins.hf.generate.generate import complete
 from framework_plugins.hf.generate.stream import sampler, stream
-from framework_plugins.hf.load.adapters import restore_adapter, trained_config, weights
-from framework_plugins.hf.load.base_key import base_key
+from framework_plugins.hf.load.adapt_model import as_base, restore_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.base_cache import base_key
+from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
-from framework_plugins.hf.load.model_settings import positions
+from framework_plugins.hf.load.model_settings import max_positions
 from framework_plugins.hf.load.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
 from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.precision import answering
-from framework_plugins.hf.packing.eligibility import Way
+from framework_plugins.hf.machine.out_of_memory import Batches, RandomState, free_memory, make_oom_retry
+from framework_plugins.hf.machine.precision import to_eval_mode
+from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.resume.checkpoints import Checkpoints
 from framework_plugins.hf.score import scoring
-from framework_plugins.hf.score.divergence import FromBase
-from framework_plugins.hf.score.evaluation import Evaluation, longest
+from framework_plugins.hf.score.divergence import DivergenceFromBase
+from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import HFTrainerConfig
-from framework_plugins.hf.settings.memory_plan import decides_checkpointing, footprint
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
-from framework_plugins.hf.train.oom_retry import Batches, oom_retry
-from framework_plugins.hf.train.passes import Passes
 from framework_plugins.hf.train.progress import Validation
-from framework_plugins.hf.train.retry import Randomness, release
+from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.training import Training
 
-SHOWN = "shown"
-"""Key in the shared cache: the test results of a model with such an adapter, and how large a pass fits."""
+PROBED = "probed"
+"""Key in the shared cache: what the probe of a model with such an adapter found, and how large a pass fits."""
 
 
 class HFModel:
     """A base model with the adapter of the run, or a base model whose weights are all trained.
 
     Attributes:
-        losses: computes the losses of the loaded model.
+        losses_class: computes the losses of the loaded model.
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
     """
 
-    losses: type[Losses] = Losses
+    losses_class: type[Losses] = Losses
 
     def __init__(
         self,
@@ -82,7 +77,7 @@ class HFModel:
         machine: hardware.Hardware,
         source: ModelSource,
         place: ModelPlace,
-        way: Way,
+        forward_plan: ForwardPlan,
         *,
         checked: bool,
         vocabulary: int,
@@ -94,7 +89,7 @@ class HFModel:
         self.machine = machine
         self.source = source
         self.place = place
-        self.way = way
+        self.forward_plan = forward_plan
         self.facts: Mapping[str, str] = machine.facts
         weights = plan.external_checkpoint
         own = weights is not None and (weights / "tokenizer.json").is_file()
@@ -102,38 +97,19 @@ class HFModel:
         self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
         settings = plan.model.config
         check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
-        self._think()
+        if thinking := template_switches.thinking_fact(self.tokenizer, settings, place.name):
+            machine.facts["thinking"] = thinking
         self.stop_ids = stop_ids(place, self.tokenizer)
         set_padding(self.tokenizer, self.stop_ids)
         if appended := self.chat.appended:
             machine.facts["last answers"] = f"{appended} is appended: the chat template writes no stop token"
         self.trained = False
-        self.oom_retry = oom_retry(plan, config, machine.facts)
+        self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
-        self._from_base = FromBase()
-        self._shown = ""
-
-    def _think(self) -> None:
-        """Say which switches `model.thinking` sets.
-
-        Raises:
-            FrameworkError: the template reads none of them.
-        """
-        settings = self.plan.model.config
-        if settings.thinking is Thinking.auto:
-            return
-        read = template_switches.names(self.tokenizer)
-        set_here = [name for name in read if name in THINKING_SWITCHES]
-        if not set_here:
-            has = f"; its switches are {', '.join(read)}, set with model.chat_template_kwargs" if read else ""
-            raise FrameworkError(
-                f"model.thinking={settings.thinking.value}: the chat template of model {self.place.name} reads neither "
-                f"{' nor '.join(THINKING_SWITCHES)}{has}: leave model.thinking=auto"
-            )
-        values = ", ".join(f"{name}={str(settings.template_switches[name]).lower()}" for name in set_here)
-        self.machine.facts["thinking"] = f"{settings.thinking.value} ({values} in the chat template)"
+        self._from_base = DivergenceFromBase()
+        self._probe_key = ""
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -148,13 +124,13 @@ class HFModel:
 
     @property
     def base_key(self) -> str:
-        """A hash over all that the base's answers depend on; see `base_key.base_key`."""
-        return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
+        """A hash over all that the base's answers depend on; see `base_cache.base_key`."""
+        return base_key(self.plan, self.machine.facts, self.forward_plan, self.place.folder, self.encoding)
 
     @property
     def positions(self) -> int | None:
         """The most tokens of a row, by config.json."""
-        return positions(self.source.config_json())
+        return max_positions(self.source.config_json())
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`.
@@ -163,12 +139,7 @@ class HFModel:
             FrameworkError: a text becomes a token that the model does not have.
         """
         rows = self.chat.encode(examples)
-        for row in rows:
-            if row.input_ids and (largest := max(row.input_ids)) >= self.vocabulary:
-                raise FrameworkError(
-                    f"{row.where}: the tokenizer turns the text into token {largest}, and model {self.place.name} "
-                    f"has {self.vocabulary} tokens: restore its tokenizer.json"
-                )
+        chat.check_ids(rows, self.vocabulary, self.place.name)
         return rows
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -190,7 +161,7 @@ class HFModel:
         Raises:
             FrameworkError: there are none, or not those of the model.
         """
-        place = weights(self.source)
+        place = fetch_weights(self.source)
         if not self.checked:
             empty = without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code)
             check_files(place, empty, values=True)
@@ -198,20 +169,15 @@ class HFModel:
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""
-        return load(self.plan, self.config, self.machine, self.place, self.way, folder, peft_config)
+        return load(self.plan, self.config, self.machine, self.place, self.forward_plan, folder, peft_config)
 
-    def _answering(self) -> Any:
+    def _in_eval_mode(self) -> Any:
         """Return the model in evaluation mode."""
-        return answering(self.model, self.machine.device)
+        return to_eval_mode(self.model, self.machine.device)
 
     def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
-        if isinstance(self.model, PeftModel):
-            context: AbstractContextManager[None] = self.model.disable_adapter()
-            return context
-        if self.trained:
-            raise FrameworkError("full fine-tuning keeps no base: it can be asked only before the training")
-        return nullcontext()
+        return as_base(self.model, trained=self.trained)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
@@ -220,8 +186,8 @@ class HFModel:
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily; see `generate.complete`."""
         return complete(
-            self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
-            share=self.way.one_beginning, batches=self._answers,
+            self._in_eval_mode(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
+            share=self.forward_plan.prefix_reusable, batches=self._answers,
         )  # fmt: skip
 
     def stream(
@@ -229,14 +195,14 @@ class HFModel:
     ) -> Iterator[str]:
         """Answer one prompt, and give the text as it comes; see `stream.stream`."""
         ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
-        return stream(self._answering(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
+        return stream(self._in_eval_mode(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
 
     def render(self, prompt: Prompt) -> str:
         """Write a prompt as the chat template does, with the opening of the assistant's turn."""
         return self.chat.prompt(prompt.messages, prompt.tools)
 
     def tokenize(self, text: str) -> list[int]:
-        """Return token ids; the template's own BOS is in the text, so none is added."""
+        """Return token ids; the template's own BOS stands in the text, so none is added."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -245,41 +211,42 @@ class HFModel:
         """How it reads plain text; see `tokenizer.text_form`."""
         return text_form(self.tokenizer, self.model.config)
 
-    @property
-    def evaluation(self) -> Evaluation:
-        """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
-        model = self._answering()
+    def _new_losses(self) -> Losses:
+        """Return what computes losses, as the config of the model says and before a probe."""
+        how = self.forward_plan
+        return self.losses_class(self.model, how.packing, dense_mask=not how.branch_attention)
+
+    def open_losses(self) -> Evaluation:
+        """Return how losses are computed, probed when first asked for; the model is in evaluation mode."""
+        model = self._in_eval_mode()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            adapter = self.plan.adapter
-            named = adapter.component.name, adapter.settings
-            self._shown = shared_key(self.base_key, *named) if self.base_key else ""
-            probe, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
-            losses = self.losses(model, self.way.packing, masked=not self.way.branches, found=probe)
-            if losses.fallback:
-                self.machine.facts["packing"] = losses.fallback
-            if losses.auxiliary:
-                self.machine.facts["auxiliary loss"] = losses.auxiliary
-            passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
-            self._evaluation = Evaluation(passes, self.oom_retry, self.machine.device)
-            self._evaluation.largest = largest
+            base, adapter = self.base_key, self.plan.adapter
+            self._probe_key = shared_key(base, adapter.component.name, adapter.settings) if base else ""
+            self._evaluation = scoring.open_evaluation(
+                self._new_losses(),
+                shared_cache().find(PROBED, self._probe_key),
+                partial(self.packer, rows=self.config.per_device_eval_batch_size),
+                self.oom_retry,
+                self.machine,
+            )
         return self._evaluation
 
     def packer(self, losses: Losses, rows: int) -> Packer:
         """Return what cuts rows into passes of at most `rows` rows."""
-        on_cpu = self.machine.device == "cpu"
-        return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
+        on_cpu, pair_cost = self.machine.device == "cpu", self.forward_plan.pair_cost
+        return Packer(losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens."""
-        return self.evaluation.loss(rows)
+        return self.open_losses().loss(rows)
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
-        return scoring.score(self.evaluation, rows)
+        return scoring.score(self.open_losses(), rows)
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Return how far the model is from its base; see `divergence.FromBase`."""
-        return self._from_base(self.model, lambda: self.evaluation, rows, trained=self.trained)
+        """Return how far the model is from its base; see `divergence.DivergenceFromBase`."""
+        return self._from_base(self.model, self.open_losses, rows, trained=self.trained)
 
     @property
     def pad_id(self) -> int:
@@ -292,63 +259,50 @@ class HFModel:
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
         if me := member():
-            from framework_plugins.hf.train.distributed.training import train_together  # noqa: PLC0415 - for those who are in a group
+            from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
 
-            return train_together(self, rows, validation, run, me)
-        config, evaluation = self.config, self.evaluation
-        release()  # the baseline's
+            parts = self._parts_of_training(self._new_losses(), self.machine, writes=me.rank == 0)
+            group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
+            together = GroupTraining(**parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses)
+            return together.train(rows, validation, run)
+        evaluation = self.open_losses()
+        free_memory()  # the baseline's
         evaluation.rehearse(validation)
-        losses = evaluation.passes.losses
-        passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
-        machine = self.machine_for(rows)
-        training = Training(
-            self.model, passes, self.oom_retry, machine, config, self.plan.seed, self.tokenizer, self.way.fast,
-            Checkpoints(self.plan),
-        )  # fmt: skip
-        result = training.run(rows, run, lambda: self._validate(validation, run))
-        del training, passes
-        release()  # the training's
+        machine = hardware.choose_checkpointing(self.machine, self.plan, self.source, rows)
+        training = Training(**self._parts_of_training(evaluation.passes.losses, machine, writes=True))
+        result = training.run(rows, run, partial(self._validate, validation, run))
+        del training
+        free_memory()  # the training's
         self.trained = True
         return result
 
-    def machine_for(self, rows: Sequence[TokenRow]) -> hardware.Hardware:
-        """Return the machine, without gradient checkpointing where the longest row says that memory is enough for that.
-
-        It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
-        """
-        machine = self.machine
-        if machine.device != "cuda" or not decides_checkpointing(self.plan):
-            return machine
-        try:
-            shape = Shape.from_config(self.source.config_json())
-        except FrameworkError:  # of a shape that the arithmetic does not know
-            return machine
-        gpu = hardware.room(machine)
-        needs = footprint(self.plan, shape, gpu, len(longest(rows, 1)[0].input_ids), 0)
-        if not needs.checkpointing:
-            high = estimate(shape, needs).high / GIB
-            fact = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"
-            machine.facts[hardware.CHECKPOINTING] = fact
-        return replace(machine, checkpointing=needs.checkpointing)
+    def _parts_of_training(self, losses: Losses, machine: hardware.Hardware, *, writes: bool) -> dict[str, Any]:
+        """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
+        rows = self.config.per_device_train_batch_size
+        return {
+            "model": self.model,
+            "passes": Passes(self.packer(losses, rows), losses, self.model),
+            "oom_retry": self.oom_retry,
+            "machine": machine,
+            "config": self.config,
+            "seed": self.plan.seed,
+            "tokenizer": self.tokenizer,
+            "cpu_kernels": self.forward_plan.cpu_kernels,
+            "checkpoints": Checkpoints(self.plan, writes=writes),
+        }
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
-        before = Randomness.now()
-        loss, losses = self._losses(validation) if validation else (None, {})
+        before = RandomState.now()
+        loss, losses = (
+            scoring.validation_losses(self.open_losses(), validation, self.plan.set_losses)
+            if validation
+            else (None, {})
+        )
         result = loss, {**losses, **run.measure()}
         before.restore()
         self.model.train()
         return result
-
-    def _losses(self, rows: Sequence[TokenRow]) -> tuple[float, dict[str, float]]:
-        """Return the mean loss over the supervised tokens, computed as the evaluation computes it, and of each set."""
-        scored = [row.log_probs for row in scoring.score(self.evaluation, rows, "validation")]
-        parts: dict[str, list[float]] = {name: [] for name in self.plan.set_losses.values()}
-        if parts:
-            for row, log_probs in zip(rows, scored, strict=True):
-                parts[set_of(row.where)] += log_probs
-        losses = {name: _mean_loss(parts[part]) for name, part in self.plan.set_losses.items() if parts[part]}
-        return _mean_loss([log_prob for row in scored for log_prob in row]), losses
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -377,10 +331,6 @@ class HFModel:
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
         if self._evaluation:
-            shared_cache().keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
+            shared_cache().keep(PROBED, self._probe_key, self._evaluation.known)
         self._model = self._evaluation = None
-        release()
-
-
-def _mean_loss(log_probs: Sequence[float]) -> float:
-    return -sum(log_probs) / len(log_probs)
+        free_memory()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 BITSANDBYTES = "bitsandbytes>=0.49,<1"
 """Installed where there are wheels of it; the range is that of pyproject.toml."""
-FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
+MAX_FULL_RATE, MAX_LORA_RATE, MIN_LORA_RATE = 1e-4, 1e-3, 2e-5
 """Learning rates outside of which a training rarely goes well."""
-ALPHA = (0.5, 4.0)
+USUAL_ALPHA_RATIO = (0.5, 4.0)
 """lora_alpha / r, where it is usual."""
 
 
@@ -30,10 +30,10 @@ def framework_components() -> Iterable[Component]:
     yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.settings.quantizations:NoQuantization")
     yield Component("int8", config.Int8Config, "framework_plugins.hf.settings.quantizations:Int8", extra=BITSANDBYTES)
     yield Component("nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=BITSANDBYTES)
-    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapters:Lora")
-    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapters:Dora")
-    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapters:RsLora")
-    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapters:Full")
+    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapter_config:RsLora")
+    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapter_config:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
 
 
@@ -42,7 +42,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot work together."""
     if (template := plan.model.config.chat_template) is not None and (problem := chat_template_problem(template)):
         yield problem
-    for name in sorted(config.NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
+    for name in sorted(config.RESERVED_TEMPLATE_ARGUMENTS & plan.model.config.chat_template_kwargs.keys()):
         yield (
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is not a switch of a "
             f"chat template; the program sets {name} itself: leave it out"
@@ -106,23 +106,23 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 
         yield from optimizers.advice(plan.training, work.steps)
     adapter, rate = plan.adapter.config, plan.training.learning_rate
-    if isinstance(adapter, config.FullConfig) and rate > FULL_RATE:
+    if isinstance(adapter, config.FullConfig) and rate > MAX_FULL_RATE:
         yield (
-            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {FULL_RATE:g} "
+            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {MAX_FULL_RATE:g} "
             "models forget more than they learn. Set trainer.learning_rate=2e-5"
         )
     if isinstance(adapter, config.LoraAdapterConfig):
-        if rate > LORA_RATE:
+        if rate > MAX_LORA_RATE:
             yield (
-                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {LORA_RATE:g} the "
-                "loss often diverges. Set trainer.learning_rate=2e-4"
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {MAX_LORA_RATE:g} "
+                "the loss often diverges. Set trainer.learning_rate=2e-4"
             )
-        if rate < LOW_RATE:
+        if rate < MIN_LORA_RATE:
             yield (
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
                 "nothing and needs about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
             )
-        if not ALPHA[0] <= adapter.lora_alpha / adapter.r <= ALPHA[1]:
+        if not USUAL_ALPHA_RATIO[0] <= adapter.lora_alpha / adapter.r <= USUAL_ALPHA_RATIO[1]:
             yield (
                 f"adapter.lora_alpha={adapter.lora_alpha} with adapter.r={adapter.r}: an update is scaled by their "
                 f"ratio, commonly 1 or 2: take adapter.lora_alpha={2 * adapter.r}"

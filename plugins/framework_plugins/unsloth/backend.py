@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import framework_plugins.unsloth.first as unsloth  # before all that it changes
+import framework_plugins.unsloth.import_unsloth as unsloth  # before all that it changes
 
 import torch
 
@@ -14,32 +14,34 @@ from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.packing.eligibility import Way
+from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.model import NOT_ON_A_GPU, UnslothModel
 
 
 class Loading(HFBackend):
-    """Opens models with Unsloth. What a GPU needs differently from a CPU is in `way`."""
+    """Opens models with Unsloth. What a GPU needs differently from a CPU is in `forward_plan`."""
 
-    opens = UnslothModel
+    model_class = UnslothModel
 
-    def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
+    def forward_plan(
+        self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str
+    ) -> tuple[ForwardPlan, str]:
         """Take no trees on a GPU, where Unsloth's attention ignores masks, and no caches, which are tuples there."""
-        way, fact = super().way(plan, machine, empty, attention)
+        chosen, fact = super().forward_plan(plan, machine, empty, attention)
         if not unsloth.ON_GPU:
-            return way, fact
-        if way.packing is Packing.tree:
+            return chosen, fact
+        if chosen.packing is Packing.tree:
             fact = f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
-            way = dataclasses.replace(way, packing=Packing.pad)
-        return dataclasses.replace(way, one_beginning=False, branches=False, fast=False), fact
+            chosen = dataclasses.replace(chosen, packing=Packing.pad)
+        return dataclasses.replace(chosen, prefix_reusable=False, branch_attention=False, cpu_kernels=False), fact
 
 
 class UnslothBackend(Loading):
     """Opens models with Unsloth, after one step of it has been compared with plain transformers and peft."""
 
-    def _opened(self, plan: Plan) -> HFModel:
-        model = super()._opened(plan)
+    def _open_model(self, plan: Plan) -> HFModel:
+        model = super()._open_model(plan)
         if member() is None:  # the members of a group come after the process that opened the model first
             reason = compare.check(model, Loading)
             if reason:

@@ -18,9 +18,9 @@ from framework.api import installed
 from framework.api.training import ModelPlace
 from framework_plugins.hf.settings.config import LocalModelConfig, NF4Config
 
-TABLE, NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
+TABLE_FILE, TABLE_NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
 FOUR_BITS = "bnb-4bit"
-SAME = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+COMPARED_FIELDS = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
 """What weights and base have to agree in."""
 
 
@@ -35,17 +35,17 @@ def table() -> Mapping[str, str]:
     if package is None or not package.submodule_search_locations:
         return {}
     try:
-        module = runpy.run_path(str(Path(package.submodule_search_locations[0], TABLE)))
-        entries: Mapping[str, str] = module[NAME]
+        module = runpy.run_path(str(Path(package.submodule_search_locations[0], TABLE_FILE)))
+        entries: Mapping[str, str] = module[TABLE_NAME]
     except (OSError, KeyError) as error:
         raise FrameworkError(
-            f"unsloth {installed('unsloth')} has no {NAME} in {TABLE}, which lists its 4-bit weights: set "
+            f"unsloth {installed('unsloth')} has no {TABLE_NAME} in {TABLE_FILE}, which lists its 4-bit weights: set "
             "trainer.optimised_checkpoints=false"
         ) from error
     return {name.lower(): other for name, other in entries.items() if other.endswith(FOUR_BITS)}
 
 
-def listed(plan: Plan) -> str:
+def published_weights(plan: Plan) -> str:
     """Return the id of the 4-bit weights that a run would take; empty if it takes none."""
     config, model = plan.trainer.config, plan.model.config
     if not isinstance(plan.quantization.config, NF4Config) or not getattr(config, "optimised_checkpoints", False):
@@ -55,13 +55,13 @@ def listed(plan: Plan) -> str:
     return table().get(model.path.lower(), "")
 
 
-def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
+def find_published_weights(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     """Look a model's 4-bit weights up, without fetching them.
 
     Returns:
         Where their config lies, None if they are not taken; and what is to be said of it, empty for nothing.
     """
-    name = listed(plan)
+    name = published_weights(plan)
     if not name:
         return None, ""
     try:
@@ -69,7 +69,7 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     except FrameworkError as error:
         return None, f"quantized here: {name} is not available ({str(error).splitlines()[0]})"
     theirs, ours = (_config(folder) for folder in (checkpoint.folder, place.folder))
-    differing = [key for key in SAME if theirs.get(key) != ours.get(key)]
+    differing = [key for key in COMPARED_FIELDS if theirs.get(key) != ours.get(key)]
     if differing:
         return None, f"quantized here: {name} differs from {place.name} in {', '.join(differing)}"
     if (theirs.get("quantization_config") or {}).get("bnb_4bit_quant_type") != "nf4":

@@ -8,7 +8,7 @@ from framework import Plan, Stage
 from framework.api import gpu_count
 from framework.api.training import Engine
 from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
-from framework_plugins.hf.settings.library_fields import changed
+from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
@@ -16,12 +16,12 @@ from framework_plugins.unsloth.config import UnslothTrainerConfig
 HF = "or set trainer=hf"
 
 
-def chosen(plan: Plan) -> bool:
+def trains_with_unsloth(plan: Plan) -> bool:
     """Whether this backend trains."""
     return isinstance(plan.trainer.config, UnslothTrainerConfig)
 
 
-def elsewhere(plan: Plan) -> bool:
+def plans_for_another_machine(plan: Plan) -> bool:
     """Whether only the plan is asked for: that may be for another machine, on which Unsloth is."""
     return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
 
@@ -37,7 +37,7 @@ def settings(plan: Plan) -> Iterator[str]:
             f"set launch=ddp, {HF} on GPUs"
         )
     yield from _adapter(plan)
-    if elsewhere(plan):
+    if plans_for_another_machine(plan):
         return
     on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
     if isinstance(quantization, Int8Config) and on_cpu:
@@ -52,7 +52,7 @@ def settings(plan: Plan) -> Iterator[str]:
         yield other
 
 
-WHOLE = frozenset({"embed_tokens", "lm_head"})
+TRAINED_MODULES = frozenset({"embed_tokens", "lm_head"})
 """What Unsloth trains whole; it refuses other modules when it makes the adapter."""
 
 
@@ -65,11 +65,11 @@ def _adapter(plan: Plan) -> Iterator[str]:
         f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
     ]
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
-    asked += [f"adapter.args.{name}" for name in changed(config.args)]
+    asked += [f"adapter.args.{name}" for name in non_default(config.args)]
     for name in asked:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
-    if other := [name for name in config.modules_to_save if name not in WHOLE]:
+    if other := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:
         yield (
-            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only {' and '.join(sorted(WHOLE))}: set "
-            "trainer=hf"
+            f"adapter.modules_to_save=[{','.join(other)}]: Unsloth trains only "
+            f"{' and '.join(sorted(TRAINED_MODULES))}: set trainer=hf"
         )

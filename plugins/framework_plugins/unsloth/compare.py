@@ -35,25 +35,25 @@ from framework.api import (
 )
 from framework.api.training import IGNORE, Schedule, StepControl, TokenRow, TrainRun, module_hash
 from framework_plugins.hf.backend import HFBackend
-from framework_plugins.hf.load.adapters import trained_config
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import LocalModelConfig
-from framework_plugins.hf.train.retry import Randomness
 from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
-ATTENTION = ("xformers", "flash_attn")
+ATTENTION_LIBRARIES = ("xformers", "flash_attn")
 """What Unsloth computes attention with on a GPU, if it is installed."""
 PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")
 """The code that compares, and that is compared."""
 ROWS, PASSES = 6, 3
 """Of the step: rows, and passes with equally many."""
-ALIKE, LENGTH = 24, 48
+SHARED_TOKENS, ROW_TOKENS = 24, 48
 """Tokens with which all rows begin, and of the longest row."""
-EXACT, ROUNDED = 1e-3, 5e-2
+FP32_TOLERANCE, ROUNDED_TOLERANCE = 1e-3, 5e-2
 """How far losses and gradients may lie apart, in fp32 on a CPU with weights that are not quantized, and otherwise: as a
 share. With 4-bit weights bitsandbytes multiplies a single row in another way than several."""
-SLIGHT = 1e-2
+SMALL_GRADIENT = 1e-2
 """A gradient below this share of all together is compared with that share: some are zero but for rounding."""
 SETTINGS: Mapping[str, Any] = {
     "per_device_train_batch_size": ROWS // PASSES,
@@ -70,11 +70,11 @@ SETTINGS: Mapping[str, Any] = {
     "save_steps": None,
     "save_seconds": None,
     "keep_best": False,
-    "max_seq_length": LENGTH,
+    "max_seq_length": ROW_TOKENS,
     "max_grad_norm": 1e9,  # clipped gradients would hide how large they were
 }
 PLAIN, HF = "transformers and peft", "trainer=hf"
-SECONDS = 600
+STEP_SECONDS = 600
 log = logging.getLogger(__name__)
 
 
@@ -98,7 +98,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
     if read_json(file):
         return ""
     log.info("a step of a tiny model is compared with one of %s, once for these versions", PLAIN)
-    trainer, before = f"trainer={run.plan.trainer.component.name}", Randomness.now()
+    trainer, before = f"trainer={run.plan.trainer.component.name}", RandomState.now()
     with tempfile.TemporaryDirectory() as place:
         try:
             loss = plain(run, config, Path(place))
@@ -130,11 +130,11 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
         name: bool(value) if isinstance(value, float | int) else value for name, value in plan.adapter.settings.items()
     }
     key = {
-        "versions": {name: installed(name) for name in LIBRARIES + ATTENTION},
+        "versions": {name: installed(name) for name in LIBRARIES + ATTENTION_LIBRARIES},
         "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
-        "way": [run.way, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
+        "forward plan": [run.forward_plan, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
         "machine": [machine.dtype, machine.optimizer, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
@@ -151,7 +151,7 @@ def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
     quantization = plan.quantization.create().config(machine.dtype)
     call = ("framework_plugins.unsloth.twin:step", place, config, rows(), adapter, quantization)
     with PythonProcess() as process:
-        loss: float = process.call(*call, machine.device, machine.dtype, seconds=SECONDS)
+        loss: float = process.call(*call, machine.device, machine.dtype, seconds=STEP_SECONDS)
     return loss
 
 
@@ -164,7 +164,7 @@ def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) ->
         with backend(plan.trainer.config).open(plan) as model:
             if (place / ADAPTER).is_dir():
                 model.restore(place / ADAPTER)
-            return next(_differences(model, place, loss, EXACT if exact else ROUNDED), "")
+            return next(_differences(model, place, loss, FP32_TOLERANCE if exact else ROUNDED_TOLERANCE), "")
     except FrameworkError as error:
         return str(error).splitlines()[0].rstrip(".")
     except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
@@ -175,8 +175,11 @@ def rows() -> list[TokenRow]:
     """Return rows of different lengths with a common beginning; a part of each is supervised, each time another."""
     result = []
     for row in range(ROWS):
-        ids = [4 + (place * place + (row * 31 if place >= ALIKE else 0)) % 499 for place in range(LENGTH - 3 * row)]
-        masked = ALIKE + 2 + row
+        ids = [
+            4 + (place * place + (row * 31 if place >= SHARED_TOKENS else 0)) % 499
+            for place in range(ROW_TOKENS - 3 * row)
+        ]
+        masked = SHARED_TOKENS + 2 + row
         result.append(TokenRow(ids, [IGNORE] * masked + ids[masked:]))
     return result
 
@@ -198,7 +201,7 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
 def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> Iterator[str]:
     whole, gradients = rows(), load_file(place / GRADIENTS)
     evaluated = model.loss(whole)
-    model.complete([row.input_ids[: ALIKE + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
+    model.complete([row.input_ids[: SHARED_TOKENS + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
     trained, own_gradients = _step(model, whole, place)
     for what, value in (("evaluation", evaluated), ("training", trained)):
         if not abs(value - loss) <= allowed * loss:  # what is not a number differs too
@@ -206,7 +209,7 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
     if others := sorted(own_gradients.keys() ^ gradients.keys()):
         yield f"{others[0]} is trained by only one of the two"
         return
-    least = SLIGHT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
+    least = SMALL_GRADIENT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
     for name, gradient in gradients.items():
         far = (own_gradients[name] - gradient).norm().item() / max(gradient.norm().item(), least)
         if not far <= allowed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from framework import FrameworkError
 from framework.api import Diagnostic, DiagnosticResult, State, pip_command
 from framework_plugins.unsloth import versions
-from framework_plugins.unsloth.checks import chosen
+from framework_plugins.unsloth.checks import trains_with_unsloth
 from framework_plugins.unsloth.config import EXTRA
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ ENVIRONMENT = "in a separate environment: it requires other versions"
 def diagnostics() -> Iterator[Diagnostic]:
     """Give it in the order in which they are shown."""
     yield Diagnostic(
-        "unsloth", "training", "framework_plugins.unsloth.diagnostics:unsloth", chosen, "unsloth", seconds=SECONDS
+        "unsloth",
+        "training",
+        "framework_plugins.unsloth.diagnostics:unsloth",
+        trains_with_unsloth,
+        "unsloth",
+        seconds=SECONDS,
     )
 
 
@@ -37,7 +42,7 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
             State.broken, problem.removeprefix("trainer=unsloth: "), version, fix=pip_command([EXTRA])
         )
     try:
-        from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
+        from framework_plugins.unsloth.import_unsloth import DEVICE_TYPE  # noqa: PLC0415 - what is checked
     except FrameworkError as error:
         detail, *fix = str(error).removeprefix("trainer=unsloth: ").split("\n", 1)
         return DiagnosticResult(State.broken, detail, version, fix="".join(fix))

@@ -10,7 +10,7 @@ from framework.api.training import MemorySettings, Shape
 from framework_plugins.hf.settings import memory_plan as hf
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig, Packing
 
-IMPORTED = 0.3 * GIB
+IMPORT_BYTES = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""
 
 
@@ -23,5 +23,5 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
     settings = hf.footprint(plan, shape, gpu, longest, shared)
     if not on_gpu:
-        return dataclasses.replace(settings, process=settings.process + IMPORTED)
+        return dataclasses.replace(settings, process=settings.process + IMPORT_BYTES)
     return dataclasses.replace(settings, offloaded=settings.checkpointing)

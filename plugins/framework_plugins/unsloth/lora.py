@@ -8,9 +8,18 @@ from peft import LoraConfig
 
 from framework import FrameworkError
 
-ASKED_FOR = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "use_rslora", "use_dora", "modules_to_save")
+UNSLOTH_ARGUMENTS = (
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "bias",
+    "use_rslora",
+    "use_dora",
+    "modules_to_save",
+)
 """What of peft's settings is handed on to Unsloth."""
-ABOUT = ("base_model_name_or_path", "revision", "inference_mode", "peft_type", "task_type", "peft_version")
+DESCRIPTIVE_FIELDS = ("base_model_name_or_path", "revision", "inference_mode", "peft_type", "task_type", "peft_version")
 """What says where an adapter comes from, not what it is."""
 
 
@@ -20,9 +29,11 @@ def lora_settings(config: Any) -> dict[str, Any]:
     Raises:
         FrameworkError: it is an adapter of another kind.
     """
-    settings = {name: getattr(config, name) for name in ASKED_FOR} if isinstance(config, LoraConfig) else {}
+    settings = {name: getattr(config, name) for name in UNSLOTH_ARGUMENTS} if isinstance(config, LoraConfig) else {}
     plain, actual = LoraConfig(**settings).to_dict(), config.to_dict()
-    other = sorted(name for name, value in actual.items() if name not in ABOUT and plain.get(name) != value)
+    other = sorted(
+        name for name, value in actual.items() if name not in DESCRIPTIVE_FIELDS and plain.get(name) != value
+    )
     if not settings or other:
         what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
         raise FrameworkError(f"the adapter {what}, which Unsloth does not make: set trainer=hf")

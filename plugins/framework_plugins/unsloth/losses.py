@@ -1,7 +1,7 @@
 """The loss on a GPU: the model is called as Unsloth expects it, with labels and the count of the step.
 
 That is the call for which its causal mask, its fused loss and its rows without padding are made. Unsloth's own forward
-functions take rows one after another (`Joined`), and ignore which logits are asked for by a tensor.
+functions take rows one behind another (`PaddingFreePacker`), and ignore which logits are asked for by a tensor.
 """
 
 from __future__ import annotations
@@ -12,58 +12,61 @@ from typing import Any
 import torch
 
 from framework.api.training import IGNORE, TokenRow
-from framework_plugins.hf.loss.loss import INPUTS, Losses
-from framework_plugins.hf.loss.router_loss import Balance
-from framework_plugins.hf.packing.parts import Packer, Part, padded
+from framework_plugins.hf.loss.loss import MODEL_INPUTS, Losses
+from framework_plugins.hf.loss.router_loss import RouterLoss
+from framework_plugins.hf.packing.parts import Packer, Part, padded_batch
 from framework_plugins.hf.packing.tree import Tree
+from framework_plugins.hf.settings.config import Packing
 
-LENGTHS = "packed_seq_lengths"
-"""Unsloth's name for the lengths of rows one after another, which see nothing of each other."""
+ROW_LENGTHS = "packed_seq_lengths"
+"""Unsloth's name for the lengths of rows one behind another, which see nothing of each other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Joined(Packer):
-    """Lays rows one after another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
+class PaddingFreePacker(Packer):
+    """Lays rows one behind another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         del tree
         lengths = [len(row.input_ids) for row in rows]
         # Nothing predicts the first token of a row, least of all the row before it.
         labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
-        part = padded([TokenRow([token for row in rows for token in row.input_ids], labels)], self.pad_id)
+        part = padded_batch([TokenRow([token for row in rows for token in row.input_ids], labels)], self.pad_id)
         del part["attention_mask"]
         positions = torch.tensor([[place for length in lengths for place in range(length)]])
-        return part | {"position_ids": positions, LENGTHS: torch.tensor(lengths, dtype=torch.int32)}
+        return part | {"position_ids": positions, ROW_LENGTHS: torch.tensor(lengths, dtype=torch.int32)}
 
 
 class UnslothLosses(Losses):
     """Losses of parts, by a model that Unsloth has patched for a GPU."""
 
-    def _sum(self, part: Part, balanced: Balance | None) -> tuple[torch.Tensor, None]:
-        """Return the summed cross entropy of a part in nats; a token has the weight 1, or 0 in a blank part."""
-        del balanced
+    def __init__(self, model: Any, packing: Packing, *, dense_mask: bool) -> None:
+        super().__init__(model, packing, dense_mask=dense_mask)
+        self.router_loss = None  # the loss that the model gives with labels is that of tokens alone
+
+    def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[torch.Tensor, None]:
+        """Return the summed cross entropy of a part in nats; a token has the weight 1, or 0."""
+        del router_loss
         labels = torch.full_like(part["input_ids"], IGNORE)
         labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, IGNORE)
         count = torch.tensor(part["count"], device=labels.device)
-        # Unsloth's own forward functions ignore `logits_to_keep` as a tensor, so they get the labels (decision 0063).
-        loss: torch.Tensor = self.caller(**_inputs(part), labels=labels, num_items_in_batch=count, use_cache=False).loss
+        loss: torch.Tensor = self.wrapped(
+            **model_inputs(part), labels=labels, num_items_in_batch=count, use_cache=False
+        ).loss
         return loss * count, None  # the trainer divides by it again
 
     def fewer_logits(self) -> str:
         """Do nothing: how many logits Unsloth makes at a time, it measures itself."""
         return ""
 
-    def _look(self) -> None:
-        self.balance = None  # the loss that the model gives with labels is that of tokens only
-        super()._look()
-
-    def _states(self, part: Part, **more: Any) -> tuple[torch.Tensor, Any]:
-        out = self.body(**_inputs(part), use_cache=False, **more)
+    def learned_states(self, part: Part, **more: Any) -> tuple[torch.Tensor, Any]:
+        out = self.body(**model_inputs(part), use_cache=False, **more)
         return out[0].flatten(0, 1)[part["source"]], out
 
-    def _logits(self, part: Part) -> torch.Tensor:
-        return self.caller(**_inputs(part), use_cache=False).logits.flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
+    def learned_logits(self, part: Part) -> torch.Tensor:
+        return self.wrapped(**model_inputs(part), use_cache=False).logits.flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
 
 
-def _inputs(part: Part) -> dict[str, Any]:
-    return {name: part[name] for name in (*INPUTS, LENGTHS) if name in part}
+def model_inputs(part: Part) -> dict[str, Any]:
+    """Return what of a part a model is called with."""
+    return {name: part[name] for name in (*MODEL_INPUTS, ROW_LENGTHS) if name in part}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import framework_plugins.unsloth.first as unsloth  # before all that it changes
+import framework_plugins.unsloth.import_unsloth as unsloth  # before all that it changes
 
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
@@ -18,12 +18,12 @@ from framework import Plan
 from framework.api.training import TrainRun
 from framework.api.training import TokenRow
 from framework.api.training import Optimizer
-from framework_plugins.hf.load.adapters import VISION, belongs_to
-from framework_plugins.hf.load.adapters import weights as fetch_weights
+from framework_plugins.hf.load.adapt_model import VISION, name_base
+from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.machine.hardware import Hardware
-from framework_plugins.hf.load.loading import attention, without_weights
+from framework_plugins.hf.load.loading import attention_implementation, without_weights
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Packer
@@ -31,10 +31,10 @@ from framework_plugins.hf.train.progress import Validation
 from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
-from framework_plugins.unsloth.losses import Joined, UnslothLosses
+from framework_plugins.unsloth.losses import PaddingFreePacker, UnslothLosses
 
 NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
-JOINED = ("gemma", "llama", "mistral", "qwen2", "qwen3")
+PADDING_FREE_MODELS = ("gemma", "llama", "mistral", "qwen2", "qwen3")
 """Kinds of models with forward functions of Unsloth's own, which separate rows that are one after another. It
 leaves out gemma2 itself; other kinds, and what is not trained with LoRA, it computes with transformers' code."""
 
@@ -42,18 +42,18 @@ leaves out gemma2 itself; other kinds, and what is not trained with LoRA, it com
 class UnslothModel(HFModel):
     """A base model that Unsloth loads, with the adapter of the run, or a base model whose weights are all trained."""
 
-    losses = UnslothLosses if unsloth.ON_GPU else Losses
+    losses_class = UnslothLosses if unsloth.ON_GPU else Losses
 
     def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any, **more: Any) -> None:
         super().__init__(plan, config, _with_its_optimizer(machine), *rest, **more)
         trusted = self.plan.model.config.trust_remote_code
         self.base_config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted)
         delegated = isinstance(plan.adapter.config, FullConfig) or isinstance(plan.quantization.config, Int8Config)
-        own = unsloth.ON_GPU and self.base_config.model_type in JOINED and not delegated
-        self.joined = own and config.packing is Packing.tree
-        if self.joined:
+        own = unsloth.ON_GPU and self.base_config.model_type in PADDING_FREE_MODELS and not delegated
+        self.padding_free = own and config.packing is Packing.tree
+        if self.padding_free:
             self.machine.facts["packing"] = f"one row after another, not tree: {NOT_ON_A_GPU}"
-        self.ready, note = checkpoints.fetched(self.plan, self.place)
+        self.ready, note = checkpoints.find_published_weights(self.plan, self.place)
         self.machine.facts["unsloth"] = f"{versions.installed()} on a {unsloth.DEVICE_TYPE.upper()}"
         if note:
             self.machine.facts["4-bit weights"] = note
@@ -66,7 +66,7 @@ class UnslothModel(HFModel):
     def packer(self, losses: Losses, rows: int) -> Packer:
         """Return what cuts rows into passes of at most `rows` rows, without padding where Unsloth needs none."""
         packer = super().packer(losses, rows)
-        return Joined(*dataclasses.astuple(packer)) if self.joined else packer
+        return PaddingFreePacker(*dataclasses.astuple(packer)) if self.padding_free else packer
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure; answering has switched Unsloth's checkpointing off, which training mode alone does not undo."""
@@ -91,9 +91,9 @@ class UnslothModel(HFModel):
             FrameworkError: it did not quantize them as it was asked to, or does not make adapters of this kind.
         """
         settings = None if peft_config is None else lora_settings(peft_config)
-        with unsloth.unprinted():
+        with unsloth.logging_output():
             model = self._base(folder, full=settings is None)
-            if self.way.branches:
+            if self.forward_plan.branch_attention:
                 install.use_branches(model)
             if settings is not None:
                 model = self._adapted(model, settings)
@@ -101,7 +101,7 @@ class UnslothModel(HFModel):
 
     def _base(self, folder: Path, *, full: bool) -> Any:
         quantization = self.plan.quantization.config
-        own = attention(self.config)
+        own = attention_implementation(self.config)
         model, _ = unsloth.FastLanguageModel.from_pretrained(
             str(folder),
             tokenizer_name=str(self.place.folder),  # a folder of trained weights has none
@@ -138,10 +138,10 @@ class UnslothModel(HFModel):
             )
         except ValueError as error:
             raise FrameworkError(f"adapter.target_modules: {str(error).splitlines()[0]}") from error
-        belongs_to(adapted, self.place)
+        name_base(adapted, self.place)
         adapted.get_base_model().config.use_cache = True
-        if self.way.fast:  # on a CPU Unsloth leaves the layers as transformers and peft have them
-            install.adopt(adapted)
+        if self.forward_plan.cpu_kernels:  # on a CPU Unsloth leaves the layers as transformers and peft have them
+            install.convert_lora(adapted)
             install.install(adapted)
         return adapted
 

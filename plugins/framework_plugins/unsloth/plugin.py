@@ -49,7 +49,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     if isinstance(plan.trainer.config, UnslothTrainerConfig):
         from framework_plugins.unsloth import checkpoints, versions  # noqa: PLC0415 - as above
 
-        if name := checkpoints.listed(plan):
+        if name := checkpoints.published_weights(plan):
             yield (
                 f"quantization=nf4 with trainer=unsloth: the run loads {name}, which Unsloth has quantized; "
                 "trainer.optimised_checkpoints=false quantizes the model's own weights"

@@ -22,19 +22,19 @@ from framework.api.training import IGNORE, TokenRow
 
 MODEL, ADAPTER, GRADIENTS = "model", "adapter", "gradients.safetensors"
 """In the folder of a comparison."""
-SMALL = {
+SMALL_SIZES = {
     "hidden_size": 128, "intermediate_size": 256, "moe_intermediate_size": 128, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 32, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
     "max_position_embeddings": 512, "max_window_layers": 2,
 }  # fmt: skip
 """Sizes, if the config has them. 4-bit layers want 64 features and more."""
 VOCABULARY, LAYERS = 512, 2
-DROPPED = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
+DROPPED_FIELDS = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
 NO_DROPOUT = 1e-12
 """A share that drops nothing, and goes the way of one that does: what is compared may not hang on chance."""
-ROPE = ("rope_scaling", "rope_parameters")
+ROPE_FIELDS = ("rope_scaling", "rope_parameters")
 """Where these hold lists, the lists are as long as a head is wide."""
-START = 0.05
+INIT_SPREAD = 0.05
 """The spread of what is put where an adapter begins at zero: its other half has no gradient before that."""
 ROLES = {"pad_token": "t0", "bos_token": "t1", "eos_token": "t2", "unk_token": "t3"}
 TEMPLATE = "{{ messages }}"
@@ -89,15 +89,17 @@ def make(config: Mapping[str, Any], folder: Path) -> None:
 
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with small sizes, and two kinds of layers if there are several."""
-    settings = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
+    settings = {
+        name: value for name, value in config.items() if name not in DROPPED_FIELDS and not name.endswith("_config")
+    }
     drops = [name for name in settings if "dropout" in name or name.endswith("pdrop")]
     settings |= {name: NO_DROPOUT for name in drops if isinstance(settings[name], float) and settings[name]}
-    for name in ROPE:
+    for name in ROPE_FIELDS:
         if any(isinstance(part, list) for part in (settings.get(name) or {}).values()):
             del settings[name]
-    small: dict[str, Any] = {name: size for name, size in SMALL.items() if settings.get(name) is not None}
+    small: dict[str, Any] = {name: size for name, size in SMALL_SIZES.items() if settings.get(name) is not None}
     if "num_key_value_heads" in small and settings["num_key_value_heads"] == settings.get("num_attention_heads"):
-        small["num_key_value_heads"] = SMALL["num_attention_heads"]
+        small["num_key_value_heads"] = SMALL_SIZES["num_attention_heads"]
     if layers := settings.get("layer_types"):
         kinds = [*dict.fromkeys(layers)]
         small["layer_types"] = [kinds[0], kinds[-1]]
@@ -110,7 +112,7 @@ def _fill(model: torch.nn.Module) -> None:
     draw = torch.Generator().manual_seed(0)
     for weight in model.parameters():
         if weight.requires_grad and not weight.any():
-            weight.copy_(START * torch.randn(weight.shape, generator=draw))
+            weight.copy_(INIT_SPREAD * torch.randn(weight.shape, generator=draw))
 
 
 def _loss(model: Any, rows: Sequence[TokenRow]) -> torch.Tensor:

@@ -70,6 +70,6 @@ def test_the_exceptions_from_the_order_of_the_rooms_only_shrink() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
-    (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
+    (layers,) = [contract for contract in contracts if contract.get("containers") == ["framework"]]
     assert layers["exhaustive"]
     assert len(layers["ignore_imports"]) == MOST_EXCEPTIONS

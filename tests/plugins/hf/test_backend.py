@@ -39,17 +39,16 @@ def test_a_gpu_keeps_activations_where_the_longest_row_leaves_room_for_them(
     base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(make(base, rows, tmp_path)) as (model, data):
-        picked = model.machine
-        assert model.machine_for(data.train) is picked
-        model.machine = dataclasses.replace(picked, device="cuda", checkpointing=True)
+        plan, source = model.plan, model.source
+        assert hardware.choose_checkpointing(model.machine, plan, source, data.train) is model.machine
+        card = dataclasses.replace(model.machine, device="cuda", checkpointing=True)
         for size, on in ((GIB, False), (GIB // 2, True)):
-            monkeypatch.setattr(hardware, "room", lambda _, size=size: Gpu("a GPU", size, size))
-            assert model.machine_for(data.train).checkpointing is on
+            monkeypatch.setattr(hardware, "available_gpu", lambda _, size=size: Gpu("a GPU", size, size))
+            assert hardware.choose_checkpointing(card, plan, source, data.train).checkpointing is on
             fact = model.facts[hardware.CHECKPOINTING]
         assert re.fullmatch(r"off \(at most 0\.\d GiB are needed, and 0\.5 are free\)", fact)
         monkeypatch.setattr(Shape, "from_config", _unknown)
-        assert model.machine_for(data.train).checkpointing
-        model.machine = picked
+        assert hardware.choose_checkpointing(card, plan, source, data.train).checkpointing
 
 
 def _unknown(_: object) -> Shape:

@@ -13,7 +13,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from framework import testing
 from framework.api.program import check_model
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.settings.config import NOT_SWITCHES
+from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
 
 
 def test_names_that_the_program_gives_a_template_are_no_switches(tmp_path: Path) -> None:
@@ -62,4 +62,4 @@ def test_every_parameter_of_the_method_that_renders_is_refused() -> None:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is not parameter.VAR_KEYWORD and name != "self"
     }
-    assert taken <= NOT_SWITCHES
+    assert taken <= RESERVED_TEMPLATE_ARGUMENTS

@@ -26,7 +26,7 @@ def gradient(model: Any) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
 
-@pytest.mark.slow  # 24 passes of a hundred tokens through 135M weights; test_losses.py shows the same of small models
+@pytest.mark.slow  # 24 passes of a hundred tokens through 135M weights; test_loss.py shows the same of small models
 def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
     config = compose.compose(["+experiment=quickstart", "trainer.dtype=fp32", "logger=[]"])
     check(config)
@@ -34,7 +34,7 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
     with HFBackend(plan.trainer.config).open(plan) as opened:
         data = load_data(plan, opened)
         rows = [data.train[number] for number in range(ROWS)]
-        losses, model = opened.evaluation.passes.losses, opened.model
+        losses, model = opened.open_losses().passes.losses, opened.model
         assert losses.packing is Packing.tree
         assert losses.head is not None
         for name, weight in model.named_parameters():
@@ -42,10 +42,10 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
                 torch.nn.init.normal_(weight, std=0.01, generator=torch.Generator().manual_seed(len(name)))
         model.train()
 
-        def made(packing: Packing, *, masked: bool = False) -> Made:
+        def made(packing: Packing, *, dense_mask: bool = False) -> Made:
             model.zero_grad()
             total = 0.0
-            packer = replace(opened.packer(losses, ROWS), packing=packing, masked=masked)
+            packer = replace(opened.packer(losses, ROWS), packing=packing, dense_mask=dense_mask)
             for part in packer(rows):
                 loss = losses.sum(part)
                 torch.autograd.backward(loss)
@@ -66,6 +66,6 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
             (Packing.tree, False),
             (Packing.tree, True),
         ):
-            total, found = made(packing, masked=masked)
+            total, found = made(packing, dense_mask=masked)
             assert total == pytest.approx(wanted, rel=1e-5)
             assert float((found - plain).norm() / plain.norm()) < 1e-5, (packing, masked)

@@ -5,7 +5,7 @@ For a process of its own with `UNSLOTH_ALLOW_CPU=1`: `standins.py` lets that cod
 
 from __future__ import annotations
 
-import framework_plugins.unsloth.first  # noqa: F401 - before all that it changes
+import framework_plugins.unsloth.import_unsloth  # noqa: F401 - before all that it changes
 
 # isort: split
 import json
@@ -20,9 +20,9 @@ import torch
 from framework import testing
 from framework.api.records import TokenRow
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.passes import is_checkpointing
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Part
-from framework_plugins.hf.train.passes import checkpoints
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.backend import Loading
 from tests.plugins.unsloth import standins
@@ -44,18 +44,18 @@ def bases(folder: Path) -> Iterator[Path]:
 
 def seen(model: HFModel, of: Sequence[TokenRow]) -> list[torch.Tensor]:
     """Return the logits of each row in training mode: (learned, vocabulary)."""
-    losses, packer = model.evaluation.passes.losses, model.packer(model.evaluation.passes.losses, len(of))
+    losses, packer = model.open_losses().passes.losses, model.packer(model.open_losses().passes.losses, len(of))
     model.model.train()
     found: dict[int, torch.Tensor] = {}
-    for part, located in packer.located(of):
-        logits = torch.cat([block for _, block in losses.blocks(losses.seen(part))])
+    for part, located in packer.parts_with_rows(of):
+        logits = torch.cat([block for _, block in losses.logit_chunks(losses.states_or_logits(part))])
         found |= {id(row): logits[places] for row, places in located}
     return [found[id(row)] for row in of]
 
 
 def lost(model: HFModel, of: Sequence[TokenRow]) -> float:
     """Return the loss of rows in training mode."""
-    losses: Losses = model.evaluation.passes.losses
+    losses: Losses = model.open_losses().passes.losses
     model.model.train()
     parts: list[Part] = model.packer(losses, len(of))(of)
     return sum(losses.sum(part).item() for part in parts)
@@ -86,7 +86,7 @@ def cases(folder: Path) -> Iterator[dict[str, Any]]:
         plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
         with Loading(plan.trainer.config).open(plan) as model:
             found = {"model": name, "xformers": with_xformers, "asked": packing, "dtype": dtype}
-            found |= {"packing": model.facts["packing"], "shared": model.way.one_beginning}
+            found |= {"packing": model.facts["packing"], "shared": model.forward_plan.prefix_reusable}
             if place not in steps:
                 place.mkdir()
                 config = json.loads((base / "config.json").read_text(encoding="utf-8"))
@@ -107,11 +107,11 @@ def checkpointing(base: Path, folder: Path) -> dict[str, Any]:
 
         def measure() -> dict[str, float]:
             model.complete([[5, 6, 7]], max_new_tokens=2, batch_size=1)
-            found.append(checkpoints(model.model))
+            found.append(is_checkpointing(model.model))
             return {}
 
         model._validate([], SimpleNamespace(measure=measure))  # type: ignore[arg-type]  # noqa: SLF001
-        return {"answering": found, "after": checkpoints(model.model)}
+        return {"answering": found, "after": is_checkpointing(model.model)}
 
 
 if __name__ == "__main__":

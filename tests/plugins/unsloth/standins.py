@@ -116,16 +116,16 @@ def replace() -> None:
     from framework_plugins.unsloth.backend import Loading
     from framework_plugins.unsloth.model import UnslothModel
 
-    load, way = AutoModelForCausalLM.from_pretrained.__func__, Loading.way
+    load, plan_forward = AutoModelForCausalLM.from_pretrained.__func__, Loading.forward_plan
 
     def on_the_cpu(cls: Any, *arguments: Any, **settings: Any) -> Any:
         return load(cls, *arguments, **{**settings, "device_map": {"": "cpu"}})
 
     def as_for_a_card(self: Loading, plan: Any, machine: Any, *rest: Any) -> Any:
-        return way(self, plan, dataclasses.replace(machine, device="cuda"), *rest)
+        return plan_forward(self, plan, dataclasses.replace(machine, device="cuda"), *rest)
 
     AutoModelForCausalLM.from_pretrained = classmethod(on_the_cpu)
-    Loading.way = as_for_a_card  # type: ignore[method-assign, assignment]
+    Loading.forward_plan = as_for_a_card  # type: ignore[method-assign, assignment]
     # Offloaded to the CPU's memory with what only a card has; all else of Unsloth's checkpointing is as there.
     UnslothModel.checkpointing = property(lambda self: self.machine.checkpointing)  # type: ignore[assignment]
     put("fast_rope_embedding", rope)

@@ -46,7 +46,7 @@ def place(folder: Path, **config: Any) -> ModelPlace:
 
 def test_the_table_is_read_without_importing_unsloth(tmp_path: Path) -> None:
     assert checkpoints.table() == {"acme/small-1b": "unsloth/small-1b-bnb-4bit"}
-    assert checkpoints.listed(plan(tmp_path)) == "unsloth/small-1b-bnb-4bit"
+    assert checkpoints.published_weights(plan(tmp_path)) == "unsloth/small-1b-bnb-4bit"
 
 
 def test_a_table_that_has_moved_is_not_an_empty_one(tmp_path: Path) -> None:
@@ -71,13 +71,13 @@ def test_a_table_that_has_moved_is_not_an_empty_one(tmp_path: Path) -> None:
     ],
 )
 def test_nothing_is_taken_where_none_is_asked_for_or_known(tmp_path: Path, word: str) -> None:
-    assert checkpoints.listed(plan(tmp_path, word)) == ""
+    assert checkpoints.published_weights(plan(tmp_path, word)) == ""
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "acme" / "small-1b").mkdir(parents=True)
-    assert checkpoints.listed(plan(tmp_path)) == ""
+    assert checkpoints.published_weights(plan(tmp_path)) == ""
 
 
 class Source:
@@ -94,7 +94,7 @@ class Source:
 def test_weights_like_the_base_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = place(tmp_path / "theirs", **SHAPE, **QUANTIZED)
     monkeypatch.setattr(checkpoints, "source", lambda _: Source(theirs))
-    found, told = checkpoints.fetched(plan(tmp_path), place(tmp_path / "base", **SHAPE))
+    found, told = checkpoints.find_published_weights(plan(tmp_path), place(tmp_path / "base", **SHAPE))
     assert (found, told) == (theirs, "unsloth/small-1b-bnb-4bit, quantized by Unsloth")
 
 
@@ -114,7 +114,7 @@ def test_others_are_not_and_it_is_said_why(
 ) -> None:
     found = FrameworkError("no network\nmore") if config is None else place(tmp_path / "theirs", **config)
     monkeypatch.setattr(checkpoints, "source", lambda _: Source(found))
-    assert checkpoints.fetched(plan(tmp_path), place(tmp_path / "base", **SHAPE)) == (None, told)
+    assert checkpoints.find_published_weights(plan(tmp_path), place(tmp_path / "base", **SHAPE)) == (None, told)
 
 
 def test_the_plan_says_whose_weights_it_takes(tmp_path: Path) -> None:

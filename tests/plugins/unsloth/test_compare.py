@@ -19,7 +19,7 @@ from framework.api import ProcessError
 from framework.api.plan import Plan
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.score.evaluation import Evaluation
+from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
 from tests.support.tiny import tiny_chatml
@@ -59,9 +59,9 @@ def problem(opened: HFModel, plainly: tuple[Path, float]) -> str:
 def test_the_rows_are_cut_as_those_of_a_run_may_be() -> None:
     rows = compare.rows()
     shortest = min(len(row.input_ids) for row in rows)
-    beginnings = {tuple(row.input_ids[: compare.ALIKE]) for row in rows}
+    beginnings = {tuple(row.input_ids[: compare.SHARED_TOKENS]) for row in rows}
     assert (len(rows), len(beginnings)) == (compare.ROWS, 1)
-    assert 16 < compare.ALIKE < shortest
+    assert 16 < compare.SHARED_TOKENS < shortest
     assert len({len(row.input_ids) for row in rows}) == len({tuple(row.input_ids[:shortest]) for row in rows}) == 6
     assert compare.PASSES > 1
     assert compare.ROWS > compare.PASSES

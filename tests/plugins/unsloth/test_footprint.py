@@ -9,7 +9,7 @@ from framework import testing
 from framework.hooks.session import current
 from framework.memory import MemorySettings, Shape
 from framework.util.gpus import named
-from framework_plugins.unsloth.footprint import IMPORTED
+from framework_plugins.unsloth.footprint import IMPORT_BYTES
 
 SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, intermediate=14336, vocab=128256, tied=False)
 
@@ -40,4 +40,4 @@ def test_without_checkpointing_nothing_is_moved(tmp_path: Path) -> None:
 
 def test_on_a_cpu_it_is_as_trainer_hf_with_what_is_imported(tmp_path: Path) -> None:
     hf, unsloth = told("hf", None, tmp_path), told("unsloth", None, tmp_path)
-    assert unsloth == dataclasses.replace(hf, process=hf.process + IMPORTED)
+    assert unsloth == dataclasses.replace(hf, process=hf.process + IMPORT_BYTES)

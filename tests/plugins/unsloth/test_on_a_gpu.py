@@ -18,7 +18,7 @@ from tests.support.tiny import tiny_chatml
 
 pytestmark = pytest.mark.unsloth
 ROOT = Path(__file__).parents[3]
-JOINED = "one row after another, not tree: Unsloth's attention ignores masks in training"
+PADDING_FREE_MODELS = "one row after another, not tree: Unsloth's attention ignores masks in training"
 CARD = {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1"}
 CLOSE = {"fp32": 1e-5, "bf16": 1e-2}
 """How far losses may differ, as a share."""
@@ -60,7 +60,7 @@ def test_a_token_changes_nothing_before_it_and_nothing_of_other_rows_in_training
 
 
 def test_rows_stand_one_behind_another_unless_padding_is_asked_for(cases: list[dict[str, Any]]) -> None:
-    assert {case["packing"] for case in cases if case["asked"] == "tree"} == {JOINED}
+    assert {case["packing"] for case in cases if case["asked"] == "tree"} == {PADDING_FREE_MODELS}
     assert {case["packing"] for case in cases if case["asked"] == "pad"} == {"pad"}
 
 
@@ -88,7 +88,7 @@ def test_a_whole_run_goes_the_same_way(data_file: Path, tmp_path: Path) -> None:
     plugin = f"plugins=[{Path(__file__).with_name('standins.py')}]"
     done = run(tmp_path, plugin, *words, "trainer=unsloth", FRAMEWORK_CACHE=str(tmp_path / "cache"), **CARD)
     assert done.code == 0, done.err
-    assert done.report["hardware"]["packing"] == JOINED
+    assert done.report["hardware"]["packing"] == PADDING_FREE_MODELS
     assert list((tmp_path / "cache" / "unsloth").glob("compared-*.json"))
     loss = done.report["metrics"]["eval_loss"]
     assert loss["after"] < loss["before"]

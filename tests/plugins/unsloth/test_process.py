@@ -92,7 +92,10 @@ def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[st
 
 
 def test_it_is_never_imported_after_what_it_changes(tmp_path: Path) -> None:
-    command, env = [sys.executable, "-c", "import transformers, framework_plugins.unsloth.first"], environment(tmp_path)
+    command, env = (
+        [sys.executable, "-c", "import transformers, framework_plugins.unsloth.import_unsloth"],
+        environment(tmp_path),
+    )
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert "FrameworkError: transformers was imported in this process before unsloth" in done.stderr
 
@@ -111,7 +114,7 @@ def test_nothing_is_written_to_the_working_folder_and_no_host_is_asked_for(
 
 def test_it_is_imported_silently_with_its_statistics_off_and_its_code_in_our_cache(tmp_path: Path) -> None:
     code = (
-        "import os, framework_plugins.unsloth.first as first\n"
+        "import os, framework_plugins.unsloth.import_unsloth as first\n"
         "print(os.environ['UNSLOTH_DISABLE_STATISTICS'], os.environ['UNSLOTH_COMPILE_LOCATION'], first.DEVICE_TYPE)"
     )
     env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"))

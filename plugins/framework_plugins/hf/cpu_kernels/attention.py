@@ -15,13 +15,13 @@ from framework_plugins.hf.cpu_kernels.low_rank import low_rank, project
 from framework_plugins.hf.packing.tree_attention import Branches, attend_heads
 
 Tensor = torch.Tensor
-READ = ("q_proj", "k_proj", "v_proj")
-PARTS = (*READ, "o_proj")
+INPUT_LAYERS = ("q_proj", "k_proj", "v_proj")
+ATTENTION_LAYERS = (*INPUT_LAYERS, "o_proj")
 """How transformers calls the layers of an attention."""
 
 
 @lru_cache(maxsize=8)
-def _swap(size: int, dtype: torch.dtype) -> Tensor:
+def _half_rotation(size: int, dtype: torch.dtype) -> Tensor:
     """Return the matrix that makes (-second, first) of the halves (first, second); a product is quicker than copies."""
     half = size // 2
     turn = torch.zeros(size, size, dtype=dtype)
@@ -37,7 +37,7 @@ class _Rotate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
         _, groups, size = cos.shape
-        swapped = x.reshape(-1, size) @ _swap(size, x.dtype)
+        swapped = x.reshape(-1, size) @ _half_rotation(size, x.dtype)
         x, swapped = (part.view(len(x), -1, groups, size).transpose(0, 1) for part in (x, swapped))
         return torch.mul(x, cos, out=x.new_empty(x.shape)).addcmul_(swapped, sin)
 
@@ -46,7 +46,7 @@ class _Rotate(torch.autograd.Function):
         cos, sin = ctx.saved_tensors
         grad = grads[0]
         tokens, _, size = cos.shape
-        swapped = (grad * sin).view(-1, size) @ _swap(size, grad.dtype).t()
+        swapped = (grad * sin).view(-1, size) @ _half_rotation(size, grad.dtype).t()
         back = torch.addcmul(swapped.view(grad.shape), grad, cos)
         return back.transpose(0, 1).reshape(tokens, -1), None, None
 
@@ -58,7 +58,7 @@ class BranchAttention(nn.Module):
 
     def __init__(self, plain: Any) -> None:
         super().__init__()
-        for name in PARTS:
+        for name in ATTENTION_LAYERS:
             setattr(self, name, getattr(plain, name))
         self._plain = (plain,)  # in a tuple, so that its layers are not listed twice
 
@@ -67,7 +67,7 @@ class BranchAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Attend; whatever is not plain LoRA along branches is left to the layer that was here."""
         along: Branches | None = more.get("branches")
-        layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in READ)
+        layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in INPUT_LAYERS)
         plain = self._plain[0]
         unusual = None in layers or torch.is_autocast_enabled(hidden_states.device.type)
         if along is None or position_embeddings is None or unusual:

@@ -18,24 +18,24 @@ from torch import nn
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.cpu_kernels import attention
 from framework_plugins.hf.cpu_kernels.low_rank import FastLoraLinear
-from framework_plugins.hf.cpu_kernels.mlp import PARTS, GatedMLP
+from framework_plugins.hf.cpu_kernels.mlp import MLP_LAYERS, GatedMLP
 from framework_plugins.hf.cpu_kernels.norm import RMSNorm
 from framework_plugins.hf.packing import tree_attention as branches
-from framework_plugins.hf.packing.tree import plant
+from framework_plugins.hf.packing.tree import build_tree
 
 TOLERANCE = 1e-4
 """How far outputs and gradients may lie apart, as a share of their size."""
-TOKENS = 8
-ROTARY = "rotary_emb"
+PROBE_TOKENS = 8
+ROTARY_MODULE = "rotary_emb"
 """What transformers calls the part of a model that gives the cosines and sines of positions."""
 
 
-def prepare(config: LoraConfig) -> None:
+def use_fast_lora(config: LoraConfig) -> None:
     """Let peft make its layers of the kind that `low_rank.py` defines."""
     config._register_custom_module({nn.Linear: FastLoraLinear})  # noqa: SLF001 - documented in peft's developer guides
 
 
-def adopt(model: nn.Module) -> None:
+def convert_lora(model: nn.Module) -> None:
     """Turn LoRA layers that another library has made into those of `low_rank.py`: the forward pass alone differs."""
     for layer in model.modules():
         if type(layer) is LoraLinear:
@@ -49,7 +49,7 @@ def install(model: nn.Module) -> None:
         model: a transformers model with its adapter.
     """
     known: dict[Any, bool] = {}
-    turns = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == ROTARY), None)
+    turns = next((part for name, part in model.named_modules() if name.rpartition(".")[2] == ROTARY_MODULE), None)
     for parent in list(model.modules()):
         for name, plain in list(parent.named_children()):
             fast = _replacement(plain)
@@ -57,7 +57,7 @@ def install(model: nn.Module) -> None:
                 continue
             kind = _kind(plain)
             if kind not in known:
-                known[kind] = same(plain, turns)
+                known[kind] = is_equivalent(plain, turns)
             if known[kind]:
                 setattr(parent, name, fast)
 
@@ -65,14 +65,18 @@ def install(model: nn.Module) -> None:
 def use_branches(model: Any) -> None:
     """Let a model attend along branches where a batch has them, and by sdpa where not."""
     branches.register()
-    model.set_attn_implementation(branches.NAME)
+    model.set_attn_implementation(branches.ATTENTION_NAME)
 
 
 def _replacement(plain: nn.Module) -> nn.Module | None:
     children = dict(plain.named_children())
-    if set(children) == set(attention.PARTS) and hasattr(plain, "head_dim"):
+    if set(children) == set(attention.ATTENTION_LAYERS) and hasattr(plain, "head_dim"):
         return attention.BranchAttention(plain)
-    if all(name in children for name in PARTS) and hasattr(plain, "act_fn") and len(children) <= len(PARTS) + 1:
+    if (
+        all(name in children for name in MLP_LAYERS)
+        and hasattr(plain, "act_fn")
+        and len(children) <= len(MLP_LAYERS) + 1
+    ):
         return GatedMLP(plain)
     own = dict(plain.named_parameters())
     eps = getattr(plain, "variance_epsilon", getattr(plain, "eps", None))
@@ -89,7 +93,7 @@ def _kind(plain: nn.Module) -> tuple[Any, ...]:
     return type(plain), type(getattr(plain, "act_fn", None)), *sorted((numbers | {"layer_idx": 0}).items())
 
 
-def same(plain: nn.Module, turns: nn.Module | None = None) -> bool:
+def is_equivalent(plain: nn.Module, turns: nn.Module | None = None) -> bool:
     """Whether a layer and its replacement give the same for random numbers, forward and backward, in fp32.
 
     Args:
@@ -101,10 +105,10 @@ def same(plain: nn.Module, turns: nn.Module | None = None) -> bool:
     reads: Any = next((getattr(plain, name) for name in ("q_proj", "gate_proj") if hasattr(plain, name)), None)
     size = next(plain.parameters()).shape[0] if reads is None else reads.in_features
     random = torch.Generator().manual_seed(0)
-    inputs, above = (torch.randn(1, TOKENS, size, generator=random) for _ in range(2))
+    inputs, above = (torch.randn(1, PROBE_TOKENS, size, generator=random) for _ in range(2))
     results = []
     try:
-        more = _beside(turns, inputs) if isinstance(fast, attention.BranchAttention) else {}
+        more = _attention_inputs(turns, inputs) if isinstance(fast, attention.BranchAttention) else {}
         for layer in (plain, fast):
             x = inputs.clone().requires_grad_()
             out = layer(x, **more)  # type: ignore[misc]
@@ -116,9 +120,11 @@ def same(plain: nn.Module, turns: nn.Module | None = None) -> bool:
     return all(float((one - two).norm()) <= TOLERANCE * float(one.norm()) for one, two in zip(*results, strict=True))
 
 
-def _beside(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:
+def _attention_inputs(turns: Any, inputs: torch.Tensor) -> dict[str, Any]:
     """Return what an attention is given besides its input: that it holds two rows, and their positions."""
-    embeddings = turns(inputs, torch.arange(TOKENS)[None])  # as wide as the model has them: some turn a part of a head
-    half = TOKENS // 2
+    embeddings = turns(
+        inputs, torch.arange(PROBE_TOKENS)[None]
+    )  # as wide as the model has them: some turn a part of a head
+    half = PROBE_TOKENS // 2
     rows = [TokenRow([*range(start, start + half)], [IGNORE] * half) for start in (0, half)]
-    return {"position_embeddings": embeddings, "attention_mask": None, "branches": branches.branches(plant(rows))}
+    return {"position_embeddings": embeddings, "attention_mask": None, "branches": branches.branches(build_tree(rows))}

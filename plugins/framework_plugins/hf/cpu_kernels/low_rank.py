@@ -59,7 +59,7 @@ class _Project(torch.autograd.Function):
         inner = x @ a.t()
         outs, bs = [], []
         for layer, part in zip(layers, torch.split(inner, [layer.a.shape[0] for layer in layers], dim=1), strict=True):
-            b = scaled(layer, x.dtype)
+            b = scaled_b(layer, x.dtype)
             outs.append(functional.linear(x, layer.weight, layer.bias).addmm_(part, b.t()))
             bs.append(b)
         ctx.save_for_backward(x, inner, a, *bs)
@@ -75,7 +75,7 @@ class _Project(torch.autograd.Function):
         for_a = torch.split(below.t() @ x, ranks)
         ab: list[Tensor] = []
         for layer, grad, part, da in zip(layers, grads, torch.split(inner, ranks, dim=1), for_a, strict=True):
-            ab += [da.to(layer.a.dtype), for_b(layer, grad, part)]
+            ab += [da.to(layer.a.dtype), gradient_of_b(layer, grad, part)]
         dx = None
         if ctx.needs_input_grad[0]:
             dx = grads[0] @ layers[0].weight
@@ -90,12 +90,12 @@ def stacked(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
     return parts[0].to(dtype) if len(parts) == 1 else torch.cat([part.to(dtype) for part in parts])
 
 
-def scaled(layer: LowRank, dtype: torch.dtype) -> Tensor:
+def scaled_b(layer: LowRank, dtype: torch.dtype) -> Tensor:
     """Return s B in one dtype."""
     return (layer.b * layer.scale).to(dtype)
 
 
-def for_b(layer: LowRank, grad: Tensor, inner: Tensor) -> Tensor:
+def gradient_of_b(layer: LowRank, grad: Tensor, inner: Tensor) -> Tensor:
     """Return the gradient of B, s grad^T inner; the narrow factor first, which is quicker."""
     return (inner.t() @ grad).t().to(layer.b.dtype) * layer.scale
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from framework_plugins.hf.cpu_kernels.low_rank import LowRank, for_b, low_rank, scaled, stacked
+from framework_plugins.hf.cpu_kernels.low_rank import LowRank, gradient_of_b, low_rank, scaled_b, stacked
 
 Tensor = torch.Tensor
-PARTS = ("gate_proj", "up_proj", "down_proj")
+MLP_LAYERS = ("gate_proj", "up_proj", "down_proj")
 """How transformers calls the layers of a gated MLP."""
 
 
@@ -26,7 +26,7 @@ class _Gated(torch.autograd.Function):
         a = stacked([gate.a, up.a], dtype)
         inner = x @ a.t()
         first, second = torch.split(inner, [gate.a.shape[0], up.a.shape[0]], dim=1)
-        b_gate, b_up, b_down = (scaled(layer, dtype) for layer in layers)
+        b_gate, b_up, b_down = (scaled_b(layer, dtype) for layer in layers)
         gated = functional.linear(x, gate.weight, gate.bias).addmm_(first, b_gate.t())
         raised = functional.linear(x, up.weight, up.bias).addmm_(second, b_up.t())
         middle = functional.silu(gated).mul_(raised)
@@ -43,14 +43,14 @@ class _Gated(torch.autograd.Function):
         ranks = [gate.a.shape[0], up.a.shape[0]]
         grad = grads[0]
         below = grad @ b_down
-        db_down = for_b(down, grad, last)
+        db_down = gradient_of_b(down, grad, last)
         open_ = functional.silu(gated)
         da_down = (below.t() @ (open_ * raised)).to(down.a.dtype)
         inside = (grad @ down.weight).addmm_(below, a_down)
         d_raised = open_.mul_(inside)
         d_gated = torch.ops.aten.silu_backward(inside.mul_(raised), gated)
         first, second = torch.split(inner, ranks, dim=1)
-        db_gate, db_up = for_b(gate, d_gated, first), for_b(up, d_raised, second)
+        db_gate, db_up = gradient_of_b(gate, d_gated, first), gradient_of_b(up, d_raised, second)
         below = torch.cat([d_gated @ b_gate, d_raised @ b_up], dim=1)
         da_gate, da_up = torch.split(below.t() @ x, ranks)
         dx = None
@@ -69,12 +69,12 @@ class GatedMLP(nn.Module):
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()
-        for name in (*PARTS, "act_fn"):
+        for name in (*MLP_LAYERS, "act_fn"):
             setattr(self, name, getattr(plain, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer; whatever is not plain LoRA is computed layer by layer."""
-        layers = tuple(low_rank(getattr(self, name), x.dtype) for name in PARTS)
+        layers = tuple(low_rank(getattr(self, name), x.dtype) for name in MLP_LAYERS)
         if None in layers or torch.is_autocast_enabled(x.device.type):
             output: Tensor = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
             return output

@@ -16,10 +16,10 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCrit
 
 from framework.api import Answer, counting, split_thought
 from framework.api.training import Counter
-from framework_plugins.hf.packing.tree import common
-from framework_plugins.hf.train.oom_retry import Batches, OomRetry
+from framework_plugins.hf.machine.out_of_memory import Batches, OomRetry
+from framework_plugins.hf.packing.tree import common_prefix_length
 
-WORTH = 16
+MIN_SHARED_PREFIX = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
 
 
@@ -52,8 +52,8 @@ def complete(
     them smaller where memory runs out.
     """
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
-    start = _beginning(rows) if share and len(rows) > 1 else []
-    cache = _read(model, start) if start else {}
+    start = _shared_prefix(rows) if share and len(rows) > 1 else []
+    cache = _prefill(model, start) if start else {}
     settings = GenerationConfig(
         do_sample=False,
         max_new_tokens=max_new_tokens,
@@ -66,11 +66,11 @@ def complete(
         padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
         inputs = {name: part.to(model.device) for name, part in padded.items()}
         start_of_answers = inputs["input_ids"].shape[1]
-        ended = _Ended(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
+        ended = _CountEnded(counter, len(answers), len(rows), start_of_answers, stop_ids, max_new_tokens)
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
             part.batch_repeat_interleave(len(numbers))
-        with _head_reads_a_block(model):
+        with _contiguous_head_input(model):
             out = model.generate(
                 **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
             )
@@ -79,7 +79,7 @@ def complete(
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
     with counting(len(rows), "prompt") as counter:
-        for numbers, continuations in batches.of(order, batch_size, batch):
+        for numbers, continuations in batches.map(order, batch_size, batch):
             answers |= {
                 number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
             }
@@ -87,7 +87,7 @@ def complete(
     return [answers[number] for number in range(len(rows))]
 
 
-class _Ended(StoppingCriteria):
+class _CountEnded(StoppingCriteria):
     """Counts the tokens of a batch and its answers that have ended, now and then; it stops none."""
 
     def __init__(
@@ -109,7 +109,7 @@ class _Ended(StoppingCriteria):
 
 
 @contextmanager
-def _head_reads_a_block(model: Any) -> Iterator[None]:
+def _contiguous_head_input(model: Any) -> Iterator[None]:
     """Give the head its states as one block of memory.
 
     The last states of rows lie apart; on a CPU torch (seen in 2.13) then multiplies row by row, with a copy of the head
@@ -126,13 +126,13 @@ def _head_reads_a_block(model: Any) -> Iterator[None]:
         hook.remove()
 
 
-def _beginning(rows: Sequence[list[int]]) -> list[int]:
+def _shared_prefix(rows: Sequence[list[int]]) -> list[int]:
     """Return what all rows begin with, if that is worth it; a token of each is left to predict from."""
-    shared = min(common(min(rows), max(rows)), min(map(len, rows)) - 1)
-    return rows[0][:shared] if shared >= WORTH else []
+    shared = min(common_prefix_length(min(rows), max(rows)), min(map(len, rows)) - 1)
+    return rows[0][:shared] if shared >= MIN_SHARED_PREFIX else []
 
 
-def _read(model: Any, start: list[int]) -> dict[str, Any]:
+def _prefill(model: Any, start: list[int]) -> dict[str, Any]:
     """Return the keys and values of a beginning, under the name that this version of transformers has for them."""
     out = model(input_ids=torch.tensor([start], device=model.device), use_cache=True, logits_to_keep=1)
     name = "cache" if "cache" in out else "past_key_values"

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import summarize_error, without_thought
-from framework_plugins.hf.train.retry import ran_out
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 REPLACEMENT_CHARACTER = "\ufffd"
 """What a decoder gives for the bytes of a letter that is not whole."""
@@ -95,7 +95,7 @@ def _tokens(
         try:
             scores, known = _step(model, ids, known, settings)
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
+            if not is_out_of_memory(error):
                 raise
             raise FrameworkError(
                 f"out of memory with a conversation of {len(ids)} tokens: begin another one. {summarize_error(error)}"

@@ -3,26 +3,30 @@
 The kept model is never used itself. A trial gets a copy of its modules with the same weights, so hooks, flags, adapters
 and other layers of a trial are removed with it. Frozen weights are never written; a check proves that before they are
 given to another trial. All weights of a full fine-tuning change, so nothing is kept there, and 8-bit layers move theirs
-in their first call.
+in their first call. What the base answered is kept too: trials with the same `base_key` evaluate it once.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from framework import Plan
+from framework.api import Affects
 from framework.api.training import shared_cache, shared_key
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.packing.eligibility import ForwardPlan
 
-KIND = "base"
+CACHE_KIND = "base"
 
 
 @dataclass(frozen=True)
-class Mark:
+class WeightMark:
     """A weight, and by what it is seen that it was written to, or put elsewhere."""
 
     tensor: torch.Tensor
@@ -31,17 +35,17 @@ class Mark:
     trained: bool
 
     @property
-    def is_as_it_was(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Whether it still is what was read."""
         return self.tensor._version == self.version and self.tensor.data_ptr() == self.place  # noqa: SLF001 - no public name
 
 
 @dataclass(frozen=True)
-class Base:
+class CachedBase:
     """A model that is never used, and its weights."""
 
     model: Any
-    marks: list[Mark]
+    marks: list[WeightMark]
 
     def copy(self) -> Any:
         """Return new modules with the same weights in them."""
@@ -59,39 +63,56 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     """Return a frozen base as `load` returns it, from another trial of the sweep if that had the same one.
 
     Args:
-        key: over all that determines the base; empty if it is not to be shared.
+        key: over all that determines the base; empty where it is not to be shared.
         load: reads it.
     """
     cache = shared_cache()
-    cached: Base | None = cache.find(KIND, key)
-    if cached is not None and all(mark.is_as_it_was for mark in cached.marks):
+    cached: CachedBase | None = cache.find(CACHE_KIND, key)
+    if cached is not None and all(mark.is_unchanged for mark in cached.marks):
         return cached.copy()
     cached = None
-    cache.drop(KIND)  # before another one takes memory
+    cache.drop(CACHE_KIND)  # before another one takes memory
     model = load()
-    if not key or not _stays_as_it_is(model):
+    if not key or not _is_read_only(model):
         return model
     marks = [
-        Mark(tensor, tensor._version, tensor.data_ptr(), tensor.requires_grad)  # noqa: SLF001 - as above
+        WeightMark(tensor, tensor._version, tensor.data_ptr(), tensor.requires_grad)  # noqa: SLF001 - as above
         for tensor in _tensors(model)
     ]
     on_gpu = sum(mark.tensor.nbytes for mark in marks if mark.tensor.is_cuda)
-    base = Base(model, marks)
-    cache.keep(KIND, key, base, gpu_bytes=on_gpu)
-    return base.copy() if cache.find(KIND, key) is base else model
+    base = CachedBase(model, marks)
+    cache.keep(CACHE_KIND, key, base, gpu_bytes=on_gpu)
+    return base.copy() if cache.find(CACHE_KIND, key) is base else model
 
 
-def _stays_as_it_is(model: Any) -> bool:
+def _is_read_only(model: Any) -> bool:
     """Whether the weights of a model are left alone when it is called; of those that are quantized, 4-bit ones are."""
     quantized = getattr(model, "hf_quantizer", None) is not None and not getattr(model, "is_loaded_in_4bit", False)
     return not quantized and not any(tensor.is_inference() for tensor in _tensors(model))
 
 
-def key_of(folder: Path, *settings: Any) -> str:
+def files_key(folder: Path, *settings: Any) -> str:
     """Return a key over the files of a model and the settings it is loaded with."""
     files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".py"})
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return shared_key(str(folder.resolve()), states, *settings)
+
+
+def base_key(plan: Plan, facts: Mapping[str, str], forward_plan: ForwardPlan, folder: Path, encoding: str) -> str:
+    """Return a hash over all that the base's answers depend on; empty where the weights themselves are trained.
+
+    Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
+
+    Args:
+        plan: the run.
+        facts: what was picked for this machine.
+        forward_plan: how rows go through the model.
+        folder: the base.
+        encoding: stands for tokenizer, template and masks.
+    """
+    if trained_config(plan) is None or plan.launch.config.group():
+        return ""
+    return files_key(folder, encoding, plan.affecting(Affects.base), dict(facts), str(forward_plan))
 
 
 def _tensors(model: Any) -> Iterator[torch.Tensor]:

@@ -1,7 +1,8 @@
 """`model=local`: a folder, or an id of the Hub.
 
 `check` looks at config.json alone, so it is quick and needs no torch; `fetch` brings tokenizer and safetensors. Hub
-models are loaded from the folder of one commit afterwards, so nothing is looked up again during the run.
+models are loaded from the folder of one commit afterwards, so nothing is looked up again during the run. While the Hub
+is asked there are limits and signs of life: the libraries wait for each byte, but not for how many there are.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -26,28 +31,35 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.utils import disable_progress_bars
+from tqdm.auto import tqdm
 
 from framework import FrameworkError
 from framework.api import plain_name, reachable, refuse_links, summarize_error
-from framework.api.training import ModelPlace
-from framework_plugins.hf.load.hub_limits import Received, bounded
+from framework.api.program import clock
+from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.hf.load.model_settings import config_problem, read_settings
 from framework_plugins.hf.settings.config import LocalModelConfig
 
 HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
 """What the HTTP client raises, which depends on the version of huggingface_hub."""
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+UNWRITABLE_ERRORS = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 # Weights come as safetensors only: a pickle runs code when it is loaded.
-WEIGHTS = ["*.safetensors"]
-TWICE = ["consolidated*", "original/*"]
+WEIGHT_PATTERNS = ["*.safetensors"]
+OTHER_LAYOUTS = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
-INDEX = "*.safetensors.index.json"
-SHIPPED = Path(__file__).parent / "presets.json"
+INDEX_PATTERN = "*.safetensors.index.json"
+PRESETS = Path(__file__).parent / "presets.json"
 """What config.json says of the sizes of the models in conf/model, for a plan without a network."""
-INDEX_OF_BASE = "model.safetensors.index.json"
-ADAPTER = "adapter_config.json"
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+WEIGHT_INDEX = "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
+PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SETTINGS_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+SPEED_WINDOW = 30.0
+"""Seconds over which the speed of an answer is measured."""
+MIN_BYTES_PER_SECOND = 1024
+"""Bytes a second; below that a model takes years."""
+SECONDS_BETWEEN_REPORTS = 15.0
+"""Seconds between two lines about a download, or about an answer that does not come."""
 
 
 def check_inside(folder: Path, setting: str) -> None:
@@ -57,7 +69,7 @@ def check_inside(folder: Path, setting: str) -> None:
         FrameworkError: an index names a file elsewhere, or is none, or a link leads there. `setting` names the folder.
     """
     refuse_links(folder, setting, besides=".safetensors")
-    for index in folder.glob(INDEX):
+    for index in folder.glob(INDEX_PATTERN):
         try:
             held = json.loads(index.read_text(encoding="utf-8"))
             names = held["weight_map"].values()
@@ -70,7 +82,7 @@ def check_inside(folder: Path, setting: str) -> None:
                 f"{setting}: {index.name} names the file {outside[0]!r}, which is not in the folder: fetch the model "
                 "again"
             )
-        if index.name == INDEX_OF_BASE and not isinstance(held.get("metadata"), Mapping):
+        if index.name == WEIGHT_INDEX and not isinstance(held.get("metadata"), Mapping):
             raise FrameworkError(
                 f'{setting}: {index.name} has no "metadata", which transformers reads: restore the file from its '
                 'source, or add "metadata": {} to it'
@@ -83,10 +95,10 @@ class UnreachableError(FrameworkError):
 
 def _refuse_adapter(folder: Path, setting: str) -> None:
     """Refuse an adapter beside the weights of a model: transformers would put it on the model, and load its base."""
-    if (folder / ADAPTER).exists():
+    if (folder / ADAPTER_CONFIG).exists():
         raise FrameworkError(
-            f"{setting}: the folder holds {ADAPTER} beside the weights of a model, and transformers would load that "
-            "adapter with them: move it out of the folder, and evaluate it with checkpoint=ITS_FOLDER"
+            f"{setting}: the folder holds {ADAPTER_CONFIG} beside the weights of a model, and transformers would load "
+            "that adapter with them: move it out of the folder, and evaluate it with checkpoint=ITS_FOLDER"
         )
 
 
@@ -134,7 +146,7 @@ class LocalModel:
             try:
                 file = Path(self._ask(hf_hub_download, filename="config.json"))
             except UnreachableError as error:
-                shipped = json.loads(SHIPPED.read_text(encoding="utf-8")) if self.config.revision is None else {}
+                shipped = json.loads(PRESETS.read_text(encoding="utf-8")) if self.config.revision is None else {}
                 if (sizes := shipped.get(self.config.path)) is None:
                     raise
                 self._unreachable = error
@@ -152,7 +164,7 @@ class LocalModel:
         """
         if self._is_folder():
             if not any(self.folder.glob("*.safetensors")):
-                pickled = next((file.name for kind in PICKLED for file in self.folder.glob(kind)), "")
+                pickled = next((file.name for kind in PICKLE_PATTERNS for file in self.folder.glob(kind)), "")
                 reason = (
                     f"; {pickled} is pickled, which runs code when it is loaded, and is not read" if pickled else ""
                 )
@@ -160,8 +172,8 @@ class LocalModel:
                     f"model.path={self.config.path}: the folder has no weights, no file *.safetensors{reason}"
                 )
             return ModelPlace(self.folder.absolute(), str(self.folder.absolute()))
-        bars = None if sys.stderr.isatty() else Received
-        patterns = {"allow_patterns": FILES + WEIGHTS * weights, "ignore_patterns": TWICE}
+        bars = None if sys.stderr.isatty() else UndrawnBar
+        patterns = {"allow_patterns": SETTINGS_PATTERNS + WEIGHT_PATTERNS * weights, "ignore_patterns": OTHER_LAYOUTS}
         folder = Path(self._ask(snapshot_download, tqdm_class=bars, **patterns))
         _refuse_adapter(folder, f"model.path={self.config.path}")
         return ModelPlace(folder, self.config.path, revision=folder.name)
@@ -181,7 +193,7 @@ class LocalModel:
             disable_progress_bars()
         try:
             offline = not reachable(ENDPOINT)
-            with bounded(setting):
+            with with_limits(setting):
                 return str(
                     download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
                 )
@@ -211,9 +223,102 @@ class LocalModel:
                 f"{setting}: the repository has no config.json, so it holds no model for transformers"
             ) from error
         except (HTTP_ERROR, OSError) as error:
-            if (number := getattr(error, "errno", None)) in UNWRITABLE:
+            if (number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:
                 raise FrameworkError(
                     f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
                     "Set HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
                 ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
+
+
+def fetch_weights(source: ModelSource) -> ModelPlace:
+    """Bring the safetensors of a base model to this machine.
+
+    Raises:
+        FrameworkError: it has none.
+    """
+    place = source.fetch(weights=True)
+    if not any(place.folder.glob("*.safetensors")):
+        raise FrameworkError(
+            f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
+        )
+    check_inside(place.folder, f"model {place.name}")
+    return place
+
+
+class TooSlowError(FrameworkError):
+    """The Hub sends less than could ever make a file."""
+
+
+class UndrawnBar(tqdm):
+    """A bar of a download that is not drawn: `with_limits` prints its numbers. For use where there is no terminal."""
+
+    monitor_interval = 0  # no thread that would draw it
+    known: ClassVar[list[UndrawnBar]] = []  # of this download; its threads add to it while it is read
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        settings.pop("name", None)  # of the Hub's own class
+        super().__init__(*args, **{**settings, "disable": False, "leave": False, "file": StringIO()})
+        self.known.append(self)
+
+    def display(self, *_args: Any, **_settings: Any) -> bool:
+        """Draw nothing."""
+        return True
+
+    @classmethod
+    def line(cls, seconds: float) -> str:
+        """Write how much of a download has arrived after this many seconds; empty if there is none."""
+        bars = [bar for bar in cls.known if bar.unit == "B" and bar.total]
+        if not bars:
+            return ""
+        bar = max(bars, key=lambda each: each.n)
+        # The first files are so small that their speed is none.
+        left = f"  {clock(seconds * (bar.total - bar.n) / bar.n)} left" if bar.n > bar.total / 100 else ""
+        return f"downloading, {cls.format_sizeof(bar.n, 'B')} of {cls.format_sizeof(bar.total, 'B')}{left}"
+
+
+@contextmanager
+def with_limits(setting: str) -> Iterator[None]:
+    """Inside, an answer that drips raises an error, and a download and waiting are reported.
+
+    Raises:
+        FrameworkError: the Hub is too slow.
+    """
+    session = get_session()
+    hooks = session.event_hooks
+    if _limit_speed not in hooks.get("response", []):  # a new session, after a fork or an error, has none
+        session.event_hooks = {**hooks, "response": [*hooks.get("response", []), _limit_speed]}
+    done, began = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not done.wait(SECONDS_BETWEEN_REPORTS):
+            seconds = time.monotonic() - began
+            line = UndrawnBar.line(seconds) or f"waiting for the Hub for {seconds:.0f} s …"
+            print(f"{setting}: {line}", file=sys.stderr, flush=True)  # noqa: T201
+
+    threading.Thread(target=report, daemon=True).start()
+    try:
+        yield
+    except TooSlowError as error:
+        raise FrameworkError(f"{setting}: {error}: check the network and HF_ENDPOINT, or try again later") from error
+    finally:
+        done.set()
+        UndrawnBar.known.clear()
+
+
+def _limit_speed(response: Any) -> None:
+    """Let a response raise while its body is read, where that comes too slowly."""
+    read = response.iter_raw
+
+    def measured(chunk_size: int | None = None) -> Iterator[bytes]:
+        began, size = time.monotonic(), 0
+        for chunk in read(chunk_size):
+            size += len(chunk)
+            seconds = time.monotonic() - began
+            if seconds > SPEED_WINDOW:
+                if size < MIN_BYTES_PER_SECOND * seconds:
+                    raise TooSlowError(f"the Hub sends {size} bytes in {seconds:.0f} s")
+                began, size = time.monotonic(), 0
+            yield chunk
+
+    response.iter_raw = measured

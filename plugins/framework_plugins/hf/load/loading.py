@@ -18,15 +18,16 @@ from framework.api import unknown
 from framework.api.training import ModelPlace, Quantization, member
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
-from framework_plugins.hf.load.adapters import trained_config, with_adapter
-from framework_plugins.hf.load.weight_files import AGAIN, check_loaded
+from framework_plugins.hf.load.adapt_model import with_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
-from framework_plugins.hf.machine.library_errors import refusing
-from framework_plugins.hf.packing.eligibility import Way
+from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.settings.config import Attention, HFTrainerConfig
 
 
-def attention(config: HFTrainerConfig) -> str | None:
+def attention_implementation(config: HFTrainerConfig) -> str | None:
     """Return the attention implementation to ask transformers for; None leaves the choice to it, not to config.json."""
     return None if config.attention is Attention.auto else config.attention.value
 
@@ -38,10 +39,10 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
         FrameworkError: transformers makes none of its config.json.
     """
     problem = f"model {place.name}: transformers cannot build it from config.json"
-    with refusing(problem, code=f"model {place.name}"), torch.device("meta"):
+    with refusing_errors(problem, code=f"model {place.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
         empty: PreTrainedModel = AutoModelForCausalLM.from_config(
-            loaded, trust_remote_code=trust, attn_implementation=attention(config)
+            loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
         )
     return empty
 
@@ -62,10 +63,10 @@ def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machi
     method = str(saved.get("quant_method", "")) or "an unnamed method"
     name = f"model {place.name}: its weights are quantized by {method}, says quantization_config in config.json"
     fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
-    with refusing(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
+    with refusing_errors(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not AutoHfQuantizer.supports_quant_method(saved):
-            raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {AGAIN}")
+            raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {DOWNLOAD_AGAIN}")
         given = plan.quantization.create().config(machine.dtype)
         held = AutoHfQuantizer.merge_quantization_configs(saved, None)
         stored = held.quantization_method() if isinstance(held, BitsAndBytesConfig) else method
@@ -83,7 +84,13 @@ def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machi
 
 
 def load(
-    plan: Plan, config: HFTrainerConfig, machine: Hardware, place: ModelPlace, way: Way, folder: Path, peft_config: Any
+    plan: Plan,
+    config: HFTrainerConfig,
+    machine: Hardware,
+    place: ModelPlace,
+    forward_plan: ForwardPlan,
+    folder: Path,
+    peft_config: Any,
 ) -> Any:
     """Load weights, put what is trained on them, and return the model.
 
@@ -92,9 +99,9 @@ def load(
         config: of the trainer.
         machine: the device and the number format.
         place: the base, as an adapter is to name it.
-        way: how rows go through it.
+        forward_plan: how rows go through it.
         folder: the weights.
-        peft_config: the adapter; None if the weights themselves are trained.
+        peft_config: the adapter; None where the weights themselves are trained.
 
     Raises:
         FrameworkError: the folder does not hold the weights of the model.
@@ -106,28 +113,28 @@ def load(
     settings: dict[str, Any] = {
         "dtype": dtype,
         "quantization_config": quantization.config(machine.dtype),
-        "attn_implementation": attention(config),
+        "attn_implementation": attention_implementation(config),
         "trust_remote_code": plan.model.config.trust_remote_code,
         "use_safetensors": True,
     }
     group = plan.launch.config.group()
     if group and group.sharded and member():
-        from framework_plugins.hf.train.distributed.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
+        from framework_plugins.hf.load.sharded_weights import device_for_shards  # noqa: PLC0415 - for those who are in a group
 
-        device = load_in_pieces(group, machine, settings["quantization_config"])
+        device = device_for_shards(group, machine, settings["quantization_config"])
     settings["device_map"] = {"": device}
     frozen = peft_config is not None and plan.share and not group
     model = base_cache.shared_base(
-        base_cache.key_of(folder, settings) if frozen else "",
+        base_cache.files_key(folder, settings) if frozen else "",
         lambda: _read(ModelPlace(folder, place.name if folder == place.folder else str(folder)), settings),
     )
-    if way.branches:
+    if forward_plan.branch_attention:
         install.use_branches(model)
     if peft_config is None:
         return model
-    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
-    with refusing("adapter: peft cannot put it on this model"):
-        return with_adapter(model, peft_config, place, fast=way.fast)
+    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
+    with refusing_errors("adapter: peft cannot put it on this model"):
+        return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)
 
 
 def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
@@ -140,7 +147,7 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     # config.json can name kernels that are not installed, or on the Hub. Of a config that it reads itself, transformers
     # keeps what is under the name of the attribute, `_attn_implementation`.
     given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
-    with refusing(f"model {place.name}: transformers cannot load its weights"):
+    with refusing_errors(f"model {place.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(place.folder, trust_remote_code=settings["trust_remote_code"])
         model, info = AutoModelForCausalLM.from_pretrained(
             place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
@@ -148,11 +155,11 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)
     if settings["quantization_config"] is not None and model.device.type == "cpu":
-        _let_go(model)
+        _copy_from_mapped_file(model)
     return model
 
 
-def _let_go(model: Any) -> None:
+def _copy_from_mapped_file(model: Any) -> None:
     """Copy what a quantization leaves as it is: a view of the mapped file would keep all that was read of it."""
     for weight in model.parameters():
         if weight.is_floating_point():

@@ -21,51 +21,53 @@ from framework.api.training import Type
 
 LARGEST_FILE = 16 * 2**20
 """Bytes of a file of settings; the largest ones, with lists of all layers, have below one million."""
-SHOWN = 40
+CHARACTERS_SHOWN = 40
 """Characters of a wrong value that a message gives."""
-SIZE, LAYERS, INNER = (Type(int, bounds=(Ge(low), Le(high))) for low, high in ((1, 2**31), (1, 10_000), (0, 2**31)))
+SIZE_TYPE, LAYERS_TYPE, INNER_TYPE = (
+    Type(int, bounds=(Ge(low), Le(high))) for low, high in ((1, 2**31), (1, 10_000), (0, 2**31))
+)
 """More layers would take hours to make; an inner size is 0 if all layers have experts."""
-RANK = Type(int, bounds=(Ge(0), Le(2**16)))
+RANK_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """Of an adapter: the weights of a higher one would not fit into memory, and 0 is that of OFT."""
-POSITIVE, LENGTH = (Type(float, bounds=(bound,)) for bound in (Gt(0), Ge(1)))
-SHARE, DROPOUT = (Type(float, bounds=(Ge(0), high)) for high in (Le(1), Lt(1)))
+POSITIVE_TYPE, LENGTH_TYPE = (Type(float, bounds=(bound,)) for bound in (Gt(0), Ge(1)))
+SHARE_TYPE, DROPOUT_TYPE = (Type(float, bounds=(Ge(0), high)) for high in (Le(1), Lt(1)))
 RANGES: Mapping[str, Type] = {
-    "hidden_size|num_attention_heads|num_key_value_heads|head_dim|vocab_size|n_embd|n_head": SIZE,
-    "max_position_embeddings|n_positions|n_ctx|sliding_window": LENGTH,
-    "intermediate_size": INNER,
-    "num_hidden_layers|n_layer": LAYERS,
-    r"\w*(dropout|pdrop|layer_?drop|drop_rate|drop_?path)(_p|_prob|_rate)?": DROPOUT,
-    r"\w*_prob(ability)?": SHARE,
-    r"(\w+_)?eps(ilon)?(_\w+)?": SHARE,
-    r"(\w+_)?theta|\w*rope\w*_base_freq(uency)?|rotary_emb(edding)?_base": POSITIVE,
-    "factor|(low_freq|high_freq|attention)_factor": POSITIVE,
-    "partial_rotary_factor|rotary_pct": SHARE,
+    "hidden_size|num_attention_heads|num_key_value_heads|head_dim|vocab_size|n_embd|n_head": SIZE_TYPE,
+    "max_position_embeddings|n_positions|n_ctx|sliding_window": LENGTH_TYPE,
+    "intermediate_size": INNER_TYPE,
+    "num_hidden_layers|n_layer": LAYERS_TYPE,
+    r"\w*(dropout|pdrop|layer_?drop|drop_rate|drop_?path)(_p|_prob|_rate)?": DROPOUT_TYPE,
+    r"\w*_prob(ability)?": SHARE_TYPE,
+    r"(\w+_)?eps(ilon)?(_\w+)?": SHARE_TYPE,
+    r"(\w+_)?theta|\w*rope\w*_base_freq(uency)?|rotary_emb(edding)?_base": POSITIVE_TYPE,
+    "factor|(low_freq|high_freq|attention)_factor": POSITIVE_TYPE,
+    "partial_rotary_factor|rotary_pct": SHARE_TYPE,
 }
 """What fields of config.json may hold, by a pattern for their names."""
 ADAPTER_RANGES: Mapping[str, Type] = {
-    r"\w*dropout": DROPOUT,
-    "r": RANK,
-    "(lora_)?alpha": POSITIVE,  # 0 switches an adapter off
-    r"rank_pattern\..*": RANK,
-    r"alpha_pattern\..*": POSITIVE,
+    r"\w*dropout": DROPOUT_TYPE,
+    "r": RANK_TYPE,
+    "(lora_)?alpha": POSITIVE_TYPE,  # 0 switches an adapter off
+    r"rank_pattern\..*": RANK_TYPE,
+    r"alpha_pattern\..*": POSITIVE_TYPE,
 }
 """The same for adapter_config.json."""
-PARTS = ("text_config", "vision_config")
+SUB_CONFIGS = ("text_config", "vision_config")
 """Parts of a model with numbers of their own."""
 TYPES: Mapping[str, Any] = {
     "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping, "layer_types": list,
-    **dict.fromkeys(PARTS, Mapping),
+    **dict.fromkeys(SUB_CONFIGS, Mapping),
 }  # fmt: skip
-SWITCHES = {"is_encoder_decoder": False, "return_dict": True}
+REQUIRED_SWITCHES = {"is_encoder_decoder": False, "return_dict": True}
 """A decoder is trained, and its outputs have names."""
-MOST_STOPS = 1000
+MAX_STOP_TOKENS = 1000
 """Tokens that may end an answer: families have one to ten."""
 KERNELS = re.compile(r"(^|[._])(attn|experts)_implementation(\.|$)")
 OWN_KERNELS = re.compile(r"(paged\|)?(eager|sdpa|flash_attention_\d|flex_attention|grouped_mm|batched_mm)")
 """Kernels that are in transformers or in an installed package: it fetches code for any other name."""
-AGAIN = "restore it from its source"
-NO_KERNELS = "take it out of the file, trainer.attention chooses the kernels"
-OTHER_TABLES = frozenset({"quantization_config", "task_specific_params", "id2label", "label2id"})
+RESTORE_FILE = "restore it from its source"
+REMOVE_KERNELS = "take it out of the file, trainer.attention chooses the kernels"
+UNCHECKED_TABLES = frozenset({"quantization_config", "task_specific_params", "id2label", "label2id"})
 """Parts with names of their own."""
 
 
@@ -83,34 +85,38 @@ def read_settings(file: Path, place: str) -> Mapping[str, Any]:
         if (size := file.stat().st_size) > LARGEST_FILE:
             raise FrameworkError(
                 f"{place}: {file.name} has {size / 1e6:,.1f} MB, and at most {LARGEST_FILE / 1e6:,.1f} MB are read: "
-                f"{AGAIN}"
+                f"{RESTORE_FILE}"
             )
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FrameworkError(f"{place}: {file.name} is not valid JSON ({error}): {AGAIN}") from error
+        raise FrameworkError(f"{place}: {file.name} is not valid JSON ({error}): {RESTORE_FILE}") from error
     except OSError as error:
         raise FrameworkError(
             f"{place}: {file.name} cannot be read: {os.strerror(error.errno or 0)}: make it readable for this user"
         ) from error
     if not isinstance(settings, Mapping):
-        raise FrameworkError(f"{place}: {file.name} holds a {type(settings).__name__} instead of settings: {AGAIN}")
+        raise FrameworkError(
+            f"{place}: {file.name} holds a {type(settings).__name__} instead of settings: {RESTORE_FILE}"
+        )
     return settings
 
 
 def config_problem(config: Mapping[str, Any]) -> str:
     """Say why a config.json describes no model, as the end of a sentence; empty if it may."""
-    for part in [config, *(part for name in PARTS if isinstance(part := config.get(name), Mapping))]:
+    for part in [config, *(part for name in SUB_CONFIGS if isinstance(part := config.get(name), Mapping))]:
         for name, valid in TYPES.items():
             if (value := part.get(name)) is not None and not isinstance(value, valid):
-                return f"has a {name} that is a {type(value).__name__}: {AGAIN}"
-        for name, needed in SWITCHES.items():
+                return f"has a {name} that is a {type(value).__name__}: {RESTORE_FILE}"
+        for name, needed in REQUIRED_SWITCHES.items():
             if part.get(name) is (not needed):
-                return f"has {name}={str(not needed).lower()}, and only {str(needed).lower()} works here: {AGAIN}"
+                return (
+                    f"has {name}={str(not needed).lower()}, and only {str(needed).lower()} works here: {RESTORE_FILE}"
+                )
     if any(not isinstance(name, str) for name in config.get("architectures") or []):
-        return f"has architectures that are not names: {AGAIN}"
+        return f"has architectures that are not names: {RESTORE_FILE}"
     stops = config.get("eos_token_id")
-    if isinstance(stops, list) and len(stops) > MOST_STOPS:
-        return f"lists {len(stops):,} tokens as eos_token_id: {AGAIN}"
+    if isinstance(stops, list) and len(stops) > MAX_STOP_TOKENS:
+        return f"lists {len(stops):,} tokens as eos_token_id: {RESTORE_FILE}"
     return value_problem(config, RANGES)
 
 
@@ -119,23 +125,24 @@ def value_problem(settings: Mapping[str, Any], ranges: Mapping[str, Type]) -> st
     for path, value in _values(settings):
         name = path.rpartition(".")[2]
         if isinstance(value, float) and math.isnan(value):
-            return f"has {path}=NaN, which is not a number: {AGAIN}"
+            return f"has {path}=NaN, which is not a number: {RESTORE_FILE}"
         if KERNELS.search(path) and isinstance(value, str) and not OWN_KERNELS.fullmatch(value):
-            return f"has {path}={value[:SHOWN]}, which transformers would fetch as code from the Hub: {NO_KERNELS}"
+            code = "which transformers would fetch as code from the Hub"
+            return f"has {path}={value[:CHARACTERS_SHOWN]}, {code}: {REMOVE_KERNELS}"
         for pattern, valid in ranges.items():
             if re.fullmatch(pattern, name) or re.fullmatch(pattern, path):
                 if not _holds(valid, value):
-                    return f"has {path}={_shown(value)}, which must be {valid.valid}: {AGAIN}"
+                    return f"has {path}={_shortened(value)}, which must be {valid.valid}: {RESTORE_FILE}"
                 break
     return ""
 
 
-def kernels_named(config: Mapping[str, Any]) -> set[str]:
+def attention_named(config: Mapping[str, Any]) -> set[str]:
     """Return the attention that a config.json asks for, of all its parts."""
     return {value for path, value in _values(config) if "attn_implementation" in path and isinstance(value, str)}
 
 
-def positions(config: Mapping[str, Any]) -> int | None:
+def max_positions(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens a model can read, a factor of its rotary positions included; None if it is not said."""
     text = config.get("text_config") or config
     named = (text.get(name) for name in ("max_position_embeddings", "n_positions"))
@@ -163,7 +170,7 @@ def _values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             value = _float(value["__float__"])
         if isinstance(value, Mapping):
             inner = ((f"{path}.{name}".strip("."), each) for name, each in value.items())
-            waiting += [(place, each) for place, each in inner if place.rpartition(".")[2] not in OTHER_TABLES]
+            waiting += [(place, each) for place, each in inner if place.rpartition(".")[2] not in UNCHECKED_TABLES]
         elif isinstance(value, list):
             # Some architectures give one number a layer: whether each is right is known to their classes.
             waiting += [(f"{path}.{number}", each) for number, each in enumerate(value)]
@@ -178,6 +185,6 @@ def _float(tag: Any) -> Any:
         return tag
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= CHARACTERS_SHOWN else f"{text[:CHARACTERS_SHOWN]}…"

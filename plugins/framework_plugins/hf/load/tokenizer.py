@@ -9,11 +9,15 @@ from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreT
 
 from framework import FrameworkError
 from framework.api.training import CHAT_TEMPLATES, ChatTemplate, ModelConfig, ModelPlace, TextForm, read_chat_template
-from framework_plugins.hf.load.model_settings import MOST_STOPS, read_settings
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.load.model_settings import MAX_STOP_TOKENS, read_settings
+from framework_plugins.hf.machine.library_errors import refusing_errors
 
 TEMPLATE, TEMPLATES = "chat_template.jinja", "additional_chat_templates"
-GENERATION, SETTINGS, SPECIAL = "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"
+GENERATION_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -22,15 +26,15 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     Raises:
         FrameworkError: it cannot be read, is not a fast one, or has no chat template.
     """
-    what, again = f"model {place.name}: the tokenizer", f"restore tokenizer.json and {SETTINGS}"
-    for file in (place.folder / name for name in (SETTINGS, SPECIAL)):
+    what, again = f"model {place.name}: the tokenizer", f"restore tokenizer.json and {TOKENIZER_FILE}"
+    for file in (place.folder / name for name in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
         if file.is_file():
             read_settings(file, f"model {place.name}")
     for file in (place.folder / TEMPLATE, *sorted((place.folder / TEMPLATES).glob("*.jinja"))):
         if file.is_file():
-            with refusing(f"model {place.name}: {file.name} cannot be read", "save it as UTF-8"):
+            with refusing_errors(f"model {place.name}: {file.name} cannot be read", "save it as UTF-8"):
                 file.read_text(encoding="utf-8")
-    with refusing(f"{what} cannot be read", again, code=what):
+    with refusing_errors(f"{what} cannot be read", again, code=what):
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
@@ -39,7 +43,7 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
             f"{what} drops merges at random: tokenizer.json has dropout={dropout}: set it to null, or rows and prompts "
             "become other tokens each time"
         )
-    with refusing(f"{what} cannot tokenize", again):
+    with refusing_errors(f"{what} cannot tokenize", again):
         tokenizer(string.printable, add_special_tokens=False)
     set_template(tokenizer, config.chat_template, place)
     return tokenizer
@@ -52,26 +56,26 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
         FrameworkError: there are none, too many, or generation_config.json cannot be read.
     """
     listed: Any = None
-    if (place.folder / GENERATION).is_file():
-        with refusing(f"model {place.name}: {GENERATION} cannot be read", "restore it, or remove it"):
+    if (place.folder / GENERATION_FILE).is_file():
+        with refusing_errors(f"model {place.name}: {GENERATION_FILE} cannot be read", "restore it, or remove it"):
             listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
     ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
-    if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
+    if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MAX_STOP_TOKENS:
         what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
         raise FrameworkError(
-            f"model {place.name}: {GENERATION}: eos_token_id holds {what}, and must be the number of a token, or a "
-            f"list of at most {MOST_STOPS}"
+            f"model {place.name}: {GENERATION_FILE}: eos_token_id holds {what}, and must be the number of a token, or "
+            f"a list of at most {MAX_STOP_TOKENS}"
         )
     found = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
     if not found:
         raise FrameworkError(
-            f"model {place.name}: neither {SETTINGS} (eos_token) nor {GENERATION} (eos_token_id) names a "
+            f"model {place.name}: neither {TOKENIZER_FILE} (eos_token) nor {GENERATION_FILE} (eos_token_id) names a "
             "token that ends an answer: restore it, or an answer never ends"
         )
     return found
 
 
-def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int], rows: int) -> None:
+def check_token_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int], rows: int) -> None:
     """Refuse tokens of the conversation's form that the model does not have.
 
     Args:
@@ -88,7 +92,7 @@ def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: fro
             token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
             raise FrameworkError(
                 f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, "
-                f"and the model has {rows} tokens: restore {SETTINGS} and {GENERATION}"
+                f"and the model has {rows} tokens: restore {TOKENIZER_FILE} and {GENERATION_FILE}"
             )
 
 
@@ -117,7 +121,8 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, place: M
             tokenizer.eos_token = template.stop
     if not isinstance(tokenizer.chat_template or "", str | dict):
         raise FrameworkError(
-            f"model {place.name}: {SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file"
+            f"model {place.name}: {TOKENIZER_FILE}: chat_template={tokenizer.chat_template!r} is not text: "
+            "restore the file"
         )
     if not tokenizer.chat_template:
         raise FrameworkError(

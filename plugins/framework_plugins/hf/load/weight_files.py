@@ -23,18 +23,18 @@ from framework import FrameworkError
 from framework.api import count, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.load.hub import check_inside
-from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.machine.library_errors import refusing_errors
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHOWN = 3
+NAMES_SHOWN = 3
 """Names of tensors that a message gives."""
-FOUR_BITS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
+FOUR_BIT_SUFFIXES = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
 """What bitsandbytes saves beside a weight of four bits."""
-EIGHT_BITS = ".SCB"
+EIGHT_BIT_SUFFIX = ".SCB"
 """The same for eight bits."""
-FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+FLOAT_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 """Types of weights, by the names of safetensors; fp8 has scales beside it, and only a quantization knows them."""
-AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
+DOWNLOAD_AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
 
 
 def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
@@ -56,27 +56,27 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
     stored = stored_tensors(files)
     buffers = {name for name, _ in empty.named_buffers()}
     odd = not_finite(files) if values else {}
-    odd = {name: remark for name, remark in odd.items() if not any(_same(name, other) for other in buffers)}
+    odd = {name: remark for name, remark in odd.items() if not any(_same_tensor(name, other) for other in buffers)}
     config = copy.deepcopy(empty.config)
     quantized: Mapping[str, Any] = getattr(config, "quantization_config", None) or {}
-    packed = {name.partition(end)[0] for name in stored for end in FOUR_BITS if end in name}
+    packed = {name.partition(end)[0] for name in stored for end in FOUR_BIT_SUFFIXES if end in name}
     if quantized:
         of_bitsandbytes = quantized.get("quant_method") == "bitsandbytes"
-        if of_bitsandbytes and not packed and not any(name.endswith(EIGHT_BITS) for name in stored):
+        if of_bitsandbytes and not packed and not any(name.endswith(EIGHT_BIT_SUFFIX) for name in stored):
             raise FrameworkError(
                 f"model {place.name}: config.json has a quantization_config of bitsandbytes, and its .safetensors "
                 "hold no weights in few bits: take quantization_config out of config.json, and set quantization=nf4"
             )
         if odd:
-            refuse_odd(f"model {place.name}", odd)
+            refuse_unusable(f"model {place.name}", odd)
         if not packed or not of_bitsandbytes:
             return
         del config.quantization_config
-        stored = {name: each for name, each in stored.items() if not any(end in name for end in FOUR_BITS)}
-    types = odd_types(stored)
-    odd |= {name: types[name] for name in types if not any(_same(name, other) for other in (*packed, *buffers))}
+        stored = {name: each for name, each in stored.items() if not any(end in name for end in FOUR_BIT_SUFFIXES)}
+    types = not_floats(stored)
+    odd |= {name: types[name] for name in types if not any(_same_tensor(name, other) for other in (*packed, *buffers))}
     made: Any = type(empty)
-    with refusing(f"model {place.name}: transformers cannot load its weights", AGAIN):
+    with refusing_errors(f"model {place.name}: transformers cannot load its weights", DOWNLOAD_AGAIN):
         _, info = made.from_pretrained(
             None,
             config=config,
@@ -91,13 +91,13 @@ def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = Fal
             ignore_mismatched_sizes=True,  # they are refused below, with all the others
         )
     if odd and info["missing_keys"]:  # what is not missing is nothing that the model reads
-        refuse_odd(f"model {place.name}", odd)
+        refuse_unusable(f"model {place.name}", odd)
     check_loaded(place, empty, info, packed=packed)
 
 
-def odd_types(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, str]:
+def not_floats(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, str]:
     """Return the tensors that are not stored as floating-point numbers, with a remark."""
-    return {name: f"stored as {dtype}" for name, (_, dtype) in stored.items() if dtype not in FLOATS}
+    return {name: f"stored as {dtype}" for name, (_, dtype) in stored.items() if dtype not in FLOAT_TYPES}
 
 
 def not_finite(files: Iterable[Path]) -> dict[str, str]:
@@ -107,14 +107,14 @@ def not_finite(files: Iterable[Path]) -> dict[str, str]:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118
                 held = opened.get_slice(name)
-                if held.get_dtype() in FLOATS and 0 not in held.get_shape():
+                if held.get_dtype() in FLOAT_TYPES and 0 not in held.get_shape():
                     least, most = torch.aminmax(opened.get_tensor(name))
                     if not (least.isfinite() and most.isfinite()):
                         found[name] = "holds NaN or infinity"
     return found
 
 
-def refuse_odd(name: str, odd: Mapping[str, str]) -> None:
+def refuse_unusable(name: str, odd: Mapping[str, str]) -> None:
     """Refuse weights that are not numbers to compute with.
 
     Args:
@@ -127,7 +127,8 @@ def refuse_odd(name: str, odd: Mapping[str, str]) -> None:
     listed = _listed([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
     raise FrameworkError(
         f"{name}: {count(len(odd), 'tensor')} of its weights cannot be used: {listed}\nWeights are finite numbers, "
-        f"{', '.join(sorted(FLOATS))}: get the original ones, or restore the quantization_config that belongs to these"
+        f"{', '.join(sorted(FLOAT_TYPES))}: get the original ones, or restore the quantization_config that "
+        "belongs to these"
     )
 
 
@@ -147,22 +148,28 @@ def check_loaded(
     """
     # Tables of positions, which older versions saved and newer ones compute.
     computed = {name for name, _ in model.named_buffers()}
-    wrong = [(name, f" ({times(held)}, not {times(needed)})") for name, held, needed in info["mismatched_keys"]]
+    wrong = [
+        (name, f" ({shape_text(held)}, not {shape_text(needed)})") for name, held, needed in info["mismatched_keys"]
+    ]
     # In four bits a weight is a column of bytes.
-    wrong = [(name, shapes) for name, shapes in wrong if not any(_same(name, other) for other in packed)]
+    wrong = [(name, shapes) for name, shapes in wrong if not any(_same_tensor(name, other) for other in packed)]
     quantized = bool(getattr(model.config, "quantization_config", None)) and not packed
-    left = () if quantized else {name for name in info["unexpected_keys"] if not any(_same(name, o) for o in computed)}
-    refuse_partial(
+    left = (
+        ()
+        if quantized
+        else {name for name in info["unexpected_keys"] if not any(_same_tensor(name, o) for o in computed)}
+    )
+    refuse_mismatch(
         f"model {place.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would start "
         "from random numbers",
         missing=[(name, "") for name in info["missing_keys"]],
         reshaped=wrong,
         left=[(name, "") for name in left],
-        fix=AGAIN,
+        fix=DOWNLOAD_AGAIN,
     )
 
 
-def refuse_partial(
+def refuse_mismatch(
     problem: str,
     *,
     missing: Iterable[tuple[str, str]],
@@ -176,11 +183,11 @@ def refuse_partial(
         FrameworkError: there are some.
     """
     kinds = {"missing": missing, "of another shape": reshaped, "not of this model": left}
-    if parts := [said for what, tensors in kinds.items() if (said := _say(what, tensors))]:
+    if parts := [said for what, tensors in kinds.items() if (said := _sentence(what, tensors))]:
         raise FrameworkError(f"{problem}: {'; '.join(parts)}\n{fix}")
 
 
-def is_here(place: ModelPlace) -> bool:
+def is_downloaded(place: ModelPlace) -> bool:
     """Whether all files of the weights are on this machine; where one is damaged, it is."""
     try:
         return bool(_files(place))
@@ -188,7 +195,7 @@ def is_here(place: ModelPlace) -> bool:
         return not place.revision and any(place.folder.glob("*.safetensors"))
 
 
-def _same(name: str, other: str) -> bool:
+def _same_tensor(name: str, other: str) -> bool:
     """Whether two names are of one tensor: files leave out the first part, or have one more."""
     return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
 
@@ -198,12 +205,12 @@ def _files(place: ModelPlace) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
-        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}")
+        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {DOWNLOAD_AGAIN}")
     check_inside(folder, f"model {place.name}")
     names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
     files = [folder / name for name in sorted(names)]
     if absent := [file.name for file in files if not file.is_file()]:
-        raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {AGAIN}")
+        raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {DOWNLOAD_AGAIN}")
     return files
 
 
@@ -231,17 +238,17 @@ def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], st
     return tensors
 
 
-def _say(what: str, tensors: Iterable[tuple[str, str]]) -> str:
+def _sentence(what: str, tensors: Iterable[tuple[str, str]]) -> str:
     found = sorted(tensors)
     names = _listed([f"{name}{shapes}" for name, shapes in found])
     return f"{len(found)} tensor{'s are' if len(found) > 1 else ' is'} {what} ({names})" if found else ""
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} others" if more > 0 else "")
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} others" if more > 0 else "")
 
 
-def times(shape: Iterable[int]) -> str:
+def shape_text(shape: Iterable[int]) -> str:
     """Write a shape as text."""
     return " x ".join(map(str, shape)) or "a single number"

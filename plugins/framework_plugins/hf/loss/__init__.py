@@ -1,1 +1,1 @@
-"""The training loss, in chunks of the vocabulary."""
+"""The loss of a pass, the probe that finds out what a model allows, and how a pass needs less memory."""

@@ -14,28 +14,28 @@ import torch
 from torch import nn
 
 Tensor = torch.Tensor
-LOGITS, LEAST = 1 << 25, 1 << 21
+CPU_LOGITS, FEWEST_LOGITS = 1 << 25, 1 << 21
 """Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed; and of the fewest,
 where memory runs out."""
-WIDE = 1 << 23
+CPU_FP32_LOGITS = 1 << 23
 """Size of those that are processed in fp32 at a time: they should stay in the cache."""
-ON_GPU = 1 << 27
+GPU_LOGITS = 1 << 27
 """Both sizes on a GPU, whose products are at full speed from some hundred rows on, and on which each of a piece's ten
 operations takes 5 µs to start: 523 rows of Llama 3's vocabulary."""
-ROOM = 1024.0
+FP16_GRADIENT_SCALE = 1024.0
 """What the gradient by a logit is raised to in fp16, at most. Of a vocabulary of 128,000 most tokens are likely to less
 than 6e-8, the smallest number in fp16, and would be lost before a gradient scaler multiplies the loss. Its product with
 the head stays below 65,504 for weights up to 32."""
 
 
-def kept(device: torch.device) -> int:
+def logits_at_once(device: torch.device) -> int:
     """Return the size of the logits that are kept at a time on a device."""
-    return LOGITS if device.type == "cpu" else ON_GPU
+    return CPU_LOGITS if device.type == "cpu" else GPU_LOGITS
 
 
-def processed(device: torch.device) -> int:
+def fp32_logits_at_once(device: torch.device) -> int:
     """Return the size of those that are processed in fp32 at a time on a device."""
-    return WIDE if device.type == "cpu" else ON_GPU
+    return CPU_FP32_LOGITS if device.type == "cpu" else GPU_LOGITS
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Head:
         return torch.tanh(logits / self.cap) * self.cap if self.cap else logits
 
 
-class _Summed(torch.autograd.Function):
+class _SummedCrossEntropy(torch.autograd.Function):
     """states (tokens, features), the head's weight (vocabulary, features) and bias, to the weighted sum in nats."""
 
     @staticmethod
@@ -80,9 +80,11 @@ class _Summed(torch.autograd.Function):
         wide = torch.promote_types(weight.dtype, torch.float32)
         d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
         d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias and bias is not None else None
-        share, raised = _raised(share, computed_in(states))
+        share, raised = _scaled_for_fp16(share, autocast_dtype(states))
         vocabulary = weight.shape[0]
-        many, few = (max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (processed(states.device), 4)))
+        many, few = (
+            max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (fp32_logits_at_once(states.device), 4))
+        )
         for start in range(0, len(states), many):
             rows = slice(start, start + many)
             grad = nn.functional.linear(states[rows], weight, bias)
@@ -104,20 +106,20 @@ class _Summed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         *parts, raised = ctx.saved_tensors
         found = (
-            None if part is None else _times(part, grads[0], raised).to(dtype)
+            None if part is None else _times_upstream(part, grads[0], raised).to(dtype)
             for part, dtype in zip(parts, ctx.dtypes, strict=True)
         )
         return *found, None, None, None, None
 
 
-class _SummedLogits(torch.autograd.Function):
+class _SummedCrossEntropyOfLogits(torch.autograd.Function):
     """Logits (tokens, vocabulary) to the weighted sum in nats; their gradient is put in their place."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
         total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
-        share, raised = _raised(share, logits.dtype)
-        few = max(1, processed(logits.device) // (4 * logits.shape[1]))
+        share, raised = _scaled_for_fp16(share, logits.dtype)
+        few = max(1, fp32_logits_at_once(logits.device) // (4 * logits.shape[1]))
         for some, labels, part in zip(*(torch.split(each, few) for each in (logits, target, share)), strict=True):
             total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
         ctx.save_for_backward(logits, raised)
@@ -126,29 +128,29 @@ class _SummedLogits(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gradient, raised = ctx.saved_tensors
-        return _times(gradient, grads[0], raised), None, None
+        return _times_upstream(gradient, grads[0], raised), None, None
 
 
-def computed_in(tensor: Tensor) -> torch.dtype:
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
     """Return the dtype of a product with `tensor`, which autocast may lower."""
     kind = tensor.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
-def _raised(share: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def _scaled_for_fp16(share: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """Return the weights of the tokens, raised where gradients are fp16, and by how much."""
     if dtype is not torch.float16 or not len(share):
         return share, None
-    factor = ROOM / share.max().clamp(min=1)
+    factor = FP16_GRADIENT_SCALE / share.max().clamp(min=1)
     return share * factor, factor
 
 
-def _times(gradient: Tensor, above: Tensor, raised: Tensor | None) -> Tensor:
-    """Return a gradient times the one that comes from above, which a scaler has raised instead by then."""
+def _times_upstream(gradient: Tensor, upstream: Tensor, raised: Tensor | None) -> Tensor:
+    """Return a gradient times the one that comes from upstream, which a scaler has raised instead by then."""
     if raised is None:
-        return gradient * above
+        return gradient * upstream
     # Both factors in fp32: 65,536, where a scaler begins, is not a number of fp16.
-    return (gradient.float() * (above.float() / raised)).to(gradient.dtype)
+    return (gradient.float() * (upstream.float() / raised)).to(gradient.dtype)
 
 
 def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0, cap: float = 0.0) -> Tensor:
@@ -173,7 +175,7 @@ def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0,
     return loss
 
 
-def summed_cross_entropy(states: Tensor, head: Head, target: Tensor, share: Tensor, logits: int = LOGITS) -> Tensor:
+def summed_cross_entropy(states: Tensor, head: Head, target: Tensor, share: Tensor, logits: int = CPU_LOGITS) -> Tensor:
     """Return the sum over tokens of share * cross entropy, in nats.
 
     Args:
@@ -183,12 +185,12 @@ def summed_cross_entropy(states: Tensor, head: Head, target: Tensor, share: Tens
         share: (tokens), the weight of each.
         logits: the size of those that are kept at a time.
     """
-    apply: Any = _Summed.apply
+    apply: Any = _SummedCrossEntropy.apply
     total: Tensor = apply(states, head.linear.weight, head.linear.bias, target, share, head, logits)
     return total
 
 
-def blocks(states: Tensor, head: Head | None, logits: int = LOGITS) -> Iterator[tuple[slice, Tensor]]:
+def logit_chunks(states: Tensor, head: Head | None, logits: int = CPU_LOGITS) -> Iterator[tuple[slice, Tensor]]:
     """Yield logits in fp32, few enough tokens at a time to stay in the cache.
 
     Args:
@@ -197,17 +199,17 @@ def blocks(states: Tensor, head: Head | None, logits: int = LOGITS) -> Iterator[
         logits: the size of those that are kept at a time.
     """
     vocabulary = states.shape[-1] if head is None else head.linear.out_features
-    few = max(1, min(processed(states.device) // 4, logits // 2) // vocabulary)
+    few = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // vocabulary)
     for start in range(0, len(states), few):
         rows = slice(start, start + few)
         yield rows, states[rows].float() if head is None else head.finish(head.linear(states[rows]).float())
 
 
-def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+def summed_cross_entropy_of_logits(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """Return the same of logits that a model made and nobody else reads: their gradient is written over them.
 
     What that needs in fp32 is made of a few of them at a time.
     """
-    apply: Any = _SummedLogits.apply
+    apply: Any = _SummedCrossEntropyOfLogits.apply
     total: Tensor = apply(logits, target, share)
     return total

@@ -15,12 +15,12 @@ import torch
 
 from framework_plugins.hf.packing.parts import Part
 
-ASKS = {"output_router_logits": True}
+OUTPUT_ROUTER_LOGITS = {"output_router_logits": True}
 """The argument by which a model gives the logits of its routers, and its own auxiliary loss."""
 
 
 @dataclass(frozen=True)
-class Balance:
+class RouterLoss:
     """How evenly the experts of a model are used.
 
     Attributes:
@@ -37,7 +37,7 @@ class Balance:
 
     def __call__(self, router_logits: tuple[torch.Tensor, ...], part: Part) -> torch.Tensor:
         """Return the auxiliary loss of a part, without its coefficient; `router_logits`: (tokens, experts) each."""
-        times = part["times"] if "times" in part else part["attention_mask"]
+        times = part["row_counts"] if "row_counts" in part else part["attention_mask"]
         return self.function(router_logits, self.experts, self.chosen, times)
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class Balance:
 
 
 # transformers computes it: its formula differs from model to model (decision 0062).
-def balance(model: Any) -> Balance | None:
+def find_router_loss(model: Any) -> RouterLoss | None:
     """Return the auxiliary loss of a model; None if it has none, or one without a function beside its class."""
     config = model.config.get_text_config()
     coefficient = auxiliary_coefficient(model)
@@ -55,7 +55,7 @@ def balance(model: Any) -> Balance | None:
     )
     if not (coefficient and function and isinstance(experts, int) and isinstance(chosen, int)):
         return None
-    return Balance(coefficient, experts, chosen, function)
+    return RouterLoss(coefficient, experts, chosen, function)
 
 
 def auxiliary_coefficient(model: Any) -> float:

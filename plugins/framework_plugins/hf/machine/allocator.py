@@ -15,10 +15,10 @@ from packaging.version import Version
 
 from framework.api import installed
 
-NEW, OLD = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
+VARIABLE, OLD_VARIABLE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 RENAMED = Version("2.10")
 """The first torch whose documentation has the new name; 2.13 reads both, and warns of the old one."""
-EXPANDABLE = "expandable_segments:True"
+EXPANDABLE_SEGMENTS = "expandable_segments:True"
 
 
 def expand_segments(environ: MutableMapping[str, str]) -> None:
@@ -30,8 +30,8 @@ def expand_segments(environ: MutableMapping[str, str]) -> None:
     linux = sys.platform == "linux" and "microsoft" not in platform.release().lower()
     if not linux or not version or any(build in version for build in ("+cpu", "+rocm", "+xpu")):
         return
-    if NEW not in environ and OLD not in environ:
-        environ[NEW if Version(version) >= RENAMED else OLD] = EXPANDABLE
+    if VARIABLE not in environ and OLD_VARIABLE not in environ:
+        environ[VARIABLE if Version(version) >= RENAMED else OLD_VARIABLE] = EXPANDABLE_SEGMENTS
 
 
 expand_segments(os.environ)

@@ -8,17 +8,16 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
 import torch
 
-from framework import FrameworkError
-from framework.api import Gpu, cpu_cores, installed, summarize_error
-from framework.api.training import Optimizer
+from framework import FrameworkError, Plan
+from framework.api import GIB, Gpu, cpu_cores, installed, summarize_error
+from framework.api.training import ModelSource, Optimizer, Shape, TokenRow, estimate
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -29,20 +28,21 @@ from framework_plugins.hf.settings.config import (
     Switch,
     fixed_dtype,
 )
+from framework_plugins.hf.settings.memory_plan import decides_checkpointing, footprint
 from framework_plugins.hf.settings.optimizers import BNB, OPTIMIZERS, UNPAGED
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
-NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+DTYPE_NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
 CHECKPOINTING = "gradient checkpointing"
 """The fact that tells whether it is on."""
 OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """What a user may have set for OpenMP; it is kept and reported."""
-TOO_OLD = "driver on your system is too old"
+DRIVER_TOO_OLD = "driver on your system is too old"
 """What torch says of a driver that is older than the CUDA it was built for."""
 AMPERE = (8, 0)
 """The compute capability from which on GPUs have bf16, TF32 and the kernels of flash-attn 2."""
-FLASH = "trainer.attention=flash_attention_2"
-UNSUPPORTED = "Paged optimizers are not supported on CPU"
+FLASH_SETTING = "trainer.attention=flash_attention_2"
+NO_PAGES_WARNING = "Paged optimizers are not supported on CPU"
 """What bitsandbytes warns of where it takes another optimizer than it was asked for (`optim/optimizer.py` in 0.50)."""
 BF16_MARGIN = 1.3
 """How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
@@ -50,7 +50,7 @@ BF16_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Hardware:
-    """What was picked. `facts` describes it."""
+    """What was picked. `facts` says it in words."""
 
     device: str
     dtype: torch.dtype
@@ -64,7 +64,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
 
     Args:
         config: the settings.
-        gpu: the number of the GPU to take, where a group of processes shares them; None if a run has one.
+        gpu: the number of the GPU to take, where a group of processes shares them; None where a run has one.
 
     Raises:
         FrameworkError: the config asks for what is not there.
@@ -83,7 +83,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     optimizer, optimizer_fact = _optimizer(config.optim, device)
     facts = {
         "device": name,
-        "dtype": f"{NAMES[dtype]} ({why})",
+        "dtype": f"{DTYPE_NAMES[dtype]} ({why})",
         CHECKPOINTING: "on" if checkpointing else "off",
         "optimizer": optimizer_fact,
     }
@@ -114,8 +114,8 @@ def _device(configured: Device, gpu: int | None) -> str:
         )
     if configured is Device.cpu or torch.cuda.is_available():
         return "cpu" if configured is Device.cpu else "cuda"
-    why = _no_cuda()
-    if TOO_OLD in why:  # whoever has a GPU does not mean the CPU, and torch takes that without a word
+    why = _why_no_cuda()
+    if DRIVER_TOO_OLD in why:  # whoever has a GPU does not mean the CPU, and torch takes that without a word
         raise FrameworkError(
             f"trainer.device={configured.value}: {why}\nUpdate the driver, install a torch "
             f"for an older CUDA than {torch.version.cuda}, or train on the CPU: trainer.device=cpu"
@@ -125,7 +125,7 @@ def _device(configured: Device, gpu: int | None) -> str:
     return "cpu"
 
 
-def _no_cuda() -> str:
+def _why_no_cuda() -> str:
     """Return why torch cannot use a GPU, in its own words where it was built for one."""
     if torch.version.cuda is None:
         return "torch was built without CUDA"
@@ -145,45 +145,27 @@ def _check_flash(device: str, dtype: torch.dtype, name: str) -> None:
     """
     other = "set trainer.attention=auto"
     if device == "cpu":
-        raise FrameworkError(f"{FLASH} runs on a GPU only: {other}")
+        raise FrameworkError(f"{FLASH_SETTING} runs on a GPU only: {other}")
     if torch.cuda.get_device_capability() < AMPERE:
         have, needed = (".".join(map(str, each)) for each in (torch.cuda.get_device_capability(), AMPERE))
-        raise FrameworkError(f"{FLASH}: {name} has compute capability {have}, and {needed} is needed: {other}")
+        raise FrameworkError(f"{FLASH_SETTING}: {name} has compute capability {have}, and {needed} is needed: {other}")
     if dtype is torch.float32:
-        raise FrameworkError(f"{FLASH} computes in 16 bits, and trainer.dtype is fp32: {other}, or trainer.dtype=auto")
+        raise FrameworkError(
+            f"{FLASH_SETTING} computes in 16 bits, and trainer.dtype is fp32: {other}, or trainer.dtype=auto"
+        )
     version = installed("flash-attn")
     if version is None:
         raise FrameworkError(
-            f"{FLASH}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {other}"
+            f"{FLASH_SETTING}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {other}"
         )
     try:
         importlib.import_module("flash_attn")
     except (ImportError, OSError) as error:  # an undefined symbol, or a library of another CUDA
         raise FrameworkError(
-            f"{FLASH}: flash-attn {version} is built for another torch than {torch.__version__}: "
+            f"{FLASH_SETTING}: flash-attn {version} is built for another torch than {torch.__version__}: "
             f"{summarize_error(error)}\nBuild it again, pip install --force-reinstall --no-deps --no-build-isolation "
             f"--no-cache-dir flash-attn, or {other}"
         ) from error
-
-
-@contextmanager
-def tf32(device: str) -> Iterator[None]:
-    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits behind the point in place of 23, up to eight times the speed.
-
-    For passes of a training alone. What is compared with something else, scores, answers and exports, is computed in
-    fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
-    not, and what asks for the other (torch.compile does) raises then.
-    """
-    before = torch.get_float32_matmul_precision() if device == "cuda" else ""
-    if before != "highest":  # no GPU, or the user's own choice, which stays
-        yield
-        return
-    # Not transformers' `tf32`, which holds for the whole process, evaluations included (decision 0065).
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]:
@@ -210,7 +192,7 @@ def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]
 
 
 def bf16_instructions() -> str:
-    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty if it has none.
+    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty where it has none.
 
     Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
     """
@@ -280,7 +262,7 @@ def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
     raise FrameworkError(f"trainer.optim={configured.value} {reason}. Set trainer.optim=adamw_torch")
 
 
-CLASSES = {
+BITSANDBYTES_CLASSES = {
     Optimizer.adamw_8bit: "AdamW8bit", Optimizer.adamw_bnb_8bit: "AdamW8bit",
     Optimizer.paged_adamw_8bit: "PagedAdamW8bit", Optimizer.paged_adamw_32bit: "PagedAdamW",
     Optimizer.ademamix: "AdEMAMix", Optimizer.ademamix_8bit: "AdEMAMix8bit",
@@ -289,29 +271,48 @@ CLASSES = {
     Optimizer.paged_lion_32bit: "PagedLion", Optimizer.rmsprop_bnb: "RMSprop",
     Optimizer.rmsprop_bnb_8bit: "RMSprop8bit", Optimizer.rmsprop_bnb_32bit: "RMSprop",
 }  # fmt: skip
-"""The classes of bitsandbytes; transformers asks for them by the bits and pages that are in the names."""
+"""The classes of bitsandbytes; transformers asks for them by the bits and pages that stand in the names."""
 
 
 def _step_of_bitsandbytes(optimizer: Optimizer, device: str) -> bool:
     """Make one step and tell whether it went down the gradient."""
     import bitsandbytes  # noqa: PLC0415 - needed by these optimizers only
 
-    kind = getattr(bitsandbytes.optim, CLASSES[optimizer])
+    kind = getattr(bitsandbytes.optim, BITSANDBYTES_CLASSES[optimizer])
     # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
     weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
     weight.grad = torch.ones_like(weight)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch or Triton, say, about what they will drop some day
-        warnings.filterwarnings("error", message=UNSUPPORTED)
+        warnings.filterwarnings("error", message=NO_PAGES_WARNING)
         kind([weight], lr=0.1).step()
     return bool((weight < 1).all())
 
 
-def room(machine: Hardware) -> Gpu:
+def available_gpu(machine: Hardware) -> Gpu:
     """Return this GPU with the memory that this process may have, what it has already included."""
     free, total = torch.cuda.mem_get_info()
     limit = round(total * torch.cuda.get_per_process_memory_fraction())
     return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
+
+
+def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, rows: Iterable[TokenRow]) -> Hardware:
+    """Return the machine, without gradient checkpointing if memory is enough for the longest row without it.
+
+    It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
+    """
+    if machine.device != "cuda" or not decides_checkpointing(plan):
+        return machine
+    try:
+        shape = Shape.from_config(source.config_json())
+    except FrameworkError:  # of a shape that the arithmetic does not know
+        return machine
+    gpu = available_gpu(machine)
+    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for row in rows), 0)
+    if not needs.checkpointing:
+        high = estimate(shape, needs).high / GIB
+        machine.facts[CHECKPOINTING] = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"
+    return replace(machine, checkpointing=needs.checkpointing)
 
 
 def peak_memory(device: str) -> int:

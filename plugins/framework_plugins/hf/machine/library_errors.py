@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from framework import FrameworkError
 from framework.api import summarize_error
-from framework_plugins.hf.train.retry import ran_out
+from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 
 
 @contextmanager
-def refusing(problem: str, fix: str = "", *, code: str = "") -> Iterator[None]:
+def refusing_errors(problem: str, fix: str = "", *, code: str = "") -> Iterator[None]:
     """Turn any error into a `FrameworkError`: libraries do not check the types of what they read, so they raise any.
 
     Args:
@@ -27,7 +27,7 @@ def refusing(problem: str, fix: str = "", *, code: str = "") -> Iterator[None]:
     except FrameworkError:
         raise
     except Exception as error:
-        if ran_out(error):
+        if is_out_of_memory(error):
             raise
         message = f"{problem}: {summarize_error(error).rstrip('.')}{fix and f': {fix}'}"
         if code and "trust_remote_code" in str(error):

@@ -1,12 +1,36 @@
-"""The evaluation mode of a model."""
+"""The number format of products in a training pass, and the evaluation mode of a model."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 
-def answering(model: Any, device: str) -> Any:
+
+@contextmanager
+def tf32(device: str) -> Iterator[None]:
+    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits behind the point in place of 23, up to eight times the speed.
+
+    For passes of a training alone. What is compared with something else, scores, answers and exports, is computed in
+    fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
+    not, and what asks for the other (torch.compile does) raises then.
+    """
+    before = torch.get_float32_matmul_precision() if device == "cuda" else ""
+    if before != "highest":  # no GPU, or the user's own choice, which stays
+        yield
+        return
+    # Not transformers' `tf32`, which holds for the whole process, evaluations included (decision 0065).
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def to_eval_mode(model: Any, device: str) -> Any:
     """Put a model into evaluation mode and return it.
 
     On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation mode,

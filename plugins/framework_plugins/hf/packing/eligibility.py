@@ -1,4 +1,4 @@
-"""For which models a tree is the same training: by their config, and by a test."""
+"""How a model is computed: for which models a tree is the same training, by their config."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Any
 
 import torch
 
-from framework_plugins.hf.packing.parts import ATTENTION
+from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class ForwardPlan:
     """How a model is computed.
 
     Attributes:
         packing: how rows are put together.
-        pair: what a pair of tokens costs in attention, see `pair_cost`.
-        one_beginning: whether a beginning has the same states whatever follows, and however far behind.
-        branches: whether attention goes along branches by itself; else a tree comes with a dense mask.
-        fast: whether layers are replaced by those of the folder `fast`.
+        pair_cost: what a pair of tokens costs in attention, see `pair_cost`.
+        prefix_reusable: whether a beginning has the same states whatever follows, and however far behind.
+        branch_attention: whether attention goes along branches by itself; else a tree comes with a dense mask.
+        cpu_kernels: whether layers are replaced by those of that room.
     """
 
     packing: Packing
-    pair: float
-    one_beginning: bool
-    branches: bool
-    fast: bool
+    pair_cost: float
+    prefix_reusable: bool
+    branch_attention: bool
+    cpu_kernels: bool
 
 
-def way(
+def forward_plan(
     config: HFTrainerConfig, model: torch.nn.Module, attention: str, device: str, adapter: Any, *, quantized: bool
-) -> tuple[Way, str]:
+) -> tuple[ForwardPlan, str]:
     """Choose, and say how rows are packed.
 
     Args:
@@ -43,18 +43,18 @@ def way(
         adapter: the peft config, None if all weights are trained.
         quantized: whether the base is.
     """
-    far = distance(model)
-    why = far or refusal(model, attention, getattr(adapter, "lora_dropout", 0.0), config.neftune_noise_alpha)
+    far = distance_dependence(model)
+    why = far or tree_refusal(model, attention, getattr(adapter, "lora_dropout", 0.0), config.neftune_noise_alpha)
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
     # Measured on CPUs only: elsewhere the plain layers stay, and a dense mask goes to the GPU's own kernels.
     on_cpu = device == "cpu"
     branches = on_cpu and packing is Packing.tree and attention == "sdpa"
     fast = on_cpu and adapter is not None and not quantized
     fact = packing.value if packing is config.packing else f"{packing.value}, not tree: {why}"
-    return Way(packing, pair_cost(model), not far, branches, fast), fact
+    return ForwardPlan(packing, pair_cost(model), not far, branches, fast), fact
 
 
-def distance(model: Any) -> str:
+def distance_dependence(model: Any) -> str:
     """Return what in a model sees a token by its distance or its place in the batch; empty if nothing does."""
     config = model.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []} - {"full_attention"}
@@ -67,7 +67,7 @@ def distance(model: Any) -> str:
     return ""
 
 
-def refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
+def tree_refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
     """Return what else keeps the rows of a model from sharing their beginnings in training; empty if nothing does.
 
     Args:
@@ -97,4 +97,4 @@ def pair_cost(model: Any) -> float:
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     tables = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part}
     weights = sum(part.numel() for part in model.parameters() if id(part) not in tables)
-    return float(ATTENTION * 4 * config.num_attention_heads * size * config.num_hidden_layers / (2 * weights))
+    return float(ATTENTION_COST * 4 * config.num_attention_heads * size * config.num_hidden_layers / (2 * weights))

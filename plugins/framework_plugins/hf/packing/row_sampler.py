@@ -14,11 +14,11 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from framework.api.training import TokenRow
-from framework_plugins.hf.packing.tree import common
+from framework_plugins.hf.packing.tree import common_prefix_length
 
-WINDOW = 1024
+SORT_WINDOW = 1024
 """Rows that are sorted at a time: enough for rows of one kind to meet, few enough to read while a step runs."""
-ALIKE = 0.5
+SAME_KIND_SHARE = 0.5
 """Rows are of one kind that share so much of what goes beyond the beginning of all rows in the window."""
 
 
@@ -54,10 +54,10 @@ class RowSampler(Sampler[int]):
             yield from shuffled
             return
         whole = len(shuffled) - len(shuffled) % self.batch
-        window = max(1, WINDOW // self.batch) * self.batch
+        window = max(1, SORT_WINDOW // self.batch) * self.batch
         for start in range(0, whole, window):
             numbers = shuffled[start : min(start + window, whole)]
-            near = sort([self.rows[number] for number in numbers], by_length=self.by_length)
+            near = sort_by_kind([self.rows[number] for number in numbers], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
             # Only neighbours are chosen; the place of a row in the epoch stays uniform (decision 0016).
             for place in random.permutation(len(batches)).tolist():
@@ -65,7 +65,7 @@ class RowSampler(Sampler[int]):
         yield from shuffled[whole:]
 
 
-def sort(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
+def sort_by_kind(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
     """Return the numbers of rows so that rows of one kind are neighbours.
 
     Args:
@@ -76,10 +76,10 @@ def sort(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
         return []
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     ids = [rows[number].input_ids for number in order]
-    every = common(ids[0], ids[-1])
+    every = common_prefix_length(ids[0], ids[-1])
     kinds = [[order[0]]]
     for (one, two), number in zip(pairwise(ids), order[1:], strict=True):
-        if common(one, two) - every >= ALIKE * (min(len(one), len(two)) - every):
+        if common_prefix_length(one, two) - every >= SAME_KIND_SHARE * (min(len(one), len(two)) - every):
             kinds[-1].append(number)
         else:
             kinds.append([number])

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from framework.api.training import IGNORE, TokenRow
 
-WORTH = 32
+MIN_SAVED_TOKENS = 32
 """A common beginning becomes a separate node if that saves this many tokens: another node costs about the same time."""
 
 
@@ -57,7 +57,7 @@ class Tree:
         return [place for node in self.nodes for place in range(node.depth, node.depth + node.length)]
 
     @property
-    def times(self) -> list[int]:
+    def row_counts(self) -> list[int]:
         """How many rows hold each token."""
         rows = [0] * len(self.nodes)
         for end in self.ends:
@@ -76,12 +76,12 @@ class Tree:
             parent = node.parent
         return stretches[::-1]
 
-    def learned(self, rows: Sequence[TokenRow]) -> list[list[int]]:
-        """Return for each row, of those that were planted, where in `target` its learned tokens are."""
+    def learned_places(self, rows: Sequence[TokenRow]) -> list[list[int]]:
+        """Return for each row, of those that make this tree, where in `target` its learned tokens are."""
         index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
         indices = []
         for row, end in zip(rows, self.ends, strict=True):
-            where = _places(self, end)
+            where = _branch_places(self, end)
             places = enumerate(row.labels)
             indices.append([index[where[at - 1], label] for at, label in places if label != IGNORE and at])
         return indices
@@ -92,7 +92,7 @@ class Tree:
         return sum(node.length * (node.depth + node.length) for node in self.nodes)
 
 
-def common(one: Sequence[int], two: Sequence[int]) -> int:
+def common_prefix_length(one: Sequence[int], two: Sequence[int]) -> int:
     """Return how many tokens two rows have in common at their beginning."""
     end = min(len(one), len(two))
     if one[:end] == two[:end]:
@@ -107,17 +107,17 @@ def common(one: Sequence[int], two: Sequence[int]) -> int:
     return low
 
 
-def plant(rows: Sequence[TokenRow]) -> Tree:
+def build_tree(rows: Sequence[TokenRow]) -> Tree:
     """Lay rows out as one sequence, beginnings that are worth it once."""
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     ids = [rows[number].input_ids for number in order]
-    shared = [0, *(common(one, two) for one, two in pairwise(ids))]
+    shared = [0, *(common_prefix_length(one, two) for one, two in pairwise(ids))]
     tree = Tree(tokens=sum(map(len, ids)), ends=[-1] * len(rows))
-    ends = _grow(tree, ids, shared)
+    ends = _add_nodes(tree, ids, shared)
     learned: dict[tuple[int, int], int] = {}
     for place, number in enumerate(order):
         tree.ends[number] = ends[place]
-        where = _places(tree, ends[place])
+        where = _branch_places(tree, ends[place])
         for at, label in enumerate(rows[number].labels):
             if label != IGNORE and at:  # nothing is before the first token, so nothing predicts it
                 key = (where[at - 1], label)
@@ -130,7 +130,7 @@ def plant(rows: Sequence[TokenRow]) -> Tree:
     return tree
 
 
-def _grow(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[int]:
+def _add_nodes(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[int]:
     """Add the nodes of sorted rows, of which each shares `shared[number]` tokens with the one before it.
 
     Returns:
@@ -141,19 +141,19 @@ def _grow(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[i
     while todo:
         low, high, depth, parent = todo.pop()
         if high - low == 1:
-            ends[low] = _node(tree, ids[low][depth:], depth, parent)
+            ends[low] = _append_node(tree, ids[low][depth:], depth, parent)
             continue
         least = min(shared[low + 1 : high])
         alike = len(ids[high - 1]) == least  # the last of sorted rows is the longest of those that begin like it
-        if alike or (least - depth) * (high - low - 1) >= WORTH:
-            parent, depth = _node(tree, ids[low][depth:least], depth, parent), least
+        if alike or (least - depth) * (high - low - 1) >= MIN_SAVED_TOKENS:
+            parent, depth = _append_node(tree, ids[low][depth:least], depth, parent), least
         cuts = [low, *(number for number in range(low + 1, high) if shared[number] == least), high]
         parts = [(start, end, depth, parent) for start, end in pairwise(cuts)]
         todo += reversed(parts)
     return ends
 
 
-def _node(tree: Tree, ids: list[int], depth: int, parent: int) -> int:
+def _append_node(tree: Tree, ids: list[int], depth: int, parent: int) -> int:
     """Append a node and return its number; without tokens of its own it is its parent."""
     if not ids:
         return parent
@@ -162,7 +162,7 @@ def _node(tree: Tree, ids: list[int], depth: int, parent: int) -> int:
     return len(tree.nodes) - 1
 
 
-def _places(tree: Tree, last: int) -> list[int]:
+def _branch_places(tree: Tree, last: int) -> list[int]:
     """Return the places of a branch's tokens in the sequence."""
     node = tree.nodes[last]
     stretches = [*tree.path(last), (node.start, node.length)]

@@ -21,13 +21,13 @@ from transformers.masking_utils import sdpa_mask
 from framework_plugins.hf.packing.tree import Tree
 
 Tensor = torch.Tensor
-NAME = "framework_branches"
+ATTENTION_NAME = "framework_branches"
 """The attention implementation as transformers knows it. Without `branches` it is sdpa."""
-STRETCH = 192
+MAX_STRETCH = 192
 """Longer stretches are cut: within one, queries are compared with keys after them too, and masked."""
-ROUND = 8
+STRETCH_MULTIPLE = 8
 """Lengths of stretches are rounded up to a multiple: for each new shape a CPU's library first writes code."""
-SCORES = 3_000_000
+MAX_SCORES = 3_000_000
 """Scores in one block, over all heads of keys: what a block needs beside its queries and keys stays in the cache."""
 
 
@@ -75,7 +75,7 @@ class Branches:
     def blocks(self, heads: int) -> list[Block]:
         """Return the blocks for a number of query heads."""
         if heads not in self._blocks:
-            self._blocks[heads] = [_block(group) for group in _groups(self.stretches, SCORES // heads)]
+            self._blocks[heads] = [_block(group) for group in _groups(self.stretches, MAX_SCORES // heads)]
         return self._blocks[heads]
 
     def repeated(self, cos: Tensor, sin: Tensor, groups: int, scale: float) -> tuple[Tensor, Tensor]:
@@ -92,13 +92,13 @@ def branches(tree: Tree) -> Branches:
     stretches = []
     for number, node in enumerate(tree.nodes):
         path = tuple(tree.path(number))
-        for start in range(0, node.length, STRETCH):
+        for start in range(0, node.length, MAX_STRETCH):
             before = (*path, (node.start, start)) if start else path
-            stretches.append(Stretch(node.start + start, min(STRETCH, node.length - start), before))
+            stretches.append(Stretch(node.start + start, min(MAX_STRETCH, node.length - start), before))
     return Branches(stretches)
 
 
-def dense(tree: Tree, length: int) -> Tensor:
+def branch_mask(tree: Tree, length: int) -> Tensor:
     """Return which token sees which: (1, 1, length, length), True where it does; what fills up sees itself."""
     mask = torch.eye(length, dtype=torch.bool)
     for number, node in enumerate(tree.nodes):
@@ -124,7 +124,7 @@ def _groups(stretches: Sequence[Stretch], limit: int) -> Iterator[list[Stretch]]
 
 
 def _block(group: Sequence[Stretch]) -> Block:
-    longest, before = -(-group[0].length // ROUND) * ROUND, group[0].before
+    longest, before = -(-group[0].length // STRETCH_MULTIPLE) * STRETCH_MULTIPLE, group[0].before
     path = [place for start, length in group[0].path for place in range(start, start + length)]
     queries: list[int] = []
     keys: list[int] = []
@@ -191,7 +191,7 @@ class _Attend(torch.autograd.Function):
             values = v.index_select(1, block.keys).view(heads * count, -1, size)
             above = grad.index_select(1, block.queries)
             if block.real is not None:
-                above = _only(above, block.real)
+                above = _zero_padding(above, block.real)
             above = above.view(heads * count, longest * groups, size)
             inner = torch.bmm(above, values.transpose(1, 2))
             inner = torch._softmax_backward_data(inner, chances, -1, chances.dtype)  # noqa: SLF001 - fused
@@ -210,7 +210,7 @@ class _Attend(torch.autograd.Function):
         return dq, dk.to(k.dtype), dv.to(v.dtype), None
 
 
-def _only(values: Tensor, real: Tensor) -> Tensor:
+def _zero_padding(values: Tensor, real: Tensor) -> Tensor:
     """Return (heads, queries, …) with zeros where a query is not real."""
     result = torch.zeros_like(values)
     return result.index_copy_(1, real, values.index_select(1, real))
@@ -278,5 +278,5 @@ def _forward(
 
 def register() -> None:
     """Make the implementation known to transformers."""
-    AttentionInterface.register(NAME, _forward)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionInterface.register(ATTENTION_NAME, _forward)
+    AttentionMaskInterface.register(ATTENTION_NAME, sdpa_mask)

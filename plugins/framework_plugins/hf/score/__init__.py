@@ -1,1 +1,1 @@
-"""Loss and log-probabilities of rows without training."""
+"""Validation loss, log-probabilities of rows, and the divergence from the base."""

@@ -12,19 +12,18 @@ from peft import PeftModel
 from framework import FrameworkError
 from framework.api.training import TokenRow
 from framework_plugins.hf.packing.parts import Part
-from framework_plugins.hf.score.evaluation import Evaluation
-from framework_plugins.hf.score.scoring import each_row, joined
+from framework_plugins.hf.score.scoring import Evaluation, cat_on_cpu, map_rows
 
 Tensor = torch.Tensor
-KEPT = 256
+TOP_TOKENS = 256
 """Tokens of the vocabulary by which a base is remembered that training will change for good, at each place."""
 
 
-class FromBase:
+class DivergenceFromBase:
     """The divergence of a model from its base, whichever way it is trained."""
 
     def __init__(self) -> None:
-        self._remembered = Remembered()
+        self._remembered = BaseTopTokens()
 
     def __call__(
         self, model: Any, evaluation: Callable[[], Evaluation], rows: Sequence[TokenRow], *, trained: bool
@@ -43,9 +42,9 @@ class FromBase:
         if isinstance(model, PeftModel):
             if model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return apart(evaluation(), rows, model.disable_adapter)
+            return adapter_divergence(evaluation(), rows, model.disable_adapter)
         if not trained:
-            self._remembered.keep(evaluation(), rows)
+            self._remembered.remember(evaluation(), rows)
             return [0.0] * len(rows)
         divergences = self._remembered.divergence(evaluation(), rows)
         if divergences is None:
@@ -56,7 +55,7 @@ class FromBase:
         return divergences
 
 
-def apart(
+def adapter_divergence(
     evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
 ) -> list[float]:
     """Return for each row the mean over its learned tokens of KL(base || model) in nats, of a model with an adapter.
@@ -70,14 +69,14 @@ def apart(
 
     def of_part(part: Part) -> Tensor:
         with base():
-            before = losses.seen(part)
-        pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
-        return joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
+            before = losses.states_or_logits(part)
+        pairs = zip(losses.logit_chunks(before), losses.logit_chunks(losses.states_or_logits(part)), strict=True)
+        return cat_on_cpu([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
 
-    return each_row(evaluation, rows, of_part, _mean)
+    return map_rows(evaluation, rows, of_part, _mean)
 
 
-class Remembered:
+class BaseTopTokens:
     """What a base says that training will change for good: its likeliest tokens at each place, the rest as one.
 
     The divergence of that is at most the divergence of the whole (the data processing inequality), and close to it: the
@@ -87,18 +86,18 @@ class Remembered:
     def __init__(self) -> None:
         self._known: dict[tuple[tuple[int, ...], ...], list[tuple[Tensor, Tensor]]] = {}
 
-    def keep(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> None:
+    def remember(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> None:
         """Remember what the model says of rows now."""
         losses = evaluation.passes.losses
 
         def of_part(part: Part) -> tuple[Tensor, Tensor]:
             likeliest = [
-                logits.log_softmax(-1).topk(min(KEPT, logits.shape[-1]))
-                for _, logits in losses.blocks(losses.seen(part))
+                logits.log_softmax(-1).topk(min(TOP_TOKENS, logits.shape[-1]))
+                for _, logits in losses.logit_chunks(losses.states_or_logits(part))
             ]
-            return joined([one.values for one in likeliest]), joined([one.indices for one in likeliest])
+            return cat_on_cpu([one.values for one in likeliest]), cat_on_cpu([one.indices for one in likeliest])
 
-        self._known[_key(rows)] = each_row(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
+        self._known[_key(rows)] = map_rows(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
 
     def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
         """Return how far the model has come from what was remembered; None if it was not asked about these rows."""
@@ -110,10 +109,10 @@ class Remembered:
         for row, (before, ids) in zip(rows, known, strict=True):  # one by one: each has tokens of its own to look up
 
             def of_part(part: Part, ids: Tensor = ids) -> Tensor:
-                pieces = losses.blocks(losses.seen(part))
-                return joined([logits.log_softmax(-1).cpu().gather(1, ids[some]) for some, logits in pieces])
+                pieces = losses.logit_chunks(losses.states_or_logits(part))
+                return cat_on_cpu([logits.log_softmax(-1).cpu().gather(1, ids[some]) for some, logits in pieces])
 
-            (after,) = each_row(evaluation, [row], of_part, lambda log_probs, at: log_probs[at])
+            (after,) = map_rows(evaluation, [row], of_part, lambda log_probs, at: log_probs[at])
             divergences.append(float(_kl(_with_rest(before), _with_rest(after)).mean()) if len(before) else 0.0)
         return divergences
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from framework import Plan
 from framework.api import as_text, nearest
 from framework.api.training import WORKER
-from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN, Bias, LoraAdapterConfig, NoQuantizationConfig
-from framework_plugins.hf.settings.library_fields import MOVED, STARTS, SFTArgs, changed
+from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN_NAME, Bias, LoraAdapterConfig, NoQuantizationConfig
+from framework_plugins.hf.settings.library_fields import INIT_LORA_WEIGHTS, INITS_THAT_MOVE_BASE, SFTArgs, non_default
 
-PACKED = re.compile(
+QUANTIZED_NAMES = re.compile(
     r"\w+_proj|c_attn|c_proj|c_fc|query_key_value|dense\w*|fc[12]|(self_)?(attn|attention)|mlp|feed_forward"
 )
 """Names of linear layers and of modules that consist of them, the output head aside: a quantization stores them in few
@@ -32,8 +32,8 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     if ALL_LINEAR in targets and len(targets) > 1:
         yield f"adapter.target_modules=[{','.join(targets)}]: {ALL_LINEAR} selects every layer: give it alone"
     for name, patterns in (
-        ("target_modules", [each for each in targets if not PLAIN.fullmatch(each)]),
-        ("args.exclude_modules", [each for each in config.args.exclude_modules if not PLAIN.fullmatch(each)]),
+        ("target_modules", [each for each in targets if not PLAIN_NAME.fullmatch(each)]),
+        ("args.exclude_modules", [each for each in config.args.exclude_modules if not PLAIN_NAME.fullmatch(each)]),
         ("rank_pattern", config.rank_pattern),
         ("alpha_pattern", config.alpha_pattern),
     ):
@@ -46,16 +46,16 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         for key, number in numbers.items():
             if number < 1:
                 yield f"adapter.{name}.{key}={number} must be a whole number above 0"
-    yield from _start(config)
+    yield from _initialization(config)
     for saved in config.modules_to_save:
         if saved in targets:
             yield f"adapter.modules_to_save=[{saved}]: adapter.target_modules adapts it too: take it out of one of them"
-        elif PACKED.fullmatch(saved) and targets == [ALL_LINEAR]:
+        elif QUANTIZED_NAMES.fullmatch(saved) and targets == [ALL_LINEAR]:
             yield (
                 f"adapter.modules_to_save=[{saved}]: adapter.target_modules=[{ALL_LINEAR}] adapts it too: name the "
                 "layers to adapt"
             )
-        elif PACKED.fullmatch(saved) and not isinstance(plan.quantization.config, NoQuantizationConfig):
+        elif QUANTIZED_NAMES.fullmatch(saved) and not isinstance(plan.quantization.config, NoQuantizationConfig):
             yield (
                 f"adapter.modules_to_save=[{saved}]: quantization={plan.quantization.component.name} stores it in few "
                 "bits, which cannot be trained: set quantization=none, or adapt it, adapter.target_modules"
@@ -66,21 +66,21 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         yield f"adapter.{what} cannot be cut into pieces by launch={plan.launch.component.name}: set launch=ddp"
 
 
-def _start(config: LoraAdapterConfig) -> Iterator[str]:
+def _initialization(config: LoraAdapterConfig) -> Iterator[str]:
     """Check how the matrices begin: peft takes any word, and begins with some as with true."""
     start = config.args.init_lora_weights
     place = f"adapter.args.init_lora_weights={as_text(start)}"
-    if any(isinstance(start, type(each)) and start == each for each in STARTS):
+    if any(isinstance(start, type(each)) and start == each for each in INIT_LORA_WEIGHTS):
         if start == "orthogonal" and config.r % 2:
             yield f"{place} needs an even adapter.r, not {config.r}"
         return
-    if str(start).partition("_")[0] in MOVED:
+    if str(start).partition("_")[0] in INITS_THAT_MOVE_BASE:
         yield (
             f"{place} changes the base that the verdict and the exports compare with, or reads rows first: set "
             "true, gaussian or orthogonal"
         )
         return
-    names = [as_text(each) for each in STARTS]
+    names = [as_text(each) for each in INIT_LORA_WEIGHTS]
     close = nearest(str(start), names)
     hint = f". Did you mean '{close[0]}'?" if close else ""
     yield f"{place} must be one of {', '.join(names)}{hint}"
@@ -105,7 +105,7 @@ def loader_problems(plan: Plan, args: SFTArgs, workers: int) -> Iterator[str]:
     """Say what of the loader of rows cannot be as it is asked for, a sentence each."""
     asked = [
         f"trainer.args.{name}={as_text(value)}"
-        for name, value in changed(args).items()
+        for name, value in non_default(args).items()
         if name.startswith("dataloader")
     ]
     for place in asked:

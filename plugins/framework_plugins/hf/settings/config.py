@@ -27,9 +27,9 @@ CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 ALL_LINEAR = "all-linear"
-PLAIN = re.compile(r"[\w.-]+")
+PLAIN_NAME = re.compile(r"[\w.-]+")
 """A plain name of a layer; anything else is a regular expression."""
-NOT_SWITCHES = frozenset(
+RESERVED_TEMPLATE_ARGUMENTS = frozenset(
     (
         "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
         "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict",
@@ -177,14 +177,14 @@ def target_pattern(targets: Sequence[str]) -> str:
     Empty if all targets are plain names. peft would not read an expression in a list: it looks for a layer of that
     name.
     """
-    if all(PLAIN.fullmatch(target) for target in targets):
+    if all(PLAIN_NAME.fullmatch(target) for target in targets):
         return ""
     return "|".join(map(layer_pattern, targets))
 
 
 def layer_pattern(target: str) -> str:
     """Return a regular expression for the whole names of the layers that a target means."""
-    return rf"(?:.*\.)?{re.escape(target)}" if PLAIN.fullmatch(target) else f"(?:{target})"
+    return rf"(?:.*\.)?{re.escape(target)}" if PLAIN_NAME.fullmatch(target) else f"(?:{target})"
 
 
 @dataclass
@@ -204,7 +204,7 @@ class FullConfig(AdapterConfig):
 
 @dataclass
 class HFTrainerConfig(TrainerConfig):
-    """TRL's SFTTrainer."""
+    """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss."""
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
 

@@ -20,8 +20,8 @@ from annotated_types import Ge, Gt
 
 from framework.api import Affects, installed
 
+FIELD_TABLES = Path(__file__).parent / "fields"
 # Most fields would be accepted and change nothing: this loop has its own loss, packing and checkpoints (decision 0087).
-TABLES = Path(__file__).parent / "fields"
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
     "num_train_epochs": "trainer.num_train_epochs", "max_steps": "trainer.max_steps",
@@ -131,14 +131,14 @@ LORA_SETTINGS = {
     "alpha_pattern": "adapter.alpha_pattern",
 }  # fmt: skip
 """Fields of LoraConfig that settings of ours are."""
-BASE = "it changes the base that the verdict and the exports compare with"
-UNMERGED = "no exporter can merge an adapter with it"
+CHANGES_BASE = "it changes the base that the verdict and the exports compare with"
+CANNOT_MERGE = "no exporter can merge an adapter with it"
 LORA_REASONS = {
-    **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), BASE),
+    **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), CHANGES_BASE),
     **dict.fromkeys(
         ("lora_bias", "use_qalora", "qalora_group_size", "alora_invocation_tokens", "use_bdlora", "arrow_config",
          "kasa_config", "velora_config", "monteclora_config", "target_parameters"),
-        UNMERGED,
+        CANNOT_MERGE,
     ),
     **dict.fromkeys(
         ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "runtime_config"),
@@ -213,7 +213,7 @@ class Refusals(Mapping[str, str]):
 @functools.cache
 def versions_of(library: str) -> Mapping[str, Mapping[str, Any]]:
     """Return the fields that each tested version of a library has, by version and name."""
-    files = sorted(TABLES.glob(f"{library}-*.json"))
+    files = sorted(FIELD_TABLES.glob(f"{library}-*.json"))
     return {file.stem.partition("-")[2]: json.loads(file.read_text(encoding="utf-8"))["fields"] for file in files}
 
 
@@ -258,13 +258,13 @@ LORA_INSTEAD = Refusals(
     "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
 )
 """The same for names beside our own settings, where a user may try them first."""
-STARTS = (True, False, "gaussian", "orthogonal")
+INIT_LORA_WEIGHTS = (True, False, "gaussian", "orthogonal")
 """What `init_lora_weights` may be."""
-MOVED = ("pissa", "olora", "corda", "eva", "loftq")
+INITS_THAT_MOVE_BASE = ("pissa", "olora", "corda", "eva", "loftq")
 """Initializations that move a part of the base into the adapter, or read rows first; pissa_niter_N is another."""
 
 
-def changed(args: Any) -> dict[str, Any]:
+def non_default(args: Any) -> dict[str, Any]:
     """Return the fields that are not as the library has them by default."""
     plain = type(args)()
     pairs = ((each.name, getattr(args, each.name), getattr(plain, each.name)) for each in fields(args))

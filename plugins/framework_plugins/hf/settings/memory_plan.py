@@ -42,25 +42,25 @@ from framework_plugins.hf.settings.config import (
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS, state_bytes
 
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
-ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
+CPU_PASS_TOKENS, MAX_SLOWDOWN, MIN_SAVED_TOKENS = 1024, 1.03, 32
 """Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
 `packing/`, which imports torch."""
-SHARD = 5e9
+SHARD_BYTES = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
 HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
-"""Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
-gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head needs as much
-again, for logits in fp32."""
+"""Bytes that `loss/chunked_cross_entropy.py` works in: logits in 16 bits, a piece of them in fp32, and what the head
+makes of their gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head
+needs as much again, for logits in fp32."""
 PROCESS_CPU, PROCESS_CUDA = 610 * 2**20, 1042 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes, datasets and a tokenizer: measured with torch 2.13
 for CPUs, and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
 PRIMITIVES = 96 * 2**20
 """Bytes of what oneDNN keeps of products in 16 bits, its primitives: 0.14 MiB for each of the latest 1,024 shapes, so
-144 MiB at most where rows have many lengths, and 60 after five steps. Products in fp32 are MKL's."""
-HEAP = 0.15
+144 MiB at most if rows have many lengths, and 60 after five steps. Products in fp32 are MKL's."""
+HEAP_SHARE = 0.15
 """Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
 the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
-FUSED = {
+FUSED_LAYERS = {
     "qkv_proj": ("q", "k", "v"),
     "query_key_value": ("q", "k", "v"),
     "c_attn": ("q", "k", "v"),
@@ -68,10 +68,10 @@ FUSED = {
 }
 """Layers that hold several."""
 MLP = ("gate", "up", "down")
-"""The layers that `fast/mlp.py` makes one function of."""
-EMBEDDING, HEAD = "embed_tokens", "lm_head"
+"""The layers that `cpu_kernels/mlp.py` makes one function of."""
+EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
-LOWEST_RANK = 8
+MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
 
@@ -85,7 +85,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     tree = config.packing is Packing.tree and not noise and not shape.windows
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
-    rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
+    rows, length = _largest_pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
@@ -103,14 +103,14 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head that is trained whole is peft's layer, and the model is asked for its logits.
-        loss=Loss.plain if HEAD in getattr(adapter, "modules_to_save", []) else Loss.learned,
+        loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) else Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
-        activation_bytes=0.0 if on_gpu else _kept(plan, shape, longest, wide=wide, fast=fast, tree=tree),
+        activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
-        heap=0.0 if on_gpu else HEAP,
-        file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
+        heap=0.0 if on_gpu else HEAP_SHARE,
+        file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD_BYTES),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         evaluated_length=longest,
         answer_rows=answers[0],
@@ -179,7 +179,7 @@ def _cpu_has_bf16() -> bool:
         return False
 
 
-def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
+def _largest_pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
     """Return rows and tokens of the largest pass, where rows of the longest kind meet.
 
     A tree has at most the tokens of as many padded rows; on a CPU it is cut smaller unless that costs too much, as
@@ -189,17 +189,19 @@ def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, t
     if not tree:
         return rows, longest
     step, budget = rows * config.gradient_accumulation_steps, rows * longest
-    cuts = [_cut(step, longest, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
-    small = not on_gpu and cuts[1][1] <= SLOWER * cuts[0][1]
+    cuts = [
+        _cut_into_trees(step, longest, shared, limit) for limit in (budget, min(budget, max(CPU_PASS_TOKENS, longest)))
+    ]
+    small = not on_gpu and cuts[1][1] <= MAX_SLOWDOWN * cuts[0][1]
     return 1, cuts[1 if small else 0][0]
 
 
-def _cut(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
+def _cut_into_trees(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
     """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
-    begins = shared if shared >= WORTH else 0
+    begins = shared if shared >= MIN_SAVED_TOKENS else 0
     together = min(step, max(1, (limit - begins) // max(1, longest - begins)))
     saved = shared * (together - 1)
-    tree = together * longest - (saved if saved >= WORTH else 0)
+    tree = together * longest - (saved if saved >= MIN_SAVED_TOKENS else 0)
     return tree, -(-step * tree // together)
 
 
@@ -207,7 +209,7 @@ def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
     return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
 
 
-def _kept(plan: Plan, shape: Shape, longest: int, *, wide: bool, fast: bool, tree: bool) -> float:
+def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fast: bool, tree: bool) -> float:
     """Return the bytes that a layer keeps of a token for the backward pass on a CPU.
 
     Counted with `saved_tensors_hooks` for each branch here. e: bytes of a product.
@@ -253,7 +255,7 @@ def targets(adapter: Any) -> tuple[str, ...]:
     if pattern := target_pattern(given):
         return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
     names = [target.rpartition(".")[2] for target in given]
-    parts = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
+    parts = {part for name in names for part in FUSED_LAYERS.get(name, (name.removesuffix("_proj"),))}
     return tuple(name for name in LINEARS if name in parts) or LINEARS
 
 
@@ -283,7 +285,7 @@ def trained_parameters(adapter: Any, shape: Shape) -> int:
                 )
                 total += rank * sum(shape.linears[name])
     for whole in wholes or []:
-        if whole in {EMBEDDING, HEAD}:
+        if whole in {EMBEDDING_NAME, HEAD_NAME}:
             total += shape.vocab * shape.hidden
         elif (name := whole.removesuffix("_proj")) in shape.linears:
             inputs, outputs = shape.linears[name]
@@ -335,7 +337,7 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
         yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield MemoryReduction({"quantization.double_quant": True}, "no noticeable difference", price=0)
-    rank = getattr(adapter, "r", LOWEST_RANK)
-    while rank > LOWEST_RANK:
-        rank = max(LOWEST_RANK, rank // 2)
+    rank = getattr(adapter, "r", MIN_USEFUL_RANK)
+    while rank > MIN_USEFUL_RANK:
+        rank = max(MIN_USEFUL_RANK, rank // 2)
         yield MemoryReduction({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

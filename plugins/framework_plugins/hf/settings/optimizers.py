@@ -22,7 +22,7 @@ Arguments = Mapping[str, Any]
 """What an argument may be, by its name: a type, or the words to choose from."""
 SCHEDULE_FREE = frozenset({Optimizer.schedule_free_adamw, Optimizer.schedule_free_radam, Optimizer.schedule_free_sgd})
 """They average weights instead of lowering the learning rate, and answer with the average."""
-FACTORED = 0.0
+FACTORED_STATES = 0.0
 """Instead of bytes for each parameter: Adafactor has a number for each row and one for each column of a matrix."""
 
 
@@ -48,38 +48,38 @@ class OptimizerFacts:
 
 
 # The names are those of transformers, which people know (decision 0088).
-ADAM, LION = ("adam_beta1", "adam_beta2", "adam_epsilon"), ("adam_beta1", "adam_beta2")
-MIX = {"alpha": float, "beta3": float, "t_alpha": int, "t_beta3": int}
-RMS = {"momentum": float, "alpha": float, "eps": float, "centered": bool}
-FREE = {"weight_lr_power": float, "r": float}
+ADAM_FIELDS, LION_FIELDS = ("adam_beta1", "adam_beta2", "adam_epsilon"), ("adam_beta1", "adam_beta2")
+ADEMAMIX_ARGUMENTS = {"alpha": float, "beta3": float, "t_alpha": int, "t_beta3": int}
+RMSPROP_ARGUMENTS = {"momentum": float, "alpha": float, "eps": float, "centered": bool}
+SCHEDULE_FREE_ARGUMENTS = {"weight_lr_power": float, "r": float}
 BNB = "bitsandbytes"
 OPTIMIZERS: Mapping[Optimizer, OptimizerFacts] = {
-    Optimizer.adamw_torch: OptimizerFacts(8.0, ADAM, adam=True),
-    Optimizer.adamw_torch_fused: OptimizerFacts(8.0, ADAM, adam=True),
-    Optimizer.adamw_8bit: OptimizerFacts(2.0, ADAM, package=BNB, adam=True),
-    Optimizer.adamw_bnb_8bit: OptimizerFacts(2.0, ADAM, package=BNB, adam=True),
-    Optimizer.paged_adamw_8bit: OptimizerFacts(2.0, ADAM, package=BNB, paged=True, adam=True),
-    Optimizer.paged_adamw_32bit: OptimizerFacts(8.0, ADAM, package=BNB, paged=True, adam=True),
-    Optimizer.adafactor: OptimizerFacts(FACTORED),
+    Optimizer.adamw_torch: OptimizerFacts(8.0, ADAM_FIELDS, adam=True),
+    Optimizer.adamw_torch_fused: OptimizerFacts(8.0, ADAM_FIELDS, adam=True),
+    Optimizer.adamw_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, adam=True),
+    Optimizer.adamw_bnb_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, adam=True),
+    Optimizer.paged_adamw_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, paged=True, adam=True),
+    Optimizer.paged_adamw_32bit: OptimizerFacts(8.0, ADAM_FIELDS, package=BNB, paged=True, adam=True),
+    Optimizer.adafactor: OptimizerFacts(FACTORED_STATES),
     Optimizer.adagrad: OptimizerFacts(4.0, (), {"lr_decay": float, "eps": float}),
-    Optimizer.ademamix: OptimizerFacts(12.0, ADAM, MIX, BNB),
-    Optimizer.ademamix_8bit: OptimizerFacts(3.0, ADAM, MIX, BNB),
-    Optimizer.paged_ademamix_8bit: OptimizerFacts(3.0, ADAM, MIX, BNB, paged=True),
-    Optimizer.paged_ademamix_32bit: OptimizerFacts(12.0, ADAM, MIX, BNB, paged=True),
-    Optimizer.lion_8bit: OptimizerFacts(1.0, LION, package=BNB),
-    Optimizer.lion_32bit: OptimizerFacts(4.0, LION, package=BNB),
-    Optimizer.paged_lion_8bit: OptimizerFacts(1.0, LION, package=BNB, paged=True),
-    Optimizer.paged_lion_32bit: OptimizerFacts(4.0, LION, package=BNB, paged=True),
-    Optimizer.rmsprop: OptimizerFacts(4.0, (), RMS),
+    Optimizer.ademamix: OptimizerFacts(12.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB),
+    Optimizer.ademamix_8bit: OptimizerFacts(3.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB),
+    Optimizer.paged_ademamix_8bit: OptimizerFacts(3.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB, paged=True),
+    Optimizer.paged_ademamix_32bit: OptimizerFacts(12.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB, paged=True),
+    Optimizer.lion_8bit: OptimizerFacts(1.0, LION_FIELDS, package=BNB),
+    Optimizer.lion_32bit: OptimizerFacts(4.0, LION_FIELDS, package=BNB),
+    Optimizer.paged_lion_8bit: OptimizerFacts(1.0, LION_FIELDS, package=BNB, paged=True),
+    Optimizer.paged_lion_32bit: OptimizerFacts(4.0, LION_FIELDS, package=BNB, paged=True),
+    Optimizer.rmsprop: OptimizerFacts(4.0, (), RMSPROP_ARGUMENTS),
     # transformers hands its arguments on as texts, with which bitsandbytes cannot compute.
     Optimizer.rmsprop_bnb: OptimizerFacts(4.0, package=BNB),
     Optimizer.rmsprop_bnb_8bit: OptimizerFacts(1.0, package=BNB),
     Optimizer.rmsprop_bnb_32bit: OptimizerFacts(4.0, package=BNB),
-    Optimizer.schedule_free_adamw: OptimizerFacts(8.0, ADAM, FREE, "schedulefree"),
-    Optimizer.schedule_free_radam: OptimizerFacts(8.0, ADAM, FREE, "schedulefree"),
-    Optimizer.schedule_free_sgd: OptimizerFacts(4.0, (), FREE, "schedulefree"),
+    Optimizer.schedule_free_adamw: OptimizerFacts(8.0, ADAM_FIELDS, SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
+    Optimizer.schedule_free_radam: OptimizerFacts(8.0, ADAM_FIELDS, SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
+    Optimizer.schedule_free_sgd: OptimizerFacts(4.0, (), SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
     Optimizer.sgd: OptimizerFacts(0.0, (), {"momentum": float, "dampening": float, "nesterov": bool}),
-    Optimizer.stable_adamw: OptimizerFacts(8.0, ADAM, {"max_lr": float}, "torch-optimi"),
+    Optimizer.stable_adamw: OptimizerFacts(8.0, ADAM_FIELDS, {"max_lr": float}, "torch-optimi"),
 }
 
 
@@ -133,9 +133,9 @@ UNPAGED = {
     Optimizer.paged_lion_8bit: Optimizer.lion_8bit, Optimizer.paged_lion_32bit: Optimizer.lion_32bit,
 }  # fmt: skip
 """The same optimizer without pages, of which a CPU has none; AdamW's are replaced there by adamw_torch."""
-ENDS = ("min_lr", "min_lr_rate", "lr_end", "min_lr_ratio")
+END_RATE_ARGUMENTS = ("min_lr", "min_lr_rate", "lr_end", "min_lr_ratio")
 """Arguments that say what `trainer.min_learning_rate` says."""
-OURS = {
+OWN_SETTINGS = {
     "lr": "trainer.learning_rate", "weight_decay": "trainer.weight_decay", "beta1": "trainer.adam_beta1",
     "beta2": "trainer.adam_beta2", "betas": "trainer.adam_beta1 and trainer.adam_beta2", "eps": "trainer.adam_epsilon",
     "num_warmup_steps": "trainer.warmup_steps", "num_training_steps": "trainer.max_steps",
@@ -194,7 +194,7 @@ def _optimizer(plan: Plan, config: HFTrainerConfig) -> Iterator[str]:
     replaced = facts.adam and facts.package == BNB  # by adamw_torch, as the run says
     if facts.package and not replaced and plan.stages != (Stage.plan,) and installed(facts.package) is None:
         yield f"trainer.optim={name} needs {facts.package}: pip install {facts.package}"
-    for key in ADAM:
+    for key in ADAM_FIELDS:
         value, default = getattr(config, key), getattr(HFTrainerConfig, key)
         if value != default and key not in facts.betas:
             yield f"trainer.{key}={value:g} is not used by trainer.optim={name}: leave it out"
@@ -218,7 +218,7 @@ def _schedule(config: HFTrainerConfig) -> Iterator[str]:
     place = f"trainer.lr_scheduler_type={name}"
     given = config.lr_scheduler_kwargs
     yield from _arguments("lr_scheduler_kwargs", given, facts.arguments, place)
-    lowest, ends = config.min_learning_rate, [key for key in ENDS if key in given]
+    lowest, ends = config.min_learning_rate, [key for key in END_RATE_ARGUMENTS if key in given]
     if len(ends) > 1 or (ends and lowest is not None):
         two = [f"trainer.lr_scheduler_kwargs.{key}" for key in ends]
         two += ["trainer.min_learning_rate"] if lowest is not None else []
@@ -247,8 +247,8 @@ def _arguments(field_name: str, given: Mapping[str, Any], known: Arguments, owne
     """Check arguments that transformers would drop, or hand on as they are."""
     for key, value in given.items():
         place = f"trainer.{field_name}.{key}"
-        if key not in known and key in OURS:
-            yield f"{place}={as_text(value)}: set {OURS[key]} instead"
+        if key not in known and key in OWN_SETTINGS:
+            yield f"{place}={as_text(value)}: set {OWN_SETTINGS[key]} instead"
         elif key not in known:
             close = nearest(key, known)
             hint = f" Did you mean '{close[0]}'?" if close else ""

@@ -36,27 +36,26 @@ from framework.api.training import (
 )
 from framework_plugins.hf.load.tokenizer import fitting_templates
 from framework_plugins.hf.tokens import message_check, template_switches
-from framework_plugins.hf.tokens.drafts import Draft
-from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Labels
-from framework_plugins.hf.tokens.prompt_tokens import Prompts
+from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Draft, LossMask
+from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
 from framework_plugins.hf.tokens.round_trip import RoundTrip
 
 __all__ = ["IGNORE", "Chat"]
 Render = Callable[[Job], str | FrameworkError]
-MOST_PROBLEMS = 20
+MAX_PROBLEM_KINDS = 20
 """Kinds of rows with a problem for which settings are tried."""
-MOST_TRIED = 20
+MAX_ROWS_TRIED = 20
 """Rows of a kind with which they are tried."""
-MOST_WAYS = 5
+MAX_SOLUTIONS = 5
 """Settings that make the first row exact of which the best is taken."""
 READS_PARTS = (
     "the chat template reads a turn as a list of parts, as those of vision models do, and leaves out text: "
-    f"{message_check.OTHER}"
+    f"{message_check.OTHER_TEMPLATE}"
 )
-CLOCK = "strftime_now"
+TIME_FUNCTION = "strftime_now"
 """The function with which a template writes the date, or the time to the second: inference writes that of its own."""
-PORTION = 1 << 19
+PORTION_CHARACTERS = 1 << 19
 """Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
 
 
@@ -83,9 +82,9 @@ class Chat:
         self.settings = dict(settings or {})
         self.learn = learn
         self._renderer = Renderer(tokenizer, self.settings)
-        self._prompts = Prompts(tokenizer)
+        self._prompts = PromptTokens(tokenizer)
         whole = learn is Learn.everything
-        self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued, whole=whole)
+        self._loss_mask = LossMask(tokenizer, stop_ids, self._prompts, self._with_next_turn, whole=whole)
         self._round_trip = RoundTrip(tokenizer.backend_tokenizer)
         self._advice: dict[_Kind, str] = {}
 
@@ -129,34 +128,34 @@ class Chat:
             if row.problem and example.text is None:
                 kinds.setdefault(_kind(example, row.problem), []).append(number)
         for kind, numbers in kinds.items():
-            if kind not in self._advice and len(self._advice) < MOST_PROBLEMS:
-                some = numbers[:: -(-len(numbers) // MOST_TRIED)]
+            if kind not in self._advice and len(self._advice) < MAX_PROBLEM_KINDS:
+                some = numbers[:: -(-len(numbers) // MAX_ROWS_TRIED)]
                 self._advice[kind] = self._advice_for([examples[number] for number in some], kind.problem)
             for number in numbers:
                 rows[number] = dataclasses.replace(rows[number], problem=self._advice.get(kind, kind.problem))
         return rows
 
     def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        render = self._renderer.one_by_one()
+        render = self._renderer.make_render()
         drafts = (self._draft(example, render) for example in examples)
-        return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
+        return [row for portion in _portions(drafts, _text_length) for row in self._rows(portion)]
 
     def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
         """Return a problem with the settings that solve it, found by trying; else with other advice."""
-        ways = list(self._solutions(examples))
-        if ways:
-            return _with_settings(problem, ways, len(examples))
+        solutions = list(self._solutions(examples))
+        if solutions:
+            return _with_settings(problem, solutions, len(examples))
         if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
             last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
             problem = last._encode(examples[:1])[0].problem or problem
-        if not problem.endswith(message_check.OTHER):
+        if not problem.endswith(message_check.OTHER_TEMPLATE):
             return problem
         if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
             return READS_PARTS
         named = self._named_template(examples[0])
         return f"{problem}, or model.chat_template={named}, with which it is exact" if named else problem
 
-    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Way, int]]:
+    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Solution, int]]:
         """Give what makes the first row exact, and how many rows it solves.
 
         With the thoughts as they are, else one way for each other place of them.
@@ -169,26 +168,26 @@ class Chat:
             if moved and (found := self._solution(examples, thoughts)):
                 yield found
 
-    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Way, int] | None:
+    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Solution, int] | None:
         """Return the settings with which the first row is exact and, of a few, the most others."""
-        found: list[tuple[_Way, int]] = []
+        found: list[tuple[_Solution, int]] = []
         modes = [self.learn]
         if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in examples[0].messages) > 1:
             modes += [Learn.each, Learn.last]
         for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
-            way = _Way(thoughts, None if learn is self.learn else learn, values)
-            if way.words and self._solves(way, examples[:1]):
-                found.append((way, 1 + self._solves(way, examples[1:])))
-                if found[-1][1] == len(examples) or len(found) == MOST_WAYS:
+            solution = _Solution(thoughts, None if learn is self.learn else learn, values)
+            if solution.overrides and self._solves(solution, examples[:1]):
+                found.append((solution, 1 + self._solves(solution, examples[1:])))
+                if found[-1][1] == len(examples) or len(found) == MAX_SOLUTIONS:
                     break
         return max(found, key=operator.itemgetter(1), default=None)
 
-    def _solves(self, way: _Way, examples: Sequence[Example]) -> int:
+    def _solves(self, solution: _Solution, examples: Sequence[Example]) -> int:
         """Return how many rows settings make exact."""
-        settings, learn, solved = {**self.settings, **way.values.given}, way.learn or self.learn, 0
+        settings, learn, solved = {**self.settings, **solution.values.given}, solution.learn or self.learn, 0
         other = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
         for example in examples:
-            moved = with_thoughts(example, way.thoughts)
+            moved = with_thoughts(example, solution.thoughts)
             rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
             solved += not any(row.problem for row in other._encode(rows))
         return solved
@@ -211,7 +210,7 @@ class Chat:
     def _draft(self, example: Example, render: Render) -> Draft:
         """Render a conversation, again if the time of day that the template writes may have changed in between."""
         draft = self._rendered(example, render)
-        if CLOCK in str(self.tokenizer.chat_template) and any(turn.problem for turn in draft.learned.values()):
+        if TIME_FUNCTION in str(self.tokenizer.chat_template) and any(turn.problem for turn in draft.learned.values()):
             return self._rendered(example, render)
         return draft
 
@@ -224,18 +223,18 @@ class Chat:
         if isinstance(whole, FrameworkError):
             return Draft(example, problem=str(whole))
         draft = Draft(example, whole)
-        for number in self._learned(example.messages):
+        for number in self._learned_turns(example.messages):
             prompt = render(Job(turns[:number], tools, prompt=True))
             last = number == len(turns) - 1
-            alone = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
-            draft.learned[number] = self._labels.turn(draft, number, prompt, alone)
+            text_so_far = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
+            draft.learned[number] = self._loss_mask.measure_turn(draft, number, prompt, text_so_far)
         return draft
 
-    def _learned(self, messages: Sequence[Message]) -> list[int]:
+    def _learned_turns(self, messages: Sequence[Message]) -> list[int]:
         numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
         return numbers if self.learn is Learn.assistant else numbers[-1:]
 
-    def _continued(self, example: Example) -> list[int]:
+    def _with_next_turn(self, example: Example) -> list[int]:
         """Return the tokens of a conversation with the turn that comes next; none if the template refuses it.
 
         After calls that is what the tools answer, and only with a template that knows no such turn a question.
@@ -258,14 +257,33 @@ class Chat:
 
     def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
         core = self._ready().backend_tokenizer
-        for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
+        for draft, encoding in zip(drafts, _tokenized(core, drafts), strict=True):
             draft.encoding, draft.ids = encoding, encoding.ids
             for turn in draft.learned.values():
                 if turn.prompt >= 0:
                     turn.cut = self._prompts.cut(encoding, draft.ids, draft.text, turn.prompt)
-        for portion in _portions(drafts, _tails):
-            self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
-            yield from self._round_trip.checked(portion, [self._labels.row(draft) for draft in portion])
+        for portion in _portions(drafts, _tail_length):
+            self._prompts.tokenize_tails(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
+            yield from self._round_trip.check_rows(portion, [self._loss_mask.row(draft) for draft in portion])
+
+
+def check_ids(rows: Iterable[TokenRow], vocabulary: int, name: str) -> None:
+    """Refuse tokens that a model does not have.
+
+    Args:
+        rows: made from texts.
+        vocabulary: how many tokens it has.
+        name: of the model.
+
+    Raises:
+        FrameworkError: a text becomes one of them.
+    """
+    for row in rows:
+        if row.input_ids and (largest := max(row.input_ids)) >= vocabulary:
+            raise FrameworkError(
+                f"{row.where}: the tokenizer turns the text into token {largest}, and model {name} "
+                f"has {vocabulary} tokens: restore its tokenizer.json"
+            )
 
 
 @dataclass(frozen=True)
@@ -285,66 +303,69 @@ def _kind(example: Example, problem: str) -> _Kind:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Solution:
     """Settings that may make a row exact; `learn` is None if it stays as it is."""
 
     thoughts: Thoughts
     learn: Learn | None
-    values: template_switches.Values
+    values: template_switches.SwitchValues
 
     @property
-    def words(self) -> str:
+    def overrides(self) -> str:
         """The overrides to type."""
         words = [] if self.thoughts is Thoughts.keep else [f"format.thoughts={self.thoughts.value}"]
         words += [f"data.learn={self.learn.value}"] if self.learn else []
         return " ".join([*words, *self.values.overrides])
 
 
-def _with_settings(problem: str, ways: Sequence[tuple[_Way, int]], tried: int) -> str:
+def _with_settings(problem: str, solutions: Sequence[tuple[_Solution, int]], tried: int) -> str:
     """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
     what, _, advice = problem.rpartition(": ")
-    what = what if advice.endswith((message_check.OTHER, PER_ANSWER)) else problem
-    words = " or ".join(way.words for way, _ in ways)
-    which = "which" if len(ways) == 1 else "either of which"
-    if all(solved == tried for _, solved in ways):
+    what = what if advice.endswith((message_check.OTHER_TEMPLATE, PER_ANSWER)) else problem
+    words = " or ".join(solution.overrides for solution, _ in solutions)
+    which = "which" if len(solutions) == 1 else "either of which"
+    if all(solved == tried for _, solved in solutions):
         exact = "it is exact" if tried == 1 else f"all {tried} rows tried are exact"
     else:
-        which, exact = "which", f"{' or '.join(str(solved) for _, solved in ways)} of the {tried} rows tried are exact"
+        which, exact = (
+            "which",
+            f"{' or '.join(str(solved) for _, solved in solutions)} of the {tried} rows tried are exact",
+        )
     return f"{what}: set {words}, with {which} {exact}"
 
 
-def _length(draft: Draft) -> int:
+def _text_length(draft: Draft) -> int:
     return len(draft.text)
 
 
-def _tails(draft: Draft) -> int:
+def _tail_length(draft: Draft) -> int:
     return sum(len(turn.cut.tail) for turn in draft.learned.values() if turn.cut)
 
 
 def _portions(drafts: Iterable[Draft], size: Callable[[Draft], int]) -> Iterator[list[Draft]]:
-    """Give drafts in portions of about `PORTION` characters, at least one in each."""
+    """Give drafts in portions of about `PORTION_CHARACTERS` characters, at least one in each."""
     portion: list[Draft] = []
     total = 0
     for draft in drafts:
         portion.append(draft)
         total += size(draft)
-        if total >= PORTION:
+        if total >= PORTION_CHARACTERS:
             yield portion
             portion, total = [], 0
     if portion:
         yield portion
 
 
-def _encodings(core: Any, drafts: Sequence[Draft]) -> list[Any]:
+def _tokenized(core: Any, drafts: Sequence[Draft]) -> list[Any]:
     """Tokenize the texts; one that the tokenizer refuses becomes empty, with a problem."""
     try:
         encodings: list[Any] = core.encode_batch([draft.text for draft in drafts], add_special_tokens=False)
     except Exception:  # noqa: BLE001 - half of a surrogate pair in one of them: which, is found out below
-        encodings = [_encoding(core, draft) for draft in drafts]
+        encodings = [_tokenized_one(core, draft) for draft in drafts]
     return encodings
 
 
-def _encoding(core: Any, draft: Draft) -> Any:
+def _tokenized_one(core: Any, draft: Draft) -> Any:
     try:
         return core.encode(draft.text, add_special_tokens=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned

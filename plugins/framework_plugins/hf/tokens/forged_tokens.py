@@ -9,13 +9,13 @@ from transformers import PreTrainedTokenizerBase
 from framework.api import Example
 from framework.api.training import BEGIN_THOUGHT, END_THOUGHT
 from framework_plugins.hf.tokens import message_check
-from framework_plugins.hf.tokens.prompt_tokens import Prompts
+from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 
-TAKE_OUT = "take it out of the data"
-THOUGHT = (BEGIN_THOUGHT, END_THOUGHT)
+TAKE_OUT_OF_DATA = "take it out of the data"
+THOUGHT_TAGS = (BEGIN_THOUGHT, END_THOUGHT)
 
 
-class Special:
+class ForgedTokens:
     """Looks for special tokens in what was said.
 
     Args:
@@ -23,17 +23,20 @@ class Special:
         prompts: tokenizes a text by itself.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: Prompts) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: PromptTokens) -> None:
         # Where they are split, text is never taken for one. Tags of thoughts are the data's to write.
         self.names = {
             number: token.content
             for number, token in tokenizer.backend_tokenizer.get_added_tokens_decoder().items()
-            if token.special and token.content and token.content not in THOUGHT and not tokenizer.split_special_tokens
+            if token.special
+            and token.content
+            and token.content not in THOUGHT_TAGS
+            and not tokenizer.split_special_tokens
         }
         self.prompts = prompts
         self._begins = sorted({name[0] for name in self.names.values()})
 
-    def forged(self, example: Example, ids: Sequence[int]) -> str:
+    def problem(self, example: Example, ids: Sequence[int]) -> str:
         """Say which special token comes from an example's own words; empty if none does.
 
         `<|im_start|>assistant` in a question opens a turn that nobody took. Text without a character with which one
@@ -55,4 +58,4 @@ class Special:
         return ""
 
 
-_READ_AS_ONE = f"which the model would read as the real one: {TAKE_OUT}"
+_READ_AS_ONE = f"which the model would read as the real one: {TAKE_OUT_OF_DATA}"

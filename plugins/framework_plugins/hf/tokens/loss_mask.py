@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,13 +13,54 @@ from framework import FrameworkError
 from framework.api import Example
 from framework.api.training import IGNORE, TokenRow
 from framework_plugins.hf.tokens import message_check
-from framework_plugins.hf.tokens.drafts import Draft, Turn
-from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT, Special
-from framework_plugins.hf.tokens.prompt_tokens import Prompts, common, token_from
+from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
+from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length, token_from
 
 PER_ANSWER = "learn each answer in a row of its own, data.learn=each, or the last one only, data.learn=last"
-SHOWN_OPENING = 30
+OPENING_CHARACTERS = 30
 """Characters of a prompt's end that are quoted."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What the renderings of a learned turn came to, in characters of the row's text; the texts are let go.
+
+    Attributes:
+        prompt: the length of its prompt; -1 where the prompt is not the beginning of the row.
+        end: where ends what the turn says.
+        limit: up to where the conversation that ends with this turn is written as in the row.
+        complete: whether that is all of it.
+        last: whether it is the last turn of the row.
+        text_so_far: the conversation up to this turn, where it is needed again.
+        problem: why there is no `end`, or no `prompt`.
+        cut: of the prompt within the row.
+    """
+
+    prompt: int = -1
+    end: int = 0
+    limit: int = 0
+    complete: bool = False
+    last: bool = False
+    text_so_far: str = ""
+    problem: str = ""
+    cut: PromptCut | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A row in the making.
+
+    `learned` are the turns to learn, by the numbers of their messages; `spans` are their tokens: the first, and the
+    stop token.
+    """
+
+    example: Example
+    text: str = ""
+    problem: str = ""
+    learned: dict[int, Turn] = field(default_factory=dict)
+    encoding: Any = None
+    ids: list[int] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +72,14 @@ class Span:
     problem: str = ""
 
 
-class Labels:
+class LossMask:
     """Labels the rows of a tokenizer.
 
     Args:
         tokenizer: a fast one.
         stop_ids: the token ids that end generation.
         prompts: knows how many tokens of a row are its prompt's.
-        continued: returns the tokens of a conversation with the turn that comes next.
+        with_next_turn: returns the tokens of a conversation with the turn that comes next.
         whole: learn all turns, and prove the last answer.
     """
 
@@ -45,44 +87,48 @@ class Labels:
         self,
         tokenizer: PreTrainedTokenizerBase,
         stop_ids: frozenset[int],
-        prompts: Prompts,
-        continued: Callable[[Example], list[int]],
+        prompts: PromptTokens,
+        with_next_turn: Callable[[Example], list[int]],
         *,
         whole: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
         self.stop_ids = stop_ids
         self.prompts = prompts
-        self.continued = continued
+        self.with_next_turn = with_next_turn
         self.whole = whole
         self.bos = tokenizer.bos_token_id
-        self.special = Special(tokenizer, prompts)
+        self.forged_tokens = ForgedTokens(tokenizer, prompts)
         self._cuts_at_stops = stop_ids <= prompts.added.keys()
 
-    def turn(self, draft: Draft, number: int, prompt: str | FrameworkError, alone: str | FrameworkError) -> Turn:
+    def measure_turn(
+        self, draft: Draft, number: int, prompt: str | FrameworkError, text_so_far: str | FrameworkError
+    ) -> Turn:
         """Measure the renderings of a learned turn.
 
         Args:
             draft: its row, whose text is known.
             number: of the turn's message.
             prompt: what inference would be given, or why there is no such text.
-            alone: the conversation up to and including the turn, likewise.
+            text_so_far: the conversation up to and including the turn, likewise.
         """
         last = number == len(draft.example.messages) - 1
-        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
-            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
+        if isinstance(prompt, FrameworkError) or isinstance(text_so_far, FrameworkError):
+            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else text_so_far))
         if not draft.text.startswith(prompt):
             return Turn(problem=_other_prompt(draft, prompt, number, last=last))
-        end, problem = message_check.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
-        limit = len(alone) if last else common(draft.text, alone)
+        end, problem = message_check.answer_end(
+            draft.example.messages[number], text_so_far, len(prompt), len(text_so_far)
+        )
+        limit = len(text_so_far) if last else common_prefix_length(draft.text, text_so_far)
         needed = not last and not self._cuts_at_stops
-        return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
+        return Turn(len(prompt), end, limit, limit == len(text_so_far), last, text_so_far if needed else "", problem)
 
     def row(self, draft: Draft) -> TokenRow:
         """Label a tokenized draft; the first problem is reported."""
         if draft.example.text is not None:
-            return self._plain(draft)
-        self._close(draft)
+            return self._plain_text(draft)
+        self._append_stop(draft)
         ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
@@ -93,20 +139,20 @@ class Labels:
             problem = problem or span.problem
         if not problem:
             problem = (
-                self.special.forged(draft.example, ids)
+                self.forged_tokens.problem(draft.example, ids)
                 or self._bos_problem(ids, spans)
-                or message_check.lost(draft.example, draft.text)
+                or message_check.lost_text(draft.example, draft.text)
             )
         if self.whole:
-            labels, draft.spans = self._all(ids), [(0, len(ids))]
+            labels, draft.spans = self._all_labels(ids), [(0, len(ids))]
             problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
         return TokenRow(ids, labels, draft.example.where, problem)
 
-    def _all(self, ids: list[int]) -> list[int]:
+    def _all_labels(self, ids: list[int]) -> list[int]:
         """Learn all tokens but a BOS token at the start, which nothing comes before."""
         return [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(ids)]
 
-    def _close(self, draft: Draft) -> None:
+    def _append_stop(self, draft: Draft) -> None:
         """Append the stop token to a last answer that the template ends without one.
 
         It is the token that follows the answer once the conversation continues, so the one that generation produces.
@@ -114,7 +160,7 @@ class Labels:
         turn = draft.learned.get(len(draft.example.messages) - 1)
         if turn is None or turn.cut is None or turn.problem or self._stop(draft, turn.end)[1] is not None:
             return
-        written, whole = len(draft.ids), self.continued(draft.example)
+        written, whole = len(draft.ids), self.with_next_turn(draft.example)
         if whole[:written] == draft.ids and self.stop_ids.issuperset(whole[written : written + 1] or [-1]):
             draft.ids = whole[: written + 1]
 
@@ -137,7 +183,7 @@ class Labels:
         if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
             stopless = turn.end <= turn.limit and turn.complete
             return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
-        if not turn.last and not self._same(draft.ids[: stop + 1], turn.alone):
+        if not turn.last and not self._same_tokens(draft.ids[: stop + 1], turn.text_so_far):
             return Span(problem=_REWRITTEN)
         if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
             return Span(problem=self._stopped(draft, number, range(first, stop)))
@@ -158,12 +204,12 @@ class Labels:
         after = token_from(draft.encoding, end, len(draft.text), len(draft.encoding))
         return after, next((token for token in range(after, len(ids)) if ids[token] in self.stop_ids), None)
 
-    def _same(self, ids: list[int], alone: str) -> bool:
+    def _same_tokens(self, ids: list[int], text_so_far: str) -> bool:
         """Whether a conversation that begins with the same text begins with the same tokens.
 
         It does where they end with an added token, at which every text is cut.
         """
-        return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
+        return ids[-1] in self.prompts.added or self.prompts.ids(text_so_far)[: len(ids)] == ids
 
     def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
         """Say which stop token is within an answer, and who wrote it."""
@@ -172,8 +218,8 @@ class Labels:
         written = draft.text[start:end].strip()
         name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
         if any(written in text for text in message_check.texts(draft.example.messages[number])):
-            return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT}"
-        return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER}"
+            return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT_OF_DATA}"
+        return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER_TEMPLATE}"
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
         """Say where the row has a BOS token that inference would not have, or two; empty if all is well."""
@@ -188,18 +234,18 @@ class Labels:
         if starts_with_bos and self.bos not in self.stop_ids:
             return (
                 f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
-                f"inference: {message_check.OTHER}"
+                f"inference: {message_check.OTHER_TEMPLATE}"
             )
         return ""
 
-    def _plain(self, draft: Draft) -> TokenRow:
+    def _plain_text(self, draft: Draft) -> TokenRow:
         """Learn plain text from its first to its last token, and then to stop."""
         ids, where, eos = draft.ids, draft.example.where, self.tokenizer.eos_token_id
         begin = [self.bos] if self._adds_bos and ids[:1] != [self.bos] else []
         end = [eos] if eos is not None and ids[-1:] != [eos] else []
         row = [*begin, *ids, *end]
         problem = draft.problem or ("" if eos in self.stop_ids else _PLAIN_STOP)
-        return TokenRow(row, self._all(row), where, problem)
+        return TokenRow(row, self._all_labels(row), where, problem)
 
     @functools.cached_property
     def _adds_bos(self) -> bool:
@@ -236,10 +282,12 @@ def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
         "would see other tokens"
     )
     if draft.example.messages[number].content[:1].isspace():
-        return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER}"
+        return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER_TEMPLATE}"
     if draft.text[turn.prompt : turn.prompt + 1].isspace():
-        return f"{what}, and the chat template writes them: {message_check.OTHER}"
-    return f"{what}: the template's opening of an answer must not end with white space, or {message_check.OTHER}"
+        return f"{what}, and the chat template writes them: {message_check.OTHER_TEMPLATE}"
+    return (
+        f"{what}: the template's opening of an answer must not end with white space, or {message_check.OTHER_TEMPLATE}"
+    )
 
 
 def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
@@ -249,13 +297,13 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
             "the chat template writes earlier turns differently once others follow, so the prompt of an earlier answer "
             f"is not the beginning of the training text: {PER_ANSWER}"
         )
-    if cause := message_check.lost(draft.example, draft.text):  # in training, though not for inference
+    if cause := message_check.lost_text(draft.example, draft.text):  # in training, though not for inference
         return cause
-    opening = prompt[common(prompt, draft.text) :]
+    opening = prompt[common_prefix_length(prompt, draft.text) :]
     words = (message.content.strip() for message in draft.example.messages[:number])
-    quoted = len(opening) <= SHOWN_OPENING and not any(word and word in opening for word in words)
+    quoted = len(opening) <= OPENING_CHARACTERS and not any(word and word in opening for word in words)
     hint = f" (inference would continue with {opening!r})" if quoted else ""
     return (
         "the prompt that inference would use is not the beginning of the training text, so training would teach "
-        f"something else{hint}: {message_check.OTHER}"
+        f"something else{hint}: {message_check.OTHER_TEMPLATE}"
     )

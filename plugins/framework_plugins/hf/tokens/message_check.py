@@ -10,13 +10,15 @@ from typing import Any
 from framework.api import Example, Message, ToolCall
 from framework.api.training import BEGIN_THOUGHT, END_THOUGHT, SEPARATOR
 
-OTHER = "take another chat template, model.chat_template=FILE.jinja"
-NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
+OTHER_TEMPLATE = "take another chat template, model.chat_template=FILE.jinja"
+NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER_TEMPLATE}"
 _AS_PYTHON = (
     "the chat template writes the arguments of a call as Python shows an object, with ' around text, which no server "
-    f"reads: it must write them as JSON (arguments | tojson), or {OTHER}"
+    f"reads: it must write them as JSON (arguments | tojson), or {OTHER_TEMPLATE}"
 )
-_NO_TOOLS = f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER}"
+_NO_TOOLS = (
+    f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER_TEMPLATE}"
+)
 
 
 def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
@@ -29,7 +31,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     for said, what in _parts(message, text[start:stop]):
         position = text.find(said, end, stop)
         if position < 0:
-            return end, f"the chat template drops or changes {what}: {OTHER}"
+            return end, f"the chat template drops or changes {what}: {OTHER_TEMPLATE}"
         end = position + len(said)
     if any(call.arguments and text.find(str(dict(call.arguments)), end, stop) >= 0 for call in message.tool_calls):
         return end, _AS_PYTHON
@@ -61,7 +63,7 @@ def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> t
     """
     end = start
     for call in calls:
-        # They may be in any order; a stop token within an argument does not end the turn.
+        # They may stand in any order; a stop token within an argument does not end the turn.
         ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
         if min(ends) < 0:
             return end, NO_CALL
@@ -101,12 +103,12 @@ def _escaped(part: str) -> Iterator[str]:
     yield repr(part)[1:-1]  # within a call that is written as Python code, f(city='Bern')
 
 
-def lost(example: Example, text: str) -> str:
-    """Say which turn is not in the rendered text, in its order; empty if all do.
+def lost_text(example: Example, text: str) -> str:
+    """Say which turn does not stand in the rendered text, in its order; empty where all do.
 
-    A system prompt may be anywhere, since some templates move it. Of an earlier answer its thought may be missing:
-    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to be
-    there as often: "Be brief." within a question is not a system prompt.
+    A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
+    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to stand
+    there as often: "Be brief." within a question is no system prompt.
     """
     position, parts = 0, []
     for message in example.messages:
@@ -118,22 +120,22 @@ def lost(example: Example, text: str) -> str:
         if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
             return problem
         position = position if system else end
-    # The others are one after the other: only beside a system prompt may two have been found in the same place.
+    # The others stand one after the other: only beside a system prompt may two have been found in the same place.
     for message in example.messages:
-        if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
+        if message.role == "system" and (problem := _hidden_in_prompt(example, parts, message.content.strip(), text)):
             return problem
     return _lost_tools(example, parts, text)
 
 
 def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
-    """Say that calls of a turn are neither after its content, which ends at `end`, nor before it."""
+    """Say that calls of a turn stand neither after its content, which ends at `end`, nor before it."""
     problem = _calls_end(message.tool_calls, text, end, len(text))[1]
     return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
 
 
 def _dropped(message: Message) -> str:
     owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
-    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
+    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER_TEMPLATE}"
 
 
 def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
@@ -149,7 +151,7 @@ def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     return content, position + len(content) if position >= 0 else -1
 
 
-def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
+def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
     """Say which turn was found only within a system prompt, or a system prompt within another turn."""
     whole = SEPARATOR.join(parts)
     for message, part in zip(example.messages, parts, strict=True):
@@ -159,7 +161,7 @@ def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> 
 
 
 def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
-    """Say that a tool, or the call of one, is nowhere but within what was said."""
+    """Say that a tool, or the call of one, stands nowhere but within what was said."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
     whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""

@@ -17,14 +17,14 @@ from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PromptCut:
     """A prompt within a row: up to token `start` the two are the same, from there on the prompt's text is `tail`."""
 
     start: int
     tail: str
 
 
-class Prompts:
+class PromptTokens:
     """Counts the tokens of prompts within rows."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -39,7 +39,7 @@ class Prompts:
         }
         self.tails: dict[str, list[int]] = {}
 
-    def cut(self, encoding: Any, ids: list[int], text: str, length: int) -> Cut:
+    def cut(self, encoding: Any, ids: list[int], text: str, length: int) -> PromptCut:
         """Find the last added token in the first `length` characters of a row.
 
         Args:
@@ -55,15 +55,15 @@ class Prompts:
                 start, end = encoding.token_to_chars(token)
                 start = text.find(content, start, end)  # the token may have taken the white space beside it
                 if start >= 0 and start + len(content) <= length:
-                    return Cut(token, text[start:length])
+                    return PromptCut(token, text[start:length])
             token -= 1
-        return Cut(0, text[:length])
+        return PromptCut(0, text[:length])
 
     def ids(self, text: str) -> list[int]:
         ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
         return ids
 
-    def learn(self, cuts: Iterable[Cut]) -> None:
+    def tokenize_tails(self, cuts: Iterable[PromptCut]) -> None:
         """Tokenize the tails of a batch; of those before only what is met again is kept, and so not done again."""
         tails = {cut.tail for cut in cuts}
         self.tails = {tail: self.tails[tail] for tail in tails & self.tails.keys()}
@@ -71,7 +71,7 @@ class Prompts:
         for tail, encoding in zip(new, self.core.encode_batch(new, add_special_tokens=False), strict=True):
             self.tails[tail] = encoding.ids
 
-    def count(self, ids: list[int], cut: Cut) -> int | None:
+    def count(self, ids: list[int], cut: PromptCut) -> int | None:
         """Return how many of a row's tokens are its prompt's; None if the prompt's tokens are not its first."""
         tail = self.tails[cut.tail]
         end = cut.start + len(tail)
@@ -96,7 +96,7 @@ def token_from(encoding: Any, position: int, length: int, tokens: int) -> int:
     return tokens
 
 
-def common(one: str, other: str) -> int:
+def common_prefix_length(one: str, other: str) -> int:
     """Return how many characters the beginning that two texts share has."""
     if one.startswith(other):
         return len(other)

@@ -12,13 +12,13 @@ from transformers.utils import chat_template_utils
 
 from framework import FrameworkError
 from framework.api import Message, ToolCall, summarize_error
-from framework_plugins.hf.tokens.message_check import OTHER
+from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE
 from framework_plugins.hf.tokens.template_limits import TOOL
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6
 COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
-MANY_NAMES = "reasoning_content"
+RENAMED_FIELD = "reasoning_content"
 """A field that transformers (5.24) also hands over by the names that other templates read."""
 
 
@@ -74,51 +74,51 @@ class Renderer:
             FrameworkError: the template refuses it.
         """
         try:
-            return self._public(job)
+            return self._apply_chat_template(job)
         except Exception as error:  # a template is a program of its own, and may fail in any way
             raise FrameworkError(self._refusal(job, error)) from error
 
-    def one_by_one(self) -> Callable[[Job], str | FrameworkError]:
+    def make_render(self) -> Callable[[Job], str | FrameworkError]:
         """Return what renders many, each as it is asked for; instead of a text it may return why there is none."""
-        ways: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
+        shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
 
         def render(job: Job) -> str | FrameworkError:
             try:
-                return self._next(job, ways)
+                return self._render(job, shortcuts)
             except Exception:  # noqa: BLE001 - a template may fail in any way: `text` says how
-                return self._try(job)
+                return self._text_or_error(job)
 
         return render
 
-    def _next(self, job: Job, ways: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
+    def _render(self, job: Job, shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
         """Render, by the short way where one is known for conversations with these tools and this `prompt`."""
         kind = (job.prompt, repr(job.tools) if job.tools else "")
-        if way := ways.get(kind):
-            return way(job)
-        text = self._public(job)
+        if shortcut := shortcuts.get(kind):
+            return shortcut(job)
+        text = self._apply_chat_template(job)
         # A short way is worth its making from the second conversation on.
-        ways[kind] = self._way(job, text) if kind in ways else None
+        shortcuts[kind] = self._shortcut(job, text) if kind in shortcuts else None
         return text
 
-    def _try(self, job: Job) -> str | FrameworkError:
+    def _text_or_error(self, job: Job) -> str | FrameworkError:
         try:
             return self.text(job)
         except FrameworkError as error:
             return error
 
-    def _way(self, job: Job, text: str) -> Callable[[Job], str]:
+    def _shortcut(self, job: Job, text: str) -> Callable[[Job], str]:
         """Return how to render conversations such as `job`, whose text is known.
 
         The public way copies and checks each message, which costs as much as rendering. The template alone will do
         where it comes to the same.
         """
         if COMPILE is not None:
-            fast = self._fast(COMPILE, job)
+            fast = self._template_alone(COMPILE, job)
             if fast(job) == text:
                 return fast
-        return self._public
+        return self._apply_chat_template
 
-    def _public(self, job: Job) -> str:
+    def _apply_chat_template(self, job: Job) -> str:
         text: str = self.tokenizer.apply_chat_template(
             job.turns,
             tools=_tools(job),
@@ -128,7 +128,7 @@ class Renderer:
         )
         return text
 
-    def _fast(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
+    def _template_alone(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
         """Return what renders conversations such as `example`, with nothing around the template."""
         tools = _tools(example)
         template = compiled(self.tokenizer.get_chat_template(tools=tools))
@@ -136,8 +136,8 @@ class Renderer:
         words |= {"tools": tools, "documents": None, "add_generation_prompt": example.prompt}
 
         def fast(job: Job) -> str:
-            if any(MANY_NAMES in turn for turn in job.turns):
-                return self._public(job)
+            if any(RENAMED_FIELD in turn for turn in job.turns):
+                return self._apply_chat_template(job)
             context = template.new_context({**words, "messages": job.turns}, shared=True)
             return "".join(template.root_render_func(context))
 
@@ -153,12 +153,13 @@ class Renderer:
     def _advice(self, job: Job, *, rule: bool) -> str:
         others = [turn for turn in job.turns if turn["role"] != "system"]
         if len(others) < len(job.turns) and others and self._rendered(Job(others, job.tools, job.prompt)) is not None:
-            return f"it accepts them without the system prompt: put that text into the first user's turn, or {OTHER}"
+            fix = f"put that text into the first user's turn, or {OTHER_TEMPLATE}"
+            return f"it accepts them without the system prompt: {fix}"
         if not job.tools and self._rendered(Job(job.turns, [TOOL], job.prompt)) is not None:
-            return f"it asks for tools in every conversation: give the row 'tools', or {OTHER}"
+            return f"it asks for tools in every conversation: give the row 'tools', or {OTHER_TEMPLATE}"
         if self.reads_parts(job):
-            return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER}"
-        return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER}"
+            return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER_TEMPLATE}"
+        return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER_TEMPLATE}"
 
     def reads_parts(self, job: Job) -> bool:
         """Whether a template that loses what users say writes it where each turn is a list of parts."""
@@ -172,6 +173,6 @@ class Renderer:
 
     def _rendered(self, job: Job) -> str | None:
         try:
-            return self._public(job)
+            return self._apply_chat_template(job)
         except Exception:  # noqa: BLE001 - whatever it is, it does not render
             return None

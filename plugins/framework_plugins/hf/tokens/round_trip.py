@@ -20,12 +20,12 @@ from tokenizers.normalizers import NFC, NFKC
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from framework.api.training import TokenRow
-from framework_plugins.hf.tokens.drafts import Draft
-from framework_plugins.hf.tokens.prompt_tokens import common
+from framework_plugins.hf.tokens.loss_mask import Draft
+from framework_plugins.hf.tokens.prompt_tokens import common_prefix_length
 
-WHOLE = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
+LOSSLESS_STEPS = frozenset({"ByteLevel", "Digits", "Split", "Punctuation"})
 """Steps that cut a text and, unless they say so, leave nothing out."""
-NAMES: Mapping[int, str] = bytes_to_unicode()
+BYTE_LETTERS: Mapping[int, str] = bytes_to_unicode()
 """The letters that stand for bytes in such a tokenizer."""
 FALLBACKS: Mapping[int, str] = {number: f"<0x{number:02X}>" for number in range(256)}
 """The tokens of bytes in a tokenizer of SentencePiece."""
@@ -33,7 +33,7 @@ DECODES = frozenset({"ByteFallback", "Fuse", "Metaspace"})
 """Steps of a decoder that, beside those for spaces, lose nothing."""
 SPACE = "\u2581"
 """What SentencePiece writes for a space, so it comes back as one."""
-BEFORE, SHOWN = 10, 30
+CHARACTERS_BEFORE, CHARACTERS_SHOWN = 10, 30
 """Characters of a text that a message gives before a difference, and in all."""
 
 
@@ -55,9 +55,9 @@ class RoundTrip:
         cuts, normalizes, decodes = map(_steps, (core.pre_tokenizer, core.normalizer, core.decoder))
         kinds = {step["type"] for step in cuts}
         names = None
-        if "ByteLevel" in kinds and kinds <= WHOLE and isinstance(core.decoder, ByteLevel):
-            names = NAMES if core.normalizer is None or self._composes else None
-        elif getattr(core.model, "byte_fallback", False) and kinds <= WHOLE - {"ByteLevel"} | {"Metaspace"}:
+        if "ByteLevel" in kinds and kinds <= LOSSLESS_STEPS and isinstance(core.decoder, ByteLevel):
+            names = BYTE_LETTERS if core.normalizer is None or self._composes else None
+        elif getattr(core.model, "byte_fallback", False) and kinds <= LOSSLESS_STEPS - {"ByteLevel"} | {"Metaspace"}:
             spaced = all(_is_of_spaces(step) or step["type"] in DECODES for step in decodes)
             falls_back = any(step["type"] == "ByteFallback" for step in decodes)
             names = FALLBACKS if spaced and falls_back and all(map(_is_of_spaces, normalizes)) else None
@@ -76,7 +76,7 @@ class RoundTrip:
         content = text.encode(errors="replace")
         return len(content.translate(None, self._lost)) == len(content)
 
-    def checked(self, drafts: Sequence[Draft], rows: Sequence[TokenRow]) -> Iterator[TokenRow]:
+    def check_rows(self, drafts: Sequence[Draft], rows: Sequence[TokenRow]) -> Iterator[TokenRow]:
         """Give rows; one whose learned tokens are not its text has a problem, or is `normalized`."""
         runs = [
             [] if row.problem or self._is_certain(draft.text) else list(_runs(draft))
@@ -94,9 +94,9 @@ class RoundTrip:
     def _problem(self, text: str, answer: str) -> str:
         """Say what becomes of an answer; the first of a run is the example for all, so that they are one problem."""
         if not self._first:
-            start = max(0, common(text, answer) - BEFORE)
-            became = answer[start : start + SHOWN]
-            self._first = f"such as {text[start : start + SHOWN]!r}, which becomes {became!r}"
+            start = max(0, common_prefix_length(text, answer) - CHARACTERS_BEFORE)
+            became = answer[start : start + CHARACTERS_SHOWN]
+            self._first = f"such as {text[start : start + CHARACTERS_SHOWN]!r}, which becomes {became!r}"
         return (
             f"the tokenizer drops or changes characters of an answer, {self._first}, so the model could never write "
             "it: restore tokenizer.json, or take these characters out of the data"

@@ -23,13 +23,13 @@ from transformers import PreTrainedTokenizerBase
 from framework import FrameworkError
 from framework.api import cache_dir
 
-SECONDS, WALL = 4, 60.0
+CPU_SECONDS, WALL_SECONDS = 4, 60.0
 """Seconds of processor time, and until an answer has to be there on a machine that is busy with other things."""
-PAUSE = 0.002
+POLL_SECONDS = 0.002
 """Seconds between two looks whether the copy has ended."""
-MEMORY = 512 << 20
+MEMORY_BYTES = 512 << 20
 """Bytes beyond those that this process has."""
-OUT_OF_MEMORY = 3
+OUT_OF_MEMORY_EXIT = 3
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"word": "a"}}}
 TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}}
 TURNS: list[dict[str, Any]] = [
@@ -57,7 +57,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
     """
     if not hasattr(os, "fork"):
         return
-    text = json.dumps([tokenizer.chat_template, dict(settings), SECONDS, MEMORY], sort_keys=True, default=str)
+    text = json.dumps([tokenizer.chat_template, dict(settings), CPU_SECONDS, MEMORY_BYTES], sort_keys=True, default=str)
     accepted = cache_dir() / "templates" / sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     if accepted.is_file():
         return
@@ -88,7 +88,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
         child = os.fork()
     if child == 0:
         _render(tokenizer, settings)
-    end = time.monotonic() + WALL
+    end = time.monotonic() + WALL_SECONDS
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -96,13 +96,13 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
         if time.monotonic() > end:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return f"does not end within {WALL:g} s"
-        time.sleep(PAUSE)
+            return f"does not end within {WALL_SECONDS:g} s"
+        time.sleep(POLL_SECONDS)
     code = os.waitstatus_to_exitcode(status)
     if code in {-signal.SIGXCPU, -signal.SIGKILL}:
-        return f"does not end within {SECONDS} s"
-    if code == OUT_OF_MEMORY:
-        return f"takes more than {MEMORY >> 20} MiB for a short conversation"
+        return f"does not end within {CPU_SECONDS} s"
+    if code == OUT_OF_MEMORY_EXIT:
+        return f"takes more than {MEMORY_BYTES >> 20} MiB for a short conversation"
     return f"makes Python exit with code {code}" if code else ""
 
 
@@ -118,10 +118,10 @@ def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> 
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        most = pages * resource.getpagesize() + MEMORY
+        most = pages * resource.getpagesize() + MEMORY_BYTES
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for turns in CONVERSATIONS:
             for tools in (None, [TOOL]):
@@ -131,7 +131,7 @@ def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> 
                             turns, tools=tools, tokenize=False, add_generation_prompt=prompt, **settings
                         )
                     except MemoryError:
-                        code = OUT_OF_MEMORY
+                        code = OUT_OF_MEMORY_EXIT
                         return
                     except Exception:  # noqa: BLE001, S112 - it refuses these turns, which is its right
                         continue

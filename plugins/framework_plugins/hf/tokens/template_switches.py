@@ -11,19 +11,20 @@ from typing import Any
 from jinja2 import TemplateError, meta
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.training import THINKING_SWITCHES
-from framework_plugins.hf.settings.config import NOT_SWITCHES
+from framework import FrameworkError
+from framework.api.training import THINKING_SWITCHES, ModelConfig, Thinking
+from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
 from framework_plugins.hf.tokens.render import COMPILE
 
-MOST = 6
+MAX_SWITCHES = 6
 """Names that are tried."""
 SWITCH = re.compile("think|thought|reason|history")
-NO_SWITCH = re.compile("_(content|text|effort|parts|strength|message|budget|option|mode)$")
+NOT_A_SWITCH = re.compile("_(content|text|effort|parts|strength|message|budget|option|mode)$")
 """Names of texts and of choices from a list; with true or false for one of them nobody renders."""
 
 
 @dataclass(frozen=True)
-class Values:
+class SwitchValues:
     """Values of switches: as a template is `given` them, and the `overrides` to type."""
 
     given: dict[str, Any]
@@ -43,13 +44,33 @@ def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
         read = meta.find_undeclared_variables(template.environment.parse(source))
     except TemplateError:
         return []
-    given = {*template.globals, *tokenizer.special_tokens_map, *NOT_SWITCHES}
-    found = [name for name in read - given if SWITCH.search(name) and not NO_SWITCH.search(name)]
-    return sorted(found, key=lambda name: (name not in THINKING_SWITCHES, name))[:MOST]
+    given = {*template.globals, *tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
+    found = [name for name in read - given if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
+    return sorted(found, key=lambda name: (name not in THINKING_SWITCHES, name))[:MAX_SWITCHES]
+
+
+def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, name: str) -> str:
+    """Say which switches of the template `model.thinking` sets; empty if it sets none.
+
+    Raises:
+        FrameworkError: the template of the model, called `name`, reads none of them.
+    """
+    if settings.thinking is Thinking.auto:
+        return ""
+    read = names(tokenizer)
+    set_here = [switch for switch in read if switch in THINKING_SWITCHES]
+    if not set_here:
+        has = f"; its switches are {', '.join(read)}, set with model.chat_template_kwargs" if read else ""
+        raise FrameworkError(
+            f"model.thinking={settings.thinking.value}: the chat template of model {name} reads neither "
+            f"{' nor '.join(THINKING_SWITCHES)}{has}: leave model.thinking=auto"
+        )
+    values = ", ".join(f"{switch}={str(settings.template_switches[switch]).lower()}" for switch in set_here)
+    return f"{settings.thinking.value} ({values} in the chat template)"
 
 
 # The switches are only tried for the message: how an exported model answers is the user's choice (decision 0083).
-def candidates(read: Sequence[str]) -> Iterator[Values]:
+def candidates(read: Sequence[str]) -> Iterator[SwitchValues]:
     """Give the values to try, none first, then those of one switch, then those of two.
 
     Args:
@@ -64,14 +85,14 @@ def candidates(read: Sequence[str]) -> Iterator[Values]:
                 yield _values(dict(zip(map(tuple, chosen), on, strict=True)))
 
 
-def _values(on: dict[tuple[str, ...], bool]) -> Values:
+def _values(on: dict[tuple[str, ...], bool]) -> SwitchValues:
     given = {name: value for names, value in on.items() for name in names}
     words = [f"model.thinking={'on' if value else 'off'}" for names, value in on.items() if _is_thinking(names)]
     more = {names[0]: value for names, value in on.items() if not _is_thinking(names)}
     inside = ", ".join(f"{name}: {str(value).lower()}" for name, value in more.items())
     # In quotes: a shell expands braces with a comma.
     words += [f'"model.chat_template_kwargs={{{inside}}}"'] if more else []
-    return Values(given, tuple(words))
+    return SwitchValues(given, tuple(words))
 
 
 def _is_thinking(names: tuple[str, ...]) -> bool:

@@ -1,1 +1,1 @@
-"""One training: steps, memory retries, the best weights, and several processes."""
+"""One training: the trainer, validations, the best weights; checkpoints and several processes in its folders."""

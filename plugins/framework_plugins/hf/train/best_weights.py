@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from framework import FrameworkError
 from framework.api import describe_room, write_failure
-from framework_plugins.hf.train.distributed.weights import local, trained
+from framework_plugins.hf.load.sharded_weights import local_shard, trained_weights
 
-FILE = "best-{}.safetensors"
+FILE_NAME = "best-{}.safetensors"
 
 
 class BestWeights:
@@ -30,14 +30,14 @@ class BestWeights:
 
     def __init__(self, model: Any, folder: Path, rank: int = 0) -> None:
         self.model = model
-        self.file = folder / FILE.format(rank)
+        self.file = folder / FILE_NAME.format(rank)
         self.step: int | None = None
-        self.kept: dict[str, torch.Tensor] = {}
+        self.on_cpu: dict[str, torch.Tensor] = {}
 
     def _trained(self) -> dict[str, torch.Tensor]:
-        return {name: local(weight.data) for name, weight in trained(self.model)}
+        return {name: local_shard(weight.data) for name, weight in trained_weights(self.model)}
 
-    def keep(self, step: int) -> None:
+    def set_aside(self, step: int) -> None:
         """Set the weights aside as they are after a step.
 
         Raises:
@@ -45,7 +45,7 @@ class BestWeights:
         """
         self.step = step
         if isinstance(self.model, PeftModel):
-            self.kept = {name: weight.to("cpu", copy=True) for name, weight in self._trained().items()}
+            self.on_cpu = {name: weight.to("cpu", copy=True) for name, weight in self._trained().items()}
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -58,28 +58,28 @@ class BestWeights:
                 f"({describe_room(self.file.parent)}).\nSet run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
             ) from error
 
-    def pieces(self) -> dict[str, torch.Tensor]:
+    def shards(self) -> dict[str, torch.Tensor]:
         """Return what was set aside here."""
-        if self.kept or self.step is None:
-            return self.kept
+        if self.on_cpu or self.step is None:
+            return self.on_cpu
         return load_file(self.file)
 
-    def put(self, step: int, pieces: dict[str, torch.Tensor]) -> None:
+    def put(self, step: int, shards: dict[str, torch.Tensor]) -> None:
         """Set aside what another process did after a step."""
         self.step = step
         if isinstance(self.model, PeftModel):
-            self.kept = {name: weight.to("cpu", copy=True) for name, weight in pieces.items()}
+            self.on_cpu = {name: weight.to("cpu", copy=True) for name, weight in shards.items()}
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(pieces, self.file)
+        save_file(shards, self.file)
 
     def restore(self, step: int) -> None:
         """Put the weights back that were set aside last; nothing if they are those of the last step, `step`."""
         if self.step in {None, step}:
             return
-        if self.kept:
+        if self.on_cpu:
             for name, weight in self._trained().items():
-                weight.copy_(self.kept[name])
+                weight.copy_(self.on_cpu[name])
             return
         with safe_open(self.file, framework="pt") as file:
             for name, weight in self._trained().items():

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -14,19 +14,17 @@ from framework.api import Step, counting
 from framework.api.training import StepControl, TrainRun
 from framework.api.training import validation_is_due as is_due
 from framework_plugins.hf.train.best_weights import BestWeights
-
-if TYPE_CHECKING:
-    from framework_plugins.hf.train.trainer import SupervisedTrainer
+from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 Validation = tuple[float | None, Mapping[str, float]]
 """The validation loss, and what else is measured: the loss of each validation set, and what prompts give."""
 
 
-SAVES, ENDS = 1, 2
+SAVE, SAVE_AND_END = 1, 2
 """What a process asks for after a step: a checkpoint, or the end of the training after one."""
 
 
-class Pace:
+class CheckpointTimer:
     """When the next checkpoint is due by time.
 
     Args:
@@ -34,13 +32,13 @@ class Pace:
         clock: tells the time in seconds.
     """
 
-    share = 0.02
+    max_share = 0.02
     """Of the training, what checkpoints may take."""
 
     def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
         self.clock = clock
-        self.took = 0.0
+        self.last_seconds = 0.0
         """Seconds that the last one took."""
         self.start()
 
@@ -50,14 +48,16 @@ class Pace:
 
     def is_due(self) -> bool:
         """Whether it is time for one."""
-        return self.seconds is not None and self.clock() - self.since >= max(self.seconds, self.took / self.share)
+        return self.seconds is not None and self.clock() - self.since >= max(
+            self.seconds, self.last_seconds / self.max_share
+        )
 
     @contextmanager
     def saving(self) -> Iterator[None]:
         """Take the time of one."""
         begun = self.clock()
         yield
-        self.took = self.clock() - begun
+        self.last_seconds = self.clock() - begun
         self.start()
 
 
@@ -71,8 +71,8 @@ class Progress(TrainerCallback):
         rehearse: makes the largest pass of a run with this many steps, if the run is long enough for that.
         best: sets weights aside.
         eval_steps: steps between two validations; None for an epoch.
-        pace: when checkpoints are due by time.
-        agree: returns the largest number that a process of the training has, in all of them.
+        timer: when checkpoints are due by time.
+        all_reduce_max: returns the largest number that a process of the training has, in all of them.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Progress(TrainerCallback):
         rehearse: Callable[[int], None],
         best: BestWeights,
         eval_steps: int | None,
-        pace: Pace,
-        agree: Callable[[int], int],
+        timer: CheckpointTimer,
+        all_reduce_max: Callable[[int], int],
     ) -> None:
         self.trainer = trainer
         self.run = run
@@ -92,8 +92,8 @@ class Progress(TrainerCallback):
         self.rehearse = rehearse
         self.best = best
         self.eval_steps = eval_steps
-        self.pace = pace
-        self.agree = agree
+        self.timer = timer
+        self.all_reduce_max = all_reduce_max
         self.ending = False
         """Whether the training ends after the checkpoint of this step."""
         self.updating = False
@@ -105,13 +105,13 @@ class Progress(TrainerCallback):
         self.last_loss = float("nan")
         self.validated = False
         """Whether there was a validation."""
-        self.found: Validation = (None, {})
+        self.validation: Validation = (None, {})
         """That of this step."""
         self.reported: list[Step] = []
         """All steps so far, with those of an earlier process."""
-        self.before = 0.0
+        self.earlier_seconds = 0.0
         """Seconds that an earlier process took."""
-        self.began = 0
+        self.resumed_at = 0
         """The step after which this process resumed."""
         self.unlogged: tuple[float, int] | None = None
         """The sum of the losses since the last log entry before the checkpoint, and the step of that."""
@@ -123,7 +123,7 @@ class Progress(TrainerCallback):
 
     def resumed(self, seconds: float, steps: list[Step], unlogged: tuple[float, int]) -> None:
         """Take the steps that an earlier process reported, and those that it had not reported yet."""
-        self.before, self.reported, self.unlogged = seconds, steps, unlogged
+        self.earlier_seconds, self.reported, self.unlogged = seconds, steps, unlogged
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Report the steps of an earlier process again, for all loggers, and start the clock."""
@@ -133,12 +133,14 @@ class Progress(TrainerCallback):
             self.run.on_step(dataclasses.replace(step, repeated=True))  # what was to be done then is done
             self.last_loss = step.loss
             self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
-        self.began = state.global_step
-        self.start = time.perf_counter() - self.before
-        self.pace.start()
+        self.resumed_at = state.global_step
+        self.start = time.perf_counter() - self.earlier_seconds
+        self.timer.start()
         if self.unlogged:
-            self.trainer.begin_in_log_entry(*self.unlogged)
-        self.first_step.enter_context(counting(None, "", f"step {self.began + 1}" if self.began else "the first step"))
+            self.trainer.continue_log_entry(*self.unlogged)
+        self.first_step.enter_context(
+            counting(None, "", f"step {self.resumed_at + 1}" if self.resumed_at else "the first step")
+        )
 
     def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Choose the order of the epoch: not every data loader passes it on."""
@@ -162,18 +164,18 @@ class Progress(TrainerCallback):
             self.rehearse(last)
         if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
             self._validate()
-            control.should_log = control.should_log or self.found != (None, {})
+            control.should_log = control.should_log or self.validation != (None, {})
         control.should_log = control.should_log or step == last
-        wish = ENDS if self.run.interruption() else SAVES if self.pace.is_due() else 0
-        agreed = self.agree(wish)
-        self.ending = agreed == ENDS
+        wish = SAVE_AND_END if self.run.interruption() else SAVE if self.timer.is_due() else 0
+        agreed = self.all_reduce_max(wish)
+        self.ending = agreed == SAVE_AND_END
         control.should_save = control.should_save or agreed > 0
 
     def _validate(self) -> None:
         before = time.perf_counter()
-        with self.trainer.averaged():
-            self.found = self.validate()
-        self.validated = self.validated or self.found[0] is not None or bool(self.found[1])
+        with self.trainer.averaged_weights():
+            self.validation = self.validate()
+        self.validated = self.validated or self.validation[0] is not None or bool(self.validation[1])
         self.paused += time.perf_counter() - before
 
     def on_log(
@@ -193,7 +195,7 @@ class Progress(TrainerCallback):
             tokens=self.trainer.tokens,
             seconds=self.seconds,
         )
-        checked = self.found != (None, {})
+        checked = self.validation != (None, {})
         if not self._report_step(step).stop:
             return
         control.should_training_stop = True
@@ -203,13 +205,13 @@ class Progress(TrainerCallback):
 
     def _report_step(self, step: Step) -> StepControl:
         """Tell a step with the validation after it, and do what is to be done before the next one."""
-        (loss, metrics), self.found = self.found, (None, {})
+        (loss, metrics), self.validation = self.validation, (None, {})
         step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))
         self.reported.append(step)
         control = self.run.on_step(step) or StepControl()
         if control.keep:
-            with self.trainer.averaged():
-                self.best.keep(step.step)
+            with self.trainer.averaged_weights():
+                self.best.set_aside(step.step)
         if control.rate != 1:
             self.trainer.scale_rates(control.rate)
         return control

@@ -1,8 +1,8 @@
-"""TRL's SFTTrainer with two changes: a step's rows are packed, and the loss uses learned tokens only.
+"""transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and a loss of learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
 much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
-smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
+smaller parts. The loss is that of `Losses`: neither TRL's nor the model's own loss function is called.
 """
 
 from __future__ import annotations
@@ -13,30 +13,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from trl import SFTConfig, SFTTrainer
 
 from framework.api.training import Optimizer, TokenRow
-from framework_plugins.hf.machine.hardware import Hardware, tf32
+from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
+from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
+from framework_plugins.hf.machine.precision import tf32
 from framework_plugins.hf.packing.parts import Packer, Part
 from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.settings import optimizers
 from framework_plugins.hf.settings.config import HFTrainerConfig
-from framework_plugins.hf.settings.library_fields import changed
-from framework_plugins.hf.train.oom_retry import OomRetry
-from framework_plugins.hf.train.passes import Passes
-from framework_plugins.hf.train.retry import Randomness
+from framework_plugins.hf.settings.library_fields import non_default
 
-if TYPE_CHECKING:
-    from framework_plugins.hf.resume.training_state import State
-
-NUMBER = "number"
+ROW_COLUMN = "number"
 """The one column of the trainer's data set: which row."""
-ROUTERS = ("output_router_logits", "router_aux_loss_coef")
-LOWER = "trainer.max_seq_length"
-"""The setting that makes the smallest pass smaller."""
+ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
 
 
 @dataclass
@@ -48,10 +43,10 @@ class Collator:
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""
-        numbers = [item[NUMBER] for item in items]
-        return {"parts": self.packer(self.chosen(numbers)), "numbers": numbers, "packer": self.packer}
+        numbers = [item[ROW_COLUMN] for item in items]
+        return {"parts": self.packer(self.read_rows(numbers)), "numbers": numbers, "packer": self.packer}
 
-    def chosen(self, numbers: Sequence[int]) -> list[TokenRow]:
+    def read_rows(self, numbers: Sequence[int]) -> list[TokenRow]:
         """Read rows."""
         return [self.rows[number] for number in numbers]
 
@@ -71,11 +66,13 @@ class SupervisedTrainer(SFTTrainer):
     supervised_tokens = 0
     computed_tokens = 0
     """Tokens that went through the model so far: shared ones once, padding included."""
-    lost: torch.Tensor | float = 0.0
+    loss_sum: torch.Tensor | float = 0.0
     """Sum of the losses of this process's steps, with those of an earlier process."""
-    between: State
-    """The state of the training, for checkpoints."""
-    keep: Callable[[], None]
+    restore_state: Callable[[], None]
+    """Puts the state of a checkpoint back, but for random numbers."""
+    restore_random: Callable[[int, int, int], None]
+    """Restores the random numbers for the number of this process, of how many, and the seed."""
+    make_checkpoint: Callable[[], None]
     """Makes a checkpoint, and ends the training where it was asked to end."""
 
     def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
@@ -85,7 +82,7 @@ class SupervisedTrainer(SFTTrainer):
         model = arguments["model"]
         adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
         config = model.config.get_text_config()
-        routers = {name: getattr(config, name) for name in ROUTERS if hasattr(config, name)}
+        routers = {name: getattr(config, name) for name in ROUTER_SETTINGS if hasattr(config, name)}
         super().__init__(**arguments)
         # TRL casts the adapter of a quantized model to bf16, where late in a training an update is less than half of
         # what a weight's last digit is worth; and it lets a mixture of experts give the logits of its routers always,
@@ -103,16 +100,14 @@ class SupervisedTrainer(SFTTrainer):
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
 
-    # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
-    # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
-        read = partial(self.data_collator.chosen, inputs["numbers"])
+        read = partial(self.data_collator.read_rows, inputs["numbers"])
         parts = inputs.pop("parts")  # the caller keeps `inputs`, and a failed try has to be free
         if inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts = self.passes.packer(read())
         loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
-        self.lost = self.lost + loss.detach()
+        self.loss_sum = self.loss_sum + loss.detach()
         for part in parts:
             self.tokens += part["tokens"]
             self.supervised_tokens += part["supervised"]
@@ -126,15 +121,15 @@ class SupervisedTrainer(SFTTrainer):
     def _save_checkpoint(self, *_: Any, **__: Any) -> None:
         """Make a checkpoint in our own form; after the last step there is nothing to resume."""
         if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
-            self.keep()
+            self.make_checkpoint()
 
-    def log_entry(self) -> tuple[float, int]:
+    def open_log_entry(self) -> tuple[float, int]:
         """Return the sum of the losses since the last log entry, and its step."""
         # Older versions of transformers have the sum in a local variable: there the entry begins again.
         summed = getattr(self, "_tr_loss", None)
         return (0.0, self.state.global_step) if summed is None else (float(summed), self._globalstep_last_logged)
 
-    def begin_in_log_entry(self, loss: float, step: int) -> None:
+    def continue_log_entry(self, loss: float, step: int) -> None:
         """Continue with a log entry that began before a checkpoint."""
         if step < self.state.global_step:
             self._tr_loss += loss
@@ -146,12 +141,12 @@ class SupervisedTrainer(SFTTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Put back the whole state: model, optimizer and schedule are in place now."""
         if checkpoint is not None:
-            self.between.restore()
+            self.restore_state()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Restore the random state; the parent calls this before the first step."""
         if checkpoint is not None:
-            self.between.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
+            self.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the learning rates of all steps to come."""
@@ -163,7 +158,7 @@ class SupervisedTrainer(SFTTrainer):
             group["lr"] *= factor
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """Let the weights meanwhile be those to answer with, which a schedule-free optimizer averages."""
         optimizer = self.optimizer.optimizer
         if not hasattr(optimizer, "eval"):
@@ -173,14 +168,14 @@ class SupervisedTrainer(SFTTrainer):
         yield
         optimizer.train()
 
-    def settle(self) -> None:
+    def use_averaged_weights(self) -> None:
         """Leave the weights as they are to be saved: the training is over."""
         if hasattr(self.optimizer.optimizer, "eval"):
             self.optimizer.optimizer.eval()
 
     def rehearse(self, row: TokenRow) -> None:
         """Take one row through the model and back, and leave everything as it was."""
-        before = Randomness.now()
+        before = RandomState.now()
         self._attempt(self.model, lambda: [row], self.passes.packer([row]), "a pass of the longest row")
         self.model.zero_grad()
         before.restore()
@@ -189,21 +184,21 @@ class SupervisedTrainer(SFTTrainer):
         self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
     ) -> torch.Tensor:
         """Return the loss of passes; after each fallback all are repeated, and `parts` are the new ones."""
-        before = Randomness.now()
+        before = RandomState.now()
 
-        def climb() -> str:
+        def reduce_memory() -> str:
             rows = read()
             parts.clear()
             model.zero_grad()
             before.restore()
-            fallback = self.passes.climb(rows)
+            fallback = self.passes.reduce_memory(rows)
             self.data_collator.packer = self.passes.packer
             parts.extend(self.passes.packer(rows))
             return fallback
 
-        return self.oom_retry.attempt(partial(self._pass, model, parts), climb, where, LOWER)
+        return self.oom_retry.attempt(partial(self._passes, model, parts), reduce_memory, where, LENGTH_SETTING)
 
-    def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
+    def _passes(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
         return torch.stack([self.one_pass(model, part) for part in parts]).sum()
 
     def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
@@ -281,5 +276,5 @@ def sft_config(
         save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing_name(): hardware.checkpointing, **changed(training.args), **more},
+        **{checkpointing_name(): hardware.checkpointing, **non_default(training.args), **more},
     )

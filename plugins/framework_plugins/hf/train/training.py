@@ -17,21 +17,20 @@ from transformers import PrinterCallback
 from framework import FrameworkError
 from framework.api import TrainResult, summarize_error
 from framework.api.training import TokenRow, TrainRun
-from framework_plugins.hf.load.adapters import save_weights
+from framework_plugins.hf.load.adapt_model import save_weights
+from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.out_of_memory import OomRetry, clear_frames, is_out_of_memory
 from framework_plugins.hf.packing.row_sampler import RowSampler
-from framework_plugins.hf.resume.checkpoints import Checkpoints
-from framework_plugins.hf.resume.training_state import State
-from framework_plugins.hf.score.evaluation import longest
+from framework_plugins.hf.score.scoring import longest_rows
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
-from framework_plugins.hf.train.oom_retry import OomRetry
-from framework_plugins.hf.train.passes import Passes, checkpoints
-from framework_plugins.hf.train.progress import Pace, Progress, Validation
-from framework_plugins.hf.train.retry import forget, ran_out
-from framework_plugins.hf.train.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
+from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
+from framework_plugins.hf.train.resume.checkpoints import Checkpoints
+from framework_plugins.hf.train.resume.training_state import TrainingState
+from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
 
-WORTH = 20
+REHEARSAL_FACTOR = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
 
 
@@ -47,7 +46,7 @@ class Training:
         config: the settings.
         seed: of the run.
         tokenizer: of the model.
-        fast: whether layers are replaced by those of the folder `fast`.
+        cpu_kernels: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
     """
 
@@ -58,7 +57,7 @@ class Training:
     config: HFTrainerConfig
     seed: int
     tokenizer: Any
-    fast: bool
+    cpu_kernels: bool
     checkpoints: Checkpoints
 
     def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
@@ -77,25 +76,26 @@ class Training:
         best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
         # By time: no number of steps suits a tiny model and a large one; one clock counts for a group (decision 0070).
-        pace = Pace(self.config.save_seconds if self._rank == 0 else None)
-        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, pace, self._agree_on)
+        timer = CheckpointTimer(self.config.save_seconds if self._rank == 0 else None)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, timer, self._all_reduce_max)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
-        trainer.between = self._state(trainer, progress)
-        trainer.keep = partial(self._keep, trainer, rows, progress)
+        state = self._state(trainer, progress)
+        trainer.restore_state, trainer.restore_random = state.restore, state.restore_random
+        trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         try:
-            outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
+            outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
             seconds = progress.seconds
-            trainer.settle()
+            trainer.use_averaged_weights()
             best.restore(outcome.global_step)
         finally:
             if self._rank == 0:
                 shutil.rmtree(run.scratch, ignore_errors=True)
-        if checkpoints(self.model) and not self.machine.checkpointing:
+        if is_checkpointing(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
         # transformers divides by the steps of all processes, or of this one: by version.
-        loss_sum = trainer.between.lost()
+        loss_sum = state.loss_sum()
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
@@ -110,31 +110,32 @@ class Training:
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
             oom_fallbacks=self.oom_retry.fallbacks[fallbacks_before:],
-            resumed=progress.began,
+            resumed=progress.resumed_at,
         )
 
-    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
-        return State(trainer, progress)
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
+        return TrainingState(trainer, progress)
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
         """Return the checkpoint to resume from."""
         return self.checkpoints.newest(rows)
 
-    def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+    def _resume_folder(self, state: TrainingState, rows: Sequence[TokenRow], scratch: Path) -> str | None:
         newest = self._newest(rows)
-        return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+        return state.begin(newest, scratch / f"begun-{self._rank}") if newest else None
 
-    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], progress: Progress) -> None:
+    def _make_checkpoint(self, state: TrainingState, rows: Sequence[TokenRow]) -> None:
         """Make a checkpoint, and end the training after it where a signal asks for that."""
-        with progress.pace.saving():
-            write = trainer.between.read()
-            self.checkpoints.save(trainer.state.global_step, rows, write, trainer.between.needed)
+        progress = state.progress
+        with progress.timer.saving():
+            write = state.read()
+            self.checkpoints.save(state.step, rows, write, state.needed)
         if progress.ending:
-            progress.agree(0)  # the first process of a group has written: where one ends, the others are stopped
+            progress.all_reduce_max(0)  # in a group the first process has written by now: if one ends, all are stopped
             if error := progress.run.interruption():
                 raise error
 
-    def _agree_on(self, number: int) -> int:
+    def _all_reduce_max(self, number: int) -> int:
         """Return the largest number that a process of the training has."""
         return number
 
@@ -149,14 +150,14 @@ class Training:
         return 0
 
     def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
-        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.fast
+        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.cpu_kernels
         arguments = {
             "model": self.model,
             "args": sft_config(
                 config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
             ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
-            "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
+            "train_dataset": Dataset.from_dict({ROW_COLUMN: range(len(rows))}),
             "processing_class": self.tokenizer,
         }
         order = RowSampler(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
@@ -172,7 +173,7 @@ class Training:
         return {}
 
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
-        # Out of the trainer's autocast again: answers before and after are computed the same way.
+        # Out of the trainer's autocast again: answers before and after are computed alike.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
         save_weights(self.model, folder)
@@ -186,9 +187,9 @@ class Training:
         try:
             return trainer.train(resume_from_checkpoint=checkpoint)
         except (RuntimeError, MemoryError) as error:
-            if not progress.updating or not ran_out(error):
+            if not progress.updating or not is_out_of_memory(error):
                 raise
-            forget(error)
+            clear_frames(error)
             step = trainer.state.global_step + 1
             raise FrameworkError(
                 f"out of memory in the update of step {step}: {summarize_error(error)}\n"
@@ -200,8 +201,8 @@ class Training:
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
         every = max(1, len(rows) // (steps * self._batch))
-        row = longest((rows[number] for number in range(0, len(rows), every)), 1)[0]
-        if WORTH * len(row.input_ids) <= trainer.computed_tokens * steps:
+        row = longest_rows((rows[number] for number in range(0, len(rows), every)), 1)[0]
+        if REHEARSAL_FACTOR * len(row.input_ids) <= trainer.computed_tokens * steps:
             trainer.rehearse(row)
 
 
@@ -209,7 +210,7 @@ def count_trainable(model: Any) -> int:
     """Count what will be trained, and make sure that with an adapter it is the adapter and what came along with it."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
-        # Of peft's tuner, "lora_" and the like, and of what is beside it.
+        # Of peft's tuner, "lora_" and the like, and of what stands beside it.
         own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
         biases = getattr(model.peft_config["default"], "bias", "none") != "none"
         beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]

@@ -193,7 +193,10 @@ def test_a_setting_is_shown_with_its_range_its_default_and_what_it_means(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     lines = shown(capsys, "trainer", "hf")
-    assert lines[:2] == ["trainer=hf", "  TRL's SFTTrainer."]
+    assert lines[:2] == [
+        "trainer=hf",
+        "  transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss.",
+    ]
     assert "Settings, changed with trainer.NAME=VALUE:" in lines
     place = next(number for number, line in enumerate(lines) if line.split()[:1] == ["num_train_epochs"])
     assert lines[place].split(maxsplit=1)[1] == "a number above 0, up to 1000000; default 3"

@@ -39,7 +39,7 @@ def with_lora(model: Any, *, fast: bool) -> Any:
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     if fast:
         install.use_branches(model)
-        install.prepare(config)
+        install.use_fast_lora(config)
     adapted = get_peft_model(model, config)
     if fast:
         install.install(adapted)
@@ -146,7 +146,7 @@ def test_layers_that_another_library_has_made_become_ours(llama: Path) -> None:
     """As after `prepare`: the same kinds of layers, with the same outputs."""
     made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
     install.use_branches(made[1].get_base_model())
-    install.adopt(made[1])
+    install.convert_lora(made[1])
     install.install(made[1])
     assert kinds(made[0]) == kinds(made[1])
     ids = torch.arange(5, 25).reshape(2, 10)

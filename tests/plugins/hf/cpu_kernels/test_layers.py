@@ -1,4 +1,4 @@
-"""hf/fast: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
+"""hf/cpu_kernels: each function gives what autograd gives, and leaves to peft what is not plain LoRA."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch.nn import functional
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from framework_plugins.hf.cpu_kernels.install import prepare
+from framework_plugins.hf.cpu_kernels.install import use_fast_lora
 from framework_plugins.hf.cpu_kernels.low_rank import FastLoraLinear, LowRank, low_rank, project
 from framework_plugins.hf.cpu_kernels.mlp import GatedMLP
 from framework_plugins.hf.cpu_kernels.norm import RMSNorm
 from framework_plugins.hf.loss.chunked_cross_entropy import (
-    LOGITS,
+    CPU_LOGITS,
     Head,
-    blocks,
-    kept,
+    logit_chunks,
+    logits_at_once,
     summed_cross_entropy,
-    summed_of_logits,
+    summed_cross_entropy_of_logits,
 )
 
 Tensor = torch.Tensor
@@ -52,7 +52,7 @@ def adapted(model: nn.Module, *, fast: bool, **more: Any) -> Any:
         **more,
     )
     if fast:
-        prepare(config)
+        use_fast_lora(config)
     made = inject_adapter_in_model(config, model).double()
     random = torch.Generator().manual_seed(1)
     for name, weight in made.named_parameters():
@@ -181,9 +181,9 @@ def test_the_head_is_the_same_in_one_chunk_and_in_many(monkeypatch: pytest.Monke
     states = torch.randn(300, SIZE).requires_grad_()
     target, share = torch.randint(100, (300,)), torch.ones(300)
     made = []
-    for size in (LOGITS, 7 * 200):
-        monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.LOGITS", size)
-        monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.WIDE", size // 3)
+    for size in (CPU_LOGITS, 7 * 200):
+        monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.CPU_LOGITS", size)
+        monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.CPU_FP32_LOGITS", size // 3)
         loss = summed_cross_entropy(states, Head(head), target, share)
         made.append((loss.detach(), *torch.autograd.grad(loss, states)))
     for one, two in zip(*made, strict=True):
@@ -235,7 +235,7 @@ def test_fp16_loses_no_gradient_of_logits_that_a_model_made() -> None:
     (states, weight, target), share = unlikely(), torch.ones(24)
     made = functional.linear(states, weight)
     ours, wanted = made.clone().requires_grad_(), made.double().requires_grad_()
-    loss = summed_of_logits(ours * 1, target, share)
+    loss = summed_cross_entropy_of_logits(ours * 1, target, share)
     exact = (functional.cross_entropy(wanted, target, reduction="none") * share).sum()
     (one,), (two,) = gradients_of(loss, ours), gradients_of(exact, wanted)
     assert apart([one], [two]) < 0.02
@@ -243,12 +243,12 @@ def test_fp16_loses_no_gradient_of_logits_that_a_model_made() -> None:
 
 
 def test_logits_of_a_model_give_the_same_in_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.WIDE", 7 * 44)
+    monkeypatch.setattr("framework_plugins.hf.loss.chunked_cross_entropy.CPU_FP32_LOGITS", 7 * 44)
     torch.manual_seed(5)
     states = torch.randn(40, 11, dtype=torch.float64).requires_grad_()
     target, share = torch.randint(11, (40,)), torch.tensor([0.0, 1.0, 3.0, 1.0] * 10)
     logits = states * 2
-    ours = 0.5 * summed_of_logits(logits, target, share)
+    ours = 0.5 * summed_cross_entropy_of_logits(logits, target, share)
     wanted = 0.5 * (functional.cross_entropy(states * 2, target, reduction="none") * share).sum()
     torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-12)
     one, two = (torch.autograd.grad(loss, states)[0] for loss in (ours, wanted))
@@ -267,7 +267,7 @@ def test_a_gpu_takes_enough_rows_for_its_products_and_a_cpu_as_many_as_stay_in_i
     counted = {}
     for device in ("cpu", "meta"):
         head = nn.Linear(SIZE, 128_256, bias=False, device=device)
-        logits = kept(torch.device(device))
-        rows, _ = next(blocks(torch.empty(600, SIZE, device=device), Head(head), logits))
+        logits = logits_at_once(torch.device(device))
+        rows, _ = next(logit_chunks(torch.empty(600, SIZE, device=device), Head(head), logits))
         counted[device] = rows.stop, logits // (2 * head.out_features)
     assert counted == {"cpu": (16, 130), "meta": (261, 523)}

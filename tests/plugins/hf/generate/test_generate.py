@@ -1,4 +1,4 @@
-"""hf/generate/generate.py: answers are those of transformers, and what all prompts begin with is read once."""
+"""hf/generate/generate.py: answers are those of transformers, and what prompts begin with alike is read once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from framework.api.conversations import split_thought
 from framework.api.records import Progress
 from framework.hooks.session import current
-from framework_plugins.hf.generate.generate import WORTH, complete, generate
+from framework_plugins.hf.generate.generate import MIN_SHARED_PREFIX, complete, generate
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
@@ -146,7 +146,7 @@ def test_a_common_beginning_is_read_once(model: tuple[Any, Any]) -> None:
     rows = [tokenizer(SYSTEM + end, add_special_tokens=False)["input_ids"] for end in ENDS]
     long = [shape for shape in read if shape[1] > 1]
     assert long[0][0] == 1
-    assert long[0][1] >= WORTH
+    assert long[0][1] >= MIN_SHARED_PREFIX
     assert all(count == 2 and length <= max(map(len, rows)) - long[0][1] for count, length in long[1:])
     assert len(long) == 3
 

@@ -1,4 +1,4 @@
-"""hf/load/adapters.py and hf/settings/checks.py: what of a model an adapter trains, by the settings of `adapter`."""
+"""hf/load/adapter_config.py and hf/settings/checks.py: what of a model an adapter trains, by its settings."""
 
 from __future__ import annotations
 

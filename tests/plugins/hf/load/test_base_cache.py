@@ -78,7 +78,7 @@ def test_points_that_share_give_what_they_give_alone_bit_by_bit(
     words = f"quantization={quantization}", "trainer.eval_steps=2"
     for number, point in enumerate(POINTS):
         run(base, rows, tmp_path / f"alone{number}", *words, *point)
-    kept: dict[str, list[Any]] = {base_cache.KIND: [], "baseline": [], "data": []}
+    kept: dict[str, list[Any]] = {base_cache.CACHE_KIND: [], "baseline": [], "data": []}
     current().shared.open()
     try:
         for number, point in enumerate(POINTS):
@@ -89,7 +89,7 @@ def test_points_that_share_give_what_they_give_alone_bit_by_bit(
         current().shared.close()
     # The layers of DoRA are computed in another way, so its base answers again.
     same = {kind: [thing is not None and thing is things[0] for thing in things] for kind, things in kept.items()}
-    assert same == {base_cache.KIND: [True] * 3, "baseline": [True, True, False], "data": [True] * 3}
+    assert same == {base_cache.CACHE_KIND: [True] * 3, "baseline": [True, True, False], "data": [True] * 3}
     for number in range(len(POINTS)):
         alone, together = tmp_path / f"alone{number}", tmp_path / f"shared{number}"
         assert adapter(together) == adapter(alone)
@@ -104,7 +104,7 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
     with opened(plan) as (model, data):
         train(model, data, tmp_path)
         used = {name: part.data_ptr() for name, part in model.model.get_base_model().named_parameters()}
-    kept = in_cache(base_cache.KIND)
+    kept = in_cache(base_cache.CACHE_KIND)
     names = [name for name, _ in kept.model.named_modules()]
     assert not [name for name in names if "lora" in name]
     assert not [part for part in kept.model.modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - no public names
@@ -113,14 +113,14 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
         assert {name: again[name] for name in used if "lora_" not in name} == {
             name: place for name, place in used.items() if "lora_" not in name
         }
-        assert in_cache(base_cache.KIND) is kept
+        assert in_cache(base_cache.CACHE_KIND) is kept
 
 
 @pytest.mark.usefixtures("sweep")
 def test_another_base_takes_the_place_of_the_one_that_was_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     with opened(make(base, rows, tmp_path)) as (model, _):
         assert model.model is not None
-    gone = weakref.ref(in_cache(base_cache.KIND).model)
+    gone = weakref.ref(in_cache(base_cache.CACHE_KIND).model)
     with opened(make(base, rows, tmp_path, "trainer.dtype=bf16")) as (model, _):
         assert model.model.dtype == torch.bfloat16
         gc.collect()
@@ -146,12 +146,12 @@ def test_what_may_not_be_shared_is_not_kept(base: Path, rows: Path, tmp_path: Pa
         assert model.model is not None
     with opened(make(base, rows, tmp_path, *words)) as (model, _):
         assert model.model is not None
-        assert in_cache(base_cache.KIND) is None
+        assert in_cache(base_cache.CACHE_KIND) is None
 
 
 def test_outside_a_sweep_nothing_is_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     run(base, rows, tmp_path / "run")
-    assert in_cache(base_cache.KIND) is None
+    assert in_cache(base_cache.CACHE_KIND) is None
 
 
 @pytest.mark.usefixtures("sweep")
@@ -176,10 +176,10 @@ def test_how_rows_go_through_a_model_is_looked_at_once_for_one_kind_of_adapter(
         with opened(make(base, rows, tmp_path, word)) as (model, data):
             body = model.model.get_base_model().base_model
             body.register_forward_pre_hook(lambda *_, told=told: told.append(1))
-            evaluation = model.evaluation
+            evaluation = model.open_losses()
             evaluation.rehearse(data.validation)
             assert evaluation.passes.losses.packing is Packing.tree
-            assert evaluation.largest > 0
+            assert evaluation.largest_pass > 0
     assert passes["alike"] == []
     assert len(passes["first"]) == len(passes["larger"]) > 1
 

@@ -20,7 +20,6 @@ from framework.memory import Shape
 from framework.util.errors import FrameworkError
 from framework.util.network import reachable
 from framework_plugins.hf.load import hub as hub_module
-from framework_plugins.hf.load import hub_limits
 from framework_plugins.hf.load.hub import LocalModel
 from framework_plugins.hf.settings.config import LocalModelConfig
 from tests.support.hub import HubStandIn
@@ -91,8 +90,8 @@ def told() -> str:
 def test_a_hub_that_drips_is_given_up_and_said_to_be_waited_for(
     hub: OddHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hub_limits, "WINDOW", 0.6)
-    monkeypatch.setattr(hub_limits, "SIGN", 0.2)
+    monkeypatch.setattr(hub_module, "SPEED_WINDOW", 0.6)
+    monkeypatch.setattr(hub_module, "SECONDS_BETWEEN_REPORTS", 0.2)
     assert told().startswith("model.path=acme/thing: the Hub sends ")
     assert "model.path=acme/thing: waiting for the Hub for 0 s" in capsys.readouterr().err
     assert hub.way == "drip"
@@ -102,7 +101,7 @@ def test_a_hub_that_drips_is_given_up_and_said_to_be_waited_for(
 def test_a_download_in_a_pipe_shows_its_size_and_the_time_left(
     hub: HubStandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hub_limits, "SIGN", 0.1)
+    monkeypatch.setattr(hub_module, "SECONDS_BETWEEN_REPORTS", 0.1)
     hub.pause = 0.04  # the library counts every ten megabytes
     folder = LocalModel(LocalModelConfig(path="acme/thing")).fetch(weights=True).folder
     assert (folder / "model.safetensors").stat().st_size == 25_000_000
@@ -148,7 +147,7 @@ PARAMETERS = {
 @pytest.fixture
 def shipped() -> dict[str, Mapping[str, Any]]:
     """Return the sizes that come with each preset, by its name."""
-    table = json.loads(hub_module.SHIPPED.read_text(encoding="utf-8"))
+    table = json.loads(hub_module.PRESETS.read_text(encoding="utf-8"))
     paths = {
         file.stem: yaml.safe_load(file.read_text("utf-8"))["path"] for file in (conf_dir() / "model").glob("*.yaml")
     }

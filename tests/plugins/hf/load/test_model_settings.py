@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, positions, value_problem
+from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, max_positions, value_problem
 from tests.support.bases import FAMILIES
 
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -75,4 +75,4 @@ def test_an_adapter_has_ranges_of_its_own() -> None:
     ],
 )
 def test_how_many_tokens_a_model_reads(config: dict[str, Any], tokens: int | None) -> None:
-    assert positions(config) == tokens
+    assert max_positions(config) == tokens

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.loss.test_loss import assert_same, build, packed, reference
@@ -44,15 +45,15 @@ def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
 ) -> None:
     model = build(tiny_base(tmp_path / "model", "gemma3", text_config=windows(*kinds)), "plain")
     assert type(model.get_base_model()).__name__ == "Gemma3ForConditionalGeneration"
-    losses = Losses(model.eval(), Packing.tree, masked=True)
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=True))
     assert losses.head is not None
     model.train()
     some = drawn.make(5, 4, 60)
     assert max(len(row.input_ids) for row in some) > WINDOW
     wanted = reference(model, some)
-    # `packing.admits` refuses the tree where layers see a window: the window counts places, not positions.
+    # `packing.eligibility` refuses the tree where layers see a window: the window counts places, not positions.
     for packing in (Packing.none, Packing.pad, *([Packing.tree] if "sliding" not in kinds else [])):
-        assert_same(packed(model, losses, Packer(packing, 2, 0, masked=True), some), wanted)
+        assert_same(packed(model, losses, Packer(packing, 2, 0, dense_mask=True), some), wanted)
 
 
 def test_gemma_3_with_its_part_for_images_is_trained_by_a_run(tmp_path: Path, rows: Path) -> None:

@@ -25,8 +25,9 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.loss.chunked_cross_entropy import LEAST, LOGITS
-from framework_plugins.hf.loss.loss import INSIDE, Losses
+from framework_plugins.hf.loss.chunked_cross_entropy import CPU_LOGITS, FEWEST_LOGITS
+from framework_plugins.hf.loss.loss import WITHIN_FORWARD, Losses
+from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.packing import drawn
@@ -41,7 +42,7 @@ Made = tuple[float, dict[str, torch.Tensor]]
 
 
 def build(folder: Path, kind: str) -> Any:
-    """Return a model as it is trained: plain, with LoRA, or with LoRA and the layers of the folder `fast`."""
+    """Return a model as it is trained: plain, with LoRA, or with LoRA and the layers of `cpu_kernels`."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     if kind == "full":
         install.use_branches(model)
@@ -49,7 +50,7 @@ def build(folder: Path, kind: str) -> Any:
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     if kind == "fast":
         install.use_branches(model)
-        install.prepare(config)
+        install.use_fast_lora(config)
     torch.manual_seed(0)
     model = get_peft_model(model, config)
     if kind == "fast":
@@ -105,9 +106,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Los
     made = {}
     for kind in ("plain", "fast", "full"):
         model = build(folder, kind)
-        losses = Losses(model.eval(), Packing.tree, masked=kind == "plain")
+        losses = probe(Losses(model.eval(), Packing.tree, dense_mask=kind == "plain"))
         assert losses.packing is Packing.tree
-        assert losses.masked == (kind == "plain")
+        assert losses.dense_mask == (kind == "plain")
         assert losses.head is not None
         made[kind] = (model.train(), losses)
     return made
@@ -121,7 +122,7 @@ def test_loss_and_every_gradient_are_those_of_one_row_at_a_time(
     model, losses = models[kind]
     wanted = reference(model, rows)
     for packing in Packing:
-        packer = Packer(packing, size, 0, masked=losses.masked)
+        packer = Packer(packing, size, 0, dense_mask=losses.dense_mask)
         assert_same(packed(model, losses, packer, rows), wanted)
 
 
@@ -137,7 +138,7 @@ def test_eight_by_one_is_four_by_two_is_one_by_eight(models: dict[str, tuple[Any
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_tree_is_the_same_with_checkpointing(tmp_path: Path, *, checkpointing: bool) -> None:
     model = build(tiny_llama(tmp_path), "fast")
-    losses = Losses(model.eval(), Packing.tree, masked=False)
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=False))
     model.train()
     rows = drawn.make(5, 6, 120)
     wanted = reference(model, rows)
@@ -182,16 +183,18 @@ def saved(folder: Path, config: PreTrainedConfig) -> Path:
 def test_logits_that_are_scaled_or_capped_are_made_a_few_at_a_time_too(tmp_path: Path, name: str) -> None:
     config, made = CHANGED[name]
     model = build(saved(tmp_path, config), "fast")
-    losses = Losses(model.eval(), Packing.tree, masked=False)
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=False))
     assert losses.head is not None
     assert (losses.head.scale, losses.head.cap) == made
     model.train()
     rows = drawn.make(7, 6, 120)
     wanted = reference(model, rows)
     for packing in Packing:
-        for losses.logits in (LOGITS, FEW):
+        for losses.logits_at_once in (CPU_LOGITS, FEW):
             assert_same(packed(model, losses, Packer(packing, 3, 0), rows), wanted)
-    logits = [logits for _, logits in losses.blocks(losses.seen(Packer(Packing.none, 1, 0)(rows[:1])[0]))]
+    logits = [
+        logits for _, logits in losses.logit_chunks(losses.states_or_logits(Packer(Packing.none, 1, 0)(rows[:1])[0]))
+    ]
     whole = model(input_ids=torch.tensor([rows[0].input_ids])).logits[0]
     learned = [at - 1 for at, label in enumerate(rows[0].labels) if label != IGNORE and at]
     torch.testing.assert_close(torch.cat(logits), whole[learned], rtol=1e-5, atol=1e-5)
@@ -201,7 +204,7 @@ def test_a_cap_that_small_logits_hardly_feel_is_seen_in_16_bits(tmp_path: Path) 
     config, _ = CHANGED["gemma2"]
     config.final_logit_softcapping = 30.0
     model = AutoModelForCausalLM.from_pretrained(saved(tmp_path, config), dtype=torch.bfloat16).eval()
-    losses = Losses(model, Packing.pad, masked=True)
+    losses = probe(Losses(model, Packing.pad, dense_mask=True))
     assert losses.head is not None
     assert losses.head.cap == 30
 
@@ -237,35 +240,35 @@ class AsMany(Positions):
 def test_a_model_that_takes_no_positions_is_trained_on_the_right_ones(tmp_path: Path, kind: type[Positions]) -> None:
     torch.manual_seed(0)
     model = kind.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
-    losses = Losses(model, Packing.tree, masked=True)
+    losses = probe(Losses(model, Packing.tree, dense_mask=True))
     assert losses.packing is Packing.tree
     assert (losses.head is not None) == (kind is Plain)
-    assert losses.selects == (kind is not AsMany)
+    assert losses.selects_logits == (kind is not AsMany)
     model.train()
     rows = drawn.make(7, 6, 120)
     wanted = reference(model, rows)
     for packing in Packing:
-        assert_same(packed(model, losses, Packer(packing, 3, 0, masked=True), rows), wanted)
+        assert_same(packed(model, losses, Packer(packing, 3, 0, dense_mask=True), rows), wanted)
     assert bool(losses.fewer_logits()) == (kind is Plain)  # else there is nothing to make smaller
     for row in rows:  # as scores and divergences read them
         (part,) = Packer(Packing.none, 1, 0)([row])
         with torch.no_grad():
-            logits = torch.cat([logits for _, logits in losses.blocks(losses.seen(part))])
+            logits = torch.cat([logits for _, logits in losses.logit_chunks(losses.states_or_logits(part))])
             whole = model(input_ids=part["input_ids"]).logits[0, part["source"]]
         torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_of_other_positions_are_refused(tmp_path: Path) -> None:
     model = Positions.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
-    losses = Losses(model, Packing.pad, masked=True)
+    losses = probe(Losses(model, Packing.pad, dense_mask=True))
     model.keeps = "as many"
     part = Packer(Packing.pad, 3, 0)(drawn.make(7, 6, 120))[-1]
     part["source"] = part["source"][:2]
-    losses.seen(part)
-    losses.selects = False
+    losses.states_or_logits(part)
+    losses.selects_logits = False
     model.forward = lambda **_: CausalLMOutputWithPast(logits=torch.zeros(3, 1, 8))
     with pytest.raises(FrameworkError, match=r"^Positions gives the logits of 1 of \d+ tokens where 2 were asked for"):
-        losses.seen(part)
+        losses.states_or_logits(part)
 
 
 class Whole(torch.nn.Module):
@@ -288,21 +291,23 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     folder = tiny_llama(tmp_path) if name == "llama" else saved(tmp_path, CHANGED[name][0])
     model = build(folder, "plain")
     # Whether gemma2 takes an attention with trees by itself differs by version of transformers.
-    packing = Losses(model.eval(), Packing.tree, masked=True).packing if name == "gemma2" else Packing.tree
-    losses = Losses(model.eval(), Packing.tree, masked=True, looks=False)
+    packing = probe(Losses(model.eval(), Packing.tree, dense_mask=True)).packing if name == "gemma2" else Packing.tree
+    losses = Losses(model.eval(), Packing.tree, dense_mask=True)
+    losses.prepare_for_engine()
     engine = Whole(model)
-    losses.through(engine)
+    losses.attach_engine(engine)
+    probe(losses)
     assert losses.head is not None
     assert losses.packing is packing
     outside = []
     losses.body.register_forward_pre_hook(lambda *_: outside.append(engine.within == 0))
     losses.head.linear.register_forward_pre_hook(  # otherwise all logits at once
-        lambda _, __, named: outside.append(engine.within == 0 or INSIDE not in named), with_kwargs=True
+        lambda _, __, named: outside.append(engine.within == 0 or WITHIN_FORWARD not in named), with_kwargs=True
     )
     model.train()
     rows = drawn.make(7, 6, 120)
     for packing in {Packing.none, Packing.pad, losses.packing}:
-        made = packed(model, losses, Packer(packing, 3, 0, masked=True), rows)
+        made = packed(model, losses, Packer(packing, 3, 0, dense_mask=True), rows)
         assert not any(outside)
         with torch.no_grad():
             wanted = sum(float(losses.sum(part)) for part in Packer(Packing.none, 1, 0)(rows))
@@ -328,12 +333,13 @@ class Casting(Whole):
 def test_the_loss_of_a_group_keeps_its_digits_where_an_engine_casts_to_16_bits(tmp_path: Path) -> None:
     model = build(tiny_llama(tmp_path), "plain")
     part = Packer(Packing.pad, 6, 0)(drawn.make(7, 6, 120))[0]
-    alone = Losses(model.eval(), Packing.pad, masked=True)
+    alone = probe(Losses(model.eval(), Packing.pad, dense_mask=True))
     wanted = alone.mean(part)
     expected = torch.autograd.grad(wanted, [weight for weight in model.parameters() if weight.requires_grad])
-    losses = Losses(model, Packing.pad, masked=True, looks=False)
-    losses.take(alone.found)
-    losses.caller, losses.grouped = Casting(model), True
+    losses = Losses(model, Packing.pad, dense_mask=True)
+    losses.prepare_for_engine()
+    losses.apply_probe(alone.probe_result)
+    losses.attach_engine(Casting(model))
     assert losses.head is not None
     losses.head.linear.register_forward_hook(lambda _, __, out: Casting.cast(out))
     found = losses.mean(part)
@@ -348,11 +354,11 @@ def test_the_loss_of_a_group_keeps_its_digits_where_an_engine_casts_to_16_bits(t
 def test_the_loss_of_few_logits_at_a_time_is_the_same(models: dict[str, tuple[Any, Losses]], kind: str) -> None:
     model, losses = models[kind]
     rows = drawn.make(11, 8, 200)
-    packer = Packer(Packing.tree, 8, 0, masked=losses.masked)
+    packer = Packer(Packing.tree, 8, 0, dense_mask=losses.dense_mask)
     whole = packed(model, losses, packer, rows)
-    losses.logits = FEW
+    losses.logits_at_once = FEW
     made = packed(model, losses, packer, rows)
-    losses.logits = LOGITS
+    losses.logits_at_once = CPU_LOGITS
     assert_same(made, whole)
 
 
@@ -360,8 +366,8 @@ def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses
     _, losses = models["plain"]
     told = [losses.fewer_logits() for _ in range(3)]
     assert told == ["the loss of 8 MiB of logits at a time", "the loss of 2 MiB of logits at a time", ""]
-    assert losses.logits == LEAST
-    losses.logits = LOGITS
+    assert losses.logits_at_once == FEWEST_LOGITS
+    losses.logits_at_once = CPU_LOGITS
 
 
 class Leaky(torch.nn.Module):
@@ -383,15 +389,17 @@ def test_a_model_in_which_tokens_of_other_rows_leak_falls_back_and_says_why(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
     model.set_input_embeddings(Leaky(model.get_input_embeddings()))
-    losses = Losses(model, Packing.tree, masked=True)
+    losses = probe(Losses(model, Packing.tree, dense_mask=True))
     assert losses.packing is Packing.pad
-    assert losses.fallback == "pad (with shared prefixes the model computes different states)"
+    assert losses.packing_fallback == "pad (with shared prefixes the model computes different states)"
     assert "trainer.packing=pad instead of tree: with shared prefixes" in caplog.text
 
 
 def test_a_model_that_does_not_attend_along_branches_gets_a_dense_mask_and_says_so(tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
-    losses = Losses(model, Packing.tree, masked=False)
-    assert losses.masked
-    assert losses.fallback == "tree with a dense mask (with shared prefixes the model computes different states)"
-    assert Losses(model, Packing.tree, masked=True).fallback == ""
+    losses = probe(Losses(model, Packing.tree, dense_mask=False))
+    assert losses.dense_mask
+    assert (
+        losses.packing_fallback == "tree with a dense mask (with shared prefixes the model computes different states)"
+    )
+    assert probe(Losses(model, Packing.tree, dense_mask=True)).packing_fallback == ""

@@ -12,8 +12,9 @@ from transformers.models.mixtral import modeling_mixtral
 
 from framework.api.records import TokenRow
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.packing.tree import plant
+from framework_plugins.hf.packing.tree import build_tree
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.loss.test_loss import SMALL, assert_same, build, gradients, saved
 from tests.plugins.hf.packing import drawn
@@ -29,7 +30,7 @@ ROWS = drawn.make(5, 6, 120)
 
 def losses_of(folder: Path, name: str) -> tuple[Any, Losses]:
     model = build(saved(folder, SPARSE[name]), "full")
-    losses = Losses(model.eval(), Packing.tree, masked=False)
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=False))
     return model.train(), losses
 
 
@@ -48,7 +49,7 @@ def means(model: Any, losses: Losses, packer: Packer, rows: list[TokenRow] = ROW
 def test_a_step_in_one_pass_has_the_loss_of_transformers(tmp_path: Path, name: str) -> None:
     model, losses = losses_of(tmp_path, name)
     assert losses.packing is Packing.tree
-    assert losses.auxiliary == "0.5 x load balancing (router_aux_loss_coef in the model's config)"
+    assert losses.auxiliary_fact == "0.5 x load balancing (router_aux_loss_coef in the model's config)"
     (part,) = Packer(Packing.pad, 6, 0)(ROWS)
     assert not bool(part["attention_mask"].all())
     rows = sorted(ROWS, key=lambda row: len(row.input_ids))
@@ -64,7 +65,7 @@ def test_a_step_in_one_pass_has_the_loss_of_transformers(tmp_path: Path, name: s
         packer = Packer(packing, 6, 0)
         assert len(packer(ROWS)) == 1
         assert_same(means(model, losses, packer), wanted)
-    assert max(plant(ROWS).times) > 1
+    assert max(build_tree(ROWS).row_counts) > 1
 
 
 def test_checkpointing_changes_nothing_of_it(tmp_path: Path) -> None:
@@ -101,11 +102,12 @@ def test_one_of_an_unknown_kind_is_left_out_and_said(
         return out
 
     model.forward = other
-    losses = Losses(model, Packing.pad, masked=True)
-    assert losses.auxiliary == "left out"
+    losses = probe(Losses(model, Packing.pad, dense_mask=True))
+    assert losses.auxiliary_fact == "left out"
     assert "the auxiliary loss of MixtralForCausalLM is left out" in caplog.text
     assert losses.head is not None
-    found = Losses(model, Packing.pad, masked=True, found=losses.found)
-    assert found.auxiliary == losses.auxiliary
+    known = Losses(model, Packing.pad, dense_mask=True)
+    known.apply_probe(losses.probe_result)
+    assert known.auxiliary_fact == losses.auxiliary_fact
     monkeypatch.delattr(modeling_mixtral, "load_balancing_loss_func")
-    assert Losses(model, Packing.pad, masked=True).auxiliary == losses.auxiliary
+    assert probe(Losses(model, Packing.pad, dense_mask=True)).auxiliary_fact == losses.auxiliary_fact

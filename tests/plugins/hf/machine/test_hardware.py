@@ -14,8 +14,8 @@ import torch
 from framework.api.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
-from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.allocator import EXPANDABLE, NEW, OLD, expand_segments
+from framework_plugins.hf.machine import hardware, precision
+from framework_plugins.hf.machine.allocator import EXPANDABLE_SEGMENTS, OLD_VARIABLE, VARIABLE, expand_segments
 from framework_plugins.hf.settings.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 from framework_plugins.hf.settings.library_fields import SFTArgs
 
@@ -48,7 +48,7 @@ def test_a_cpu_takes_what_measures_faster_and_says_so() -> None:
     picked = hardware.pick(HFTrainerConfig())
     assert picked.device == "cpu"
     assert picked.dtype in {torch.float32, torch.bfloat16}
-    assert picked.facts["dtype"].startswith(hardware.NAMES[picked.dtype])
+    assert picked.facts["dtype"].startswith(hardware.DTYPE_NAMES[picked.dtype])
     instructions = hardware.bf16_instructions()
     assert (f"the CPU has {instructions}" if instructions else "(measured: ") in picked.facts["dtype"]
     assert picked.facts["gradient checkpointing"] == "off"
@@ -276,15 +276,15 @@ def test_flash_attention_of_another_torch_is_refused(monkeypatch: pytest.MonkeyP
 
 def test_products_of_a_training_pass_on_a_gpu_are_tf32_and_nothing_else_is() -> None:
     ways = [torch.get_float32_matmul_precision()]
-    with hardware.tf32("cpu"):
+    with precision.tf32("cpu"):
         ways.append(torch.get_float32_matmul_precision())
-    with hardware.tf32("cuda"):
+    with precision.tf32("cuda"):
         ways.append(torch.get_float32_matmul_precision())
         assert torch.backends.cuda.matmul.fp32_precision == "tf32"
     assert [*ways, torch.get_float32_matmul_precision()] == ["highest", "highest", "high", "highest"]
     torch.set_float32_matmul_precision("medium")
     try:
-        with hardware.tf32("cuda"):
+        with precision.tf32("cuda"):
             assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
@@ -295,19 +295,25 @@ def test_a_gpu_has_what_is_free_what_this_process_has_and_no_more_than_its_fract
 ) -> None:
     with_gpu(monkeypatch, mem_get_info=(5000, 10_000), memory_reserved=2000, get_per_process_memory_fraction=1.0)
     machine = hardware.pick(HFTrainerConfig(optim=Optimizer.adamw_torch))
-    assert hardware.room(machine) == Gpu("NVIDIA GeForce RTX 4090", 10_000, 7000)
+    assert hardware.available_gpu(machine) == Gpu("NVIDIA GeForce RTX 4090", 10_000, 7000)
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.5)
-    assert hardware.room(machine).free == 5000
+    assert hardware.available_gpu(machine).free == 5000
 
 
 @pytest.mark.parametrize(
     ("version", "system", "release", "before", "after"),
     [
-        ("2.13.0", "linux", "6.1.0-generic", {}, {NEW: EXPANDABLE}),
-        ("2.13.0+cu130", "linux", "6.1.0-generic", {}, {NEW: EXPANDABLE}),
-        ("2.6.0", "linux", "6.1.0-generic", {}, {OLD: EXPANDABLE}),
-        ("2.13.0", "linux", "6.1.0-generic", {OLD: "max_split_size_mb:64"}, {OLD: "max_split_size_mb:64"}),
-        ("2.13.0", "linux", "6.1.0-generic", {NEW: ""}, {NEW: ""}),
+        ("2.13.0", "linux", "6.1.0-generic", {}, {VARIABLE: EXPANDABLE_SEGMENTS}),
+        ("2.13.0+cu130", "linux", "6.1.0-generic", {}, {VARIABLE: EXPANDABLE_SEGMENTS}),
+        ("2.6.0", "linux", "6.1.0-generic", {}, {OLD_VARIABLE: EXPANDABLE_SEGMENTS}),
+        (
+            "2.13.0",
+            "linux",
+            "6.1.0-generic",
+            {OLD_VARIABLE: "max_split_size_mb:64"},
+            {OLD_VARIABLE: "max_split_size_mb:64"},
+        ),
+        ("2.13.0", "linux", "6.1.0-generic", {VARIABLE: ""}, {VARIABLE: ""}),
         ("2.13.0+cpu", "linux", "6.1.0-generic", {}, {}),
         ("2.13.0+rocm7.1", "linux", "6.1.0-generic", {}, {}),
         ("2.13.0", "win32", "11", {}, {}),

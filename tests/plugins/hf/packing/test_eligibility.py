@@ -16,7 +16,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from framework_plugins.hf.packing.eligibility import Way, pair_cost, way
+from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 
 SMALL: dict[str, Any] = {
@@ -40,11 +40,11 @@ def chosen(
     device: str = "cpu",
     *,
     quantized: bool = False,
-) -> tuple[Way, str]:
+) -> tuple[ForwardPlan, str]:
     with torch.device("meta"):
         model = Auto.from_config(config)
     settings = HFTrainerConfig(packing=packing)
-    return way(settings, model, attention, device, Adapter(dropout), quantized=quantized)
+    return forward_plan(settings, model, attention, device, Adapter(dropout), quantized=quantized)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,10 @@ def chosen(
 def test_models_with_full_attention_take_a_tree(config: PretrainedConfig) -> None:
     made, fact = chosen(config)
     assert fact == "tree"
-    assert (made.packing, made.branches, made.fast, made.one_beginning) == (Packing.tree, True, True, True)
+    assert made.packing is Packing.tree
+    assert made.branch_attention
+    assert made.cpu_kernels
+    assert made.prefix_reusable
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_models_with_full_attention_take_a_tree(config: PretrainedConfig) -> Non
 def test_models_that_see_a_token_by_its_distance_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
     made, fact = chosen(config)
     assert fact.startswith(f"pad, not tree: {why}")
-    assert (made.packing, made.branches, made.one_beginning) == (Packing.pad, False, False)
+    assert (made.packing, made.branch_attention, made.prefix_reusable) == (Packing.pad, False, False)
 
 
 def test_dropout_and_attention_without_masks_fall_back_and_say_why() -> None:
@@ -104,9 +107,9 @@ def test_what_is_asked_for_needs_no_excuse(packing: Packing) -> None:
 
 def test_elsewhere_than_on_a_cpu_layers_stay_and_a_tree_comes_with_a_dense_mask() -> None:
     made, _ = chosen(LlamaConfig(**SMALL), device="cuda")
-    assert (made.packing, made.branches, made.fast) == (Packing.tree, False, False)
-    assert not chosen(LlamaConfig(**SMALL), quantized=True)[0].fast
-    assert not chosen(LlamaConfig(**SMALL), "eager")[0].branches
+    assert (made.packing, made.branch_attention, made.cpu_kernels) == (Packing.tree, False, False)
+    assert not chosen(LlamaConfig(**SMALL), quantized=True)[0].cpu_kernels
+    assert not chosen(LlamaConfig(**SMALL), "eager")[0].branch_attention
 
 
 def test_a_pair_costs_what_its_arithmetic_takes_times_what_attention_is_slower() -> None:

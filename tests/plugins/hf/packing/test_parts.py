@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.packing.parts import ROUND, Packer, padded
-from framework_plugins.hf.packing.tree import WORTH, plant
+from framework_plugins.hf.packing.parts import TOKEN_MULTIPLE, Packer, padded_batch
+from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, build_tree
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.packing import drawn
 
@@ -20,7 +20,7 @@ def talk(system: int, tail: list[int]) -> TokenRow:
 
 
 def test_padding_stands_right_and_is_neither_seen_nor_learned() -> None:
-    part = padded([TokenRow([5, 6], [IGNORE, 6]), TokenRow([7, 8, 9], [IGNORE, IGNORE, 9])], pad_id=1)
+    part = padded_batch([TokenRow([5, 6], [IGNORE, 6]), TokenRow([7, 8, 9], [IGNORE, IGNORE, 9])], pad_id=1)
     assert part["input_ids"].tolist() == [[5, 6, 1], [7, 8, 9]]
     assert part["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
     assert part["source"].tolist() == [0, 4]
@@ -28,11 +28,11 @@ def test_padding_stands_right_and_is_neither_seen_nor_learned() -> None:
     assert part["tokens"] == 5
 
 
-@given(rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), masked=st.booleans())
+@given(rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), dense_mask=st.booleans())
 def test_every_packing_learns_the_same_tokens_and_counts_the_same(
-    rows: list[TokenRow], packing: Packing, size: int, *, masked: bool
+    rows: list[TokenRow], packing: Packing, size: int, *, dense_mask: bool
 ) -> None:
-    parts = Packer(packing, size, 0, pair=0.001, masked=masked)(rows)
+    parts = Packer(packing, size, 0, pair_cost=0.001, dense_mask=dense_mask)(rows)
     count = sum(label != IGNORE for row in rows for label in row.labels[1:])
     assert {part["count"] for part in parts} == {count}
     assert sum(part["supervised"] for part in parts) == count
@@ -55,7 +55,7 @@ def test_a_part_needs_no_more_tokens_than_that_many_of_the_longest_row(rows: lis
         most = 1 if packing is Packing.none else size
         for part in Packer(packing, size, 0)(rows):
             # A beginning too short to be worth a node, and rounding, come on top.
-            assert part["input_ids"].numel() < most * longest + len(rows) * WORTH + ROUND
+            assert part["input_ids"].numel() < most * longest + len(rows) * MIN_SAVED_TOKENS + TOKEN_MULTIPLE
 
 
 def test_rows_of_several_micro_batches_share_a_pass_where_their_tree_fits() -> None:
@@ -72,9 +72,9 @@ def test_rows_of_one_length_are_padded_together() -> None:
 
 def test_long_rows_without_a_common_beginning_are_padded_where_a_tree_needs_a_dense_mask() -> None:
     long = [TokenRow([number] * 2000, [IGNORE] * 1999 + [number]) for number in range(8)]
-    packer = Packer(Packing.tree, 8, 0, pair=0.001, masked=True)
+    packer = Packer(Packing.tree, 8, 0, pair_cost=0.001, dense_mask=True)
     assert [part["input_ids"].shape for part in packer(long)] == [(8, 2000)]
-    along = Packer(Packing.tree, 8, 0, pair=0.001)
+    along = Packer(Packing.tree, 8, 0, pair_cost=0.001)
     assert [part["input_ids"].shape[0] for part in along(long)] == [1]
     short = [talk(200, [200 + number, 7]) for number in range(8)]
     assert [part["input_ids"].shape for part in packer(short)] == [(1, 224)]
@@ -82,15 +82,15 @@ def test_long_rows_without_a_common_beginning_are_padded_where_a_tree_needs_a_de
 
 def test_a_tree_never_costs_more_than_padding_by_its_own_measure() -> None:
     rows = drawn.make(3, 8, 600)
-    packer = Packer(Packing.tree, 8, 0, pair=0.001)
-    assert packer.cost(plant(rows)) <= packer.cost_padded(rows)
+    packer = Packer(Packing.tree, 8, 0, pair_cost=0.001)
+    assert packer.cost(build_tree(rows)) <= packer.cost_padded(rows)
 
 
 def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginning_is_shared() -> None:
     apart = [TokenRow([number] * 500, [IGNORE] * 499 + [number]) for number in range(10, 18)]
-    packer = Packer(Packing.tree, 8, 0, small=True)
+    packer = Packer(Packing.tree, 8, 0, small_passes=True)
     assert [part["input_ids"].shape[1] for part in packer(apart)] == [1008] * 4
-    assert [part["input_ids"].shape[1] for part in replace(packer, small=False)(apart)] == [4000]
+    assert [part["input_ids"].shape[1] for part in replace(packer, small_passes=False)(apart)] == [4000]
     shared = [talk(900, [number] * 80) for number in range(2000, 2016)]
     assert len(replace(packer, rows=16)(shared)) == 1
 
@@ -99,19 +99,19 @@ def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginn
     rows=drawn.rows(),
     packing=st.sampled_from(Packing),
     size=st.integers(1, 8),
-    masked=st.booleans(),
-    small=st.booleans(),
+    dense_mask=st.booleans(),
+    small_passes=st.booleans(),
 )
 def test_a_smaller_packer_makes_a_smaller_longest_part_until_there_is_none(
-    rows: list[TokenRow], packing: Packing, size: int, *, masked: bool, small: bool
+    rows: list[TokenRow], packing: Packing, size: int, *, dense_mask: bool, small_passes: bool
 ) -> None:
-    packer: Packer | None = Packer(packing, size, 0, pair=0.001, masked=masked, small=small)
+    packer: Packer | None = Packer(packing, size, 0, pair_cost=0.001, dense_mask=dense_mask, small_passes=small_passes)
     before = None
     while packer is not None:
         sizes = [part["input_ids"].numel() for part in packer(rows)]
-        assert packer.longest(rows) <= max(sizes) < packer.longest(rows) + ROUND
-        assert before is None or packer.longest(rows) < before
-        before, packer = packer.longest(rows), packer.smaller(rows)
+        assert packer.largest_part(rows) <= max(sizes) < packer.largest_part(rows) + TOKEN_MULTIPLE
+        assert before is None or packer.largest_part(rows) < before
+        before, packer = packer.largest_part(rows), packer.smaller(rows)
 
 
 def test_a_packer_that_gives_nothing_smaller_says_so() -> None:
@@ -123,5 +123,5 @@ def test_a_packer_that_gives_nothing_smaller_says_so() -> None:
 
 def test_sizes_that_would_change_nothing_are_passed_over() -> None:
     apart = [TokenRow([number] * 500, [IGNORE] * 499 + [number]) for number in range(10, 18)]
-    packer = Packer(Packing.tree, 8, 0, small=True)
+    packer = Packer(Packing.tree, 8, 0, small_passes=True)
     assert packer.smaller(apart) == replace(packer, rows=1)  # 4 and 2 rows are passes of 1000 tokens too

@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing import row_sampler
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.packing.row_sampler import RowSampler, sort
+from framework_plugins.hf.packing.row_sampler import RowSampler, sort_by_kind
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.trainer import NUMBER, Collator
+from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
 from tests.support.examples import examples
 
 BATCH = 4
@@ -66,7 +66,7 @@ def test_the_place_of_each_row_in_the_epoch_is_uniform(
     With 43 rows, steps of 4 and windows of 12, the last step has 3 rows. The counts of a row over the 11 steps are
     multinomial; the chi-squared statistic of all rows is about normal with mean f and variance 2 f, where f = 42 x 10.
     """
-    monkeypatch.setattr(row_sampler, "WINDOW", 12)
+    monkeypatch.setattr(row_sampler, "SORT_WINDOW", 12)
     rows = topics(6, 7) + topics(1, 1)
     epochs, steps = 4000, -(-len(rows) // BATCH)
     counts = np.zeros((len(rows), steps))
@@ -84,7 +84,7 @@ def test_the_place_of_each_row_in_the_epoch_is_uniform(
 
 def test_sorting_the_leftover_too_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same statistic notices an order in which long rows come last."""
-    monkeypatch.setattr(row_sampler, "WINDOW", 12)
+    monkeypatch.setattr(row_sampler, "SORT_WINDOW", 12)
     rows = topics(6, 7)
     counts = np.zeros((len(rows), 11))
     for epoch in range(500):
@@ -112,20 +112,20 @@ def test_rows_that_begin_alike_meet_in_a_step() -> None:
 def test_rows_without_a_common_beginning_are_sorted_by_length() -> None:
     draw = random.Random(1)  # noqa: S311 - which rows, not a secret
     rows = [TokenRow([1, number, *[3] * draw.randint(1, 90)], []) for number in range(10, 40)]
-    lengths = [len(rows[number].input_ids) for number in sort(rows, by_length=True)]
+    lengths = [len(rows[number].input_ids) for number in sort_by_kind(rows, by_length=True)]
     assert lengths == sorted(lengths)
 
 
 def test_rows_of_no_kind_stay_as_they_were_shuffled_where_nothing_is_padded() -> None:
     rows = [TokenRow([1, number, *[3] * (number % 7)], []) for number in range(10, 40)]
-    assert sort(rows, by_length=False) == [*range(30)]
+    assert sort_by_kind(rows, by_length=False) == [*range(30)]
     alike = [TokenRow([1, 2, *[3] * 40, number], []) for number in range(5)]
-    assert sort([*rows[:3], *alike, *rows[3:]], by_length=False)[:5] == [3, 4, 5, 6, 7]
+    assert sort_by_kind([*rows[:3], *alike, *rows[3:]], by_length=False)[:5] == [3, 4, 5, 6, 7]
 
 
 def test_within_a_kind_lengths_are_neighbours() -> None:
     rows = topics(3, 10)
-    numbers = sort(rows, by_length=True)
+    numbers = sort_by_kind(rows, by_length=True)
     for topic in range(3):
         lengths = [len(rows[n].input_ids) for n in numbers if rows[n].input_ids[5] == 10 + topic]
         assert lengths == sorted(lengths)
@@ -139,7 +139,7 @@ def test_workers_give_the_batches_of_the_process_itself() -> None:
     context.set_forkserver_preload([Collator.__module__])
     for workers in (0, 2):
         loader: Any = DataLoader(
-            [{NUMBER: number} for number in range(len(rows))],  # type: ignore[arg-type]
+            [{ROW_COLUMN: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
             sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),

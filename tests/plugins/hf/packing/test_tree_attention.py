@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from framework.api.records import TokenRow
 from framework_plugins.hf.packing import tree_attention
-from framework_plugins.hf.packing.tree import plant
-from framework_plugins.hf.packing.tree_attention import attend, branches, dense
+from framework_plugins.hf.packing.tree import build_tree
+from framework_plugins.hf.packing.tree_attention import attend, branch_mask, branches
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
 
@@ -31,12 +31,12 @@ def masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
 @settings(max_examples=examples(60))
 @given(rows=drawn.rows(longest=450))
 def test_blocks_give_what_a_dense_mask_gives_and_its_gradients(rows: list[TokenRow]) -> None:
-    tree = plant(rows)
+    tree = build_tree(rows)
     count = len(tree.ids)
     q, k, v = made(count + FILL)
     above = torch.randn(1, count, HEADS, SIZE, dtype=torch.float64)
     along = attend(q, k, v, branches(tree), 0.3)[:, :count]
-    whole = masked(q, k, v, dense(tree, count + FILL), 0.3)[:, :count]
+    whole = masked(q, k, v, branch_mask(tree, count + FILL), 0.3)[:, :count]
     torch.testing.assert_close(along, whole, rtol=1e-9, atol=1e-11)
     ours = torch.autograd.grad(along, (q, k, v), above)
     plain = torch.autograd.grad(whole, (q, k, v), above)
@@ -47,8 +47,8 @@ def test_blocks_give_what_a_dense_mask_gives_and_its_gradients(rows: list[TokenR
 @settings(max_examples=examples(60))
 @given(rows=drawn.rows(longest=60))
 def test_a_dense_mask_shows_each_token_its_branch_and_nothing_else(rows: list[TokenRow]) -> None:
-    tree = plant(rows)
-    mask = dense(tree, len(tree.ids) + FILL)[0, 0]
+    tree = build_tree(rows)
+    mask = branch_mask(tree, len(tree.ids) + FILL)[0, 0]
     for number, node in enumerate(tree.nodes):
         before = [at for start, length in tree.path(number) for at in range(start, start + length)]
         for place in range(node.start, node.start + node.length):
@@ -59,18 +59,18 @@ def test_a_dense_mask_shows_each_token_its_branch_and_nothing_else(rows: list[To
 
 def test_long_stretches_and_many_rows_are_cut_into_blocks_of_limited_size() -> None:
     rows = [TokenRow([row] * 900, [-100] * 899 + [row]) for row in range(40)]
-    along = branches(plant(rows))
+    along = branches(build_tree(rows))
     for block in along.blocks(HEADS):
         count, longest, before = block.shape
-        assert longest <= tree_attention.STRETCH
-        assert count == 1 or count * longest * (longest + before) * HEADS <= tree_attention.SCORES
+        assert longest <= tree_attention.MAX_STRETCH
+        assert count == 1 or count * longest * (longest + before) * HEADS <= tree_attention.MAX_SCORES
     assert sum(len(block.queries) for block in along.blocks(HEADS)) >= 40 * 900
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gradient_of_a_shared_beginning_is_summed_in_fp32(dtype: torch.dtype) -> None:
     rows = [TokenRow([*range(64), 70 + row], [-100] * 64 + [70 + row]) for row in range(200)]
-    tree = plant(rows)
+    tree = build_tree(rows)
     q, k, v = (part.detach().to(dtype).requires_grad_() for part in made(len(tree.ids)))
     exact = [part.detach().double().requires_grad_() for part in (q, k, v)]
     above = torch.randn(1, len(tree.ids), HEADS, SIZE, dtype=torch.float64)

@@ -13,12 +13,13 @@ from transformers import AutoModelForCausalLM
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.passes import Passes
+from framework_plugins.hf.loss.probe import probe
+from framework_plugins.hf.machine.out_of_memory import OomRetry
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.score import divergence, scoring
-from framework_plugins.hf.score.evaluation import Evaluation
+from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import Packing
-from framework_plugins.hf.train.oom_retry import OomRetry
-from framework_plugins.hf.train.passes import Passes
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
@@ -50,7 +51,7 @@ def adapted(folder: Path, **more: Any) -> Any:
 
 
 def evaluation(model: Any, packing: Packing = Packing.tree) -> Evaluation:
-    losses = Losses(model, packing, masked=False)
+    losses = probe(Losses(model, packing, dense_mask=False))
     assert losses.packing is packing
     return Evaluation(Passes(Packer(packing, 4, 0), losses), OomRetry({}, "", retries=False), "cpu")
 
@@ -78,7 +79,7 @@ def test_scores_are_those_of_each_row_by_itself(folder: Path, packing: Packing) 
 @pytest.mark.parametrize("packing", list(Packing), ids=str)
 def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Packing) -> None:
     model = adapted(folder)
-    made = divergence.apart(evaluation(model, packing), rows(), model.disable_adapter)
+    made = divergence.adapter_divergence(evaluation(model, packing), rows(), model.disable_adapter)
     for row, found in zip(rows(), made, strict=True):
         with model.disable_adapter():
             base = alone(model, row)
@@ -88,7 +89,7 @@ def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Pa
         else:
             assert found == 0
     with model.disable_adapter():
-        same = divergence.apart(evaluation(model), rows(), model.disable_adapter)
+        same = divergence.adapter_divergence(evaluation(model), rows(), model.disable_adapter)
     assert same == pytest.approx([0] * len(same), abs=1e-6)
 
 
@@ -105,12 +106,12 @@ def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: P
 def test_a_base_that_is_gone_is_remembered_by_its_likeliest_tokens(folder: Path) -> None:
     """The divergence is at most the true one, and near it."""
     model = adapted(folder)
-    kept, measured = divergence.Remembered(), evaluation(model)
+    kept, measured = divergence.BaseTopTokens(), evaluation(model)
     assert kept.divergence(measured, rows()) is None
     with model.disable_adapter():
-        kept.keep(measured, rows())
+        kept.remember(measured, rows())
         assert kept.divergence(measured, rows()) == pytest.approx([0] * len(rows()), abs=1e-5)
-    true = divergence.apart(measured, rows(), model.disable_adapter)
+    true = divergence.adapter_divergence(measured, rows(), model.disable_adapter)
     made = kept.divergence(measured, rows())
     assert made is not None
     for found, expected in zip(made, true, strict=True):

@@ -1,4 +1,4 @@
-"""hf/settings/library_fields.py: fields of TRL's SFTConfig and peft's LoraConfig, as installed."""
+"""hf/settings/library_fields.py: fields of SFTConfig and LoraConfig, as installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from framework.plan.make import make_plan
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings import library_fields
 from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig
-from framework_plugins.hf.settings.library_fields import LoraArgs, SFTArgs, changed, versions_of
+from framework_plugins.hf.settings.library_fields import LoraArgs, SFTArgs, non_default, versions_of
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from tests.support import library_fields as field_tables
 from tests.support.examples import examples
@@ -105,7 +105,7 @@ def test_admitted_fields_have_the_defaults_of_the_library_and_pass_nothing_on_wh
     for known in versions_of(library).values():
         for field in fields(ours):
             assert (field.default or None) == (known[field.name]["default"] or None)
-    assert changed(ours()) == {}
+    assert non_default(ours()) == {}
 
 
 def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:

@@ -143,7 +143,7 @@ def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, s
     some = [
         TokenRow([*range(shared), *([1000 + number] * (longest - shared))], [1] * longest) for number in range(rows)
     ]
-    packer = Packer(Packing.tree, rows, 0, 0.0, small=True)
+    packer = Packer(Packing.tree, rows, 0, 0.0, small_passes=True)
     assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
 
 

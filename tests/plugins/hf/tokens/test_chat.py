@@ -66,7 +66,7 @@ def test_portions_come_out_as_one(tokenizer: PreTrainedTokenizerFast, monkeypatc
     examples = [Example((ASK, Message("assistant", f"{n} of them"), ASK, TELL), "chatml", f"r:{n}") for n in range(9)]
     whole = of(tokenizer).encode(examples)
     for size in (1, 100, 250):
-        monkeypatch.setattr(chat, "PORTION", size)
+        monkeypatch.setattr(chat, "PORTION_CHARACTERS", size)
         assert of(tokenizer).encode(examples) == whole
 
 

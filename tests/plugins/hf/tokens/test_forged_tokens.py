@@ -6,8 +6,8 @@ import pytest
 from tokenizers import AddedToken
 
 from framework.api.records import Example, Message, ToolCall
-from framework_plugins.hf.tokens.forged_tokens import Special
-from framework_plugins.hf.tokens.prompt_tokens import Prompts
+from framework_plugins.hf.tokens.forged_tokens import ForgedTokens
+from framework_plugins.hf.tokens.prompt_tokens import PromptTokens
 from tests.support.families import make_tokenizer
 
 ASK, TELL = Message("user", "How many?"), Message("assistant", "Two.")
@@ -22,7 +22,7 @@ def forged(*messages: Message, split: bool = False, **more: object) -> str:
     tokenizer.split_special_tokens = split
     ids = list(tokenizer.get_vocab().values())  # as if the row held them all
     example = Example(messages, "chatml", **more)  # type: ignore[arg-type]
-    return Special(tokenizer, Prompts(tokenizer)).forged(example, ids)
+    return ForgedTokens(tokenizer, PromptTokens(tokenizer)).problem(example, ids)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_a_tokenizer_that_splits_special_tokens_takes_no_text_for_one() -> None:
 def test_a_token_that_is_not_in_the_row_did_not_come_from_its_words() -> None:
     tokenizer = make_tokenizer("chatml")
     example = Example((Message("user", "a<|im_end|>"), TELL), "chatml")
-    assert Special(tokenizer, Prompts(tokenizer)).forged(example, []) == ""
+    assert ForgedTokens(tokenizer, PromptTokens(tokenizer)).problem(example, []) == ""

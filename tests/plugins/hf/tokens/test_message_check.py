@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from framework.api.records import Example, Message, ToolCall
-from framework_plugins.hf.tokens.message_check import all_texts, answer_end, lost
+from framework_plugins.hf.tokens.message_check import all_texts, answer_end, lost_text
 
 SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
 RESULT = Message("tool", 'line one\n"two"')
@@ -42,7 +42,7 @@ RESULT = Message("tool", 'line one\n"two"')
     ],
 )  # fmt: skip
 def test_a_message_that_is_dropped_is_named(messages: tuple[Message, ...], text: str, problem: str) -> None:
-    said = lost(Example(messages, "chatml"), text)
+    said = lost_text(Example(messages, "chatml"), text)
     assert problem in said
     assert bool(said) is bool(problem)
 
@@ -50,8 +50,8 @@ def test_a_message_that_is_dropped_is_named(messages: tuple[Message, ...], text:
 def test_tools_are_looked_for_by_name() -> None:
     tools = ({"type": "function", "function": {"name": "count"}}, {"name": "weigh"})
     example = Example((ASK, TELL), "chatml", tools=tools)
-    assert lost(example, "count weigh How many? Two.") == ""
-    assert "leaves out the tools" in lost(example, "count How many? Two.")
+    assert lost_text(example, "count weigh How many? Two.") == ""
+    assert "leaves out the tools" in lost_text(example, "count How many? Two.")
 
 
 def test_a_tool_that_only_the_conversation_names_is_left_out() -> None:
@@ -59,9 +59,9 @@ def test_a_tool_that_only_the_conversation_names_is_left_out() -> None:
     asked = (Message("user", "Please count."), Message("assistant", "", (ToolCall("count", {}),)), RESULT, TELL)
     said = 'Please count. {"name": "count"} line one\n"two" Two.'
     example = Example(asked, "chatml", tools=tools)
-    assert "leaves out the tools" in lost(example, said)
-    assert lost(example, f"tools: count {said}") == ""
-    assert "assistant's tool call" in lost(Example(asked, "chatml"), said.replace('"count"', ""))
+    assert "leaves out the tools" in lost_text(example, said)
+    assert lost_text(example, f"tools: count {said}") == ""
+    assert "assistant's tool call" in lost_text(Example(asked, "chatml"), said.replace('"count"', ""))
 
 
 def end(message: Message, text: str) -> tuple[str, str]:
@@ -104,12 +104,12 @@ def test_each_call_has_a_place_of_its_own_before_or_after_the_answer() -> None:
     both = calls("sheep", "cows", content="I count sheep and cows, with count by what.")
     for text in (f"{both.content}{written('sheep', 'cows')}", f"{written('sheep', 'cows')}{both.content}"):
         assert end(both, text + "<end>") == (text.removesuffix('"}}'), "")
-        assert lost(Example((ASK, both, RESULT, TELL), "chatml"), f'How many?{text}line one\n"two" Two.') == ""
+        assert lost_text(Example((ASK, both, RESULT, TELL), "chatml"), f'How many?{text}line one\n"two" Two.') == ""
     for values in (("sheep",), ("cows",), ("sheep", "sheep")):
         assert "tool call" in end(both, f"{both.content}{written(*values)}<end>")[1]
     assert "tool call" in end(calls("sheep", "sheep"), written("sheep"))[1]
     one = Example((ASK, calls("sheep", "cows"), RESULT, TELL), "chatml")
-    assert "tool call" in lost(one, f'How many?{written("sheep")} count: line one\n"two" count: Two.')
+    assert "tool call" in lost_text(one, f'How many?{written("sheep")} count: line one\n"two" count: Two.')
 
 
 @pytest.mark.parametrize("value", ['Zürich "1"', "a\nb", "<a & b>", " a ", "it's"])

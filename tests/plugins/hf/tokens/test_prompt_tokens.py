@@ -11,7 +11,7 @@ from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from framework_plugins.hf.tokens.prompt_tokens import Cut, Prompts, common
+from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length
 from tests.support.examples import examples
 from tests.support.families import FAMILIES, core_tokenizer, family_tokenizer, make_tokenizer
 
@@ -67,16 +67,16 @@ TOKENIZERS["bos"].backend_tokenizer.post_processor = TemplateProcessing("<|im_st
 
 
 def test_only_what_is_needed_again_is_remembered() -> None:
-    prompts = Prompts(family_tokenizer("chatml"))
-    prompts.learn([Cut(0, "a"), Cut(0, "b"), Cut(3, "a")])
+    prompts = PromptTokens(family_tokenizer("chatml"))
+    prompts.tokenize_tails([PromptCut(0, "a"), PromptCut(0, "b"), PromptCut(3, "a")])
     assert sorted(prompts.tails) == ["a", "b"]
-    prompts.learn([Cut(0, "b"), Cut(0, "c")])
+    prompts.tokenize_tails([PromptCut(0, "b"), PromptCut(0, "c")])
     assert sorted(prompts.tails) == ["b", "c"]
 
 
 def test_a_text_by_itself_has_no_special_token_before_it() -> None:
     tokenizer = TOKENIZERS["bos"]
-    plain = Prompts(tokenizer).ids("How many?")
+    plain = PromptTokens(tokenizer).ids("How many?")
     assert len(tokenizer("How many?")["input_ids"]) == len(plain) + 1
     assert plain == tokenizer("How many?", add_special_tokens=False)["input_ids"]
 
@@ -94,13 +94,13 @@ def test_a_text_by_itself_has_no_special_token_before_it() -> None:
     ],
 )
 def test_two_texts_begin_alike_up_to_their_first_difference(one: str, other: str, length: int) -> None:
-    assert common(one, other) == length
+    assert common_prefix_length(one, other) == length
 
 
 def test_a_text_is_cut_only_at_tokens_that_stand_whatever_comes_before_or_after() -> None:
-    added = set(Prompts(TOKENIZERS["odd-bytes"]).added.values())
+    added = set(PromptTokens(TOKENIZERS["odd-bytes"]).added.values())
     assert added == {token.content for token in ODD} - {"<norm>", "<word>", "the"}
-    assert Prompts(TOKENIZERS["split"]).added == {}
+    assert PromptTokens(TOKENIZERS["split"]).added == {}
 
 
 def test_a_token_that_begins_in_a_prompt_and_ends_behind_it_is_none_of_the_prompts() -> None:
@@ -114,7 +114,7 @@ def test_a_token_that_begins_in_a_prompt_and_ends_behind_it_is_none_of_the_promp
 def test_the_usual_opening_is_tokenized_once() -> None:
     text = "<|im_start|>user\nHow many?<|im_end|>\n<|im_start|>assistant\nTwo.<|im_end|>\n"
     core = family_tokenizer("chatml").backend_tokenizer
-    prompts, length = Prompts(family_tokenizer("chatml")), text.index("Two.")
+    prompts, length = PromptTokens(family_tokenizer("chatml")), text.index("Two.")
     encoding = core.encode(text, add_special_tokens=False)
     assert prompts.cut(encoding, encoding.ids, text, length).tail == "<|im_start|>assistant\n"
 
@@ -125,11 +125,11 @@ def slowly(tokenizer: PreTrainedTokenizerFast, ids: list[int], prompt: str) -> i
 
 
 def quickly(tokenizer: PreTrainedTokenizerFast, text: str, length: int) -> tuple[list[int], int | None]:
-    prompts = Prompts(tokenizer)
+    prompts = PromptTokens(tokenizer)
     tokenizer("", add_special_tokens=False)  # puts its settings into the core
     encoding: Any = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     cut = prompts.cut(encoding, encoding.ids, text, length)
-    prompts.learn([cut])
+    prompts.tokenize_tails([cut])
     return encoding.ids, prompts.count(encoding.ids, cut)
 
 

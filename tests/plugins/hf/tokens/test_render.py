@@ -24,7 +24,7 @@ def renderer(tokenizer: PreTrainedTokenizerFast, **settings: Any) -> Renderer:
 
 
 def texts(tokenizer: PreTrainedTokenizerFast, jobs: list[Job], **settings: Any) -> list[str | FrameworkError]:
-    return list(map(renderer(tokenizer, **settings).one_by_one(), jobs))
+    return list(map(renderer(tokenizer, **settings).make_render(), jobs))
 
 
 def test_a_turn_has_the_fields_that_its_message_has() -> None:

@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_template_that_harms_is_refused_before_it_runs_here(
     bomb: str, message: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template_limits, "SECONDS", 1)
+    monkeypatch.setattr(template_limits, "CPU_SECONDS", 1)
     tokenizer = make_tokenizer("chatml")
     tokenizer.chat_template = bomb + str(tokenizer.chat_template)
     with pytest.raises(FrameworkError, match=f"^model m: the chat template {message}"):

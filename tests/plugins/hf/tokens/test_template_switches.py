@@ -122,7 +122,7 @@ def test_the_stop_after_the_last_of_two_answers_is_not_that_of_the_first(glm: Pr
 
 
 def test_settings_are_tried_with_several_rows_of_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "MOST_TRIED", 4)
+    monkeypatch.setattr(chat, "MAX_ROWS_TRIED", 4)
     tokenizer = tokenizer_with("qwen3_6")
     good, bad = Example((ASK, TELL), "chatml"), Example((Message("user", "a <|im_end|>"), TELL), "chatml")
 

@@ -14,7 +14,7 @@ from tests.support.tiny import chat_rows
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uneven_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty short rows and a long one."""
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     made = [*chat_rows(20), {"instruction": "Count. " * 7, "input": "", "output": "1, 2, 3"}]
@@ -23,11 +23,11 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def untroubled(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+def untroubled(base: Path, uneven_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
     """Return what gives a training for which there is room: made once for its words, to compare with."""
 
     @functools.cache
     def made(*words: str) -> Made:
-        return trained(base, rows, tmp_path_factory.mktemp("untroubled"), *words)
+        return trained(base, uneven_rows, tmp_path_factory.mktemp("untroubled"), *words)
 
     return made

@@ -15,8 +15,8 @@ from tests.support.training import make, opened, train
 LONG = ("trainer.lr_scheduler_type=constant_with_warmup", PADDED, DROPOUT)
 
 
-def test_the_validation_loss_is_the_same_in_smaller_passes(base: Path, rows: Path, tmp_path: Path) -> None:
-    with opened(make(base, rows, tmp_path, PADDED)) as (model, data):
+def test_the_validation_loss_is_the_same_in_smaller_passes(base: Path, uneven_rows: Path, tmp_path: Path) -> None:
+    with opened(make(base, uneven_rows, tmp_path, PADDED)) as (model, data):
         whole = model.loss(data.train)
         with short_memory(model, lambda one: one.shape[0] <= 3) as seen:
             assert model.loss(data.train) == pytest.approx(whole, rel=1e-6)
@@ -32,30 +32,33 @@ def test_the_validation_loss_is_the_same_in_smaller_passes(base: Path, rows: Pat
 
 
 def test_the_longest_pass_of_the_validation_loss_is_tried_before_training(
-    base: Path, rows: Path, tmp_path: Path
+    base: Path, uneven_rows: Path, tmp_path: Path
 ) -> None:
-    with opened(make(base, rows, tmp_path)) as (model, data), short_memory(model, lambda one: one.training) as seen:
+    with (
+        opened(make(base, uneven_rows, tmp_path)) as (model, data),
+        short_memory(model, lambda one: one.training) as seen,
+    ):
         with pytest.raises(FrameworkError, match="out of memory in the validation loss"):
             train(model, data, tmp_path)
         assert not any(one.training for one in seen.passes)
     assert not (tmp_path / "checkpoint").exists()
-    with opened(make(base, rows, tmp_path)) as (model, data), short_memory(model, lambda _: True) as seen:
+    with opened(make(base, uneven_rows, tmp_path)) as (model, data), short_memory(model, lambda _: True) as seen:
         train(model, data, tmp_path)
         assert not seen.passes[0].training
-    with opened(make(base, rows, tmp_path)) as (model, data):
+    with opened(make(base, uneven_rows, tmp_path)) as (model, data):
         model.loss(data.validation)  # the baseline has tried it
         with short_memory(model, lambda _: True) as seen:
             train(model, data, tmp_path)
         assert seen.passes[0].training
 
 
-def test_answers_are_the_same_in_smaller_batches(base: Path, rows: Path, tmp_path: Path) -> None:
+def test_answers_are_the_same_in_smaller_batches(base: Path, uneven_rows: Path, tmp_path: Path) -> None:
     prompts = [Prompt((Message("user", f"Which number follows {number}?"),)) for number in range(7)]
 
     def answers(model: HFModel) -> list[str]:
         return [answer.text for answer in model.generate(prompts, max_new_tokens=8, batch_size=5)]
 
-    with opened(make(base, rows, tmp_path)) as (model, _):
+    with opened(make(base, uneven_rows, tmp_path)) as (model, _):
         whole = answers(model)
         with short_memory(model, lambda one: one.shape[0] <= 2) as seen:
             assert answers(model) == whole
@@ -70,9 +73,11 @@ def test_answers_are_the_same_in_smaller_batches(base: Path, rows: Path, tmp_pat
             answers(model)
 
 
-def test_a_long_run_rehearses_its_longest_row_and_is_not_changed_by_it(base: Path, rows: Path, tmp_path: Path) -> None:
-    short = trained(base, rows, tmp_path / "short", *LONG, "trainer.max_steps=4")
-    long = trained(base, rows, tmp_path / "long", *LONG, "trainer.max_steps=40")
+def test_a_long_run_rehearses_its_longest_row_and_is_not_changed_by_it(
+    base: Path, uneven_rows: Path, tmp_path: Path
+) -> None:
+    short = trained(base, uneven_rows, tmp_path / "short", *LONG, "trainer.max_steps=4")
+    long = trained(base, uneven_rows, tmp_path / "long", *LONG, "trainer.max_steps=40")
     assert long.losses[:4] == short.losses
     assert long.steps[3].tokens == short.result.tokens
     passes = [[one.shape for one in made.seen.passes if one.training] for made in (short, long)]
@@ -81,7 +86,9 @@ def test_a_long_run_rehearses_its_longest_row_and_is_not_changed_by_it(base: Pat
     assert passes[1][:each] + passes[1][each + 1 : len(passes[0]) + 1] == passes[0]
 
 
-def test_a_row_that_never_fits_ends_a_long_run_after_its_first_step(base: Path, rows: Path, tmp_path: Path) -> None:
+def test_a_row_that_never_fits_ends_a_long_run_after_its_first_step(
+    base: Path, uneven_rows: Path, tmp_path: Path
+) -> None:
     steps: list[int] = []
 
     def fits(one: Pass, step: int) -> bool:
@@ -89,5 +96,5 @@ def test_a_row_that_never_fits_ends_a_long_run_after_its_first_step(base: Path, 
         return one.shape[1] < 60
 
     with pytest.raises(FrameworkError, match="out of memory in a pass of the longest row"):
-        trained(base, rows, tmp_path, *LONG, "trainer.max_steps=40", fits=fits)
+        trained(base, uneven_rows, tmp_path, *LONG, "trainer.max_steps=40", fits=fits)
     assert set(steps) == {1}  # the first step is reported after the rehearsal

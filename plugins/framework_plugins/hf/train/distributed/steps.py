@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import torch
 
 from framework.api.training import Member
-from framework_plugins.hf.packing.parts import Packer, Part, learned
-from framework_plugins.hf.train.trainer import NUMBER, Collator
+from framework_plugins.hf.packing.parts import Packer, Part, learned_count
+from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
 
 T = TypeVar("T")
 
 
-def own(items: Sequence[T], me: Member) -> Sequence[T]:
+def own_share(items: Sequence[T], me: Member) -> Sequence[T]:
     """Return the items that a process takes: neighbours, since those share a beginning."""
     # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are
     # (decision 0024).
@@ -28,7 +28,7 @@ def own(items: Sequence[T], me: Member) -> Sequence[T]:
     return items[me.rank * size : (me.rank + 1) * size]
 
 
-def blank(packer: Packer, rows: Sequence[Any]) -> Part:
+def zero_weight_part(packer: Packer, rows: Sequence[Any]) -> Part:
     """Return a part of which nothing is learned, for a process that has fewer of them than another."""
     (part, *_) = packer([min(rows, key=lambda row: len(row.input_ids))])
     return part | {"share": torch.zeros_like(part["share"]), "tokens": 0, "supervised": 0}
@@ -41,16 +41,16 @@ class ShareCollator(Collator):
     me: Member
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """Return this process's parts of a step, a blank one, and how much is learned in the whole step.
+        """Return this process's parts of a step, one of weight 0, and how much is learned in the whole step.
 
         A part's loss is divided by `count`. Gradients of the processes are averaged, so that is their share of the
         learned tokens of the step, and the sum of all is divided by all of them; so with `step_tokens`.
         """
-        rows = self.chosen([item[NUMBER] for item in items])
-        mine = own(rows, self.me)
+        rows = self.read_rows([item[ROW_COLUMN] for item in items])
+        mine = own_share(rows, self.me)
         parts = self.packer(mine) if mine else []
-        empty = blank(self.packer, rows)
-        count, tokens = sum(map(learned, rows)), sum(len(row.input_ids) for row in rows)
-        for part in (*parts, empty):
+        zero_weight = zero_weight_part(self.packer, rows)
+        count, tokens = sum(map(learned_count, rows)), sum(len(row.input_ids) for row in rows)
+        for part in (*parts, zero_weight):
             part |= {"count": count / self.me.world, "step_tokens": tokens / self.me.world}
-        return {"parts": parts, "blank": empty, "tokens": tokens, "supervised": count}
+        return {"parts": parts, "zero_weight": zero_weight, "tokens": tokens, "supervised": count}

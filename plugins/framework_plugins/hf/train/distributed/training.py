@@ -1,35 +1,133 @@
-"""A training as one process of a group makes it."""
+"""A training as one process of a group makes it.
+
+Engines keep the processes together around the model's own forward pass, and cut weights apart between passes. So every
+process makes as many passes as the one with the most, and the model is always called as a whole.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
+import torch
 from torch import distributed
+from torch.utils.data import BatchSampler, DataLoader
+from transformers import TrainerCallback
 
 from framework.api import Step, TrainResult
-from framework.api.training import Member, ProcessGroup, StepControl, TokenRow, TrainRun
-from framework_plugins.hf.load.adapters import save_weights
+from framework.api.training import Engine, Member, ProcessGroup, StepControl, TokenRow, TrainRun, set_of
+from framework_plugins.hf.load.adapt_model import save_weights
+from framework_plugins.hf.load.sharded_weights import (
+    allocate_trained,
+    full_tensor,
+    reshard,
+    trained_weights,
+    unwrap_checkpointing,
+)
+from framework_plugins.hf.loss.loss import to_device
+from framework_plugins.hf.loss.passes import Passes
+from framework_plugins.hf.loss.probe import probe
+from framework_plugins.hf.machine.out_of_memory import RandomState
+from framework_plugins.hf.machine.precision import to_eval_mode
+from framework_plugins.hf.packing.parts import learned_count
 from framework_plugins.hf.packing.row_sampler import RowSampler
-from framework_plugins.hf.resume.checkpoints import Checkpoints
-from framework_plugins.hf.resume.training_state import State
+from framework_plugins.hf.score.scoring import ROWS_AT_ONCE
+from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed import engine
-from framework_plugins.hf.train.distributed.evaluation import losses
-from framework_plugins.hf.train.distributed.steps import ShareCollator
-from framework_plugins.hf.train.distributed.trainer import GroupTrainer
-from framework_plugins.hf.train.distributed.weights import allocate, trained, unwrap, whole
-from framework_plugins.hf.train.passes import Passes
+from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
 from framework_plugins.hf.train.progress import Progress
-from framework_plugins.hf.train.retry import Randomness
+from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training
 
-if TYPE_CHECKING:
-    from framework_plugins.hf.model import HFModel
+
+class GroupTrainer(SupervisedTrainer):
+    """SupervisedTrainer in a group; `passes` are found out on the model as the engine has it.
+
+    Args:
+        group: what was asked for.
+        me: this process.
+        **arguments: the parent's.
+    """
+
+    data_collator: ShareCollator
+
+    def __init__(self, group: ProcessGroup, me: Member, **arguments: Any) -> None:
+        self.group = group
+        self.me = me
+        super().__init__(**arguments)
+        self.add_callback(_OnEngineReady(self))
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Look at what came up before the model goes there."""
+        super().create_accelerator_and_postprocess()
+        engine.check_started(self.accelerator, self.group, self.me)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give whole steps to every process; accelerate would give each steps of its own."""
+        batches = BatchSampler(self.order, self.order.batch, drop_last=False)
+        workers = self.args.dataloader_num_workers
+        return DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, num_workers=workers)
+
+    def begin(self) -> None:
+        """Look at what came up, and find out on it how rows go through it.
+
+        Raises:
+            FrameworkError: it is not what was asked for.
+        """
+        engine.check_wrapped(self.model_wrapped, self.group)
+        torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
+        losses = self.passes.losses
+        to_eval_mode(self.model, self.args.device.type)
+        losses.attach_engine(self.model_wrapped)
+        probe(losses)
+        self.model.train()
+        reshard(self.model)
+        # Rounding could let them see it differently.
+        losses.apply_probe(engine.broadcast_from_first(self.me, lambda: losses.probe_result))
+        packer = replace(self.passes.packer, packing=losses.packing, dense_mask=losses.dense_mask)
+        self.passes.packer = self.data_collator.packer = packer
+        self.order.by_length = losses.packing is Packing.pad
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        """Make the passes of this process, and as many without weight as another has more; return its loss."""
+        parts = inputs["parts"]
+        parts += [inputs["zero_weight"]] * (engine.all_reduce_max(len(parts), self.args.device) - len(parts))
+        losses, wrapped = [], cast("Any", model)
+        for number, part in enumerate(parts, start=1):
+            last = number == len(parts)
+            self.accelerator.sync_gradients = last  # as the parent's loop does
+            without_sync = self.group.engine is Engine.ddp and not last
+            with wrapped.no_sync() if without_sync else nullcontext():
+                losses.append(self.one_pass(model, part))
+            self.computed_tokens += part["input_ids"].numel()
+        self.tokens += inputs["tokens"]
+        self.supervised_tokens += inputs["supervised"]
+        loss = torch.stack(losses).sum()
+        self.loss_sum = self.loss_sum + loss.detach()
+        return loss
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far; of what went through the model, each process knows its own."""
+        return {
+            **super().counters(),
+            "computed_tokens": int(engine.all_reduce_sum(self.computed_tokens, self.args.device)),
+        }
+
+
+class _OnEngineReady(TrainerCallback):
+    """Calls the trainer when its engine is up: only then there is something to look at."""
+
+    def __init__(self, trainer: GroupTrainer) -> None:
+        self.begin = partial(GroupTrainer.begin, trainer)
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.begin()
 
 
 @dataclass(frozen=True)
@@ -39,40 +137,42 @@ class GroupTraining(Training):
     Attributes:
         group: what was asked for.
         me: this process.
-        evaluated: rows in a pass of the validation loss.
-        sets: the validation sets by the name of their loss.
+        eval_rows: rows in a pass of the validation loss.
+        set_losses: the validation sets by the name of their loss.
     """
 
     group: ProcessGroup
     me: Member
-    evaluated: int
-    sets: Mapping[str, str]
+    eval_rows: int
+    set_losses: Mapping[str, str]
 
-    def together(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
-        shared_run = dataclasses.replace(run, on_step=partial(self._agree, run.on_step))
+        allocate_trained(self.model)
+        self.passes.losses.prepare_for_engine()
+        shared_run = dataclasses.replace(run, on_step=partial(self._control, run.on_step))
         result = self.run(rows, shared_run, partial(self._validate, validation))
         device = self.machine.device
         result = dataclasses.replace(
             result,
-            computed_tokens=int(engine.added(result.computed_tokens, device)),
-            peak_memory_bytes=engine.most(result.peak_memory_bytes, device),
+            computed_tokens=int(engine.all_reduce_sum(result.computed_tokens, device)),
+            peak_memory_bytes=engine.all_reduce_max(result.peak_memory_bytes, device),
         )
         distributed.barrier()
         return result
 
-    def _agree_on(self, number: int) -> int:
-        return engine.most(number, self.machine.device)
+    def _all_reduce_max(self, number: int) -> int:
+        return engine.all_reduce_max(number, self.machine.device)
 
-    def _agree(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
-        return engine.agreed(self.me, lambda: on_step(step))
+    def _control(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
+        return engine.broadcast_from_first(self.me, lambda: on_step(step))
 
     def _validate(self, validation: Sequence[TokenRow]) -> tuple[float | None, dict[str, float]]:
         if not validation:
             return None, {}
-        before = Randomness.now()
-        passes = Passes(replace(self.passes.packer, rows=self.evaluated), self.passes.losses)
-        result = losses(passes, validation, self.sets, self.me, self.machine.device)
+        before = RandomState.now()
+        passes = Passes(replace(self.passes.packer, rows=self.eval_rows), self.passes.losses)
+        result = validation_losses(passes, validation, self.set_losses, self.me, self.machine.device)
         before.restore()
         self.model.train()
         return result
@@ -90,43 +190,59 @@ class GroupTraining(Training):
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
         return GroupTrainer(self.group, self.me, passes=self.passes, order=order, oom_retry=self.oom_retry, **arguments)
 
-    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
-        return State(trainer, progress, keeps=self.me.rank == 0, gathered=self._gathered)
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
+        return TrainingState(trainer, progress, keeps=self.me.rank == 0, all_gather=self._all_gather)
 
-    def _gathered(self, mine: Any) -> list[Any]:
+    def _all_gather(self, mine: Any) -> list[Any]:
         objects: list[Any] = [None] * self.me.world
         distributed.all_gather_object(objects, mine)
         return objects
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
         """Return the checkpoint that the first process resumes from."""
-        return engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
+        return engine.broadcast_from_first(self.me, lambda: self.checkpoints.newest(rows))
 
     def _arguments(self) -> dict[str, Any]:
-        return engine.arguments(self.group, self.machine)
+        return engine.trainer_arguments(self.group, self.machine)
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
         """Try nothing: what one process runs out of, the others would wait for."""
 
     def _save(self, _: SupervisedTrainer, folder: Path) -> None:
         """Put the pieces together, and write them in the first process."""
-        state = {name: whole(weight) for name, weight in trained(self.model)}
+        state = {name: full_tensor(weight) for name, weight in trained_weights(self.model)}
         if self.me.rank == 0:
-            unwrap(self.model)
+            unwrap_checkpointing(self.model)
             save_weights(self.model, folder, state)
 
 
-def train_together(
-    model: HFModel, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun, me: Member
-) -> TrainResult:
-    """Train a model as one process of a group."""
-    plan, config = model.plan, model.config
-    allocate(model.model)
-    losses = model.losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
-    passes = Passes(model.packer(losses, config.per_device_train_batch_size), losses, model.model)
-    training = GroupTraining(
-        model.model, passes, model.oom_retry, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
-        Checkpoints(plan, writes=me.rank == 0), plan.launch.config.group(), me, config.per_device_eval_batch_size,
-        plan.set_losses,
-    )  # fmt: skip
-    return training.together(rows, validation, run)
+@torch.no_grad()
+def validation_losses(
+    passes: Passes, rows: Sequence[TokenRow], set_losses: Mapping[str, str], me: Member, device: str
+) -> tuple[float, dict[str, float]]:
+    """Return the mean loss over the supervised tokens of all rows and of each set, the same in each process.
+
+    Args:
+        passes: how rows go through the model.
+        rows: all of them.
+        set_losses: the validation sets by the name of their loss; empty if there are none.
+        me: this process.
+        device: where it computes.
+    """
+    totals, counts = dict.fromkeys(["", *set_losses.values()], 0.0), dict.fromkeys(["", *set_losses.values()], 0)
+    to_eval_mode(passes.losses.model, device)
+    for start in range(0, len(rows), ROWS_AT_ONCE * me.world):
+        chunk = [rows[number] for number in range(start, min(start + ROWS_AT_ONCE * me.world, len(rows)))]
+        for name in totals:
+            some = [row for row in chunk if name == (set_of(row.where) if set_losses else "")]
+            if not some:
+                continue
+            mine = own_share(some, me)
+            parts = passes.packer(mine) if mine else []
+            parts += [zero_weight_part(passes.packer, some)] * (engine.all_reduce_max(len(parts), device) - len(parts))
+            totals[name] += sum(passes.losses.sum(to_device(part, device)).item() for part in parts)
+            counts[name] += sum(map(learned_count, some))
+    reshard(passes.losses.model)
+    summed = {name: engine.all_reduce_sum(total, device) for name, total in totals.items()}
+    each = {name: summed[part] / counts[part] for name, part in set_losses.items() if counts[part]}
+    return sum(summed.values()) / sum(counts.values()), each

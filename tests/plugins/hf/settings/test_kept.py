@@ -12,9 +12,10 @@ from framework.api.protocols import ModelPlace
 from framework.api.records import TokenRow
 from framework.memory import Shape
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.load.adapters import trained_config, with_adapter
-from framework_plugins.hf.packing.parts import padded, planted
-from framework_plugins.hf.packing.tree import plant
+from framework_plugins.hf.load.adapt_model import with_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.packing.parts import padded_batch, tree_batch
+from framework_plugins.hf.packing.tree import build_tree
 from framework_plugins.hf.settings.memory_plan import footprint
 from tests.plugins.hf.settings.test_memory_plan import plan
 
@@ -50,7 +51,7 @@ def kept(words: tuple[str, ...], layers: int, length: int) -> tuple[int, int]:
     whole = with_adapter(model, lora, ModelPlace(made.run_dir, "tiny"), fast=fast) if lora else model
     lengths = [length] if NONE in words else [length, length // 2]
     rows = [TokenRow([(7 * row + 3 * at) % 499 for at in range(size)], [1] * size) for row, size in enumerate(lengths)]
-    part = planted(plant(rows), 0, masked=False) if tree else padded(rows, 0)
+    part = tree_batch(build_tree(rows), 0, dense_mask=False) if tree else padded_batch(rows, 0)
     weights = {weight.untyped_storage().data_ptr() for weight in whole.parameters()}
     saved = WeakSet[Saved]()
 

@@ -1,6 +1,6 @@
 """The checks of `python -m framework doctor` for this plugin, and which plans need them.
 
-The modules beside do the imports.
+`diagnostic_checks` imports torch and makes them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,15 @@ TORCH = "torch"
 
 def diagnostics() -> Iterator[Diagnostic]:
     """Give them in the order in which they are shown."""
-    hardware, training = (
-        "framework_plugins.hf.machine.diagnostics.hardware",
-        "framework_plugins.hf.machine.diagnostics.training",
-    )
-    yield Diagnostic("torch", "hardware", f"{hardware}:torch_build", needs_backend, TORCH)
-    yield Diagnostic("CPU", "hardware", f"{hardware}:cpu", process=TORCH)
-    yield Diagnostic("GPU", "hardware", f"{hardware}:gpu", needs_gpu, TORCH)
-    yield Diagnostic("driver", "hardware", f"{hardware}:driver", process=TORCH)
+    checks = "framework_plugins.hf.machine.diagnostic_checks"
+    yield Diagnostic("torch", "hardware", f"{checks}:torch_build", needs_backend, TORCH)
+    yield Diagnostic("CPU", "hardware", f"{checks}:cpu", process=TORCH)
+    yield Diagnostic("GPU", "hardware", f"{checks}:gpu", needs_gpu, TORCH)
+    yield Diagnostic("driver", "hardware", f"{checks}:driver", process=TORCH)
     for name in ("transformers", "peft", "trl"):
-        yield Diagnostic(name, "training", f"{training}:{name}", needs_backend, TORCH)
-    four_bits = "framework_plugins.hf.machine.diagnostics.nf4"
-    yield Diagnostic("bitsandbytes", "training", f"{four_bits}:imported", needs_bitsandbytes, TORCH)
-    yield Diagnostic("NF4", "training", f"{four_bits}:product", needs_nf4, TORCH)
+        yield Diagnostic(name, "training", f"{checks}:{name}", needs_backend, TORCH)
+    yield Diagnostic("bitsandbytes", "training", f"{checks}:bitsandbytes", needs_bitsandbytes, TORCH)
+    yield Diagnostic("NF4", "training", f"{checks}:nf4", needs_nf4, TORCH)
 
 
 def needs_backend(plan: Plan) -> bool:

@@ -25,8 +25,8 @@ from framework.api.records import Progress, Step, StepControl, TokenRow, TrainRe
 from framework.api.run_folder import TRAINING_STATE
 from framework.hooks.session import current
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.resume.checkpoints import MANIFEST, digest
-from framework_plugins.hf.train.progress import Pace
+from framework_plugins.hf.train.progress import CheckpointTimer
+from framework_plugins.hf.train.resume.checkpoints import MANIFEST, rows_digest
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 
@@ -181,7 +181,7 @@ def test_checkpoints_come_by_time_too(train: Train, tmp_path: Path) -> None:
 
 def test_checkpoints_by_time_take_two_percent_of_the_training() -> None:
     now = 0.0
-    pace = Pace(600, lambda: now)
+    pace = CheckpointTimer(600, lambda: now)
     now = 599
     assert not pace.is_due()
     now = 600
@@ -192,7 +192,7 @@ def test_checkpoints_by_time_take_two_percent_of_the_training() -> None:
     assert not pace.is_due()
     now += 1
     assert pace.is_due()
-    assert not Pace(None, lambda: now).is_due()
+    assert not CheckpointTimer(None, lambda: now).is_due()
 
 
 def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def failing(step: int, error: Exception) -> Callable[..., AbstractContextManager
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    monkeypatch.setattr("framework_plugins.hf.resume.checkpoints.atomic_folder", failing(4, error))
+    monkeypatch.setattr("framework_plugins.hf.train.resume.checkpoints.atomic_folder", failing(4, error))
     with pytest.raises(Ended):
         train("full", end=6)
     assert [path.name for path in (tmp_path / "full" / TRAINING_STATE).iterdir()] == ["step-00000002"]
@@ -359,5 +359,7 @@ def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train, ended: Ends) 
 def test_every_row_counts_for_whether_they_are_the_same() -> None:
     rows = [TokenRow([number, 2], [-100, 2]) for number in range(1000)]
     changed = [*rows[:501], TokenRow([501, 2], [501, 2]), *rows[502:]]
-    assert len({digest(rows), digest(changed), digest(rows[:-1]), digest([*rows[1:], rows[0]])}) == 4
-    assert digest(rows) == digest([*rows])
+    assert (
+        len({rows_digest(rows), rows_digest(changed), rows_digest(rows[:-1]), rows_digest([*rows[1:], rows[0]])}) == 4
+    )
+    assert rows_digest(rows) == rows_digest([*rows])

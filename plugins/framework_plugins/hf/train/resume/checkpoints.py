@@ -23,9 +23,9 @@ from framework.api import Affects, atomic_folder, describe_room, redact, write_f
 from framework.api.training import TRAINING_STATE, TokenRow
 
 MANIFEST = "manifest.json"
-FOLDER = "step-{:08d}"
+STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +39,7 @@ def settings(plan: Plan) -> dict[str, Any]:
 
 
 # Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP (decision 0026).
-def digest(rows: Sequence[TokenRow]) -> str:
+def rows_digest(rows: Sequence[TokenRow]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order."""
     hasher = hashlib.sha256()
     for row in rows:
@@ -65,7 +65,7 @@ class Checkpoints:
     def _digest(self, rows: Sequence[TokenRow]) -> str:
         """Return the hash over the rows of a training, which are read once."""
         if self._rows is None or self._rows[0] is not rows:
-            self._rows = rows, digest(rows)
+            self._rows = rows, rows_digest(rows)
         return self._rows[1]
 
     def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
@@ -126,7 +126,7 @@ class Checkpoints:
         """
         if not self.writes:
             return
-        final = self.folder / FOLDER.format(step)
+        final = self.folder / STEP_FOLDER.format(step)
         try:
             with atomic_folder(final, replace=True) as half:
                 write(half)
@@ -177,7 +177,7 @@ def _hash(file: Path) -> str:
     hasher = hashlib.sha256()
     try:
         with file.open("rb") as opened:
-            while block := opened.read(BLOCK):
+            while block := opened.read(BLOCK_BYTES):
                 hasher.update(block)
     except OSError:
         return ""

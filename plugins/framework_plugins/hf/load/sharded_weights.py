@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-WRAPPER = "_checkpoint_wrapped_module"
+from framework.api.training import Engine, ProcessGroup, member
+from framework_plugins.hf.machine.hardware import Hardware
+
+CHECKPOINT_WRAPPER = "_checkpoint_wrapped_module"
 """Where FSDP's activation checkpointing keeps a layer, and what it puts into names."""
 
 
-def trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
+def device_for_shards(group: ProcessGroup, machine: Hardware, quantization: Any) -> str:
+    """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
+
+    The first process reads them into the CPU's memory and the others get their pieces from it. It is transformers and
+    accelerate that do it, told by the environment, once the processes reach each other.
+    What is quantized each reads for itself: its weights are more than their numbers. Four bits are stored in bytes by
+    themselves, and accelerate leaves bytes whole in each process, since FSDP cuts tensors of floats. So they are stored
+    in numbers of the dtype that is computed in: FSDP would cast another to it when it puts a layer together, and the
+    bits would be lost.
+    """
+    me = member()
+    if getattr(quantization, "load_in_4bit", False):
+        quantization.bnb_4bit_quant_storage = machine.dtype
+    if quantization is not None or group.engine is not Engine.fsdp2 or me is None:
+        return "cpu"
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    os.environ["FSDP_OFFLOAD_PARAMS"] = str(group.cpu_offload).lower()
+    PartialState(cpu=machine.device == "cpu")
+    return "cpu" if me.local_rank == 0 else "meta"
+
+
+def trained_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """Give what is trained, by the names that it has in one process."""
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            yield name.replace(f"{WRAPPER}.", ""), weight
+            yield name.replace(f"{CHECKPOINT_WRAPPER}.", ""), weight
 
 
-def allocate(model: torch.nn.Module) -> None:
+def allocate_trained(model: torch.nn.Module) -> None:
     """Give memory to what is trained and has none yet: accelerate tells an optimizer's weights apart by their places.
 
     Nothing is written there; the first process's weights take their place.
@@ -34,7 +60,7 @@ def allocate(model: torch.nn.Module) -> None:
                 module.register_parameter(name, allocated[weight])
 
 
-def whole(weight: torch.Tensor) -> torch.Tensor:
+def full_tensor(weight: torch.Tensor) -> torch.Tensor:
     """Return a weight in one piece on the CPU; all processes have to ask together."""
     data = weight.detach()
     if isinstance(data, DTensor):
@@ -44,7 +70,7 @@ def whole(weight: torch.Tensor) -> torch.Tensor:
     return data.cpu()
 
 
-def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def shard_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return a whole value in the pieces in which a weight lies, where it has the weight's shape."""
     if not isinstance(weight, DTensor):
         return value.to(weight.device)
@@ -56,11 +82,11 @@ def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return distribute_tensor(moved, weight.device_mesh, weight.placements)
 
 
-def unwrap(model: torch.nn.Module) -> None:
+def unwrap_checkpointing(model: torch.nn.Module) -> None:
     """Take off what computes activations again: peft finds an adapter's weights by the names of the layers."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            inner = getattr(child, WRAPPER, None)
+            inner = getattr(child, CHECKPOINT_WRAPPER, None)
             if inner is not None:
                 setattr(parent, name, inner)
 
@@ -72,7 +98,7 @@ def reshard(model: torch.nn.Module) -> None:
             module.reshard()
 
 
-def local(weight: Any) -> torch.Tensor:
+def local_shard(weight: Any) -> torch.Tensor:
     """Return the piece of a weight that is here."""
     piece: torch.Tensor = weight.to_local() if isinstance(weight, DTensor) else weight
     return piece

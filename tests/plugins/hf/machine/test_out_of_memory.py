@@ -1,15 +1,13 @@
-"""hf/train/retry.py: which errors mean that memory ran out, and what is left of one."""
+"""hf/machine/out_of_memory.py: which errors mean that memory ran out, and what is left of one."""
 
 from __future__ import annotations
 
-import platform
 import weakref
 
-import psutil
 import pytest
 import torch
 
-from framework_plugins.hf.train.retry import Randomness, forget, ran_out, release
+from framework_plugins.hf.machine.out_of_memory import RandomState, clear_frames, is_out_of_memory
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4."
@@ -31,13 +29,13 @@ CPU = (
     ],
 )
 def test_an_error_is_known_by_its_kind_and_text(error: Exception, yes: bool) -> None:  # noqa: FBT001
-    assert ran_out(error) is yes
+    assert is_out_of_memory(error) is yes
 
 
 def test_torch_itself_says_so_on_a_cpu() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 55)
-    assert ran_out(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 def test_what_the_frames_of_an_error_hold_is_let_go() -> None:
@@ -51,24 +49,13 @@ def test_what_the_frames_of_an_error_hold_is_let_go() -> None:
     with pytest.raises(MemoryError) as caught:
         inner()
     assert refs[0]() is not None
-    forget(caught.value)
+    clear_frames(caught.value)
     assert refs[0]() is None
     assert caught.value.__traceback__ is not None
 
 
 def test_random_numbers_come_again() -> None:
-    before = Randomness.now()
+    before = RandomState.now()
     first = torch.rand(3)
     before.restore()
     assert torch.equal(torch.rand(3), first)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another heap")
-def test_what_is_freed_between_kept_blocks_is_given_back() -> None:
-    blocks = [b"1" * 2**16 for _ in range(1600)]  # each below what glibc gives pages of its own
-    kept = blocks[::20]
-    del blocks
-    before = psutil.Process().memory_info().rss
-    release()
-    assert before - psutil.Process().memory_info().rss > 60 * 2**20
-    assert len(kept) == 80

@@ -10,9 +10,13 @@ from typing import Any
 
 from peft import PeftModel
 
+from framework.api import count
 from framework.api.training import TokenRow
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
+
+LENGTH_SETTING = "trainer.max_seq_length"
+"""The setting that makes the smallest pass smaller."""
 
 
 class Passes:
@@ -29,8 +33,8 @@ class Passes:
         self.losses = losses
         self.model = model
 
-    def climb(self, rows: Sequence[TokenRow]) -> str:
-        """Make passes over these rows need less memory and say how; empty if nothing is left.
+    def reduce_memory(self, rows: Sequence[TokenRow]) -> str:
+        """Make passes over these rows need less memory and say how; empty where nothing is left.
 
         The cheapest comes first: more and smaller passes cost some speed, checkpointing a third of it, and few logits
         at a time gain little.
@@ -38,16 +42,16 @@ class Passes:
         smaller = self.packer.smaller(rows)
         if smaller is not None:
             before, self.packer = self.packer, smaller
-            return f"{_rows(smaller.rows)} in a pass instead of {before.rows}"
-        if self.model is not None and checkpoint(self.model):
+            return f"{count(smaller.rows, 'row')} in a pass instead of {before.rows}"
+        if self.model is not None and enable_checkpointing(self.model):
             return "gradient checkpointing"
         return self.losses.fewer_logits()
 
 
-def checkpoint(model: Any) -> bool:
-    """Let a model compute its activations again in the backward pass; False if it does already, or cannot."""
+def enable_checkpointing(model: Any) -> bool:
+    """Let a model compute its activations again in the backward pass; False where it does already, or cannot."""
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
-    if checkpoints(model) or not getattr(plain, "supports_gradient_checkpointing", False):
+    if is_checkpointing(model) or not getattr(plain, "supports_gradient_checkpointing", False):
         return False
     new = hasattr(plain, "activation_checkpointing_enable")  # the name since transformers 5.24
     enable = plain.activation_checkpointing_enable if new else plain.gradient_checkpointing_enable
@@ -55,10 +59,6 @@ def checkpoint(model: Any) -> bool:
     return True
 
 
-def checkpoints(model: Any) -> bool:
+def is_checkpointing(model: Any) -> bool:
     """Whether a model computes its activations again in the backward pass."""
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-
-
-def _rows(count: int) -> str:
-    return f"{count} row{'' if count == 1 else 's'}"

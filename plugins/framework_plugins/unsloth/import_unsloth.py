@@ -21,12 +21,12 @@ from framework.api import cache_dir, summarize_error
 from framework.api.training import imported_too_late
 from framework_plugins.unsloth.config import ORDER
 
-TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
+TRANSFER_VARIABLE = "HF_HUB_ENABLE_HF_TRANSFER_VARIABLE"
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def unprinted() -> Iterator[None]:
+def logging_output() -> Iterator[None]:
     """Log what Unsloth prints: a run's own output is for its loggers, and for programs that read it."""
     printed = io.StringIO()
     try:
@@ -37,7 +37,7 @@ def unprinted() -> Iterator[None]:
             log.info("%s", line)
 
 
-def settle() -> None:
+def configure_unsloth() -> None:
     """Switch its statistics off, and name our cache folder for the code that it generates.
 
     Unsloth 2026.10.9 sends statistics unless the first of these variables is set, to whatever.
@@ -48,17 +48,17 @@ def settle() -> None:
 
 
 @contextlib.contextmanager
-def unchanged() -> Iterator[None]:
+def restoring_logging() -> Iterator[None]:
     """Keep what it changes for others while it is imported: where logs go, and a variable that the Hub warns of."""
     root = logging.getLogger()
-    handlers, transfer = list(root.handlers), os.environ.get(TRANSFER)
+    handlers, transfer = list(root.handlers), os.environ.get(TRANSFER_VARIABLE)
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao calls what torch has outlived
     try:
         yield
     finally:
         root.handlers[:] = handlers
         if transfer is None:
-            os.environ.pop(TRANSFER, None)
+            os.environ.pop(TRANSFER_VARIABLE, None)
 
 
 if too_late := imported_too_late(ORDER):
@@ -66,9 +66,9 @@ if too_late := imported_too_late(ORDER):
         f"{', '.join(too_late)} was imported in this process before unsloth, which must be imported first: use a "
         "fresh process, as launch=single and launch=subprocess do by themselves"
     )
-settle()
+configure_unsloth()
 try:
-    with unprinted(), unchanged():
+    with logging_output(), restoring_logging():
         from unsloth import DEVICE_TYPE, FastLanguageModel
 except Exception as error:  # of a card, a driver or a library that it does not take
     raise FrameworkError(
@@ -79,4 +79,4 @@ except Exception as error:  # of a card, a driver or a library that it does not 
 ON_GPU = DEVICE_TYPE != "cpu"
 """Whether models are computed by Unsloth's own functions; on a CPU it leaves them to transformers and peft."""
 
-__all__ = ["DEVICE_TYPE", "ON_GPU", "FastLanguageModel", "unprinted"]
+__all__ = ["DEVICE_TYPE", "ON_GPU", "FastLanguageModel", "logging_output"]

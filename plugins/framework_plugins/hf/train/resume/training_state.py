@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,28 +19,23 @@ from transformers.trainer_callback import TrainerState
 
 from framework import FrameworkError
 from framework.api import Step, summarize_error
-from framework_plugins.hf.load.weight_files import times
-from framework_plugins.hf.resume.checkpoints import FOLDER
-from framework_plugins.hf.train.distributed.weights import like, local, trained, whole
-from framework_plugins.hf.train.retry import Randomness
+from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
+from framework_plugins.hf.machine.out_of_memory import RandomState
+from framework_plugins.hf.train.progress import Progress
+from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
+from framework_plugins.hf.train.trainer import SupervisedTrainer
 
-if TYPE_CHECKING:
-    from framework_plugins.hf.train.progress import Progress
-    from framework_plugins.hf.train.trainer import SupervisedTrainer
-
-LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
-"""States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""
-WEIGHTS, BEST, OPTIMIZER, REST = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
+WEIGHTS, BEST, OPTIMIZER, OTHER_STATE = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
 
 
-class State:
+class TrainingState:
     """The state of a training.
 
     Args:
         trainer: trains.
         progress: has its steps.
         keeps: whether this process keeps what it reads.
-        gathered: returns what each process has, in their order.
+        all_gather: returns what each process has, in their order.
     """
 
     def __init__(
@@ -49,37 +44,42 @@ class State:
         progress: Progress,
         *,
         keeps: bool = True,
-        gathered: Callable[[Any], list[Any]] = lambda mine: [mine],
+        all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
     ) -> None:
         self.trainer = trainer
         self.progress = progress
         self.keeps = keeps
-        self.gathered = gathered
+        self.all_gather = all_gather
         self.random: Sequence[Any] = ()
         self.needed = 0
         """Bytes of what `read` has read last."""
         self.checkpoint = Path()
 
     @property
+    def step(self) -> int:
+        """The number of steps that are done."""
+        return int(self.trainer.state.global_step)
+
+    @property
     def scaler(self) -> Any:
-        """What scales gradients in fp16; None if nothing does."""
+        """What scales gradients in fp16; None where nothing does."""
         return self.trainer.accelerator.scaler
 
-    def lost(self) -> float:
+    def loss_sum(self) -> float:
         """Return the sum of the losses of all steps so far, those before a checkpoint too."""
-        losses = self.gathered(float(self.trainer.lost))
+        losses = self.all_gather(float(self.trainer.loss_sum))
         return float(sum(losses) / len(losses))
 
     def read(self) -> Callable[[Path], None]:
         """Read it, and return what writes it into a folder."""
         best = self.progress.best
-        weights = {name: self._whole(weight) for name, weight in trained(self.trainer.model)}
-        pieces = best.pieces()
-        own = {name: self._whole(like_piece(pieces[name], weight)) for name, weight in self._named() if name in pieces}
+        weights = {name: self._whole(weight) for name, weight in trained_weights(self.trainer.model)}
+        pieces = best.shards()
+        own = {name: self._whole(as_shard(pieces[name], weight)) for name, weight in self._named() if name in pieces}
         optimizer = self._optimizer()
-        now = Randomness.now()
-        random = self.gathered((now.cpu, now.cuda))
-        entries = self.gathered(self.trainer.log_entry())
+        now = RandomState.now()
+        random = self.all_gather((now.cpu, now.cuda))
+        entries = self.all_gather(self.trainer.open_log_entry())
         kept = [
             *weights.values(),
             *own.values(),
@@ -90,7 +90,7 @@ class State:
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
             "counters": self.trainer.counters(),
-            "lost": self.lost(),
+            "lost": self.loss_sum(),
             "seconds": self.progress.seconds,
             "steps": [dataclasses.asdict(step) for step in self.progress.reported],
             "best": best.step,
@@ -103,17 +103,17 @@ class State:
             if own:
                 save_file({name: value.contiguous() for name, value in own.items()}, folder / BEST)
             torch.save(optimizer, folder / OPTIMIZER)
-            torch.save(rest, folder / REST)
+            torch.save(rest, folder / OTHER_STATE)
             self.trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
         return write
 
     def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return list(trained(self.trainer.model))
+        return list(trained_weights(self.trainer.model))
 
     def _whole(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a whole weight, where this process keeps it; else something small."""
-        full = whole(weight)
+        full = full_tensor(weight)
         return full if self.keeps else full.new_empty(0)
 
     def _optimizer(self) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class State:
         It would compare how the rows of a step were divided, too, and warn where that is another way now.
         """
         self.checkpoint = checkpoint
-        with _naming(checkpoint):
+        with _refusing_damaged(checkpoint):
             trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
             TrainerState(**trainer_state)
-            if checkpoint.name != FOLDER.format(step := trainer_state["global_step"]):
+            if checkpoint.name != STEP_FOLDER.format(step := trainer_state["global_step"]):
                 raise ValueError(f"its global_step is {step}")
         args = self.trainer.args
         names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
@@ -154,7 +154,7 @@ class State:
         Raises:
             FrameworkError: it holds something else than the state of this training.
         """
-        with _naming(self.checkpoint):
+        with _refusing_damaged(self.checkpoint):
             self._restore()
 
     def _restore(self) -> None:
@@ -166,9 +166,9 @@ class State:
         if {name: value.shape for name, value in weights.items()} != {name: each.shape for name, each in named.items()}:
             raise ValueError(f"{WEIGHTS} has other weights")
         for name, value in weights.items():
-            local(named[name].data).copy_(local(like(value, named[name])))
+            local_shard(named[name].data).copy_(local_shard(shard_like(value, named[name])))
         self._restore_optimizer(folder, named)
-        rest = torch.load(folder / REST, weights_only=True)
+        rest = torch.load(folder / OTHER_STATE, weights_only=True)
         self.trainer.lr_scheduler.load_state_dict(rest["scheduler"])
         self.random = rest["random"]
         if self.scaler and rest["scaler"]:
@@ -176,12 +176,12 @@ class State:
         for name, value in rest["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
         # In the same precision as before, so that the sum comes to the same digits.
-        self.trainer.lost = torch.tensor(rest["lost"], device=self.trainer.args.device)
+        self.trainer.loss_sum = torch.tensor(rest["lost"], device=self.trainer.args.device)
         if rest["best"] is not None:
             file = folder / BEST
             pieces = load_file(file) if file.exists() else {}
             self.progress.best.put(
-                rest["best"], {name: local(like(value, named[name])) for name, value in pieces.items()}
+                rest["best"], {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()}
             )
         self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])
 
@@ -190,15 +190,9 @@ class State:
         saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
         numbers = [weight for group in plain.param_groups for weight in group["params"]]
-        for name, weight in named.items():
-            for key, value in saved["states"][name].items():
-                if key in LIKE_WEIGHTS and value.shape != weight.shape:
-                    raise ValueError(
-                        f"{OPTIMIZER} has {key} of {times(value.shape)} for {name} of {times(weight.shape)}"
-                    )
         states = {
             number: {
-                key: like(value, weight) if isinstance(value, torch.Tensor) else value
+                key: shard_like(value, weight) if isinstance(value, torch.Tensor) else value
                 for key, value in saved["states"][names[weight]].items()
             }
             for number, weight in enumerate(numbers)
@@ -213,13 +207,13 @@ class State:
     def restore_random(self, rank: int, world: int, seed: int) -> None:
         """Restore the random state of this process; processes that are new get a new one, each a different one."""
         if len(self.random) == world:
-            Randomness(*self.random[rank]).restore()
+            RandomState(*self.random[rank]).restore()
         else:
             torch.manual_seed(seed + self.trainer.state.global_step * world + rank)
 
 
 @contextmanager
-def _naming(checkpoint: Path) -> Iterator[None]:
+def _refusing_damaged(checkpoint: Path) -> Iterator[None]:
     """Turn what a forged checkpoint, whose hashes are right, has libraries raise into one line."""
     try:
         yield
@@ -232,7 +226,7 @@ def _naming(checkpoint: Path) -> Iterator[None]:
         ) from error
 
 
-def like_piece(piece: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def as_shard(piece: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Return a piece that was set aside as a part of the weight that it is a piece of."""
     from torch.distributed.tensor import DTensor  # noqa: PLC0415 - for groups
 

@@ -1,0 +1,228 @@
+"""An adapter on a model: checked, added, restored and saved."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
+from peft.utils import ModulesToSaveWrapper
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from framework import FrameworkError, Plan
+from framework.api import atomic_folder, model_name, summarize_error
+from framework.api.training import ModelPlace
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.load.adapter_config import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from framework_plugins.hf.load.weight_files import (
+    not_finite,
+    not_floats,
+    refuse_mismatch,
+    refuse_unusable,
+    shape_text,
+    stored_tensors,
+)
+from framework_plugins.hf.machine.import_setup import without_bitsandbytes
+from framework_plugins.hf.machine.library_errors import refusing_errors
+from framework_plugins.hf.settings.config import target_pattern
+
+VISION = "vision_tower"
+"""Names the image part of models such as Gemma 3."""
+
+
+def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
+    """Make sure that an adapter that lies elsewhere is whole, and one of this base.
+
+    Args:
+        plan: names its folder.
+        config: the adapter.
+        empty: the base, without memory for its weights; it is left as it is.
+        place: the base, as an adapter names it.
+
+    Raises:
+        FrameworkError: it is not.
+    """
+    folder = plan.checkpoint
+    trained_on = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if trained_on and model_name(str(trained_on)) != model_name(place.name):
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
+            f"choose that base, or, if both are the same weights, write {place.name} into its {ADAPTER_CONFIG_FILE}"
+        )
+    with refusing_errors(
+        f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"
+    ):
+        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, cpu_kernels=False, empty=True)
+    _check_tensors(adapted, folder)
+
+
+def _check_tensors(model: PeftModel, folder: Path) -> None:
+    """Compare the tensors in a folder, by their headers, with those of an adapter.
+
+    Raises:
+        FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
+    """
+    needed = get_peft_model_state_dict(model, save_embedding_layers=False)
+    stored = stored_tensors([folder / ADAPTER_WEIGHTS_FILE])
+    if odd := not_floats(stored) | not_finite([folder / ADAPTER_WEIGHTS_FILE]):
+        refuse_unusable(str(folder / ADAPTER_WEIGHTS_FILE), odd)
+    shapes = {name: shape for name, (shape, _) in stored.items()}
+    left = sorted(shapes.keys() - needed.keys())
+    every = model.state_dict() if left else {}  # an embedding that was saved too is the model's
+    refuse_mismatch(
+        f"{folder} does not fit this model and adapter",
+        missing=[(name, "") for name in needed.keys() - shapes.keys()],
+        reshaped=[
+            (name, f" ({shape_text(shapes[name])}, not {shape_text(weight.shape)})")
+            for name, weight in needed.items()
+            if name in shapes and shapes[name] != tuple(weight.shape)
+        ],
+        left=[(name, "") for name in left if name not in every],
+        fix="Save the adapter again, or choose the base and the adapter that it was trained with",
+    )
+
+
+def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kernels: bool, empty: bool = False) -> Any:
+    """Return a model with new adapter weights, which name `place` as their base.
+
+    With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
+    memory.
+
+    Raises:
+        ValueError: the model has no such layers.
+    """
+    if any(VISION in name for name, _ in model.named_modules()):
+        given = config.exclude_modules or []
+        also = [given] if isinstance(given, str) else sorted(given)
+        config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
+    if cpu_kernels:
+        install.use_fast_lora(config)
+    with without_bitsandbytes():
+        adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
+    name_base(adapted, place)
+    if not empty:
+        _keep_whole_modules_in_fp32(adapted)
+        _keep_biases_of_base(adapted, config)
+    if cpu_kernels:
+        install.install(adapted)
+    return adapted
+
+
+def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
+    """Raise what `modules_to_save` trains to fp32, as adapters are; between them the states keep their format.
+
+    peft leaves a copy in the format of the base, where an update below half a digit of 16 bits is lost.
+    """
+    head = adapted.get_base_model().get_output_embeddings()
+    for wrapper in list(adapted.modules()):
+        if isinstance(wrapper, ModulesToSaveWrapper):
+            for module in wrapper.modules_to_save.values():
+                formats = {weight.dtype for weight in module.parameters()}
+                if formats == {torch.float32} or len(formats) != 1:
+                    continue
+                # peft copies them in the number format of the base, where small updates are lost (decision 0089).
+                module.float()
+                module.register_forward_pre_hook(_inputs_to_fp32)
+                if wrapper is not head:  # logits stay as they are
+                    module.register_forward_hook(partial(_output_to_dtype, formats.pop()))
+
+
+def _inputs_to_fp32(_: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.float() if torch.is_tensor(each) and each.is_floating_point() else each for each in inputs)
+
+
+def _output_to_dtype(dtype: torch.dtype, _: torch.nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+    return output.to(dtype) if torch.is_tensor(output) else output
+
+
+def _keep_biases_of_base(adapted: Any, config: PeftConfig) -> None:
+    """Let a model whose biases are trained be its base again where its adapter is switched off: peft leaves them."""
+    if getattr(config, "bias", "none") == "none":
+        return
+    own = [
+        (weight, weight.detach().clone())
+        for name, weight in adapted.named_parameters()
+        if weight.requires_grad and name.endswith(".bias") and adapted.base_model.prefix not in name
+    ]
+    disable = adapted.disable_adapter
+
+    @contextmanager
+    def disabled() -> Iterator[None]:
+        trained = [weight.detach().clone() for weight, _ in own]
+        with torch.no_grad():
+            for weight, before in own:
+                weight.copy_(before)
+        try:
+            with ExitStack() as stack:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="Careful, disabling adapter layers with bias")
+                    stack.enter_context(disable())
+                yield
+        finally:
+            with torch.no_grad():
+                for (weight, _), value in zip(own, trained, strict=True):
+                    weight.copy_(value)
+
+    adapted.disable_adapter = disabled
+
+
+def as_base(model: Any, *, trained: bool) -> AbstractContextManager[None]:
+    """Switch the adapter of a model off for a while; `trained`: all of its weights were trained.
+
+    Raises:
+        FrameworkError: no adapter, and the weights are not those of the base any more.
+    """
+    if isinstance(model, PeftModel):
+        context: AbstractContextManager[None] = model.disable_adapter()
+        return context
+    if trained:
+        raise FrameworkError("full fine-tuning keeps no base: it can be asked only before the training")
+    return nullcontext()
+
+
+def name_base(adapted: Any, place: ModelPlace) -> None:
+    """Let an adapter name its base."""
+    config = adapted.peft_config["default"]
+    config.base_model_name_or_path, config.revision = place.name, place.revision or None
+
+
+def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Write the trained weights, the adapter's alone if there is one; `folder` is complete or absent.
+
+    Args:
+        model: whose weights they are.
+        folder: where to.
+        state: the weights themselves, where the model does not hold them whole.
+    """
+    # "auto" would ask the Hub whether the vocabulary grew; it did not.
+    extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    with atomic_folder(folder, replace=True) as half:
+        model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
+
+
+def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
+    """Put saved weights into an adapter.
+
+    Raises:
+        FrameworkError: they do not fit this base and adapter, or are not all of it.
+    """
+    _check_tensors(model, checkpoint)
+    try:
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+        raise FrameworkError(f"{checkpoint} does not fit this model and adapter: {summarize_error(error)}") from error
