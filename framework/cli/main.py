@@ -293,7 +293,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
 def list_commands(plugins: Plugins) -> str:
     """Return a line for each command, for the help of the program."""
     commands = plugins.commands()
-    typed = {name: f"{name} {getattr(component.schema, 'usage', '')}" for name, component in commands.items()}
+    typed = {name: f"{name} {component.schema.usage}" for name, component in commands.items()}
     width = max(map(len, typed.values())) + 2
     lines = [f"  {typed[name]:{width}}{component.summary.rstrip('.')}" for name, component in commands.items()]
     return "\n".join(lines).replace("$", "$$")  # Hydra fills the text in by string.Template
