@@ -25,7 +25,6 @@ class PlanContext:
         gpu: the GPU that is here or that is planned for; the trainer may take the CPU all the same.
         known: the rows, where a data stage has found them.
         session: whose plugins tell how the plan trains.
-        offset: bytes that trainings of this kind were seen to take beyond the arithmetic.
     """
 
     plan: Plan
@@ -33,7 +32,6 @@ class PlanContext:
     gpu: Gpu | None
     known: KnownRows | None
     session: Session
-    offset: float = 0.0
 
     @property
     def longest(self) -> int:
@@ -75,15 +73,15 @@ class PlanContext:
         return host.memory().available + host.own()
 
     def estimate(self, settings: MemorySettings) -> Estimate:
-        """Return what a training takes, corrected where this device has been calibrated."""
-        return estimate(self.shape, settings).corrected(self.offset)
+        """Return what a training takes."""
+        return estimate(self.shape, settings)
 
     def least(self, settings: MemorySettings) -> int:
         """Return what it takes at the least, in bytes.
 
         On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
         """
-        return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
+        return (least if self.used else estimate)(self.shape, settings).low
 
     def fit_status(self, estimate: Estimate) -> FitStatus:
         """Say whether an estimate fits."""

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
-from framework.api.records import Disk, ExportNeed, FitStatus, Forecast, Memory, TrainResult
+from framework.api.records import Disk, ExportNeed, Forecast, Memory, TrainResult
 from framework.api.schema import Stage
 from framework.hooks.manager import Plugins
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
-from framework.plan import calibration, fit, history
+from framework.plan import fit, history
 from framework.plan.advice import advice
 from framework.plan.compute import flops, speed_key, work
 from framework.plan.context import PlanContext
@@ -61,7 +61,7 @@ class Planner:
         """Return what a run takes before its data are read, and the plan, changed where `plan.apply` has it changed.
 
         Raises:
-            FrameworkError: `plan.gpu` is no GPU, or a probe of `plan.calibrate` failed.
+            FrameworkError: `plan.gpu` is no GPU.
         """
         context = self._context(plan, history.known_rows(plan))
         settings = context if isinstance(context, str) else context.settings
@@ -69,18 +69,13 @@ class Planner:
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
             return plan, self._forecast(plan, context)
-        if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
-            context = self._calibrated(context)
         if plan.planning.apply:
             context, self.applied = fit.apply(context)
         return context.plan, self._forecast(context.plan, context)
 
     def update(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
-        context = self._context(plan, known)
-        if not isinstance(context, str) and Stage.train in plan.stages:
-            context = self._calibrated(context)
-        return self._forecast(plan, context)
+        return self._forecast(plan, self._context(plan, known))
 
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
@@ -107,20 +102,7 @@ class Planner:
             return str(error)
         if settings is None:
             return f"trainer={plan.trainer.component.name} does not report how it uses memory"
-        offset = 0.0 if plan.planning.gpu else calibration.offset(context.device, settings)
-        return dataclasses.replace(context, offset=offset)
-
-    def _calibrated(self, context: PlanContext) -> PlanContext:
-        """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
-        settings, planning = context.settings, context.plan.planning
-        if settings is None or not planning.calibrate or planning.gpu or context.offset:
-            return context
-        if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
-            return context  # a probe is one process
-        capped = None if context.used else context.available
-        offset = calibration.measure(context.plan, context.longest, capped=capped)
-        calibration.keep(context.device, settings, offset)
-        return dataclasses.replace(context, offset=offset)
+        return context
 
     def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
         if isinstance(context, str):

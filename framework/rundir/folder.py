@@ -14,6 +14,7 @@ from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
 from framework.config.limits import check_words
 from framework.util import lock
 from framework.util.errors import FrameworkError
@@ -24,6 +25,8 @@ STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, St
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
 EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
+REMOVED = frozenset({"plan.calibrate"})
+"""Settings that earlier versions saved, and that nothing reads any more."""
 T = TypeVar("T")
 
 
@@ -168,7 +171,7 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     """
     if isinstance(words, list) and all(isinstance(word, str) and not word.startswith("-") for word in words):
         check_words(words, str(file))
-        return tuple(words)
+        return tuple(word for word in words if override_key(word) not in REMOVED)
     raise FrameworkError(
         f"{file} is not what a run writes: it is not a list of overrides. "
         "Restore the run's overrides, or give another folder"

@@ -57,7 +57,7 @@ def write(file: Path, rows: int, length: int) -> None:
 
 
 def measure(
-    method: str, rows: int, length: int, folder: Path, *more: str, calibrate: bool = False, evaluated: bool = False
+    method: str, rows: int, length: int, folder: Path, *more: str, evaluated: bool = False
 ) -> tuple[dict[str, float], float]:
     """Run once, with `more` overrides; return what the plan says, and what was measured, in MiB.
 
@@ -71,7 +71,7 @@ def measure(
         "logger=[]", f"data.validation_split={0.2 if evaluated else 0}", f"trainer.per_device_train_batch_size={rows}",
         "trainer.gradient_accumulation_steps=1", f"trainer.max_steps={STEPS}", "trainer.warmup_steps=0",
         "trainer.max_seq_length=4096", f"run_dir={run}",
-        f"plan.calibrate={str(calibrate).lower()}", *(EVALUATED if evaluated else ALONE), *METHODS[method], *more,
+        *(EVALUATED if evaluated else ALONE), *METHODS[method], *more,
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "framework", *words], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -88,15 +88,13 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", type=int, default=[128, 512, 1024])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--evaluated", action="store_true", help="measure the base model before the training")
-    parser.add_argument("--calibrate", action="store_true", help="let plan.calibrate=true measure each first")
     arguments = parser.parse_args()
     off, held = [], 0
     how = " evaluated" * arguments.evaluated
     OUT.print("| method | rows | tokens | planned MiB | band | measured | off |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for method, rows, length in itertools.product(arguments.methods, arguments.rows, arguments.lengths):
-            options = {"calibrate": arguments.calibrate, "evaluated": arguments.evaluated}
-            planned, measured = measure(method, rows, length, Path(folder), **options)
+            planned, measured = measure(method, rows, length, Path(folder), evaluated=arguments.evaluated)
             off.append(planned["reserved"] / measured - 1)
             held += planned["low"] <= measured <= planned["high"]
             band = f"{planned['low']:,.0f} to {planned['high']:,.0f}"

@@ -62,12 +62,3 @@ def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
     assert some.settings is not None
     made = some.estimate(some.settings)
     assert made.resident < some.least(some.settings) < made.low
-
-
-def test_what_was_seen_here_is_added_and_narrows_the_band(tmp_path: Path) -> None:
-    some = context(tmp_path)
-    assert some.settings is not None
-    before = some.estimate(some.settings)
-    after = dataclasses.replace(some, offset=float(GIB)).estimate(some.settings)
-    assert (after.allocated, after.reserved) == (before.allocated + GIB, before.reserved + GIB)
-    assert (after.low, after.high) == (round(0.95 * after.reserved), round(1.05 * after.reserved))
