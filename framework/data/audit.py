@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
-import json
 import os
 import shutil
 import time
@@ -30,9 +28,10 @@ from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store
 from framework.hooks.session import current
-from framework.util import hashing, minhash, text_features
+from framework.util import minhash, text_features
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
+from framework.util.hashing import key_of
 from framework.util.redact import redact
 
 EXCERPT = 40
@@ -241,15 +240,10 @@ def _as_example(prompt: Prompt) -> Example:
 
 
 def _key(plan: Plan, part: NDArray[np.int8], prompts: Sequence[Prompt], audits: dict[str, Audit]) -> str:
-    code = {name: hashing.code_hash(audit) for name, audit in audits.items()}
-    settings = (
-        plan.affecting(Affects.audit),
-        plan.batch,
-        [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts],
+    asked = [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts]
+    return key_of(
+        plan.affecting(Affects.audit), plan.batch, asked, part.tobytes().hex(), [*audits], code=audits.values()
     )
-    digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
-    digest.update(part.tobytes())
-    return digest.hexdigest()
 
 
 def _refused(finding: Finding) -> str:

@@ -24,9 +24,9 @@ from framework.data.trial import no_rows
 from framework.hooks.session import current
 from framework.util import minhash
 from framework.util.errors import FrameworkError
+from framework.util.hashing import key_of
 from framework.util.power import least_difference
 from framework.util.redact import redact
-from framework.util.shared_cache import key_of
 
 JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""

@@ -22,11 +22,7 @@ def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
     """Give the advice of the core and of every plugin, one sentence each."""
     if Stage.train in plan.stages or plan.stages == (Stage.plan,):  # which asks about the whole run
         yield from _own(plan, work)
-    for plugin, text in plugins.ask("framework_advice", plan=plan, work=work):
-        if isinstance(text, str):
-            yield text
-        else:
-            plugins.skip_plugin(plugin, "framework_advice", f"it gives {type(text).__name__}, not a sentence")
+    yield from (text for _, text in plugins.ask("framework_advice", str, plan=plan, work=work))
 
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:

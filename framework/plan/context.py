@@ -43,14 +43,10 @@ class PlanContext:
     def settings(self) -> MemorySettings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
-        answers = self.session.plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
-        for plugin, settings in answers:
-            if isinstance(settings, MemorySettings):
-                return settings
-            self.session.plugins.skip_plugin(
-                plugin, "framework_memory", f"it gives {type(settings).__name__}, not a MemorySettings"
-            )
-        return None
+        answers = self.session.plugins.ask(
+            "framework_memory", MemorySettings, plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes
+        )
+        return next((settings for _, settings in answers), None)
 
     @property
     def used(self) -> Gpu | None:

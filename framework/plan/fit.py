@@ -79,12 +79,7 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
         yield MemoryReduction({"trainer.max_seq_length": common}, "the longest row in a hundred", price=2)
         length = common
     plugins = context.session.plugins
-    for plugin, reduction in plugins.ask("framework_memory_reductions", plan=context.plan):
-        if not isinstance(reduction, MemoryReduction):
-            plugins.skip_plugin(
-                plugin, "framework_memory_reductions", f"it gives {type(reduction).__name__}, not a MemoryReduction"
-            )
-            continue
+    for plugin, reduction in plugins.ask("framework_memory_reductions", MemoryReduction, plan=context.plan):
         try:
             changed(context.plan, reduction.settings)
         except Exception as error:  # noqa: BLE001 - third-party code; it is named and left out

@@ -151,15 +151,9 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
 
 def _exports(plan: Plan, shape: Shape, plugins: Plugins) -> dict[str, ExportNeed]:
     """Return the plugins' needs of the exporters, by their names in the plan."""
-    needs = {}
-    for plugin, need in (
-        plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
-    ):
-        if isinstance(need, ExportNeed):
-            needs[need.name] = need
-        else:
-            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives {type(need).__name__}, not an ExportNeed")
-    return needs
+    if Stage.export not in _meant(plan):
+        return {}
+    return {need.name: need for _, need in plugins.ask("framework_export_needs", ExportNeed, plan=plan, shape=shape)}
 
 
 def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole: bool) -> Disk | None:

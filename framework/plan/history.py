@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import glob
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,8 @@ from framework.api.plan import Plan
 from framework.api.records import DataResult, TokenRow
 from framework.api.schema import Affects
 from framework.util import lock
-from framework.util.cache import cache_dir, digest, read_json, write_json
+from framework.util.cache import cache_dir, read_json, write_json
+from framework.util.hashing import key_of
 
 SAMPLE = 200
 """Rows of which the common beginning is taken."""
@@ -116,10 +116,8 @@ def _rows_file(plan: Plan) -> Path | None:
     files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
     if len(files) > FILES:
         return None
-    key = json.dumps(
-        [plan.affecting(Affects.data), model, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str
-    )
-    return cache_dir() / "plans" / f"{digest(key)}.json"
+    key = key_of(plan.affecting(Affects.data), model, sorted(files), plan.training.max_seq_length)
+    return cache_dir() / "plans" / f"{key}.json"
 
 
 def _files(name: str) -> Iterator[tuple[str, int, int]]:

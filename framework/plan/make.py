@@ -132,13 +132,7 @@ def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
 
 def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
-    errors = []
-    for plugin, text in plugins.ask(hook, **arguments):
-        if isinstance(text, str):
-            errors.append(Problem.of_sentence(text))
-        else:
-            plugins.skip_plugin(plugin, hook, f"it gives {type(text).__name__}, not a sentence")
-    return errors
+    return [Problem.of_sentence(text) for _, text in plugins.ask(hook, str, **arguments)]
 
 
 def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
 from framework.run.export import fingerprint
-from framework.util.shared_cache import key_of
+from framework.util.hashing import key_of
 
 FILE = ".completed.json"
 

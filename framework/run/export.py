@@ -8,7 +8,6 @@ exporter what it made, of which weights, and with which settings; sizes on the d
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +29,7 @@ from framework.api.schema import Affects, Stage
 from framework.hooks.session import current
 from framework.util.command import this_program
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error, display_path
+from framework.util.hashing import key_of
 from framework.util.redact import redact
 
 WHOLE = 2**26
@@ -231,9 +231,7 @@ def size(place: Path) -> int:
 def settings(plan: Plan, name: str) -> str:
     """Return a hash over the settings that count for what an exporter makes: those of the run, and its own."""
     own = as_plain(plan.exporter.get(name), Affects.exports)
-    return hashlib.sha256(
-        json.dumps([plan.affecting(Affects.exports), own], sort_keys=True, default=str).encode()
-    ).hexdigest()
+    return key_of(plan.affecting(Affects.exports), own)
 
 
 def fingerprint(folder: Path) -> str:

@@ -97,13 +97,7 @@ def _is_template(samples: Sequence[Sample]) -> bool:
 
 
 def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
-    concerns = []
-    for plugin, concern in plugins.ask("framework_concerns", plan=plan, results=results):
-        if isinstance(concern, Concern):
-            concerns.append(concern)
-        else:
-            plugins.skip_plugin(plugin, "framework_concerns", f"it gives {type(concern).__name__}, not a Concern")
-    return concerns
+    return [concern for _, concern in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
 
 
 def _objective(

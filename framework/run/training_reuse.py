@@ -25,7 +25,7 @@ from framework.run.export import fingerprint
 from framework.run.training import TrainingController
 from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import atomic_folder
-from framework.util.shared_cache import key_of
+from framework.util.hashing import key_of
 
 LIMIT = 64
 """Trainings that are remembered at most, each with its steps, which later trials tell their loggers."""

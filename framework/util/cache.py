@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -31,11 +30,6 @@ def cache_dir() -> Path:
             f"the cache folder {str(place)!a} is not UTF-8 text: set FRAMEWORK_CACHE=FOLDER"
         ) from error
     return place
-
-
-def digest(key: str) -> str:
-    """Return a short hash of a key, to be a file name."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def read_json(file: Path) -> dict[str, Any]:

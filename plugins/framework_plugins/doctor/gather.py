@@ -95,7 +95,7 @@ class DiagnosticRun:
 
 def registered() -> Iterator[Registered]:
     """Give the diagnostics of all plugins, each with the name of its plugin."""
-    for plugin, diagnostic in ask("framework_diagnostics"):
+    for plugin, diagnostic in ask("framework_diagnostics", object):
         if reason := diagnostic_problem(diagnostic):
             skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.errors import FrameworkError
+from framework.api.files import key_of
 from framework.api.records import RawData, Row
 from framework.api.registry import counting
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
@@ -262,4 +262,4 @@ def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
          for noted in part]
         for part in parts
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+    return key_of(plain)

@@ -21,10 +21,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.api.backend import code_hash, hash_of
 from framework.api.chat_templates import NAMED
 from framework.api.conversations import END, for_each_answer, with_thoughts
 from framework.api.errors import FrameworkError
+from framework.api.files import key_of
 from framework.api.records import IGNORE, Example, Message, TokenRow
 from framework.api.schema import Learn, Thoughts
 from framework.api.text import summarize_error
@@ -90,7 +90,7 @@ class Chat:
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
         parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.learn.value)
-        return hash_of(*core, *parts, self._probe, code_hash(Chat))
+        return key_of(*core, *parts, self._probe, code=[Chat])
 
     @property
     def _probe(self) -> str:

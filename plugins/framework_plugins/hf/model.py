@@ -17,9 +17,10 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import Shape, estimate, shared_key
+from framework.api.backend import Shape, estimate
 from framework.api.data import set_of
 from framework.api.errors import FrameworkError
+from framework.api.files import key_of
 from framework.api.machine import GIB
 from framework.api.plan import Plan
 from framework.api.process_group import member
@@ -245,7 +246,7 @@ class HFModel:
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
             adapter = self.plan.adapter
             named = adapter.component.name, adapter.settings
-            self._shown = shared_key(self.base_key, *named) if self.base_key else ""
+            self._shown = key_of(self.base_key, *named) if self.base_key else ""
             probe, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
             losses = self.losses(model, self.way.packing, masked=not self.way.branches, found=probe)
             if losses.fallback:

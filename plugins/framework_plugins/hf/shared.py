@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from framework.api.backend import shared_key
+from framework.api import files as cached
 from framework.api.registry import shared_cache
 
 KIND = "base"
@@ -92,7 +92,7 @@ def key_of(folder: Path, *settings: Any) -> str:
     """Return a key over the files of a model and the settings it is loaded with."""
     files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".py"})
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return shared_key(str(folder.resolve()), states, *settings)
+    return cached.key_of(str(folder.resolve()), states, *settings)
 
 
 def _tensors(model: Any) -> Iterator[torch.Tensor]:

@@ -6,11 +6,10 @@ The training may send its steps again from the first one: those that the tracker
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from framework.api.files import write_atomically
+from framework.api.files import key_of, write_atomically
 from framework.api.plan import Plan
 from framework.api.records import TrainResult
 from framework.api.run_folder import RunFolder
@@ -55,7 +54,7 @@ def keep_run(plan: Plan, tracker: str, run: KeptRun) -> None:
 def settings_of(plan: Plan) -> str:
     """Return a hash over what makes a training the one that it is, and over its data."""
     settings = plan.affecting(Affects.resume | Affects.data)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return key_of(settings)[:16]
 
 
 def trained_steps(plan: Plan) -> int:

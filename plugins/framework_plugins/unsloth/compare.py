@@ -20,9 +20,8 @@ import torch
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from framework.api.backend import module_hash
 from framework.api.errors import FrameworkError
-from framework.api.files import cache_dir, digest, read_json, write_json
+from framework.api.files import cache_dir, key_of, read_json, write_json
 from framework.api.machine import installed
 from framework.api.plan import Plan, Selection
 from framework.api.process import ProcessError, PythonProcess
@@ -128,14 +127,13 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
     }
     key = {
         "versions": {name: installed(name) for name in LIBRARIES + ATTENTION},
-        "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
         "way": [run.way, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
         "machine": [machine.dtype, machine.optimizer, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
-    return digest(json.dumps(key, sort_keys=True, default=str))
+    return key_of(key, code=PACKAGES)
 
 
 def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:

@@ -137,7 +137,7 @@ class Hasty:
             "trainer.max_seq_length=64 must be a whole number",
         ),
         (MemoryReduction(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
-        ({"adapter.r": 1}, "it gives dict, not a MemoryReduction"),
+        ({"adapter.r": 1}, "it gives dict, not MemoryReduction"),
     ],
 )
 def test_a_saving_that_cannot_be_set_is_named_and_left_out(
