@@ -7,8 +7,7 @@ This module re-exports names from the rooms above `api`, so nothing in the core 
 """
 
 from framework.cli.arguments import complete_overrides, reject_duplicate_overrides
-from framework.plan.from_folder import restored
-from framework.plan.load import load_config
+from framework.plan.load import load_config, restored
 from framework.plan.make import check_model, make_plan
 from framework.rundir.folder import check_writable
 from framework.rundir.read import newest_run, read_run

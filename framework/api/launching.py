@@ -5,10 +5,9 @@ This module re-exports names from the rooms above `api`, so nothing in the core 
 
 from __future__ import annotations
 
-from framework.run.import_order import stale
 from framework.run.interruption import SIGNALS
 from framework.run.pipeline import run
-from framework.run.plan_transfer import PickledPlan, end_with, pickle_plan
+from framework.run.processes import PickledPlan, end_with, pickle_plan, stale
 from framework.run.worker import CONTROLS, ENDED, GROUP, JOB, RESULT, STEPS, STOP, Ended, Job, open_pipe
 from framework.rundir.status import note_failure
 

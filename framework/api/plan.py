@@ -167,6 +167,13 @@ class Plan:
         return bool({Stage.plan, Stage.train} & set(self.stages))
 
     @property
+    def only_exports(self) -> bool:
+        """Whether the run only exports what its folder holds: its report and its status stay, with more artifacts."""
+        stages = {*self.stages}
+        only = Stage.export in stages and stages <= {Stage.plan, Stage.data, Stage.export}
+        return only and not self.external_checkpoint
+
+    @property
     def batch(self) -> int:
         """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
         group = self.launch.config.group()

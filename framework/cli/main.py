@@ -37,18 +37,17 @@ from framework.cli.arguments import (
 )
 from framework.cli.completion import OPTIONS, complete_shell
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
-from framework.config.sources import REFUSALS
+from framework.config.sources import REFUSALS, overruled
 from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
-from framework.plan.preset_conflicts import overruled
-from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import locked, save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
+from framework.sweep.check import check_sweep
 from framework.util.errors import (
     USER_MISTAKE,
     DoesNotFitError,
@@ -250,7 +249,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         session.shared.open()
     else:
         session.shared.close()
-    if is_worker and folder.takes_one_gpu(plan):
+    if is_worker and folder.takes_one_gpu(plan.training, plan.launch.config):
         gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
     with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already

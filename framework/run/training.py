@@ -18,8 +18,8 @@ from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import truncation_issues
-from framework.run.events import Events
 from framework.run.interruption import Interruption
+from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"
@@ -118,7 +118,7 @@ class TrainingController:
         self.events.send(TrainingStep(step))
         issues = self._check(step)
         if self.answers is not None:
-            issues += truncation_issues(self.plan, self.answers, self.base, step.step)
+            issues += truncation_issues(self.plan.health.truncated_answers, self.answers, self.base, step.step)
             # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
         for issue in issues:

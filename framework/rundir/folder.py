@@ -24,7 +24,6 @@ STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, St
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
-EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
 REMOVED = frozenset({"plan.calibrate"})
 """Settings that earlier versions saved, and that nothing reads any more."""
 T = TypeVar("T")
@@ -45,7 +44,7 @@ class WritableRunFolder(RunFolder):
         folder = cls(plan.run_dir)
         # The export looks itself at what an earlier one made of the same weights.
         spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
-        if adds_exports(plan):
+        if plan.only_exports:
             spared.add(Stage.report)
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
@@ -62,11 +61,6 @@ class WritableRunFolder(RunFolder):
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `forecast.json`, what the run was expected to need."""
         records.save(forecast, self.file("forecast"))
-
-
-def adds_exports(plan: Plan) -> bool:
-    """Whether a run only exports what its folder holds: its report and its status stay, with more artifacts."""
-    return Stage.export in plan.stages and {*plan.stages} <= EXPORTS and not plan.external_checkpoint
 
 
 def _after(stage: Stage) -> set[Stage]:

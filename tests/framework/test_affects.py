@@ -19,15 +19,16 @@ from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.schema import Affects, FormatConfig, RunConfig
-from framework.data import audit, stage
+from framework.data import stage
+from framework.data.audit import StoredRows
 from framework.data.reader import Reader
 from framework.evaluate import measure
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
-from framework.plan import history
-from framework.run import training_reuse
+from framework.plan.forecast import Planner
+from framework.run import reuse
 from framework.run.export import settings as export_settings
-from framework.run.training_reuse import TrainingReuse
+from framework.run.reuse import TrainingReuse
 from framework.testing import EchoTrainerConfig
 
 Keys = Callable[..., dict[str, str]]
@@ -133,22 +134,25 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         found: Any = SimpleNamespace(result=SimpleNamespace(fingerprint="rows"))
         measuring = Measuring(plan, model, found, {}, {}, current())
         way: Any = "plain"
+        one = np.zeros(1, np.int8)
+        columns = dict.fromkeys(("tokens", "supervised", "system", "plain", "part", "source"), one)
+        store: Any = SimpleNamespace(columns=SimpleNamespace(**columns))
         return {
             "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below
             "mixed rows": Reader(mixed, model)._key("tokens"),  # noqa: SLF001
             "data": noting(lambda: stage.load_data(plan, model)),
-            "lengths": str(history._rows_file(plan)),  # noqa: SLF001
-            "audit": audit._key(plan, np.zeros(1, np.int8), (), {}),  # noqa: SLF001
+            "lengths": str(Planner(plan, model, current()).rows_file),
+            "audit": StoredRows(plan, store, one).key,
             "base": base_key.base_key(plan, {}, way, folder, "tokens"),
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(resume.settings(plan), sort_keys=True),
             "tracker": kept.settings_of(plan),
-            "exports": export_settings(plan, "adapter"),
+            "exports": export_settings(plan.affecting(Affects.exports), plan.exporter["adapter"]),
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stage, measure, training_reuse):
+        for module in (stage, measure, reuse):
             patch.setattr(module, "key_of", note)
         current().shared.open()
         yield made

@@ -11,6 +11,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact, ExportResult
+from framework.api.schema import Affects
 from framework.run import export
 from framework.run.export import KEPT, ExportError, Exports, fingerprint
 
@@ -39,14 +40,17 @@ def run(tmp_path: Path) -> Path:
 
 def earlier(run: Path, *words: str) -> tuple[Exports, ExportResult]:
     """Return the exports of a plan that made both."""
-    made = Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), None)
+    made = now(run, None, *words)
     made.add("merged", [Artifact("merged", "merged", 22)])
     made.add("adapter", [Artifact("adapter", "adapter", 23, ["a note"])])
     return made, made.result()
 
 
 def now(run: Path, before: ExportResult | None, *words: str) -> Exports:
-    return Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), before)
+    plan = testing.plan([*words, "exporter=[adapter,merged,model_card]"], run_dir=run)
+    settings = plan.affecting(Affects.exports)
+    keys = {name: export.settings(settings, choice) for name, choice in plan.exporter.items()}
+    return Exports(run, fingerprint(plan.checkpoint), keys, before)
 
 
 def test_a_folder_has_the_size_that_it_has_at_the_end(run: Path) -> None:

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import ExportNeed
-from framework.hooks.session import current
 from framework.memory import Shape
-from framework.plan.forecast import Planner
 from framework.util import host
 from framework_plugins.exports.needs import needs
 from tests.framework.memory.test_shape import LLAMA
-from tests.support.shelf import Shelf, plan
+from tests.support.shelf import Shelf, first, plan
 
 GIB = 2**30
 SHAPE = Shape.from_config(LLAMA)
@@ -56,9 +54,7 @@ def test_comparing_takes_the_model_once_more_in_what_fits(tmp_path: Path, monkey
 
 
 def test_they_stand_in_the_plan(tmp_path: Path) -> None:
-    _, forecast = Planner(Shelf(LLAMA), current()).first(
-        plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]")
-    )
+    _, forecast = first(Shelf(LLAMA), plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]"))
     assert forecast.disk is not None
     assert forecast.disk.parts["merged"] == 2 * SHAPE.total
     assert forecast.disk.parts["adapter"] == forecast.disk.parts["checkpoint"]

@@ -1,4 +1,4 @@
-"""framework/plan/context.py: a plan with its model, data and hardware facts."""
+"""framework/plan/fit.py: a plan with its model, data and hardware facts."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from framework.api.records import FitStatus
 from framework.hooks.session import current
 from framework.memory import Shape
-from framework.plan.context import CPU, PlanContext
+from framework.plan.fit import CPU, PlanContext
 from framework.util import host
 from framework.util.gpus import named
 from framework.util.host import HostMemory
@@ -44,8 +44,7 @@ def test_a_trainer_that_takes_the_cpu_has_its_memory_whatever_gpu_is_here(
 
 def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
     some = context(tmp_path)
-    assert some.settings is not None
-    made = some.estimate(some.settings)
+    made = some.estimate()
     free = [
         (made.high, FitStatus.fits),
         (made.high - 1, FitStatus.tight),
@@ -59,6 +58,5 @@ def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
 
 def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
     some = context(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
-    assert some.settings is not None
-    made = some.estimate(some.settings)
-    assert made.resident < some.least(some.settings) < made.low
+    made = some.estimate()
+    assert made.resident < some.least() < made.low
