@@ -51,7 +51,7 @@ class Planner:
 
     Attributes:
         plan: the run, changed by `first` if `plan.apply` has it changed.
-        rows: what is known of its rows.
+        rows: what is known about its rows.
     """
 
     def __init__(self, plan: Plan, source: ModelSource, session: Session) -> None:
@@ -97,7 +97,7 @@ class Planner:
         return self.forecast()
 
     def forecast(self) -> Forecast:
-        """Return what the run takes, by what is known of its rows."""
+        """Return what the run takes, by what is known about its rows."""
         context = self._context()
         if isinstance(context, str):
             return Forecast(None, context, [], self._applied, None, None, self.advice(None))
@@ -158,7 +158,7 @@ class Planner:
 
     @property
     def rows_file(self) -> Path | None:
-        """Where what is known of the rows is kept for the next plan; None for too many files."""
+        """Where what is known about the rows is kept for the next plan; None for too many files."""
         plan = self.plan
         settings = plan.affecting(Affects.data), plan.training.max_seq_length
         return known.rows_file(plan.model, plan.data, *settings)
