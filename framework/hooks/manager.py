@@ -188,6 +188,7 @@ class Plugins:
         if self._components[0] == implementations:
             return self._components[1]
         by_group: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
+        component: Any  # `wrong_component` says what else it is
         for plugin, component in self.ask(COMPONENTS, object):
             if reason := wrong_component(component):
                 self.skip_plugin(plugin, label(component), reason)

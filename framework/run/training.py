@@ -55,7 +55,7 @@ class TrainingController:
             each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
         ]
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
-        monitors = self.plugins.ask(HOOK, TrainingMonitor, plan=plan)
+        monitors = self.plugins.ask(HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
         self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
