@@ -145,13 +145,13 @@ def _run_stages(
         data = load_data(plan, model)
         if Stage.train in plan.stages:
             check_data(plan.training, plan.set_losses, data)
-        elif {Stage.evaluate, Stage.export} & set(plan.stages):
-            _check_weights(plan.checkpoint, plan.config["checkpoint"])
         if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS and not data.validation:
             raise _no_validation(plan.data.config.validation_split, data.result.train_rows, plan.metric)
         expected = planner.update(data.result, data.train)
         events.send(ForecastUpdated(expected))
         planner.check_fits(expected)
+        if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
+            _check_weights(plan.checkpoint, plan.config["checkpoint"])
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
