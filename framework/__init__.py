@@ -10,8 +10,7 @@ from framework.util.this_python import end_where_it_cannot
 
 end_where_it_cannot()  # before anything else is imported that may not be there
 
-from framework.api.component import Component
-from framework.api.markers import hookimpl
+from framework.api.component import Component, hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
 from framework.hooks.decorators import exporter, formatter, metric

@@ -1,6 +1,391 @@
-"""What a plugin may import: components and schemas, the plan, records, protocols, texts.
+"""For authors of data sources, formats, metrics, evaluators, audits, exporters, loggers and diagnostics.
 
-Imports: `memory` and `util`; `commands`, `launching`, `prompts` and `registry` alone look up;
-nothing in the core imports those four.
+    from framework.api import AnswerMetric, MetricConfig, Scores
+
+Authors of trainers and models need `framework.api.training` too, authors of commands and launchers
+`framework.api.program`; everybody has `framework` itself (`Component`, `hookimpl`, `Plan`, `FrameworkError`). Any other
+module below `framework` is private.
+
+Errors that are shown as text, never as a traceback; raise `FrameworkError` for what a user can fix. A message names the
+place, the value, the valid choices and the fix, in one or two lines.
+
+    FrameworkError                exit code 2
+    ├── DoesNotFitError           the run needs more memory than there is; a sweep passes over the trial
+    └── PrunedError               a sweep prunes the trial; it has not failed
+    KeyboardInterrupt
+    └── Interrupted               a signal has asked the run to end; exit code 128 and the signal's number
+
+Imports: `memory` and `util`; `program` and `registry` alone look up; nothing in the core imports those two.
 Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """
+
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
+from framework.api import scoring
+from framework.api.audit import (
+    LEFT_OUT,
+    PROMPTS,
+    TRAIN,
+    VALIDATION,
+    AuditData,
+    Texts,
+)
+from framework.api.data import (
+    Data,
+)
+from framework.api.diagnostic import (
+    Diagnostic,
+    DiagnosticResult,
+    State,
+)
+from framework.api.events import (
+    Event,
+    ForecastUpdated,
+    IssueFound,
+    ProgressMade,
+    RunFailed,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    TrainingStep,
+)
+from framework.api.fields import (
+    fields,
+)
+from framework.api.plan import (
+    CHECKPOINT,
+    EVAL_LOSS,
+    LOSSES,
+    SCORE,
+    as_plain,
+)
+from framework.api.protocols import (
+    AnswerMetric,
+    AnyMetric,
+    AsksPrompts,
+    Audit,
+    CheckedExporter,
+    CheckedSource,
+    CleaningAudit,
+    ComparingMetric,
+    CompositeFormatter,
+    Evaluator,
+    ExportContext,
+    Exporter,
+    FallbackFormatter,
+    Formatter,
+    Logger,
+    Metric,
+    MetricWithKind,
+    MetricWithUnit,
+    Model,
+    OrderedExporter,
+    ReusableExporter,
+    Source,
+)
+from framework.api.records import (
+    Answer,
+    Answered,
+    Artifact,
+    Aspect,
+    Change,
+    Concern,
+    DataResult,
+    EvalResult,
+    Example,
+    ExportNeed,
+    ExportResult,
+    Finding,
+    FitStatus,
+    Forecast,
+    Lengths,
+    Measure,
+    MeasureKind,
+    Message,
+    Outcome,
+    Piece,
+    Progress,
+    Prompt,
+    RawData,
+    Report,
+    Results,
+    Row,
+    Sample,
+    Scored,
+    Scores,
+    Severity,
+    Step,
+    Sweep,
+    ToolCall,
+    TrainingIssue,
+    TrainResult,
+    Trial,
+    Verdict,
+    ViewedRow,
+    Work,
+)
+from framework.api.run_folder import (
+    RunFolder,
+    SavedRun,
+)
+from framework.api.schema import (
+    Action,
+    Affects,
+    AuditConfig,
+    DataConfig,
+    EvaluatorConfig,
+    ExporterConfig,
+    FormatConfig,
+    Learn,
+    LoggerConfig,
+    MetricConfig,
+    Overflow,
+    plain_name,
+)
+from framework.api.text import (
+    HIDDEN,
+    as_text,
+    count,
+    difference,
+    display_path,
+    error_location,
+    hide,
+    model_name,
+    nearest,
+    number,
+    override_key,
+    redact,
+    share,
+    summarize_error,
+    unknown,
+    visible,
+    without_thought,
+)
+from framework.util.cache import (
+    cache_dir,
+    digest,
+    read_json,
+    write_json,
+)
+from framework.util.errors import (
+    PrunedError,
+)
+from framework.util.files import (
+    atomic_folder,
+    describe_room,
+    refuse_links,
+    write_atomically,
+    write_failure,
+)
+from framework.util.gpus import (
+    Gpu,
+)
+from framework.util.gpus import (
+    count as gpu_count,
+)
+from framework.util.host import (
+    GIB,
+    HostMemory,
+)
+from framework.util.host import (
+    cores as cpu_cores,
+)
+from framework.util.host import (
+    memory as host_memory,
+)
+from framework.util.host import (
+    threads as cpu_threads,
+)
+from framework.util.network import (
+    reachable,
+)
+from framework.util.process import (
+    ProcessError,
+    PythonProcess,
+)
+from framework.util.requirements import (
+    missing,
+    pip_command,
+)
+from framework.util.versions import (
+    installed,
+)
+
+if TYPE_CHECKING:
+    from framework.api.registry import components, counting, skip_plugin
+    from framework.util.minhash import SIMILARITY
+    from framework.util.minhash import group as group_similar
+    from framework.util.text_features import WORD, common_features, features, similarities
+
+__all__ = [
+    "CHECKPOINT",
+    "EVAL_LOSS",
+    "GIB",
+    "HIDDEN",
+    "LEFT_OUT",
+    "LOSSES",
+    "PROMPTS",
+    "SCORE",
+    "SIMILARITY",
+    "TRAIN",
+    "VALIDATION",
+    "WORD",
+    "Action",
+    "Affects",
+    "Answer",
+    "AnswerMetric",
+    "Answered",
+    "AnyMetric",
+    "Artifact",
+    "AsksPrompts",
+    "Aspect",
+    "Audit",
+    "AuditConfig",
+    "AuditData",
+    "Change",
+    "CheckedExporter",
+    "CheckedSource",
+    "CleaningAudit",
+    "ComparingMetric",
+    "CompositeFormatter",
+    "Concern",
+    "Data",
+    "DataConfig",
+    "DataResult",
+    "Diagnostic",
+    "DiagnosticResult",
+    "EvalResult",
+    "Evaluator",
+    "EvaluatorConfig",
+    "Event",
+    "Example",
+    "ExportContext",
+    "ExportNeed",
+    "ExportResult",
+    "Exporter",
+    "ExporterConfig",
+    "FallbackFormatter",
+    "Finding",
+    "FitStatus",
+    "Forecast",
+    "ForecastUpdated",
+    "FormatConfig",
+    "Formatter",
+    "Gpu",
+    "HostMemory",
+    "IssueFound",
+    "Learn",
+    "Lengths",
+    "Logger",
+    "LoggerConfig",
+    "Measure",
+    "MeasureKind",
+    "Message",
+    "Metric",
+    "MetricConfig",
+    "MetricWithKind",
+    "MetricWithUnit",
+    "Model",
+    "OrderedExporter",
+    "Outcome",
+    "Overflow",
+    "Piece",
+    "ProcessError",
+    "Progress",
+    "ProgressMade",
+    "Prompt",
+    "PrunedError",
+    "PythonProcess",
+    "RawData",
+    "Report",
+    "Results",
+    "ReusableExporter",
+    "Row",
+    "RunFailed",
+    "RunFinished",
+    "RunFolder",
+    "RunPlanned",
+    "RunStarted",
+    "Sample",
+    "SavedRun",
+    "Scored",
+    "Scores",
+    "Severity",
+    "Source",
+    "StageFinished",
+    "StageStarted",
+    "State",
+    "Step",
+    "Sweep",
+    "Texts",
+    "ToolCall",
+    "TrainResult",
+    "TrainingIssue",
+    "TrainingStep",
+    "Trial",
+    "Verdict",
+    "ViewedRow",
+    "Work",
+    "as_plain",
+    "as_text",
+    "atomic_folder",
+    "cache_dir",
+    "common_features",
+    "components",
+    "count",
+    "counting",
+    "cpu_cores",
+    "cpu_threads",
+    "describe_room",
+    "difference",
+    "digest",
+    "display_path",
+    "error_location",
+    "features",
+    "fields",
+    "gpu_count",
+    "group_similar",
+    "hide",
+    "host_memory",
+    "installed",
+    "missing",
+    "model_name",
+    "nearest",
+    "number",
+    "override_key",
+    "pip_command",
+    "plain_name",
+    "reachable",
+    "read_json",
+    "redact",
+    "refuse_links",
+    "scoring",
+    "share",
+    "similarities",
+    "skip_plugin",
+    "summarize_error",
+    "unknown",
+    "visible",
+    "without_thought",
+    "write_atomically",
+    "write_failure",
+    "write_json",
+]
+
+# The hooks' room is above this one, and the texts' features import numpy, which most commands do without.
+_LATER = {
+    **dict.fromkeys(("components", "counting", "skip_plugin"), "framework.api.registry"),
+    **dict.fromkeys(("SIMILARITY", "group_similar"), "framework.util.minhash"),
+    **dict.fromkeys(("WORD", "common_features", "features", "similarities"), "framework.util.text_features"),
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'framework.api' has no attribute '{name}'")
+    import importlib  # noqa: PLC0415
+
+    return getattr(importlib.import_module(_LATER[name]), "group" if name == "group_similar" else name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 __all__ = ["NAMED", "ChatTemplate", "problem", "read"]
 

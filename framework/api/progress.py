@@ -1,6 +1,6 @@
 """How progress is displayed: bars in a terminal, lines in a pipe.
 
-`counting` of `framework.api.registry` counts. A run sends its counts to its loggers; any other command shows them on
+`counting` of `framework.api` counts. A run sends its counts to its loggers; any other command shows them on
 standard error, with `Counts`. This module imports rich's progress bars, so import it only where something is shown.
 """
 

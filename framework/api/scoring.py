@@ -110,7 +110,7 @@ def _groups(answers: Sequence[Answered]) -> list[int]:
     """
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
-    from framework.api.similarity import common_features, group_similar  # noqa: PLC0415 - as above
+    from framework.api import common_features, group_similar  # noqa: PLC0415 - as above
     from framework.util.minhash import join  # noqa: PLC0415 - as above
 
     questions = [one.question for one in answers]

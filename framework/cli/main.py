@@ -146,7 +146,7 @@ def _shown(stack: ExitStack) -> Callable[[Progress], None]:
     """Return what shows the counts of a command until the stack is closed; for a run, its loggers do that."""
 
     def show(progress: Progress) -> None:
-        from framework.api.progress import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
+        from framework.api.text.bars import Counts  # noqa: PLC0415 - rich's bars, which most commands do without
 
         if not counts:
             counts.append(stack.enter_context(Counts()))

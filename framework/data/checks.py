@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework.api.markers import hookimpl
+from framework.api.component import hookimpl
 from framework.api.plan import Plan
 
 

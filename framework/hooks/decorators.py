@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
-from framework.api.component import Component
-from framework.api.markers import hookimpl
+from framework.api.component import Component, hookimpl
 from framework.api.records import Artifact, Example, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.validation import is_async, line_of

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.api.markers import hookspec
+from framework.api.component import hookspec
 
 if TYPE_CHECKING:
     from framework.api.component import Component

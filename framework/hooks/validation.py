@@ -106,7 +106,7 @@ def wrong_schema(schema: object) -> str:
     groups, name = groups_of(schema), schema.__name__
     if not groups:
         bases = ", ".join(group.base.__name__ for group in ALL_GROUPS.values())
-        return f"its schema {name} does not subclass the base of any group. Bases in framework.api.schema: {bases}"
+        return f"its schema {name} does not subclass the base of any group. Bases: {bases}"
     if len(groups) > 1:
         bases = " and ".join(group.base.__name__ for group in groups)
         return f"its schema {name} subclasses {bases}, but an option belongs to one group: keep one of them"

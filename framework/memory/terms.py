@@ -161,7 +161,7 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
     quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
     2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
-    2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, plugins/framework_plugins/hf/fast/head.py.)
+    2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, plugins/framework_plugins/hf/loss/chunked_cross_entropy.py.)
     """
     if settings.pieces == 1:
         return 0.0

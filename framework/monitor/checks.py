@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from framework.api.component import hookimpl
 from framework.api.data import Data
-from framework.api.markers import hookimpl
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.schema import Action, TrainerConfig
 from framework.hooks.session import current

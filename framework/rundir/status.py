@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from framework.api import records
-from framework.api.markers import hookimpl
+from framework.api.component import hookimpl
 from framework.api.plan import Plan, as_plain
 from framework.api.records import DataResult
 from framework.api.run_folder import (

@@ -19,9 +19,8 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.api.component import GROUPS, Component
+from framework.api.component import GROUPS, Component, hookimpl
 from framework.api.data import set_of
-from framework.api.markers import hookimpl
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
 from framework.api.records import (
@@ -37,8 +36,8 @@ from framework.api.records import (
     TokenRow,
     TrainResult,
 )
-from framework.api.schedule import is_due
 from framework.api.schema import ModelConfig, TrainerConfig
+from framework.api.training import validation_is_due
 from framework.config.compose import compose, user_folders
 from framework.hooks.session import current
 from framework.hooks.validation import COMPONENTS
@@ -376,7 +375,7 @@ class EchoTraining:
     def _tell(self, step: Step) -> bool:
         """Send a step and follow the order; return whether the training ends there."""
         eval_steps, epoch = self.config.eval_steps, len(self.rows)
-        due = is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
+        due = validation_is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
         ends = self._obey(self._validated(step) if due else step)
         if ends and self.validations and not due:
             self._obey(self._validated(step))

@@ -80,9 +80,9 @@ def _methods(product: Any, protocol: type) -> Iterator[str]:
 def _advice(product: Any, protocol: type) -> str:
     """Say which class would have the method, or would do without it."""
     if protocol is protocols.Logger:
-        return ": subclass framework.api.protocols.Logger"
+        return ": subclass framework.api.Logger"
     if protocol is protocols.Metric and hasattr(product, "score_all"):
-        return ": subclass framework.api.protocols.AnswerMetric for score_all(answers)"
+        return ": subclass framework.api.AnswerMetric for score_all(answers)"
     return ""
 
 

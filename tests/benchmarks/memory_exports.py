@@ -72,10 +72,10 @@ def do(step: str, folder: Path) -> None:
     """Merge, or compare what was merged with the trained weights."""
     import torch
 
-    from framework_plugins.exports.merging import merge
+    from framework_plugins.exports.merge.merging import merge
     from framework_plugins.exports.parity.agreement import agree
-    from framework_plugins.exports.parity.folders import Held, folder_logits, trained_logits
-    from framework_plugins.exports.parity.rows import CheckRow
+    from framework_plugins.exports.parity.check_rows import CheckRow
+    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, trained_logits
 
     plan, merged = plan_of(folder / "base"), folder / "merged"
     if step == "merge":

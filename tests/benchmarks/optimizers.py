@@ -21,8 +21,8 @@ from rich.console import Console
 from framework.api.machine import installed
 from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Optimizer
-from framework_plugins.hf import optimizers
-from framework_plugins.hf.state import OPTIMIZER
+from framework_plugins.hf.resume.training_state import OPTIMIZER
+from framework_plugins.hf.settings import optimizers
 from tests.benchmarks.memory_cpu import measure
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train

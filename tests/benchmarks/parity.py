@@ -36,17 +36,17 @@ from framework import testing
 from framework.api.records import Message, Prompt
 from framework_plugins.exports.chat_template import put
 from framework_plugins.exports.config import Dtype, ParityConfig
-from framework_plugins.exports.convert import pieces
-from framework_plugins.exports.gguf_vocabulary import Vocabulary
+from framework_plugins.exports.gguf.convert import sentencepiece
+from framework_plugins.exports.gguf.vocabulary import Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
-from framework_plugins.exports.merging import merge
+from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.parity.agreement import Agreement, Logits, agree, widest_tie
 from framework_plugins.exports.parity.bounds import exact, within
+from framework_plugins.exports.parity.change_retained import of_answer, survival
+from framework_plugins.exports.parity.check_rows import GENERAL, LONGEST, CheckRow
 from framework_plugins.exports.parity.gate import TIE
 from framework_plugins.exports.parity.long_row import END, long_row
-from framework_plugins.exports.parity.rows import GENERAL, LONGEST, CheckRow
-from framework_plugins.exports.parity.survival import of_answer, survival
 from tests.support.ggufs import converted
 from tests.support.speaks import Speaks
 
@@ -289,7 +289,7 @@ def real_files(case: Case, run: Path, quantizations: Sequence[str]) -> None:
             merge(plan, folder / "checkpoint", folder / "merged", dtype=Dtype.fp16)
             vocabulary = Vocabulary.read(folder / "merged")
             put(folder / "merged", vocabulary.template)
-            pieces.complete(folder / "merged")
+            sentencepiece.complete(folder / "merged")
             whole = converted([folder / "merged"], folder, dtype="f16")["merged"]
             for name in quantizations:
                 made = folder / f"{name}.gguf"

@@ -107,7 +107,8 @@ class NotedError(Exception):
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
     """Return what gives all keys of a plan with some overrides, by what they are of."""
-    from framework_plugins.hf import base_key, resume
+    from framework_plugins.hf.load import base_key
+    from framework_plugins.hf.resume.checkpoints import checkpoints
     from framework_plugins.trackers import kept
 
     folder = tmp_path_factory.mktemp("keys")
@@ -146,7 +147,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             "base": base_key.base_key(plan, {}, way, folder, "tokens"),
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),
-            "resume": json.dumps(resume.settings(plan), sort_keys=True),
+            "resume": json.dumps(checkpoints.settings(plan), sort_keys=True),
             "tracker": kept.settings_of(plan),
             "exports": export_settings(plan.affecting(Affects.exports), plan.exporter["adapter"]),
         }

@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from framework.api.diagnostic import State
 from framework.api.schema import Optimizer
-from framework_plugins.exports.parity.folders import Held, affordable, folder_logits, trained_logits
-from framework_plugins.exports.parity.rows import CheckRow
-from framework_plugins.hf import hardware
-from framework_plugins.hf.allocator import NEW, OLD
-from framework_plugins.hf.config import Device, HFTrainerConfig
-from framework_plugins.hf.diagnostics import nf4
+from framework_plugins.exports.parity.check_rows import CheckRow
+from framework_plugins.exports.parity.reference_logits import Held, affordable, folder_logits, trained_logits
+from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.allocator import NEW, OLD
+from framework_plugins.hf.machine.diagnostics import nf4
+from framework_plugins.hf.settings.config import Device, HFTrainerConfig
 from tests.plugins.unsloth.runs import run, tiny
 from tests.support.training import make
 
@@ -37,7 +37,7 @@ def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: s
 
 @ON_A_CARD
 def test_the_optimizers_of_8_bits_run(device: str) -> None:
-    """On a CPU one is replaced, see tests/plugins/hf/test_hardware.py."""
+    """On a CPU one is replaced, see tests/plugins/hf/machine/test_hardware.py."""
     for optimizer in (Optimizer.adamw_8bit, Optimizer.paged_adamw_8bit):
         picked = hardware.pick(HFTrainerConfig(device=Device(device), optim=optimizer))
         assert (picked.optimizer, picked.facts["optimizer"]) == (optimizer, optimizer.value)

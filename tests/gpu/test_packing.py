@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from framework.api.machine import installed
 from framework.api.records import TokenRow
-from framework_plugins.hf.config import Attention, Packing
-from framework_plugins.hf.fast.head import Head, kept, summed_cross_entropy
-from framework_plugins.hf.hardware import AMPERE
-from framework_plugins.hf.losses import Losses, moved
-from framework_plugins.hf.modes import answering
+from framework_plugins.hf.loss.chunked_cross_entropy import Head, kept, summed_cross_entropy
+from framework_plugins.hf.loss.loss import Losses, moved
+from framework_plugins.hf.machine.hardware import AMPERE
+from framework_plugins.hf.machine.precision import answering
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.settings.config import Attention, Packing
 from tests.plugins.hf.packing import drawn
 
 NEAR = 0.05

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TrainResult
-from framework_plugins.hf import hardware
-from framework_plugins.hf.config import Dtype
-from framework_plugins.hf.memory.retry import release
+from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.settings.config import Dtype
+from framework_plugins.hf.train.retry import release
 from tests.support.short_memory import short_memory
 from tests.support.training import make, opened, train
 
@@ -90,7 +90,7 @@ def test_a_training_for_which_there_is_no_room_finishes_with_the_same_losses(
 
 
 def test_memory_that_runs_out_is_known_by_its_error(device: str) -> None:
-    from framework_plugins.hf.memory.retry import ran_out
+    from framework_plugins.hf.train.retry import ran_out
 
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         torch.empty(1 << 50, device=device)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow, ToolCall
 from framework.api.schema import Learn
-from framework_plugins.hf.chat import IGNORE, Chat
+from framework_plugins.hf.tokens.chat import IGNORE, Chat
 from tests.support.families import family_tokenizer, stop_ids
 
 SYSTEM = Message("system", "Be brief.")

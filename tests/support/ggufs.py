@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from framework_plugins.exports.convert import names, pieces
 from framework_plugins.exports.documents import read
+from framework_plugins.exports.gguf.convert import names, sentencepiece
 from tests.support.families import FAMILIES, make_tokenizer
 
 SIZES = {
@@ -91,11 +91,11 @@ def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32", tree
     """
     jobs = []
     for folder in folders:
-        pieces.complete(folder)
+        sentencepiece.complete(folder)
         name = names.inside(folder.name, read(folder / "tokenizer.json"))
         file = f"{target}/{folder.name}.gguf"
         jobs.append({"folder": str(folder), "target": file, "dtype": dtype, "name": name, "tree": tree})
-    run("framework_plugins.exports.convert.model", jobs)
+    run("framework_plugins.exports.gguf.convert.model", jobs)
     return {folder.name: target / f"{folder.name}.gguf" for folder in folders}
 
 

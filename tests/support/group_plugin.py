@@ -58,7 +58,7 @@ def _pin_nothing() -> None:
 
 
 def _end(rank: int, wanted: str) -> None:
-    from framework_plugins.hf.group.trainer import GroupTrainer
+    from framework_plugins.hf.train.distributed.trainer import GroupTrainer
 
     of, at, how = wanted.split(":")
     plain = GroupTrainer.training_step
@@ -74,7 +74,7 @@ def _end(rank: int, wanted: str) -> None:
 
 
 def _tell(rank: int, folder: str) -> None:
-    from framework_plugins.hf.group.trainer import GroupTrainer
+    from framework_plugins.hf.train.distributed.trainer import GroupTrainer
 
     plain = GroupTrainer.begin
 
@@ -96,7 +96,7 @@ def _seen(model: Any) -> dict[str, Any]:
     from bitsandbytes.nn import Linear4bit
     from torch.distributed.fsdp import FSDPModule
 
-    from framework_plugins.hf.group.weights import WRAPPER, local
+    from framework_plugins.hf.train.distributed.weights import WRAPPER, local
 
     frozen = [weight for weight in model.parameters() if not weight.requires_grad]
     few = [module.weight for module in model.modules() if isinstance(module, Linear4bit)]

@@ -2,7 +2,7 @@
 
     python tests/support/library_fields.py
 
-A file for each version, `plugins/framework_plugins/hf/fields/LIBRARY-VERSION.json`. Run it in each tested set of
+A file for each version, `plugins/framework_plugins/hf/settings/fields/LIBRARY-VERSION.json`. Run it in each tested set of
 versions; a test compares the file of the installed one with what the libraries say.
 """
 
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parents[2] / "plugins/framework_plugins/hf/fields"
+FOLDER = Path(__file__).resolve().parents[2] / "plugins/framework_plugins/hf/settings/fields"
 
 
 def tables() -> dict[str, dict[str, Any]]:

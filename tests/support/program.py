@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from framework.util.command import this_program
-from framework_plugins.hf.config import CPU_DTYPE
+from framework_plugins.hf.settings.config import CPU_DTYPE
 
 # A Hub that does not answer, so that no test depends on a network; a stand-in's address replaces it.
 CLOSED = "http://127.0.0.1:9"

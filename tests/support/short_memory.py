@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from framework.api.records import Step, TrainResult
-from framework_plugins.hf.memory.passes import checkpoints
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.train.passes import checkpoints
 from tests.support.training import make, opened, train
 
 ONE_BY_EIGHT = ("trainer.per_device_train_batch_size=8", "trainer.gradient_accumulation_steps=1")

@@ -7,7 +7,7 @@ from typing import Any
 
 from framework import testing
 from framework.api.records import Prompt
-from framework_plugins.hf.chat import Chat
+from framework_plugins.hf.tokens.chat import Chat
 
 
 class Speaks(testing.EchoModel):

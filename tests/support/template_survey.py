@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast
 from framework.api.conversations import for_each_answer, with_thoughts
 from framework.api.records import IGNORE, Example, Message, ToolCall
 from framework.api.schema import THINKING_SWITCHES, Learn, Thoughts
-from framework_plugins.hf.chat import Chat
+from framework_plugins.hf.tokens.chat import Chat
 
 SPECIAL = re.compile(
     r"<\|[^|<>\s]+\|>|<\|\w+>|<\w+\|>|<｜[^｜<>]+｜>|</?s>|<[be]os>|<(?:start|end)_of_\w+>|<end_\w+>|<[A-Z]+_TOKEN>"

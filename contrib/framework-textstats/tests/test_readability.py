@@ -8,7 +8,7 @@ import pytest
 
 import framework_textstats.plugin
 from framework import FrameworkError, testing
-from framework.api.commands import load_config
+from framework.api.program import load_config
 from framework.testing import MetricSuite
 from framework_textstats.config import Aim, Language, Measure, ReadabilityConfig
 from framework_textstats.readability import Readability

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Logger(ABC):
-    """An option of `logger=`. Subclass it: `log` matches the events of `framework.api.events` that are of interest.
+    """An option of `logger=`. Subclass it: `log` matches the events of `framework.api` that are of interest.
 
     A logger that raises is switched off with a warning; it never ends a run.
     """

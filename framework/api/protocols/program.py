@@ -31,7 +31,7 @@ class Command(Protocol):
     def main(self, arguments: Sequence[str]) -> int:
         """Run with the arguments after the name and return the exit code.
 
-        `framework.api.commands.CommandParser` reads them, `--help` among them.
+        `framework.api.program.CommandParser` reads them, `--help` among them.
         """
 
 

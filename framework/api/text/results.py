@@ -26,7 +26,7 @@ _UNSEEN = re.compile(rf"{CONTROL.pattern}|[\u202a-\u202e\u2066-\u2069\u2028\u202
 """Control characters, and those that change the direction of writing: a terminal or a browser would obey them."""
 
 USER, ASSISTANT = "user: ", "\nassistant: "
-"""How turns begin in the text of a prompt with several, as `framework.api.scoring.question` writes it."""
+"""How turns begin in the text of a prompt with several, as `scoring.question` writes it."""
 _COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from framework.api.component import Component
-from framework.api.markers import hookimpl
+from framework.api.component import Component, hookimpl
 from framework.api.schema import CommandConfig
 
 

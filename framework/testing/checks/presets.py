@@ -12,8 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from framework.api.component import GROUPS
-from framework.api.markers import hookimpl
+from framework.api.component import GROUPS, hookimpl
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.hooks.session import current

@@ -15,13 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.api.audit import LEFT_OUT, TRAIN, VALIDATION, AuditData
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.protocols import Source
-from framework.api.records import Finding, Severity
-from framework.api.schema import Learn
-from framework.api.text import summarize_error
+from framework import FrameworkError, Plan
+from framework.api import LEFT_OUT, TRAIN, VALIDATION, AuditData, Finding, Learn, Severity, Source, summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.found import FindingDraft
 

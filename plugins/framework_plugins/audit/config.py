@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from framework.api.schema import Affects, AuditConfig
+from framework.api import Affects, AuditConfig
 
 
 class Check(Enum):

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.audit import PROMPTS, TRAIN, VALIDATION
-from framework.api.records import Severity
-from framework.api.similarity import SIMILARITY, WORD, features, similarities
+from framework.api import PROMPTS, SIMILARITY, TRAIN, VALIDATION, WORD, Severity, features, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import SHOWN, FindingDraft, Numbers, are, of
 from framework_plugins.audit.pieces import JSON

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.audit import AuditData
-from framework.api.records import Finding, Severity
+from framework.api import AuditData, Finding, Severity
 from framework_plugins.audit.config import Check
 
 Numbers = NDArray[np.int64]

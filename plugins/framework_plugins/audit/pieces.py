@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.api.records import SEPARATOR, Example
+from framework.api import Example
+from framework.api.training import SEPARATOR
 from framework_plugins.audit.found import Numbers
 from framework_plugins.audit.patterns import Joined, Pattern
 

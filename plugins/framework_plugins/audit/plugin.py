@@ -9,7 +9,7 @@ from framework import Component, hookimpl
 from framework_plugins.audit import config
 
 if TYPE_CHECKING:
-    from framework.api.plan import Plan
+    from framework import Plan
 
 
 @hookimpl

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from framework.api.records import Severity
-from framework.api.schema import Overflow
+from framework.api import Overflow, Severity
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from framework.api.audit import AuditData
-from framework.api.records import Finding
+from framework.api import AuditData, Finding
 from framework_plugins.audit import clean, content, duplicates, sizes, whole
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.found import FindingDraft

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.audit import LEFT_OUT, TRAIN, AuditData, Texts
+from framework.api import LEFT_OUT, TRAIN, AuditData, Texts
 from framework_plugins.audit import patterns, secrets
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.found import SHOWN, Numbers

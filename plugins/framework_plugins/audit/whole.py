@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.records import Severity
-from framework.api.schema import Learn
-from framework.api.similarity import WORD, common_features, features, group_similar, similarities
+from framework.api import WORD, Learn, Severity, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages

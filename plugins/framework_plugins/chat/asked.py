@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.records import EvalResult
-from framework.api.run_folder import SavedRun
-from framework.api.text import shared_start
+from framework.api import EvalResult, SavedRun
+from framework.api.program import shared_start
 
 SYSTEM, USER = "system: ", "user: "
 """How the turns of a prompt begin in the record of an evaluation, where it has several."""

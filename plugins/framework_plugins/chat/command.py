@@ -10,10 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from framework.api.commands import newest_run, read_run
-from framework.api.records import ExportResult
-from framework.api.run_folder import SavedRun
-from framework.api.text import HIDDEN, display_path, this_program
+from framework.api import HIDDEN, ExportResult, SavedRun, display_path
+from framework.api.program import newest_run, read_run, this_program
 from framework_plugins.chat import piped, terminal
 from framework_plugins.chat.asked import common_beginning
 from framework_plugins.chat.config import ChatCommandConfig

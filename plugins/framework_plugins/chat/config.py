@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.api.schema import CommandConfig
+from framework.api.program import CommandConfig
 
 
 @dataclass

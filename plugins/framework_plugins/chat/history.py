@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Speaker
-from framework.api.records import Message, Prompt
+from framework import FrameworkError
+from framework.api import Message, Prompt
+from framework.api.program import Speaker
 
 
 class Asked(NamedTuple):

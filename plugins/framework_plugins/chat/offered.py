@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from framework.api.component import Component
-from framework.api.protocols import SpeakerSource
-from framework.api.run_folder import SavedRun
+from framework import Component
+from framework.api import SavedRun
+from framework.api.program import SpeakerSource
 from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 

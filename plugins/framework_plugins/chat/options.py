@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.commands import CommandParser, reject_duplicate_overrides
-from framework.api.component import SPEAKERS, Component
-from framework.api.errors import FrameworkError
-from framework.api.registry import registrations, skip_plugin
-from framework.api.run_folder import RunFolder
+from framework import Component, FrameworkError
+from framework.api import RunFolder, skip_plugin
+from framework.api.program import SPEAKERS, CommandParser, registrations, reject_duplicate_overrides
 from framework_plugins.chat.config import ChatCommandConfig
 
 LARGEST_SEED = 2**32 - 1

@@ -6,8 +6,8 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
-from framework.api.errors import FrameworkError
-from framework.api.text import CONTROL
+from framework import FrameworkError
+from framework.api.program import CONTROL
 from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 
 

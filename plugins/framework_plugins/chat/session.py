@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Speaker
-from framework.api.text import unknown
+from framework import FrameworkError
+from framework.api import unknown
+from framework.api.program import Speaker
 from framework_plugins.chat.history import Asked, History
 from framework_plugins.chat.options import Sampling
 

@@ -12,8 +12,8 @@ from typing import IO, Any, Self
 from rich.console import Console
 from rich.text import Text
 
-from framework.api.errors import FrameworkError
-from framework.api.text import CONTROL
+from framework import FrameworkError
+from framework.api.program import CONTROL
 from framework_plugins.chat.columns import THINKING, THINKING_AFTER, TerminalColumns, column_width
 from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 

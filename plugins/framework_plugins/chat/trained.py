@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from framework.api.commands import restored
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Model, ModelSource
-from framework.api.records import Prompt
-from framework.api.run_folder import SavedRun
+from framework import FrameworkError
+from framework.api import Model, Prompt, SavedRun
+from framework.api.program import restored
+from framework.api.training import ModelSource
 from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 

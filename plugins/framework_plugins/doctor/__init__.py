@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.api.diagnostic import DiagnosticResult, State
+from framework.api import DiagnosticResult, State
 
 
 @dataclass(frozen=True)

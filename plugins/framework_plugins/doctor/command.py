@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from omegaconf import DictConfig
 from rich.console import Console
 
-from framework.api.commands import CommandParser, complete_overrides, load_config, make_plan
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.text import hide
+from framework import FrameworkError, Plan
+from framework.api import DiagnosticResult, State, hide
+from framework.api.program import CommandParser, complete_overrides, load_config, make_plan
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.config import DoctorCommandConfig
 from framework_plugins.doctor.gather import DiagnosticRun, registered, without_secrets

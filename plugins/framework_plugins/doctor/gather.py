@@ -11,10 +11,9 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
-from framework.api.diagnostic import Diagnostic, DiagnosticResult, diagnostic_problem
-from framework.api.plan import Plan
-from framework.api.registry import ask, counting, skip_plugin
-from framework.api.text import redact
+from framework import Plan
+from framework.api import Diagnostic, DiagnosticResult, counting, redact, skip_plugin
+from framework.api.program import ask, diagnostic_problem
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.machine import libraries, machine, plugins
 from framework_plugins.doctor.run import run

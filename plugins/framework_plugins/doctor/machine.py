@@ -12,11 +12,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.files import cache_dir
-from framework.api.machine import GIB, host_memory, installed
-from framework.api.registry import skipped_plugins
-from framework.api.text import display_path
+from framework.api import GIB, DiagnosticResult, State, cache_dir, display_path, host_memory, installed
+from framework.api.program import skipped_plugins
 from framework_plugins.doctor import DiagnosticRecord, checked
 
 LEAST_GIB = 0.5

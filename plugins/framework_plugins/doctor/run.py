@@ -9,14 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from framework.api.commands import check_model, check_writable
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.machine import missing, pip_command
-from framework.api.plan import Plan, Selection
-from framework.api.protocols import Backend, ModelSource
-from framework.api.schema import Stage
-from framework.api.text import display_path
+from framework import FrameworkError, Plan, Selection, Stage
+from framework.api import DiagnosticResult, State, display_path, missing, pip_command
+from framework.api.program import check_model, check_writable
+from framework.api.training import Backend, ModelSource
 from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.worker import DiagnosticProcess
 

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework import __version__
-from framework.api.diagnostic import State
-from framework.api.plan import as_plain
+from framework.api import State, as_plain
 from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2

@@ -8,11 +8,9 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.errors import FrameworkError
-from framework.api.process import ProcessError, PythonProcess
-from framework.api.registry import load_file
-from framework.api.text import error_location, summarize_error
+from framework import FrameworkError
+from framework.api import DiagnosticResult, ProcessError, PythonProcess, State, error_location, summarize_error
+from framework.api.program import load_file
 
 OMP_ENV = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Threads of OpenMP wait asleep: those of several processes side by side would spin against each other for minutes."""

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framework.api.registry import counting
-from framework.api.text import HIDDEN, redact, summarize_error, visible
+from framework.api import HIDDEN, counting, redact, summarize_error, visible
 
 PATH = "/chat/completions"
 GIVE_UP = 3

@@ -7,10 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from framework.api.errors import FrameworkError
-from framework.api.plan import Plan
-from framework.api.records import Prompt, Work
-from framework.api.schema import Stage
+from framework import FrameworkError, Plan, Stage
+from framework.api import Prompt, Work
 from framework_plugins.evals import config, grading
 from framework_plugins.evals.json_schema import read_schema, validator
 from framework_plugins.evals.metrics.regex import compiled

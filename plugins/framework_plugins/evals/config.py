@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api.records import Aspect
-from framework.api.schema import EvaluatorConfig, MetricConfig
+from framework.api import Aspect, EvaluatorConfig, MetricConfig
 
 DIVERGENCE = "general_divergence"
 EXTRA = "framework[evals]"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.plan import Plan
+from framework import Plan
+from framework.api import DiagnosticResult, State
 from framework_plugins.evals.config import JudgeConfig
 
 SECONDS = 20.0

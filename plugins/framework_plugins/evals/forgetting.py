@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from framework.api.data import Data
-from framework.api.errors import FrameworkError
-from framework.api.protocols import Metric, Model
-from framework.api.records import Aspect, EvalResult, Example, Measure, MeasureKind, Message, Prompt
+from framework import FrameworkError
+from framework.api import Aspect, Data, EvalResult, Example, Measure, MeasureKind, Message, Metric, Model, Prompt
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig
 from framework_plugins.evals.general.suite import SUBJECTS, rows
 from framework_plugins.evals.likelihood import MOST_NATS, Likelihood

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from framework.api.plan import Plan
-from framework.api.records import Aspect, Change, Concern, Outcome, Results
+from framework import Plan
+from framework.api import Aspect, Change, Concern, Outcome, Results
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
 
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.api.records import Answered
-from framework.api.text import unknown
+from framework.api import Answered, unknown
 from framework_plugins.evals.config import JudgeConfig
 
 NAMES = ("question", "answer", "reference", "lowest", "highest")

@@ -1,4 +1,4 @@
-"""Log-likelihoods of texts, by `framework.api.protocols.Model`. Texts are cut into tokens as lm-eval does it.
+"""Log-likelihoods of texts, by `framework.api.Model`. Texts are cut into tokens as lm-eval does it.
 
 A context is tokenized with its continuation, and what follows the context's own tokens is scored. lm-eval itself
 is not needed.

@@ -10,7 +10,6 @@ from framework.api.records import ExportResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage, plain_name
 from framework.api.text import unknown
-from framework_plugins.exports import gguf_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
     MergedExporterConfig,
@@ -19,6 +18,7 @@ from framework_plugins.exports.config import (
     is_repo_id,
 )
 from framework_plugins.exports.folders import foreign
+from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.ollama import checks as ollama_checks
 
 NOT_PUSHED = frozenset({"push", "model_card"})
@@ -33,7 +33,7 @@ def problems(plan: Plan) -> Iterator[str]:
     """Say what keeps the exports of a plan from being made, a sentence each."""
     yield from _folders(plan)
     for name, choice in plan.exporter.items():
-        yield from gguf_checks.problems(plan, name, choice)
+        yield from checks.problems(plan, name, choice)
         if isinstance(choice.config, ModelCardExporterConfig):
             for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
                 yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"

@@ -17,8 +17,8 @@ from framework_plugins.exports.config import (
     ParityConfig,
     PushExporterConfig,
 )
+from framework_plugins.exports.gguf.quantizations import BLOCK, gguf_bytes
 from framework_plugins.exports.parity.long_row import END
-from framework_plugins.exports.quantizations import BLOCK, gguf_bytes
 
 WIDTHS = {Dtype.bf16: 2, Dtype.fp16: 2, Dtype.fp32: 4}
 """Bytes of a weight."""

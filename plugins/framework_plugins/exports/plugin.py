@@ -21,21 +21,21 @@ GGUF = "framework[gguf]"
 def framework_components() -> Iterable[Component]:
     """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_plugins.exports.adapter:AdapterExporter")
-    yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merged:MergedExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merge.merged:MergedExporter")
     yield Component(
-        "gguf", config.GgufExporterConfig, "framework_plugins.exports.gguf_exporter:GgufExporter", extra=GGUF
+        "gguf", config.GgufExporterConfig, "framework_plugins.exports.gguf.exporter:GgufExporter", extra=GGUF
     )
     yield Component(
         "gguf_adapter",
         config.GgufAdapterExporterConfig,
-        "framework_plugins.exports.gguf_adapter:GgufAdapterExporter",
+        "framework_plugins.exports.gguf.adapter:GgufAdapterExporter",
         extra=GGUF,
     )
     yield Component("ollama", config.OllamaExporterConfig, "framework_plugins.exports.ollama.exporter:OllamaExporter")
     yield Component(
-        "model_card", config.ModelCardExporterConfig, "framework_plugins.exports.model_card:ModelCardExporter"
+        "model_card", config.ModelCardExporterConfig, "framework_plugins.exports.hub.model_card:ModelCardExporter"
     )
-    yield Component("push", config.PushExporterConfig, "framework_plugins.exports.push:PushExporter")
+    yield Component("push", config.PushExporterConfig, "framework_plugins.exports.hub.push:PushExporter")
     yield Component(
         "gguf", config.GgufSpeakerConfig, "framework_plugins.exports.llama.speaker:GgufSpeakers", extra=GGUF
     )
@@ -52,9 +52,9 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 @hookimpl
 def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
     """Refuse a model that llama.cpp's converter does not know, for a GGUF file."""
-    from framework_plugins.exports import gguf_checks  # noqa: PLC0415 - --help need not pay for it
+    from framework_plugins.exports.gguf import checks  # noqa: PLC0415 - --help need not pay for it
 
-    return gguf_checks.model_problems(plan, config)
+    return checks.model_problems(plan, config)
 
 
 @hookimpl

@@ -13,9 +13,9 @@ from framework.api.machine import GIB
 from framework.api.protocols import ExportContext
 from framework.api.text import display_path
 from framework_plugins.exports.config import Dtype
-from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import MODEL, read
-from framework_plugins.exports.quantizations import BLOCK, gguf_bytes
+from framework_plugins.exports.gguf.convert.weights import Weights
+from framework_plugins.exports.gguf.quantizations import BLOCK, gguf_bytes
 
 HALF = 2
 """Bytes of a merged weight, 16 bits."""

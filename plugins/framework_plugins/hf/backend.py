@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import framework_plugins.hf.allocator  # before torch, which reads what it sets
+import framework_plugins.hf.machine.allocator  # before torch, which reads what it sets
 
 # isort: split
 import torch
@@ -22,7 +22,7 @@ import transformers
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
+import framework_plugins.hf.machine.import_setup  # noqa: F401 - before all that imports peft
 
 # isort: split
 from peft import LoraConfig
@@ -34,9 +34,16 @@ from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, Quantization
 from framework.api.schema import Stage
 from framework.api.text import summarize_error, unknown
-from framework_plugins.hf import hardware
-from framework_plugins.hf.adapters import check_adapter, trained_config
-from framework_plugins.hf.config import (
+from framework_plugins.hf.load.adapters import check_adapter, trained_config
+from framework_plugins.hf.load.loading import check_quantized, without_weights
+from framework_plugins.hf.load.model_settings import kernels_named
+from framework_plugins.hf.load.tokenizer import check_size
+from framework_plugins.hf.load.weight_files import check_files, is_here
+from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.packing.eligibility import Way, way
+from framework_plugins.hf.resume.checkpoints import Checkpoints
+from framework_plugins.hf.settings.config import (
     ALL_LINEAR,
     Attention,
     HFTrainerConfig,
@@ -45,14 +52,7 @@ from framework_plugins.hf.config import (
     OutOfMemory,
     layer_pattern,
 )
-from framework_plugins.hf.loading import check_quantized, without_weights
-from framework_plugins.hf.memory.retry import ran_out
-from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.model_settings import kernels_named
-from framework_plugins.hf.packing.admits import Way, way
-from framework_plugins.hf.resume import Checkpoints
-from framework_plugins.hf.tokenizer import check_size
-from framework_plugins.hf.whole import check_files, is_here
+from framework_plugins.hf.train.retry import ran_out
 
 WEIGHTS = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
 """Stages that load the weights."""

@@ -28,30 +28,32 @@ from framework.api.protocols import ModelPlace, ModelSource, TrainRun
 from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.api.registry import counting, shared_cache
 from framework.api.schema import THINKING_SWITCHES, Thinking
-from framework_plugins.hf import chat, hardware, scoring, template_switches
-from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
-from framework_plugins.hf.base_key import base_key
-from framework_plugins.hf.config import HFTrainerConfig
-from framework_plugins.hf.divergence import FromBase
-from framework_plugins.hf.evaluation import Evaluation, longest
-from framework_plugins.hf.footprint import decides_checkpointing, footprint
-from framework_plugins.hf.generate import complete
-from framework_plugins.hf.loading import load, without_weights
-from framework_plugins.hf.losses import Losses
-from framework_plugins.hf.memory.oom_retry import Batches, oom_retry
-from framework_plugins.hf.memory.passes import Passes
-from framework_plugins.hf.memory.retry import Randomness
-from framework_plugins.hf.model_settings import positions
-from framework_plugins.hf.modes import answering
-from framework_plugins.hf.packing.admits import Way
+from framework_plugins.hf.generate.generate import complete
+from framework_plugins.hf.generate.stream import sampler, stream
+from framework_plugins.hf.load.adapters import restore_adapter, trained_config, weights
+from framework_plugins.hf.load.base_key import base_key
+from framework_plugins.hf.load.loading import load, without_weights
+from framework_plugins.hf.load.model_settings import positions
+from framework_plugins.hf.load.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
+from framework_plugins.hf.load.weight_files import check_files
+from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.precision import answering
+from framework_plugins.hf.packing.eligibility import Way
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.progress import Validation
-from framework_plugins.hf.resume import Checkpoints
-from framework_plugins.hf.stream import sampler, stream
-from framework_plugins.hf.template_limits import check_template
-from framework_plugins.hf.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
-from framework_plugins.hf.training import Training
-from framework_plugins.hf.whole import check_files
+from framework_plugins.hf.resume.checkpoints import Checkpoints
+from framework_plugins.hf.score import scoring
+from framework_plugins.hf.score.divergence import FromBase
+from framework_plugins.hf.score.evaluation import Evaluation, longest
+from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.settings.memory_plan import decides_checkpointing, footprint
+from framework_plugins.hf.tokens import chat, template_switches
+from framework_plugins.hf.tokens.template_limits import check_template
+from framework_plugins.hf.train.oom_retry import Batches, oom_retry
+from framework_plugins.hf.train.passes import Passes
+from framework_plugins.hf.train.progress import Validation
+from framework_plugins.hf.train.retry import Randomness
+from framework_plugins.hf.train.training import Training
 
 SHOWN = "shown"
 """Key in the shared cache: the test results of a model with such an adapter, and how large a pass fits."""
@@ -286,7 +288,7 @@ class HFModel:
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
         if me := member():
-            from framework_plugins.hf.group.training import train_together  # noqa: PLC0415 - for those who are in a group
+            from framework_plugins.hf.train.distributed.training import train_together  # noqa: PLC0415 - for those who are in a group
 
             return train_together(self, rows, validation, run, me)
         config, evaluation = self.config, self.evaluation

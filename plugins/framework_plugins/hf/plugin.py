@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
 from framework.api import chat_templates
-from framework_plugins.hf import config, optimizers, setting_checks
-from framework_plugins.hf.args import LoraArgs
+from framework_plugins.hf.settings import checks, config, optimizers
+from framework_plugins.hf.settings.library_fields import LoraArgs
 
 if TYPE_CHECKING:
     from framework.api.backend import MemorySettings, Shape
@@ -28,14 +28,14 @@ ALPHA = (0.5, 4.0)
 @hookimpl
 def framework_components() -> Iterable[Component]:
     """Any folder or Hub id as a model, what bitsandbytes offers, LoRA and its kin, and the backend."""
-    yield Component("local", config.LocalModelConfig, "framework_plugins.hf.models:LocalModel")
-    yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.quantizations:NoQuantization")
-    yield Component("int8", config.Int8Config, "framework_plugins.hf.quantizations:Int8", extra=BITSANDBYTES)
-    yield Component("nf4", config.NF4Config, "framework_plugins.hf.quantizations:NF4", extra=BITSANDBYTES)
-    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.adapters:Lora")
-    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.adapters:Dora")
-    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.adapters:RsLora")
-    yield Component("full", config.FullConfig, "framework_plugins.hf.adapters:Full")
+    yield Component("local", config.LocalModelConfig, "framework_plugins.hf.load.hub:LocalModel")
+    yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.settings.quantizations:NoQuantization")
+    yield Component("int8", config.Int8Config, "framework_plugins.hf.settings.quantizations:Int8", extra=BITSANDBYTES)
+    yield Component("nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=BITSANDBYTES)
+    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapters:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapters:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapters:RsLora")
+    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapters:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
 
 
@@ -56,14 +56,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "set quantization=none, or adapter=lora"
         )
     if isinstance(adapter, config.LoraAdapterConfig):
-        yield from setting_checks.problems(plan, adapter)
+        yield from checks.problems(plan, adapter)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
     yield from optimizers.problems(plan, trainer)
-    yield from setting_checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
+    yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
 @hookimpl
@@ -85,7 +85,7 @@ def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, sh
     known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
     # A backend that builds on this one trains in another way, and tells it itself.
     if known and type(plan.trainer.config) is config.HFTrainerConfig:
-        from framework_plugins.hf.footprint import footprint  # noqa: PLC0415 - --help need not pay for it
+        from framework_plugins.hf.settings.memory_plan import footprint  # noqa: PLC0415 - --help need not pay for it
 
         yield footprint(plan, shape, gpu, longest, shared)
 
@@ -94,7 +94,7 @@ def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, sh
 def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     """What makes it use less."""
     if isinstance(plan.trainer.config, config.HFTrainerConfig):
-        from framework_plugins.hf.footprint import reductions  # noqa: PLC0415 - as above
+        from framework_plugins.hf.settings.memory_plan import reductions  # noqa: PLC0415 - as above
 
         yield from reductions(plan)
 
@@ -103,7 +103,7 @@ def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     """Learning rates, their schedule, and ranks."""
     if work is not None and isinstance(plan.training, config.HFTrainerConfig):
-        from framework_plugins.hf import optimizers  # noqa: PLC0415 - --help need not pay for it
+        from framework_plugins.hf.settings import optimizers  # noqa: PLC0415 - --help need not pay for it
 
         yield from optimizers.advice(plan.training, work.steps)
     adapter, rate = plan.adapter.config, plan.training.learning_rate
@@ -133,6 +133,6 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The hardware, and the libraries that train."""
-    from framework_plugins.hf.diagnostics import diagnostics  # noqa: PLC0415 - only `doctor` needs it
+    from framework_plugins.hf.machine.diagnostics import diagnostics  # noqa: PLC0415 - only `doctor` needs it
 
     yield from diagnostics()

@@ -11,10 +11,10 @@ import torch
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework_plugins.hf.backend import HFBackend
-from framework_plugins.hf.config import Packing
-from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.settings.config import Packing
+from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.model import HFModel
-from framework_plugins.hf.packing.admits import Way
+from framework_plugins.hf.packing.eligibility import Way
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.model import NOT_ON_A_GPU, UnslothModel
 

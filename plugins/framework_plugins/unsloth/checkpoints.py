@@ -17,7 +17,7 @@ from framework.api.errors import FrameworkError
 from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework_plugins.hf.config import LocalModelConfig, NF4Config
+from framework_plugins.hf.settings.config import LocalModelConfig, NF4Config
 
 TABLE, NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
 FOUR_BITS = "bnb-4bit"
@@ -80,7 +80,7 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
 
 def source(name: str) -> Any:
     """Return the source of a model of the Hub."""
-    from framework_plugins.hf.models import LocalModel  # noqa: PLC0415 - the plan only looks into the table
+    from framework_plugins.hf.load.hub import LocalModel  # noqa: PLC0415 - the plan only looks into the table
 
     return LocalModel(LocalModelConfig(path=name))
 

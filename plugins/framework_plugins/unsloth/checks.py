@@ -8,9 +8,9 @@ from framework.api.machine import gpu_count
 from framework.api.plan import Plan
 from framework.api.process_group import Engine
 from framework.api.schema import Stage
-from framework_plugins.hf.args import changed
-from framework_plugins.hf.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
-from framework_plugins.hf.optimizers import OPTIMIZERS
+from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
+from framework_plugins.hf.settings.library_fields import changed
+from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 

@@ -30,11 +30,11 @@ from framework.api.records import IGNORE, Step, StepControl, TokenRow
 from framework.api.registry import components
 from framework.api.schema import Schedule
 from framework.api.text import summarize_error
-from framework_plugins.hf.adapters import trained_config
 from framework_plugins.hf.backend import HFBackend
-from framework_plugins.hf.config import LocalModelConfig
-from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.load.adapters import trained_config
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.settings.config import LocalModelConfig
+from framework_plugins.hf.train.retry import Randomness
 from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework_plugins.hf.config import HFTrainerConfig
+from framework_plugins.hf.settings.config import HFTrainerConfig
 
 ORDER = ("unsloth", "transformers", "trl", "peft")
 """The first library changes the others while it is imported."""

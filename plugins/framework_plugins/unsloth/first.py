@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
-import framework_plugins.hf.allocator  # noqa: F401 - before torch, which Unsloth imports
+import framework_plugins.hf.machine.allocator  # noqa: F401 - before torch, which Unsloth imports
 
 # isort: split
 from framework.api.component import imported_too_late

@@ -7,8 +7,8 @@ import dataclasses
 from framework.api.backend import MemorySettings, Shape
 from framework.api.machine import GIB, Gpu
 from framework.api.plan import Plan
-from framework_plugins.hf import footprint as hf
-from framework_plugins.hf.config import Device, HFTrainerConfig, Packing
+from framework_plugins.hf.settings import memory_plan as hf
+from framework_plugins.hf.settings.config import Device, HFTrainerConfig, Packing
 
 IMPORTED = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""

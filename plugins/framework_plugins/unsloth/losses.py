@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.balance import Balance
-from framework_plugins.hf.losses import INPUTS, Losses
+from framework_plugins.hf.loss.loss import INPUTS, Losses
+from framework_plugins.hf.loss.router_loss import Balance
 from framework_plugins.hf.packing.parts import Packer, Part, padded
 from framework_plugins.hf.packing.tree import Tree
 

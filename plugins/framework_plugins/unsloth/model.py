@@ -18,17 +18,17 @@ from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
-from framework_plugins.hf.adapters import VISION, belongs_to
-from framework_plugins.hf.adapters import weights as fetch_weights
-from framework_plugins.hf.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
-from framework_plugins.hf.fast import install
-from framework_plugins.hf.hardware import Hardware
-from framework_plugins.hf.loading import attention, without_weights
-from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.load.adapters import VISION, belongs_to
+from framework_plugins.hf.load.adapters import weights as fetch_weights
+from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.load.loading import attention, without_weights
+from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Packer
-from framework_plugins.hf.progress import Validation
-from framework_plugins.hf.whole import check_files
+from framework_plugins.hf.train.progress import Validation
+from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
 from framework_plugins.unsloth.losses import Joined, UnslothLosses

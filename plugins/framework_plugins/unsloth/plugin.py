@@ -35,7 +35,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 @hookimpl
 def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
     """How it uses memory."""
-    from framework_plugins.hf.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
+    from framework_plugins.hf.settings.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
 
     known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
     if known and isinstance(plan.trainer.config, UnslothTrainerConfig):

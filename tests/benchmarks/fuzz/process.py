@@ -284,7 +284,7 @@ def _surround(case: Case, slot: Slot) -> None:
 
 
 def _stop_at(step: int) -> None:
-    from framework_plugins.hf.progress import Progress
+    from framework_plugins.hf.train.progress import Progress
 
     patched: Any = Progress
     told = patched.on_log
@@ -307,7 +307,7 @@ def prepared(folder: Path) -> Path:
 
     torch.set_num_threads(1)
     modules = (
-        "framework.cli.main", "framework.run.pipeline", "framework_plugins.hf.backend", "framework_plugins.hf.training",
+        "framework.cli.main", "framework.run.pipeline", "framework_plugins.hf.backend", "framework_plugins.hf.train.training",
         "framework_plugins.formats.readers", "framework_plugins.formats.readers.columnar", "rich.progress",
     )  # fmt: skip
     prepare(*modules)

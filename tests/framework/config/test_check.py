@@ -23,7 +23,7 @@ from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.session import current
 from framework.util.command import this_program
-from framework_plugins.hf.config import HFTrainerConfig
+from framework_plugins.hf.settings.config import HFTrainerConfig
 from tests.support.examples import examples
 from tests.support.forked_program import program
 

@@ -13,7 +13,7 @@ from framework.cli.arguments import complete
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.config import Bias
+from framework_plugins.hf.settings.config import Bias
 from tests.support.forked_program import program
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))

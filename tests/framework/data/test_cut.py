@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from framework.api.protocols import Model
 from framework.api.records import IGNORE, Example
 from framework.data.cut import HALF, pieces
-from framework_plugins.hf.chat import Chat
+from framework_plugins.hf.tokens.chat import Chat
 from tests.support.examples import examples
 from tests.support.families import family_tokenizer, stop_ids
 

@@ -358,7 +358,7 @@ REASONS = [
     ),
     (
         "component 'other'",
-        "its schema Other does not subclass the base of any group. Bases in framework.api.schema: ModelConfig, "
+        "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
         "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, "
         "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
     ),

@@ -740,7 +740,7 @@ class Unrelated:
             Unrelated,
             [
                 "has no method score(answer, reference): "
-                "subclass framework.api.protocols.AnswerMetric for score_all(answers)"
+                "subclass framework.api.AnswerMetric for score_all(answers)"
             ],
         ),
     ],

@@ -10,7 +10,7 @@ from framework.util.process import ProcessError, PythonProcess
 
 FUNCTIONS = """
 import os, signal, sys, time
-from framework.api.errors import FrameworkError
+from framework import FrameworkError
 def double(number, *, more=0): print("a library speaks"); return 2 * number + more
 def process(): return os.getpid()
 def variable(name): return os.environ.get(name)

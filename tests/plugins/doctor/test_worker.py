@@ -124,7 +124,7 @@ def test_what_cannot_be_handed_over_is_unknown(worker: DiagnosticProcess) -> Non
 
 def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:
     file = tmp_path / "mine_of_doctor.py"
-    text = "from framework import hookimpl\nfrom framework.api.diagnostic import DiagnosticResult, State\n"
+    text = "from framework import hookimpl\nfrom framework.api import DiagnosticResult, State\n"
     text += "@hookimpl\ndef framework_diagnostics(): return []\n"
     file.write_text(text + "def check(plan): return DiagnosticResult(State.ok, __file__)\n", encoding="utf-8")
     with DiagnosticProcess([str(file)]) as worker:

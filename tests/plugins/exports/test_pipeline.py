@@ -15,7 +15,7 @@ from framework.api.plan import Plan
 from framework.api.records import ExportResult
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
-from framework_plugins.exports import merging
+from framework_plugins.exports.merge import merging
 from tests.support.bases import adapted, tiny_base
 from tests.support.tiny import chat_rows, tiny_chatml
 from tests.support.training import make
@@ -127,7 +127,7 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
     hub: UploadStandIn,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from framework_plugins.exports import merged
+    from framework_plugins.exports.merge import merged
 
     merges: list[Path] = []
 
@@ -171,7 +171,7 @@ def test_after_a_push_that_failed_nothing_is_merged_again(
 def test_what_is_damaged_or_would_come_out_otherwise_is_made_again(
     tmp_path: Path, write_rows: Callable[[list[dict[str, str]]], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework_plugins.exports import merged
+    from framework_plugins.exports.merge import merged
 
     merges: list[Path] = []
 

@@ -13,7 +13,7 @@ from framework import testing
 from framework.api.protocols import ExportContext
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.config import Dtype
-from framework_plugins.exports.convert.weights import Weights
+from framework_plugins.exports.gguf.convert.weights import Weights
 from framework_plugins.exports.room import SPARE, Room
 
 CONFIG = {

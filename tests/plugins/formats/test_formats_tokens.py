@@ -29,7 +29,7 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Return what a model's tokenizer makes of conversations."""
     from transformers import AutoTokenizer, GenerationConfig
 
-    from framework_plugins.hf.chat import Chat
+    from framework_plugins.hf.tokens.chat import Chat
 
     make: Callable[[Path], Path] = request.param
     folder = make(tmp_path_factory.mktemp("base"))
@@ -82,7 +82,7 @@ def test_every_writing_of_plain_words_is_proven_and_learned(chat: Any, messages:
 
 @pytest.mark.parametrize("arguments", [{}, {"city": "Bern", "days": [1, 2], "é": {"a": None}}])
 def test_calls_of_openai_and_of_sharegpt_give_the_same_ids_and_labels(arguments: dict[str, Any]) -> None:
-    from framework_plugins.hf.chat import Chat
+    from framework_plugins.hf.tokens.chat import Chat
     from tests.support.families import family_tokenizer, stop_ids
 
     schema = {"name": "get_weather", "parameters": {"type": "object"}}

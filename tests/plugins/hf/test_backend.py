@@ -19,7 +19,7 @@ from framework.memory import Shape
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
 from framework.util.host import GIB
-from framework_plugins.hf import hardware
+from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.model import HFModel
 from tests.support import plain_peft
 from tests.support.training import make, opened, train

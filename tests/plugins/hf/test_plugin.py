@@ -12,7 +12,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from framework import testing
 from framework.api.commands import check_model
 from framework.util.errors import FrameworkError
-from framework_plugins.hf.config import NOT_SWITCHES
+from framework_plugins.hf.settings.config import NOT_SWITCHES
 
 
 def test_names_that_the_program_gives_a_template_are_no_switches(tmp_path: Path) -> None:

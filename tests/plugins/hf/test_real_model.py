@@ -15,7 +15,7 @@ from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
 from framework_plugins.hf.backend import HFBackend
-from framework_plugins.hf.config import Packing
+from framework_plugins.hf.settings.config import Packing
 
 ROWS = 6
 Made = tuple[float, torch.Tensor]

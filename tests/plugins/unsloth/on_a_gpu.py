@@ -19,10 +19,10 @@ import torch
 
 from framework import testing
 from framework.api.records import TokenRow
-from framework_plugins.hf.losses import Losses
-from framework_plugins.hf.memory.passes import checkpoints
+from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Part
+from framework_plugins.hf.train.passes import checkpoints
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.backend import Loading
 from tests.plugins.unsloth import standins

@@ -18,8 +18,8 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.process import ProcessError
 from framework_plugins.hf.backend import HFBackend
-from framework_plugins.hf.evaluation import Evaluation
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.score.evaluation import Evaluation
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
 from tests.support.tiny import tiny_chatml

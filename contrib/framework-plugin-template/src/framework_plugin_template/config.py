@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from framework.api.schema import MetricConfig
+from framework.api import MetricConfig
 
 
 @dataclass

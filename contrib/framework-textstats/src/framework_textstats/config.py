@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from framework.api.schema import MetricConfig
+from framework.api import MetricConfig
 
 
 class Measure(Enum):

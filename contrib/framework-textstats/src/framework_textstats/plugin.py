@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework import Component, hookimpl
-from framework.api.plan import Plan
+from framework import Component, Plan, hookimpl
 from framework_textstats.config import Language, Measure, ReadabilityConfig
 
 

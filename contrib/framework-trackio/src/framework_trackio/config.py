@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Len
 
-from framework.api.schema import LoggerConfig
+from framework.api import LoggerConfig
 
 
 @dataclass

@@ -16,12 +16,25 @@ from typing import Any
 import trackio
 from trackio.utils import TRACKIO_DIR
 
-from framework.api.events import Event, IssueFound, RunFailed, RunFinished, RunStarted, StageFinished, TrainingStep
-from framework.api.plan import Plan, as_plain
-from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample
-from framework.api.schema import Action, Stage
-from framework.api.text import redact, summarize_error
+from framework import Plan, Stage
+from framework.api import (
+    Action,
+    DataResult,
+    EvalResult,
+    Event,
+    IssueFound,
+    Logger,
+    Report,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    Sample,
+    StageFinished,
+    TrainingStep,
+    as_plain,
+    redact,
+    summarize_error,
+)
 from framework_trackio.config import TrackioConfig
 
 COLUMNS = ("prompt", "reference", "before", "after")

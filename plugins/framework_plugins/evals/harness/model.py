@@ -1,4 +1,4 @@
-"""The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
+"""The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.Model`.
 
 Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
 line.

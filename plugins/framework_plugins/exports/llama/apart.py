@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from framework.api.errors import FrameworkError
 from framework.api.process import ProcessError, PythonProcess
-from framework_plugins.exports.convert.apart import QUIET
+from framework_plugins.exports.gguf.convert.apart import QUIET
 from framework_plugins.exports.llama.model import Llama, Said
 
 

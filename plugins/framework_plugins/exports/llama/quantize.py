@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
+from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS
 from framework_plugins.exports.llama.library import Library, library, why
-from framework_plugins.exports.quantizations import QUANTIZATIONS
 
 
 def quantize(

@@ -8,9 +8,9 @@ from framework.api.plan import Plan
 from framework.api.schema import Stage
 from framework.api.text import HIDDEN, redact, unknown
 from framework_plugins.exports.config import GgufExporterConfig, OllamaExporterConfig
+from framework_plugins.exports.gguf.quantizations import known_names
 from framework_plugins.exports.ollama.exporter import GGUF, lacking
 from framework_plugins.exports.ollama.modelfile import unquotable
-from framework_plugins.exports.quantizations import known_names
 
 
 def problems(plan: Plan, left: Container[str]) -> Iterator[str]:

@@ -15,8 +15,8 @@ from framework.api.records import Artifact
 from framework.api.text import HIDDEN, redact, unknown
 from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.documents import CARD, MODEL
+from framework_plugins.exports.hub.usage_snippets import system_prompt
 from framework_plugins.exports.ollama.modelfile import modelfile, unquotable
-from framework_plugins.exports.uses import system_prompt
 
 FILE = "Modelfile"
 GGUF = "gguf"

@@ -10,7 +10,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from framework_plugins.exports.parity.rows import CheckRow
+from framework_plugins.exports.parity.check_rows import CheckRow
 
 Logits = NDArray[np.float32]
 SURE = 0.1

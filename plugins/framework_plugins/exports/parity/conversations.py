@@ -12,8 +12,8 @@ from framework.api.errors import FrameworkError
 from framework.api.machine import missing, threads
 from framework.api.protocols import Model
 from framework.api.records import Message, Prompt
-from framework_plugins.exports.convert import apart
-from framework_plugins.exports.gguf_vocabulary import TALKS
+from framework_plugins.exports.gguf.convert import apart
+from framework_plugins.exports.gguf.vocabulary import TALKS
 from framework_plugins.exports.llama.server import PACKAGE, Served
 
 SHOWN = 30

@@ -17,11 +17,15 @@ from framework.api.registry import counting
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.llama.apart import LlamaApart
-from framework_plugins.exports.parity import handed_out
+from framework_plugins.exports.parity import companion_check
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree, agree_each, widest_tie
 from framework_plugins.exports.parity.bounds import exact, within
+from framework_plugins.exports.parity.change_retained import of_answer, survival
+from framework_plugins.exports.parity.check_rows import CheckRow, check_rows
 from framework_plugins.exports.parity.conversations import Compared, compare, conversations, unchecked
-from framework_plugins.exports.parity.folders import (
+from framework_plugins.exports.parity.long_row import long_row
+from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
+from framework_plugins.exports.parity.reference_logits import (
     Held,
     affordable,
     folder_logits,
@@ -29,10 +33,6 @@ from framework_plugins.exports.parity.folders import (
     rounded_logits,
     trained_logits,
 )
-from framework_plugins.exports.parity.long_row import long_row
-from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
-from framework_plugins.exports.parity.rows import CheckRow, check_rows
-from framework_plugins.exports.parity.survival import of_answer, survival
 
 TIE, CUT_TIE = 0.02, 0.15
 """How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
@@ -172,8 +172,8 @@ class Gate:
         reference = self.reference
         if reference is None:
             return NOT_CHECKED
-        stops = handed_out.folder_stops(folder, trust=self._trust)
-        if early := handed_out.stops_early(reference.rows, stops):
+        stops = companion_check.folder_stops(folder, trust=self._trust)
+        if early := companion_check.stops_early(reference.rows, stops):
             add(ConversationsRecord(name, early, "", 0, "", against=FOLDER), self.context.run_dir)
             raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
         rounding = self._rounding(reference, form)
@@ -195,7 +195,7 @@ class Gate:
         rendered = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
         source: ModelSource = self.context.plan.model.create()
         base = source.fetch(weights=False).folder
-        found = handed_out.problem(
+        found = companion_check.problem(
             folder, self._trained_folder(), base, rendered, self.model.stop_ids, trust=self._trust
         )
         add(ConversationsRecord(name, found, "", len(rendered), "", against=FOLDER), self.context.run_dir)
@@ -246,9 +246,9 @@ class Gate:
         rounding = self._rounding(reference, quantization)
         with LlamaApart(file, n_ctx=max(lengths)) as llama:
             self._check_prompts(name, llama, reference)
-            if told := handed_out.metadata_problem(llama, self._trained_folder(), trust=self._trust):
+            if told := companion_check.metadata_problem(llama, self._trained_folder(), trust=self._trust):
                 raise _failed(name, TRAINED, told, "llama.cpp reads the positions by it")
-            if early := handed_out.stops_early(reference.rows, llama.stop_ids):
+            if early := companion_check.stops_early(reference.rows, llama.stop_ids):
                 raise _failed(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
             agreement, *beside = self._asked(llama, reference, quantization, rounding, llama.stop_ids)
             answers = []

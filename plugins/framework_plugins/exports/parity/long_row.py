@@ -12,7 +12,7 @@ from contextlib import suppress
 from framework.api.errors import FrameworkError
 from framework.api.protocols import Model
 from framework.api.records import Message, Prompt
-from framework_plugins.exports.parity.rows import CheckRow
+from framework_plugins.exports.parity.check_rows import CheckRow
 
 END = 256
 """Positions at the end of the row that are compared. The rest is read only: its logits would take gigabytes."""

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.config import Packing
-from framework_plugins.hf.packing.attention import branches, dense
 from framework_plugins.hf.packing.tree import WORTH, Tree, common, plant
+from framework_plugins.hf.packing.tree_attention import branches, dense
+from framework_plugins.hf.settings.config import Packing
 
 Part = dict[str, Any]
 ROUND = 16

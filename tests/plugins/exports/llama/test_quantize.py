@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.gguf_file import Tensors
+from framework_plugins.exports.gguf.file import Tensors
+from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS, gguf_bytes
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
-from framework_plugins.exports.quantizations import QUANTIZATIONS, gguf_bytes
 
 
 def test_q4_k_m_has_real_k_quants_where_rows_are_wide_enough(q4: Path) -> None:

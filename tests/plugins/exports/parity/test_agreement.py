@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework_plugins.exports.parity.agreement import Answer, Logits, agree
-from framework_plugins.exports.parity.rows import CheckRow
+from framework_plugins.exports.parity.check_rows import CheckRow
 from tests.support.examples import examples
 
 ROW = CheckRow("a prompt", (1, 2), (3,), stopped=True)

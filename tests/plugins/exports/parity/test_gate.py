@@ -22,9 +22,9 @@ from framework.plan.make import make_plan
 from framework.run import pipeline
 from framework.run.export import ExportError
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.gguf_exporter import GgufExporter
-from framework_plugins.exports.merging import merge
-from framework_plugins.exports.parity import folders, gate
+from framework_plugins.exports.gguf.exporter import GgufExporter
+from framework_plugins.exports.merge.merging import merge
+from framework_plugins.exports.parity import gate, reference_logits
 from tests.support.ggufs import tiny_model
 
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
@@ -101,7 +101,7 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
         merge(plan, checkpoint, target, **more)
         change(target, q_proj=-3.0)
 
-    monkeypatch.setattr("framework_plugins.exports.merged.merge", wrong)
+    monkeypatch.setattr("framework_plugins.exports.merge.merged.merge", wrong)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
     with pytest.raises(
         ExportError, match=r"(?s)elsewhere is not what was trained: .*It is now in .*rejected/elsewhere"
@@ -119,7 +119,7 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
         merge(plan, checkpoint, target, **more)
         change(target, down_proj=0.0)
 
-    monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
+    monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
     with pytest.raises(ExportError, match=r"-merged is not what was trained"):
@@ -182,7 +182,7 @@ def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=coarse", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
     (made,) = export(plan)
-    monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
+    monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", wrong)
     (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
     with pytest.raises(ExportError, match=r"-merged is not what was trained"):
         export(plan)
@@ -261,7 +261,7 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
     def turned(*arguments: Any, **more: Any) -> Any:
         return [-logits for logits in rounded(*arguments, **more)]
 
-    rounded = folders.rounded_logits
+    rounded = reference_logits.rounded_logits
     monkeypatch.setattr(gate, "rounded_logits", turned)
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=odd", "exporter.merged.dtype=bf16")
     plan = trained(*words, "exporter.merged.parity.exact_kl=1")
@@ -275,8 +275,8 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
 ) -> None:
     from framework_plugins.exports.config import Dtype
     from framework_plugins.exports.parity.agreement import agree
-    from framework_plugins.exports.parity.folders import Held, folder_logits, rounded_logits, trained_logits
-    from framework_plugins.exports.parity.rows import CheckRow
+    from framework_plugins.exports.parity.check_rows import CheckRow
+    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, rounded_logits, trained_logits
 
     rows = [
         CheckRow("", tuple(range(5, 60)), (9,), stopped=False),
@@ -301,8 +301,8 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
 
 def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
     """They are asked together, padded behind: neither logits nor the largest number depend on the others."""
-    from framework_plugins.exports.parity.folders import Held, folder_logits, trained_logits
-    from framework_plugins.exports.parity.rows import CheckRow
+    from framework_plugins.exports.parity.check_rows import CheckRow
+    from framework_plugins.exports.parity.reference_logits import Held, folder_logits, trained_logits
 
     rows = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (9, 40, 12)]
     plan, wide, half = trained("stages=[export]"), Held("cpu", torch.float32), Held("cpu", torch.bfloat16)
@@ -331,9 +331,9 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    compute, asked = folders.trained_logits, []
+    compute, asked = reference_logits.trained_logits, []
 
-    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: folders.Held) -> Any:
+    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: reference_logits.Held) -> Any:
         asked.append(held.device)
         if held.device == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -341,7 +341,7 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
 
     monkeypatch.setattr(gate, "trained_logits", trained_logits)
     monkeypatch.setattr(
-        gate, "affordable", lambda _, *, gpu=True: folders.Held("cuda" if gpu else "cpu", torch.float32)
+        gate, "affordable", lambda _, *, gpu=True: reference_logits.Held("cuda" if gpu else "cpu", torch.float32)
     )
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
     (made,) = export(trained(*words))
@@ -351,12 +351,12 @@ def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
 
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.api.machine import HostMemory
-    from framework_plugins.exports.parity.folders import Held, affordable
+    from framework_plugins.exports.parity.reference_logits import Held, affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
     for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
         small = HostMemory(9000, free, limited=False)
-        monkeypatch.setattr("framework_plugins.exports.parity.folders.host_memory", lambda small=small: small)
+        monkeypatch.setattr("framework_plugins.exports.parity.reference_logits.host_memory", lambda small=small: small)
         assert affordable(tmp_path) == (Held("cpu", dtype) if dtype else None)
 
 
@@ -364,12 +364,12 @@ def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from framework.api.machine import HostMemory
-    from framework_plugins.exports.parity.folders import Held, affordable
+    from framework_plugins.exports.parity.reference_logits import Held, affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))
     host = HostMemory(9000, 4000, limited=False)  # 16 bits fit
-    monkeypatch.setattr(folders, "host_memory", lambda: host)
-    monkeypatch.setattr(folders, "LOGITS", 100)
+    monkeypatch.setattr(reference_logits, "host_memory", lambda: host)
+    monkeypatch.setattr(reference_logits, "LOGITS", 100)
     gpu = {"is_initialized": True, "memory_allocated": 7000, "memory_reserved": 8000, "mem_get_info": (5000, 20_000)}
     for name, value in gpu.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)

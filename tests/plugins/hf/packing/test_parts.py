@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.config import Packing
 from framework_plugins.hf.packing.parts import ROUND, Packer, padded
 from framework_plugins.hf.packing.tree import WORTH, plant
+from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.packing import drawn
 
 

@@ -1,0 +1,211 @@
+"""For authors of commands, launchers, sweeps and speakers: what the program itself does. Provisional.
+
+    overrides = complete_overrides(["+experiment=quickstart"])
+    plan = make_plan(load_config(overrides), overrides=tuple(overrides))
+
+A launcher sends a plan to other processes and receives what they report. The texts are those that all loggers share,
+each in its own format. This module re-exports names from the rooms above `api`, so nothing in the core imports it.
+"""
+
+from typing import TYPE_CHECKING
+from typing import Any as _Any
+
+from framework.api.component import (
+    SPEAKERS,
+)
+from framework.api.diagnostic import (
+    diagnostic_problem,
+)
+from framework.api.protocols import (
+    Command,
+    Launcher,
+    Speaker,
+    SpeakerSource,
+)
+from framework.api.records import (
+    load as load_record,
+)
+from framework.api.registry import (
+    ask,
+    load_file,
+    registrations,
+    selection_of,
+    skipped_plugins,
+)
+from framework.api.run_folder import (
+    PASSED_OVER,
+    PRUNED,
+    is_resumed,
+)
+from framework.api.schema import (
+    CommandConfig,
+    LaunchConfig,
+    SpeakerConfig,
+)
+from framework.api.text import (
+    CONTROL,
+    Lines,
+    brief,
+    clock,
+    data_facts,
+    error_traceback,
+    figures,
+    fill_in,
+    forecast_facts,
+    headline,
+    health_facts,
+    is_animated,
+    readiness,
+    shared_start,
+    short_keys,
+    signal_name,
+    this_program,
+    told,
+)
+from framework.cli.arguments import (
+    complete_overrides,
+    reject_duplicate_overrides,
+)
+from framework.data.prompts import (
+    AUTO,
+    chosen_prompts,
+    inline_prompts,
+    prompts_from_file,
+)
+from framework.plan.from_folder import (
+    restored,
+)
+from framework.plan.load import (
+    load_config,
+)
+from framework.plan.make import (
+    check_model,
+    make_plan,
+)
+from framework.run.import_order import (
+    stale,
+)
+from framework.run.interruption import (
+    SIGNALS,
+)
+from framework.run.pipeline import (
+    run as run_plan,
+)
+from framework.run.plan_transfer import (
+    PickledPlan,
+    end_with,
+    pickle_plan,
+)
+from framework.run.worker import (
+    CONTROLS,
+    ENDED,
+    GROUP,
+    JOB,
+    RESULT,
+    STEPS,
+    STOP,
+    Ended,
+    Job,
+    open_pipe,
+)
+from framework.rundir.folder import (
+    check_writable,
+)
+from framework.rundir.read import (
+    newest_run,
+    read_run,
+)
+from framework.rundir.status import (
+    note_failure,
+)
+from framework.util.command import (
+    CommandParser,
+)
+from framework.util.errors import (
+    DoesNotFitError,
+    Interrupted,
+)
+
+if TYPE_CHECKING:
+    from framework.api.text.bars import Bars
+
+__all__ = [
+    "AUTO",
+    "CONTROL",
+    "CONTROLS",
+    "ENDED",
+    "GROUP",
+    "JOB",
+    "PASSED_OVER",
+    "PRUNED",
+    "RESULT",
+    "SIGNALS",
+    "SPEAKERS",
+    "STEPS",
+    "STOP",
+    "Bars",
+    "Command",
+    "CommandConfig",
+    "CommandParser",
+    "DoesNotFitError",
+    "Ended",
+    "Interrupted",
+    "Job",
+    "LaunchConfig",
+    "Launcher",
+    "Lines",
+    "PickledPlan",
+    "Speaker",
+    "SpeakerConfig",
+    "SpeakerSource",
+    "ask",
+    "brief",
+    "check_model",
+    "check_writable",
+    "chosen_prompts",
+    "clock",
+    "complete_overrides",
+    "data_facts",
+    "diagnostic_problem",
+    "end_with",
+    "error_traceback",
+    "figures",
+    "fill_in",
+    "forecast_facts",
+    "headline",
+    "health_facts",
+    "inline_prompts",
+    "is_animated",
+    "is_resumed",
+    "load_config",
+    "load_file",
+    "load_record",
+    "make_plan",
+    "newest_run",
+    "note_failure",
+    "open_pipe",
+    "pickle_plan",
+    "prompts_from_file",
+    "read_run",
+    "readiness",
+    "registrations",
+    "reject_duplicate_overrides",
+    "restored",
+    "run_plan",
+    "selection_of",
+    "shared_start",
+    "short_keys",
+    "signal_name",
+    "skipped_plugins",
+    "stale",
+    "this_program",
+    "told",
+]
+
+
+def __getattr__(name: str) -> _Any:
+    if name != "Bars":
+        raise AttributeError(f"module 'framework.api.program' has no attribute '{name}'")
+    from framework.api.text.bars import Bars  # noqa: PLC0415 - rich's bars take a quarter of a second to import
+
+    return Bars

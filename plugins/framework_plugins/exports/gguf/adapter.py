@@ -1,0 +1,63 @@
+"""`exporter=gguf_adapter`: the LoRA alone, for a GGUF file of its base."""
+
+from __future__ import annotations
+
+from framework.api.errors import FrameworkError
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
+from framework_plugins.exports.config import GgufAdapterExporterConfig
+from framework_plugins.exports.documents import read
+from framework_plugins.exports.folders import check_room
+from framework_plugins.exports.gguf import checks
+from framework_plugins.exports.gguf.convert import apart
+from framework_plugins.exports.gguf.convert.lora import check_plain
+from framework_plugins.exports.gguf.exporter import LOG, scratch_folder
+from framework_plugins.exports.merge import adapter_files
+from framework_plugins.exports.merge.adapter_files import AdapterFolder
+from framework_plugins.exports.merge.headers import stored
+from framework_plugins.exports.merge.tensor_names import Names
+
+
+class GgufAdapterExporter:
+    """Converts the checkpoint of a LoRA training."""
+
+    reusable = True
+
+    def __init__(self, config: GgufAdapterExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the file.
+
+        Raises:
+            FrameworkError: the checkpoint is no plain LoRA, is corrupted or of another base, the folder holds files of
+                somebody else, or the disk has no room.
+        """
+        del model
+        folder = context.run_dir / self.config.folder
+        name = self.config.file_name or str(context.config["name"])
+        if problem := checks.foreign(folder, name):
+            raise FrameworkError(problem)
+        weights = context.checkpoint / "adapter_model.safetensors"
+        if not weights.is_file():
+            raise FrameworkError(
+                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            )
+        stored([weights])  # raises where the file is damaged
+        place = context.plan.model.create().fetch(weights=False)
+        check_plain(read(context.checkpoint / adapter_files.CONFIG))
+        adapter = AdapterFolder(context.checkpoint)
+        adapter.check_base(place.name)
+        adapter.changes(Names(place.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
+        check_room(folder, weights.stat().st_size)
+        with scratch_folder(context.run_dir) as scratch:
+            converted = scratch / "adapter.gguf"
+            apart.run(
+                "the conversion of the adapter",
+                "framework_plugins.exports.gguf.convert.lora:convert", context.run_dir / LOG,
+                adapter=str(context.checkpoint), base=str(place.folder), target=str(converted),
+                dtype=self.config.dtype.value, tree=self.config.llama_cpp_dir,
+            )  # fmt: skip
+            folder.mkdir(exist_ok=True)
+            final = converted.replace(folder / checks.file_name(name, checks.LORA))
+        return [Artifact("gguf_adapter", f"{folder.name}/{final.name}", final.stat().st_size)]

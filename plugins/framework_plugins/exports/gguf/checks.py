@@ -1,0 +1,112 @@
+"""Problems of GGUF exports that the plan alone shows, before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.api.errors import FrameworkError
+from framework.api.plan import Plan, Selection
+from framework.api.text import display_path, nearest
+from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
+from framework_plugins.exports.documents import CARD
+from framework_plugins.exports.gguf.quantizations import QUANTIZATIONS, known_names, unknown_ones
+
+LORA = "LoRA"
+"""Stands in the name of an adapter's file where others have their quantization."""
+PLAIN = ("lora", "rslora")
+"""Adapters that are a pair of matrices beside a layer and nothing else."""
+MORE = ("modules_to_save", "rank_pattern", "alpha_pattern")
+"""Settings of an adapter that make it more than that."""
+
+
+def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
+    """Say what is wrong with the exporter `name` of a plan, where it writes GGUF files."""
+    config = choice.config
+    if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+        return
+    from framework_plugins.exports.gguf.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+    key, tree = f"exporter.{name}", config.llama_cpp_dir
+    if isinstance(config, GgufExporterConfig):
+        yield from _quantizations(key, config)
+    else:
+        yield from _adapter(key, plan)
+    if problem := foreign(plan.run_dir / config.folder, config.file_name or str(plan.config["name"])):
+        yield problem
+    if lacking := converter.missing_libraries(tree=tree is not None):
+        yield f"{key} {lacking}"
+        return
+    try:
+        converter.architectures(tree)
+    except FrameworkError as error:
+        yield f"{key}.llama_cpp_dir={tree}: {error}" if tree else f"{key}: {error}"
+
+
+def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse a model whose config.json names an architecture that the converter does not know."""
+    text = model.get("text_config") or {}
+    architectures = [*(text.get("architectures") or []), *(model.get("architectures") or [])]
+    for name, choice in plan.exporter.items():
+        config = choice.config
+        if not architectures or not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+            continue
+        from framework_plugins.exports.gguf.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+        known = converter.architectures(config.llama_cpp_dir)
+        if not known & set(architectures):
+            plain = sorted(each.removesuffix("ForCausalLM") for each in known if each.endswith("ForCausalLM"))
+            close = nearest(architectures[0], sorted(known))
+            hint = f" Did you mean {close[0]}?" if close else ""
+            key = f"exporter.{name}"
+            yield (
+                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}.{hint} "
+                f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or "
+                f"take another model. Known, each with ForCausalLM: {', '.join(plain)}"
+            )
+
+
+def file_name(name: str, quantization: str) -> str:
+    """Return the name of a file, `run-Q4_K_M.gguf`; what a file system does not take becomes a dash."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+    return f"{plain}-{quantization if quantization == LORA else quantization.upper()}.gguf"
+
+
+def foreign(folder: Path, name: str) -> str:
+    """Say that a folder holds something that no export of this name wrote; empty where it does not."""
+    if not folder.exists():
+        return ""
+    ours = {CARD, *(file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA))}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
+    if not others:
+        return ""
+    return f"{display_path(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
+
+
+def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:
+    names = known_names(config.quantizations)
+    for problem in unknown_ones(names):
+        yield f"{key}.quantizations: {problem}"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{key}.quantizations names {name} twice"
+
+
+def _adapter(key: str, plan: Plan) -> Iterator[str]:
+    kind = plan.adapter.component.name
+    if kind == "full":
+        yield f"{key}: adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"
+    elif kind == "dora":
+        yield (
+            f"{key}: adapter=dora has magnitudes besides its two matrices, which GGUF cannot store: "
+            "set exporter=[gguf], which merges them, or adapter=lora|rslora"
+        )
+    elif more := [name for name in MORE if getattr(plan.adapter.config, name, None)]:
+        yield f"{key}: adapter.{more[0]} cannot be stored in a GGUF adapter: set exporter=[gguf], which merges it"
+    elif (bias := getattr(plan.adapter.config, "bias", None)) is not None and bias.name != "none":
+        yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
+    elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):
+        yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
+    elif kind not in PLAIN:
+        yield f"{key}: only adapter={'|'.join(PLAIN)} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

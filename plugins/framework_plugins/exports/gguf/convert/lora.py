@@ -1,0 +1,130 @@
+"""Writes a peft LoRA adapter as a GGUF file; runs in a process of its own (`apart`).
+
+llama.cpp computes `W x + alpha / r * B A x`. It stores some weights in another order than transformers: rows moved, or
+one matrix cut into two. The converter of the architecture does the same to B here, as B has the rows of W, and each
+matrix is proven: what the converter makes of the product B A has to be the product of what it makes of B, and A.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from framework.api.errors import FrameworkError
+from framework_plugins.exports.gguf.convert import converter
+from framework_plugins.exports.gguf.convert.model import model_class
+
+PREFIX = "base_model.model."
+"""Stands before the name of a layer in a file of peft."""
+A, B = ".lora_A.weight", ".lora_B.weight"
+NUMBERS = {"f32": np.float32, "f16": np.float16}
+CLOSE = 1e-4
+"""By how much, of its largest number, a product may differ from another order of the same arithmetic."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two matrices beside a layer, in the order and with the names of GGUF: shapes (r, inputs), (outputs, r)."""
+
+    name: str
+    a: Tensor
+    b: Tensor
+
+
+def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None = None) -> None:
+    """Convert.
+
+    Args:
+        adapter: the folder with `adapter_config.json` and `adapter_model.safetensors`.
+        base: the folder with the config.json of the base model; no weights are needed.
+        target: the file to write.
+        dtype: f32 or f16.
+        tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
+
+    Raises:
+        FrameworkError: it is no plain LoRA adapter, or the layers are stored in a way that a LoRA cannot follow.
+    """
+    settings = json.loads(Path(adapter, "adapter_config.json").read_text(encoding="utf-8"))
+    check_plain(settings)
+    weights = load_file(Path(adapter, "adapter_model.safetensors"))
+    conversion, gguf = converter.load(tree)
+    config = conversion.ModelBase.load_hparams(Path(base), False)  # noqa: FBT003 - theirs
+    kind = model_class(conversion, config)
+    with torch.inference_mode():
+        model = kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target), hparams=config)
+        alpha = settings["lora_alpha"] * (math.sqrt(settings["r"]) if settings.get("use_rslora") else 1.0)
+        writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[kind.model_arch])
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+        for pair in _pairs(weights, model):
+            for matrix, end in ((pair.a, "lora_a"), (pair.b, "lora_b")):
+                writer.add_tensor(f"{pair.name}.{end}", matrix.contiguous().numpy().astype(NUMBERS[dtype]))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def check_plain(settings: Mapping[str, Any]) -> None:
+    """Refuse what is more than a pair of matrices beside a layer, all scaled alike.
+
+    Args:
+        settings: the adapter_config.json.
+
+    Raises:
+        FrameworkError: it is.
+    """
+    more = {
+        "is no LoRA adapter": settings.get("peft_type") != "LORA",
+        "has the magnitudes of DoRA": settings.get("use_dora"),
+        "holds whole layers, modules_to_save": settings.get("modules_to_save"),
+        "holds new tokens, trainable_token_indices": settings.get("trainable_token_indices"),
+        "holds biases": settings.get("bias", "none") != "none" or settings.get("lora_bias"),
+        "has several ranks": settings.get("rank_pattern") or settings.get("alpha_pattern"),
+    }
+    if problem := next((text for text, applies in more.items() if applies), ""):
+        raise FrameworkError(f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it")
+
+
+def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[Pair]:
+    layers = sorted({name.removesuffix(A).removesuffix(B) for name in weights})
+    for layer in layers:
+        if layer + A not in weights or layer + B not in weights:
+            raise FrameworkError(
+                f"the adapter holds {layer}, which is not a pair of LoRA matrices: GGUF cannot store it"
+            )
+        yield from _stored(layer.removeprefix(PREFIX), weights[layer + A].float(), weights[layer + B].float(), model)
+
+
+def _stored(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[Pair]:
+    """Give a pair as llama.cpp stores its layer; several where it cuts that into parts."""
+    name, block = f"{layer}.weight", next((int(part) for part in layer.split(".") if part.isdecimal()), None)
+    wholes = list(model.modify_tensors(b @ a, name, block))
+    parts = list(model.modify_tensors(b, name, block))
+    same = [stored for stored, _ in wholes] == [stored for stored, _ in parts]
+    if (
+        not wholes
+        or not same
+        or not all(_close(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
+    ):
+        raise FrameworkError(
+            f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
+        )
+    for stored, part in parts:
+        yield Pair(stored, a, part)
+
+
+def _close(whole: Tensor, part: Tensor, a: Tensor) -> bool:
+    if part.shape[-1] != a.shape[0] or whole.shape != (part @ a).shape:
+        return False
+    return bool(((whole - part @ a).abs().max() <= CLOSE * whole.abs().max()).item())

@@ -1,0 +1,127 @@
+"""`exporter=model_card`: README.md beside what was exported, as the Hub reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.repocard import metadata_load
+from yaml import YAMLError
+
+from framework.api.files import write_atomically
+from framework.api.machine import reachable
+from framework.api.plan import Plan
+from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
+from framework.api.records import Artifact, EvalResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
+from framework_plugins.exports import documents
+from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
+from framework_plugins.exports.documents import CARD
+from framework_plugins.exports.hub.card import Answers, Folder, Known, card, plain
+from framework_plugins.exports.hub.usage_snippets import Asking, system_prompt, uses
+from framework_plugins.exports.merge import adapter_files
+
+HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+"""All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
+TOLD = (
+    "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
+    "alpha_pattern", "bias",
+)  # fmt: skip
+"""Settings of an adapter that say how it was trained."""
+
+
+class ModelCardExporter:
+    """A card in each folder that the other exporters made; in the run folder if there is none."""
+
+    after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
+
+    def __init__(self, config: ModelCardExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
+        known = self._known(context)
+        cards = []
+        for folder, artifacts in _folders(
+            [each for each in context.artifacts if each.kind in self.after], context
+        ).items():
+            asking = Asking(system_prompt(context), context.plan.model.config.template_switches)
+            name = plain(context.plan.name).lower()
+            ways = list(uses(artifacts, known.base or known.base_name, name, asking))
+            compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
+            text = card(Folder([artifact.kind for artifact in artifacts], ways, compared), known)
+            file = context.run_dir / folder / CARD
+            write_atomically(file, text)
+            cards.append(Artifact("model_card", (folder / CARD).as_posix(), file.stat().st_size))
+        return cards
+
+    def _known(self, context: ExportContext) -> Known:
+        plan, config = context.plan, self.config
+        source: ModelSource = plan.model.create()
+        place = source.fetch(weights=False)
+        on_hub = place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else place.copy_of
+        base = config.base_model or on_hub
+        license_of_base = "" if config.license else place.license or base_license(place, base)
+        elsewhere = plan.external_checkpoint is not None
+        return Known(
+            plan=plan,
+            report=context.report(),
+            base=base,
+            base_name=plain(base or place.name),
+            license=config.license or license_of_base,
+            of_base=not config.license,
+            datasets=config.datasets or _hub_data(plan),
+            adapter=_adapter(context.checkpoint),
+            elsewhere=elsewhere,
+            answers=_answers(context, config.answers),
+        )
+
+
+def _answers(context: ExportContext, count: int) -> list[Answers]:
+    """Return the first prompts that the run asked, with what the base and the trained model answered."""
+    folder = RunFolder(context.run_dir)
+    before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
+    of_base = {sample.prompt: sample.answer for sample in before.samples} if before else {}
+    samples = after.samples[:count] if after else []
+    return [Answers(one.prompt, of_base.get(one.prompt), one.answer, one.reference) for one in samples]
+
+
+def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
+    """Return the folders that hold artifacts, and the run folder if there is none."""
+    folders: dict[PurePosixPath, list[Artifact]] = {}
+    for artifact in artifacts:
+        path = PurePosixPath(artifact.path)
+        folder = path if (context.run_dir / path).is_dir() else path.parent
+        folders.setdefault(folder, []).append(artifact)
+    return folders or {PurePosixPath(): []}
+
+
+def base_license(place: ModelPlace, base: str) -> str:
+    """Return the license of a base by its own card; empty if there is none, or the Hub cannot be asked."""
+    file = place.folder / CARD
+    try:
+        if not file.is_file() and base:
+            offline = not reachable(ENDPOINT)
+            revision = place.revision or None
+            file = Path(hf_hub_download(base, CARD, revision=revision, local_files_only=offline))
+        data = metadata_load(file) if file.is_file() else None
+    except (HTTP_ERROR, OSError, ValueError, YAMLError):  # on a card nothing depends
+        return ""
+    name = (data or {}).get("license_name") or (data or {}).get("license")
+    return name if isinstance(name, str) else ""
+
+
+def _hub_data(plan: Plan) -> list[str]:
+    path = str(getattr(plan.data.config, "path", ""))
+    return [path] if plan.data.component.name == "hub" and is_repo_id(path) else []
+
+
+def _adapter(checkpoint: Path) -> Mapping[str, Any]:
+    """Return how the adapter was trained, as it says itself; nothing where all weights were."""
+    file = checkpoint / adapter_files.CONFIG
+    config = documents.read(file) if file.is_file() else {}
+    return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}

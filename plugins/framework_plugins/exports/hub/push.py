@@ -1,0 +1,182 @@
+"""`exporter=push`: what the other exporters made goes to a repository on the Hugging Face Hub.
+
+The token comes from the login or from HF_TOKEN, never from the config. Everything goes in one commit, so a repository
+has all of it or is as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils import disable_progress_bars
+
+from framework.api.errors import FrameworkError
+from framework.api.files import write_atomically
+from framework.api.machine import reachable
+from framework.api.plan import Plan
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
+from framework.api.text import display_path, summarize_error
+from framework_plugins.exports import documents
+from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
+from framework_plugins.exports.documents import CARD
+from framework_plugins.exports.folders import CONFIG
+from framework_plugins.exports.hub.model_card import HTTP_ERROR
+from framework_plugins.exports.merge import adapter_files
+
+RECORD = "push.json"
+BASE = "base_model_name_or_path"
+MEGABYTE = 1e6
+LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+class PushExporter:
+    """A commit on the Hub."""
+
+    after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama", "model_card")
+
+    def __init__(self, config: PushExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - files are pushed
+        """Push, or show what would be pushed, and write `push.json`.
+
+        Raises:
+            FrameworkError: there is nothing to push, no token or no network, or the Hub refuses.
+        """
+        files = files_of(self.config.what, context)
+        sizes = {path: _size(content) for path, content in files.items()}
+        if self.config.dry_run:
+            _show(self.config.repo_id, sizes)
+        commit = "" if self.config.dry_run else self._push(files, context)
+        record = {"repo_id": self.config.repo_id, "dry_run": self.config.dry_run, "commit": commit, "files": sizes}
+        file = context.run_dir / RECORD
+        write_atomically(file, json.dumps(record, indent=1) + "\n")
+        return [Artifact("push", RECORD, file.stat().st_size)]
+
+    def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
+        """Return the address of the commit."""
+        setting = f"exporter.push.repo_id={self.config.repo_id}"
+        place = display_path(context.run_dir)
+        again = (
+            f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
+            "pushes them again without exporting again"
+        )
+        token = get_token()
+        if token is None:
+            raise FrameworkError(f"{setting}: there is no token: {LOGIN}. {again}")
+        api = HfApi(token=token)
+        if not reachable(api.endpoint):
+            raise FrameworkError(f"{setting}: {api.endpoint} cannot be reached. {again}")
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        try:
+            self._prepare(api)
+            operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+            commit = api.create_commit(
+                self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}"
+            )
+        except HfHubHTTPError as error:
+            raise FrameworkError(f"{setting}: {_refusal(error)}. {again}") from error
+        except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
+            raise FrameworkError(
+                f"{setting}: the upload was interrupted ({summarize_error(error.__cause__ or error)}). {again}"
+            ) from error
+        return str(commit.commit_url)
+
+    def _prepare(self, api: HfApi) -> None:
+        """Make the repository, or look at the one that is there.
+
+        Raises:
+            FrameworkError: it is public, and nobody said that it may be.
+        """
+        try:
+            known = api.repo_info(self.config.repo_id)
+        except RepositoryNotFoundError:  # or somebody else's private one: then making it is refused
+            api.create_repo(self.config.repo_id, private=self.config.private)
+            return
+        if self.config.private and not known.private:
+            raise FrameworkError(
+                f"exporter.push.repo_id={self.config.repo_id} already exists and is public: set "
+                "exporter.push.private=false to push into it, or choose another name"
+            )
+
+
+def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | bytes]:
+    """Return what is pushed, by its path in the repository.
+
+    One kind lies at the top; several keep their folders, and the card of the first is the repository's.
+
+    Raises:
+        FrameworkError: a kind was not exported, or an adapter's base is only on this machine.
+    """
+    files: dict[str, Path | bytes] = {}
+    for kind in kinds:
+        paths = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == kind]
+        if not paths:
+            raise FrameworkError(
+                f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
+            )
+        for file in dict.fromkeys(file for place in paths for file in _below(place)):
+            top = paths[0] if paths[0].is_dir() else paths[0].parent
+            path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
+            files[path] = _with_base(file, context.plan) if file.name == adapter_files.CONFIG else file
+            if file == top / CARD:
+                files.setdefault(CARD, file)
+    return files
+
+
+def _below(place: Path) -> Iterator[Path]:
+    """Give the files of an artifact; the config of the run stays here, since it names folders of this machine."""
+    if place.is_dir():
+        yield from sorted(file for file in place.rglob("*") if file.is_file() and file.name != CONFIG)
+        return
+    yield place
+    if (place.parent / CARD).is_file():
+        yield place.parent / CARD
+
+
+def _with_base(file: Path, plan: Plan) -> Path | bytes:
+    """Return the settings of an adapter, with the base by its id on the Hub: a folder of this machine tells nobody.
+
+    Raises:
+        FrameworkError: the id is not known.
+    """
+    settings = documents.read(file)
+    if is_repo_id(str(settings.get(BASE, ""))):
+        return file
+    card = plan.exporter.get("model_card")
+    base = card.config.base_model if card and isinstance(card.config, ModelCardExporterConfig) else None
+    if base is None:
+        raise FrameworkError(
+            f"{file} names a folder of this machine as its base, which nobody else has: add exporter=[…,model_card] "
+            "and set exporter.model_card.base_model=owner/name"
+        )
+    return (json.dumps({**settings, BASE: base, "revision": None}, indent=2) + "\n").encode()
+
+
+def _size(content: Path | bytes) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _show(repo_id: str, sizes: Mapping[str, int]) -> None:
+    """Print what would be pushed: it was asked for."""
+    lines = [f"  {path}  {size / MEGABYTE:,.2f} MB" for path, size in sizes.items()]
+    total = sum(sizes.values()) / MEGABYTE
+    print(f"would be pushed to {repo_id}, {total:,.2f} MB:", *lines, sep="\n")  # noqa: T201 - the answer to dry_run
+
+
+def _refusal(error: HfHubHTTPError) -> str:
+    """Put a refusal of the Hub into words."""
+    match error.response.status_code:
+        case 401:
+            return f"the Hub does not accept the token: {LOGIN}"
+        case 403 | 409:
+            return "the repository or its owner's name belongs to someone else, or the token may not write"
+    lines = (error.server_message or "").strip().splitlines()
+    return f"the Hub refuses ({error.response.status_code}{f': {lines[0]}' if lines else ''})"

@@ -1,0 +1,192 @@
+"""An adapter as peft saves it: its settings, and the change that it makes to each weight of a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from peft.utils.other import get_pattern_key
+
+from framework.api.errors import FrameworkError
+from framework.api.text import model_name, summarize_error
+from framework_plugins.exports.merge.headers import Stored, stored
+from framework_plugins.exports.merge.tensor_names import Names
+from framework_plugins.exports.merge.weight_delta import Change, LowRank
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+TOKENIZER = "tokenizer.json"
+MERGED = frozenset(
+    (
+        "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config",
+        "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
+        "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "modules_to_save", "peft_type",
+        "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
+        "task_type", "trainable_token_indices", "use_dora", "use_rslora",
+    )
+)  # fmt: skip
+"""Settings that are merged right, or that say nothing about the merged weights. Any other one that is on is refused."""
+STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to begin that leave the base as it is; others move a part of it into the adapter."""
+_PREFIX = "base_model.model."
+_LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<part>(?:embedding_)?[AB]|magnitude_vector)(?:\.weight)?")
+_TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
+
+
+class AdapterFolder:
+    """A folder with an adapter.
+
+    Raises:
+        FrameworkError: it cannot be read, or is of a kind that cannot be merged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = _config(folder / CONFIG)
+        if not (folder / WEIGHTS).is_file():
+            raise FrameworkError(
+                f"{folder} has no {WEIGHTS}: the weights are missing, or they are pickled, which is refused"
+            )
+        self.tensors = stored([folder / WEIGHTS])
+        if problem := _problem(self.config):
+            raise FrameworkError(f"{folder / CONFIG}: {problem}")
+
+    def check_base(self, name: str) -> None:
+        """Make sure that the adapter was trained on the base of that name, as far as names tell.
+
+        Raises:
+            FrameworkError: it names another one.
+        """
+        trained_on = str(self.config.get("base_model_name_or_path") or "")
+        if trained_on and model_name(trained_on) != model_name(name):
+            raise FrameworkError(
+                f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
+                f"base, or, if both are the same weights, write {name} into its {CONFIG}"
+            )
+
+    def changes(self, names: Names) -> dict[str, Change]:
+        """Return the change of each weight, by its name in the model.
+
+        Raises:
+            FrameworkError: something in the adapter is not of this model.
+        """
+        changes: dict[str, Change] = {}
+        parts: dict[str, dict[str, Stored]] = {}
+        for key, tensor in self.tensors.items():
+            name = key.removeprefix(_PREFIX)
+            if matched := _LOW_RANK.fullmatch(name):
+                parts.setdefault(matched["module"], {})[matched["part"].removeprefix("embedding_")] = tensor
+            elif matched := _TOKENS.fullmatch(name):
+                target, change = self._target(names, f"{matched['module']}.weight", changes)
+                changes[target] = replace(change, rows=tensor, indices=self._indices(matched["module"], target, names))
+            else:
+                target, change = self._target(names, name.replace(".base_layer.", "."), changes)
+                changes[target] = replace(change, whole=tensor)
+        for module, low_rank in parts.items():
+            target, change = self._target(names, f"{module}.weight", changes)
+            changes[target] = replace(change, low_rank=self._low_rank(module, low_rank, names.transposed(target)))
+        for target, change in changes.items():
+            self._check(names, target, change)
+        return changes
+
+    def _target(self, names: Names, name: str, changes: Mapping[str, Change]) -> tuple[str, Change]:
+        """Return the name of a weight in the model, and what was found of its change so far."""
+        renamed, converted = (name, False) if name in names.empty else names.in_model(name)
+        if renamed not in names.empty or converted:
+            raise FrameworkError(
+                f"{self.folder} does not belong to {names.folder}: it changes {name}, which the base does not have"
+            )
+        return renamed, changes.get(renamed, Change())
+
+    def _low_rank(self, module: str, parts: Mapping[str, Stored], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
+        if not {"A", "B"} <= parts.keys() or (self.config.get("use_dora", False) and "magnitude_vector" not in parts):
+            raise FrameworkError(
+                f"{self.folder / WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
+            )
+        rank = self._setting("rank_pattern", "r", module)
+        if parts["A"].shape[0] != rank or parts["B"].shape[-1] != rank:
+            raise FrameworkError(f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {CONFIG} says {rank}")
+        alpha = self._setting("alpha_pattern", "lora_alpha", module)
+        scaling = alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+        return LowRank(parts["A"], parts["B"], scaling, parts.get("magnitude_vector"), transposed)
+
+    def _setting(self, pattern: str, name: str, module: str) -> float:
+        """Return r or lora_alpha of a module: a pattern may say another than the rest has."""
+        special: Mapping[str, float] = self.config.get(pattern) or {}
+        return special.get(get_pattern_key(list(special), module), self.config[name])
+
+    def _indices(self, module: str, target: str, names: Names) -> tuple[int, ...]:
+        trained = self.config.get("trainable_token_indices")
+        if isinstance(trained, list) and target == names.embedding:
+            return tuple(trained)
+        for name, indices in trained.items() if isinstance(trained, dict) else ():
+            if f".{module}".endswith(f".{name}"):
+                return tuple(indices)
+        raise FrameworkError(
+            f"{self.folder / CONFIG}: trainable_token_indices does not say which rows of {module} were trained"
+        )
+
+    def _check(self, names: Names, target: str, change: Change) -> None:
+        shape = change.whole.shape if change.whole else names.shape(target)
+        # More tokens, or fewer, are well where the adapter brings the tokenizer that says so.
+        grows = target in {names.embedding, names.head} and (self.folder / TOKENIZER).is_file()
+        for expected, tensor in _expected_shapes(names.shape(target), change, shape, grows=grows):
+            if tensor.shape != expected:
+                raise FrameworkError(
+                    f"{self.folder} does not belong to {names.folder}: {tensor.name} is {_times(tensor.shape)}, and "
+                    f"{target} of the base is {_times(names.shape(target))}, which needs {_times(expected)}"
+                )
+        if change.rows and (change.low_rank or max(change.indices) >= shape[0]):
+            raise FrameworkError(
+                f"{self.folder}: tokens were trained that {target} does not have, or {target} was trained in two ways"
+            )
+
+
+def _expected_shapes(
+    base: tuple[int, ...], change: Change, shape: tuple[int, ...], *, grows: bool
+) -> Iterator[tuple[tuple[int, ...], Stored]]:
+    """Give the shape that each tensor of a change has to have."""
+    if change.whole:
+        yield (*shape[:1], *base[1:]) if grows else base, change.whole
+    if low_rank := change.low_rank:
+        outputs, inputs = reversed(shape) if low_rank.transposed else shape
+        rank = low_rank.down.shape[0]
+        yield (rank, inputs), low_rank.down
+        yield (outputs, rank), low_rank.up
+        if low_rank.magnitude:
+            yield (outputs,), low_rank.magnitude
+    if change.rows:
+        yield (len(change.indices), *shape[1:]), change.rows
+
+
+def _config(file: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FrameworkError(f"{file} cannot be read: {summarize_error(error)}") from error
+    if not isinstance(config, dict):
+        raise FrameworkError(f"{file} holds no settings of an adapter")
+    return config
+
+
+def _problem(config: Mapping[str, Any]) -> str:
+    """Say why an adapter cannot be merged; empty where it can."""
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        return f"peft_type={kind} cannot be merged. Valid: LORA, with or without use_rslora and use_dora"
+    if missing := [name for name in ("r", "lora_alpha") if not isinstance(config.get(name), int | float)]:
+        return f"it names no {' and no '.join(missing)}"
+    if unknown := sorted(name for name, value in config.items() if value and name not in MERGED):
+        return f"an adapter with {', '.join(unknown)} cannot be merged: keep it separate, exporter=[adapter]"
+    if (start := config.get("init_lora_weights", True)) not in STARTS:
+        return f"init_lora_weights={start} changed the base before training, so it is not the one on disk: keep both"
+    return ""
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape) or "a single number"

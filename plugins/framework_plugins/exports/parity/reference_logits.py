@@ -1,0 +1,253 @@
+"""Logits of model folders, by plain transformers and peft: none of what trains here takes part.
+
+All is computed in fp32, also where the weights fit into memory in 16 bits only: computing in bf16 moves more tokens
+than a merge does, see docs/explanation/parity.md. Where the run has used a GPU that has room for the weights beside the
+trained model, it computes; TF32 is for passes of a training and off here.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from framework.api.machine import host_memory
+from framework.api.plan import Plan
+from framework.api.protocols import ModelSource
+from framework.api.registry import counting
+from framework_plugins.exports.documents import MODEL, read
+from framework_plugins.exports.parity.check_rows import CheckRow
+
+Logits = NDArray[np.float32]
+WIDTHS = {torch.float32: 4, torch.bfloat16: 2}
+SHORT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+SPARE = 1.2
+"""How many times its weights a model needs while it is loaded and asked."""
+LOGITS = 1 << 29
+"""Bytes of the logits that are made at a time where several rows are asked together."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where the weights of a model are held, and in which number format: fp32, or bf16 for any 16 bits."""
+
+    device: str
+    dtype: torch.dtype
+
+
+def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held) -> tuple[list[Logits], float]:
+    """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
+
+    And the size of the largest number that any layer gives on the way.
+    """
+    largest = [0.0]
+    logits = list(
+        _logits("trained model", lambda: _trained(plan, checkpoint, held), rows, held, partial(_watch, largest))
+    )
+    return logits, largest[0]
+
+
+def rounded_logits(
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held, *, inputs: bool
+) -> Iterator[Logits]:
+    """Give the logits of the trained weights, merged by peft in fp32 and rounded to bf16: what a right export gives.
+
+    Args:
+        plan: names the base.
+        checkpoint: the trained weights.
+        rows: what is asked.
+        held: where and how memory holds the weights.
+        inputs: round what goes into each linear layer to bf16 too, as llama.cpp does where the weights are in bf16.
+    """
+
+    def load() -> Any:
+        model = _trained(plan, checkpoint, held)
+        _round(model)
+        for module in model.modules() if inputs else ():
+            if isinstance(module, nn.Linear):
+                module.register_forward_pre_hook(lambda _, given: (given[0].bfloat16().to(given[0].dtype), *given[1:]))
+        return model
+
+    return _logits("rounded model", load, rows, held)
+
+
+def _trained(plan: Plan, checkpoint: Path, held: Held) -> Any:
+    trust = plan.model.config.trust_remote_code
+    if not (checkpoint / "adapter_config.json").is_file():
+        return _load(checkpoint, held, trust=trust)
+    source: ModelSource = plan.model.create()
+    base = _load(source.fetch(weights=True).folder, held, trust=trust)
+    return PeftModel.from_pretrained(base, checkpoint, torch_device=held.device)
+
+
+def _round(model: nn.Module) -> None:
+    """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            weights = list(module.get_base_layer().parameters(recurse=False))
+            kept = [weight.dtype for weight in weights]
+            for weight in weights:
+                weight.data = weight.data.float()
+            module.merge()
+            for weight, dtype in zip(weights, kept, strict=True):
+                weight.data = weight.data.bfloat16().to(dtype)
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.bfloat16().to(weight.dtype)
+
+
+def folder_logits(
+    folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool, name: str = "merged model"
+) -> Iterator[Logits]:
+    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile."""
+    return _logits(name, lambda: _load(folder, held, trust=trust), rows, held)
+
+
+def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
+    """Return how the weights of a folder can be held a second time; None where they fit nowhere.
+
+    On disk they have 16 bits, or 32 after full fine-tuning. 32 bits go before the faster device: 16 make ties wider.
+
+    Args:
+        folder: the weights.
+        gpu: whether a GPU may hold them, if this process has used one.
+    """
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    devices = {"cuda": _free_on_gpu() if gpu else 0, "cpu": host_memory().available}
+    return next(
+        (
+            Held(device, dtype)
+            for dtype, width in WIDTHS.items()
+            for device, free in devices.items()
+            if size / 2 * width * SPARE + (LOGITS if device == "cuda" else 0) < free
+        ),
+        None,
+    )
+
+
+def _free_on_gpu() -> int:
+    """Return the bytes that are left beside the trained model; 0 where this process uses no GPU."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    allocated = torch.cuda.memory_allocated()
+    limit = round(total * torch.cuda.get_per_process_memory_fraction())
+    return min(limit - allocated, free + torch.cuda.memory_reserved() - allocated)
+
+
+def on_disk(folder: Path) -> str:
+    """Return the number format that the config of a folder names: bfloat16, float16, float32."""
+    config = read(folder / MODEL)
+    text = config.get("text_config") or {}
+    return str(text.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def _load(folder: Path, held: Held, *, trust: bool) -> Any:
+    """Load a model; one that is held in 16 bits keeps those that it has on disk."""
+    dtype = held.dtype if held.dtype is torch.float32 else SHORT.get(on_disk(folder), held.dtype)
+    place = {} if held.device == "cpu" else {"device_map": {"": held.device}}
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place
+    )
+
+
+def _logits(
+    name: str,
+    load: Callable[[], Any],
+    rows: Sequence[CheckRow],
+    held: Held,
+    watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
+) -> Iterator[Logits]:
+    """Give the logits of each row, of a long one those of its end.
+
+    Several are asked together where that spares widening the weights for each; long ones are asked alone.
+    """
+    model = load().eval()
+    real: list[torch.Tensor] = []
+    widened = False
+    for module in model.modules():
+        if watch:
+            watch(module, real)
+        if any(_is_short(weight) for weight in module.parameters(recurse=False)):
+            _compute_in_fp32(module)
+            widened = True
+    together, short = 1, [row for row in rows if not row.last]
+    if short and (widened or held.device != "cpu"):
+        one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in short)
+        together = max(1, LOGITS // one)
+    groups = [short[start : start + together] for start in range(0, len(short), together)]
+    groups += [[row] for row in rows if row.last]
+    assert [row for group in groups for row in group] == list(rows)  # noqa: S101 - long ones come last
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    keeps = "logits_to_keep" in inspect.signature(inner.forward).parameters
+    with torch.no_grad(), counting(len(rows), "row", f"parity: {name}") as counter:
+        for group in groups:
+            some = [torch.tensor(row.ids) for row in group]
+            ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
+            lengths = torch.tensor([len(each) for each in some], device=held.device)
+            real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
+            # Behind the end of a row nothing looks back, so where none has a gap there is no mask to be made.
+            more: dict[str, Any] = {} if len(some) == 1 else {"attention_mask": real[0].long()}
+            if group[0].last and keeps:
+                more["logits_to_keep"] = group[0].last
+            logits = model(input_ids=ids, use_cache=False, **more).logits
+            for each, row in zip(logits, group, strict=True):
+                yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
+                counter.advance()
+    del model, logits
+    gc.collect()
+    if held.device != "cpu":
+        torch.cuda.empty_cache()
+
+
+def _watch(largest: list[float], module: nn.Module, real: list[torch.Tensor]) -> None:
+    """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts.
+
+    Args:
+        largest: where it is kept.
+        module: of the model.
+        real: which places of the rows that are asked are no padding, (rows, longest).
+    """
+
+    def look(_: nn.Module, __: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
+        if isinstance(first, torch.Tensor) and first.is_floating_point():
+            if first.shape[:2] == real[0].shape:
+                first = first[real[0]]
+            largest[0] = max(largest[0], first.abs().max().item())
+
+    module.register_forward_hook(look)
+
+
+def _is_short(weight: torch.Tensor) -> bool:
+    return weight.is_floating_point() and weight.dtype is not torch.float32
+
+
+def _compute_in_fp32(module: nn.Module) -> None:
+    """Let a module have its own weights in fp32 while it computes, which is exact, and in 16 bits else."""
+    short: list[torch.Tensor] = []
+
+    def widen(*_: Any) -> None:
+        short.extend(weight.data for weight in module.parameters(recurse=False))
+        for weight in module.parameters(recurse=False):
+            weight.data = weight.data.float() if weight.is_floating_point() else weight.data
+
+    def shorten(*_: Any) -> None:
+        for weight, tensor in zip(module.parameters(recurse=False), short, strict=True):
+            weight.data = tensor
+        short.clear()
+
+    module.register_forward_pre_hook(widen)
+    module.register_forward_hook(shorten)

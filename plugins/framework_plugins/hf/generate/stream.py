@@ -1,0 +1,118 @@
+"""One answer, token by token, as text that can be shown at once.
+
+Each token is a `generate` of one token more, with the keys and values of those before it: what a model's own settings
+do to the probabilities, a penalty for repetition for example, is done here as in an answer made in one go. Nothing runs
+beside the caller and nothing is held between two tokens, so an answer can be left at any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from framework.api.errors import FrameworkError
+from framework.api.text import summarize_error, without_thought
+from framework_plugins.hf.train.retry import ran_out
+
+REPLACEMENT_CHARACTER = "\ufffd"
+"""What a decoder gives for the bytes of a letter that is not whole."""
+Sampler = Callable[[torch.Tensor], int]
+
+
+def stream(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    stop_ids: frozenset[int],
+    max_new_tokens: int,
+    choose: Sampler,
+) -> Iterator[str]:
+    """Answer a tokenized prompt; a piece for each token, empty if there is nothing to show yet."""
+    tokens = _tokens(model, list(ids), stop_ids, max_new_tokens, choose, int(tokenizer.pad_token_id))
+    return without_thought(texts(lambda answer: str(tokenizer.decode(answer, skip_special_tokens=True)), tokens))
+
+
+def sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
+    """Return what chooses the next token by scores of shape (vocabulary,); the draws are the same on every device."""
+    if temperature == 0:
+        return lambda scores: int(scores.argmax())
+    dice = torch.Generator()
+    if seed is None:
+        dice.seed()
+    else:
+        dice.manual_seed(seed)
+
+    def draw(scores: torch.Tensor) -> int:
+        likely = torch.softmax(scores.float().cpu() / temperature, dim=-1).sort(descending=True)
+        before = likely.values.cumsum(0) - likely.values
+        # The likeliest stays however small top_p is: nothing stands before it.
+        weights = likely.values.where(before < top_p, 0.0)
+        return int(likely.indices[torch.multinomial(weights, 1, generator=dice)])
+
+    return draw
+
+
+def texts(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator[str]:
+    """Give what each token adds to the text; letters come when they are whole.
+
+    All tokens are decoded each time: what the last of them look like depends on those before, and that is quick.
+    """
+    ids: list[int] = []
+    text = ""
+    for token in tokens:
+        ids.append(token)
+        whole = decode(ids).rstrip(REPLACEMENT_CHARACTER)
+        # Bytes of a letter that is not whole may hide the letters before it for as long.
+        new = whole[len(text) :] if whole.startswith(text) else ""
+        text += new
+        yield new
+    rest = decode(ids)
+    if rest.startswith(text) and rest != text:
+        yield rest[len(text) :]
+
+
+def _tokens(
+    model: Any, ids: list[int], stop_ids: frozenset[int], limit: int, choose: Sampler, pad_id: int
+) -> Iterator[int]:
+    """Give the tokens of an answer, without the one that ends it.
+
+    Raises:
+        FrameworkError: memory runs out.
+    """
+    settings = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=1,
+        eos_token_id=sorted(stop_ids),
+        pad_token_id=pad_id,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    known: Mapping[str, Any] = {}
+    for _ in range(limit):
+        try:
+            scores, known = _step(model, ids, known, settings)
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            raise FrameworkError(
+                f"out of memory with a conversation of {len(ids)} tokens: begin another one. {summarize_error(error)}"
+            ) from error
+        token = choose(scores)
+        if token in stop_ids:
+            return
+        yield token
+        ids.append(token)
+
+
+@torch.inference_mode()
+def _step(
+    model: Any, ids: Sequence[int], known: Mapping[str, Any], settings: GenerationConfig
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Return the scores of the next token, of shape (vocabulary,), and the keys and values of all tokens so far."""
+    tokens = torch.tensor([ids], device=model.device)
+    out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings, **known)
+    name = "cache" if "cache" in out else "past_key_values"
+    return out.scores[0][0], {name: out[name]} if out.get(name) is not None else {}

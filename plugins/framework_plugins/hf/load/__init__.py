@@ -1,0 +1,1 @@
+"""A base and its adapter, from the folder or the Hub into memory."""

@@ -1,0 +1,160 @@
+"""Weights as a model: read or shared, in the number format and on the device of the run, with what is trained."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.quantizers import AutoHfQuantizer
+from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+
+from framework.api.errors import FrameworkError
+from framework.api.plan import Plan
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, Quantization
+from framework.api.schema import Stage
+from framework.api.text import unknown
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.load import base_cache
+from framework_plugins.hf.load.adapters import trained_config, with_adapter
+from framework_plugins.hf.load.weight_files import AGAIN, check_loaded
+from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.machine.library_errors import refusing
+from framework_plugins.hf.packing.eligibility import Way
+from framework_plugins.hf.settings.config import Attention, HFTrainerConfig
+
+
+def attention(config: HFTrainerConfig) -> str | None:
+    """Return the attention implementation to ask transformers for; None leaves the choice to it, not to config.json."""
+    return None if config.attention is Attention.auto else config.attention.value
+
+
+def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
+    """Return the model of a folder without memory for its weights.
+
+    Raises:
+        FrameworkError: transformers makes none of its config.json.
+    """
+    problem = f"model {place.name}: transformers cannot build it from config.json"
+    with refusing(problem, code=f"model {place.name}"), torch.device("meta"):
+        loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
+        empty: PreTrainedModel = AutoModelForCausalLM.from_config(
+            loaded, trust_remote_code=trust, attn_implementation=attention(config)
+        )
+    return empty
+
+
+def check_quantized(plan: Plan, place: ModelPlace, empty: PreTrainedModel, machine: Hardware) -> None:
+    """Make sure that weights which config.json says are quantized can be loaded, and trained, here.
+
+    Raises:
+        FrameworkError: transformers does not know how they are quantized, or a package or a GPU is missing, or the
+            plan does not suit them.
+    """
+    config = copy.deepcopy(empty.config)
+    saved = getattr(config, "quantization_config", None) or getattr(
+        config.get_text_config(), "quantization_config", None
+    )
+    if not saved:
+        return
+    method = str(saved.get("quant_method", "")) or "an unnamed method"
+    name = f"model {place.name}: its weights are quantized by {method}, says quantization_config in config.json"
+    fix = "install what is missing, or take weights that are not quantized and set quantization=nf4"
+    with refusing(f"{name}, and they cannot be loaded", fix), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not AutoHfQuantizer.supports_quant_method(saved):
+            raise FrameworkError(f"{name}: {unknown('quant_method', method, AUTO_QUANTIZER_MAPPING)} {AGAIN}")
+        given = plan.quantization.create().config(machine.dtype)
+        held = AutoHfQuantizer.merge_quantization_configs(saved, None)
+        stored = held.quantization_method() if isinstance(held, BitsAndBytesConfig) else method
+        if given is not None and given.quantization_method() != stored:
+            chosen = plan.quantization.component.name
+            raise FrameworkError(f"{name} ({stored}), so quantization={chosen} cannot be: set quantization=none")
+        quantizer = AutoHfQuantizer.from_config(held)
+        quantizer.validate_environment(device_map={"": machine.device}, weights_only=True)
+        if Stage.train not in plan.stages or getattr(quantizer.quantization_config, "dequantize", False):
+            return
+        if trained_config(plan) is None:
+            raise FrameworkError(f"{name}, and adapter=full would train them: set adapter=lora")
+        if not quantizer.is_trainable:
+            raise FrameworkError(f"{name}, and transformers cannot train on top of them: {fix}")
+
+
+def load(
+    plan: Plan, config: HFTrainerConfig, machine: Hardware, place: ModelPlace, way: Way, folder: Path, peft_config: Any
+) -> Any:
+    """Load weights, put what is trained on them, and return the model.
+
+    Args:
+        plan: names the quantization, the group and the seed.
+        config: of the trainer.
+        machine: the device and the number format.
+        place: the base, as an adapter is to name it.
+        way: how rows go through it.
+        folder: the weights.
+        peft_config: the adapter; None where the weights themselves are trained.
+
+    Raises:
+        FrameworkError: the folder does not hold the weights of the model.
+    """
+    # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
+    dtype = torch.float32 if peft_config is None else machine.dtype
+    quantization: Quantization = plan.quantization.create()
+    device = machine.device
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "quantization_config": quantization.config(machine.dtype),
+        "attn_implementation": attention(config),
+        "trust_remote_code": plan.model.config.trust_remote_code,
+        "use_safetensors": True,
+    }
+    group = plan.launch.config.group()
+    if group and group.sharded and member():
+        from framework_plugins.hf.train.distributed.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
+
+        device = load_in_pieces(group, machine, settings["quantization_config"])
+    settings["device_map"] = {"": device}
+    frozen = peft_config is not None and plan.share and not group
+    model = base_cache.shared_base(
+        base_cache.key_of(folder, settings) if frozen else "",
+        lambda: _read(ModelPlace(folder, place.name if folder == place.folder else str(folder)), settings),
+    )
+    if way.branches:
+        install.use_branches(model)
+    if peft_config is None:
+        return model
+    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
+    with refusing("adapter: peft cannot put it on this model"):
+        return with_adapter(model, peft_config, place, fast=way.fast)
+
+
+def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
+    """Read weights, all of them: what is not in the files would be random numbers.
+
+    Raises:
+        FrameworkError: they are not all there.
+    """
+    # None would take away what config.json says of weights that were saved quantized. Of the attention it has to: a
+    # config.json can name kernels that are not installed, or on the Hub.
+    given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
+    with refusing(f"model {place.name}: transformers cannot load its weights"):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
+        check_loaded(place, model, info)
+    if settings["quantization_config"] is not None and model.device.type == "cpu":
+        _let_go(model)
+    return model
+
+
+def _let_go(model: Any) -> None:
+    """Copy what a quantization leaves as it is: a view of the mapped file would keep all that was read of it."""
+    for weight in model.parameters():
+        if weight.is_floating_point():
+            weight.data = weight.data.clone()

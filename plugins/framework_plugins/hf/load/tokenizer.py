@@ -1,0 +1,140 @@
+"""The tokenizer of a base model, with the chat template that the run is to use."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from framework.api import chat_templates
+from framework.api.errors import FrameworkError
+from framework.api.protocols import ModelPlace
+from framework.api.records import TextForm
+from framework.api.schema import ModelConfig
+from framework_plugins.hf.load.model_settings import MOST_STOPS, read_settings
+from framework_plugins.hf.machine.library_errors import refusing
+
+GENERATION, SETTINGS, SPECIAL = "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"
+
+
+def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model.
+
+    Raises:
+        FrameworkError: it cannot be read, is not a fast one, or has no chat template.
+    """
+    what, again = f"model {place.name}: the tokenizer", f"restore tokenizer.json and {SETTINGS}"
+    for file in (place.folder / name for name in (SETTINGS, SPECIAL)):
+        if file.is_file():
+            read_settings(file, f"model {place.name}")
+    with refusing(f"{what} cannot be read", again, code=what):
+        tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
+    if not tokenizer.is_fast:
+        raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
+    with refusing(f"{what} cannot tokenize", again):
+        tokenizer(string.printable, add_special_tokens=False)
+    set_template(tokenizer, config.chat_template)
+    return tokenizer
+
+
+def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the token ids that end an answer: the tokenizer's and those of generation_config.json.
+
+    Raises:
+        FrameworkError: there are none, too many, or generation_config.json cannot be read.
+    """
+    listed: Any = None
+    if (place.folder / GENERATION).is_file():
+        with refusing(f"model {place.name}: {GENERATION} cannot be read", "restore it, or remove it"):
+            listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
+    ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
+        what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
+        raise FrameworkError(
+            f"model {place.name}: {GENERATION}: eos_token_id holds {what}, and must be the number of a token, or a "
+            f"list of at most {MOST_STOPS}"
+        )
+    found = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
+    if not found:
+        raise FrameworkError(
+            f"model {place.name}: neither {SETTINGS} (eos_token) nor {GENERATION} (eos_token_id) names a "
+            "token that ends an answer: restore it, or an answer never ends"
+        )
+    return found
+
+
+def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int], rows: int) -> None:
+    """Refuse tokens of the conversation's form that the model does not have.
+
+    Args:
+        place: the folder of both.
+        tokenizer: adds a token that its vocabulary lacks at the end, whatever the model has.
+        stops: what ends an answer.
+        rows: of the model's embedding.
+
+    Raises:
+        FrameworkError: a token that begins, ends or pads is none of the model's.
+    """
+    for number in sorted(stops | {tokenizer.pad_token_id, tokenizer.bos_token_id or 0}):
+        if number >= rows:
+            token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+            raise FrameworkError(
+                f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, "
+                f"and the model has {rows} tokens: restore {SETTINGS} and {GENERATION}"
+            )
+
+
+def set_padding(tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> None:
+    """Pad with a token that ends an answer where the tokenizer does not say what pads; it is masked everywhere."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(stops))
+
+
+def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None) -> None:
+    """Take the chat template that `model.chat_template` names, or make sure that the tokenizer has one.
+
+    Raises:
+        FrameworkError: there is none, or it writes tokens that the tokenizer lacks.
+    """
+    if value is not None:
+        template = chat_templates.read(value)
+        if missing := _missing(tokenizer, template):
+            fitting = fitting_templates(tokenizer)
+            raise FrameworkError(
+                f"model.chat_template={value} writes {', '.join(missing)}, and the tokenizer has no such token: "
+                f"of the templates by name, {', '.join(fitting) or 'none'} would work"
+            )
+        tokenizer.chat_template = template.text
+        if template.stop:
+            tokenizer.eos_token = template.stop
+    if not isinstance(tokenizer.chat_template or "", str | dict):
+        raise FrameworkError(f"{SETTINGS}: chat_template={tokenizer.chat_template!r} is not text: restore the file")
+    if not tokenizer.chat_template:
+        raise FrameworkError(
+            "the tokenizer has no chat template, so it is unknown how this model writes a conversation: take an "
+            "instruct model, or give the template to learn, model.chat_template=FILE.jinja, or one by name: "
+            f"{', '.join(chat_templates.NAMED)}"
+        )
+
+
+def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the chat templates by name whose tokens a tokenizer has."""
+    return [name for name, template in chat_templates.NAMED.items() if not _missing(tokenizer, template)]
+
+
+def _missing(tokenizer: PreTrainedTokenizerBase, template: chat_templates.ChatTemplate) -> list[str]:
+    """Return what a template writes as one token and the tokenizer has not, its own stop token included."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    stopless = not template.stop and "eos_token" in template.text and tokenizer.eos_token is None
+    return [token for token in template.tokens if token not in added] + (["an eos_token"] if stopless else [])
+
+
+def text_form(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> TextForm:
+    """Return how a model reads plain text, by its tokenizer and its config.json."""
+    ids, alone = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    begin = ids[: ids.index(alone[0])]
+    prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    named = (getattr(config.get_text_config(), name, None) for name in ("max_position_embeddings", "n_positions"))
+    longest = next((number for number in named if number), tokenizer.model_max_length)
+    return TextForm(tuple(begin), prefix, longest)

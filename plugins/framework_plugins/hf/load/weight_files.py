@@ -1,0 +1,244 @@
+"""Whether the weights in a folder are those of the model that its config.json describes.
+
+transformers fills what is not there with random numbers, passes over what it does not know, and casts integers. Here it
+loads the files' headers alone, as tensors without memory: in well under a second it is known what is missing, left
+over, of another shape or of another type, by the library's own rules for renamed, converted and tied weights. For NaN
+the numbers are read too, as fast as the disk gives them; loading them afterwards finds them in memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+
+from framework.api.errors import FrameworkError
+from framework.api.protocols import ModelPlace
+from framework.api.text import count, summarize_error
+from framework_plugins.hf.load.hub import check_inside
+from framework_plugins.hf.machine.library_errors import refusing
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHOWN = 3
+"""Names of tensors that a message gives."""
+FOUR_BITS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
+"""What bitsandbytes saves beside a weight of four bits."""
+EIGHT_BITS = ".SCB"
+"""The same for eight bits."""
+FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
+"""Types of weights, by the names of safetensors; fp8 has scales beside it, and only a quantization knows them."""
+AGAIN = "Download or convert the model again; if its config.json was edited, restore it"
+
+
+def check_files(place: ModelPlace, empty: PreTrainedModel, *, values: bool = False) -> None:
+    """Make sure that the files in a folder hold all of a model, and nothing else.
+
+    Of weights that were saved quantized, other than by bitsandbytes in four bits, only the files are checked here:
+    which tensors such a format has is known to what loads it, see `check_loaded`.
+
+    Args:
+        place: the folder, with all of its files.
+        empty: the model without memory, as transformers makes it of config.json.
+        values: read the weights too, and look for NaN.
+
+    Raises:
+        FrameworkError: a file is absent or damaged, or tensors are missing, left over, of another shape, or hold no
+            numbers to compute with.
+    """
+    files = _files(place)
+    stored = stored_tensors(files)
+    buffers = {name for name, _ in empty.named_buffers()}
+    odd = not_finite(files) if values else {}
+    odd = {name: remark for name, remark in odd.items() if not any(_same(name, other) for other in buffers)}
+    config = copy.deepcopy(empty.config)
+    quantized: Mapping[str, Any] = getattr(config, "quantization_config", None) or {}
+    packed = {name.partition(end)[0] for name in stored for end in FOUR_BITS if end in name}
+    if quantized:
+        of_bitsandbytes = quantized.get("quant_method") == "bitsandbytes"
+        if of_bitsandbytes and not packed and not any(name.endswith(EIGHT_BITS) for name in stored):
+            raise FrameworkError(
+                f"model {place.name}: config.json has a quantization_config of bitsandbytes, and its .safetensors "
+                "hold no weights in few bits: take quantization_config out of config.json, and set quantization=nf4"
+            )
+        if odd:
+            refuse_odd(f"model {place.name}", odd)
+        if not packed or not of_bitsandbytes:
+            return
+        del config.quantization_config
+        stored = {name: each for name, each in stored.items() if not any(end in name for end in FOUR_BITS)}
+    types = odd_types(stored)
+    odd |= {name: types[name] for name in types if not any(_same(name, other) for other in (*packed, *buffers))}
+    made: Any = type(empty)
+    with refusing(f"model {place.name}: transformers cannot load its weights", AGAIN):
+        _, info = made.from_pretrained(
+            None,
+            config=config,
+            state_dict={
+                name: torch.empty(shape, device="meta") for name, (shape, _) in stored.items() if name not in odd
+            },
+            device_map={"": "meta"},
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, with all the others
+        )
+    if odd and info["missing_keys"]:  # what is not missing is nothing that the model reads
+        refuse_odd(f"model {place.name}", odd)
+    check_loaded(place, empty, info, packed=packed)
+
+
+def odd_types(stored: Mapping[str, tuple[tuple[int, ...], str]]) -> dict[str, str]:
+    """Return the tensors that are not stored as floating-point numbers, with a remark."""
+    return {name: f"stored as {dtype}" for name, (_, dtype) in stored.items() if dtype not in FLOATS}
+
+
+def not_finite(files: Iterable[Path]) -> dict[str, str]:
+    """Return the tensors that hold NaN or infinity, with a remark; the files were opened before."""
+    found = {}
+    for file in files:
+        with safe_open(file, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                held = opened.get_slice(name)
+                if held.get_dtype() in FLOATS and 0 not in held.get_shape():
+                    least, most = torch.aminmax(opened.get_tensor(name))
+                    if not (least.isfinite() and most.isfinite()):
+                        found[name] = "holds NaN or infinity"
+    return found
+
+
+def refuse_odd(name: str, odd: Mapping[str, str]) -> None:
+    """Refuse weights that are no numbers to compute with.
+
+    Args:
+        name: of the model or the adapter.
+        odd: what each tensor is, by its name.
+
+    Raises:
+        FrameworkError: always.
+    """
+    listed = _listed([f"{tensor} ({remark})" for tensor, remark in sorted(odd.items())])
+    raise FrameworkError(
+        f"{name}: {count(len(odd), 'tensor')} of its weights cannot be used: {listed}\nWeights are finite numbers, "
+        f"{', '.join(sorted(FLOATS))}: get the original ones, or restore the quantization_config that belongs to these"
+    )
+
+
+def check_loaded(
+    place: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
+) -> None:
+    """Refuse a model of which transformers says that its files did not hold it.
+
+    Args:
+        place: the folder.
+        model: what was loaded.
+        info: what transformers says about that.
+        packed: weights whose shape in the file is another than in the model.
+
+    Raises:
+        FrameworkError: tensors were missing, left over or of another shape.
+    """
+    # Tables of positions, which older versions saved and newer ones compute.
+    computed = {name for name, _ in model.named_buffers()}
+    wrong = [(name, f" ({times(held)}, not {times(needed)})") for name, held, needed in info["mismatched_keys"]]
+    # In four bits a weight is a column of bytes.
+    wrong = [(name, shapes) for name, shapes in wrong if not any(_same(name, other) for other in packed)]
+    quantized = bool(getattr(model.config, "quantization_config", None)) and not packed
+    left = () if quantized else {name for name in info["unexpected_keys"] if not any(_same(name, o) for o in computed)}
+    refuse_partial(
+        f"model {place.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would start "
+        "from random numbers",
+        missing=[(name, "") for name in info["missing_keys"]],
+        reshaped=wrong,
+        left=[(name, "") for name in left],
+        fix=AGAIN,
+    )
+
+
+def refuse_partial(
+    problem: str,
+    *,
+    missing: Iterable[tuple[str, str]],
+    reshaped: Iterable[tuple[str, str]],
+    left: Iterable[tuple[str, str]],
+    fix: str,
+) -> None:
+    """Refuse tensors that are missing, of another shape or left over, each given with a remark.
+
+    Raises:
+        FrameworkError: there are some.
+    """
+    kinds = {"missing": missing, "of another shape": reshaped, "not of this model": left}
+    if parts := [said for what, tensors in kinds.items() if (said := _say(what, tensors))]:
+        raise FrameworkError(f"{problem}: {'; '.join(parts)}\n{fix}")
+
+
+def is_here(place: ModelPlace) -> bool:
+    """Whether all files of the weights are on this machine; where one is damaged, it is."""
+    try:
+        return bool(_files(place))
+    except FrameworkError:
+        return not place.revision and any(place.folder.glob("*.safetensors"))
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two names are of one tensor: files leave out the first part, or have one more."""
+    return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
+
+
+def _files(place: ModelPlace) -> list[Path]:
+    folder = place.folder
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}")
+    check_inside(folder, f"model {place.name}")
+    names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    files = [folder / name for name in sorted(names)]
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {AGAIN}")
+    return files
+
+
+def stored_tensors(files: Iterable[Path]) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return shape and type of each tensor by its name in the files.
+
+    Raises:
+        FrameworkError: a file cannot be read, or is damaged.
+    """
+    tensors: dict[str, tuple[tuple[int, ...], str]] = {}
+    for file in files:
+        try:
+            file.open("rb").close()  # safetensors says of each file that may not be read that there is none
+        except OSError as error:
+            fix = "make it readable for this user" if isinstance(error, PermissionError) else "save it again"
+            raise FrameworkError(f"{file} cannot be read: {os.strerror(error.errno or 0)}: {fix}") from error
+        try:
+            with safe_open(file, framework="pt") as opened:
+                slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+                tensors |= {name: (tuple(each.get_shape()), each.get_dtype()) for name, each in slices.items()}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise FrameworkError(
+                f"{file} is not a complete safetensors file ({summarize_error(error)}): download or save it again"
+            ) from error
+    return tensors
+
+
+def _say(what: str, tensors: Iterable[tuple[str, str]]) -> str:
+    found = sorted(tensors)
+    names = _listed([f"{name}{shapes}" for name, shapes in found])
+    return f"{len(found)} tensor{'s are' if len(found) > 1 else ' is'} {what} ({names})" if found else ""
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} others" if more > 0 else "")
+
+
+def times(shape: Iterable[int]) -> str:
+    """Write a shape in words."""
+    return " x ".join(map(str, shape)) or "a single number"

@@ -1,0 +1,1 @@
+"""The training loss, in chunks of the vocabulary."""

@@ -1,0 +1,1 @@
+"""The card, the CPU and the libraries that run on it."""

@@ -1,0 +1,70 @@
+"""The checks of `python -m framework doctor` for this plugin, and which plans need them.
+
+The modules beside do the imports.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from framework.api.diagnostic import Diagnostic
+from framework_plugins.hf.settings.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
+
+if TYPE_CHECKING:
+    from framework.api.plan import Plan
+
+BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z0-9])")
+TORCH = "torch"
+"""The process of the checks that import torch for a second anyway."""
+
+
+def diagnostics() -> Iterator[Diagnostic]:
+    """Give them in the order in which they are shown."""
+    hardware, training = (
+        "framework_plugins.hf.machine.diagnostics.hardware",
+        "framework_plugins.hf.machine.diagnostics.training",
+    )
+    yield Diagnostic("torch", "hardware", f"{hardware}:torch_build", needs_backend, TORCH)
+    yield Diagnostic("CPU", "hardware", f"{hardware}:cpu", process=TORCH)
+    yield Diagnostic("GPU", "hardware", f"{hardware}:gpu", needs_gpu, TORCH)
+    yield Diagnostic("driver", "hardware", f"{hardware}:driver", process=TORCH)
+    for name in ("transformers", "peft", "trl"):
+        yield Diagnostic(name, "training", f"{training}:{name}", needs_backend, TORCH)
+    four_bits = "framework_plugins.hf.machine.diagnostics.nf4"
+    yield Diagnostic("bitsandbytes", "training", f"{four_bits}:imported", needs_bitsandbytes, TORCH)
+    yield Diagnostic("NF4", "training", f"{four_bits}:product", needs_nf4, TORCH)
+
+
+def needs_backend(plan: Plan) -> bool:
+    """Whether this backend trains."""
+    return isinstance(plan.trainer.config, HFTrainerConfig)
+
+
+def needs_bitsandbytes(plan: Plan) -> bool:
+    """Whether the base weights are quantized by bitsandbytes."""
+    return isinstance(plan.quantization.config, NF4Config | Int8Config)
+
+
+def needs_nf4(plan: Plan) -> bool:
+    """Whether the base weights are stored in four bits."""
+    return isinstance(plan.quantization.config, NF4Config)
+
+
+def needs_gpu(plan: Plan) -> bool:
+    """Whether a GPU is asked for, or the model is by its name too large for what `trainer.device=auto` trains on a CPU.
+
+    The trainer itself counts the parameters when it opens the model; the name is known without the model.
+    """
+    trainer = plan.trainer.config
+    if not isinstance(trainer, HFTrainerConfig) or trainer.device is Device.cpu:
+        return False
+    return trainer.device is Device.cuda or billions(getattr(plan.model.config, "path", "")) * 1e9 > CPU_LIMIT
+
+
+def billions(path: str) -> float:
+    """Return the billions of parameters that the name of a model tells, as in `Llama-3.1-8B`; 0 where it tells none."""
+    sizes = [float(number) for number in BILLIONS.findall(PurePath(path).name)]
+    return max(sizes, default=0.0)

@@ -1,0 +1,326 @@
+"""The capabilities of this machine: device, dtype, checkpointing, optimizer. Each is probed, and has a reason."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+
+from framework.api.errors import FrameworkError
+from framework.api.machine import Gpu, installed
+from framework.api.machine import cores as cpu_cores
+from framework.api.schema import Optimizer
+from framework.api.text import summarize_error
+from framework_plugins.hf.settings.config import (
+    CPU_DTYPE,
+    CPU_LIMIT,
+    Attention,
+    Device,
+    Dtype,
+    HFTrainerConfig,
+    Switch,
+    fixed_dtype,
+)
+from framework_plugins.hf.settings.optimizers import BNB, OPTIMIZERS, UNPAGED
+
+DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
+NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+CHECKPOINTING = "gradient checkpointing"
+"""The fact that tells whether it is on."""
+OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+"""What a user may have set for OpenMP; it is kept and reported."""
+TOO_OLD = "driver on your system is too old"
+"""What torch says of a driver that is older than the CUDA it was built for."""
+AMPERE = (8, 0)
+"""The compute capability from which on GPUs have bf16, TF32 and the kernels of flash-attn 2."""
+FLASH = "trainer.attention=flash_attention_2"
+UNSUPPORTED = "Paged optimizers are not supported on CPU"
+"""What bitsandbytes warns of where it takes another optimizer than it was asked for (`optim/optimizer.py` in 0.50)."""
+BF16_MARGIN = 1.3
+"""How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What was picked. `facts` says it in words."""
+
+    device: str
+    dtype: torch.dtype
+    checkpointing: bool
+    optimizer: Optimizer
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
+    """Probe the machine, and on a CPU choose the number of threads.
+
+    Args:
+        config: the settings.
+        gpu: the number of the GPU to take, where a group of processes shares them; None where a run has one.
+
+    Raises:
+        FrameworkError: the config asks for what is not there.
+    """
+    device = _device(config.device, gpu)
+    if device == "cuda" and gpu is not None:
+        torch.cuda.set_device(gpu)
+    name = torch.cuda.get_device_name() if device == "cuda" else use_cores()
+    dtype, why = _dtype(config.dtype, device, name)
+    if config.attention is Attention.flash_attention_2:
+        _check_flash(device, dtype, name)
+    if config.gradient_checkpointing is Switch.auto:
+        checkpointing = device == "cuda"
+    else:
+        checkpointing = config.gradient_checkpointing is Switch.enabled
+    optimizer, optimizer_fact = _optimizer(config.optim, device)
+    facts = {
+        "device": name,
+        "dtype": f"{NAMES[dtype]} ({why})",
+        CHECKPOINTING: "on" if checkpointing else "off",
+        "optimizer": optimizer_fact,
+    }
+    if device == "cpu" and config.args.torch_empty_cache_steps is not None:
+        facts["torch_empty_cache_steps"] = "not used: a CPU has no cache to release"
+    return Hardware(device, dtype, checkpointing, optimizer, facts)
+
+
+def check_size(hardware: Hardware, configured: Device, name: str, parameters: int) -> None:
+    """Refuse to train a large model on a CPU unless that was asked for.
+
+    Raises:
+        FrameworkError: no GPU for a model above `CPU_LIMIT` parameters.
+    """
+    if hardware.device == "cpu" and configured is Device.auto and parameters > CPU_LIMIT:
+        raise FrameworkError(
+            f"no GPU found, and {name} has {parameters / 1e9:.1f} billion parameters: on this CPU a single step would "
+            "take minutes.\nRun it on a machine with a GPU, take a smaller model (model=smollm2_135m or "
+            "model=llama1b), or insist with trainer.device=cpu"
+        )
+
+
+def _device(configured: Device, gpu: int | None) -> str:
+    if configured is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
+        raise FrameworkError(
+            f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
+            "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
+        )
+    if configured is Device.cpu or torch.cuda.is_available():
+        return "cpu" if configured is Device.cpu else "cuda"
+    why = _no_cuda()
+    if TOO_OLD in why:  # whoever has a GPU does not mean the CPU, and torch takes that without a word
+        raise FrameworkError(
+            f"trainer.device={configured.value}: {why}\nUpdate the driver, install a torch "
+            f"for an older CUDA than {torch.version.cuda}, or train on the CPU: trainer.device=cpu"
+        )
+    if configured is Device.cuda:
+        raise FrameworkError(f"trainer.device=cuda: {why}. Set trainer.device=auto, or check `nvidia-smi`")
+    return "cpu"
+
+
+def _no_cuda() -> str:
+    """Return why torch cannot use a GPU, in its own words where it was built for one."""
+    if torch.version.cuda is None:
+        return "torch was built without CUDA"
+    try:
+        # `is_available` warns once in a process, and a library may have asked before.
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition(" Please")[0].rstrip(".")
+    return "no driver or no GPU is visible"
+
+
+def _check_flash(device: str, dtype: torch.dtype, name: str) -> None:
+    """Refuse flash attention where its kernels do not run; transformers would look for others on the Hub.
+
+    Raises:
+        FrameworkError: no GPU for it, not 16 bits, not installed, or built for another torch.
+    """
+    other = "set trainer.attention=auto"
+    if device == "cpu":
+        raise FrameworkError(f"{FLASH} runs on a GPU only: {other}")
+    if torch.cuda.get_device_capability() < AMPERE:
+        have, needed = (".".join(map(str, each)) for each in (torch.cuda.get_device_capability(), AMPERE))
+        raise FrameworkError(f"{FLASH}: {name} has compute capability {have}, and {needed} is needed: {other}")
+    if dtype is torch.float32:
+        raise FrameworkError(f"{FLASH} computes in 16 bits, and trainer.dtype is fp32: {other}, or trainer.dtype=auto")
+    version = installed("flash-attn")
+    if version is None:
+        raise FrameworkError(
+            f"{FLASH}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {other}"
+        )
+    try:
+        importlib.import_module("flash_attn")
+    except (ImportError, OSError) as error:  # an undefined symbol, or a library of another CUDA
+        raise FrameworkError(
+            f"{FLASH}: flash-attn {version} is built for another torch than {torch.__version__}: "
+            f"{summarize_error(error)}\nBuild it again, pip install --force-reinstall --no-deps --no-build-isolation "
+            f"--no-cache-dir flash-attn, or {other}"
+        ) from error
+
+
+@contextmanager
+def tf32(device: str) -> Iterator[None]:
+    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits behind the point in place of 23, up to eight times the speed.
+
+    For passes of a training alone. What is compared with something else, scores, answers and exports, is computed in
+    fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
+    not, and what asks for the other (torch.compile does) raises then.
+    """
+    before = torch.get_float32_matmul_precision() if device == "cuda" else ""
+    if before != "highest":  # no GPU, or the user's own choice, which stays
+        yield
+        return
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]:
+    if configured is Dtype.fp16 and device == "cpu":
+        raise FrameworkError("trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16")
+    if device == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        if configured is Dtype.bf16 and not has:
+            raise FrameworkError(f"trainer.dtype=bf16: {name} has no bf16. Set trainer.dtype=auto|fp16|fp32")
+        if configured is Dtype.fp32 and torch.cuda.get_device_capability() >= AMPERE:
+            return torch.float32, "as configured; products of training passes in TF32"
+        if configured is Dtype.auto:
+            return (torch.bfloat16, "the GPU has it") if has else (torch.float16, "the GPU has no bf16")
+    if configured is not Dtype.auto:
+        return DTYPES[configured], "as configured"
+    if fixed := fixed_dtype():
+        return DTYPES[fixed], f"{CPU_DTYPE}={fixed.value}"
+    if instructions := bf16_instructions():
+        return torch.bfloat16, f"the CPU has {instructions}"
+    # The sentence is a part of the key of the baseline: numbers in it would be others with each start.
+    if cpu_gflops(torch.bfloat16) > BF16_MARGIN * cpu_gflops(torch.float32):
+        return torch.bfloat16, "measured: faster than fp32 on this CPU"
+    return torch.float32, "measured: bf16 is not faster on this CPU"
+
+
+def bf16_instructions() -> str:
+    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty where it has none.
+
+    Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
+    """
+    known = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    supported = (name for name, query in known.items() if getattr(torch.cpu, query, bool)())
+    return next(supported, "")
+
+
+def use_cores() -> str:
+    """Let torch use each core that this process may use once, and say so; OMP_NUM_THREADS wins.
+
+    Two threads on one core wait for each other at the end of every product, and so do more threads than a container
+    gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
+    """
+    configured = os.environ.get("OMP_NUM_THREADS")
+    cores = cpu_cores()
+    if configured is None:
+        torch.set_num_threads(cores)
+    threads = torch.get_num_threads()
+    more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
+    text = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
+    return f"{text} ({', '.join([f'{cores} cores', *more])})"
+
+
+@functools.cache
+def cpu_gflops(dtype: torch.dtype, *, size: int = 384, rounds: int = 8, limit: float = 0.05) -> float:
+    """Return the speed of a square matrix product on the CPU in GFLOP/s: the best of some rounds.
+
+    No round begins after `limit` seconds. A CPU that emulates bf16 needs a hundred times as long as for fp32: one round
+    says enough there, and each start of the program would wait for the others.
+    """
+    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    seconds: list[float] = []
+    begun = time.perf_counter()
+    while not seconds or (len(seconds) < rounds and time.perf_counter() - begun < limit):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
+    """Return the optimizer that runs here: one of bitsandbytes makes a real step on a small tensor first.
+
+    Raises:
+        FrameworkError: it does not run here, and adamw_torch would be another optimizer, with another learning rate.
+    """
+    facts = OPTIMIZERS[configured]
+    if configured is Optimizer.stable_adamw and device == "cpu" and installed("triton"):  # it has no setting for that
+        raise FrameworkError(
+            "trainer.optim=stable_adamw uses Triton if triton is installed, and Triton needs a GPU: "
+            "set trainer.optim=adamw_torch, or uninstall triton"
+        )
+    if facts.package != BNB:
+        return configured, configured.value
+    if device == "cpu" and configured in UNPAGED:
+        optimizer, fact = _optimizer(UNPAGED[configured], device)
+        return optimizer, f"{fact} ({configured.value} has no pages on a CPU)"
+    try:
+        reason = "" if _step_of_bitsandbytes(configured, device) else f"changes nothing on this {device}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
+        reason = f"does not run on this {device}: {summarize_error(error)}"
+    if not reason:
+        return configured, configured.value
+    if facts.adam:
+        return Optimizer.adamw_torch, f"adamw_torch ({configured.value} {reason})"
+    raise FrameworkError(f"trainer.optim={configured.value} {reason}. Set trainer.optim=adamw_torch")
+
+
+CLASSES = {
+    Optimizer.adamw_8bit: "AdamW8bit", Optimizer.adamw_bnb_8bit: "AdamW8bit",
+    Optimizer.paged_adamw_8bit: "PagedAdamW8bit", Optimizer.paged_adamw_32bit: "PagedAdamW",
+    Optimizer.ademamix: "AdEMAMix", Optimizer.ademamix_8bit: "AdEMAMix8bit",
+    Optimizer.paged_ademamix_8bit: "PagedAdEMAMix8bit", Optimizer.paged_ademamix_32bit: "PagedAdEMAMix",
+    Optimizer.lion_8bit: "Lion8bit", Optimizer.lion_32bit: "Lion", Optimizer.paged_lion_8bit: "PagedLion8bit",
+    Optimizer.paged_lion_32bit: "PagedLion", Optimizer.rmsprop_bnb: "RMSprop",
+    Optimizer.rmsprop_bnb_8bit: "RMSprop8bit", Optimizer.rmsprop_bnb_32bit: "RMSprop",
+}  # fmt: skip
+"""The classes of bitsandbytes; transformers asks for them by the bits and pages that stand in the names."""
+
+
+def _step_of_bitsandbytes(optimizer: Optimizer, device: str) -> bool:
+    """Make one step and tell whether it went down the gradient."""
+    import bitsandbytes  # noqa: PLC0415 - needed by these optimizers only
+
+    kind = getattr(bitsandbytes.optim, CLASSES[optimizer])
+    # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
+    weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
+    weight.grad = torch.ones_like(weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch or Triton, say, about what they will drop some day
+        warnings.filterwarnings("error", message=UNSUPPORTED)
+        kind([weight], lr=0.1).step()
+    return bool((weight < 1).all())
+
+
+def room(machine: Hardware) -> Gpu:
+    """Return this GPU with the memory that this process may have, what it has already included."""
+    free, total = torch.cuda.mem_get_info()
+    limit = round(total * torch.cuda.get_per_process_memory_fraction())
+    return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
+
+
+def peak_memory(device: str) -> int:
+    """Return the peak so far in bytes: of the allocator on a GPU, of the whole process on a CPU."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,236 @@
+"""The state of a training between two steps: read for a checkpoint, and restored.
+
+In a group all processes have to ask together, and the first keeps the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+
+from framework.api.errors import FrameworkError
+from framework.api.records import Step
+from framework.api.text import summarize_error
+from framework_plugins.hf.resume.checkpoints import FOLDER
+from framework_plugins.hf.train.distributed.weights import like, local, trained, whole
+from framework_plugins.hf.train.retry import Randomness
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.train.progress import Progress
+    from framework_plugins.hf.train.trainer import SupervisedTrainer
+
+WEIGHTS, BEST, OPTIMIZER, REST = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
+
+
+class State:
+    """The state of a training.
+
+    Args:
+        trainer: trains.
+        progress: has its steps.
+        keeps: whether this process keeps what it reads.
+        gathered: returns what each process has, in their order.
+    """
+
+    def __init__(
+        self,
+        trainer: SupervisedTrainer,
+        progress: Progress,
+        *,
+        keeps: bool = True,
+        gathered: Callable[[Any], list[Any]] = lambda mine: [mine],
+    ) -> None:
+        self.trainer = trainer
+        self.progress = progress
+        self.keeps = keeps
+        self.gathered = gathered
+        self.random: Sequence[Any] = ()
+        self.needed = 0
+        """Bytes of what `read` has read last."""
+        self.checkpoint = Path()
+
+    @property
+    def scaler(self) -> Any:
+        """What scales gradients in fp16; None where nothing does."""
+        return self.trainer.accelerator.scaler
+
+    def lost(self) -> float:
+        """Return the sum of the losses of all steps so far, those before a checkpoint too."""
+        losses = self.gathered(float(self.trainer.lost))
+        return float(sum(losses) / len(losses))
+
+    def read(self) -> Callable[[Path], None]:
+        """Read it, and return what writes it into a folder."""
+        best = self.progress.best
+        weights = {name: self._whole(weight) for name, weight in trained(self.trainer.model)}
+        pieces = best.pieces()
+        own = {name: self._whole(like_piece(pieces[name], weight)) for name, weight in self._named() if name in pieces}
+        optimizer = self._optimizer()
+        now = Randomness.now()
+        random = self.gathered((now.cpu, now.cuda))
+        entries = self.gathered(self.trainer.log_entry())
+        kept = [
+            *weights.values(),
+            *own.values(),
+            *(each for one in optimizer["states"].values() for each in one.values()),
+        ]
+        self.needed = sum(value.nbytes for value in kept if isinstance(value, torch.Tensor))
+        rest = {
+            "scheduler": self.trainer.lr_scheduler.state_dict(),
+            "random": random,
+            "counters": self.trainer.counters(),
+            "lost": self.lost(),
+            "seconds": self.progress.seconds,
+            "steps": [dataclasses.asdict(step) for step in self.progress.reported],
+            "best": best.step,
+            "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+        }
+
+        def write(folder: Path) -> None:
+            save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+            if own:
+                save_file({name: value.contiguous() for name, value in own.items()}, folder / BEST)
+            torch.save(optimizer, folder / OPTIMIZER)
+            torch.save(rest, folder / REST)
+            self.trainer.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+
+        return write
+
+    def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return list(trained(self.trainer.model))
+
+    def _whole(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return a whole weight, where this process keeps it; else something small."""
+        full = whole(weight)
+        return full if self.keeps else full.new_empty(0)
+
+    def _optimizer(self) -> dict[str, Any]:
+        plain = self.trainer.optimizer.optimizer
+        names = {weight: name for name, weight in self._named()}
+        states = {}
+        for group in plain.param_groups:
+            for weight in group["params"]:
+                state = plain.state[weight]
+                states[names[weight]] = {
+                    key: self._whole(value) if isinstance(value, torch.Tensor) else value
+                    for key, value in state.items()
+                }
+        groups = [{key: value for key, value in group.items() if key != "params"} for group in plain.param_groups]
+        return {"states": states, "groups": groups}
+
+    def begin(self, checkpoint: Path, folder: Path) -> str:
+        """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
+
+        It would compare how the rows of a step were divided, too, and warn where that is another way now.
+        """
+        self.checkpoint = checkpoint
+        with _naming(checkpoint):
+            trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+            TrainerState(**trainer_state)
+            if checkpoint.name != FOLDER.format(step := trainer_state["global_step"]):
+                raise ValueError(f"its global_step is {step}")
+        args = self.trainer.args
+        names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
+        trainer_state |= {name: getattr(args, own) for name, own in names.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRAINER_STATE_NAME).write_text(json.dumps(trainer_state), encoding="utf-8")
+        return str(folder)
+
+    def restore(self) -> None:
+        """Put back what the checkpoint holds; random numbers wait until `restore_random`.
+
+        Raises:
+            FrameworkError: it holds something else than the state of this training.
+        """
+        with _naming(self.checkpoint):
+            self._restore()
+
+    def _restore(self) -> None:
+        state = self.trainer.state
+        if state.global_step >= state.max_steps:
+            raise ValueError(f"the training has {state.max_steps} steps")
+        folder, named = self.checkpoint, dict(self._named())
+        weights = load_file(folder / WEIGHTS)
+        if {name: value.shape for name, value in weights.items()} != {name: each.shape for name, each in named.items()}:
+            raise ValueError(f"{WEIGHTS} has other weights")
+        for name, value in weights.items():
+            local(named[name].data).copy_(local(like(value, named[name])))
+        self._restore_optimizer(folder, named)
+        rest = torch.load(folder / REST, weights_only=True)
+        self.trainer.lr_scheduler.load_state_dict(rest["scheduler"])
+        self.random = rest["random"]
+        if self.scaler and rest["scaler"]:
+            self.scaler.load_state_dict(rest["scaler"])
+        for name, value in rest["counters"].items():
+            setattr(self.trainer, name, value if self.keeps else 0)
+        # In the same precision as before, so that the sum comes to the same digits.
+        self.trainer.lost = torch.tensor(rest["lost"], device=self.trainer.args.device)
+        if rest["best"] is not None:
+            file = folder / BEST
+            pieces = load_file(file) if file.exists() else {}
+            self.progress.best.put(
+                rest["best"], {name: local(like(value, named[name])) for name, value in pieces.items()}
+            )
+        self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])
+
+    def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
+        plain = self.trainer.optimizer.optimizer
+        saved = torch.load(folder / OPTIMIZER, weights_only=True)
+        names = {weight: name for name, weight in named.items()}
+        numbers = [weight for group in plain.param_groups for weight in group["params"]]
+        states = {
+            number: {
+                key: like(value, weight) if isinstance(value, torch.Tensor) else value
+                for key, value in saved["states"][names[weight]].items()
+            }
+            for number, weight in enumerate(numbers)
+        }
+        at, groups = 0, []
+        for group, known in zip(plain.param_groups, saved["groups"], strict=True):
+            count = len(group["params"])
+            groups.append({**known, "params": list(range(at, at + count))})
+            at += count
+        plain.load_state_dict({"state": states, "param_groups": groups})
+
+    def restore_random(self, rank: int, world: int, seed: int) -> None:
+        """Restore the random state of this process; processes that are new get a new one, each a different one."""
+        if len(self.random) == world:
+            Randomness(*self.random[rank]).restore()
+        else:
+            torch.manual_seed(seed + self.trainer.state.global_step * world + rank)
+
+
+@contextmanager
+def _naming(checkpoint: Path) -> Iterator[None]:
+    """Turn what a forged checkpoint, whose hashes are right, has libraries raise into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise FrameworkError(
+            f"{checkpoint} does not hold the state of this training ({summarize_error(error)}): remove it to continue "
+            "from an earlier checkpoint, or from the beginning"
+        ) from error
+
+
+def like_piece(piece: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return a piece that was set aside as a part of the weight that it is a piece of."""
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - for groups
+
+    if not isinstance(weight, DTensor):
+        return piece
+    moved = piece.to(weight.to_local().device)
+    return DTensor.from_local(
+        moved, weight.device_mesh, weight.placements, run_check=False, shape=weight.shape, stride=weight.stride()
+    )

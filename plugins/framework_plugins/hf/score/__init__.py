@@ -1,0 +1,1 @@
+"""Loss and log-probabilities of rows without training."""

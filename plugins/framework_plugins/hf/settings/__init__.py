@@ -1,0 +1,1 @@
+"""What the plan needs to know of the training libraries, without torch."""

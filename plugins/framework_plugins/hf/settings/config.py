@@ -1,0 +1,254 @@
+"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`.
+
+The base model answers with the adapter disabled, so only the layers that an adapter replaces affect `base`; its size
+does not. A training can resume from a checkpoint on another device or with another packing: it is still the same
+training.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Ge, Gt, Interval, Len
+from omegaconf import MISSING
+
+from framework.api.errors import FrameworkError
+from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
+from framework_plugins.hf.settings.library_fields import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
+
+CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
+"""The variable that replaces the choice of `trainer.dtype=auto` on a CPU: tests run in bf16 and fp32 on any machine."""
+CPU_LIMIT = 2_000_000_000
+"""Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
+ALL_LINEAR = "all-linear"
+PLAIN = re.compile(r"[\w.-]+")
+"""A plain name of a layer; anything else is a regular expression."""
+NOT_SWITCHES = frozenset(
+    (
+        "messages", "conversation", "conversations", "tools", "documents", "chat_template", "add_generation_prompt",
+        "continue_final_message", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict",
+        "return_assistant_tokens_mask", "tokenizer_kwargs", "sanitize_control_tokens",
+    )
+)  # fmt: skip
+"""What the program itself gives to a chat template, or to the method that renders one."""
+
+
+class Device(Enum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(Enum):
+    """The number format to compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+def fixed_dtype() -> Dtype | None:
+    """Return the dtype that `CPU_DTYPE` names for `trainer.dtype=auto` on a CPU; None if it is not set.
+
+    Raises:
+        FrameworkError: it names another one.
+    """
+    name = os.environ.get(CPU_DTYPE, "")
+    if name not in {"", Dtype.fp32.value, Dtype.bf16.value}:
+        raise FrameworkError(f"{CPU_DTYPE}={name}: choose fp32 or bf16, or unset it")
+    return Dtype(name) if name else None
+
+
+class Attention(Enum):
+    """The attention kernels."""
+
+    auto = "auto"
+    sdpa = "sdpa"
+    eager = "eager"
+    flash_attention_2 = "flash_attention_2"
+
+
+class Switch(Enum):
+    """On, off, or what suits the hardware."""
+
+    auto = "auto"
+    enabled = "enabled"
+    disabled = "disabled"
+
+
+class Packing(Enum):
+    """How rows are put into one forward pass."""
+
+    none = "none"
+    pad = "pad"
+    tree = "tree"
+
+
+class Bias(Enum):
+    """Which biases of the base are trained."""
+
+    none = "none"
+    lora_only = "lora_only"
+    all = "all"
+
+
+class OutOfMemory(Enum):
+    """What to do when memory runs out."""
+
+    retry = "retry"
+    fail = "fail"
+
+
+@dataclass
+class LocalModelConfig(ModelConfig):
+    """A folder with safetensors, or an id of the Hugging Face Hub."""
+
+    path: str = MISSING
+    """The folder or the id, owner/name."""
+    revision: str | None = None
+    """A branch, tag or commit of the Hub."""
+
+
+@dataclass
+class NoQuantizationConfig(QuantizationConfig):
+    """Base weights in the dtype of the run."""
+
+
+@dataclass
+class Int8Config(QuantizationConfig):
+    """LLM.int8() of bitsandbytes: one byte per weight."""
+
+    llm_int8_threshold: Annotated[float, Ge(0)] = 6.0
+    """Features of a magnitude above this are computed in 16 bits."""
+
+
+@dataclass
+class NF4Config(QuantizationConfig):
+    """4-bit NormalFloat of bitsandbytes, the base of QLoRA."""
+
+    double_quant: bool = True
+    """Also quantize the quantization constants: 0.4 bits per weight less."""
+
+
+@dataclass
+class LoraAdapterConfig(AdapterConfig):
+    """LoRA: two small matrices beside each linear layer."""
+
+    instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
+
+    r: Annotated[int, Gt(0), ~Affects.base] = 16
+    """Rank of the matrices."""
+    lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
+    """The update is scaled by lora_alpha / r."""
+    lora_dropout: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.0
+    """Dropout before the first matrix."""
+    target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: [ALL_LINEAR])
+    """Names of the layers to adapt, or regular expressions that match their whole names, such as
+    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer except the output head."""
+    layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
+    """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
+    rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
+    """Ranks of layers whose rank is not `r`, by the end of the layer's name or by a regular expression: `{down_proj:
+    32}`."""
+    alpha_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)
+    """The same for `lora_alpha`."""
+    bias: Annotated[Bias, ~Affects.base] = Bias.none
+    """Biases of the base that are also trained: none, only in the adapted layers (lora_only), or all. They stay in the
+    number format of the base. Llama, Mistral and Qwen3 have none; Qwen2 has those of queries, keys and values."""
+    modules_to_save: list[str] = field(default_factory=list)
+    """Names of modules that are trained as a whole, in fp32, and saved with the adapter, such as embed_tokens and
+    lm_head. Layers that `quantization` stores in few bits cannot be trained in this way."""
+    args: LoraArgs = field(default_factory=LoraArgs)
+    """Fields of peft's LoraConfig that have no setting of their own here."""
+
+
+def target_pattern(targets: Sequence[str]) -> str:
+    """Return one regular expression for all targets, which matches whole names of layers.
+
+    Empty if all targets are plain names. peft would not read an expression in a list: it looks for a layer of that
+    name.
+    """
+    if all(PLAIN.fullmatch(target) for target in targets):
+        return ""
+    return "|".join(map(layer_pattern, targets))
+
+
+def layer_pattern(target: str) -> str:
+    """Return a regular expression for the whole names of the layers that a target means."""
+    return rf"(?:.*\.)?{re.escape(target)}" if PLAIN.fullmatch(target) else f"(?:{target})"
+
+
+@dataclass
+class DoraAdapterConfig(LoraAdapterConfig):
+    """DoRA: LoRA on the direction of the weights, with a learned magnitude."""
+
+
+@dataclass
+class RsLoraAdapterConfig(LoraAdapterConfig):
+    """rsLoRA: LoRA scaled by lora_alpha / sqrt(r), for high ranks."""
+
+
+@dataclass
+class FullConfig(AdapterConfig):
+    """No adapter: train all weights."""
+
+
+@dataclass
+class HFTrainerConfig(TrainerConfig):
+    """TRL's SFTTrainer."""
+
+    instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
+
+    min_learning_rate: Annotated[float | None, Gt(0), ~Affects.base] = None
+    """Learning rate at the end of a linear, cosine or polynomial schedule, or of warmup_stable_decay. null: 0."""
+    adam_beta1: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.9
+    """Decay of the running mean of the gradients in AdamW, AdEMAMix and Lion; the momentum of schedule_free_adamw."""
+    adam_beta2: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.999
+    """Decay of the running mean of the squared gradients; in Lion, of the running mean of the gradients."""
+    adam_epsilon: Annotated[float, Gt(0), ~Affects.base] = 1e-8
+    """What AdamW and AdEMAMix add to the square root of the running mean of the squared gradients."""
+    optim_args: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
+    """Arguments of the optimizer, named as in transformers, such as `{momentum: 0.9}` for sgd."""
+    lr_scheduler_kwargs: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
+    """Arguments of the schedule, named as in transformers, such as `{num_cycles: 3}` for cosine_with_restarts."""
+    neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
+    """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
+    of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
+    device: Annotated[Device, ~Affects.resume] = Device.auto
+    """Where to train; auto uses a GPU, or a CPU for models that a CPU can train."""
+    dtype: Dtype = Dtype.auto
+    """auto: bf16 if the GPU or CPU has it. If not: fp16 on a GPU, and on a CPU fp32 or bf16, whichever is measured to
+    be faster."""
+    attention: Annotated[Attention, ~Affects.resume] = Attention.auto
+    """auto leaves the choice to transformers, which knows what the model supports."""
+    gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
+    """Recompute activations in the backward pass instead of keeping them. auto: only on a GPU whose memory, according
+    to the plan, is not enough without it."""
+    packing: Annotated[Packing, ~Affects.resume] = Packing.tree
+    """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
+    one. If a tree would not be the same training for a model, the run uses pad and says why."""
+    group_by_prefix: bool = True
+    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is still seen
+    once per epoch, and is as likely to come early as late."""
+    on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
+    """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
+    rows, schedule and loss stay as they were. fail: end the run."""
+    dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
+    """Processes that prepare batches; 0: the training process prepares them."""
+    save_seconds: Annotated[float | None, Gt(0), ~Affects.resume] = 600.0
+    """Seconds of training between two checkpoints; an interrupted run resumes from the last one. If checkpoints take
+    long, they are written less often, so that they take 2% of the training. null: no checkpoints by time."""
+    save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
+    """Optimizer steps between two checkpoints, in addition to those by time. null: no checkpoints by steps."""
+    save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2
+    """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
+    args: SFTArgs = field(default_factory=SFTArgs)
+    """Fields of TRL's SFTConfig that have no setting of their own here."""

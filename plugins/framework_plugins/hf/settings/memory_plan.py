@@ -1,0 +1,295 @@
+"""The memory use of `trainer=hf` for the plan, and what would reduce it. Without torch."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights, estimate
+from framework.api.machine import Gpu
+from framework.api.plan import Plan
+from framework.api.records import MemoryReduction
+from framework.api.schema import Optimizer, Stage
+from framework_plugins.hf.settings.config import Attention as Kernels
+from framework_plugins.hf.settings.config import (
+    Device,
+    Dtype,
+    FullConfig,
+    HFTrainerConfig,
+    Int8Config,
+    LoraAdapterConfig,
+    NF4Config,
+    NoQuantizationConfig,
+    Packing,
+    Switch,
+    fixed_dtype,
+    target_pattern,
+)
+from framework_plugins.hf.settings.optimizers import OPTIMIZERS, state_bytes
+
+KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
+ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
+"""Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
+`packing/`, which imports torch."""
+SHARD = 5e9
+"""Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
+HEAD_CPU, LOGITS_CPU, HEAD_GPU = 96 * 2**20, 32 * 2**20, 256 * 2**20
+"""Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
+gradient; on a CPU as many logits in fp32 take `LOGITS_CPU` more. On a GPU the gradient of a trained head needs as much
+again, for logits in fp32."""
+PROCESS_CPU, PROCESS_CUDA = 640 * 2**20, 1072 * 2**20
+"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs,
+and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
+HEAP = 0.15
+"""Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
+the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
+FUSED = {
+    "qkv_proj": ("q", "k", "v"),
+    "query_key_value": ("q", "k", "v"),
+    "c_attn": ("q", "k", "v"),
+    "gate_up_proj": ("gate", "up"),
+}
+"""Layers that hold several."""
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
+"""What models like Llama call them."""
+LOWEST_RANK = 8
+"""Below it an adapter learns little."""
+
+
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> MemorySettings:
+    """Return how a plan trains."""
+    config: HFTrainerConfig = plan.trainer.config
+    adapter: Any = plan.adapter.config
+    full = isinstance(adapter, FullConfig)
+    on_gpu = gpu is not None and config.device is not Device.cpu
+    noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
+    tree = config.packing is Packing.tree and not noise and not shape.windows
+    wide = _computes_in_fp32(config, on_gpu=on_gpu)
+    stored, double_quant = _stored(plan, wide=full or wide)
+    rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
+    answers, group = _answers(plan, longest), plan.launch.config.group()
+    fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
+    settings = MemorySettings(
+        rows=rows,
+        length=length,
+        rank=0 if full else adapter.r,
+        targets=targets(adapter),
+        weights=stored,
+        double_quant=double_quant,
+        upcast=wide and stored in {Weights.nf4, Weights.int8},
+        autocast=not wide,
+        trained=0 if full else trained_parameters(adapter, shape),
+        state_bytes=state_bytes(config.optim, config.optim_args, 0 if full else adapter.r, shape.hidden, on_gpu=on_gpu),
+        copies=False,  # torch's fused implementation changes the weights in place
+        attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
+        checkpointing=_checkpointing(config, on_gpu=on_gpu),
+        # A head that is trained whole is peft's layer, and the model is asked for its logits.
+        loss=Loss.plain if HEAD in getattr(adapter, "modules_to_save", []) else Loss.learned,
+        chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
+        varied=on_gpu and not tree,
+        masked=on_gpu and tree,
+        activation_bytes=_kept(shape, adapter.r, 2 if stored is Weights.half else 4) if fast else 0.0,
+        process=0.0 if on_gpu else _process(),
+        heap=0.0 if on_gpu else HEAP,
+        file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
+        evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
+        evaluated_length=longest,
+        answer_rows=answers[0],
+        answer_tokens=answers[1],
+        processes=group.processes if group else 1,
+        sharded=group is not None and group.sharded,
+        offloaded_weights=group is not None and group.cpu_offload,
+    )
+    if gpu is None or not on_gpu or not decides_checkpointing(plan):
+        return settings
+    without = replace(settings, checkpointing=False)
+    return without if estimate(shape, without).high <= gpu.usable else settings
+
+
+def _process() -> float:
+    """Return the bytes of a process with all libraries, by the build of torch, which is not imported for that."""
+    spec = find_spec("torch")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    return PROCESS_CUDA if any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders) else PROCESS_CPU
+
+
+def decides_checkpointing(plan: Plan) -> bool:
+    """Whether the arithmetic decides on a GPU between activations that are kept and such as are computed again.
+
+    It costs a quarter of the speed, which a model that fits without need not pay. Where the arithmetic is wrong, memory
+    runs out once, and the step is repeated with it; a group cannot repeat a step, and Unsloth's kind is chosen when the
+    model is loaded.
+    """
+    config = plan.trainer.config
+    by_itself = type(config) is HFTrainerConfig and config.gradient_checkpointing is Switch.auto
+    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    return by_itself and known and plan.launch.config.group() is None
+
+
+def _answers(plan: Plan, longest: int) -> tuple[int, int]:
+    """Return how many prompts are answered at a time, and their tokens with the answer."""
+    if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
+        return 0, 0
+    configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
+    batches = ((getattr(each, "batch_size", 1), getattr(each, "count", sys.maxsize)) for each in configs)
+    rows = max((min(batch) for batch in batches), default=0)  # as many prompts as there are
+    return rows, longest + max((each.max_new_tokens for each in configs), default=0)
+
+
+def _stored(plan: Plan, *, wide: bool) -> tuple[Weights, bool]:
+    quantization = plan.quantization.config
+    if isinstance(quantization, NF4Config):
+        return Weights.nf4, quantization.double_quant
+    if isinstance(quantization, Int8Config):
+        return Weights.int8, False
+    return (Weights.fp32 if wide else Weights.half), False
+
+
+def _computes_in_fp32(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
+    return config.dtype is Dtype.fp32 or (config.dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether Linux reports instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    if fixed := fixed_dtype():
+        return fixed is Dtype.bf16
+    try:
+        return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
+    except (OSError, UnicodeDecodeError):  # no Linux
+        return False
+
+
+def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
+    """Return rows and tokens of the largest pass, where rows of the longest kind meet.
+
+    A tree has at most the tokens of as many padded rows; on a CPU it is cut smaller unless that costs too much, as
+    `packing/parts.py` does it.
+    """
+    rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
+    if not tree:
+        return rows, longest
+    step, budget = rows * config.gradient_accumulation_steps, rows * longest
+    cuts = [_cut(step, longest, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
+    small = not on_gpu and cuts[1][1] <= SLOWER * cuts[0][1]
+    return 1, cuts[1 if small else 0][0]
+
+
+def _cut(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
+    """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
+    begins = shared if shared >= WORTH else 0
+    together = min(step, max(1, (limit - begins) // max(1, longest - begins)))
+    saved = shared * (together - 1)
+    tree = together * longest - (saved if saved >= WORTH else 0)
+    return tree, -(-step * tree // together)
+
+
+def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
+    return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
+
+
+def _kept(shape: Shape, rank: int, width: int) -> float:
+    """Return what a layer of the folder `fast` keeps of a token: e (2h + 2q + 2kv + 2i + 7r).
+
+    What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
+    up; and the inner products of the adapters.
+    """
+    return float(width) * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+
+
+def targets(adapter: Any) -> tuple[str, ...]:
+    """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
+    given = getattr(adapter, "target_modules", [])
+    if pattern := target_pattern(given):
+        return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
+    names = [target.rpartition(".")[2] for target in given]
+    parts = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
+    return tuple(name for name in LINEARS if name in parts) or LINEARS
+
+
+def _place(block: int, name: str) -> str:
+    """Return what a layer is called in models like Llama, whose names the arithmetic has."""
+    return f"model.layers.{block}.{'self_attn' if name in {'q', 'k', 'v', 'o'} else 'mlp'}.{name}_proj"
+
+
+def trained_parameters(adapter: Any, shape: Shape) -> int:
+    """Count what an adapter trains where that is not the same in each block; 0 where the arithmetic counts.
+
+    Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
+    Biases are not counted, below 0.1%.
+    """
+    ranks, blocks, wholes = (
+        getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
+    )
+    if not (ranks or blocks or wholes):
+        return 0
+    total = 0
+    for block in range(shape.layers) if blocks is None else blocks:
+        for name in targets(adapter):
+            if name in shape.linears:
+                rank = next(
+                    (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", _place(block, name))),
+                    adapter.r,
+                )
+                total += rank * sum(shape.linears[name])
+    for whole in wholes or []:
+        if whole in {EMBEDDING, HEAD}:
+            total += shape.vocab * shape.hidden
+        elif (name := whole.removesuffix("_proj")) in shape.linears:
+            inputs, outputs = shape.linears[name]
+            total += shape.layers * inputs * outputs
+    return total
+
+
+def reductions(plan: Plan) -> Iterator[MemoryReduction]:
+    """Give what makes a plan smaller, the cheapest first."""
+    config: HFTrainerConfig = plan.trainer.config
+    yield from _smaller_passes(config)
+    group = plan.launch.config.group()
+    if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
+        yield from _smaller_weights(plan)
+        return
+    if not OPTIMIZERS[config.optim].adam:  # another one would need another learning rate
+        yield from _smaller_weights(plan)
+        return
+    if config.optim in {Optimizer.adamw_torch, Optimizer.adamw_torch_fused}:
+        yield MemoryReduction({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
+    if not OPTIMIZERS[config.optim].paged:
+        yield MemoryReduction({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
+    yield from _smaller_weights(plan)
+
+
+def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
+    if config.per_device_eval_batch_size > 1:
+        yield MemoryReduction(
+            {"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0
+        )
+    rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    while rows > 1:
+        divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
+        rows, accumulated = rows // divisor, accumulated * divisor
+        smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
+        yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
+    if config.gradient_checkpointing is not Switch.enabled:
+        yield MemoryReduction({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
+
+
+def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
+    adapter: Any = plan.adapter.config
+    quantization = plan.quantization.config
+    if isinstance(adapter, FullConfig):
+        yield MemoryReduction(
+            {"adapter": "lora"}, "only an adapter is trained: a tenfold learning rate suits it", price=2
+        )
+    if isinstance(quantization, NoQuantizationConfig):
+        yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
+    elif isinstance(quantization, NF4Config) and not quantization.double_quant:
+        yield MemoryReduction({"quantization.double_quant": True}, "no noticeable difference", price=0)
+    rank = getattr(adapter, "r", LOWEST_RANK)
+    while rank > LOWEST_RANK:
+        rank = max(LOWEST_RANK, rank // 2)
+        yield MemoryReduction({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

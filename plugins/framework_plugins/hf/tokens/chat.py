@@ -1,0 +1,347 @@
+"""Conversations -> token rows, by the tokenizer's own chat template, with labels on the assistants' turns only.
+
+Templates with and without generation markers are treated alike. The whole conversation is rendered once, and for each
+assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
+is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
+they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
+hold says so in `TokenRow.problem`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from framework.api.chat_templates import NAMED
+from framework.api.conversations import END, for_each_answer, with_thoughts
+from framework.api.errors import FrameworkError
+from framework.api.files import key_of
+from framework.api.records import IGNORE, Example, Message, TokenRow
+from framework.api.schema import Learn, Thoughts
+from framework.api.text import summarize_error
+from framework_plugins.hf.load.tokenizer import fitting_templates
+from framework_plugins.hf.tokens import message_check, template_switches
+from framework_plugins.hf.tokens.drafts import Draft
+from framework_plugins.hf.tokens.loss_mask import PER_ANSWER, Labels
+from framework_plugins.hf.tokens.prompt_tokens import Prompts
+from framework_plugins.hf.tokens.render import Job, Renderer, as_turns
+from framework_plugins.hf.tokens.round_trip import RoundTrip
+
+__all__ = ["IGNORE", "Chat"]
+Render = Callable[[Job], str | FrameworkError]
+MOST_PROBLEMS = 20
+"""Kinds of rows with a problem for which settings are tried."""
+MOST_TRIED = 20
+"""Rows of a kind with which they are tried."""
+MOST_WAYS = 5
+"""Settings that make the first row exact of which the best is taken."""
+READS_PARTS = (
+    "the chat template reads a turn as a list of parts, as those of vision models do, and leaves out text: "
+    f"{message_check.OTHER}"
+)
+CLOCK = "strftime_now"
+"""The function with which a template writes the date, or the time to the second: inference writes that of its own."""
+PORTION = 1 << 19
+"""Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
+
+
+class Chat:
+    """Conversations as a model writes them.
+
+    Args:
+        tokenizer: a fast tokenizer with a chat template.
+        stop_ids: the token ids that end generation; each assistant's turn must end with one of them.
+        settings: switches of the template, `chat_template_kwargs`.
+        learn: which turns; a row for each answer is made before, and of such a row the last answer is learned.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        learn: Learn = Learn.assistant,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.settings = dict(settings or {})
+        self.learn = learn
+        self._renderer = Renderer(tokenizer, self.settings)
+        self._prompts = Prompts(tokenizer)
+        whole = learn is Learn.everything
+        self._labels = Labels(tokenizer, stop_ids, self._prompts, self._continued, whole=whole)
+        self._round_trip = RoundTrip(tokenizer.backend_tokenizer)
+        self._advice: dict[_Kind, str] = {}
+
+    @functools.cached_property
+    def key(self) -> str:
+        """A hash over all that `encode` depends on besides the examples."""
+        tokenizer = self._ready()
+        named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
+        parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.learn.value)
+        return key_of(*core, *parts, self._probe, code=[Chat])
+
+    @property
+    def _probe(self) -> str:
+        """A short prompt as it is rendered now: some templates write the date."""
+        try:
+            return self.prompt([Message("user", "a")])
+        except FrameworkError as error:
+            return str(error)
+
+    def _ready(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer as inference uses it: a call switches off the cutting and padding its file asks for."""
+        self.tokenizer("", add_special_tokens=False)
+        return self.tokenizer
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Render what inference is given: the turns, and the opening of the assistant's next one.
+
+        Raises:
+            FrameworkError: the template refuses the turns.
+        """
+        return self._renderer.text(Job(as_turns(messages), tools, prompt=True))
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`.
+
+        Where settings make a row exact, the problem names them; they are tried with some rows of each kind.
+        """
+        rows, kinds = self._encode(examples), dict[_Kind, list[int]]()
+        for number, (example, row) in enumerate(zip(examples, rows, strict=True)):
+            if row.problem and example.text is None:
+                kinds.setdefault(_kind(example, row.problem), []).append(number)
+        for kind, numbers in kinds.items():
+            if kind not in self._advice and len(self._advice) < MOST_PROBLEMS:
+                some = numbers[:: -(-len(numbers) // MOST_TRIED)]
+                self._advice[kind] = self._advice_for([examples[number] for number in some], kind.problem)
+            for number in numbers:
+                rows[number] = dataclasses.replace(rows[number], problem=self._advice.get(kind, kind.problem))
+        return rows
+
+    def _encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        render = self._renderer.one_by_one()
+        drafts = (self._draft(example, render) for example in examples)
+        return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
+
+    def _advice_for(self, examples: Sequence[Example], problem: str) -> str:
+        """Return a problem with the settings that solve it, found by trying; else with other advice."""
+        ways = list(self._solutions(examples))
+        if ways:
+            return _with_settings(problem, ways, len(examples))
+        if self.learn is Learn.assistant and problem.endswith(PER_ANSWER):  # which does not help either
+            last = Chat(self.tokenizer, self.stop_ids, self.settings, learn=Learn.last)
+            problem = last._encode(examples[:1])[0].problem or problem
+        if not problem.endswith(message_check.OTHER):
+            return problem
+        if self._renderer.reads_parts(Job(as_turns(examples[0].messages), examples[0].tools, prompt=False)):
+            return READS_PARTS
+        named = self._named_template(examples[0])
+        return f"{problem}, or model.chat_template={named}, with which it is exact" if named else problem
+
+    def _solutions(self, examples: Sequence[Example]) -> Iterator[tuple[_Way, int]]:
+        """Give what makes the first row exact, and how many rows it solves.
+
+        With the thoughts as they are, else one way for each other place of them.
+        """
+        if found := self._solution(examples, Thoughts.keep):
+            yield found
+            return
+        for thoughts in (Thoughts.field, Thoughts.inline, Thoughts.drop):
+            moved = with_thoughts(examples[0], thoughts) != examples[0]
+            if moved and (found := self._solution(examples, thoughts)):
+                yield found
+
+    def _solution(self, examples: Sequence[Example], thoughts: Thoughts) -> tuple[_Way, int] | None:
+        """Return the settings with which the first row is exact and, of a few, the most others."""
+        found: list[tuple[_Way, int]] = []
+        modes = [self.learn]
+        if self.learn is Learn.assistant and sum(turn.role == "assistant" for turn in examples[0].messages) > 1:
+            modes += [Learn.each, Learn.last]
+        for learn, values in itertools.product(modes, template_switches.candidates(self._switches)):
+            way = _Way(thoughts, None if learn is self.learn else learn, values)
+            if way.words and self._solves(way, examples[:1]):
+                found.append((way, 1 + self._solves(way, examples[1:])))
+                if found[-1][1] == len(examples) or len(found) == MOST_WAYS:
+                    break
+        return max(found, key=operator.itemgetter(1), default=None)
+
+    def _solves(self, way: _Way, examples: Sequence[Example]) -> int:
+        """Return how many rows settings make exact."""
+        settings, learn, solved = {**self.settings, **way.values.given}, way.learn or self.learn, 0
+        other = Chat(self.tokenizer, self.stop_ids, settings, learn=learn)
+        for example in examples:
+            moved = with_thoughts(example, way.thoughts)
+            rows = list(for_each_answer(moved)) if learn is Learn.each else [moved]
+            solved += not any(row.problem for row in other._encode(rows))
+        return solved
+
+    def _named_template(self, example: Example) -> str:
+        """Return the chat template by name that writes a row exactly, with tokens that the tokenizer has."""
+        for name in fitting_templates(self.tokenizer):
+            template, tokenizer = NAMED[name], copy.copy(self.tokenizer)
+            tokenizer.chat_template = template.text
+            stops = {*self.stop_ids, *([tokenizer.convert_tokens_to_ids(template.stop)] if template.stop else [])}
+            other = Chat(tokenizer, frozenset(stops), learn=self.learn)
+            if template.tokens and not other._encode([example])[0].problem:
+                return name
+        return ""
+
+    @functools.cached_property
+    def _switches(self) -> list[str]:
+        return template_switches.names(self.tokenizer)
+
+    def _draft(self, example: Example, render: Render) -> Draft:
+        """Render a conversation, again if the time of day that the template writes may have changed in between."""
+        draft = self._rendered(example, render)
+        if CLOCK in str(self.tokenizer.chat_template) and any(turn.problem for turn in draft.learned.values()):
+            return self._rendered(example, render)
+        return draft
+
+    def _rendered(self, example: Example, render: Render) -> Draft:
+        """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
+        if example.text is not None:
+            return Draft(example, example.text)
+        turns, tools = as_turns(example.messages), example.tools
+        whole = render(Job(turns, tools, prompt=False))
+        if isinstance(whole, FrameworkError):
+            return Draft(example, problem=str(whole))
+        draft = Draft(example, whole)
+        for number in self._learned(example.messages):
+            prompt = render(Job(turns[:number], tools, prompt=True))
+            last = number == len(turns) - 1
+            alone = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
+            draft.learned[number] = self._labels.turn(draft, number, prompt, alone)
+        return draft
+
+    def _learned(self, messages: Sequence[Message]) -> list[int]:
+        numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
+        return numbers if self.learn is Learn.assistant else numbers[-1:]
+
+    def _continued(self, example: Example) -> list[int]:
+        """Return the tokens of a conversation with the turn that comes next; none where the template refuses it.
+
+        After calls that is what the tools answer, and only with a template that knows no such turn a question.
+        """
+        calls = example.messages[-1].tool_calls
+        found = [Message("tool", "a", name=call.name, tool_call_id=call.id) for call in calls]
+        for more in ([found] if found else []) + [[Message("user", "a")]]:
+            turns = as_turns([*example.messages, *more])
+            with suppress(FrameworkError):
+                return self._prompts.ids(self._renderer.text(Job(turns, example.tools, prompt=False)))
+        return []
+
+    @functools.cached_property
+    def appended(self) -> str:
+        """The stop token that a last answer gets because the template writes none; empty where it writes one."""
+        example = Example((Message("user", "a"), Message("assistant", "b")), "chatml")
+        row, text = self._encode([example])[0], self._renderer.text(Job(as_turns(example.messages), (), prompt=False))
+        written = len(self._prompts.ids(text))
+        return str(self.tokenizer.convert_ids_to_tokens(row.input_ids[written])) if len(row.input_ids) > written else ""
+
+    def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
+        core = self._ready().backend_tokenizer
+        for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
+            draft.encoding, draft.ids = encoding, encoding.ids
+            for turn in draft.learned.values():
+                if turn.prompt >= 0:
+                    turn.cut = self._prompts.cut(encoding, draft.ids, draft.text, turn.prompt)
+        for portion in _portions(drafts, _tails):
+            self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
+            yield from self._round_trip.checked(portion, [self._labels.row(draft) for draft in portion])
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What decides which settings help: the problem, and whether a row has several answers, thoughts, tools."""
+
+    problem: str
+    several: bool
+    thoughtful: bool
+    tools: bool
+
+
+def _kind(example: Example, problem: str) -> _Kind:
+    answers = [message for message in example.messages if message.role == "assistant"]
+    thoughtful = any(answer.reasoning_content or END in answer.content for answer in answers)
+    return _Kind(problem, len(answers) > 1, thoughtful, bool(example.tools))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Settings that may make a row exact; `learn` is None where it stays as it is."""
+
+    thoughts: Thoughts
+    learn: Learn | None
+    values: template_switches.Values
+
+    @property
+    def words(self) -> str:
+        """The overrides to type."""
+        words = [] if self.thoughts is Thoughts.keep else [f"format.thoughts={self.thoughts.value}"]
+        words += [f"data.learn={self.learn.value}"] if self.learn else []
+        return " ".join([*words, *self.values.overrides])
+
+
+def _with_settings(problem: str, ways: Sequence[tuple[_Way, int]], tried: int) -> str:
+    """Put settings into the place of the advice, which follows the last colon; say for how many rows they are right."""
+    what, _, advice = problem.rpartition(": ")
+    what = what if advice.endswith((message_check.OTHER, PER_ANSWER)) else problem
+    words = " or ".join(way.words for way, _ in ways)
+    which = "which" if len(ways) == 1 else "either of which"
+    if all(solved == tried for _, solved in ways):
+        exact = "it is exact" if tried == 1 else f"all {tried} rows tried are exact"
+    else:
+        which, exact = "which", f"{' or '.join(str(solved) for _, solved in ways)} of the {tried} rows tried are exact"
+    return f"{what}: set {words}, with {which} {exact}"
+
+
+def _length(draft: Draft) -> int:
+    return len(draft.text)
+
+
+def _tails(draft: Draft) -> int:
+    return sum(len(turn.cut.tail) for turn in draft.learned.values() if turn.cut)
+
+
+def _portions(drafts: Iterable[Draft], size: Callable[[Draft], int]) -> Iterator[list[Draft]]:
+    """Give drafts in portions of about `PORTION` characters, at least one in each."""
+    portion: list[Draft] = []
+    total = 0
+    for draft in drafts:
+        portion.append(draft)
+        total += size(draft)
+        if total >= PORTION:
+            yield portion
+            portion, total = [], 0
+    if portion:
+        yield portion
+
+
+def _encodings(core: Any, drafts: Sequence[Draft]) -> list[Any]:
+    """Tokenize the texts; one that the tokenizer refuses becomes empty, with a problem."""
+    try:
+        encodings: list[Any] = core.encode_batch([draft.text for draft in drafts], add_special_tokens=False)
+    except Exception:  # noqa: BLE001 - half of a surrogate pair in one of them: which, is found out below
+        encodings = [_encoding(core, draft) for draft in drafts]
+    return encodings
+
+
+def _encoding(core: Any, draft: Draft) -> Any:
+    try:
+        return core.encode(draft.text, add_special_tokens=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned
+        draft.problem = f"the tokenizer refuses the text: {summarize_error(error)}"
+        draft.text, draft.learned = "", {}
+        return core.encode("", add_special_tokens=False)

@@ -1,0 +1,58 @@
+"""Special tokens in the text of a conversation: the model takes them for real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from framework.api.conversations import BEGIN, END
+from framework.api.records import Example
+from framework_plugins.hf.tokens import message_check
+from framework_plugins.hf.tokens.prompt_tokens import Prompts
+
+TAKE_OUT = "take it out of the data"
+THOUGHT = (BEGIN, END)
+
+
+class Special:
+    """Looks for special tokens in what was said.
+
+    Args:
+        tokenizer: a fast one.
+        prompts: tokenizes a text by itself.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, prompts: Prompts) -> None:
+        # Where they are split, text is never taken for one. Tags of thoughts are the data's to write.
+        self.names = {
+            number: token.content
+            for number, token in tokenizer.backend_tokenizer.get_added_tokens_decoder().items()
+            if token.special and token.content and token.content not in THOUGHT and not tokenizer.split_special_tokens
+        }
+        self.prompts = prompts
+        self._begins = sorted({name[0] for name in self.names.values()})
+
+    def forged(self, example: Example, ids: Sequence[int]) -> str:
+        """Say which special token comes from an example's own words; empty where none does.
+
+        `<|im_start|>assistant` in a question opens a turn that nobody took. Text without a character with which one
+        begins, nearly all there is, is not looked at more closely.
+
+        Args:
+            example: a conversation.
+            ids: the tokens of its row.
+        """
+        texts = [text for message in example.messages for text in message_check.texts(message)]
+        if not example.tools and not any(begin in text for begin in self._begins for text in texts):
+            return ""
+        numbers = sorted(self.names.keys() & set(ids))
+        for owner, text in message_check.all_texts(example) if numbers else ():
+            for number in numbers:
+                if self.names[number] in text and number in self.prompts.ids(text):
+                    whose = "the tools hold" if owner == "tools" else f"a turn of the {owner} holds"
+                    return f"{whose} the special token {self.names[number]} as text, {_READ_AS_ONE}"
+        return ""
+
+
+_READ_AS_ONE = f"which the model would read as the real one: {TAKE_OUT}"

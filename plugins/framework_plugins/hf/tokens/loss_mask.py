@@ -1,0 +1,260 @@
+"""The learned part of a row, and the proof that inference would produce exactly that."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from framework.api.errors import FrameworkError
+from framework.api.records import IGNORE, Example, TokenRow
+from framework_plugins.hf.tokens import message_check
+from framework_plugins.hf.tokens.drafts import Draft, Turn
+from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT, Special
+from framework_plugins.hf.tokens.prompt_tokens import Prompts, common, token_from
+
+PER_ANSWER = "learn each answer in a row of its own, data.learn=each, or the last one only, data.learn=last"
+SHOWN_OPENING = 30
+"""Characters of a prompt's end that are quoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The tokens `first:end` of an assistant's turn are learned; with a `problem` they are what can be saved of it."""
+
+    first: int = 0
+    end: int = 0
+    problem: str = ""
+
+
+class Labels:
+    """Labels the rows of a tokenizer.
+
+    Args:
+        tokenizer: a fast one.
+        stop_ids: the token ids that end generation.
+        prompts: knows how many tokens of a row are its prompt's.
+        continued: returns the tokens of a conversation with the turn that comes next.
+        whole: learn all turns, and prove the last answer.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        prompts: Prompts,
+        continued: Callable[[Example], list[int]],
+        *,
+        whole: bool = False,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.prompts = prompts
+        self.continued = continued
+        self.whole = whole
+        self.bos = tokenizer.bos_token_id
+        self.special = Special(tokenizer, prompts)
+        self._cuts_at_stops = stop_ids <= prompts.added.keys()
+
+    def turn(self, draft: Draft, number: int, prompt: str | FrameworkError, alone: str | FrameworkError) -> Turn:
+        """Measure the renderings of a learned turn.
+
+        Args:
+            draft: its row, whose text is known.
+            number: of the turn's message.
+            prompt: what inference would be given, or why there is no such text.
+            alone: the conversation up to and including the turn, likewise.
+        """
+        last = number == len(draft.example.messages) - 1
+        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
+            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
+        if not draft.text.startswith(prompt):
+            return Turn(problem=_other_prompt(draft, prompt, number, last=last))
+        end, problem = message_check.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
+        limit = len(alone) if last else common(draft.text, alone)
+        needed = not last and not self._cuts_at_stops
+        return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
+
+    def row(self, draft: Draft) -> TokenRow:
+        """Label a tokenized draft; the first problem is reported."""
+        if draft.example.text is not None:
+            return self._plain(draft)
+        self._close(draft)
+        ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
+        labels = [IGNORE] * len(ids)
+        # The last first: the advice for the others builds on it.
+        spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
+        for span in spans:
+            labels[span.first : span.end] = ids[span.first : span.end]
+            draft.spans.append((span.first, span.end - 1))
+            problem = problem or span.problem
+        if not problem:
+            problem = (
+                self.special.forged(draft.example, ids)
+                or self._bos_problem(ids, spans)
+                or message_check.lost(draft.example, draft.text)
+            )
+        if self.whole:
+            labels, draft.spans = self._all(ids), [(0, len(ids))]
+            problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
+        return TokenRow(ids, labels, draft.example.where, problem)
+
+    def _all(self, ids: list[int]) -> list[int]:
+        """Learn all tokens but a BOS token at the start, which nothing comes before."""
+        return [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(ids)]
+
+    def _close(self, draft: Draft) -> None:
+        """Append the stop token to a last answer that the template ends without one.
+
+        It is the token that follows the answer once the conversation continues, so the one that generation produces.
+        """
+        turn = draft.learned.get(len(draft.example.messages) - 1)
+        if turn is None or turn.cut is None or turn.problem or self._stop(draft, turn.end)[1] is not None:
+            return
+        written, whole = len(draft.ids), self.continued(draft.example)
+        if whole[:written] == draft.ids and self.stop_ids.issuperset(whole[written : written + 1] or [-1]):
+            draft.ids = whole[: written + 1]
+
+    def _span(self, draft: Draft, number: int) -> Span:
+        """Find what is learned of an assistant's turn."""
+        turn = draft.learned[number]
+        if turn.cut is None:
+            return Span(problem=turn.problem)
+        first = self.prompts.count(draft.ids, turn.cut)
+        if first is None:
+            return Span(problem=_runs_on(draft, turn, number))
+        if turn.problem:
+            return Span(problem=turn.problem)
+        return self._answer(draft, number, first)
+
+    def _answer(self, draft: Draft, number: int, first: int) -> Span:
+        """Find the end of a turn whose first token is known."""
+        turn = draft.learned[number]
+        after, stop = self._stop(draft, min(turn.end, turn.limit))
+        if stop is None or turn.end > turn.limit or not self._ends(draft, turn, stop):
+            stopless = turn.end <= turn.limit and turn.complete
+            return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
+        if not turn.last and not self._same(draft.ids[: stop + 1], turn.alone):
+            return Span(problem=_REWRITTEN)
+        if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
+            return Span(problem=self._stopped(draft, number, range(first, stop)))
+        return Span(first, stop + 1)
+
+    def _ends(self, draft: Draft, turn: Turn, stop: int) -> bool:
+        """Whether a stop token belongs to a turn: written by it, appended, or the first of what is written after it."""
+        if stop >= len(draft.encoding):  # appended to the last turn
+            return turn.last
+        start, end = draft.encoding.token_to_chars(stop)
+        if start + len(draft.text[start:end].rstrip()) <= turn.limit:
+            return True
+        return turn.complete and not draft.text[turn.limit : start].strip() and draft.ids[stop] in self.prompts.added
+
+    def _stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
+        """Return the first token after character `end`, and the first stop token from there on."""
+        ids = draft.ids
+        after = token_from(draft.encoding, end, len(draft.text), len(draft.encoding))
+        return after, next((token for token in range(after, len(ids)) if ids[token] in self.stop_ids), None)
+
+    def _same(self, ids: list[int], alone: str) -> bool:
+        """Whether a conversation that begins with the same text begins with the same tokens.
+
+        It does where they end with an added token, at which every text is cut.
+        """
+        return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
+
+    def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
+        """Say which stop token stands within an answer, and who wrote it."""
+        token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
+        start, end = draft.encoding.token_to_chars(token)
+        written = draft.text[start:end].strip()
+        name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
+        if any(written in text for text in message_check.texts(draft.example.messages[number])):
+            return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT}"
+        return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER}"
+
+    def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
+        """Say where the row has a BOS token that inference would not have, or two; empty where all is well."""
+        if self.bos is None:
+            return ""
+        if ids[:2] == [self.bos, self.bos]:
+            return (
+                f"the chat template writes {self.tokenizer.bos_token} twice at the start, and so would inference: "
+                "once is right, so give a template that writes it once, model.chat_template=FILE.jinja"
+            )
+        starts_with_bos = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
+        if starts_with_bos and self.bos not in self.stop_ids:
+            return (
+                f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
+                f"inference: {message_check.OTHER}"
+            )
+        return ""
+
+    def _plain(self, draft: Draft) -> TokenRow:
+        """Learn plain text from its first to its last token, and then to stop."""
+        ids, where, eos = draft.ids, draft.example.where, self.tokenizer.eos_token_id
+        begin = [self.bos] if self._adds_bos and ids[:1] != [self.bos] else []
+        end = [eos] if eos is not None and ids[-1:] != [eos] else []
+        row = [*begin, *ids, *end]
+        problem = draft.problem or ("" if eos in self.stop_ids else _PLAIN_STOP)
+        return TokenRow(row, self._all(row), where, problem)
+
+    @functools.cached_property
+    def _adds_bos(self) -> bool:
+        """Whether the tokenizer begins a plain text with its BOS token."""
+        if self.bos is None:
+            return False
+        return self.bos in self.tokenizer("a")["input_ids"][:1] or bool(getattr(self.tokenizer, "add_bos_token", False))
+
+    @functools.cached_property
+    def _no_stop(self) -> str:
+        names = ", ".join(map(str, self.tokenizer.convert_ids_to_tokens(sorted(self.stop_ids)))) or "none"
+        return (
+            "the chat template ends an assistant's turn without a stop token, so the model would never learn to stop: "
+            f"the template must write one after each answer, the stop tokens are {names}"
+        )
+
+
+_NOTHING = "there is no assistant's turn to learn"
+_WEIGHTED = "an assistant's turn has the weight 0, and data.learn=everything learns all: set data.learn=assistant"
+_REWRITTEN = (
+    "the chat template writes an earlier answer differently once turns follow, so it would be learned differently from "
+    f"how it would be generated: {PER_ANSWER}"
+)
+_PLAIN_STOP = (
+    "the tokenizer has no eos_token that ends generation, so a plain text would be learned without a stop token: give "
+    "the tokenizer one"
+)
+
+
+def _runs_on(draft: Draft, turn: Turn, number: int) -> str:
+    """Say that the tokens of a prompt are not the first of its row, and what to do."""
+    what = (
+        "the tokenizer merges the beginning of the answer into the prompt's last token, so at inference the model "
+        "would see other tokens"
+    )
+    if draft.example.messages[number].content[:1].isspace():
+        return f"{what}: strip the white space before the answer, format.strip=true, or {message_check.OTHER}"
+    if draft.text[turn.prompt : turn.prompt + 1].isspace():
+        return f"{what}, and the chat template writes them: {message_check.OTHER}"
+    return f"{what}: the template's opening of an answer must not end with white space, or {message_check.OTHER}"
+
+
+def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
+    """Say that a prompt is not the beginning of its row, and what to do."""
+    if not last:
+        return (
+            "the chat template writes earlier turns differently once others follow, so the prompt of an earlier answer "
+            f"is not the beginning of the training text: {PER_ANSWER}"
+        )
+    if cause := message_check.lost(draft.example, draft.text):  # in training, though not for inference
+        return cause
+    opening = prompt[common(prompt, draft.text) :]
+    words = (message.content.strip() for message in draft.example.messages[:number])
+    quoted = len(opening) <= SHOWN_OPENING and not any(word and word in opening for word in words)
+    hint = f" (inference would continue with {opening!r})" if quoted else ""
+    return (
+        "the prompt that inference would use is not the beginning of the training text, so training would teach "
+        f"something else{hint}: {message_check.OTHER}"
+    )

@@ -1,0 +1,178 @@
+"""Conversations -> text, by the tokenizer's own chat template, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
+
+from framework.api.errors import FrameworkError
+from framework.api.records import Message, ToolCall
+from framework.api.text import summarize_error
+from framework_plugins.hf.tokens.message_check import OTHER
+from framework_plugins.hf.tokens.template_limits import TOOL
+
+Turns = list[dict[str, Any]]
+SHOWN_ROLES = 6
+COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
+MANY_NAMES = "reasoning_content"
+"""A field that transformers (5.24) also hands over by the names that other templates read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Input of a rendering: turns, the available tools, and whether the assistant's next turn is opened (`prompt`)."""
+
+    turns: Turns
+    tools: Sequence[Mapping[str, Any]]
+    prompt: bool
+
+
+def as_turns(messages: Iterable[Message]) -> Turns:
+    """Return messages in the shape that chat templates read; fields that a message does not have are left out."""
+    return [_turn(message) for message in messages]
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [_call(call) for call in message.tool_calls]
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        if value := getattr(message, name):
+            turn[name] = value
+    return turn
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": dict(call.arguments)}
+    return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
+
+
+def _tools(job: Job) -> list[dict[str, Any]] | None:
+    return [dict(tool) for tool in job.tools] or None
+
+
+class Renderer:
+    """Renders by a tokenizer's chat template.
+
+    Args:
+        tokenizer: has a chat template, one or several by name.
+        settings: switches of the template, `model.chat_template_kwargs`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.settings = settings
+
+    def text(self, job: Job) -> str:
+        """Render one conversation.
+
+        Raises:
+            FrameworkError: the template refuses it.
+        """
+        try:
+            return self._public(job)
+        except Exception as error:  # a template is a program of its own, and may fail in any way
+            raise FrameworkError(self._refusal(job, error)) from error
+
+    def one_by_one(self) -> Callable[[Job], str | FrameworkError]:
+        """Return what renders many, each as it is asked for; instead of a text it may return why there is none."""
+        ways: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
+
+        def render(job: Job) -> str | FrameworkError:
+            try:
+                return self._next(job, ways)
+            except Exception:  # noqa: BLE001 - a template may fail in any way: `text` says how
+                return self._try(job)
+
+        return render
+
+    def _next(self, job: Job, ways: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
+        """Render, by the short way where one is known for conversations with these tools and this `prompt`."""
+        kind = (job.prompt, repr(job.tools) if job.tools else "")
+        if way := ways.get(kind):
+            return way(job)
+        text = self._public(job)
+        # A short way is worth its making from the second conversation on.
+        ways[kind] = self._way(job, text) if kind in ways else None
+        return text
+
+    def _try(self, job: Job) -> str | FrameworkError:
+        try:
+            return self.text(job)
+        except FrameworkError as error:
+            return error
+
+    def _way(self, job: Job, text: str) -> Callable[[Job], str]:
+        """Return how to render conversations such as `job`, whose text is known.
+
+        The public way copies and checks each message, which costs as much as rendering. The template alone will do
+        where it comes to the same.
+        """
+        if COMPILE is not None:
+            fast = self._fast(COMPILE, job)
+            if fast(job) == text:
+                return fast
+        return self._public
+
+    def _public(self, job: Job) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            job.turns,
+            tools=_tools(job),
+            tokenize=False,
+            add_generation_prompt=job.prompt,
+            **self.settings,
+        )
+        return text
+
+    def _fast(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
+        """Return what renders conversations such as `example`, with nothing around the template."""
+        tools = _tools(example)
+        template = compiled(self.tokenizer.get_chat_template(tools=tools))
+        words = {**template.globals, **self.tokenizer.special_tokens_map, **self.settings}
+        words |= {"tools": tools, "documents": None, "add_generation_prompt": example.prompt}
+
+        def fast(job: Job) -> str:
+            if any(MANY_NAMES in turn for turn in job.turns):
+                return self._public(job)
+            context = template.new_context({**words, "messages": job.turns}, shared=True)
+            return "".join(template.root_render_func(context))
+
+        return fast
+
+    def _refusal(self, job: Job, error: Exception) -> str:
+        names = [str(turn["role"]) for turn in job.turns]
+        roles = ", ".join([*names[:SHOWN_ROLES], *(["…"] if len(names) > SHOWN_ROLES else [])])
+        reason = str(error) if type(error) is TemplateError else summarize_error(error)
+        advice = self._advice(job, rule=type(error) is TemplateError)
+        return f"the chat template refuses the turns {roles}: {reason.strip()}; {advice}"
+
+    def _advice(self, job: Job, *, rule: bool) -> str:
+        others = [turn for turn in job.turns if turn["role"] != "system"]
+        if len(others) < len(job.turns) and others and self._rendered(Job(others, job.tools, job.prompt)) is not None:
+            return f"it accepts them without the system prompt: put that text into the first user's turn, or {OTHER}"
+        if not job.tools and self._rendered(Job(job.turns, [TOOL], job.prompt)) is not None:
+            return f"it asks for tools in every conversation: give the row 'tools', or {OTHER}"
+        if self.reads_parts(job):
+            return f"it reads a turn as a list of parts, as those of vision models do, not as text: {OTHER}"
+        return "this is the template's rule" if rule else f"the template fails by a fault of its own: {OTHER}"
+
+    def reads_parts(self, job: Job) -> bool:
+        """Whether a template that loses what users say writes it where each turn is a list of parts."""
+        asked = [str(turn["content"]).strip() for turn in job.turns if turn["role"] == "user"]
+        turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in job.turns]
+        parts = self._rendered(Job(turns, job.tools, job.prompt))
+        if parts is None or not all(said in parts for said in asked):
+            return False
+        plain = self._rendered(job) or ""
+        return not any(said in plain for said in asked)
+
+    def _rendered(self, job: Job) -> str | None:
+        try:
+            return self._public(job)
+        except Exception:  # noqa: BLE001 - whatever it is, it does not render
+            return None

@@ -1,0 +1,1 @@
+"""One training: steps, memory retries, the best weights, and several processes."""

@@ -1,0 +1,64 @@
+"""How rows are processed, and what can be made smaller: rows in a pass, activations, logits at a time.
+
+None of it changes what is computed: a step has the same rows, and its loss is divided by the same tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from peft import PeftModel
+
+from framework.api.records import TokenRow
+from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.packing.parts import Packer
+
+
+class Passes:
+    """The passes of training, or those of the validation loss.
+
+    Args:
+        packer: cuts rows into parts.
+        losses: computes the loss of a part.
+        model: the model, where its activations are kept for a backward pass; else None.
+    """
+
+    def __init__(self, packer: Packer, losses: Losses, model: Any = None) -> None:
+        self.packer = packer
+        self.losses = losses
+        self.model = model
+
+    def climb(self, rows: Sequence[TokenRow]) -> str:
+        """Make passes over these rows need less memory and say how; empty where nothing is left.
+
+        The cheapest comes first: more and smaller passes cost some speed, checkpointing a third of it, and few logits
+        at a time gain little.
+        """
+        smaller = self.packer.smaller(rows)
+        if smaller is not None:
+            before, self.packer = self.packer, smaller
+            return f"{_rows(smaller.rows)} in a pass instead of {before.rows}"
+        if self.model is not None and checkpoint(self.model):
+            return "gradient checkpointing"
+        return self.losses.fewer_logits()
+
+
+def checkpoint(model: Any) -> bool:
+    """Let a model compute its activations again in the backward pass; False where it does already, or cannot."""
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    if checkpoints(model) or not getattr(plain, "supports_gradient_checkpointing", False):
+        return False
+    new = hasattr(plain, "activation_checkpointing_enable")  # the name since transformers 5.24
+    enable = plain.activation_checkpointing_enable if new else plain.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    return True
+
+
+def checkpoints(model: Any) -> bool:
+    """Whether a model computes its activations again in the backward pass."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"

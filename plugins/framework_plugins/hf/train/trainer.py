@@ -1,0 +1,284 @@
+"""TRL's SFTTrainer with two changes: a step's rows are packed, and the loss uses learned tokens only.
+
+A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
+much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
+smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import SFTConfig, SFTTrainer
+
+from framework.api.records import TokenRow
+from framework.api.schema import Optimizer
+from framework_plugins.hf.machine.hardware import Hardware, tf32
+from framework_plugins.hf.packing.parts import Packer, Part
+from framework_plugins.hf.packing.row_sampler import RowSampler
+from framework_plugins.hf.settings import optimizers
+from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.settings.library_fields import changed
+from framework_plugins.hf.train.oom_retry import OomRetry
+from framework_plugins.hf.train.passes import Passes
+from framework_plugins.hf.train.retry import Randomness
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.resume.training_state import State
+
+NUMBER = "number"
+"""The one column of the trainer's data set: which row."""
+ROUTERS = ("output_router_logits", "router_aux_loss_coef")
+LOWER = "trainer.max_seq_length"
+"""The setting that makes the smallest pass smaller."""
+
+
+@dataclass
+class Collator:
+    """Reads the rows of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
+
+    rows: Sequence[TokenRow]
+    packer: Packer
+
+    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """Return the parts of a step, and what is needed to pack it again."""
+        numbers = [item[NUMBER] for item in items]
+        return {"parts": self.packer(self.chosen(numbers)), "numbers": numbers, "packer": self.packer}
+
+    def chosen(self, numbers: Sequence[int]) -> list[TokenRow]:
+        """Read rows."""
+        return [self.rows[number] for number in numbers]
+
+
+class SupervisedTrainer(SFTTrainer):
+    """SFTTrainer on packed steps.
+
+    Args:
+        passes: how rows go through the model.
+        order: in which order the rows are seen.
+        oom_retry: what is done where memory runs out.
+        **arguments: the parent's; the collator is ours.
+    """
+
+    tokens = 0
+    """Tokens of the rows so far, padding left out."""
+    supervised_tokens = 0
+    computed_tokens = 0
+    """Tokens that went through the model so far: shared ones once, padding included."""
+    lost: torch.Tensor | float = 0.0
+    """Sum of the losses of this process's steps, with those of an earlier process."""
+    between: State
+    """The state of the training, for checkpoints."""
+    keep: Callable[[], None]
+    """Makes a checkpoint, and ends the training where it was asked to end."""
+
+    def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
+        self.passes = passes
+        self.order = order
+        self.oom_retry = oom_retry
+        model = arguments["model"]
+        adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
+        config = model.config.get_text_config()
+        routers = {name: getattr(config, name) for name in ROUTERS if hasattr(config, name)}
+        super().__init__(**arguments)
+        # TRL casts the adapter of a quantized model to bf16, where late in a training an update is less than half of
+        # what a weight's last digit is worth; and it lets a mixture of experts give the logits of its routers always,
+        # also while it answers.
+        for weight, data in adapters:
+            if weight.dtype is not data.dtype:
+                weight.data = data
+        for name, value in routers.items():
+            setattr(config, name, value)
+
+    def _send_telemetry(self) -> None:
+        """Send nothing; TRL's method tells huggingface.co about the machine and the model at each start."""
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
+        """Take our own order; the parent's method is where a trainer chooses it."""
+        return self.order
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
+        read = partial(self.data_collator.chosen, inputs["numbers"])
+        parts = inputs.pop("parts")  # the caller keeps `inputs`, and a failed try has to be free
+        if inputs["packer"] != self.passes.packer:  # packed before memory ran out
+            parts = self.passes.packer(read())
+        loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
+        self.lost = self.lost + loss.detach()
+        for part in parts:
+            self.tokens += part["tokens"]
+            self.supervised_tokens += part["supervised"]
+            self.computed_tokens += part["input_ids"].numel()
+        return loss
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far, in all processes."""
+        return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
+
+    def _save_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Make a checkpoint in our own form; after the last step there is nothing to resume."""
+        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
+            self.keep()
+
+    def log_entry(self) -> tuple[float, int]:
+        """Return the sum of the losses since the last log entry, and its step."""
+        # Older versions of transformers have the sum in a local variable: there the entry begins again.
+        summed = getattr(self, "_tr_loss", None)
+        return (0.0, self.state.global_step) if summed is None else (float(summed), self._globalstep_last_logged)
+
+    def begin_in_log_entry(self, loss: float, step: int) -> None:
+        """Continue with a log entry that began before a checkpoint."""
+        if step < self.state.global_step:
+            self._tr_loss += loss
+            self._globalstep_last_logged = step
+
+    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Wait: the parent calls this before all is in place."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Put back the whole state: model, optimizer and schedule are in place now."""
+        if checkpoint is not None:
+            self.between.restore()
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Restore the random state; the parent calls this before the first step."""
+        if checkpoint is not None:
+            self.between.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
+
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the learning rates of all steps to come."""
+        state = self.lr_scheduler.state_dict()
+        for name in ("base_lrs", "_last_lr"):  # the rates at the peak, and those of the next step
+            state[name] = [rate * factor for rate in state[name]]
+        self.lr_scheduler.load_state_dict(state)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the weights meanwhile be those to answer with, which a schedule-free optimizer averages."""
+        optimizer = self.optimizer.optimizer
+        if not hasattr(optimizer, "eval"):
+            yield
+            return
+        optimizer.eval()
+        yield
+        optimizer.train()
+
+    def settle(self) -> None:
+        """Leave the weights as they are to be saved: the training is over."""
+        if hasattr(self.optimizer.optimizer, "eval"):
+            self.optimizer.optimizer.eval()
+
+    def rehearse(self, row: TokenRow) -> None:
+        """Take one row through the model and back, and leave everything as it was."""
+        before = Randomness.now()
+        self._attempt(self.model, lambda: [row], self.passes.packer([row]), "a pass of the longest row")
+        self.model.zero_grad()
+        before.restore()
+
+    def _attempt(
+        self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
+    ) -> torch.Tensor:
+        """Return the loss of passes; after each fallback all are repeated, and `parts` are the new ones."""
+        before = Randomness.now()
+
+        def climb() -> str:
+            rows = read()
+            parts.clear()
+            model.zero_grad()
+            before.restore()
+            fallback = self.passes.climb(rows)
+            self.data_collator.packer = self.passes.packer
+            parts.extend(self.passes.packer(rows))
+            return fallback
+
+        return self.oom_retry.attempt(partial(self._pass, model, parts), climb, where, LOWER)
+
+    def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
+        return torch.stack([self.one_pass(model, part) for part in parts]).sum()
+
+    def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
+        """Take one part through the model and back, and return its share of the step's loss."""
+        with tf32(self.args.device.type):
+            loss: torch.Tensor = super().training_step(model, part)
+        return loss
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,  # noqa: ARG002 - the parts of the model are called one by one
+        inputs: Part,
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
+    ) -> torch.Tensor:
+        """Return what one part adds to the loss of the whole optimizer step; see `Losses.mean`."""
+        if return_outputs:
+            raise ValueError("this trainer never builds logits for the caller")
+        with self.accelerator.autocast():
+            return self.passes.losses.mean(inputs)
+
+
+def checkpointing_name() -> str:
+    """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
+    known = inspect.signature(SFTConfig).parameters
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+
+
+def sft_config(
+    training: HFTrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    scratch: str,
+    *,
+    autocast: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> SFTConfig:
+    """Put a trainer's settings into TRL's words; `more` are words already, and win."""
+    schedule, arguments = optimizers.schedule(training)
+    return SFTConfig(
+        output_dir=scratch,
+        learning_rate=training.learning_rate,
+        num_train_epochs=training.num_train_epochs,
+        max_steps=training.max_steps or -1,
+        # To the trainer a whole step is one batch; `Packer` cuts it.
+        per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        gradient_accumulation_steps=1,
+        dataloader_num_workers=training.dataloader_num_workers,
+        warmup_steps=optimizers.warmup(training),
+        lr_scheduler_type=schedule,
+        lr_scheduler_kwargs=arguments or None,
+        # One kernel for all weights of a step; it computes what adamw_torch does.
+        optim="adamw_torch_fused" if hardware.optimizer is Optimizer.adamw_torch else hardware.optimizer.value,
+        optim_args=optimizers.optimizer_arguments(training),
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        adam_epsilon=training.adam_epsilon,
+        neftune_noise_alpha=training.neftune_noise_alpha,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        logging_steps=training.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,  # a training that diverges is to be seen
+        seed=seed,
+        data_seed=seed,
+        use_cpu=hardware.device == "cpu",
+        bf16=autocast and hardware.dtype is torch.bfloat16,
+        fp16=autocast and hardware.dtype is torch.float16,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=hardware.device == "cuda",
+        eval_strategy="no",
+        save_strategy="steps" if training.save_steps else "no",
+        save_steps=training.save_steps or 1,
+        report_to=[],
+        disable_tqdm=True,
+        **{checkpointing_name(): hardware.checkpointing, **changed(training.args), **more},
+    )

@@ -1,0 +1,222 @@
+"""A training from its first step to its saved weights, and its result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PrinterCallback
+
+from framework.api.errors import FrameworkError
+from framework.api.protocols import TrainRun
+from framework.api.records import TokenRow, TrainResult
+from framework.api.text import summarize_error
+from framework_plugins.hf.load.adapters import save_weights
+from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.packing.row_sampler import RowSampler
+from framework_plugins.hf.resume.checkpoints import Checkpoints
+from framework_plugins.hf.resume.training_state import State
+from framework_plugins.hf.score.evaluation import longest
+from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from framework_plugins.hf.train.best_weights import BestWeights
+from framework_plugins.hf.train.oom_retry import OomRetry
+from framework_plugins.hf.train.passes import Passes, checkpoints
+from framework_plugins.hf.train.progress import Pace, Progress, Validation
+from framework_plugins.hf.train.retry import forget, ran_out
+from framework_plugins.hf.train.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
+
+WORTH = 20
+"""A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The parts of a training.
+
+    Attributes:
+        model: the loaded model.
+        passes: how rows go through it.
+        oom_retry: what is done where memory runs out.
+        machine: what was picked.
+        config: the settings.
+        seed: of the run.
+        tokenizer: of the model.
+        fast: whether layers are replaced by those of the folder `fast`.
+        checkpoints: of the run, from which it may resume.
+    """
+
+    model: Any
+    passes: Passes
+    oom_retry: OomRetry
+    machine: hardware.Hardware
+    config: HFTrainerConfig
+    seed: int
+    tokenizer: Any
+    fast: bool
+    checkpoints: Checkpoints
+
+    def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
+        """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
+
+        The checkpoints stay until the run has saved the result.
+
+        Raises:
+            FrameworkError: memory runs out and nothing can be made smaller.
+        """
+        if self.machine.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        fallbacks_before = len(self.oom_retry.fallbacks)
+        trainer = self._trainer(rows, run)
+        trainable = count_trainable(self.model)
+        best = BestWeights(self.model, run.scratch, self._rank)
+        rehearse = partial(self._rehearse, trainer, rows)
+        pace = Pace(self.config.save_seconds if self._rank == 0 else None)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, pace, self._agree_on)
+        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
+        trainer.add_callback(progress)
+        trainer.between = self._state(trainer, progress)
+        trainer.keep = partial(self._keep, trainer, rows, progress)
+        try:
+            outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
+            seconds = progress.seconds
+            trainer.settle()
+            best.restore(outcome.global_step)
+        finally:
+            if self._rank == 0:
+                shutil.rmtree(run.scratch, ignore_errors=True)
+        if checkpoints(self.model) and not self.machine.checkpointing:
+            self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
+        self._save(trainer, run.checkpoint)
+        # transformers divides by the steps of all processes, or of this one: by version.
+        loss_sum = trainer.between.lost()
+        return TrainResult(
+            steps=outcome.global_step,
+            epochs=float(trainer.state.epoch),
+            train_loss=loss_sum / outcome.global_step,
+            last_loss=progress.last_loss,
+            seconds=seconds,
+            tokens=trainer.tokens,
+            supervised_tokens=trainer.supervised_tokens,
+            trainable_parameters=trainable,
+            total_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            peak_memory_bytes=hardware.peak_memory(self.machine.device),
+            checkpoint=run.checkpoint.name,
+            computed_tokens=trainer.computed_tokens,
+            oom_fallbacks=self.oom_retry.fallbacks[fallbacks_before:],
+            resumed=progress.began,
+        )
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress)
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint to resume from."""
+        return self.checkpoints.newest(rows)
+
+    def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+        newest = self._newest(rows)
+        return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+
+    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], progress: Progress) -> None:
+        """Make a checkpoint, and end the training after it where a signal asks for that."""
+        with progress.pace.saving():
+            write = trainer.between.read()
+            self.checkpoints.save(trainer.state.global_step, rows, write, trainer.between.needed)
+        if progress.ending:
+            progress.agree(0)  # the first process of a group has written: where one ends, the others are stopped
+            if error := progress.run.interruption():
+                raise error
+
+    def _agree_on(self, number: int) -> int:
+        """Return the largest number that a process of the training has."""
+        return number
+
+    @property
+    def _batch(self) -> int:
+        """Rows of an optimizer step."""
+        return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
+
+    @property
+    def _rank(self) -> int:
+        """The number of this process in its group."""
+        return 0
+
+    def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
+        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.fast
+        arguments = {
+            "model": self.model,
+            "args": sft_config(
+                config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+            ),
+            # Rows stay on disk: the trainer is given their numbers, the collator reads them.
+            "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
+            "processing_class": self.tokenizer,
+        }
+        order = RowSampler(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        return self._make_trainer(order, arguments)
+
+    def _make_trainer(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
+        """Make the trainer."""
+        collator = Collator(order.rows, self.passes.packer)
+        return SupervisedTrainer(self.passes, order, self.oom_retry, data_collator=collator, **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the trainer's arguments say besides."""
+        return {}
+
+    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        # Out of the trainer's autocast again: answers before and after are computed alike.
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.model.eval()
+        save_weights(self.model, folder)
+
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
+        """Train, from a `checkpoint` if there is one.
+
+        An update that ran out of memory is never repeated: some weights may have changed already.
+        Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.
+        """
+        try:
+            return trainer.train(resume_from_checkpoint=checkpoint)
+        except (RuntimeError, MemoryError) as error:
+            if not progress.updating or not ran_out(error):
+                raise
+            forget(error)
+            step = trainer.state.global_step + 1
+            raise FrameworkError(
+                f"out of memory in the update of step {step}: {summarize_error(error)}\n"
+                "The optimizer's states do not fit, "
+                "and some weights may have been updated already, so the run ends and saves nothing.\n"
+                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
+            ) from error
+
+    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
+        """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
+        every = max(1, len(rows) // (steps * self._batch))
+        row = longest((rows[number] for number in range(0, len(rows), every)), 1)[0]
+        if WORTH * len(row.input_ids) <= trainer.computed_tokens * steps:
+            trainer.rehearse(row)
+
+
+def count_trainable(model: Any) -> int:
+    """Count what will be trained, and make sure that with an adapter it is the adapter and what came along with it."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    if isinstance(model, PeftModel):
+        # Of peft's tuner, "lora_" and the like, and of what stands beside it.
+        own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
+        biases = getattr(model.peft_config["default"], "bias", "none") != "none"
+        beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]
+        stray = [name for name, _ in beside if not (biases and name.endswith(".bias"))]
+        if stray:
+            raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
+        kept = {name for name, _ in beside}  # a layer computes in the format of its bias
+        for name, weight in named:  # peft makes adapters in fp32, other libraries may not
+            weight.data = weight.data if name in kept else weight.data.float()
+    return sum(weight.numel() for _, weight in named)

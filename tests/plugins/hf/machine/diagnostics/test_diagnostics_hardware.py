@@ -1,0 +1,88 @@
+"""Findings about torch, CPU, GPU and driver; the driver is a script."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from framework import testing
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.hf.machine.diagnostics import hardware
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder that is searched first for a stand-in for nvidia-smi."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "nvidia-smi"
+
+
+def write(smi: Path, *lines: str) -> None:
+    smi.write_text("\n".join(["#!/bin/sh", *lines]) + "\n", encoding="utf-8")
+    smi.chmod(0o755)
+
+
+def test_torch_says_what_it_is_built_for() -> None:
+    found = hardware.torch_build(None)
+    assert (found.state, found.version) == (State.ok, torch.__version__)
+    assert found.detail.startswith("built ")
+
+
+def test_the_cpu_says_threads_and_bf16() -> None:
+    found = hardware.cpu(None)
+    assert found.state is State.ok
+    assert "thread" in found.detail
+    assert "bf16" in found.detail
+
+
+def test_a_driver_tells_its_version_and_cards(smi: Path) -> None:
+    write(smi, "echo 'NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB'", "echo 'NVIDIA L4, 550.54.15, 23034 MiB'")
+    detail = "NVIDIA H100 80GB HBM3, 81559 MiB; NVIDIA L4, 23034 MiB"
+    assert hardware.driver(None) == DiagnosticResult(State.ok, detail, "550.54.15")
+
+
+def test_a_driver_that_fails_is_broken(smi: Path) -> None:
+    write(smi, "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'", "exit 9")
+    found = hardware.driver(None)
+    assert (found.state, "could not communicate" in found.detail) == (State.broken, True)
+    assert "nvidia-smi" in found.fix
+
+
+def test_a_driver_that_hangs_is_broken(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "SMI_SECONDS", 0.2)
+    write(smi, "exec /bin/sleep 30")
+    assert hardware.driver(None).detail == "nvidia-smi does not answer within 0.2 s"
+
+
+@pytest.mark.usefixtures("smi")
+def test_without_nvidia_smi_there_is_no_driver() -> None:
+    assert hardware.driver(None) == DiagnosticResult(State.missing, "no nvidia-smi on PATH")
+
+
+@NO_GPU
+@pytest.mark.usefixtures("smi")
+def test_without_a_gpu_only_a_plan_that_needs_one_says_what_to_do(tmp_path: Path) -> None:
+    small = testing.plan(["trainer=hf"], run_dir=tmp_path / "run")
+    large = testing.plan(["trainer=hf", "model=llama8b"], run_dir=tmp_path / "run")
+    assert [hardware.gpu(plan).state for plan in (None, small, large)] == [State.missing] * 3
+    assert [bool(hardware.gpu(plan).fix) for plan in (None, small, large)] == [False, False, True]
+    assert hardware.gpu(large).fix.startswith("run it on a machine with a GPU")
+
+
+@NO_GPU
+def test_a_card_that_torch_was_not_built_for_is_reported(smi: Path) -> None:
+    write(smi, "echo 'NVIDIA L4, 550.54.15, 23034 MiB'")
+    found = hardware.gpu(None)
+    cuda = torch.version.cuda is not None
+    assert found.state is State.missing
+    assert found.fix.startswith("update the driver" if cuda else "install torch for CUDA, https://pytorch.org")
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_computed_on_and_described() -> None:
+    found = hardware.gpu(None)
+    assert found.state is State.ok
+    assert torch.cuda.get_device_name() in found.detail
+    assert "compute capability" in found.detail

@@ -1,0 +1,116 @@
+"""hf/packing/eligibility.py: for which models a tree is the same training, and the reason given for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM as Auto
+from transformers import (
+    GptOssConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from framework_plugins.hf.packing.eligibility import Way, pair_cost, way
+from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+class Adapter:
+    """As much of a peft config as is asked for."""
+
+    def __init__(self, lora_dropout: float = 0.0) -> None:
+        self.lora_dropout = lora_dropout
+
+
+def chosen(
+    config: PretrainedConfig,
+    attention: str = "sdpa",
+    packing: Packing = Packing.tree,
+    dropout: float = 0.0,
+    device: str = "cpu",
+    *,
+    quantized: bool = False,
+) -> tuple[Way, str]:
+    with torch.device("meta"):
+        model = Auto.from_config(config)
+    settings = HFTrainerConfig(packing=packing)
+    return way(settings, model, attention, device, Adapter(dropout), quantized=quantized)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [LlamaConfig(**SMALL), MistralConfig(**SMALL, sliding_window=None), Qwen2Config(**SMALL), Qwen3Config(**SMALL)],
+    ids=lambda config: config.model_type,
+)
+def test_models_with_full_attention_take_a_tree(config: PretrainedConfig) -> None:
+    made, fact = chosen(config)
+    assert fact == "tree"
+    assert (made.packing, made.branches, made.fast, made.one_beginning) == (Packing.tree, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (MistralConfig(**SMALL, sliding_window=64), "the model has a sliding window of 64 tokens"),
+        (
+            GptOssConfig(
+                **SMALL,
+                num_local_experts=2,
+                num_experts_per_tok=1,
+                layer_types=["full_attention"] * 2,
+                sliding_window=None,
+            ),
+            "the model has attention sinks",
+        ),
+        (
+            Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=64, max_window_layers=0),
+            "the model has layers of the kind sliding_attention",
+        ),
+    ],
+    ids=["sliding window", "sinks", "kinds of layers"],
+)
+def test_models_that_see_a_token_by_its_distance_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
+    made, fact = chosen(config)
+    assert fact.startswith(f"pad, not tree: {why}")
+    assert (made.packing, made.branches, made.one_beginning) == (Packing.pad, False, False)
+
+
+def test_dropout_and_attention_without_masks_fall_back_and_say_why() -> None:
+    config = LlamaConfig(**SMALL)
+    assert chosen(config, dropout=0.1)[1] == (
+        "pad, not tree: lora_dropout=0.1 would change a shared token for all its rows at once"
+    )
+    assert chosen(LlamaConfig(**SMALL, attention_dropout=0.2))[1].startswith("pad, not tree: attention_dropout=0.2")
+    assert chosen(config, "flash_attention_2")[1] == (
+        "pad, not tree: attention=flash_attention_2 does not support a mask of branches"
+    )
+
+
+@pytest.mark.parametrize("packing", [Packing.pad, Packing.none])
+def test_what_is_asked_for_needs_no_excuse(packing: Packing) -> None:
+    made, fact = chosen(MistralConfig(**SMALL, sliding_window=64), packing=packing)
+    assert (made.packing, fact) == (packing, packing.value)
+
+
+def test_elsewhere_than_on_a_cpu_layers_stay_and_a_tree_comes_with_a_dense_mask() -> None:
+    made, _ = chosen(LlamaConfig(**SMALL), device="cuda")
+    assert (made.packing, made.branches, made.fast) == (Packing.tree, False, False)
+    assert not chosen(LlamaConfig(**SMALL), quantized=True)[0].fast
+    assert not chosen(LlamaConfig(**SMALL), "eager")[0].branches
+
+
+def test_a_pair_costs_what_its_arithmetic_takes_times_what_attention_is_slower() -> None:
+    with torch.device("meta"):
+        model = Auto.from_config(LlamaConfig(**SMALL, tie_word_embeddings=True))
+    weights = sum(part.numel() for name, part in model.named_parameters() if "embed" not in name)
+    assert pair_cost(model) == pytest.approx(4 * (4 * 32 * 2) / (2 * weights))

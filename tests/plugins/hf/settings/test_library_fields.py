@@ -1,0 +1,332 @@
+"""hf/settings/library_fields.py: fields of TRL's SFTConfig and peft's LoraConfig, as the installed versions have them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers.trainer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from peft import LoraConfig
+from safetensors.torch import load_file
+from trl import SFTConfig
+
+from framework import FrameworkError
+from framework.api.fields import fields
+from framework.config.check import check
+from framework.config.compose import compose
+from framework.plan.diagnose import diagnose
+from framework.plan.make import make_plan
+from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.settings import library_fields
+from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig
+from framework_plugins.hf.settings.library_fields import LoraArgs, SFTArgs, changed, versions_of
+from framework_plugins.hf.train.trainer import SupervisedTrainer
+from tests.support import library_fields
+from tests.support.examples import examples
+from tests.support.training import make, opened, train
+
+LIBRARIES = {
+    "trl": (SFTConfig, SFTArgs, library_fields.SFT_SETTINGS, library_fields.SFT_REASONS),
+    "peft": (LoraConfig, LoraArgs, library_fields.LORA_SETTINGS, library_fields.LORA_REASONS),
+}
+OF_A_RUN = ["model=llama1b", "data=local_file", "data.path=x.jsonl"]
+
+
+def refused(*words: str) -> str:
+    """Return how the plan of a run refuses words."""
+    overrides = [*OF_A_RUN, *words]
+    with pytest.raises(FrameworkError) as caught:
+        planned(overrides)
+    return str(caught.value)
+
+
+def planned(overrides: list[str]) -> None:
+    try:
+        config = compose(overrides)
+    except Exception as error:
+        raise diagnose(error, overrides) from error
+    check(config, overrides)
+    make_plan(config, run_dir=Path("unused"))
+
+
+@pytest.mark.parametrize("saved", ["up_proj", "mlp", "self_attn"])
+def test_modules_that_a_quantization_stores_in_few_bits_are_refused_by_the_plan(saved: str) -> None:
+    words = (f"adapter.modules_to_save=[{saved}]", "adapter.target_modules=[embed_tokens]", "quantization=int8")
+    told = f"adapter.modules_to_save=[{saved}]: quantization=int8 stores it in few bits, which cannot be trained: set"
+    assert told in refused(*words)
+
+
+def problem_of(word: str) -> str:
+    """Return how the plan of a run refuses a word; empty where it takes it."""
+    try:
+        planned([*OF_A_RUN, word])
+    except FrameworkError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", sorted(library_fields.tables()))
+def test_the_table_of_the_installed_versions_is_what_the_libraries_say(name: str) -> None:
+    table, file = library_fields.tables()[name], library_fields.FOLDER / name
+    library = name.partition("-")[0]
+    admitted = {field.name for field in dataclasses.fields(LIBRARIES[library][1])}
+    assert admitted <= table["fields"].keys()
+    if not file.is_file():
+        pytest.skip(f"{name} was never seen: python tests/support/library_fields.py writes it")
+    known = json.loads(file.read_text("utf-8"))
+    if known["versions"] == table["versions"]:
+        assert file.read_text("utf-8") == library_fields.text(table)
+    else:  # transformers, whose fields SFTConfig inherits, is another one
+        assert known["fields"].keys() <= table["fields"].keys()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_field_of_each_version_is_admitted_ours_or_has_a_reason(library: str) -> None:
+    _, ours, own, reasons = LIBRARIES[library]
+    admitted = {field.name for field in dataclasses.fields(ours)}
+    parts = [admitted, {*own}, {*reasons}]
+    known: set[str] = set().union(*versions_of(library).values())
+    assert known == set().union(*parts)
+    assert len(known) == sum(map(len, parts))  # each is one of them
+    assert not known & library_fields.SFT_OLDER.keys()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_admitted_fields_have_the_defaults_of_the_library_and_pass_nothing_on_where_they_are_left(library: str) -> None:
+    _, ours, _, _ = LIBRARIES[library]
+    for known in versions_of(library).values():
+        for field in fields(ours):
+            assert (field.default or None) == (known[field.name]["default"] or None)
+    assert changed(ours()) == {}
+
+
+def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
+    config = compose([*OF_A_RUN, "exporter=[adapter,push]", "exporter.push.repo_id=a/b", "logger=[wandb]"])
+    for key in {
+        *library_fields.SFT_SETTINGS.values(),
+        *library_fields.SFT_OLDER.values(),
+        *library_fields.LORA_SETTINGS.values(),
+    }:
+        for word in key.replace(" and ", ", ").split(", "):
+            place = word.partition("=")[0].partition(" ")[0]
+            if place in {"which", "without", "such", "whose", "or"}:
+                continue
+            node: Any = config
+            for part in place.split("."):
+                assert part in {*node}, key
+                node = {} if OmegaConf.is_missing(node, part) else node[part]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["+trainer.train_on_inputs=true"], "it is data.learn=everything here"),
+        (["trainer.micro_batch_size=1"], "it is called trainer.per_device_train_batch_size here"),
+        (["trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
+        (["+trainer.args.max_length=512"], "max_length is called trainer.max_seq_length here"),
+        (["trainer.args.max_lenght=512"], "Did you mean 'max_length'? It is called trainer.max_seq_length here."),
+        (["trainer.args.label_smoothing_factor=0.1"], "label_smoothing_factor is not used here: the loss is computed"),
+        (["trainer.args.torch_empty_cache_stesp=2"], "Did you mean 'trainer.args.torch_empty_cache_steps'?"),
+        (["trainer.args.torch_empty_cache_steps=often"], "must be a whole number above 0, or null"),
+        (["trainer.args.torch_empty_cache_steps=0"], "must be a whole number above 0, or null"),
+        (["trainer.args.dataloader_persistent_workers=maybe"], "must be true or false"),
+        (["trainer.args.dataloader_prefetch_factor=4"], "there are none: set trainer.dataloader_num_workers=2"),
+        (["trainer.bf16=true"], "bf16 is trainer.dtype=bf16 here"),
+        (["trainer.torch_empty_cache_steps=2"],
+         "torch_empty_cache_steps is called trainer.args.torch_empty_cache_steps here"),
+        (["adapter.args.use_dora=true"], "use_dora is adapter=dora here"),
+        (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
+        (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal. Did you mean "
+         "'gaussian'?"),
+        (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base that the verdict and the exports"),
+        (["adapter.args.init_lora_weights=orthogonal", "adapter.r=3"], "needs an even adapter.r, not 3"),
+        (["adapter.args.exclude_modules=['(']"], "adapter.args.exclude_modules: ( is neither a name nor a regular"),
+        (["adapter.args.lora_bias=true"], "lora_bias is not used here: no exporter can merge an adapter with it"),
+    ],
+)  # fmt: skip
+def test_what_is_no_field_here_is_refused_with_what_it_is(words: list[str], told: str) -> None:
+    text = refused(*words)
+    assert told in text
+    assert len(text.splitlines()) == 1
+
+
+def test_a_field_of_another_version_is_refused_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_fields, "installed", {"trl": "1.15.0"}.get)
+    assert refused("trainer.args.activation_checkpointing=true").endswith(
+        "activation_checkpointing is a field of trl 1.16.0, and trl 1.15.0 is installed; "
+        "it is called trainer.gradient_checkpointing here"
+    )
+    assert refused("trainer.args.max_seq_length=512").endswith(
+        "max_seq_length is a field of trl before 1.15.0, and trl 1.15.0 is installed; "
+        "it is called trainer.max_seq_length here"
+    )
+
+
+VALUES = st.sampled_from(["", "x", "-1", "0.5", "true", "[a]", "{a: 1}", "null", "pissa", "1e9", "'a b'"])
+
+
+PLACES = {
+    "trainer.args": (SFTArgs.instead, [field.name for field in dataclasses.fields(SFTArgs)]),
+    "adapter.args": (LoraArgs.instead, [field.name for field in dataclasses.fields(LoraArgs)]),
+}
+
+
+@st.composite
+def wrong(draw: st.DrawFn) -> tuple[str, str]:
+    """Draw a field of a library that is not admitted, or a misspelled one, and a value; and the name that was meant."""
+    place = draw(st.sampled_from([*PLACES]))
+    refusals, admitted = PLACES[place]
+    known = sorted([*refusals, *admitted])
+    name = meant = draw(st.sampled_from(known))
+    at = draw(st.integers(1, len(name) - 1))
+    match draw(st.sampled_from(["as it is", "doubled", "swapped", "left out"])):
+        case "doubled":
+            name = name[:at] + name[at - 1] + name[at:]
+        case "swapped" if name[at - 1] != name[at]:
+            name = name[: at - 1] + name[at] + name[at - 1] + name[at + 1 :]
+        case "left out" if len(name) > 3:
+            name = name[:at] + name[at + 1 :]
+    if name == meant and name in admitted:
+        name = f"{name}z"
+    return f"{place}.{name}={draw(VALUES)}", meant if name not in known else ""
+
+
+@settings(derandomize=True, max_examples=examples(200), deadline=None)
+@given(wrong())
+def test_two_hundred_wrong_fields_are_refused_in_two_lines_with_the_nearest_name(pair: tuple[str, str]) -> None:
+    word, meant = pair
+    text = refused(word)
+    assert len(text.splitlines()) <= 2
+    if meant:
+        assert "Did you mean '" in text or f"'{meant}' is not used here" in text or len(meant) < 3
+    else:
+        assert " here" in text
+        assert "Valid" not in text
+
+
+@settings(derandomize=True, max_examples=examples(200), deadline=None)
+@given(st.sampled_from([(place, field) for place, ours in (("trainer.args", SFTArgs), ("adapter.args", LoraArgs),
+                        ("trainer", HFTrainerConfig), ("adapter", LoraAdapterConfig)) for field in fields(ours)]),
+       st.sampled_from(["x", "-1", "0.5", "true", "[a]", "{a: 1}", "1e9", "pissa", "[-3]", "''"]))  # fmt: skip
+def test_two_hundred_values_are_taken_or_refused_in_two_lines(setting: tuple[str, Any], value: str) -> None:
+    place, field = setting
+    text = problem_of(f"{place}.{field.name}={value}")
+    assert len(text.splitlines()) <= 2
+    assert not text or field.name in text
+
+
+def words(*more: str) -> list[str]:
+    return ["audit=[]", "evaluator=[]", "stages=[data,train]", *more]
+
+
+def matrices(model: HFModel) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    for name, part in model.model.named_modules():
+        if hasattr(part, "lora_A") and "default" in part.lora_A:
+            yield name, part.lora_A["default"].weight, part.lora_B["default"].weight
+
+
+def test_memory_is_given_back_in_the_steps_that_torch_empty_cache_steps_says(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    whole = SupervisedTrainer.training_step
+    at: list[SupervisedTrainer] = []
+
+    def step(self: SupervisedTrainer, *arguments: Any, **more: Any) -> Any:
+        at[:] = [self]
+        return whole(self, *arguments, **more)
+
+    monkeypatch.setattr(SupervisedTrainer, "training_step", step)
+    monkeypatch.setattr(transformers.trainer, "clear_device_cache", lambda: steps.append(at[0].state.global_step))
+    with opened(make(base, rows, tmp_path, *words("trainer.args.torch_empty_cache_steps=2"))) as (model, data):
+        train(model, data, tmp_path)
+    assert sorted({*steps}) == [0, 2]
+
+
+def test_the_loader_of_rows_is_made_as_its_fields_say(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaders: list[Any] = []
+    whole = SupervisedTrainer.get_train_dataloader
+
+    def noted(self: SupervisedTrainer) -> Any:
+        loaders.append(whole(self))
+        return loaders[-1]
+
+    monkeypatch.setattr(SupervisedTrainer, "get_train_dataloader", noted)
+    asked = ["trainer.args.dataloader_prefetch_factor=3", "trainer.args.dataloader_persistent_workers=true"]
+    for number, more in enumerate(([], asked)):
+        with opened(make(base, rows, tmp_path / str(number), *words("trainer.dataloader_num_workers=1", *more))) as (
+            model,
+            data,
+        ):
+            train(model, data, tmp_path / str(number))
+    assert [(each.prefetch_factor, each.persistent_workers) for each in loaders] == [(2, False), (3, True)]
+    first, second = (load_file(tmp_path / name / "checkpoint/adapter_model.safetensors") for name in "01")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("start", ["true", "false", "gaussian", "orthogonal"])
+def test_the_matrices_begin_as_init_lora_weights_says(base: Path, rows: Path, tmp_path: Path, start: str) -> None:
+    with opened(make(base, rows, tmp_path, *words(f"adapter.args.init_lora_weights={start}", "adapter.r=32"))) as (
+        model, data,
+    ):  # fmt: skip
+        begun = [(a.detach().clone(), b.detach().clone()) for _, a, b in matrices(model)]
+        with model.as_base():
+            base_loss = model.loss(data.validation)
+        same = model.loss(data.validation) == pytest.approx(base_loss, abs=1e-6)
+        train(model, data, tmp_path)
+        with model.as_base():
+            assert model.loss(data.validation) == pytest.approx(base_loss, abs=1e-6)
+    zero = all(not b.any() for _, b in begun)
+    assert (same, zero) == {"true": (True, True), "gaussian": (True, True), "false": (False, False)}.get(
+        start, (True, False)
+    )
+    a = begun[0][0]
+    if start == "gaussian":
+        assert float(a.std()) == pytest.approx(1 / 32, rel=0.1)  # peft: a standard deviation of 1 / r
+    if start == "true":
+        assert float(a.abs().max()) <= (1 / a.shape[1]) ** 0.5 * 1.01  # Kaiming with a = sqrt(5), uniform
+
+
+def test_excluded_layers_are_not_adapted(base: Path, rows: Path, tmp_path: Path) -> None:
+    found = []
+    for number, more in enumerate(
+        (
+            [],
+            ["adapter.args.exclude_modules=[down_proj]"],
+            ["adapter.args.exclude_modules=['.*\\.1\\..*',up_proj]"],
+            ["adapter.args.exclude_modules=[up_proj]", "adapter.layers_to_transform=[0]"],
+        )
+    ):
+        with opened(make(base, rows, tmp_path / str(number), *words(*more))) as (model, _):
+            found.append({name for name, _, _ in matrices(model)})
+    every, named, both, blocks = found
+    assert named == {name for name in every if "down_proj" not in name} != every
+    assert both == blocks == {name for name in every if "layers.0." in name and "up_proj" not in name}
+
+
+def test_embeddings_of_single_tokens_are_trained_and_saved(base: Path, rows: Path, tmp_path: Path) -> None:
+    more = words("adapter.args.trainable_token_indices=[5,7]", "trainer.learning_rate=0.05")
+    with opened(make(base, rows, tmp_path, *more)) as (model, data):
+        with model.as_base():
+            before = model.loss(data.validation)
+        train(model, data, tmp_path)
+        after = model.loss(data.validation)
+        with model.as_base():
+            assert model.loss(data.validation) == pytest.approx(before, abs=1e-6)
+    saved = load_file(tmp_path / "checkpoint/adapter_model.safetensors")
+    delta = next(value for name, value in saved.items() if "trainable_tokens_delta" in name)
+    start = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    assert delta.shape == (2, start.shape[1])
+    with opened(make(base, rows, tmp_path / "again", *more)) as (model, data):
+        model.restore(tmp_path / "checkpoint")
+        assert model.loss(data.validation) == pytest.approx(after, abs=1e-6)

@@ -1,0 +1,188 @@
+"""hf/settings/memory_plan.py: how `trainer=hf` uses memory, as the plan has it."""
+
+import dataclasses
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from framework.api.plan import Plan
+from framework.api.records import TokenRow
+from framework.config.compose import compose
+from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
+from framework.plan.make import make_plan
+from framework.util.gpus import CONTEXT, Gpu, named
+from framework.util.host import GIB
+from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.settings.config import CPU_DTYPE, Packing
+from framework_plugins.hf.settings.memory_plan import footprint, reductions, targets
+from tests.framework.memory.test_shape import SMOLLM
+
+SHAPE = Shape.from_config(SMOLLM)
+GPU = named("rtx4090")
+EIGHT = ("launch.processes=8", "plan.gpu=24GiB", "stages=[plan]")
+"""Words that plan for eight processes."""
+
+
+def plan(*words: str) -> Plan:
+    return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
+
+
+def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> MemorySettings:
+    return footprint(plan(*words), SHAPE, gpu, longest, shared)
+
+
+def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
+    made = settings("adapter.r=8")
+    assert (made.weights, made.rank, made.trained_width, made.state_bytes) == (Weights.half, 8, 4, 8.0)
+    assert (made.tokens, made.loss, made.chunk) == (2 * 256, Loss.learned, 2**28)
+    assert made.masked
+    assert not made.varied
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["quantization=nf4"], "weights", Weights.nf4),
+        (["quantization=nf4"], "trained_width", 4),
+        (["quantization=int8", "trainer.dtype=bf16"], "trained_width", 4),
+        (["quantization=nf4", "quantization.double_quant=false"], "double_quant", False),
+        (["quantization=int8"], "weights", Weights.int8),
+        (["adapter=full"], "weights", Weights.fp32),
+        (["adapter=full"], "rank", 0),
+        (["trainer.dtype=fp32"], "weights", Weights.fp32),
+        (["trainer.optim=adamw_8bit"], "state_bytes", 2.0),
+        (["trainer.optim=paged_adamw_8bit"], "state_bytes", 0.0),
+        (["trainer.gradient_checkpointing=disabled"], "checkpointing", False),
+        (["trainer.attention=eager"], "attention", Attention.eager),
+        (["trainer.packing=none"], "rows", 1),
+        (["trainer.packing=pad"], "varied", True),
+        (["adapter.lora_dropout=0.1"], "masked", False),
+        (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
+        (["evaluator=[prompts]", "evaluator.prompts.count=4"], "answer_rows", 4),
+        ([*EIGHT, "launch=fsdp2"], "pieces", 8),
+        ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
+        ([*EIGHT, "launch=ddp"], "pieces", 1),
+        ([*EIGHT, "launch=ddp"], "processes", 8),
+        ([*EIGHT, "launch=ddp"], "loss", Loss.learned),
+        ([*EIGHT, "launch=fsdp2"], "loss", Loss.learned),
+    ],
+)
+def test_each_setting_is_read(words: list[str], name: str, value: object) -> None:
+    assert getattr(settings(*words), name) == value
+
+
+def test_a_gpu_computes_activations_again_only_where_memory_is_not_enough_without() -> None:
+    """The plan decides: the upper end of its band without checkpointing, beside what the GPU has free."""
+    with_room, without = settings(longest=2048), settings(gpu=named("1GiB"), longest=2048)
+    assert not with_room.checkpointing
+    assert without.checkpointing
+    kept = estimate(SHAPE, dataclasses.replace(without, checkpointing=False)).high
+    edge = round(kept + CONTEXT * GIB)
+    assert not settings(gpu=Gpu("a GPU", edge, edge), longest=2048).checkpointing
+    assert settings(gpu=Gpu("a GPU", edge, edge - 1), longest=2048).checkpointing
+
+
+@pytest.mark.parametrize(
+    ("words", "checkpointing"),
+    [
+        (["trainer.gradient_checkpointing=enabled"], True),
+        (["trainer.gradient_checkpointing=disabled"], False),
+        ([*EIGHT, "launch=ddp"], True),
+    ],
+    ids=["enabled", "disabled", "group"],
+)
+def test_who_chose_and_who_cannot_repeat_a_step_decide_by_themselves(words: list[str], *, checkpointing: bool) -> None:
+    assert settings(*words, gpu=named("h200")).checkpointing is checkpointing
+
+
+def test_logits_that_are_capped_are_not_kept_either() -> None:
+    capped = Shape.from_config({**SMOLLM, "final_logit_softcapping": 30.0})
+    assert footprint(plan(), capped, GPU, 256, 0).loss is Loss.learned
+
+
+def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
+    half = "trainer.dtype=bf16"  # by itself only a processor with instructions for it trains in bf16
+    made = settings(half, gpu=None)
+    assert made.process > 500 * 2**20
+    assert made.activation_bytes > 0
+    assert not made.checkpointing
+    assert made.heap > 0 == settings().heap
+    assert settings("trainer.dtype=fp32", gpu=None).activation_bytes == 2 * made.activation_bytes
+    assert settings("trainer.dtype=fp32", gpu=None).chunk > made.chunk
+    assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
+    assert settings(half, "trainer.device=cpu").process == made.process
+
+
+@pytest.mark.parametrize(("name", "stored"), [("fp32", Weights.fp32), ("bf16", Weights.half)])
+def test_the_dtype_that_a_cpu_takes_by_itself_is_planned(
+    monkeypatch: pytest.MonkeyPatch, name: str, stored: Weights
+) -> None:
+    monkeypatch.setenv(CPU_DTYPE, name)
+    assert settings(gpu=None).weights is stored
+    assert settings("adapter=full", gpu=None).autocast == (name == "bf16")
+    assert settings("quantization=nf4", gpu=None).upcast == (name == "fp32")
+
+
+@pytest.mark.parametrize(
+    ("rows", "longest", "shared", "tokens"),
+    [
+        (4, 200, 0, 800),
+        (16, 200, 0, 1000),
+        (2, 1500, 0, 1500),
+        (4, 540, 40, 2040),
+        (4, 504, 24, 1944),
+        (4, 100, 50, 250),
+        (1, 100, 90, 100),
+    ],
+)
+def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, shared: int, tokens: int) -> None:
+    words = [f"trainer.per_device_train_batch_size={rows}", "trainer.gradient_accumulation_steps=1"]
+    assert settings(*words, gpu=None, longest=longest, shared=shared).tokens == tokens
+    some = [
+        TokenRow([*range(shared), *([1000 + number] * (longest - shared))], [1] * longest) for number in range(rows)
+    ]
+    packer = Packer(Packing.tree, rows, 0, 0.0, small=True)
+    assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
+
+
+def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
+    adapter = plan("adapter.target_modules=[q_proj,v_proj]").adapter.config
+    assert targets(adapter) == ("q", "v")
+
+
+def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
+    words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
+    some = plan(*words)
+    before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
+    from framework.plan.fit import changed
+
+    found = list(reductions(some))
+    assert [next(iter(reduction.settings)) for reduction in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
+    for reduction in found:
+        after = estimate(SHAPE, footprint(changed(some, reduction.settings), SHAPE, GPU, 1024, 0)).reserved
+        assert after <= before, reduction
+
+
+def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
+    words = [*EIGHT, "trainer.optim=adamw_torch"]
+    one, cut = (
+        {key for reduction in reductions(plan(*more)) for key in reduction.settings}
+        for more in (words[3:], [*words, "launch=fsdp2"])
+    )
+    assert {"trainer.optim", "quantization"} <= one
+    assert "quantization" in cut
+    assert "trainer.optim" not in cut
+
+
+@pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 640), ("libtorch_cuda.so", 1072)])
+def test_the_libraries_of_a_process_take_more_where_torch_is_built_for_cuda(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, library: str, mib: int
+) -> None:
+    spec = ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / library).touch()
+    monkeypatch.setattr("framework_plugins.hf.settings.memory_plan.find_spec", {"torch": spec}.get)
+    assert settings(gpu=None).process == mib * 2**20
+    assert settings().process == 0  # a GPU has none of it

@@ -1,0 +1,145 @@
+"""What started is compared with what was asked for: accelerate starts less without a message."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from framework import FrameworkError
+from framework.api.process_group import Engine, Member, ProcessGroup
+from framework.api.schema import Optimizer
+from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.train.distributed.engine import arguments, check_started, check_wrapped
+
+ALONE = Member(0, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Make this process a group of one."""
+    file = tmp_path_factory.mktemp("group") / "store"
+    distributed.init_process_group("gloo", init_method=file.as_uri(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def accelerator(kind: str = "MULTI_CPU", processes: int = 1, device: str = "cpu") -> Any:
+    return SimpleNamespace(
+        num_processes=processes,
+        distributed_type=SimpleNamespace(value=kind),
+        device=SimpleNamespace(type=device),
+    )
+
+
+RIGHT = [(Engine.ddp, "MULTI_CPU"), (Engine.ddp, "MULTI_GPU"), (Engine.fsdp2, "FSDP")]
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(("engine", "kind"), RIGHT)
+def test_what_was_asked_for_is_let_through(engine: Engine, kind: str) -> None:
+    check_started(accelerator(kind), ProcessGroup(engine, 1), ALONE)
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("asked", "me", "processes", "came"),
+    [(1, 2, 1, 2), (1, 1, 2, 2), (2, 2, 2, 1)],
+    ids=["torchrun started more", "accelerate sees more", "fewer reach each other"],
+)
+def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int, came: int) -> None:
+    told = f"^launch=ddp: {asked} processes were asked for, but {came} joined$"
+    with pytest.raises(FrameworkError, match=told):
+        check_started(accelerator(processes=processes), ProcessGroup(Engine.ddp, asked), Member(0, me, 0))
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("engine", "kind", "device", "told"),
+    [
+        (Engine.fsdp2, "MULTI_CPU", "cpu", "MULTI_CPU instead: on a CPU it has no other. Set launch=ddp"),
+        (Engine.fsdp2, "MULTI_GPU", "cuda", "MULTI_GPU instead"),
+        (Engine.ddp, "NO", "cpu", "NO instead"),
+        (Engine.ddp, "FSDP", "cuda", "FSDP instead"),
+    ],
+)
+def test_another_engine_is_refused(engine: Engine, kind: str, device: str, told: str) -> None:
+    with pytest.raises(FrameworkError) as refused:
+        check_started(accelerator(kind, device=device), ProcessGroup(engine, 1), ALONE)
+    assert str(refused.value) == f"launch={engine.value}: accelerate started {told}"
+
+
+def model() -> torch.nn.Sequential:
+    """Return a frozen layer and one that is trained."""
+    made = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False))
+    made[0].requires_grad_(requires_grad=False)
+    return made
+
+
+def cut(*, first_left: bool = False) -> torch.nn.Module:
+    made = model()
+    left = set(made[0].parameters()) if first_left else set()
+    fully_shard(made, mesh=init_device_mesh("cpu", (1,)), ignored_params=left)
+    return made
+
+
+@pytest.mark.usefixtures("world")
+def test_a_model_that_is_what_the_engine_makes_of_one_is_let_through() -> None:
+    check_wrapped(DistributedDataParallel(model()), ProcessGroup(Engine.ddp, 1))
+    check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 1))
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("engine", list(Engine))
+def test_a_model_as_it_was_is_refused(engine: Engine) -> None:
+    told = f"^launch={engine.value}: accelerate turned the model into a Sequential instead$"
+    with pytest.raises(FrameworkError, match=told):
+        check_wrapped(model(), ProcessGroup(engine, 1))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_model_in_other_pieces_than_processes_is_refused() -> None:
+    told = r"^launch=fsdp2: 2 of 2 weights are not cut into 2 pieces, the first is 0\.weight \(float32\)$"
+    with pytest.raises(FrameworkError, match=told):
+        check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 2))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_frozen_weight_that_is_whole_in_each_process_is_refused() -> None:
+    told = r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces, the first is 0\.weight \(float32\)$"
+    with pytest.raises(FrameworkError, match=told):
+        check_wrapped(cut(first_left=True), ProcessGroup(Engine.fsdp2, 1))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
+    made, mesh = model(), init_device_mesh("cpu", (1,))
+    copied = torch.nn.Parameter(distribute_tensor(torch.ones(4, 4), mesh, [Replicate()]), requires_grad=False)
+    made[0].weight = copied
+    fully_shard(made, mesh=mesh, ignored_params={copied})
+    with pytest.raises(FrameworkError, match=r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces"):
+        check_wrapped(made, ProcessGroup(Engine.fsdp2, 1))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("offload", [False, True])
+def test_fsdp_is_asked_for_what_the_run_asks_for(
+    monkeypatch: pytest.MonkeyPatch, *, checkpointing: bool, offload: bool
+) -> None:
+    names = ("ACCELERATE_USE_FSDP", "FSDP_OFFLOAD_PARAMS")
+    for name in names:
+        monkeypatch.setenv(name, "")  # what is set is taken back
+    machine = Hardware("cpu", torch.float32, checkpointing, Optimizer.adamw_torch)
+    asked = arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine)
+    assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
+    assert asked["fsdp_config"]["cpu_offload"] is offload
+    assert [os.environ[name] for name in names] == (["true", "true"] if offload else ["", ""])

@@ -1,0 +1,353 @@
+"""Two real processes on a CPU train as one: the same losses and adapter, and one resumes the run of the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.torch import load_file
+
+from framework import FrameworkError
+from framework.api import records
+from framework.api.errors import Interrupted
+from framework.api.protocols import Launcher
+from framework.api.records import EvalResult, TrainResult
+from framework.api.registry import load_file as load_plugin
+from framework.api.run_folder import TRAINING_STATE
+from framework.run.interruption import Interruption
+from framework.run.training import TrainingController
+from framework.run.worker import GROUP
+from framework.rundir.folder import SCRATCH
+from tests.support import group_plugin
+from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make
+
+PLUGIN = Path(group_plugin.__file__)
+WORDS = (
+    "stages=[data,train]", "logger=[jsonl]", "audit=[]", "evaluator=[]", "exporter=[adapter]", "objective=eval_loss",
+    "trainer.device=cpu", "trainer.max_steps=6", "trainer.save_steps=2", "trainer.eval_steps=3",
+)  # fmt: skip
+ALONE = ("trainer.gradient_accumulation_steps=4",)
+TWO = ("launch.processes=2", "trainer.gradient_accumulation_steps=2")
+"""A step has the same eight rows; 19 rows make the last step of an epoch a smaller one."""
+AFTER = "stages=[data,train,evaluate,export]"
+CLOSE = 1e-4
+"""How far losses may lie apart, as a share of them."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run: the result of its training, its steps, its adapter."""
+
+    result: TrainResult
+    steps: list[dict[str, Any]]
+    adapter: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a function that runs into a folder and reads the results."""
+    place = tmp_path_factory.mktemp("runs")
+    rows = place / "rows.jsonl"
+    made_rows = [json.dumps(row) + "\n" for row in chat_rows(24)]
+    few, more = place / "few.jsonl", place / "more.jsonl"
+    for file, some in ((rows, made_rows[:19]), (few, made_rows[19:21]), (more, made_rows[21:])):
+        file.write_text("".join(some), encoding="utf-8")
+    sets = f"data.validation_sets={{few: '{few}', more: '{more}'}}"
+    plugin = place / "group_test_plugin.py"
+    shutil.copy(PLUGIN, plugin)
+    load_plugin(str(plugin))
+
+    def made(name: str, *words: str, offload: bool = False) -> Done:
+        folder = place / name
+        plan = make(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words)
+        if offload:  # the plan refuses it on a CPU, where there is nothing to offload from
+            launch: Any = plan.launch.config
+            launch.cpu_offload = True
+        launcher: Launcher = plan.launch.create()
+        launcher.launch(plan)
+        result = records.load(TrainResult, folder / "train.json")
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        steps = [line for line in lines if line["event"] == "step"][
+            -result.steps :
+        ]  # those before are another process's
+        checkpoint = folder / "checkpoint"
+        file = next(checkpoint.glob("*model.safetensors"))
+        return Done(result, steps, {name: weight.float().numpy() for name, weight in load_file(file).items()}, folder)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(run: Run) -> Done:
+    return run("alone", *ALONE, AFTER)
+
+
+Seen = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Return a function that reads what each process saw of its model; both have to be the same."""
+    monkeypatch.setenv(group_plugin.SEEN, str(tmp_path))
+
+    def read() -> list[dict[str, Any]]:
+        told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(tmp_path.glob("*.json"))]
+        assert len(told) == 2
+        return told
+
+    return read
+
+
+def close(one: Done, two: Done) -> None:
+    """Look whether two runs are the same training."""
+    assert [step["step"] for step in one.steps] == [step["step"] for step in two.steps]
+    for key in ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens", "epoch"):
+        values = [[step[key] or 0.0 for step in each.steps] for each in (one, two)]
+        assert values[0] == pytest.approx(values[1], rel=CLOSE), key
+    for ours, theirs in zip(one.steps, two.steps, strict=True):
+        assert ours["metrics"] == pytest.approx(theirs["metrics"], rel=CLOSE)
+    assert any({*step["metrics"]} == {"eval_loss_few", "eval_loss_more"} for step in one.steps)
+    assert one.result.train_loss == pytest.approx(two.result.train_loss, rel=CLOSE)
+    assert (one.result.steps, one.result.supervised_tokens) == (two.result.steps, two.result.supervised_tokens)
+    assert one.result.trainable_parameters == two.result.trainable_parameters
+    assert one.adapter.keys() == two.adapter.keys()
+    for name, weight in one.adapter.items():
+        assert weight.shape == two.adapter[name].shape
+        np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
+    left = {path.name for path in two.folder.iterdir()}
+    assert not left & {TRAINING_STATE, GROUP, SCRATCH, "checkpoint.part"}
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
+    """Begin a run in one process and end it in its fifth step, of which nothing is saved."""
+    from framework_plugins.hf.train.trainer import SupervisedTrainer
+
+    plain = SupervisedTrainer.training_step
+
+    def step(self: SupervisedTrainer, *more: Any, **named: Any) -> Any:
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        return plain(self, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedTrainer, "training_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(name, *words)
+
+
+@pytest.fixture(scope="module")
+def ddp(run: Run) -> Done:
+    return run("ddp", "launch=ddp", *TWO, AFTER)
+
+
+def test_two_processes_with_ddp_are_one_training(alone: Done, ddp: Done) -> None:
+    close(alone, ddp)
+
+
+def test_what_two_processes_trained_is_measured_and_exported_by_the_run(alone: Done, ddp: Done) -> None:
+    loss, again = (
+        records.load(EvalResult, done.folder / "evaluate.json").metrics["eval_loss"] for done in (alone, ddp)
+    )
+    assert loss == pytest.approx(again, rel=CLOSE)
+    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
+    assert exported.keys() == ddp.adapter.keys()
+    for name, weight in exported.items():
+        np.testing.assert_array_equal(weight, ddp.adapter[name], err_msg=name)
+
+
+def test_two_processes_with_fsdp2_go_on_with_what_one_began(
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
+) -> None:
+    interrupted(monkeypatch, run, "fsdp2", *ALONE)
+    done = run("fsdp2", "launch=fsdp2", *TWO)
+    assert done.result.resumed == 4
+    close(alone, done)
+    for each in seen():
+        assert each["started"] == ["-P", "-m", "framework.run.worker", str(done.folder)]
+        assert each["whole"] == 2 * each["here"] > 0
+        assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
+        assert (each["head"], each["packing"]) == (True, "tree")
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_run_has_the_group_save_and_end(run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, sent = Interruption.asked, list[int]()
+
+    def signalled(interruption: Interruption) -> Interrupted | None:
+        error = asked(interruption)
+        if not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "asked", signalled)
+        with pytest.raises(Interrupted):
+            run("signalled", "launch=ddp", "grace_seconds=300", *TWO)
+    assert [path.name for path in (alone.folder.parent / "signalled" / TRAINING_STATE).iterdir()] == ["step-00000001"]
+    done = run("signalled", "launch=ddp", *TWO)
+    assert done.result.resumed == 1
+    close(alone, done)
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_with_what_two_began_of_which_one_was_killed(
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, f"1:5:{int(signal.SIGKILL)}")
+    told = r"^launch=fsdp2: process 1 was killed by signal 9 \(SIGKILL\), most likely for lack of memory"
+    with pytest.raises(FrameworkError, match=told):
+        run("killed", "launch=fsdp2", *TWO)
+    done = run("killed", *ALONE)
+    assert done.result.resumed == 4
+    close(alone, done)
+
+
+@pytest.mark.slow
+def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, "1:3:raise")
+    last: list[float] = []
+    plain = TrainingController.step
+
+    def step(self: Any, told: Any) -> Any:
+        last.append(time.monotonic())
+        return plain(self, told)
+
+    monkeypatch.setattr(TrainingController, "step", step)
+    with pytest.raises(
+        RuntimeError, match=r"(?s)^launch=ddp: process 1 failed\nTraceback .*LookupError: lost on purpose"
+    ):
+        run("failed", "launch=ddp", *TWO)
+    assert time.monotonic() - last[-1] < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("launch=ddp", "launch.processes=3"), id="three processes, of which one may have no row"),
+        pytest.param(("launch=fsdp2", "trainer.packing=pad"), id="padded"),
+    ],
+)
+def test_other_ways_are_the_same_training(run: Run, words: tuple[str, ...]) -> None:
+    three = "launch.processes=3" in words
+    more = tuple(word for word in words if word.startswith("trainer.packing"))
+    one = ("trainer.gradient_accumulation_steps=3",) if three else ALONE
+    many = ("trainer.gradient_accumulation_steps=1",) if three else TWO
+    name = "-".join(words).replace("=", "_")
+    close(run(f"{name}-alone", *one, *more), run(name, *many, *words))
+
+
+@pytest.mark.slow
+def test_all_weights_trained_in_pieces_are_saved_whole(run: Run, seen: Seen) -> None:
+    words = ("adapter=full", "trainer.learning_rate=0.001")
+    done = run("full", "launch=fsdp2", *TWO, *words)
+    assert all(each["head"] for each in seen())
+    close(run("full-alone", *ALONE, *words), done)
+    config = json.loads((done.folder / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.mark.slow
+def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done, seen: Seen) -> None:
+    close(alone, run("offload", "launch=fsdp2", *TWO, offload=True))
+    assert [each["offload"] for each in seen()] == [["CPUOffloadPolicy"]] * 2
+
+
+@pytest.mark.slow
+def test_activations_that_are_computed_again_are_so_by_fsdp(run: Run, alone: Done, seen: Seen) -> None:
+    close(alone, run("again", "launch=fsdp2", "trainer.gradient_checkpointing=enabled", *TWO))
+    assert [each["checkpointed"] for each in seen()] == [2, 2]  # each layer
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_is_qlora(run: Run, seen: Seen) -> None:
+    close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
+    look_at_four_bits(seen(), "torch.float32")
+
+
+def look_at_four_bits(seen: list[dict[str, Any]], dtype: str) -> None:
+    """Look whether half of each weight of 4 bits is here, in numbers of a dtype."""
+    for each in seen:
+        assert len(each["4 bits"]) == 14
+        for stored, here, whole in each["4 bits"]:
+            assert (stored, 2 * here) == (dtype, whole)
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(run: Run, seen: Seen) -> None:
+    words = ("quantization=nf4", "trainer.dtype=bf16")
+    one, two = run("bf16-alone", *ALONE, *words), run("bf16", "launch=fsdp2", *TWO, *words)
+    losses = [[step["loss"] for step in done.steps] for done in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
+    look_at_four_bits(seen(), "torch.bfloat16")
+    assert all(each["head"] for each in seen())
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from framework.config.compose import compose
+from framework.plan.make import make_plan
+
+words = sys.argv[2:]
+plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
+plan.launch.create().launch(plan)
+"""
+
+
+@pytest.mark.slow
+def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Path, tmp_path: Path) -> None:
+    words = [
+        *(word for word in WORDS if "steps" not in word), "model=local", f"model.path={base}", "data=local_file",
+        f"data.path={alone.folder.parent / 'rows.jsonl'}", "adapter.r=4", "launch=ddp", "launch.processes=2",
+        "trainer.max_steps=100000",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), *words], env=environment) as process:
+        try:
+            log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 900  # on a busy machine
+            while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            assert stat.S_IMODE((tmp_path / "run" / GROUP).stat().st_mode) == 0o700
+            left = psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
+    assert len(left) >= 3
+    assert psutil.wait_procs(left, timeout=15)[1] == []
+    assert not (tmp_path / "run" / GROUP).exists()
+
+
+@pytest.mark.slow
+def test_fsdp_that_does_not_come_up_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(group_plugin.PLAIN, "1")
+    told = r"process \d: launch=fsdp2: accelerate started MULTI_CPU instead: on a CPU it has no other"
+    with pytest.raises(FrameworkError, match=told):
+        run("plain", "launch=fsdp2", *TWO)

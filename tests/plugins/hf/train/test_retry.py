@@ -1,0 +1,61 @@
+"""hf/train/retry.py: which errors mean that memory ran out, and what is left of one."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+
+from framework_plugins.hf.train.retry import Randomness, forget, ran_out
+
+CPU = (
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4."
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "yes"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError(CPU), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSgemm(handle, …)`"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_an_error_is_known_by_its_kind_and_text(error: Exception, yes: bool) -> None:  # noqa: FBT001
+    assert ran_out(error) is yes
+
+
+def test_torch_itself_says_so_on_a_cpu() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    assert ran_out(caught.value)
+
+
+def test_what_the_frames_of_an_error_hold_is_let_go() -> None:
+    refs = []
+
+    def inner() -> None:
+        tensor = torch.ones(3)
+        refs.append(weakref.ref(tensor))
+        raise MemoryError
+
+    with pytest.raises(MemoryError) as caught:
+        inner()
+    assert refs[0]() is not None
+    forget(caught.value)
+    assert refs[0]() is None
+    assert caught.value.__traceback__ is not None
+
+
+def test_random_numbers_come_again() -> None:
+    before = Randomness.now()
+    first = torch.rand(3)
+    before.restore()
+    assert torch.equal(torch.rand(3), first)
