@@ -169,7 +169,6 @@ from framework.api.text import (
 )
 from framework.util.cache import (
     cache_dir,
-    digest,
     read_json,
     write_json,
 )
@@ -188,6 +187,9 @@ from framework.util.gpus import (
 )
 from framework.util.gpus import (
     count as gpu_count,
+)
+from framework.util.hashing import (
+    key_of,
 )
 from framework.util.host import (
     GIB,
@@ -344,7 +346,6 @@ __all__ = [
     "cpu_threads",
     "describe_room",
     "difference",
-    "digest",
     "display_path",
     "error_location",
     "features",
@@ -354,6 +355,7 @@ __all__ = [
     "hide",
     "host_memory",
     "installed",
+    "key_of",
     "missing",
     "model_name",
     "nearest",

@@ -83,7 +83,7 @@ class Component:
             If several commands are needed, a tuple with the arguments of each `pip install`.
         import_order: libraries of which the first patches the others, so that it has to be imported before them:
             `("unsloth", "transformers")`. A run with this option gets a process with that order, a run without it a
-            process in which the first was not imported; see `framework/run/import_order.py`.
+            process in which the first was not imported; see `framework/run/processes.py`.
     """
 
     name: str

@@ -44,7 +44,7 @@ class DiagnosticResult:
     fix: str = ""
 
 
-def never(plan: Plan) -> bool:  # noqa: ARG001 - what `needed` takes
+def never(_plan: object) -> bool:
     """No run needs it."""
     return False
 

@@ -134,23 +134,6 @@ class Plan:
         values["plugins"] = self.config["plugins"]
         return _affecting(RunConfig, values, what)
 
-    def affects(self, key: str) -> Affects:
-        """Return what a setting can invalidate, by its key in the config; everything if the plan has no such key."""
-        marks = ~Affects.nothing
-        node: Any = self
-        for name in key.split("."):
-            if isinstance(node, Mapping):
-                node = node.get(name)
-            else:
-                schema: type = RunConfig if node is self else type(node)
-                known = {each.name: each.affects for each in fields(schema)} if dataclasses.is_dataclass(node) else {}
-                if name not in known:
-                    break
-                marks &= known[name]
-                node = getattr(node, RENAMED.get(name, name) if node is self else name, None)
-            node = node.config if isinstance(node, Selection) else node
-        return marks
-
     @property
     def training(self) -> TrainerConfig:
         """The trainer's settings."""
@@ -182,6 +165,13 @@ class Plan:
     def is_new_run(self) -> bool:
         """Whether the run starts its folder, or continues from what an earlier run left there."""
         return bool({Stage.plan, Stage.train} & set(self.stages))
+
+    @property
+    def only_exports(self) -> bool:
+        """Whether the run only exports what its folder holds: its report and its status stay, with more artifacts."""
+        stages = {*self.stages}
+        only = Stage.export in stages and stages <= {Stage.plan, Stage.data, Stage.export}
+        return only and not self.external_checkpoint
 
     @property
     def batch(self) -> int:

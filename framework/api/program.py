@@ -72,18 +72,13 @@ from framework.data.prompts import (
     inline_prompts,
     prompts_from_file,
 )
-from framework.plan.from_folder import (
-    restored,
-)
 from framework.plan.load import (
     load_config,
+    restored,
 )
 from framework.plan.make import (
     check_model,
     make_plan,
-)
-from framework.run.import_order import (
-    stale,
 )
 from framework.run.interruption import (
     SIGNALS,
@@ -91,10 +86,11 @@ from framework.run.interruption import (
 from framework.run.pipeline import (
     run as run_plan,
 )
-from framework.run.plan_transfer import (
+from framework.run.processes import (
     PickledPlan,
     end_with,
     pickle_plan,
+    stale,
 )
 from framework.run.worker import (
     CONTROLS,

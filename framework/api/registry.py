@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig
 
@@ -34,6 +34,7 @@ __all__ = [
     "skip_plugin",
     "skipped_plugins",
 ]
+T = TypeVar("T")
 
 
 def registrations(group: Group | str) -> dict[str, Registration]:
@@ -63,12 +64,13 @@ def selection_of(node: DictConfig) -> Selection:
     return current().plugins.selection_of(node)
 
 
-def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+def ask(hook: str, expect: type[T], **arguments: Any) -> Iterator[tuple[str, T]]:
     """Call a hook of every plugin and yield each item that it returns, with the plugin's name. A string is one item.
 
-    A plugin that raises is reported and skipped; a `FrameworkError` is raised here.
+    A plugin that raises, or gives something else than what is expected, is reported and skipped; a `FrameworkError` is
+    raised here.
     """
-    return current().plugins.ask(hook, **arguments)
+    return current().plugins.ask(hook, expect, **arguments)
 
 
 def skip_plugin(plugin: str, what: str, error: BaseException | str) -> None:

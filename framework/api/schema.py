@@ -8,6 +8,7 @@ changes. Defaults live here; YAML below `conf/` holds only what differs.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, ClassVar
@@ -270,13 +271,13 @@ WARMUP = 10
 class TrainerConfig:
     """The settings that every training backend supports."""
 
-    # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
+    # Not of `base`: what is about learning.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."""
     # No training reaches the upper bounds; a number without one would be written with a hundred digits.
-    num_train_epochs: Annotated[float, Interval(gt=0, le=1_000_000), ~(Affects.base | Affects.probe)] = 3.0
+    num_train_epochs: Annotated[float, Interval(gt=0, le=1_000_000), ~Affects.base] = 3.0
     """Passes over the training rows; `max_steps` overrides it."""
-    max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~(Affects.base | Affects.probe)] = None
+    max_steps: Annotated[int | None, Interval(gt=0, le=1_000_000_000), ~Affects.base] = None
     """Stop after this many optimizer steps."""
     per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
     """Rows in one forward pass."""
@@ -284,12 +285,12 @@ class TrainerConfig:
     """Forward passes in one optimizer step."""
     per_device_eval_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 8
     """Rows in one forward pass when the validation loss is computed."""
-    max_seq_length: Annotated[int, Gt(0), ~Affects.probe] = 2048
+    max_seq_length: Annotated[int, Gt(0)] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
-    warmup_steps: Annotated[int | None, Ge(0), ~(Affects.base | Affects.probe)] = None
+    warmup_steps: Annotated[int | None, Ge(0), ~Affects.base] = None
     """Steps over which the learning rate rises to its peak. null: taken from `warmup_ratio`; if that is null too,
     10."""
-    warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~(Affects.base | Affects.probe)] = None
+    warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~Affects.base] = None
     """The warm-up as a share of all steps, instead of `warmup_steps`."""
     lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
     """The learning rate schedule, named as in transformers."""
@@ -302,12 +303,12 @@ class TrainerConfig:
     """Gradients with a larger norm are scaled down to this one."""
     logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
     """Optimizer steps between two log entries."""
-    eval_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
+    eval_steps: Annotated[int | None, Gt(0), ~Affects.base] = None
     """Optimizer steps between two validations. null: a validation at the end of each epoch. If there is a validation
     during the training, there is also one at its end."""
-    early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
+    early_stopping_patience: Annotated[int | None, Gt(0), ~Affects.base] = None
     """Stop the training after this many validations in a row without a new best one. null: never."""
-    early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
+    early_stopping_metric: Annotated[str, ~Affects.base] = "eval_loss"
     """The measure that decides which validation is the best: eval_loss, the loss of one validation set
     (eval_loss_NAME), or a metric of the run. For a metric, prompts are answered at each validation."""
     keep_best: Annotated[bool, ~Affects.base] = True
@@ -331,9 +332,9 @@ class PlanConfig:
     """Plan for this GPU instead of the one in this machine: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
     apply: bool = False
     """If a run does not fit, apply the first changes that make it fit, and report them."""
-    calibrate: bool = False
-    """First train a few steps in separate processes, once for each device and training method. This corrects the memory
-    estimate of this plan and of all later plans of its kind."""
+    instead: ClassVar[Mapping[str, str]] = {
+        "calibrate": "is gone: no probe corrects the estimate any more. Leave it out"
+    }
 
 
 @dataclass
@@ -446,7 +447,7 @@ class HealthConfig:
 
 
 ABOUT_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline
-ABOUT_MODEL = Affects.base | Affects.resume | Affects.probe
+ABOUT_MODEL = Affects.base | Affects.resume
 
 
 @dataclass
@@ -454,7 +455,7 @@ class RunConfig:
     """The config of one run. The mark of a section limits what the settings in it can affect."""
 
     # Exporters call files by it, and other settings may refer to it.
-    name: Annotated[str, Predicate(plain_name), Affects.exports | Affects.probe] = "run"
+    name: Annotated[str, Predicate(plain_name), Affects.exports] = "run"
     """Name of the folder below `outputs/`."""
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~(Affects.unmixed_rows | Affects.base)] = 42
     """Seed of the split, the order of the rows, the adapter's initial weights and dropout."""
@@ -467,24 +468,24 @@ class RunConfig:
     """Seconds that a run has after Ctrl-C, SIGTERM, SIGUSR1, SIGHUP or SIGXCPU to save a checkpoint and to close its
     trackers. Then it ends, and can be resumed from what it has saved by then."""
     # The code of a plugin is in the keys of what it makes.
-    plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
+    plugins: Annotated[list[str], Affects.nothing] = field(default_factory=list)
     """Python files to load as plugins for this run, `plugins=[./mine.py]`. They are loaded before the config is
     composed, so set them only on the command line."""
     # Exports have a hash of the weights in their key.
-    checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
+    checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training] = None
     """A folder with trained weights to evaluate or export, instead of those in `run_dir`: an adapter as peft saves it,
     or a whole model."""
     objective: Annotated[str, Affects.nothing] = "eval_loss"
     """The value that a run returns to a sweep: eval_loss, train_loss, verdict.score, or a measure of the run."""
-    share: Annotated[bool, Affects.training | Affects.probe] = True
+    share: Annotated[bool, Affects.training] = True
     """Trials of a sweep that run in one process share what they have in common: the frozen base, the tokenized rows,
     the base's answers, and the training if they differ only in their exports. false: each trial does all of it
     itself."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
     """The plan, which is computed before anything is loaded."""
-    health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)
+    health: Annotated[HealthConfig, Affects.training] = field(default_factory=HealthConfig)
     """How a run reacts to problems in its training."""
-    verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
+    verdict: Annotated[VerdictConfig, Affects.training] = field(default_factory=VerdictConfig)
     """What the verdict on a run is based on, and how certain it has to be."""
     # `encoding` and `base_key` of the model are in the keys of what is about rows.
     model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
@@ -497,9 +498,7 @@ class RunConfig:
     # The data stage reads the length limit and the batch size, which its keys name; audits may read all of it.
     trainer: Annotated[TrainerConfig, ~(Affects.rows | Affects.data | Affects.baseline)] = MISSING
     launch: Annotated[LaunchConfig, Affects.training] = MISSING
-    metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training | Affects.probe] = field(
-        default_factory=dict
-    )
+    metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     # An exporter's own settings are in the key of what it makes, and nothing else depends on them.
     exporter: Annotated[dict[str, ExporterConfig], Affects.nothing] = field(default_factory=dict)

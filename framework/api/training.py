@@ -85,14 +85,6 @@ from framework.memory import (
 from framework.memory.shape import (
     LINEARS,
 )
-from framework.util.hashing import (
-    code_hash,
-    hash_of,
-    module_hash,
-)
-from framework.util.shared_cache import (
-    key_of as shared_key,
-)
 
 __all__ = [
     "BEGIN_THOUGHT",
@@ -142,17 +134,13 @@ __all__ = [
     "Type",
     "Weights",
     "chat_template_problem",
-    "code_hash",
     "estimate",
     "for_each_answer",
-    "hash_of",
     "imported_too_late",
     "member",
-    "module_hash",
     "read_chat_template",
     "set_of",
     "shared_cache",
-    "shared_key",
     "validation_is_due",
     "with_thoughts",
 ]

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from framework.api.protocols import Launcher
 from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
+from framework.api.schema import CommandConfig
 from framework.api.text.results import visible
 from framework.cli.arguments import (
     chooses_preset,
@@ -37,7 +38,7 @@ from framework.cli.arguments import (
 )
 from framework.cli.completion import OPTIONS, complete_shell
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
-from framework.config.sources import REFUSALS
+from framework.config.sources import REFUSALS, overruled
 from framework.config.unused import unused
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.manager import Plugins
@@ -45,11 +46,10 @@ from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
-from framework.plan.preset_conflicts import overruled
-from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import locked, save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
+from framework.sweep.check import check_sweep
 from framework.util.cache import of_the_cache
 from framework.util.errors import (
     USER_MISTAKE,
@@ -283,7 +283,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         session.shared.open()
     else:
         session.shared.close()
-    if is_worker and folder.takes_one_gpu(plan):
+    if is_worker and folder.takes_one_gpu(plan.training, plan.launch.config):
         gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
     with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
@@ -293,7 +293,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
 def list_commands(plugins: Plugins) -> str:
     """Return a line for each command, for the help of the program."""
     commands = plugins.commands()
-    typed = {name: f"{name} {component.schema.usage}" for name, component in commands.items()}
+    schemas: dict[str, type[CommandConfig]] = {name: component.schema for name, component in commands.items()}
+    typed = {name: f"{name} {schema.usage}" for name, schema in schemas.items()}
     width = max(map(len, typed.values())) + 2
     lines = [f"  {typed[name]:{width}}{component.summary.rstrip('.')}" for name, component in commands.items()]
     return "\n".join(lines).replace("$", "$$")  # Hydra fills the text in by string.Template

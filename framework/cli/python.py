@@ -17,8 +17,7 @@ from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.cli.arguments import complete_overrides
 from framework.hooks.session import current
-from framework.plan.from_folder import restored
-from framework.plan.load import load_plan
+from framework.plan.load import load_plan, restored
 from framework.rundir.folder import locked
 from framework.rundir.read import read_run
 from framework.util.errors import FrameworkError

@@ -97,10 +97,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
-    for plugin, path in session.plugins.ask("framework_config_paths"):
-        if not isinstance(path, str):
-            session.plugins.skip_plugin(plugin, "framework_config_paths", f"it gives {type(path).__name__}, not text")
-            continue
+    for plugin, path in session.plugins.ask("framework_config_paths", str):
         scheme, _, place = path.rpartition("://")
         try:
             # A namespace package has several folders, and no file.

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api.component import GROUPS
+from framework.api.fields import as_text
 from framework.config.compose import COMPONENT, CONFIG_NAME, EXPERIMENT, config_loader
 from framework.config.problem import Problem
 from framework.hooks.session import current
@@ -276,3 +277,24 @@ def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSourc
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
     """Return what Hydra puts together, in its order."""
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)
+
+
+def overruled(words: Sequence[str]) -> Iterator[str]:
+    """Give a sentence for each value of a preset, chosen by a word, that a file overrules.
+
+    That is Hydra's order, and right for an experiment that changes what it is built on. But who writes
+    `trainer=patient` beside an experiment means the preset whole.
+    """
+    with config_loader() as loader:
+        known = read_value_sources(loader, words)
+    for group, word in known.choices.items():
+        if group not in GROUPS or word not in words:
+            continue
+        own = {setting.key: setting for setting in known.settings if setting.preset == group}
+        for name, setting in own.items():
+            last = next(each for each in reversed(known.settings) if each.key == name)
+            if last.value != setting.value and last.where not in words:
+                yield (
+                    f"{word}: {last.where} sets {name}={as_text(last.value)}, which overrides "
+                    f"{as_text(setting.value)} of the preset: to use that, add {name}={as_text(setting.value)}"
+                )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
-import json
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.audit import PROMPTS, TRAIN, AuditData, Texts
 from framework.api.conversations import conversation
-from framework.api.plan import Plan
+from framework.api.plan import Plan, Selection
 from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
@@ -30,9 +28,10 @@ from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store
 from framework.hooks.session import current
-from framework.util import hashing, minhash, text_features
+from framework.util import minhash, text_features
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
+from framework.util.hashing import key_of
 from framework.util.redact import redact
 
 EXCERPT = 40
@@ -54,6 +53,17 @@ class StoredRows(AuditData):
         self.own = np.append((columns.part == TRAIN) & (columns.source == 0), none > 0)
         self._store = store
         self._prompts = [_as_example(prompt) for prompt in prompts]
+
+    @property
+    def folder(self) -> Path:
+        """Where the rows lie."""
+        return self._store.folder
+
+    @property
+    def key(self) -> str:
+        """A hash over all that audits see of the rows besides their texts."""
+        prompts = [(prompt.where, to_json(prompt)) for prompt in self._prompts]
+        return key_of(self.plan.affecting(Affects.audit), self.plan.batch, prompts, self.part.tobytes().hex())
 
     def __len__(self) -> int:
         return len(self.part)
@@ -202,23 +212,15 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
         write_atomically(file, content.getvalue())
 
 
-def findings(plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> list[Finding]:
-    """Ask the audits of a run, the worst first; what they said of the same rows and settings is kept beside the store.
-
-    Args:
-        plan: the run.
-        store: its rows.
-        part: the part of each of them.
-        prompts: what evaluators ask instead of the data's prompts.
+def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]:
+    """Ask the chosen audits, the worst first; what they said of the same rows and settings is kept beside the rows.
 
     Raises:
         FrameworkError: a finding is fatal.
     """
-    if not plan.audit:
-        return []
-    audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
-    file = store.folder / f"findings-{_key(plan, part, prompts, audits)[:16]}.json"
-    data = StoredRows(plan, store, part, prompts)
+    audits: dict[str, Audit] = {name: choice.create() for name, choice in chosen.items()}
+    key = key_of(data.key, [*audits], code=audits.values())
+    file = data.folder / f"findings-{key[:16]}.json"
     try:
         results = records.load(list[Finding], file)
     except (OSError, ValueError):
@@ -239,19 +241,6 @@ def _as_example(prompt: Prompt) -> Example:
     """Return a prompt with its reference as the answer."""
     answer = Message("assistant", prompt.reference or "")
     return Example((*prompt.messages, answer), "prompt", prompt.where, prompt.tools, cluster=prompt.cluster)
-
-
-def _key(plan: Plan, part: NDArray[np.int8], prompts: Sequence[Prompt], audits: dict[str, Audit]) -> str:
-    code = {name: hashing.code_hash(audit) for name, audit in audits.items()}
-    settings = (
-        plan.affecting(Affects.audit),
-        plan.batch,
-        [(prompt.where, to_json(_as_example(prompt))) for prompt in prompts],
-    )
-    digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
-    # The split: a seed or a share that moves rows changes what leaks.
-    digest.update(part.tobytes())
-    return digest.hexdigest()
 
 
 def _refused(finding: Finding) -> str:

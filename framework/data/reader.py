@@ -30,9 +30,9 @@ from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.hooks.session import current
-from framework.util import hashing
 from framework.util.cache import cache_dir, of_the_cache
 from framework.util.errors import FrameworkError
+from framework.util.hashing import key_of
 
 BATCH_ROWS, BATCH_CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
@@ -55,7 +55,7 @@ class Reader:
             sources.load(part.source.component.name, part.source.create()) for part in self.mixed
         ]
         marks = [fingerprint(raw) for raw in (self.raw, *self.others)]
-        self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
+        self.fingerprint = key_of(*marks) if self.others else marks[0]
         self.notes = [note for raw in (self.raw, *self.others) for note in raw.notes]
 
     def store(self) -> tuple[Store, bool]:
@@ -99,11 +99,10 @@ class Reader:
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         # The code is hashed, so nobody has to remember to raise a version number (decision 0013).
-        # A format that was edited must not find the rows that its earlier version made.
-        code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
-        return hashing.hash_of(self.fingerprint, settings, chosen, code, places, encoding)
+        # A format that was edited must not find the rows that its earlier version made.
+        return key_of(self.fingerprint, settings, chosen, places, encoding, code=(*sources, *makers, *asked))
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)

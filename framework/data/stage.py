@@ -8,14 +8,14 @@ import math
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
-from framework.api.plan import ExpectedRows, Plan
+from framework.api.plan import ExpectedRows, Plan, Selection
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
 from framework.api.records import (
     IGNORE,
@@ -32,6 +32,7 @@ from framework.api.records import (
 )
 from framework.api.schema import Affects, ProofMode, Stage
 from framework.data import audit, lengths, mask_verification
+from framework.data.audit import StoredRows
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
@@ -39,9 +40,9 @@ from framework.data.trial import no_rows
 from framework.hooks.session import current
 from framework.util import minhash
 from framework.util.errors import FrameworkError
+from framework.util.hashing import key_of
 from framework.util.power import least_difference
 from framework.util.redact import redact
-from framework.util.shared_cache import key_of
 
 LEAST_JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
@@ -66,17 +67,23 @@ def load_data(plan: Plan, model: Model) -> Data:
     reader = Reader(plan, model)
     if plan.expected_rows:
         _compare(plan.expected_rows, reader.fingerprint)
-    own = _own_prompts(plan)
+    # A run that neither trains nor asks has no use for them.
+    own = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
     data, part = current().shared.get_or_make(
-        "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, judged=not own, cached=cached)
+        "data", key, lambda: _from_store(reader, rows, judged=not own, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.
-    findings = [*data.result.findings, *audit.findings(plan, rows, part, own)]
-    findings += _few_prompts(plan, len(data.prompts), len(own))
+    findings = [*data.result.findings]
+    if plan.audit:
+        findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own))
+    compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
+    if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
+        asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
+        findings += _few_prompts(len(own) or max(asked, default=0), plan.verdict.confidence)
     return dataclasses.replace(
         data,
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
@@ -84,12 +91,10 @@ def load_data(plan: Plan, model: Model) -> Data:
     )
 
 
-def _own_prompts(plan: Plan) -> list[Prompt]:
-    """Return the prompts that evaluators of the run ask instead of the data's; each stands for itself."""
-    if set(plan.stages) <= {Stage.export, Stage.report}:  # neither trains nor asks
-        return []
-    evaluators: list[Evaluator] = [choice.create() for choice in plan.evaluator.values()]
-    return [prompt for each in evaluators if isinstance(each, AsksPrompts) for prompt in each.own_prompts(plan.format)]
+def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
+    """Return the prompts that the chosen evaluators ask instead of the data's; each stands for itself."""
+    evaluators: list[Evaluator] = [choice.create() for choice in chosen.values()]
+    return [prompt for each in evaluators if isinstance(each, AsksPrompts) for prompt in each.own_prompts(form)]
 
 
 def _compare(expected: ExpectedRows, fingerprint: str) -> None:
@@ -103,16 +108,15 @@ def _compare(expected: ExpectedRows, fingerprint: str) -> None:
     print(message, file=sys.stderr)
 
 
-def _from_store(
-    plan: Plan, model: Model, fingerprint: str, rows: Store, *, judged: bool, cached: bool
-) -> tuple[Data, NDArray[np.int8]]:
-    """Prove, split and fit rows that lie in a store; return them with the part of each row.
+def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> tuple[Data, NDArray[np.int8]]:
+    """Prove, split and fit rows that the reader has put into a store; return them with the part of each row.
 
     `judged`: whether the verdict goes by the prompts of the data.
     """
-    limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
-    proven = _prove(plan, rows)
-    part = split_parts(plan, rows)
+    plan, model, config = reader.plan, reader.model, reader.plan.data.config
+    limit, overflow = plan.training.max_seq_length, config.overflow
+    proven = _prove(plan.data, rows)
+    part = split_parts(rows, config.validation_split, limit, plan.seed)
     train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
     if not len(train):
         raise FrameworkError("no row has a token to learn")
@@ -141,14 +145,18 @@ def _from_store(
         overflow_rows_left_out=fitted.left_out,
         overflow_supervised_tokens=fitted.lost,
         overflow_validation_rows=held_out.long,
-        fingerprint=fingerprint,
+        fingerprint=reader.fingerprint,
         format_runs=rows.summary.runs,
         mixed=_mixed(rows, fitted.numbers),
         bad_rows=rows.summary.bad_rows,
         bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
-        findings=[*_held_out_nothing(plan, rows, held_out), *_stopped_text(rows), *_normalized(rows)],
+        findings=[
+            *(_held_out_nothing(rows) if config.validation_split and not len(held_out.numbers) else ()),
+            *_stopped_text(rows),
+            *_normalized(rows),
+        ],
         view=preview(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
@@ -179,21 +187,19 @@ def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limi
     )
 
 
-def _prove(plan: Plan, rows: Store) -> Proof:
+def _prove(data: Selection, rows: Store) -> Proof:
     """Sum up the proof; end the run if there are no rows, or rows that are not proven."""
     if not (rows.columns.part == TRAIN).any():
-        raise no_rows(plan, rows.summary)
-    proven = mask_verification.prove(rows, plan.data.config.learn)
-    if proven.failed and plan.data.config.proof is ProofMode.fail:
+        raise no_rows(data, rows.summary)
+    proven = mask_verification.prove(rows, data.config.learn)
+    if proven.failed and data.config.proof is ProofMode.fail:
         raise mask_verification.refusal(proven)
     return proven
 
 
-def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding]:
+def _held_out_nothing(rows: Store) -> list[Finding]:
     """Say why there is no validation row though some are wanted."""
     own = int(((rows.columns.part == TRAIN) & (rows.columns.source == 0)).sum())
-    if len(held_out.numbers) or not plan.data.config.validation_split:
-        return []
     alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
     why = alike if own > 1 else "a single row cannot be split"
     text = f"No row of {own} is held out: {why}."
@@ -248,17 +254,23 @@ def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
     return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")))
 
 
-def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
-    """Return the part of each row: those of the source, with the validation split off if there is none."""
+def split_parts(rows: Store, share: float, longest: int, seed: int) -> NDArray[np.int8]:
+    """Return the part of each row: those of the source, with the validation split off if there is none.
+
+    Args:
+        rows: all of them.
+        share: of the rows that are held out.
+        longest: tokens of the longest row that is held out: a loss over rows that are left out would be none.
+        seed: of the split.
+    """
     part = rows.columns.part.copy()
     part[~mask_verification.usable(rows) & (part != PROMPTS)] = LEFT_OUT
-    share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
         alike = _clusters(rows)[trained]
-        fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
-        own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
-        part[trained[held_out_rows(alike, own, share, plan.seed)]] = VALIDATION
+        fits = rows.columns.tokens[trained] <= longest
+        own = (rows.columns.source[trained] == 0) & fits
+        part[trained[held_out_rows(alike, own, share, seed)]] = VALIDATION
     return part
 
 
@@ -343,19 +355,16 @@ def _prompts_of(rows: Store, numbers: NDArray[np.int64]) -> Rows[Prompt]:
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 
 
-def _few_prompts(plan: Plan, prompts: int, own: int) -> list[Finding]:
+def _few_prompts(asked: int, confidence: float) -> list[Finding]:
     """Warn if an evaluation asks too few prompts to show anything but a large difference."""
-    asked = own or max((choice.config.asks(prompts) for choice in plan.evaluator.values()), default=0)
-    compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
-    looking = set(plan.stages) <= {Stage.plan, Stage.data}  # before a run that compares, most likely
-    if not asked or asked >= ENOUGH_PROMPTS or not (compared or looking):
+    if not asked or asked >= ENOUGH_PROMPTS:
         return []
-    least = least_difference(asked, plan.verdict.confidence)
+    least = least_difference(asked, confidence)
     detects = f"only a difference of about {100 * (least or 0):.0f} points or more is likely to be noticed"
     if least is None:
         detects = "the verdict can be 'cannot tell' even if all of them improve"
     text = f"{asked} prompts are asked before and after: with so few, {detects}"
-    enough = 100 * (least_difference(ENOUGH_PROMPTS, plan.verdict.confidence) or 1.0)
+    enough = 100 * (least_difference(ENOUGH_PROMPTS, confidence) or 1.0)
     advice = (
         f"ask {ENOUGH_PROMPTS} or more, which detect {enough:.0f} points: hold out more rows (data.validation_split)"
     )

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Selection
 from framework.api.protocols import CheckedSource, Formatter
 from framework.api.records import RawData, Row
-from framework.api.schema import OnBadRow
+from framework.api.schema import DataConfig, OnBadRow
 from framework.data import mixture, sources
 from framework.data.rows import ReadSummary, read
 from framework.hooks.progress import Counter
@@ -21,24 +21,27 @@ SECONDS = 0.5
 """How long good rows are tried. Bad ones that end the run are followed by all rows, for a complete message."""
 
 
-def try_sources(plan: Plan) -> None:
+def try_sources(data: Selection, form: Selection) -> None:
     """Ask the sources that can tell whether their rows are there, and try the first ones of them.
+
+    Args:
+        data: the option of `data=`, which may mix others in.
+        form: the option of `format=`.
 
     Raises:
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
-    data = plan.data.config
-    trial = _Trial(plan)
-    raw = trial.opened(plan.data)
+    trial = _Trial(data.config)
+    raw = trial.opened(data)
     if raw is not None:
-        found = trial.rows(raw.train, plan.format, data.max_rows, strict=True)
+        found = trial.rows(raw.train, form, data.config.max_rows, strict=True)
         for rows in (raw.validation, raw.prompts):
-            trial.rows(rows, plan.format, None)
+            trial.rows(rows, form, None)
         trial.check()
         if not found:
-            raise no_rows(plan, trial.summary)
-    for part in mixture.parts(data.mix, plan.format):
-        mixed = _Trial(plan)  # bad rows may not be drawn: only if all are bad, they end the run
+            raise no_rows(data, trial.summary)
+    for part in mixture.parts(data.config.mix, form):
+        mixed = _Trial(data.config)  # bad rows may not be drawn: only if all are bad, they end the run
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows):
             mixed.check()
@@ -47,10 +50,10 @@ def try_sources(plan: Plan) -> None:
 class _Trial:
     """Tries rows."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, config: DataConfig) -> None:
         self.summary = ReadSummary()
-        self._longest = plan.data.config.max_row_characters
-        self._fatal = plan.data.config.on_bad_row is OnBadRow.fail
+        self._longest = config.max_row_characters
+        self._fatal = config.on_bad_row is OnBadRow.fail
 
     def opened(self, choice: Selection) -> RawData | None:
         """Check a source, and return its rows if it gives them at once."""
@@ -91,9 +94,9 @@ def _counted(rows: Iterable[Row], end: float) -> Iterator[Row]:
                 counter.move(number)
 
 
-def no_rows(plan: Plan, summary: ReadSummary) -> FrameworkError:
+def no_rows(data: Selection, summary: ReadSummary) -> FrameworkError:
     """Return the error that says that no row is left to train on."""
     skipped = f": all {summary.bad_rows} are bad, the first is {summary.bad_examples[0]}" if summary.bad_rows else ""
-    path = getattr(plan.data.config, "path", None)
-    name = f"data.path={path}" if path else f"data={plan.data.component.name}"
+    path = getattr(data.config, "path", None)
+    name = f"data.path={path}" if path else f"data={data.component.name}"
     return FrameworkError(f"{name} has no rows{skipped or ': give data that has some'}")

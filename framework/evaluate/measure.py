@@ -15,7 +15,7 @@ from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sa
 from framework.api.schema import Affects
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
-from framework.util.shared_cache import key_of
+from framework.util.hashing import key_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +33,8 @@ from framework.util.errors import (
     of_the_system,
     summarize_error,
 )
+
+T = TypeVar("T")
 
 WHOLE = "the plugin"
 """`SkippedPlugin.what` if nothing of a plugin is used."""
@@ -197,7 +199,8 @@ class Plugins:
         if self._components[0] == implementations:
             return self._components[1]
         by_group: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
-        for plugin, component in self.ask(COMPONENTS):
+        component: Any  # `wrong_component` says what else it is
+        for plugin, component in self.ask(COMPONENTS, object):
             if reason := wrong_component(component):
                 self.skip_plugin(plugin, label(component), reason)
                 continue
@@ -255,12 +258,17 @@ class Plugins:
         """Return the commands by name."""
         return self.components(COMMANDS)
 
-    def ask(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    def ask(self, hook: str, expect: type[T], **arguments: Any) -> Iterator[tuple[str, T]]:
         """Call a hook of every plugin and give what each returns, item by item, with the plugin's name.
 
-        A text is one item. A plugin that raises is named and passed over; pluggy itself would stop at it.
-        `FrameworkError` is for the caller, but not of the hook that registers: then nothing would start, not even a
-        command that another plugin brings.
+        A text is one item. An item that is not what is expected is passed over, and so is a plugin that raises; both
+        are named. Pluggy itself would stop at an error. `FrameworkError` is for the caller, but not of the hook that
+        registers: then nothing would start, not even a command that another plugin brings.
+
+        Args:
+            hook: its name.
+            expect: the class of each item.
+            **arguments: of the hook.
         """
         # One by one: pluggy stops a call of the whole hook at the first that raises, and does not say which it was.
         for implementation in self.implementations(hook):
@@ -279,7 +287,11 @@ class Plugins:
                 self.skip_plugin(implementation.plugin_name, hook, error)  # third-party code; it is named and left out
                 continue
             for item in items:
-                yield implementation.plugin_name, item
+                if isinstance(item, expect):
+                    yield implementation.plugin_name, item
+                    continue
+                wanted = "text" if expect is str else expect.__name__
+                self.skip_plugin(implementation.plugin_name, hook, f"it gives {type(item).__name__}, not {wanted}")
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Call a hook of every plugin for its effect; a plugin that raises is reported, and the run continues."""

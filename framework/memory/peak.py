@@ -9,8 +9,6 @@ from framework.memory import terms
 from framework.memory.settings import Attention, MemorySettings
 from framework.memory.shape import Shape
 
-AROUND = 0.05
-"""The band about a corrected estimate, below and above."""
 BELOW, ABOVE = 0.90, 1.12
 """The band about the reserved memory: it holds 95% of the rows that are known (docs/explanation/memory.md)."""
 
@@ -34,14 +32,6 @@ class Estimate:
     reserved: int
     low: int
     high: int
-
-    def corrected(self, offset: float) -> Estimate:
-        """Return it with `offset` more bytes, as measured on a device, and a narrow band; 0: unchanged."""
-        if not offset:
-            return self
-        allocated, reserved = round(self.allocated + offset), round(self.reserved + offset)
-        low, high = round(reserved * (1 - AROUND)), round(reserved * (1 + AROUND))
-        return dataclasses.replace(self, allocated=allocated, reserved=reserved, low=low, high=high)
 
     @property
     def resident(self) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated
 
 from framework.memory.shape import LINEARS
-from framework.util.affects import Affects
 
 
 class Weights(Enum):
@@ -97,10 +95,10 @@ class MemorySettings:
     process: float = 0.0
     heap: float = 0.0
     file: float = 0.0
-    evaluated_rows: Annotated[int, ~Affects.probe] = 0
-    evaluated_length: Annotated[int, ~Affects.probe] = 0
-    answer_rows: Annotated[int, ~Affects.probe] = 0
-    answer_tokens: Annotated[int, ~Affects.probe] = 0
+    evaluated_rows: int = 0
+    evaluated_length: int = 0
+    answer_rows: int = 0
+    answer_tokens: int = 0
     processes: int = 1
     sharded: bool = False
     offloaded_weights: bool = False

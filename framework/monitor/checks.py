@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from framework.api.component import hookimpl
 from framework.api.data import Data
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.api.schema import Action, Stage
+from framework.api.schema import Action, TrainerConfig
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
@@ -34,16 +34,14 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
         yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
 
 
-def check_data(plan: Plan, data: Data) -> None:
-    """Look whether the data have what the early stopping goes by.
+def check_data(training: TrainerConfig, set_losses: Iterable[str], data: Data) -> None:
+    """Look whether the data have what the early stopping of a training goes by.
 
     Raises:
         FrameworkError: they have not.
     """
-    if Stage.train not in plan.stages:
-        return
-    name, patience = plan.training.early_stopping_metric, plan.training.early_stopping_patience
-    if name not in {EVAL_LOSS, *plan.set_losses} and not data.prompts:
+    name, patience = training.early_stopping_metric, training.early_stopping_patience
+    if name not in {EVAL_LOSS, *set_losses} and not data.prompts:
         raise FrameworkError(
             f"trainer.early_stopping_metric={name} needs prompts, but there are none: set data.validation_split=0.1"
         )

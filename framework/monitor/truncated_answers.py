@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.api.plan import Plan
 from framework.api.records import EvalResult, Sample, TrainingIssue
 from framework.api.schema import Action
 
@@ -28,16 +27,16 @@ def count_truncated(samples: Sequence[Sample]) -> int:
     )
 
 
-def truncation_issues(plan: Plan, after: EvalResult, before: EvalResult | None, step: int) -> list[TrainingIssue]:
+def truncation_issues(action: Action, after: EvalResult, before: EvalResult | None, step: int) -> list[TrainingIssue]:
     """Return the issue with answers of the trained model, if there is one.
 
     Args:
-        plan: the run; what `health.truncated_answers` says of stopping is done by who follows the training.
+        action: `health.truncated_answers`; what it says of stopping is done by who follows the training.
         after: an evaluation of the trained model.
         before: one of the base on the same prompts, where there was one.
         step: how long the model has been trained.
     """
-    action, asked = plan.health.truncated_answers, len(after.samples)
+    asked = len(after.samples)
     count = count_truncated(after.samples)
     if action is Action.ignore or count < LEAST_COUNT or count < LEAST_SHARE * asked:
         return []

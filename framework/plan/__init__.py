@@ -1,4 +1,4 @@
-"""From a config to a plan, and whether the plan fits: overrides, diagnosis of mistakes, memory, compute, advice.
+"""From a config to a plan, and whether the plan fits: diagnosis of mistakes, memory, compute, advice.
 
 Imports: `rundir` and below.
 Start with `make.py`, then `forecast.py`.

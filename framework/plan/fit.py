@@ -3,49 +3,154 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import Plan
+from framework.api.fields import CONTAINERS, Type, fields
+from framework.api.plan import Plan, Selection
 from framework.api.protocols import ModelSource
 from framework.api.records import FitStatus, Forecast, MemoryReduction, SuggestedChange
-from framework.api.schema import Stage
-from framework.api.text.overrides import as_overrides
+from framework.api.text.overrides import as_overrides, quoted
 from framework.config.catalog import presets
+from framework.config.check import option_name, out_of_range, unknown_key
 from framework.config.compose import CONFIG_NAME, config_loader
 from framework.hooks.manager import Plugins
-from framework.memory import Estimate, Shape
-from framework.plan.context import PlanContext
-from framework.plan.overrides import changed
-from framework.util.errors import DoesNotFitError, FrameworkError, summarize_error
-from framework.util.host import GIB
+from framework.hooks.session import Session, current
+from framework.memory import Estimate, MemorySettings, Shape, estimate, least
+from framework.rundir.known import KnownRows
+from framework.util.errors import FrameworkError, summarize_error, unknown
+from framework.util.gpus import Gpu
+from framework.util.redact import redact
 
+CPU = "CPU"
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
 BILLION = 1e9
 log = logging.getLogger(__name__)
+KINDS: dict[Any, Any] = {float: int | float, **CONTAINERS}
+"""What a field takes besides values of its own type."""
 
 
-def changes(context: PlanContext, estimate: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
-    """Give the changes that make a run fit, each on top of those before it.
+@dataclass(frozen=True)
+class PlanContext:
+    """A plan with its known facts.
+
+    Attributes:
+        plan: the run.
+        shape: its model.
+        gpu: the GPU that is here or that is planned for; the trainer may take the CPU all the same.
+        known: the rows, where a data stage has found them.
+        session: whose plugins tell how the plan trains.
+        settings: how it trains, as its trainer tells.
+
+    Raises:
+        FrameworkError: the trainer does not tell, or refuses the plan.
+    """
+
+    plan: Plan
+    shape: Shape
+    gpu: Gpu | None
+    known: KnownRows | None
+    session: Session
+    settings: MemorySettings = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Ask how the plan trains."""
+        answers = self.session.plugins.ask(
+            "framework_memory", MemorySettings, plan=self.plan, shape=self.shape, gpu=self.gpu, longest=self.longest,
+            shared=self.known.shared if self.known else 0,
+        )  # fmt: skip
+        settings = next((settings for _, settings in answers), None)
+        if settings is None:
+            raise FrameworkError(f"trainer={self.plan.trainer.component.name} does not report how it uses memory")
+        object.__setattr__(self, "settings", settings)
+
+    def changed(self, settings: Mapping[str, Any]) -> PlanContext:
+        """Return the context of the plan with settings changed.
+
+        Raises:
+            FrameworkError: the plan cannot have them.
+        """
+        return dataclasses.replace(self, plan=changed(self.plan, settings))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that may come."""
+        limit = self.plan.training.max_seq_length
+        return min(limit, self.known.longest) if self.known else limit
+
+    @property
+    def used(self) -> Gpu | None:
+        """The GPU that the training takes; None where it is a process on the CPU."""
+        return None if self.settings.process else self.gpu
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+        return self.used.name if self.used else CPU
+
+    @functools.cached_property
+    def available(self) -> int:
+        """Bytes that the device has for a run: on a CPU with those that this process has already."""
+        if self.used:
+            # What is kept for the next trial of a sweep is used by it, or freed.
+            return self.used.usable + (0 if self.plan.planning.gpu else self.session.shared.gpu_bytes)
+        from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
+
+        return host.memory().available + host.own()
+
+    def estimate(self) -> Estimate:
+        """Return what the training takes, in passes of the longest rows.
+
+        On a CPU, whose memory is that of the largest pass, the band goes down to that of average rows: where lengths
+        vary, the longest may never meet.
+        """
+        made = estimate(self.shape, self.settings)
+        if self.known is None or self.used:
+            return made
+        share = min(1.0, self.known.tokens / self.known.rows / self.longest)
+        average = dataclasses.replace(self.settings, length=round(self.settings.length * share))
+        return dataclasses.replace(made, low=min(made.low, estimate(self.shape, average).low))
+
+    def least(self) -> int:
+        """Return what it takes at the least, in bytes.
+
+        On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
+        """
+        return (least if self.used else estimate)(self.shape, self.settings).low
+
+    def fit_status(self, estimate: Estimate) -> FitStatus:
+        """Say whether an estimate fits."""
+        if estimate.high <= self.available:
+            return FitStatus.fits
+        return FitStatus.tight if estimate.low <= self.available else FitStatus.too_large
+
+
+def changes(context: PlanContext) -> Iterator[tuple[SuggestedChange, MemoryReduction, PlanContext]]:
+    """Give the changes that make a run fit, each on top of those before it, with the run that it makes.
 
     Of those that save something the first is taken, in the order of their price; then all are checked again.
     """
     left = sorted(_reductions(context), key=lambda reduction: reduction.price)
+    estimate = context.estimate()
     fit_status = FitStatus.tight
     while fit_status is not FitStatus.fits:
         for reduction in left:
-            other = _with(context, reduction)
-            settings = other.settings if other else None
-            needs = other.estimate(settings) if other and settings else estimate
+            try:
+                other = context.changed(reduction.settings)
+            except FrameworkError:  # what was taken before left nothing to change
+                continue
+            needs = other.estimate()
             # Only the largest phase counts: what does not help now may help after another change, and stays.
-            if other and needs.high < estimate.high:
+            if needs.high < estimate.high:
                 break
         else:
             return
@@ -53,23 +158,20 @@ def changes(context: PlanContext, estimate: Estimate) -> Iterator[tuple[Suggeste
         change = SuggestedChange(
             as_overrides(reduction.settings), estimate.reserved - needs.reserved, reduction.costs, fit_status
         )
-        yield change, reduction
+        yield change, reduction, other
         left.remove(reduction)
         context, estimate = other, needs
 
 
 def remedies(context: PlanContext, estimate: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
     """Return the changes that make a run fit, and where all of them do not, a smaller model that would."""
-    if context.fit_status(estimate) is FitStatus.fits:
+    applied, last, fit_status = [], context, context.fit_status(estimate)
+    if fit_status is FitStatus.fits:
         return [], None
-    applied, plan, fit_status = [], context.plan, context.fit_status(estimate)
-    for change, reduction in changes(context, estimate):
+    for change, _, last in changes(context):  # noqa: B007 - the run with all of them
         applied.append(change)
-        plan, fit_status = changed(plan, reduction.settings), change.fit_status
-    if fit_status is not FitStatus.too_large:
-        return applied, None
-
-    return applied, smaller_model(dataclasses.replace(context, plan=plan))
+        fit_status = change.fit_status
+    return applied, smaller_model(last) if fit_status is FitStatus.too_large else None
 
 
 def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
@@ -79,12 +181,7 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
         yield MemoryReduction({"trainer.max_seq_length": common}, "the longest row in a hundred", price=2)
         length = common
     plugins = context.session.plugins
-    for plugin, reduction in plugins.ask("framework_memory_reductions", plan=context.plan):
-        if not isinstance(reduction, MemoryReduction):
-            plugins.skip_plugin(
-                plugin, "framework_memory_reductions", f"it gives {type(reduction).__name__}, not a MemoryReduction"
-            )
-            continue
+    for plugin, reduction in plugins.ask("framework_memory_reductions", MemoryReduction, plan=context.plan):
         try:
             changed(context.plan, reduction.settings)
         except Exception as error:  # noqa: BLE001 - third-party code; it is named and left out
@@ -96,45 +193,18 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
         yield MemoryReduction({"trainer.max_seq_length": length}, "the rows that are longer", price=2)
 
 
-def _with(context: PlanContext, reduction: MemoryReduction) -> PlanContext | None:
-    """Return the context of a plan that saves; None if what was taken before left nothing to change."""
-    try:
-        return dataclasses.replace(context, plan=changed(context.plan, reduction.settings))
-    except FrameworkError:
-        return None
-
-
 def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
     """Return the plan with what makes it fit, and the words that say so.
 
     Until the rows are known, only what costs nothing is taken: the longest row that may come need not be there.
     """
-    settings = context.settings
-    if settings is None or context.fit_status(estimate := context.estimate(settings)) is FitStatus.fits:
+    if context.fit_status(context.estimate()) is FitStatus.fits:
         return context, []
     taken: dict[str, Any] = {}
-    for _, reduction in changes(context, estimate):
-        # The longest row that may come need not be there: until the rows are known only free changes are applied.
+    for _, reduction, _ in changes(context):
         if context.known or reduction.price == 0:
             taken |= reduction.settings
-    return dataclasses.replace(context, plan=changed(context.plan, taken)), as_overrides(taken)
-
-
-def check_fits(plan: Plan, forecast: Forecast) -> None:
-    """Refuse a training for which there is not enough memory, whatever luck it has.
-
-    Until the rows are known, that is one whose weights and optimizer alone do not fit.
-
-    Raises:
-        DoesNotFitError: says how much is needed, and what would make it fit.
-    """
-    memory = forecast.memory
-    # A plan for another GPU says nothing about the memory of this machine.
-    if memory is None or plan.planning.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
-        return
-    least = f"at least {memory.least / GIB:.1f} GiB"
-    needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    raise DoesNotFitError(f"{needed}\n{remedy(forecast)}")
+    return context.changed(taken), as_overrides(taken)
 
 
 def remedy(forecast: Forecast) -> str:
@@ -151,7 +221,7 @@ def remedy(forecast: Forecast) -> str:
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
-    """Return the largest preset that fits; None if none does, or where no size is known offline.
+    """Return the largest preset that fits; None where none does, or where no size is known offline.
 
     A preset of the same family, `model_type` of config.json, goes before one of another. It is named and never taken:
     which model is tuned is not for a program to decide.
@@ -159,15 +229,12 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     Args:
         context: a run that does not fit, with every change that helps.
     """
-    settings = context.settings
-    if settings is None:
-        return None
     candidates = []
     for name, shape in preset_shapes(context.session.plugins):
-        other = dataclasses.replace(context, shape=shape)
-        if shape.total >= context.shape.total or other.settings is None:
+        if shape.total >= context.shape.total:
             continue
-        estimate = other.estimate(other.settings)
+        other = dataclasses.replace(context, shape=shape)
+        estimate = other.estimate()
         if other.fit_status(estimate) is FitStatus.fits:
             candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))
     if not candidates:
@@ -175,7 +242,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     # Tuples compare part by part: the same family first, then the size.
     _, parameters, name, reserved = max(candidates)
     sizes = f"{parameters / BILLION:.1f} instead of {context.shape.total / BILLION:.1f} billion parameters"
-    saved = context.estimate(settings).reserved - reserved
+    saved = context.estimate().reserved - reserved
     return SuggestedChange([f"model={name}"], saved, f"another model, with {sizes}", FitStatus.fits)
 
 
@@ -187,7 +254,7 @@ def preset_shapes(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
 
 
 def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
-    """Return what the model of a preset is made of; None if that is not available here."""
+    """Return what the model of a preset is made of; None where that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
         source: ModelSource = plugins.selection_of(node).create()
@@ -195,3 +262,82 @@ def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, summarize_error(error))
         return None
+
+
+def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
+    """Return a plan with settings changed, `{"evaluator.prompts.batch_size": 4, "quantization": "nf4"}`.
+
+    A group without a field chooses an option with its defaults. The plan's config and words change with it, so that a
+    rerun is the same run.
+
+    Raises:
+        FrameworkError: the plan has no such setting, or it cannot have that value.
+    """
+    for key, value in settings.items():
+        group, *names = key.split(".")
+        if group not in GROUPS:
+            raise FrameworkError(unknown("config group", group, GROUPS))
+        one = _one(getattr(plan, group), key, value)
+        whole: dict[str, Any] = {group: one}
+        section: Any = _section(one)
+        if GROUPS[group].several:
+            whole = {group: {**getattr(plan, group), names[0]: one}}
+            section = {**plan.config[group], names[0]: section}
+        others = (word for word in plan.overrides if not _sets(word, key))
+        whole |= {"config": {**plan.config, group: section}, "overrides": (*others, f"{key}={quoted(value)}")}
+        plan = dataclasses.replace(plan, **whole)
+    return plan
+
+
+def _one(chosen: Selection | Mapping[str, Selection], key: str, value: Any) -> Selection:
+    """Return the option that a key is about, changed, of what is chosen in its group."""
+    group, *names = key.split(".")
+    if isinstance(chosen, Mapping):
+        name, *names = names or [""]
+        if name not in chosen or not names:
+            raise FrameworkError(
+                f"'{key}' is not a setting of a chosen option. Valid in {group}: {', '.join(chosen) or 'none'}."
+            )
+        chosen = chosen[name]
+    if names:
+        return dataclasses.replace(chosen, config=_replaced(chosen.config, names, value, key))
+    options = current().plugins.components(group)
+    if str(value) not in options:
+        raise FrameworkError(unknown(group, str(value), options))
+    return dataclasses.replace(chosen, component=options[str(value)], config=options[str(value)].schema())
+
+
+def _replaced(config: Any, names: Sequence[str], value: Any, key: str) -> Any:
+    """Return the settings of an option with the field changed to which the names lead."""
+    name, *below = names
+    schema: Any = type(config)
+    known = {field.name: field for field in fields(schema)} if dataclasses.is_dataclass(config) else {}
+    if name not in known:
+        raise FrameworkError(unknown_key(key, known, option_name(schema)))
+    if below:
+        value = _replaced(getattr(config, name), below, value, key)
+    elif not _holds(known[name].type, value):
+        raise FrameworkError(out_of_range(key, value, known[name].type))
+    elif known[name].type.choices and isinstance(value, str):
+        value = known[name].type.base[value]
+    return dataclasses.replace(config, **{name: value})
+
+
+def _holds(field_type: Type, value: Any) -> bool:
+    """Whether a field may have a value; one of several by its name too."""
+    if value in field_type.choices:
+        return True
+    kind = KINDS.get(field_type.base, field_type.base)
+    right = value is None or kind is Any or isinstance(value, kind)
+    return right and (not isinstance(value, bool) or field_type.base in {bool, Any}) and field_type.holds(value)
+
+
+def _section(choice: Selection) -> dict[str, Any]:
+    """Return the settings of an option as they stand in `plan.json`."""
+    return dict(redact(choice.settings))
+
+
+def _sets(word: str, key: str) -> bool:
+    """Whether a word sets a key, or a field of an option that is replaced."""
+    name = word.partition("=")[0].lstrip("+")
+    return name == key or ("." not in key and name.startswith(f"{key}."))

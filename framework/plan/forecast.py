@@ -1,4 +1,4 @@
-"""The plan stage: memory, what would make it fit, work, disk and advice, before anything is loaded.
+"""What a run takes, before anything is loaded: memory, what would make it fit, work, disk and advice.
 
 It needs the model's config.json and what an earlier data stage found of the rows; without that, the longest row that
 `trainer.max_seq_length` admits. After the data stage it is made again with the rows that are there.
@@ -8,42 +8,58 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
-from framework.api.records import Disk, ExportNeed, FitStatus, Forecast, Memory, TrainResult
-from framework.api.schema import Stage
-from framework.hooks.manager import Plugins
+from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
+from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
+from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
-from framework.plan import calibration, fit, history
-from framework.plan.advice import advice
-from framework.plan.compute import flops, speed_key, work
-from framework.plan.context import PlanContext
-from framework.plan.history import KnownRows
+from framework.plan import fit
+from framework.plan.fit import PlanContext
+from framework.rundir import known
+from framework.rundir.known import KnownRows
 from framework.util import gpus
-from framework.util.errors import FrameworkError
+from framework.util.errors import DoesNotFitError, FrameworkError
+from framework.util.host import GIB
 
 ENOUGH_STEPS, ENOUGH_WORK = 5, 1e12
 """Steps and operations below which a training tells the speed of its start, not of itself."""
+MARGIN = 1.25
+"""How far a run may be from the slowest and the fastest that are known: other lengths and packings differ so much."""
+MANY_ROWS, FEW_ROWS = 10_000, 200
+"""Rows of which one pass teaches enough, and rows that have to be seen a few times."""
+TWICE = 2
+"""Epochs of which more are many for many rows, and fewer few for few."""
+WARM_UP = 0.2
+"""Share of the steps above which a warm-up replaces training."""
 
 
 class Planner:
     """Plans one run: first with what is known, then with the rows.
 
     Args:
-        source: the model of the run.
+        plan: the run.
+        source: its model.
         session: its plugins are asked, and what trials share counts as available.
+
+    Attributes:
+        plan: the run, changed by `first` if `plan.apply` has it changed.
+        rows: what is known about its rows.
     """
 
-    def __init__(self, source: ModelSource, session: Session) -> None:
-        self.source = source
+    def __init__(self, plan: Plan, source: ModelSource, session: Session) -> None:
+        self.plan = plan
+        self.rows: KnownRows | None = None
         self.session = session
-        self.applied: list[str] = []
+        self._source = source
+        self._applied: list[str] = []
 
     @functools.cached_property
     def shape(self) -> Shape:
@@ -52,88 +68,47 @@ class Planner:
         Raises:
             FrameworkError: config.json does not tell.
         """
-        config = self.source.config_json()
+        config = self._source.config_json()
         if not config:
             raise FrameworkError("the model has no config.json")
         return Shape.from_config(config)
 
-    def first(self, plan: Plan) -> tuple[Plan, Forecast]:
-        """Return what a run takes before its data are read, and the plan, changed where `plan.apply` has it changed.
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that are planned for: all of them if only the plan is asked for."""
+        return tuple(Stage) if self.plan.stages == (Stage.plan,) else self.plan.stages
+
+    def first(self) -> Forecast:
+        """Return what the run takes, by what is known before its data are read, and apply what makes it fit.
 
         Raises:
-            FrameworkError: `plan.gpu` is not a GPU, or a probe of `plan.calibrate` failed.
+            FrameworkError: `plan.gpu` is no GPU.
         """
-        context = self._context(plan, history.known_rows(plan))
-        settings = context if isinstance(context, str) else context.settings
-        # `stages=[plan]` alone asks what the whole run would take.
-        trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
-        if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
-            return plan, self._forecast(plan, context)
-        if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
-            context = self._calibrated(context)
-        if plan.planning.apply:
-            context, self.applied = fit.apply(context)
-        return context.plan, self._forecast(context.plan, context)
+        self.rows = known.known_rows(self.rows_file)
+        context = self._context()
+        if not isinstance(context, str) and Stage.train in self.stages and self.plan.planning.apply:
+            context, self._applied = fit.apply(context)
+            self.plan = context.plan
+        return self.forecast()
 
-    def update(self, plan: Plan, known: KnownRows) -> Forecast:
+    def update(self, data: DataResult, rows: Sequence[TokenRow]) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
-        context = self._context(plan, known)
-        if not isinstance(context, str) and Stage.train in plan.stages:
-            context = self._calibrated(context)
-        return self._forecast(plan, context)
+        self.rows = known.update_known_rows(self.rows_file, data, rows)
+        return self.forecast()
 
-    def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
-        """Remember how fast this training was, and which share of the tokens went through the model."""
-        context = self._context(plan, rows)
-        settings = None if isinstance(context, str) or plan.planning.gpu else context.settings
-        own = not trained.taken_from  # else it was learned when it was made
-        enough = own and trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
-        if isinstance(context, str) or settings is None or not enough:
-            return
-        computed = trained.computed_tokens or trained.tokens
-        done = flops(context.shape, settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
-        if done >= ENOUGH_WORK:
-            history.remember_speed(speed_key(context.device, settings), done / trained.seconds)
-        history.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
-
-    def _context(self, plan: Plan, known: KnownRows | None) -> PlanContext | str:
-        """Return the plan with its known facts, or why they do not suffice."""
-        named = gpus.named(plan.planning.gpu) if plan.planning.gpu else None  # the user has to fix a mistake in it
-        try:
-            context = PlanContext(plan, self.shape, named or gpus.here(), known, self.session)
-            settings = context.settings
-        # A model whose memory cannot be worked out is a run without a forecast, not a run that is refused.
-        except FrameworkError as error:
-            return str(error)
-        if settings is None:
-            return f"trainer={plan.trainer.component.name} does not report how it uses memory"
-        offset = 0.0 if plan.planning.gpu else calibration.offset(context.device, settings)
-        return dataclasses.replace(context, offset=offset)
-
-    def _calibrated(self, context: PlanContext) -> PlanContext:
-        """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
-        settings, planning = context.settings, context.plan.planning
-        if settings is None or not planning.calibrate or planning.gpu or context.offset:
-            return context
-        if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
-            return context  # a probe is one process
-        capped = None if context.used else context.available
-        offset = calibration.measure(context.plan, context.longest, capped=capped)
-        calibration.keep(context.device, settings, offset)
-        return dataclasses.replace(context, offset=offset)
-
-    def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
+    def forecast(self) -> Forecast:
+        """Return what the run takes, by what is known about its rows."""
+        context = self._context()
         if isinstance(context, str):
-            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None, self.session.plugins)))
-        known, settings = context.known, context.settings
-        assert settings is not None  # noqa: S101 - as `_context` made sure
-        estimate = context.estimate(settings)
+            return Forecast(None, context, [], self._applied, None, None, self.advice(None))
+        rows, settings = self.rows, context.settings
+        estimate = context.estimate()
         memory = Memory(
             device=context.device,
             available=context.available,
             fit_status=context.fit_status(estimate),
             tokens=settings.tokens,
-            rows_known=known is not None,
+            rows_known=rows is not None,
             parts=estimate.parts,
             phases=estimate.phases,
             allocated=estimate.allocated,
@@ -141,62 +116,171 @@ class Planner:
             low=estimate.low,
             high=estimate.high,
             # Which rows come is not known yet, so only what any row needs is certain.
-            least=context.least(settings) if known else sum(estimate.parts.values()),
+            least=context.least() if rows else sum(estimate.parts.values()),
         )
         changes, smaller = fit.remedies(context, estimate)
-        doing = work(plan, context.shape, settings, known, context.device) if known else None
-        trained = trained_parameters(context.shape, settings) * trained_bytes(settings)
-        exports = _exports(plan, context.shape, self.session.plugins)
+        doing = work(context, rows) if rows else None
+        exports = self._exports(context.shape)
         held = max((need.memory for need in exports.values()), default=0)
-        disk = _disk(plan, trained, exports, whole=settings.full)
-        return Forecast(
-            memory,
-            "",
-            changes,
-            self.applied,
-            doing,
-            disk,
-            list(advice(plan, doing, self.session.plugins)),
-            smaller,
-            held,
-        )
+        disk = self._disk(trained_parameters(context.shape, settings) * trained_bytes(settings), exports, settings)
+        return Forecast(memory, "", changes, self._applied, doing, disk, self.advice(doing), smaller, held)
+
+    def check_fits(self, forecast: Forecast) -> None:
+        """Refuse a training for which there is not enough memory, whatever luck it has.
+
+        Until the rows are known, that is one whose weights and optimizer alone do not fit.
+
+        Raises:
+            DoesNotFitError: says how much is needed, and what would make it fit.
+        """
+        memory = forecast.memory
+        # A plan for another GPU says nothing about the memory of this machine.
+        elsewhere = self.plan.planning.gpu or Stage.train not in self.plan.stages
+        if memory is None or elsewhere or memory.least <= memory.available:
+            return
+        least = f"at least {memory.least / GIB:.1f} GiB"
+        needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
+        raise DoesNotFitError(f"{needed}\n{fit.remedy(forecast)}")
+
+    def learn(self, trained: TrainResult) -> None:
+        """Remember how fast this training was, and which share of the tokens went through the model."""
+        rows = self.rows
+        if rows is None or self.plan.planning.gpu or trained.taken_from:  # that was learned when it was made
+            return
+        context = self._context()
+        if isinstance(context, str) or trained.steps < ENOUGH_STEPS or min(trained.seconds, trained.tokens) <= 0:
+            return
+        computed = trained.computed_tokens or trained.tokens
+        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
+        if done >= ENOUGH_WORK:
+            known.remember_speed(speed_key(context), done / trained.seconds)
+        known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
+
+    @property
+    def rows_file(self) -> Path | None:
+        """Where what is known about the rows is kept for the next plan; None for too many files."""
+        plan = self.plan
+        settings = plan.affecting(Affects.data), plan.training.max_seq_length
+        return known.rows_file(plan.model, plan.data, *settings)
+
+    def _context(self) -> PlanContext | str:
+        """Return the plan with its known facts, or why they do not suffice."""
+        planned_for = self.plan.planning.gpu
+        named = gpus.named(planned_for) if planned_for else None  # the user has to fix a mistake in it
+        try:
+            return PlanContext(self.plan, self.shape, named or gpus.here(), self.rows, self.session)
+        # A model whose memory cannot be worked out is a run without a forecast, not a run that is refused.
+        except FrameworkError as error:
+            return str(error)
+
+    def advice(self, work: Work | None) -> list[str]:
+        """Return the advice of the core and of every plugin, one sentence each."""
+        own = rules_of_thumb(self.plan.data.config, self.plan.training, work) if Stage.train in self.stages else ()
+        return [
+            *own,
+            *(text for _, text in self.session.plugins.ask("framework_advice", str, plan=self.plan, work=work)),
+        ]
+
+    def _exports(self, shape: Shape) -> dict[str, ExportNeed]:
+        """Return the plugins' needs of the exporters, by their names in the plan."""
+        if Stage.export not in self.stages:
+            return {}
+        needs = self.session.plugins.ask("framework_export_needs", ExportNeed, plan=self.plan, shape=shape)
+        return {need.name: need for _, need in needs}
+
+    def _disk(self, trained: int, exports: Mapping[str, ExportNeed], settings: MemorySettings) -> Disk | None:
+        """Return what the run writes: the trained weights, what exporters tell, and for each other one as much again.
+
+        Of a model that is trained whole, the weights of the best validation lie there meanwhile.
+        """
+        stages, training = self.stages, self.plan.training
+        if not {Stage.train, Stage.export} & set(stages):
+            return None
+        parts = {}
+        if Stage.train in stages:
+            parts["checkpoint"] = trained
+            if settings.full and training.keep_best and (training.eval_steps or training.num_train_epochs > 1):
+                parts["best weights"] = trained
+        if Stage.export in stages:
+            parts |= {name: exports[name].disk if name in exports else trained for name in self.plan.exporter}
+            if scratch := max((need.scratch for need in exports.values()), default=0):
+                parts["while exporting"] = scratch
+        # The run folder is not made yet, and the disk is that of the folder above it.
+        folder = next(path for path in (self.plan.run_dir, *self.plan.run_dir.parents) if path.exists())
+        return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)
 
 
-def _meant(plan: Plan) -> tuple[Stage, ...]:
-    """Return the stages that are planned for: all of them, where only the plan is asked for."""
-    return tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
+def work(context: PlanContext, rows: KnownRows) -> Work:
+    """Return what a training has to do: steps, operations, and the time by what this machine did before."""
+    training, settings = context.plan.training, context.settings
+    an_epoch = math.ceil(rows.rows / context.plan.batch)
+    steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
+    epochs = steps / an_epoch
+    computed = rows.tokens * rows.computed
+    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, rows.tokens / rows.rows)
+    past = known.speeds(speed_key(context))
+    slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
+    return Work(
+        rows=rows.rows,
+        tokens=rows.tokens,
+        supervised_tokens=rows.supervised_tokens,
+        steps=steps,
+        epochs=round(epochs, 2),
+        flops=operations,
+        seconds_low=operations / fastest if fastest else None,
+        seconds_high=operations / slowest if slowest else None,
+    )
 
 
-def _exports(plan: Plan, shape: Shape, plugins: Plugins) -> dict[str, ExportNeed]:
-    """Return the plugins' needs of the exporters, by their names in the plan."""
-    needs = {}
-    for plugin, need in (
-        plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
-    ):
-        if isinstance(need, ExportNeed):
-            needs[need.name] = need
-        else:
-            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives {type(need).__name__}, not an ExportNeed")
-    return needs
+def speed_key(context: PlanContext) -> str:
+    """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
+    settings = context.settings
+    kind = f"{context.device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
+    if settings.processes > 1:
+        kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
+    return kind
 
 
-def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole: bool) -> Disk | None:
-    """Return what the run writes: the trained weights, what exporters tell, and for each other one as much again.
+def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:
+    """Return the operations of training on `tokens` tokens.
 
-    Of a `whole` model the weights of the best validation lie there meanwhile.
+    A token takes 2 operations a weight forward and 2 backward for its own gradient, 2 more for the weight's where that
+    is trained, and 2 more with checkpointing, which goes forward twice (Kaplan et al., arXiv 2001.08361, section 2.1).
+    A pair of tokens takes 4 a feature of the queries in attention, half of the pairs being masked, and three
+    times that for both passes. The head stands at the learned tokens, or at all where the loss is a plain one.
     """
-    stages = _meant(plan)
-    if not {Stage.train, Stage.export} & set(stages):
-        return None
-    parts, training = {}, plan.training
-    if Stage.train in stages:
-        parts["checkpoint"] = trained
-        if whole and training.keep_best and (training.eval_steps or training.num_train_epochs > 1):
-            parts["best weights"] = trained
-    if Stage.export in stages:
-        parts |= {name: exports[name].disk if name in exports else trained for name in plan.exporter}
-        if scratch := max((need.scratch for need in exports.values()), default=0):
-            parts["while exporting"] = scratch
-    # The run folder is not made yet, and the disk is that of the folder above it.
-    folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
-    return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)
+    again = 2 if settings.checkpointing else 0
+    weights = shape.linear_parameters * (4 + again + (2 if settings.full else 0))
+    adapter = 0 if settings.full else trained_parameters(shape, settings) * (6 + again)
+    attention = shape.layers * 4 * shape.q * length / 2 * (3 + again / 2)
+    head = shape.hidden * shape.vocab * (6 if settings.full else 4)
+    return tokens * (weights + adapter + attention) + learned * head
+
+
+def rules_of_thumb(data: DataConfig, training: TrainerConfig, work: Work | None) -> Iterator[str]:
+    """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
+    own = ("validation_path", "validation_sets")
+    if not data.validation_split and not any(getattr(data, name, None) for name in own):
+        yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
+    if work is None:
+        return
+    if work.rows >= MANY_ROWS and work.epochs > TWICE:
+        yield (
+            f"{count(work.epochs, 'epoch')} over {work.rows:,} rows: with that many rows one or two are enough, and "
+            "more memorize them. Set trainer.num_train_epochs=1"
+        )
+    if work.rows < FEW_ROWS and work.epochs < TWICE and training.max_steps is None:
+        yield (
+            f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
+            "seen more than once. Set trainer.num_train_epochs=3"
+        )
+    warmup = training.warmup(work.steps)
+    if warmup > WARM_UP * work.steps:
+        few = max(1, round(0.05 * work.steps))
+        below = "the training ends before it reaches the learning rate that you set"
+        if warmup < work.steps:
+            below = "much of the training would run below the learning rate that you set"
+        if training.warmup_ratio is not None:
+            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {below}. Set trainer.warmup_ratio=0.05"
+            return
+        yield f"trainer.warmup_steps={warmup} of {work.steps} steps: {below}. Set trainer.warmup_steps={few}"

@@ -1,22 +1,48 @@
-"""From overrides to a config or a plan. Whatever is wrong is a FrameworkError that names the place."""
+"""From overrides, or from a run folder, to a config or a plan. Whatever is wrong is a FrameworkError with its place.
+
+The plan of a run folder is made of what the run saved, not of its overrides: presets and experiments may have changed
+since then. What was chosen to measure, export and log is left out, so none of it has to be here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.component import GROUPS
 from framework.api.plan import Plan
+from framework.api.protocols import Backend, Model, ModelSource
+from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.schema import Stage
+from framework.api.text.overrides import override_key, quoted
 from framework.config.check import check
 from framework.config.compose import CONFIG_NAME, compose, config_loader
 from framework.config.hydra_settings import hydra_problems
-from framework.config.sources import REFUSALS, refusal
+from framework.config.sources import REFUSALS, explain, refusal
 from framework.config.unused import unused
+from framework.hooks.local_file import load_file
 from framework.hooks.session import current
 from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.make import make_plan
+from framework.rundir.environment import Environment
+from framework.rundir.folder import check_kinds
+from framework.util.errors import FrameworkError
+from framework.util.redact import HIDDEN
+
+PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|plugins")
+"""Keys of settings that are paths, or have paths in them."""
+ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
+"""The groups that say what a model is and how it is asked."""
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -76,3 +102,110 @@ def load_hydra(words: Sequence[str], mode: RunMode) -> DictConfig:
         if errors := list(hydra_problems(config, loader, mode)):
             raise refusal(errors, overrides)
     return config
+
+
+def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
+    """Make the plan of a run again. It changes into the folder where the run was started: paths are relative to it.
+
+    Args:
+        run: the folder of a run.
+        overrides: settings that are to be others than in the run.
+
+    Raises:
+        FrameworkError: a plugin is gone, an override is wrong, or the folder is not what a run writes.
+    """
+    check_kinds(run.folder)
+    environment = run.record(Environment, ENVIRONMENT)
+    overrides = typed_in(Path.cwd(), overrides)
+    if environment and Path(environment.folder).is_dir():
+        os.chdir(environment.folder)
+    for path in run.config.get("plugins", ()):
+        load_file(current().plugins, path)
+    overridden = {override_key(word) for word in overrides}
+    words = [word for word in _words(run, environment) if override_key(word) not in overridden]
+    config = composed([*words, *overrides])
+    try:
+        _restore(config, run, overridden)
+    except OmegaConfBaseException as error:
+        raise FrameworkError(f"{run.folder} holds settings that are no longer valid: {explain(error)}") from error
+    return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
+
+
+@contextmanager
+def restored(run: SavedRun, overrides: Sequence[str] = ()) -> Iterator[tuple[Plan, Model]]:
+    """Open the model of a run with its trained weights, and free it at the end. It changes folders, too.
+
+    Errors that do not need the weights are reported before the backend's libraries are imported.
+
+    Raises:
+        FrameworkError: the run has no trained weights, or its model is not available.
+    """
+    plan = saved_plan(run, overrides)
+    if not plan.checkpoint.is_dir():
+        folder, name = plan.checkpoint.parent, plan.checkpoint.name
+        raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")
+    source: ModelSource = plan.model.create()
+    source.check()
+    backend: Backend = plan.trainer.create()
+    with backend.open(plan) as model:
+        model.restore(plan.checkpoint)
+        yield plan, model
+
+
+def typed_in(folder: Path, words: Sequence[str]) -> list[str]:
+    """Return overrides that mean the same in any folder: relative paths become absolute.
+
+    `run_dir` always does; another path does if there is such a file or folder, since an id on the Hub looks like one.
+    """
+    return [_absolute(word, folder) if PATH.fullmatch(override_key(word)) else word for word in words]
+
+
+def _absolute(word: str, folder: Path) -> str:
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException:  # whoever composes reports it
+        return word
+    found = _below(value, folder, always=override_key(word) == "run_dir")
+    return word if found == value else f"{word.partition('=')[0]}={quoted(found)}"
+
+
+def _below(value: Any, folder: Path, *, always: bool) -> Any:
+    if isinstance(value, list):
+        return [_below(each, folder, always=always) for each in value]
+    if isinstance(value, dict):
+        return {name: _below(each, folder, always=always) for name, each in value.items()}
+    if not isinstance(value, str) or not value:
+        return value
+    place = folder / Path(value).expanduser()
+    known = Path(str(place).partition("*")[0])  # of a glob, the folder
+    return str(place) if always or known.exists() else value
+
+
+def _words(run: SavedRun, environment: Environment | None) -> list[str]:
+    """Return words that choose the run's options: a run tells them in its environment.json, else by its own words."""
+    if environment is None:
+        return [word for word in run.overrides if override_key(word) != "run_dir"]
+    return [f"{group}={option}" for group, option in environment.options.items() if group in ONE_OPTION]
+
+
+def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
+    """Put the run's settings into a config, except those that are given again and secrets, which were not saved."""
+    for name, group in GROUPS.items():
+        if group.several:
+            config[name] = {}
+    config.objective, config.stages = "eval_loss", [Stage.evaluate]
+    for name in {"seed", "checkpoint"} - overridden:
+        config[name] = run.config.get(name, config[name])
+    for name in ONE_OPTION:
+        saved = dict(_saved_settings(name, run.config[name], config[name], overridden))
+        config[name] = OmegaConf.merge(config[name], saved)
+
+
+def _saved_settings(
+    group: str, saved: Mapping[str, Any], now: DictConfig, overridden: set[str]
+) -> Iterator[tuple[str, Any]]:
+    known = list(now)  # `in` of a config passes over what has no value yet
+    for name, value in saved.items():
+        anew = {group, f"{group}.{name}"} & overridden
+        if name in known and not anew and HIDDEN not in str(value):
+            yield name, value

@@ -6,7 +6,7 @@ Past it there is no DictConfig, which would accept new keys and report a missing
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, WINS, Plan, as_plain
+from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, WINS, Plan, Selection, as_plain
 from framework.api.schema import Stage
 from framework.config.check import problems
 from framework.config.problem import Problem
@@ -56,9 +56,12 @@ def make_plan(
         raise refusal(errors, overrides) from None
     if any(problem.unreadable for problem in errors):
         raise refusal(errors, overrides)
+    more = [Problem.of_sentence(text) for text in _own(plan, plugins)]
+    more += _asked(plugins, "framework_check_plan", plan=plan)
+    more += _unavailable(plan.selections, [problem.text for problem in more], alone=plan.stages == (Stage.plan,))
     # A plugin's sentence about a key that is wrong already says no more than the first one.
     reported = {key for problem in errors for key in problem.keys}
-    if errors := [*errors, *(problem for problem in _problems(plan, plugins) if not reported & set(problem.keys))]:
+    if errors := [*errors, *(problem for problem in more if not reported & set(problem.keys))]:
         raise refusal(errors, overrides)
     return plan
 
@@ -122,42 +125,29 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     return (trial_dir or folder).absolute()
 
 
-def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
-    """Ask the core and every plugin."""
-    errors = [
-        *(Problem.of_sentence(text) for text in _own(plan, plugins)),
-        *_asked(plugins, "framework_check_plan", plan=plan),
-    ]
-    errors += [
-        Problem(missing, (name,))
-        for name, choice in plan.selections.items()
-        if (missing := missing_factory(choice.component))
-    ]
-    reported = [problem.text for problem in errors]
-    return [*errors, *(Problem.of_sentence(text) for text in _not_installed(plan, reported))]
-
-
 def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
-    errors = []
-    for plugin, text in plugins.ask(hook, **arguments):
-        if isinstance(text, str):
-            errors.append(Problem.of_sentence(text))
-        else:
-            plugins.skip_plugin(plugin, hook, f"it gives {type(text).__name__}, not a sentence")
-    return errors
+    return [Problem.of_sentence(text) for _, text in plugins.ask(hook, str, **arguments)]
 
 
-def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
-    """Name the options that lack a library and what installs it, except those that a plugin has reported.
+def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, alone: bool) -> Iterator[Problem]:
+    """Name the options whose code is missing, and those that lack a library, with what installs it.
 
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
-    versions that the tests did not run: their own checks know. A plan alone can be made if nothing can be trained.
+    versions that the tests did not run: their own checks know.
+
+    Args:
+        selections: by their places.
+        reported: sentences that plugins gave; what they name is not named again.
+        alone: whether only the plan is asked for, which can be made if nothing can be trained.
     """
-    trains = ("quantization", "trainer", "launch")
-    skipped = {"model", "exporter", *(trains if plan.stages == (Stage.plan,) else ())}
+    for name, choice in selections.items():
+        if reason := missing_factory(choice.component):
+            reported.append(reason)
+            yield Problem(reason, (name,))
+    skipped = {"model", "exporter", *(("quantization", "trainer", "launch") if alone else ())}
     needed: dict[str, tuple[str, ...]] = {}
-    for name, choice in plan.selections.items():
+    for name, choice in selections.items():
         group = name.partition(".")[0]
         option = f"{group}={choice.component.name}"
         if group not in skipped and not any(text.startswith(f"{option} needs ") for text in reported):
@@ -176,7 +166,9 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     if options:
         lacking = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))
         verb = "needs" if len(options) == 1 else "need"
-        yield f"{' and '.join(options)} {verb} {', '.join(missing(lacking))}: {pip_command(lacking)}"
+        yield Problem.of_sentence(
+            f"{' and '.join(options)} {verb} {', '.join(missing(lacking))}: {pip_command(lacking)}"
+        )
 
 
 def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:

@@ -8,28 +8,27 @@ exporter what it made, of which weights, and with which settings; sizes on the d
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from framework.api.plan import Plan, as_plain
+from framework.api.plan import Selection, as_plain
 from framework.api.protocols import (
-    CheckedExporter,
     ExportContext,
     Exporter,
     Model,
     OrderedExporter,
     ReusableExporter,
 )
-from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
-from framework.api.schema import Affects, Stage
+from framework.api.records import Artifact, ExportResult, Origin
+from framework.api.schema import Affects
 from framework.hooks.session import current
 from framework.util.command import this_program
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error, display_path
+from framework.util.hashing import key_of
 from framework.util.redact import redact
 
 WHOLE = 2**26
@@ -38,24 +37,8 @@ BLOCK = 2**20
 KEPT = "kept from an earlier export of the same weights with the same settings"
 
 
-def check_exporters(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
-    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
-
-    Raises:
-        FrameworkError: one will not.
-    """
-    for exporter in exporters.values():
-        if isinstance(exporter, CheckedExporter) and Stage.export in plan.stages:
-            exporter.check(model, plan)
-
-
 def export(
-    plan: Plan,
-    model: Model,
-    exporters: Mapping[str, Exporter],
-    prompts: Sequence[Prompt],
-    report: Callable[[], Report],
-    earlier: ExportResult | None,
+    model: Model, exporters: Mapping[str, Exporter], context: ExportContext, earlier: ExportResult | None
 ) -> Iterator[ExportResult]:
     """Run the exporters, each after those whose artifacts it uses; give what there is before each of them, and at last.
 
@@ -64,18 +47,18 @@ def export(
     What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
 
     Args:
-        plan: the run.
         model: the trained model.
         exporters: by name.
-        prompts: what the run asks before and after.
-        report: makes the report as far as it goes.
+        context: what they are given of the run; the artifacts in it are those of the moment.
         earlier: what an earlier export left; None if there was none.
 
     Raises:
         ExportError: after the last result, if an exporter failed; caused by the first error.
     """
-    exports = Exports(plan, earlier)
-    shared: dict[str, Any] = {}
+    plan = context.plan
+    run = plan.affecting(Affects.exports)
+    keys = {name: settings(run, plan.exporter[name]) for name in exporters}
+    exports = Exports(context.run_dir, fingerprint(context.checkpoint), keys, earlier)
     rerun: set[str] = set()
     errors: list[Exception] = []
     counts = current().progress
@@ -92,12 +75,10 @@ def export(
             continue
         rerun.add(name)
         yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
-        context = ExportContext(
-            plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, shared
-        )
+        now = replace(context, artifacts=exports.artifacts)
         try:
             with counts.part(name, number, len(exporters), "exporter"):
-                exports.add(name, artifacts(name, exporter.export(model, context)))
+                exports.add(name, artifacts(name, exporter.export(model, now)))
         except (DoesNotFitError, PrunedError):  # how a trial of a sweep ends
             raise
         except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
@@ -105,14 +86,14 @@ def export(
             exports.failed[name] = str(redact(describe_error(error)))
     yield exports.result()
     if errors:
-        raise ExportError(plan, exports.failed) from errors[0]
+        raise ExportError(context.run_dir, exports.failed) from errors[0]
 
 
 class ExportError(FrameworkError):
     """Exporters failed; the run has made all the rest."""
 
-    def __init__(self, plan: Plan, failed: Mapping[str, str]) -> None:
-        command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(plan.run_dir))}"
+    def __init__(self, run_dir: Path, failed: Mapping[str, str]) -> None:
+        command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(run_dir))}"
         errors = (f"exporter '{name}': {text}" for name, text in failed.items())
         super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {command}"]))
 
@@ -151,13 +132,16 @@ class Exports:
     """The exports of a run: those of now, and those of before that can be used.
 
     Args:
-        plan: the run.
+        run_dir: the folder of the run.
+        weights: a hash over the trained weights.
+        keys: by exporter, a hash over the settings that count for what it makes.
         before: what an earlier export left; None if there was none, or the weights are trained again.
     """
 
-    def __init__(self, plan: Plan, before: ExportResult | None) -> None:
-        self._plan = plan
-        self._weights = fingerprint(plan.checkpoint)
+    def __init__(self, run_dir: Path, weights: str, keys: Mapping[str, str], before: ExportResult | None) -> None:
+        self._run_dir = run_dir
+        self._weights = weights
+        self._keys = keys
         self._origins: dict[str, Origin] = {}
         self._artifacts: list[Artifact] = []
         self.failed: dict[str, str] = {}
@@ -168,7 +152,7 @@ class Exports:
 
     def _usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
-        whole = all(size(self._plan.run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
+        whole = all(size(self._run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
         return whole and before.origins[name].weights == self._weights
 
     @property
@@ -178,7 +162,7 @@ class Exports:
 
     def _left(self) -> dict[str, list[Artifact]]:
         """Return what earlier exports made that is there still, by exporter."""
-        there = self._plan.run_dir
+        there = self._run_dir
         return {
             name: artifacts
             for name, artifacts in self._before.items()
@@ -188,7 +172,7 @@ class Exports:
     def reuse_if_unchanged(self, name: str) -> bool:
         """Take what an exporter made before, where it would make the same now; False if it has to run."""
         earlier = self._before.get(name)
-        if earlier is None or self._known[name].settings != settings(self._plan, name):
+        if earlier is None or self._known[name].settings != self._keys[name]:
             return False
         self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT]))) for each in earlier])
         return True
@@ -199,7 +183,7 @@ class Exports:
         self._before.pop(name, None)
         self._artifacts += artifacts
         paths = [artifact.path for artifact in artifacts]
-        self._origins[name] = Origin(self._weights, settings(self._plan, name), paths)
+        self._origins[name] = Origin(self._weights, self._keys[name], paths)
 
     def result(self) -> ExportResult:
         """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
@@ -208,7 +192,7 @@ class Exports:
 
     def _measured(self, artifact: Artifact) -> Artifact:
         written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)
-        return replace(artifact, bytes=size(self._plan.run_dir / artifact.path)) if written_into else artifact
+        return replace(artifact, bytes=size(self._run_dir / artifact.path)) if written_into else artifact
 
 
 def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifact]]]:
@@ -228,12 +212,9 @@ def size(place: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def settings(plan: Plan, name: str) -> str:
+def settings(run: Mapping[str, Any], exporter: Selection | None) -> str:
     """Return a hash over the settings that count for what an exporter makes: those of the run, and its own."""
-    own = as_plain(plan.exporter.get(name), Affects.exports)
-    return hashlib.sha256(
-        json.dumps([plan.affecting(Affects.exports), own], sort_keys=True, default=str).encode()
-    ).hexdigest()
+    return key_of(run, as_plain(exporter, Affects.exports))
 
 
 def fingerprint(folder: Path) -> str:

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from framework.api.plan import Plan
 from framework.api.run_folder import OVERRIDES, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
 from framework.rundir.status import note_failure
@@ -46,11 +45,15 @@ class Interruption:
     """Whether a signal has asked a run to end. As a context manager it takes the signals.
 
     Args:
-        plan: the run.
+        run_dir: the folder of the run.
+        resumed: the folder that `resume` continues: that of the run, or of its sweep.
+        grace_seconds: how long a run may take to end.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+    def __init__(self, run_dir: Path, resumed: Path, grace_seconds: float) -> None:
+        self._run_dir = run_dir
+        self._resumed = resumed
+        self._grace_seconds = grace_seconds
         self._before: dict[signal.Signals, Any] = {}
         self._error: Interrupted | None = None
         self._is_asked = False
@@ -81,14 +84,14 @@ class Interruption:
                 self._end_at_once(self._error)
             return
         self._error = Interrupted(number)
-        self._timer = threading.Timer(self._plan.grace_seconds, self._give_up, [self._error])
+        self._timer = threading.Timer(self._grace_seconds, self._give_up, [self._error])
         # Or a run that ends in time would wait for it.
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
             raise self._error
         again = "; Ctrl-C again ends the run at once" if number == signal.SIGINT else ""
-        _print(f"\nending after this step, within {self._plan.grace_seconds:g} s{again}\n")
+        _print(f"\nending after this step, within {self._grace_seconds:g} s{again}\n")
 
     def asked(self) -> Interrupted | None:
         """Return what a training has to raise when it has saved its state; None if it continues.
@@ -111,35 +114,33 @@ class Interruption:
 
     def _give_up(self, error: Interrupted) -> None:
         """End this process after the grace time: a library may be busy, or wait for a server that does not answer."""
-        _print(f"\nthe run did not stop within grace_seconds={self._plan.grace_seconds:g}\n")
+        _print(f"\nthe run did not stop within grace_seconds={self._grace_seconds:g}\n")
         self._end_at_once(error)
 
     def _end_at_once(self, error: Interrupted) -> None:
         try:
-            note_failure(self._plan.run_dir, error)
+            note_failure(self._run_dir, error)
             self._say_goodbye(error)
             # `os._exit` runs no `finally`, which would have removed it.
-            (self._plan.run_dir / lock.NAME).unlink(missing_ok=True)
+            (self._run_dir / lock.NAME).unlink(missing_ok=True)
         finally:
             # A library may never return to Python, and from the timer's thread `sys.exit` would end only that.
             os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
         """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""
-        plan = self._plan
-        if not (plan.run_dir / OVERRIDES).exists():
+        if not (self._run_dir / OVERRIDES).exists():
             text = f"{error}: nothing had begun"
         else:
             kept = f" Kept: {', '.join(stages)}." if (stages := self._kept()) else ""
-            command = resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)
-            text = f"{error}.{kept} Continue with: {command}"
+            text = f"{error}.{kept} Continue with: {resume_command(self._resumed)}"
             if error.number != signal.SIGINT and (job := requeue()):
                 text += f"\nSlurm has put job {job} back into the queue"
         print(text, file=sys.stderr, flush=True)
 
     def _kept(self) -> list[str]:
         """Name what is not repeated; a training that took the signal itself has saved a checkpoint."""
-        folder, training = self._plan.run_dir, Stage.train.value
+        folder, training = self._run_dir, Stage.train.value
         done = [name for name in RunFolder(folder).status().get("seconds", {}) if name != Stage.plan.value]
         if training in done:
             return done

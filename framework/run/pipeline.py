@@ -9,42 +9,41 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
 
-from framework.api.data import Data
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
-from framework.api.plan import Plan
+from framework.api.plan import EVAL_LOSS, Plan, Selection
 from framework.api.protocols import (
     AnyMetric,
     Backend,
+    CheckedExporter,
     Evaluator,
+    ExportContext,
     Exporter,
     KeepsCheckpoints,
     Model,
     ModelSource,
     RemoteTrainer,
+    SupportsDistributed,
 )
-from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Report, TrainResult
+from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.evaluate.measure import Measuring
-from framework.hooks.session import Session, current
+from framework.hooks.session import current
 from framework.monitor.checks import check_data
 from framework.monitor.truncated_answers import truncation_issues
-from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
-from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
-from framework.run.completed import CompletedStages, forget
-from framework.run.events import Events
-from framework.run.export import ExportError, check_exporters, export
+from framework.run.export import ExportError, export
 from framework.run.interruption import Interruption
-from framework.run.plan_transfer import check_distributed
 from framework.run.report import comparable, make_report, pair
-from framework.run.stages import Stages, naming_full_disk
+from framework.run.reuse import CompletedStages, TrainingReuse, forget
+from framework.run.stages import Events, Stages, naming_full_disk
 from framework.run.training import TrainingController
-from framework.run.training_reuse import TrainingReuse
-from framework.rundir.folder import SCRATCH, WritableRunFolder, adds_exports, check_writable
+from framework.rundir.folder import SCRATCH, WritableRunFolder, check_writable
 from framework.util.errors import FrameworkError
 
 
@@ -59,20 +58,31 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
     """
     session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
-    with Interruption(plan) as interruption, Events(plan, session) as events, naming_full_disk(plan):
-        stages = Stages(plan.run_dir, events)
+    run_dir, resumed = plan.run_dir, plan.run_dir.parent if plan.sweep else plan.run_dir
+    with (
+        Interruption(run_dir, resumed, plan.grace_seconds) as interruption,
+        Events(plan, session) as events,
+        naming_full_disk(run_dir, resumed),
+    ):
+        stages = Stages(run_dir, events)
         with stages.run(Stage.plan):
             # A folder that cannot be written costs a second here, and the whole training afterwards.
-            check_writable(plan.run_dir)
+            check_writable(run_dir)
             # A plan alone may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
-                try_sources(plan)
-            plan, planner, expected = planned(plan, session)
+                try_sources(plan.data, plan.format)
+            source: ModelSource = plan.model.create()
+            line = _model_line(source, needed=plan.stages != (Stage.plan,))
+            plan = dataclasses.replace(plan, model_line=line)
+            check_model(plan, source.config_json())
+            planner = Planner(plan, source, session)
+            expected = planner.first()
+            plan = planner.plan  # as `plan.apply` has changed it
             events.send(RunPlanned(plan))
             events.send(ForecastUpdated(expected))
-            check_fits(plan, expected)
+            planner.check_fits(expected)
         if plan.stages == (Stage.plan,):
             if plan.config["run_dir"] is not None or plan.sweep:  # a question leaves no folder, unless it names one
                 WritableRunFolder.create(plan).save_forecast(expected)
@@ -81,41 +91,28 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             with session.progress.counting(None, "", "loading the libraries and the tokenizer"):
                 backend: Backend = plan.trainer.create()
                 model = stack.enter_context(backend.open(plan))
-            check_distributed(plan, model)
-            finished, failed = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
+            if Stage.train in plan.stages:
+                check_distributed(plan.launch, plan.trainer, model)
+            finished, failed = _run_stages(plan, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
                 # A fault of a plugin keeps its own type and traceback.
                 raise failed if isinstance(failed.__cause__, FrameworkError) else failed.__cause__ or failed
         events.send(finished)  # the memory of the model is free by now
-        forget(plan.run_dir)  # last: a run that is killed while its loggers finish keeps its stages
+        forget(run_dir)  # last: a run that is killed while its loggers finish keeps its stages
         return finished.report
 
 
-def planned(plan: Plan, session: Session) -> tuple[Plan, Planner, Forecast]:
-    """Look at the model and return the plan, changed where `plan.apply` has it changed, and what the run takes.
+def _model_line(source: ModelSource, *, needed: bool) -> str:
+    """Say what the model is. A source may know its sizes without it: for a plan alone, they are enough.
 
     Raises:
-        FrameworkError: the model is not there, or cannot be planned for.
-    """
-    source: ModelSource = plan.model.create()
-    planner = Planner(source, session)
-    plan = dataclasses.replace(plan, model_line=_model_line(source, plan))
-    check_model(plan, source.config_json())
-    plan, expected = planner.first(plan)
-    return plan, planner, expected
-
-
-def _model_line(source: ModelSource, plan: Plan) -> str:
-    """Say what the model is; for a plan alone, its sizes are enough, which a source may know without the model.
-
-    Raises:
-        FrameworkError: the model is not available.
+        FrameworkError: the model is needed, and is not available.
     """
     try:
         return source.check()
     except FrameworkError:
-        if plan.stages != (Stage.plan,):
+        if needed:
             raise
         names = ", ".join(source.config_json().get("architectures") or ())
         return f"{names}; it is not on this machine, so its sizes are those that come with the preset"
@@ -123,7 +120,6 @@ def _model_line(source: ModelSource, plan: Plan) -> str:
 
 def _run_stages(
     plan: Plan,
-    session: Session,
     planner: Planner,
     model: Model,
     stages: Stages,
@@ -136,6 +132,7 @@ def _run_stages(
     So is one that an earlier start of this run has completed, before it was interrupted. An error of an exporter is
     returned, not raised: the report comes first.
     """
+    session = planner.session
     # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
@@ -143,15 +140,19 @@ def _run_stages(
     from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
 
     with stages.run(Stage.data):
-        check_exporters(plan, model, exporters)
+        for exporter in exporters.values() if Stage.export in plan.stages else ():
+            if isinstance(exporter, CheckedExporter):  # before hours of training
+                exporter.check(model, plan)
         data = load_data(plan, model)
-        _check_goals(plan, data)
-        rows = update_known_rows(plan, data.result, data.train)
-        expected = planner.update(plan, rows)
+        if Stage.train in plan.stages:
+            check_data(plan.training, plan.set_losses, data)
+        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS and not data.validation:
+            raise _no_validation(plan.data.config.validation_split, data.result.train_rows, plan.metric)
+        expected = planner.update(data.result, data.train)
         events.send(ForecastUpdated(expected))
-        check_fits(plan, expected)
+        planner.check_fits(expected)
         if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
-            _check_weights(plan)
+            _check_weights(plan.checkpoint, plan.config["checkpoint"])
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
@@ -163,7 +164,7 @@ def _run_stages(
         events.send(RunStarted(plan, data.result, model.facts))
 
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
-    earlier_report = folder.load_result(Stage.report, Report) if adds_exports(plan) else None
+    earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
     before = None
     # The base's answers to other rows are nothing to compare with.
@@ -183,7 +184,7 @@ def _run_stages(
                 trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
                 if Stage.train not in completed.stages:
                     # The next plan of such a training knows how fast this device is.
-                    planner.learn(plan, rows, trained)
+                    planner.learn(trained)
             completed.note(Stage.train, stages.seconds, reuse.completed)
             if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
                 model.forget_checkpoints()
@@ -196,7 +197,10 @@ def _run_stages(
             after = stages.save(reuse.measure(before))
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
-    issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
+    issues = []
+    if after:
+        steps = trained.steps if trained else 0
+        issues = truncation_issues(plan.health.truncated_answers, after, before, steps)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))
@@ -209,10 +213,11 @@ def _run_stages(
         training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
         known_so_far = (data.result, before, training, after)
         draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, prompts=data.prompts, report=draft)
         try:
             with stages.run(Stage.export):
                 # One result before each exporter: what is made is kept if the process is killed.
-                for result in export(plan, model, exporters, data.prompts, draft, exported):
+                for result in export(model, exporters, context, exported):
                     exported = stages.save(result)
         except ExportError as error:
             failed = error
@@ -230,26 +235,36 @@ def _run_stages(
     return RunFinished(report, pair(before, after)), failed
 
 
-def _check_goals(plan: Plan, data: Data) -> None:
-    """Look whether the data have what the early stopping and the objective go by."""
-    check_data(plan, data)
-    if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
-        share, rows = plan.data.config.validation_split, data.result.train_rows
-        more = "set data.validation_split=0.1"
-        if share and rows > 1:
-            more = "all rows ask nearly the same, so training would answer any that are held out; give others"
-        elif share:
-            more = "a single row cannot be split; give more rows"
-        other = f"objective={'|'.join([*plan.metric, 'train_loss'])}"
-        raise FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")
+def check_distributed(launch: Selection, trainer: Selection, model: Model) -> None:
+    """Look whether a model can be trained by a group of processes, where it is to be.
+
+    Raises:
+        FrameworkError: it cannot.
+    """
+    if launch.config.group() and not isinstance(model, SupportsDistributed):
+        raise FrameworkError(
+            f"launch={launch.component.name}: trainer={trainer.component.name} trains in one process only: "
+            "set launch=single, or trainer=hf"
+        )
 
 
-def _check_weights(plan: Plan) -> None:
+def _no_validation(share: float, rows: int, metrics: Iterable[str]) -> FrameworkError:
+    """Say that the objective is a loss over validation rows, of which there are none."""
+    more = "set data.validation_split=0.1"
+    if share and rows > 1:
+        more = "all rows ask nearly the same, so training would answer any that are held out; give others"
+    elif share:
+        more = "a single row cannot be split; give more rows"
+    other = f"objective={'|'.join([*metrics, 'train_loss'])}"
+    return FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")
+
+
+def _check_weights(checkpoint: Path, external: str | None) -> None:
     """Refuse to evaluate or export weights that are not there."""
-    if plan.checkpoint.is_dir():
+    if checkpoint.is_dir():
         return
-    if plan.external_checkpoint:
-        message = f"checkpoint={plan.config['checkpoint']}: there is no such folder"
-    else:
-        message = f"{plan.run_dir} holds no trained weights: run the train stage first, or give another run_dir"
-    raise FrameworkError(message)
+    if external:
+        raise FrameworkError(f"checkpoint={external}: there is no such folder")
+    raise FrameworkError(
+        f"{checkpoint.parent} holds no trained weights: run the train stage first, or give another run_dir"
+    )

@@ -47,7 +47,8 @@ def make_report(
     changes = compare(before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates)
     verdict = score = None
     if after is not None:
-        concerns = _concerns(plan, Results(before, after, trained, changes), plugins)
+        results = Results(before, after, trained, changes)
+        concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
         found = leak.text if leak else ""
         verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
         score = verdict.score
@@ -94,16 +95,6 @@ def _is_template(samples: Sequence[Sample]) -> bool:
 
     prompts = [sample.prompt for sample in samples]
     return len(common_features(lambda: [prompts], len(prompts))) > 0
-
-
-def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
-    concerns = []
-    for plugin, concern in plugins.ask("framework_concerns", plan=plan, results=results):
-        if isinstance(concern, Concern):
-            concerns.append(concern)
-        else:
-            plugins.skip_plugin(plugin, "framework_concerns", f"it gives {type(concern).__name__}, not a Concern")
-    return concerns
 
 
 def _objective(

@@ -7,20 +7,19 @@ here, in the same way for all backends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from framework.api.events import IssueFound, TrainingStep
-from framework.api.plan import EVAL_LOSS, Plan
+from framework.api.plan import EVAL_LOSS
 from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
 from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
-from framework.hooks.manager import Plugins
 from framework.monitor.early_stopping import BestValidation
 from framework.monitor.truncated_answers import truncation_issues
-from framework.run.events import Events
 from framework.run.interruption import Interruption
+from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"
@@ -56,7 +55,8 @@ class TrainingController:
             each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
         ]
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
-        self.monitors = dict(_monitors(plan, self.plugins))
+        monitors = self.plugins.ask(HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
+        self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
@@ -118,7 +118,7 @@ class TrainingController:
         self.events.send(TrainingStep(step))
         issues = self._check(step)
         if self.answers is not None:
-            issues += truncation_issues(self.plan, self.answers, self.base, step.step)
+            issues += truncation_issues(self.plan.health.truncated_answers, self.answers, self.base, step.step)
             # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
         for issue in issues:
@@ -171,12 +171,8 @@ class TrainingController:
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is pruned."""
-        for plugin, reason in self.plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
-            if isinstance(reason, str):
-                raise PrunedError(f"step {step.step} of {step.total_steps}: {reason}")
-            self.plugins.skip_plugin(
-                plugin, "framework_prune_reasons", f"it gives {type(reason).__name__}, not a sentence"
-            )
+        for _, reason in self.plugins.ask("framework_prune_reasons", str, plan=self.plan, step=step):
+            raise PrunedError(f"step {step.step} of {step.total_steps}: {reason}")
 
     def _stop(self, issues: Sequence[TrainingIssue]) -> None:
         """Note why the training ends here, if it does."""
@@ -189,12 +185,3 @@ class TrainingController:
                 message = f"{self.stopped}, and no earlier weights were set aside, so nothing is saved."
                 raise FrameworkError(f"{message}\n{first.recommendation}")
         self.stopped = self.stopped or self.best.stop_reason
-
-
-def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonitor]]:
-    """Give what every plugin follows a training with."""
-    for number, (plugin, monitor) in enumerate(plugins.ask(HOOK, plan=plan)):
-        if isinstance(monitor, TrainingMonitor):
-            yield f"{plugin}:{number}", monitor
-        else:
-            plugins.skip_plugin(plugin, HOOK, f"it gives {type(monitor).__name__}, not a TrainingMonitor")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
 from framework.api.records import Step, StepControl, save
-from framework.run.plan_transfer import PickledPlan, end_with
+from framework.run.processes import PickledPlan, end_with
 from framework.util.errors import USER_MISTAKE, FrameworkError, Interrupted, error_traceback
 
 if TYPE_CHECKING:

@@ -12,13 +12,14 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework.api.component import GROUPS
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs
 from framework.hooks.manager import Plugins
@@ -57,23 +58,25 @@ class Environment:
     fingerprint: str
 
 
-def environment(plan: Plan, fingerprint: str) -> Environment:
-    """Describe this process and the plan that it runs on the data of that fingerprint."""
+def environment(
+    selections: Mapping[str, Selection], overrides: Sequence[str], seed: int, fingerprint: str
+) -> Environment:
+    """Describe this process and what it runs: options by their places, overrides, and the fingerprint of the rows."""
     session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has only the plan
     root = Path(__file__).resolve().parents[2]
     return Environment(
-        command=[hide(word) for word in plan.overrides],
+        command=[hide(word) for word in overrides],
         folder=str(folder),
         config_dirs=[str(path) for path in user_folders(session) if path != folder / "conf"],
         python=platform.python_version(),
         platform=platform.platform(),
         packages=packages(),
-        plugins=plugin_origins(plan, session.plugins),
-        options=plan.options,
+        plugins=plugin_origins(selections.values(), session.plugins),
+        options={place: selection.component.name for place, selection in selections.items()},
         commit=commit(folder),
         # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
         framework_commit=commit(root) if (root / ".git").exists() else None,
-        seed=plan.seed,
+        seed=seed,
         fingerprint=fingerprint,
     )
 
@@ -148,12 +151,12 @@ def checkouts() -> dict[str, Path]:
     return folders
 
 
-def plugin_origins(plan: Plan, plugins: Plugins) -> dict[str, str]:
-    """Return where the plugins come from that the plan uses, or that take part in every run.
+def plugin_origins(selections: Iterable[Selection], plugins: Plugins) -> dict[str, str]:
+    """Return where the plugins come from whose options are selected, or that take part in every run.
 
     A distribution is named with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
-    chosen = {selection.component for selection in plan.selections.values()}
+    chosen = {selection.component for selection in selections}
     known = [each for group in GROUPS for each in plugins.registrations(group).values()]
     names = {registration.plugin for registration in known if registration.component in chosen}
     hooks = plugins.manager.hook

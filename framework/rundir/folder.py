@@ -14,6 +14,7 @@ from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
 from framework.config.limits import check_words
 from framework.util import lock
 from framework.util.errors import FrameworkError
@@ -23,7 +24,8 @@ STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, St
 """Stages whose saved results are dropped when they, or stages that they depend on, run again."""
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
-EXPORTS = frozenset({Stage.plan, Stage.data, Stage.export})
+REMOVED = frozenset({"plan.calibrate"})
+"""Settings that earlier versions saved, and that nothing reads any more."""
 T = TypeVar("T")
 
 
@@ -42,7 +44,7 @@ class WritableRunFolder(RunFolder):
         folder = cls(plan.run_dir)
         # The export looks itself at what an earlier one made of the same weights.
         spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
-        if adds_exports(plan):
+        if plan.only_exports:
             spared.add(Stage.report)
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
@@ -60,11 +62,6 @@ class WritableRunFolder(RunFolder):
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `forecast.json`, what the run was expected to need."""
         records.save(forecast, self.file("forecast"))
-
-
-def adds_exports(plan: Plan) -> bool:
-    """Whether a run only exports what its folder holds: its report and its status stay, with more artifacts."""
-    return Stage.export in plan.stages and {*plan.stages} <= EXPORTS and not plan.external_checkpoint
 
 
 def _after(stage: Stage) -> set[Stage]:
@@ -170,7 +167,7 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     # An option of the program in it would be obeyed by a resume.
     if isinstance(words, list) and all(isinstance(word, str) and not word.startswith("-") for word in words):
         check_words(words, str(file))
-        return tuple(words)
+        return tuple(word for word in words if override_key(word) not in REMOVED)
     raise FrameworkError(
         f"{file} is not what a run writes: it is not a list of overrides. "
         "Restore the run's overrides, or give another folder"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from framework.api.plan import CHECKPOINT
 from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
-from framework.rundir.folder import check_overrides
+from framework.rundir.folder import REMOVED, check_overrides
 from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import FrameworkError
@@ -50,6 +50,9 @@ def read_run(folder: str | Path) -> SavedRun:
             reason = "the run was refused before it began"
         raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
     config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
+    for section, name in (key.split(".") for key in REMOVED):
+        if isinstance(config.get(section), dict):
+            config[section].pop(name, None)
     return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
 
 

@@ -28,7 +28,6 @@ from framework.api.run_folder import (
     Status,
 )
 from framework.api.schema import Stage
-from framework.rundir.folder import adds_exports
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
 from framework.util.files import write_failure
 
@@ -36,7 +35,7 @@ from framework.util.files import write_failure
 @hookimpl
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
-    earlier = _read(plan.run_dir) if adds_exports(plan) else None
+    earlier = _read(plan.run_dir) if plan.only_exports else None
     # A finished run that only adds exports stays finished while they are made.
     if earlier is None or earlier.state != FINISHED:
         started = earlier.started if earlier else _now()
@@ -45,7 +44,8 @@ def framework_run_started(plan: Plan) -> None:
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 
         data = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
-        records.save(environment(plan, data.fingerprint if data else ""), plan.run_dir / ENVIRONMENT)
+        made = environment(plan.selections, plan.overrides, plan.seed, data.fingerprint if data else "")
+        records.save(made, plan.run_dir / ENVIRONMENT)
 
 
 @hookimpl

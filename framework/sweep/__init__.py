@@ -1,4 +1,4 @@
-"""A multirun: its folder, which process owns a trial, and which GPU a trial takes.
+"""A multirun: what is checked before it starts, its folder, which process owns a trial, which GPU a trial takes.
 
 Imports: `data`, `evaluate`, `monitor` and below.
 Start with `folder.py`.

@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT, Plan
+from framework.api.plan import CHECKPOINT
 from framework.api.records import Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
@@ -29,6 +29,7 @@ from framework.api.run_folder import (
     RunFolder,
     read_plain,
 )
+from framework.api.schema import LaunchConfig, TrainerConfig
 from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
@@ -108,9 +109,9 @@ def on_gpu(trainer: Any) -> bool:
     return getattr(device, "value", device) != "cpu"
 
 
-def takes_one_gpu(plan: Plan) -> bool:
+def takes_one_gpu(trainer: TrainerConfig, launch: LaunchConfig) -> bool:
     """Whether a run may take a GPU, and no more than one."""
-    return on_gpu(plan.training) and plan.launch.config.group() is None
+    return on_gpu(trainer) and launch.group() is None
 
 
 def start_anew(run: Path) -> None:

@@ -37,7 +37,5 @@ class Affects(Flag):
     """The training, and what is measured after it. Trials of a sweep with the same values share one."""
     resume = auto()
     """Whether a training is the same one, so that it resumes from its checkpoints and in its tracker run."""
-    probe = auto()
-    """The memory that `plan.calibrate` measures."""
     exports = auto()
     """What exporters make of the same weights."""

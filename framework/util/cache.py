@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -53,11 +52,6 @@ def of_the_cache(error: BaseException) -> FrameworkError | None:
     return FrameworkError(
         f"the cache folder {folder} cannot be written: {os.strerror(error.errno)}. Set FRAMEWORK_CACHE=FOLDER"
     )
-
-
-def digest(key: str) -> str:
-    """Return a short hash of a key, to be a file name."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hashes over values and over source code, for the keys of caches.
+"""The keys of caches: hashes over values and over source code.
 
 Code counts by its bytes: a format or a template that was changed never meets what the old one made.
 """
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,30 @@ HOLDERS = frozenset({"framework_plugins"})
 """Packages that hold several plugins: a change of one leaves the caches of the others alone."""
 
 
-def hash_of(*parts: Any) -> str:
-    """Return a hash over plain values, and over this package's own code and the libraries' versions."""
-    versions = {name: installed(name) for name in LIBRARIES}
-    text = json.dumps([*parts, versions, code_hash(hash_of)], sort_keys=True, default=str)
+def key_of(*parts: Any, code: Iterable[Any] = ()) -> str:
+    """Return a key over plain values, a hash in hexadecimal; the key of one value alone is that of its JSON.
+
+    Args:
+        *parts: the values. What is none of JSON counts by its text.
+        code: classes, functions, objects and names of modules whose source counts as well. With any of them the source
+            of the framework counts too, and so do the versions of the libraries that render, tokenize and write.
+    """
+    values = list(parts)
+    if hashes := [code_hash(thing) for thing in code]:
+        values += [hashes, code_hash(key_of), {name: installed(name) for name in LIBRARIES}]
+    text = json.dumps(values[0] if len(values) == 1 else values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def code_hash(thing: Any) -> str:
     """Return a hash over the source of a class, function or object, including what it imports from the same package.
 
-    What a decorator made of a function counts by the function.
+    What a decorator made of a function counts by the function, and a text is the name of a module.
     """
+    if isinstance(thing, str):
+        return module_hash(thing)
     thing = getattr(thing, "function", thing)
-    module = getattr(thing, "__module__", None) or type(thing).__module__  # an object has the one of its class
-    return module_hash(module)
+    return module_hash(getattr(thing, "__module__", None) or type(thing).__module__)  # an object has that of its class
 
 
 def module_hash(module: str) -> str:

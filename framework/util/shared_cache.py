@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -73,8 +71,3 @@ class SharedCache:
     def gpu_bytes(self) -> int:
         """Bytes on a GPU that the entries take: the next trial uses or frees them."""
         return sum(entry.gpu_bytes for entry in self.entries.values())
-
-
-def key_of(*parts: Any) -> str:
-    """Return a key over plain values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

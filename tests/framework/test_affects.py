@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,18 +19,17 @@ from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.schema import Affects, FormatConfig, RunConfig
-from framework.data import audit, stage
+from framework.data import stage
+from framework.data.audit import StoredRows
 from framework.data.reader import Reader
 from framework.evaluate import measure
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
-from framework.memory import MemorySettings
-from framework.plan import calibration, history
-from framework.run import training_reuse
+from framework.plan.forecast import Planner
+from framework.run import reuse
 from framework.run.export import settings as export_settings
-from framework.run.training_reuse import TrainingReuse
+from framework.run.reuse import TrainingReuse
 from framework.testing import EchoTrainerConfig
-from framework.util.process import PythonProcess
 
 Keys = Callable[..., dict[str, str]]
 
@@ -51,7 +50,7 @@ class NewTrainerConfig(EchoTrainerConfig):
     ranged: Annotated[int, Gt(0)] = 1
     learned: Annotated[int | None, Gt(0), ~Affects.base] = None
     inner: Annotated[int, ~Affects.resume] | None = None
-    twice: Annotated[Annotated[int, ~Affects.base], ~Affects.probe] = 1
+    twice: Annotated[Annotated[int, ~Affects.base], ~Affects.resume] = 1
     training: Annotated[int, Affects.training] = 1
     free: Annotated[int, Affects.nothing] = 1
     nested: Nested = field(default_factory=Nested)
@@ -127,9 +126,6 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             make()
         return noted[-1]
 
-    def probe(_process: PythonProcess, _function: str, command: Sequence[str], _capped: int | None, **_: Any) -> None:
-        note(*(word for word in command if not word.startswith(("data.path=", "run_dir="))))
-
     @functools.cache
     def made(*words: str) -> dict[str, str]:
         plan = testing.plan([*own, *words], run_dir=folder / "run")
@@ -139,31 +135,32 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         found: Any = SimpleNamespace(result=SimpleNamespace(fingerprint="rows"))
         measuring = Measuring(plan, model, found, {}, {}, current())
         forward_plan: Any = "plain"
+        one = np.zeros(1, np.int8)
+        columns = dict.fromkeys(("tokens", "supervised", "system", "plain", "part", "source"), one)
+        store: Any = SimpleNamespace(columns=SimpleNamespace(**columns))
         return {
             "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below
             "mixed rows": Reader(mixed, model)._key("tokens"),  # noqa: SLF001
             "data": noting(lambda: stage.load_data(plan, model)),
-            "lengths": str(history._rows_file(plan)),  # noqa: SLF001
-            "audit": audit._key(plan, np.zeros(1, np.int8), (), {}),  # noqa: SLF001
+            "lengths": str(Planner(plan, model, current()).rows_file),
+            "audit": StoredRows(plan, store, one).key,
             "base": base_key(plan, {}, forward_plan, folder, "tokens"),
             "baseline": noting(measuring.base),
             "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(checkpoints.settings(plan), sort_keys=True),
             "tracker": kept.settings_hash(plan),
-            "probe": noting(lambda: calibration.measure(plan, 96, capped=None)),
-            "exports": export_settings(plan, "adapter"),
+            "exports": export_settings(plan.affecting(Affects.exports), plan.exporter["adapter"]),
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (stage, measure, training_reuse):
+        for module in (stage, measure, reuse):
             patch.setattr(module, "key_of", note)
-        patch.setattr(PythonProcess, "call", probe)
         current().shared.open()
         yield made
         current().shared.close()
 
 
-TRAINER = {"audit", "base", "training", "resume", "tracker", "probe", "exports"}
+TRAINER = {"audit", "base", "training", "resume", "tracker", "exports"}
 """What a setting of a trainer can invalidate."""
 FORMAT = {"rows", "mixed rows", "data", "lengths", "audit", "baseline", "training", "tracker", "exports"}
 
@@ -175,7 +172,7 @@ FORMAT = {"rows", "mixed rows", "data", "lengths", "audit", "baseline", "trainin
         ("trainer.ranged=2", TRAINER),
         ("trainer.learned=2", TRAINER - {"base"}),
         ("trainer.inner=2", TRAINER - {"resume", "tracker"}),
-        ("trainer.twice=2", TRAINER - {"base", "probe"}),
+        ("trainer.twice=2", TRAINER - {"base", "resume", "tracker"}),
         ("trainer.training=2", {"training"}),
         ("trainer.free=2", set()),
         ("trainer.nested.counts=2", TRAINER),
@@ -193,13 +190,13 @@ FORMAT = {"rows", "mixed rows", "data", "lengths", "audit", "baseline", "trainin
         ("adapter.r=3", TRAINER - {"base", "audit"}),
         ("adapter.target_modules=[q_proj]", TRAINER - {"audit"}),
         ("model.trust_remote_code=true", {"lengths", *TRAINER} - {"audit"}),
-        ("trainer.max_steps=3", TRAINER - {"base", "probe"}),
-        ("health.spike=ignore", {"training", "probe"}),
+        ("trainer.max_steps=3", TRAINER - {"base"}),
+        ("health.spike=ignore", {"training"}),
         ("stages=[data,train]", {"training"}),
-        ("metric.exact_match.ignore_case=true", {"baseline", "training", "probe"}),
+        ("metric.exact_match.ignore_case=true", {"baseline", "training"}),
         ("evaluator.prompts.count=3", {"baseline", "training"}),
         ("exporter.adapter.folder=other", {"exports"}),
-        ("name=other", {"exports", "probe"}),
+        ("name=other", {"exports"}),
         ("objective=train_loss", set()),
         ("logger=[jsonl]", set()),
     ],
@@ -224,23 +221,6 @@ def test_a_schema_on_top_of_another_has_its_marks_and_is_another_option(keys: Ke
         assert {name for name, key in after.items() if key != before[name]} == react
 
 
-def test_what_answers_need_is_nothing_to_a_measured_training_and_a_new_number_is() -> None:
-    @dataclass(frozen=True)
-    class More(MemorySettings):
-        unmarked: int = 0
-
-    before = More(rows=1, length=96)
-
-    def react(changed: Mapping[str, Any]) -> bool:
-        files = (calibration._file("CPU", one) for one in (before, replace(before, **changed)))  # noqa: SLF001
-        return len(set(files)) == 2
-
-    assert react({"unmarked": 1})
-    assert react({"rank": 8})
-    for name in ("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"):
-        assert not react({name: 1})
-
-
 def test_every_setting_of_a_run_is_in_the_plan_by_its_name(tmp_path: Path) -> None:
     assert {each.name for each in fields(RunConfig)} >= set(GROUPS)
     plan = testing.plan([], run_dir=tmp_path)
@@ -250,14 +230,4 @@ def test_every_setting_of_a_run_is_in_the_plan_by_its_name(tmp_path: Path) -> No
         each.name in all_of_it
         for each in fields(RunConfig)
         if each.name not in {"exporter", "logger", "run_dir", "objective", "grace_seconds"}
-    )
-
-
-def test_a_key_that_is_no_setting_affects_everything(tmp_path: Path) -> None:
-    plan = testing.plan(["metric=[exact_match]"], run_dir=tmp_path)
-    for key in ("experiment", "hydra.run.dir", "trainer.no_such", "metric.no_such.name", "model.path.deeper"):
-        assert Affects.probe in plan.affects(key), key
-    assert plan.affects("logger.console.samples") is Affects.nothing
-    assert (
-        plan.affects("metric.exact_match") == plan.affects("metric.exact_match.ignore_case") == plan.affects("metric")
     )

@@ -19,7 +19,6 @@ NAMES = {
     "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGXCPU", "alarm", "pthread_sigmask"},
 }  # fmt: skip
 ELSEWHERE = {
-    "framework/plan/calibration.py": "behind sys.platform == 'linux'",
     "framework/run/worker.py": "several processes: launch=ddp|fsdp2",
     "framework/sweep/gpu.py": "several trials of a sweep at a time",
     "framework/util/host.py": "behind hasattr",

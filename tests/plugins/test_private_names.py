@@ -105,7 +105,7 @@ TABLE = (
         None,
         ("framework/config/user_source.py",),
     ),
-    Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/plan/sweep_check.py",)),
+    Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/sweep/check.py",)),
     Private("hydra._internal.core_plugins.bash_completion", "BashCompletion", None, (COMPLETION,)),
     Private("hydra.plugins.completion_plugin", "CompletionPlugin._query", ("config_name", "line"), (COMPLETION,)),
     Private(

@@ -13,10 +13,8 @@ from framework.api.records import FitStatus
 from framework.cli.commands import PlanTableCommandConfig
 from framework.hooks.session import current
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
-from framework.plan.context import PlanContext
-from framework.plan.fit import preset_shapes
+from framework.plan.fit import PlanContext, changed, preset_shapes
 from framework.plan.load import load_plan
-from framework.plan.overrides import changed
 from framework.util.command import CommandParser, this_program
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
@@ -138,7 +136,7 @@ def fitting(gpu: str) -> list[Fitting]:
             lengths = [0]
             for length in LENGTHS:
                 context = PlanContext(changed(one, {"trainer.max_seq_length": length}), shape, card, None, session)
-                if context.settings and context.fit_status(context.estimate(context.settings)) is FitStatus.fits:
+                if context.fit_status(context.estimate()) is FitStatus.fits:
                     lengths.append(length)
             longest[way] = max(lengths)
         found.append(Fitting(name, round(shape.total / 1e9, 1), longest))

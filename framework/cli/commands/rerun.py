@@ -11,10 +11,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from framework.api.plan import ExpectedRows, Plan
+from framework.api.plan import ExpectedRows
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
@@ -23,8 +24,7 @@ from framework.cli.arguments import load_plugins, reject_duplicate_overrides, wi
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
-from framework.plan.from_folder import typed_in
-from framework.plan.load import load_plan
+from framework.plan.load import load_plan, typed_in
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.folder import locked
 from framework.rundir.read import differences, flat, read_run
@@ -60,10 +60,12 @@ class RerunCommand:
         if (plan.run_dir / OVERRIDES).exists():
             raise FrameworkError(f"run_dir={plan.run_dir} holds another run: give a new folder, or leave run_dir out")
         if not anyway:
-            _check_config(run, environment, load_plan(saved) if changes else plan, keys)
-        for line in _other_surroundings(environment, plan, session):
+            now = load_plan(saved) if changes else plan
+            _check_config(run, environment, now.config, now.options, keys)
+        for line in _other_surroundings(environment, plugin_origins(plan.selections.values(), session.plugins)):
             print(line, file=sys.stderr)
-        plan = _watch_data(run, environment, plan, keys, anyway=anyway)
+        if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
+            plan = dataclasses.replace(plan, expected_rows=_expected_rows(run, environment, required=not anyway))
         launcher: Launcher = plan.launch.create()
         with locked(plan.run_dir):
             report = launcher.launch(plan)
@@ -115,15 +117,21 @@ def _add_folders(session: Session, environment: Environment | None, *, anyway: b
         print(f"{missing}: continuing without them", file=sys.stderr)
 
 
-def _check_config(run: SavedRun, environment: Environment | None, now: Plan, changed: set[str]) -> None:
+def _check_config(
+    run: SavedRun,
+    environment: Environment | None,
+    config: Mapping[str, Any],
+    options: Mapping[str, str],
+    changed: set[str],
+) -> None:
     """Refuse if the overrides of the run no longer give its config; new overrides of the user do not matter.
 
     Raises:
         FrameworkError: names each key with both values.
     """
-    before, after = flat(run.config), flat(json.loads(json.dumps(now.config)))
+    before, after = flat(run.config), flat(json.loads(json.dumps(config)))
     if environment is not None:
-        before, after = before | environment.options, after | now.options
+        before, after = before | environment.options, after | dict(options)
     lines = [
         f"  {name}: {quoted(old)} then, {quoted(new)} now"
         for name, (old, new) in differences(before, after).items()
@@ -147,7 +155,7 @@ def _example(line: str) -> str:
     return f"{name}={rest.partition(' then, ')[0]}"
 
 
-def _other_surroundings(environment: Environment | None, plan: Plan, session: Session) -> Iterator[str]:
+def _other_surroundings(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:
     """Give a line for each package, plugin and commit that differs from then."""
     if environment is None:
         return
@@ -155,8 +163,7 @@ def _other_surroundings(environment: Environment | None, plan: Plan, session: Se
     before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
-    here = plugin_origins(plan, session.plugins)
-    for name, (old, new) in differences(environment.plugins, here).items():
+    for name, (old, new) in differences(environment.plugins, plugins).items():
         if name in environment.plugins and environment.plugins[name].partition(" ")[0] not in environment.packages:
             yield f"plugin '{name}': {old} then, {new} now"
     folders = {"the working folder": (environment.commit, Path.cwd())}
@@ -175,11 +182,8 @@ def _commit(value: Commit | None) -> str:
     return "none" if value is None else value.commit[:12] + (" with changes" if value.dirty else "")
 
 
-def _watch_data(run: SavedRun, environment: Environment | None, plan: Plan, changed: set[str], *, anyway: bool) -> Plan:
-    """Let the data stage compare the rows, unless other data are wanted."""
+def _expected_rows(run: SavedRun, environment: Environment | None, *, required: bool) -> ExpectedRows | None:
+    """Return what the data stage compares its rows with; None if the run did not get so far."""
     data = run.record(DataResult, "data.json")
     saved = (environment.fingerprint if environment else "") or (data.fingerprint if data else "")
-    other_data = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in changed)
-    if not saved or other_data:
-        return plan
-    return dataclasses.replace(plan, expected_rows=ExpectedRows(saved, str(run.folder), required=not anyway))
+    return ExpectedRows(saved, str(run.folder), required) if saved else None

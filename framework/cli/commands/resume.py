@@ -28,6 +28,7 @@ from framework.config.limits import check_file
 from framework.hooks.session import Session, current
 from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
+from framework.rundir.folder import REMOVED
 from framework.rundir.read import read_run, state_of
 from framework.sweep.folder import MULTIRUN, folders
 from framework.util import lock
@@ -105,7 +106,7 @@ def _sweep(session: Session, folder: Path) -> list[str]:
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()
     # The folder and the switch are set again below; a key may be given only once.
-    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
+    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS | REMOVED]
     return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
 
 

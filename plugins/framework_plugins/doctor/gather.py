@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from pathlib import Path
+from typing import Any
 
 from framework import Plan
 from framework.api import Diagnostic, DiagnosticResult, counting, redact, skip_plugin
@@ -94,7 +95,8 @@ class DiagnosticRun:
 
 def registered() -> Iterator[Registered]:
     """Give the diagnostics of all plugins, each with the name of its plugin."""
-    for plugin, diagnostic in ask("framework_diagnostics"):
+    diagnostic: Any  # `diagnostic_problem` says what else it is
+    for plugin, diagnostic in ask("framework_diagnostics", object):
         if reason := diagnostic_problem(diagnostic):
             skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework import FrameworkError
-from framework.api import RawData, Row, counting
+from framework.api import RawData, Row, counting, key_of
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.encodings import UTF8, codec
 from framework_plugins.formats.readers import read, rows_about
@@ -266,4 +265,4 @@ def _key(parts: Sequence[Sequence[WatchedFile]], sample_by: SampleBy) -> str:
          for noted in part]
         for part in parts
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+    return key_of(plain)

@@ -16,7 +16,7 @@ import transformers
 from peft import PeftModel
 
 from framework import Plan
-from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting
+from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
     ModelPlace,
     ModelSource,
@@ -25,7 +25,6 @@ from framework.api.training import (
     TrainRun,
     member,
     shared_cache,
-    shared_key,
 )
 from framework_plugins.hf.generate.generate import complete
 from framework_plugins.hf.generate.stream import sampler, stream
@@ -221,7 +220,7 @@ class HFModel:
         model = self._in_eval_mode()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
             base, adapter = self.base_key, self.plan.adapter
-            self._probe_key = shared_key(base, adapter.component.name, adapter.settings) if base else ""
+            self._probe_key = key_of(base, adapter.component.name, adapter.settings) if base else ""
             self._evaluation = scoring.open_evaluation(
                 self._new_losses(),
                 shared_cache().find(PROBED, self._probe_key),

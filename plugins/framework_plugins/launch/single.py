@@ -24,7 +24,7 @@ class Single:
 
     def launch(self, plan: Plan) -> Report | None:
         """Run the plan, in a process of its own if this one will not do."""
-        if reason := stale(plan):
+        if reason := stale(plan.selections):
             log.warning("%s: the run continues in a new process", reason)
             return ChildProcess(SubprocessConfig()).launch(plan)
         return run_plan(plan)

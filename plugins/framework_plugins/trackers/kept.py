@@ -6,12 +6,11 @@ The training may send its steps again from the first one: those that the tracker
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 
 from framework import Plan, Stage
-from framework.api import Affects, RunFolder, TrainResult, write_atomically
+from framework.api import Affects, RunFolder, TrainResult, key_of, write_atomically
 
 
 @dataclass
@@ -55,7 +54,7 @@ def save_tracker_run(plan: Plan, tracker: str, run: TrackerRun) -> None:
 def settings_hash(plan: Plan) -> str:
     """Return a hash over what makes a training the one that it is, and over its data."""
     settings = plan.affecting(Affects.resume | Affects.data)
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return key_of(settings)[:16]
 
 
 def trained_steps(plan: Plan) -> int:

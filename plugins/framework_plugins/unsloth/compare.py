@@ -27,13 +27,13 @@ from framework.api import (
     Step,
     cache_dir,
     components,
-    digest,
     installed,
+    key_of,
     read_json,
     summarize_error,
     write_json,
 )
-from framework.api.training import IGNORE, Schedule, StepControl, TokenRow, TrainRun, module_hash
+from framework.api.training import IGNORE, Schedule, StepControl, TokenRow, TrainRun
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.machine.out_of_memory import RandomState
@@ -131,14 +131,13 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
     }
     key = {
         "versions": {name: installed(name) for name in LIBRARIES + ATTENTION_LIBRARIES},
-        "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
         "forward plan": [run.forward_plan, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
         "machine": [machine.dtype, machine.optimizer, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
-    return digest(json.dumps(key, sort_keys=True, default=str))
+    return key_of(key, code=PACKAGES)
 
 
 # In a process of its own: nothing is plain where Unsloth was imported (decision 0051).

@@ -10,8 +10,8 @@ import pytest
 from framework import FrameworkError
 from framework.cli.arguments import readable
 from framework.config.limits import check_file, check_words
-from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import saved_overrides
+from framework.sweep.check import check_sweep
 
 
 @pytest.mark.parametrize(

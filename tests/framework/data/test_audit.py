@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from framework.api.audit import TRAIN, VALIDATION, AuditData
 from framework.api.component import Component
@@ -150,11 +151,15 @@ def test_groups_are_worked_out_once_for_a_store(tmp_path: Path, monkeypatch: pyt
 # --- what becomes of findings -----------------------------------------------------------------------------------------
 
 
+def found_in(made: Plan, rows: Store, part: NDArray[np.int8]) -> list[Finding]:
+    return audit.findings(made.audit, StoredRows(made, rows, part))
+
+
 def test_the_worst_comes_first(tmp_path: Path) -> None:
     says = [finding("rare", Severity.note), finding("bad", Severity.serious), finding("odd", Severity.warning)]
     made, _ = with_audit(planned(tmp_path), *says)
     rows = written(tmp_path, [conversation("a?", "a")])
-    found = audit.findings(made, rows, rows.columns.part)
+    found = found_in(made, rows, rows.columns.part)
     assert [one.name for one in found] == ["bad", "odd", "rare"]
 
 
@@ -164,7 +169,7 @@ def test_a_fatal_finding_ends_the_run_and_says_what_to_do(tmp_path: Path) -> Non
     rows = written(tmp_path, [conversation("a?", "a")])
     for _ in range(2):  # what was kept is as fatal
         with pytest.raises(FrameworkError) as caught:
-            audit.findings(made, rows, rows.columns.part)
+            found_in(made, rows, rows.columns.part)
         assert str(caught.value) == "bad: 3 of 9 rows are bad (rows.jsonl:2: odd). Fix what is bad"
 
 
@@ -172,24 +177,24 @@ def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -
     made, fixed = with_audit(planned(tmp_path), finding("odd", Severity.note))
     rows = written(tmp_path, [conversation("a?", "a"), conversation("b?", "b", 1)])
     part = rows.columns.part.copy()
-    one, two = (audit.findings(made, rows, part) for _ in range(2))
+    one, two = (found_in(made, rows, part) for _ in range(2))
     assert one == two
     assert fixed.asked == [2]
     part[0] = VALIDATION
-    audit.findings(made, rows, part)
+    found_in(made, rows, part)
     assert fixed.asked == [2, 2]
     other, _ = with_audit(made, fixed=fixed, strict=True)
-    audit.findings(other, rows, part)
+    found_in(other, rows, part)
     assert fixed.asked == [2, 2, 2]
-    audit.findings(dataclasses.replace(other, seed=7), rows, part)
+    found_in(dataclasses.replace(other, seed=7), rows, part)
     assert fixed.asked == [2, 2, 2, 2]
 
 
 def test_damaged_findings_are_made_anew(tmp_path: Path) -> None:
     made, fixed = with_audit(planned(tmp_path), finding("odd", Severity.note))
     rows = written(tmp_path, [conversation("a?", "a")])
-    audit.findings(made, rows, rows.columns.part)
+    found_in(made, rows, rows.columns.part)
     (kept,) = rows.folder.glob("findings-*.json")
     kept.write_text("[{", encoding="utf-8")
-    assert len(audit.findings(made, rows, rows.columns.part)) == 1
+    assert len(found_in(made, rows, rows.columns.part)) == 1
     assert fixed.asked == [1, 1]

@@ -13,6 +13,7 @@ from framework.api.data import Data
 from framework.api.records import RawData, Row
 from framework.data import mixture
 from framework.data.stage import load_data
+from framework.util import hashing
 
 Write = Callable[[list[dict[str, str]]], Path]
 GENERAL = [{"prompt": f"general question {number}", "completion": f"answer {number}"} for number in range(200)]
@@ -42,6 +43,15 @@ def test_a_count_is_so_many_rows_and_several_sources_are_mixed(
     data = loaded(data_file, tmp_path, entries, "data.validation_split=0")
     assert [(part.requested, part.rows) for part in data.result.mixed] == [(7, 7), (7, 7)]
     assert data.result.train_rows == 20 + 7 + 7
+
+
+def test_the_fingerprint_is_of_the_rows_alone_whatever_version_reads_them(
+    data_file: Path, write_rows: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"path": str(write_rows(GENERAL[:9])), "count": 3}
+    before = loaded(data_file, tmp_path, [entry])
+    monkeypatch.setattr(hashing, "installed", lambda _: "0.0.1")
+    assert loaded(data_file, tmp_path, [entry]).result.fingerprint == before.result.fingerprint
 
 
 def test_what_is_mixed_in_is_never_validated_on(data_file: Path, write_rows: Write, tmp_path: Path) -> None:

@@ -438,7 +438,11 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
         run_dir=tmp_path,
     )
     store, _ = reader.Reader(plan, testing.EchoModel(plan)).store()
-    seen = StoredRows(plan, store, stage.split_parts(plan, store))
+    seen = StoredRows(
+        plan,
+        store,
+        stage.split_parts(store, plan.data.config.validation_split, plan.training.max_seq_length, plan.seed),
+    )
     assert len(seen) == 22
     assert [(seen.part == part).sum() for part in (TRAIN, VALIDATION, PROMPTS)] == [18, 2, 2]
     batches = list(seen.batches())

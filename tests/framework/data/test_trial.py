@@ -25,6 +25,10 @@ def planned(path: Path, *words: str) -> Plan:
     return testing.plan(["data=local_file", f"data.path={path}", *words], run_dir=path.parent / "run")
 
 
+def tried(plan: Plan) -> None:
+    trial.try_sources(plan.data, plan.format)
+
+
 def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
     file = folder / "rows.jsonl"
     file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
@@ -56,16 +60,16 @@ def test_good_rows_are_tried_for_a_moment_and_bad_ones_that_are_skipped_or_not_d
 ) -> None:
     monkeypatch.setattr(trial, "SECONDS", 0)
     file = lines(tmp_path, [GOOD, {"a": 1}, GOOD])
-    trial.try_sources(planned(file))  # the second row is not looked at
+    tried(planned(file))  # the second row is not looked at
     monkeypatch.undo()
     with pytest.raises(FrameworkError, match=r"^rows\.jsonl:2: no format fits"):
-        trial.try_sources(planned(file))
-    trial.try_sources(planned(file, "data.on_bad_row=skip"))
-    trial.try_sources(planned(file, "data.max_rows=1", f"data.mix=[{{path: {file}, count: 1}}]"))
+        tried(planned(file))
+    tried(planned(file, "data.on_bad_row=skip"))
+    tried(planned(file, "data.max_rows=1", f"data.mix=[{{path: {file}, count: 1}}]"))
     other = lines(tmp_path, [{"a": 1}] * 3).rename(tmp_path / "other.jsonl")
     plan = planned(lines(tmp_path, [GOOD]), f"data.mix=[{{path: {other}, count: 1}}]")
     with pytest.raises(FrameworkError, match=r"^other\.jsonl:1, other\.jsonl:2, other\.jsonl:3: no format fits"):
-        trial.try_sources(plan)
+        tried(plan)
 
 
 def refusing() -> RawData:
@@ -103,4 +107,4 @@ def test_a_source_may_give_no_rows_to_try(tmp_path: Path) -> None:
             return Source()
 
     plan = planned(lines(tmp_path, [GOOD]))
-    trial.try_sources(dataclasses.replace(plan, data=Checked(plan.data.component, plan.data.config)))
+    tried(dataclasses.replace(plan, data=Checked(plan.data.component, plan.data.config)))

@@ -7,7 +7,6 @@ import pytest
 from framework.api.records import EvalResult, Sample
 from framework.api.schema import Action
 from framework.monitor.truncated_answers import count_truncated, truncation_issues
-from tests.support.curves import plan
 
 DONE = Sample("ask", "short", "short", stopped=True, scores={})
 ENDLESS = Sample("ask", "on and on and on", "short", stopped=False, scores={})
@@ -22,11 +21,11 @@ def test_an_answer_is_endless_where_it_is_longer_than_it_should_be() -> None:
 
 def test_it_is_reported_with_the_share_of_the_base() -> None:
     after, before = EvalResult({}, [ENDLESS, ENDLESS, *[DONE] * 8]), EvalResult({}, [DONE] * 10)
-    (issue,) = truncation_issues(plan(), after, before, 40)
+    (issue,) = truncation_issues(Action.warn, after, before, 40)
     assert (issue.kind, issue.step, issue.action) == ("truncated_answers", 40, Action.warn)
     assert issue.text == "2 of 10 answers did not end by themselves, and 0 of 10 of the base model"
     assert issue.recommendation.startswith("The model does not end its answers reliably: train for more steps")
-    (alone,) = truncation_issues(plan(), after, None, 40)
+    (alone,) = truncation_issues(Action.warn, after, None, 40)
     assert alone.text == "2 of 10 answers did not end by themselves"
 
 
@@ -34,8 +33,8 @@ def test_it_is_reported_with_the_share_of_the_base() -> None:
     "samples", [[], [ENDLESS], [ENDLESS, *[DONE] * 3], [ENDLESS, ENDLESS, *[DONE] * 9], [LONG] * 9]
 )
 def test_a_few_that_do_not_end_are_no_trouble(samples: list[Sample]) -> None:
-    assert truncation_issues(plan(), EvalResult({}, samples), None, 40) == []
+    assert truncation_issues(Action.warn, EvalResult({}, samples), None, 40) == []
 
 
 def test_it_can_be_left_out() -> None:
-    assert truncation_issues(plan("health.truncated_answers=ignore"), EvalResult({}, [ENDLESS] * 9), None, 40) == []
+    assert truncation_issues(Action.ignore, EvalResult({}, [ENDLESS] * 9), None, 40) == []

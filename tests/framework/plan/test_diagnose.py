@@ -53,6 +53,7 @@ def told(*words: str) -> list[str]:
         ("+adapter=lora", "+adapter=lora: adapter already has an option: change it with adapter=lora"),
         ("+adapter.r=8", "An item is already at 'adapter.r'. Either remove + prefix: 'adapter.r=8'"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
+        ("plan.calibrate=true", "plan.calibrate=true: calibrate is gone: no probe corrects the estimate any more. Lea"),
         ("~seed", "seed has no value: set seed=…"),
         ("~metric", "~metric: to choose none, set metric=[]"),
         ("+experiment=", "+experiment=: name an experiment, or leave this out"),

@@ -11,22 +11,27 @@ from framework import hookimpl
 from framework.api.plan import Plan
 from framework.api.records import FitStatus, MemoryReduction
 from framework.hooks.session import current
-from framework.plan.fit import check_fits, remedy
+from framework.plan.fit import remedy
 from framework.plan.forecast import Planner
-from framework.plan.history import remember_rows
+from framework.rundir.known import remember_rows
 from framework.util import gpus, host
 from framework.util.errors import DoesNotFitError
 from framework.util.gpus import Gpu
 from framework.util.host import HostMemory
-from tests.support.shelf import ROWS, Shelf, plan
+from tests.support.shelf import ROWS, Shelf, first, plan, rows_of, with_rows
 
 GIB = 2**30
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
+def check(model: Shelf, run: Plan) -> None:
+    planner = Planner(run, model, current())
+    planner.check_fits(planner.first())
+
+
 def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:
-    _, told = Planner(llama, current()).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
+    _, told = first(llama, plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.too_large
     taken = [word for change in told.changes for word in change.overrides]
@@ -40,8 +45,8 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
 
 def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: Shelf) -> None:
     before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
-    remember_rows(before, ROWS)
-    after, told = Planner(llama, current()).first(before)
+    remember_rows(rows_of(before), ROWS)
+    after, told = first(llama, before)
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.fits
     assert "quantization=nf4" in told.applied
@@ -60,7 +65,7 @@ def test_what_cannot_fit_is_refused_before_the_rows_are_known(
     monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
     refused = plan(tmp_path, "quantization=none", "trainer.device=cpu")
     with pytest.raises(DoesNotFitError, match=r"at least \d+\.\d GiB are needed, and CPU has 4\.0") as error:
-        check_fits(*Planner(llama, current()).first(refused))
+        check(llama, refused)
     assert "quantization=nf4" in str(error.value)
 
 
@@ -68,46 +73,46 @@ def test_a_gpu_with_memory_for_the_weights_and_for_no_row_is_refused(
     tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What counts once rows are known is a pass of one row with checkpointing; weights and optimizer alone before."""
-    run, planner = plan(tmp_path, "quantization=nf4"), Planner(llama, current())
+    run = plan(tmp_path, "quantization=nf4")
 
     def card(free: int) -> None:
         monkeypatch.setattr(gpus, "here", lambda: Gpu("NVIDIA GeForce RTX 3060", 12 * GIB, free))
 
     card(12 * GIB)
-    before, after = planner.first(run)[1].memory, planner.update(run, ROWS).memory
+    before, after = first(llama, run)[1].memory, with_rows(llama, run, ROWS).forecast().memory
     assert before is not None
     assert after is not None
     assert before.least < after.least
     card((before.least + after.least) // 2 + round(gpus.CONTEXT * GIB))
-    check_fits(*planner.first(run))
+    check(llama, run)
+    planner = with_rows(llama, run, ROWS)
+    told = planner.forecast()
     with pytest.raises(
         DoesNotFitError, match=r"at least \d\.\d GiB are needed, and NVIDIA GeForce RTX 3060 has \d\.\d"
     ):
-        check_fits(run, planner.update(run, ROWS))
+        planner.check_fits(told)
 
 
 def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
-    after, told = Planner(llama, current()).first(
-        plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
-    )
+    after, told = first(llama, plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
     assert "trainer.per_device_train_batch_size=1" in told.applied
     assert after.quantization.component.name == "none"
     assert after.training.max_seq_length == 2048
 
 
 def test_what_was_applied_is_reported_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
-    planner = Planner(llama, current())
-    after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
-    assert planner.update(after, ROWS).applied == told.applied != []
+    planner = Planner(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"), llama, current())
+    told, planner.rows = planner.first(), ROWS
+    assert planner.forecast().applied == told.applied != []
 
 
 def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:
     before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]")
-    assert Planner(llama, current()).first(before)[0] == before
+    assert first(llama, before)[0] == before
 
 
 def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> None:
-    check_fits(*Planner(llama, current()).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))
+    check(llama, plan(tmp_path, "quantization=none", "plan.gpu=4GiB"))
 
 
 class Hasty:
@@ -137,7 +142,7 @@ class Hasty:
             "trainer.max_seq_length=64 must be a whole number",
         ),
         (MemoryReduction(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
-        ({"adapter.r": 1}, "it gives dict, not a MemoryReduction"),
+        ({"adapter.r": 1}, "it gives dict, not MemoryReduction"),
     ],
 )
 def test_a_saving_that_cannot_be_set_is_named_and_left_out(
@@ -145,11 +150,11 @@ def test_a_saving_that_cannot_be_set_is_named_and_left_out(
 ) -> None:
     monkeypatch.setattr(current().plugins, "_skipped", {})
     planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
-    without = Planner(llama, current()).first(planned)[1].changes
+    without = first(llama, planned)[1].changes
     hasty = Hasty(reduction)
     current().plugins.manager.register(hasty, name="hasty")
     try:
-        assert Planner(llama, current()).first(planned)[1].changes == without
+        assert first(llama, planned)[1].changes == without
     finally:
         current().plugins.manager.unregister(hasty)
     (left,) = current().plugins.skipped_plugins()
@@ -167,7 +172,7 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
     current().plugins.manager.register(hasty, name="hasty")
     current().plugins.manager.register(other, name="other")
     try:
-        taken = [word for change in Planner(llama, current()).first(planned)[1].changes for word in change.overrides]
+        taken = [word for change in first(llama, planned)[1].changes for word in change.overrides]
     finally:
         current().plugins.manager.unregister(hasty)
         current().plugins.manager.unregister(other)
@@ -177,7 +182,7 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
 
 def test_rows_are_cut_to_the_longest_of_a_hundred_before_they_are_halved(tmp_path: Path, llama: Shelf) -> None:
     rows = dataclasses.replace(ROWS, longest=2048)
-    told = Planner(llama, current()).update(plan(tmp_path, "quantization=none", "plan.gpu=4GiB"), rows)
+    told = with_rows(llama, plan(tmp_path, "quantization=none", "plan.gpu=4GiB"), rows).forecast()
     cuts = [(change.overrides, change.costs) for change in told.changes if "max_seq_length" in change.overrides[0]]
     assert cuts == [
         (["trainer.max_seq_length=704"], "the longest row in a hundred"),
@@ -191,7 +196,7 @@ def test_rows_are_cut_to_the_longest_of_a_hundred_before_they_are_halved(tmp_pat
 )
 def test_what_would_make_a_run_fit_is_one_line(tmp_path: Path, llama: Shelf, gpu: str, text: str) -> None:
     run = plan(tmp_path, "quantization=none", f"plan.gpu={gpu}")
-    line = remedy(Planner(llama, current()).update(run, dataclasses.replace(ROWS, longest=2048)))
+    line = remedy(with_rows(llama, run, dataclasses.replace(ROWS, longest=2048)).forecast())
     assert line.startswith(text)
     words = line.partition(": ")[2].partition(". ")[0].split()
     keys = [word.partition("=")[0] for word in words]

@@ -10,15 +10,13 @@ import pytest
 
 from framework.api.records import FitStatus, Forecast
 from framework.hooks.manager import Plugins
-from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
-from framework.plan.forecast import Planner
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
 from tests.support.hub import HubStandIn
 from tests.support.program import environment, framework
-from tests.support.shelf import Shelf, plan
+from tests.support.shelf import Shelf, first, plan
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 GIB = 2**30
@@ -27,7 +25,7 @@ MIDDLE = LLAMA | SIZES
 
 
 def told(folder: Path, *words: str) -> Forecast:
-    return Planner(Shelf(LLAMA), current()).first(plan(folder, *words))[1]
+    return first(Shelf(LLAMA), plan(folder, *words))[1]
 
 
 def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

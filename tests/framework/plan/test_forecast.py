@@ -7,13 +7,11 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import FitStatus, TrainResult
-from framework.hooks.session import current
-from framework.plan.forecast import Planner
-from framework.plan.history import known_rows, remember_rows, speeds
 from framework.plan.make import make_plan
+from framework.rundir.known import known_rows, remember_rows, speeds
 from framework.testing import compose
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
-from tests.support.shelf import ROWS, Shelf, plan
+from tests.support.shelf import ROWS, Shelf, first, plan, rows_of, with_rows
 
 GIB = 2**30
 
@@ -35,7 +33,7 @@ TRAINED = TrainResult(
 
 
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
-    _, told = Planner(llama, current()).first(plan(tmp_path, "plan.gpu=rtx4090"))
+    _, told = first(llama, plan(tmp_path, "plan.gpu=rtx4090"))
     assert told.memory is not None
     assert (told.memory.fit_status, told.memory.device) == (FitStatus.fits, "rtx4090")
     assert 6 * GIB < told.memory.allocated < 12 * GIB
@@ -47,9 +45,9 @@ def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf
 def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:
     # Otherwise so few tokens would do without checkpointing.
     words = plan(tmp_path, "plan.gpu=rtx4090", "trainer.gradient_checkpointing=enabled")
-    _, before = Planner(llama, current()).first(words)
-    remember_rows(words, ROWS)
-    _, told = Planner(llama, current()).first(words)
+    _, before = first(llama, words)
+    remember_rows(rows_of(words), ROWS)
+    _, told = first(llama, words)
     assert told.memory is not None
     assert before.memory is not None
     assert told.memory.rows_known
@@ -60,48 +58,48 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
 
 
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
-    _, told = Planner(Shelf(LLAMA | {"num_experts": 8}), current()).first(plan(tmp_path))
+    _, told = first(Shelf(LLAMA | {"num_experts": 8}), plan(tmp_path))
     assert told.memory is None
     assert "has experts" in told.why
 
 
 def test_advice_does_not_depend_on_the_memory(tmp_path: Path) -> None:
     words = plan(tmp_path, "data.validation_split=0")
-    _, told = Planner(Shelf(LLAMA | {"num_experts": 8}), current()).first(words)
+    _, told = first(Shelf(LLAMA | {"num_experts": 8}), words)
     assert any(sentence.startswith("data.validation_split=0") for sentence in told.advice)
 
 
 def test_a_run_planned_for_another_gpu_teaches_nothing_of_this_machine(tmp_path: Path) -> None:
     words = plan(tmp_path, "plan.gpu=rtx4090")
-    Planner(Shelf(SMOLLM), current()).learn(words, ROWS, TRAINED)
+    with_rows(Shelf(SMOLLM), words, ROWS).learn(TRAINED)
     assert not list((tmp_path / "cache").rglob("speeds.json"))
 
 
 def test_a_trainer_that_does_not_tell_has_none_either(tmp_path: Path, llama: Shelf) -> None:
-    _, told = Planner(llama, current()).first(testing.plan([], run_dir=tmp_path / "run"))
+    _, told = first(llama, testing.plan([], run_dir=tmp_path / "run"))
     assert told.memory is None
     assert told.why == "trainer=echo does not report how it uses memory"
 
 
 def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> None:
     with pytest.raises(FrameworkError, match=r"plan\.gpu=rtx9999"):
-        Planner(llama, current()).first(plan(tmp_path, "plan.gpu=rtx9999"))
+        first(llama, plan(tmp_path, "plan.gpu=rtx9999"))
 
 
 def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
     shelf = Shelf(SMOLLM)
     words = plan(tmp_path, "quantization=none", "trainer.device=cpu", "trainer.dtype=bf16")
-    Planner(shelf, current()).learn(words, ROWS, TRAINED)
+    with_rows(shelf, words, ROWS).learn(TRAINED)
     (speed,) = speeds("CPU, half, adapter")
     assert speed > 0
-    remembered = known_rows(words)
+    remembered = known_rows(rows_of(words))
     assert remembered == dataclasses.replace(ROWS, computed=0.5)
-    _, told = Planner(shelf, current()).first(words)
+    _, told = first(shelf, words)
     assert told.work is not None
     assert told.work.seconds_low is not None
     assert told.work.seconds_high is not None
     assert told.work.seconds_low < 100 < told.work.seconds_high
-    Planner(shelf, current()).learn(words, ROWS, dataclasses.replace(TRAINED, taken_from="../0"))
+    with_rows(shelf, words, ROWS).learn(dataclasses.replace(TRAINED, taken_from="../0"))
     assert speeds("CPU, half, adapter") == [speed]  # of a point that took a training nothing is learned
 
 
@@ -118,13 +116,13 @@ def test_disk_counts_the_best_weights_of_a_whole_model(
     tmp_path: Path, llama: Shelf, words: list[str], *, kept: bool
 ) -> None:
     every = ["+experiment=llama8b_full", "data=local_file", "data.path=rows.jsonl", *words]
-    _, told = Planner(llama, current()).first(make_plan(compose(every), run_dir=tmp_path / "run"))
+    _, told = first(llama, make_plan(compose(every), run_dir=tmp_path / "run"))
     assert told.disk is not None
     assert ("best weights" in told.disk.parts) == kept
 
 
 def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: Shelf) -> None:
-    _, told = Planner(llama, current()).first(plan(tmp_path))
+    _, told = first(llama, plan(tmp_path))
     assert told.disk is not None
     assert set(told.disk.parts) == {"checkpoint", "adapter"}
     assert told.disk.needed == sum(told.disk.parts.values())
@@ -132,9 +130,9 @@ def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: 
 
 
 def test_a_plan_alone_tells_what_the_whole_run_would_write(tmp_path: Path, llama: Shelf) -> None:
-    _, whole = Planner(llama, current()).first(plan(tmp_path))
-    _, alone = Planner(llama, current()).first(plan(tmp_path, "stages=[plan]"))
-    _, looking = Planner(llama, current()).first(plan(tmp_path, "stages=[data]"))
+    _, whole = first(llama, plan(tmp_path))
+    _, alone = first(llama, plan(tmp_path, "stages=[plan]"))
+    _, looking = first(llama, plan(tmp_path, "stages=[data]"))
     assert whole.disk is not None
     assert alone.disk is not None
     assert (alone.disk.parts, looking.disk) == (whole.disk.parts, None)

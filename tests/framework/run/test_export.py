@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact, ExportResult
+from framework.api.schema import Affects
 from framework.run import export
 from framework.run.export import KEPT, ExportError, Exports, fingerprint
 
@@ -39,14 +41,17 @@ def run(tmp_path: Path) -> Path:
 
 def earlier(run: Path, *words: str) -> tuple[Exports, ExportResult]:
     """Return the exports of a plan that made both."""
-    made = Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), None)
+    made = now(run, None, *words)
     made.add("merged", [Artifact("merged", "merged", 22)])
     made.add("adapter", [Artifact("adapter", "adapter", 23, ["a note"])])
     return made, made.result()
 
 
 def now(run: Path, before: ExportResult | None, *words: str) -> Exports:
-    return Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), before)
+    plan = testing.plan([*words, "exporter=[adapter,merged,model_card]"], run_dir=run)
+    settings = plan.affecting(Affects.exports)
+    keys = {name: export.settings(settings, choice) for name, choice in plan.exporter.items()}
+    return Exports(run, fingerprint(plan.checkpoint), keys, before)
 
 
 def test_a_folder_has_the_size_that_it_has_at_the_end(run: Path) -> None:
@@ -102,10 +107,13 @@ def test_an_exporter_is_asked_again_when_one_that_it_builds_on_was(run: Path) ->
     for words in ([], [], ["exporter.adapter.folder=other"]):
         plan = testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run)
         model: Any = None
-        report: Any = None
-        *_, before = export.export(plan, model, exporters, [], report, before)
+        *_, before = export.export(model, exporters, context_of(plan), before)
         asked.append("end")
     assert asked == ["adapter.txt", "merged.txt", "end", "end", "adapter.txt", "merged.txt", "end"]
+
+
+def context_of(plan: Plan) -> ExportContext:
+    return ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan)
 
 
 class Refuses(Writes):
@@ -127,7 +135,7 @@ def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(run: Pat
     results: list[ExportResult] = []
     plan = testing.plan(["stages=[export]"], run_dir=run)
     with pytest.raises(ExportError) as error:
-        results += export.export(plan, nothing, exporters, [], nothing, None)
+        results += export.export(nothing, exporters, context_of(plan), None)
     first, second, command = str(error.value).splitlines()
     assert [first, second] == [
         "exporter 'gguf': gguf has no room",

@@ -17,8 +17,8 @@ from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run import pipeline
-from framework.run.events import Events
 from framework.run.interruption import Interruption
+from framework.run.stages import Events
 from framework.run.training import TrainingController
 from framework.util.errors import PrunedError
 from tests.support.results import EVEN
@@ -190,7 +190,7 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
     data = Data([], [], [], EVEN)
     says: Any = Says(*results)
     measuring = Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current())
-    return TrainingController(Events(plan, current()), measuring, base, Interruption(plan))
+    return TrainingController(Events(plan, current()), measuring, base, Interruption(tmp_path, tmp_path, 1.0))
 
 
 @pytest.mark.parametrize(

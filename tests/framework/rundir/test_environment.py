@@ -150,7 +150,7 @@ def test_the_options_of_every_group_are_reported(tmp_path: Path) -> None:
 
 
 def test_plugins_that_take_part_are_reported_with_their_package(tmp_path: Path) -> None:
-    found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path), current().plugins)
+    found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path).selections.values(), current().plugins)
     assert found["evals"] == f"framework {__version__}"
     assert "report" not in found
     assert "journal" not in found
@@ -181,7 +181,7 @@ def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
     acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
     current().plugins.manager.register(acme, name="acme")
     try:
-        assert plugin_origins(plan, current().plugins).get("acme") == package
+        assert plugin_origins(plan.selections.values(), current().plugins).get("acme") == package
     finally:
         current().plugins.manager.unregister(acme)
 
@@ -195,7 +195,9 @@ def test_a_plugin_of_one_file_is_reported_with_what_is_in_it(tmp_path: Path) -> 
 
 def test_the_environment_names_folder_and_platform(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository)
-    found = environment(testing.plan(["seed=3"], run_dir=repository), "abc")
+    plan = testing.plan(["seed=3"], run_dir=repository)
+    found = environment(plan.selections, plan.overrides, plan.seed, "abc")
+    assert found.options == plan.options
     assert (found.folder, found.seed, found.fingerprint) == (str(repository), 3, "abc")
     assert (found.python, found.platform) == (platform.python_version(), platform.platform())
     assert found.commit == commit(repository)

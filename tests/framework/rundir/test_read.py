@@ -1,5 +1,6 @@
 """A run folder read back, and the ways in which it cannot be."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import DataResult
-from framework.rundir.folder import WritableRunFolder, save_overrides
+from framework.rundir.folder import WritableRunFolder, save_overrides, saved_overrides
 from framework.rundir.read import ABSENT, differences, flat, read_run, runs_below
 
 
@@ -19,6 +20,15 @@ def test_a_run_is_read_with_its_config_and_words(tmp_path: Path) -> None:
     run = read_run(str(tmp_path))
     assert (run.config["seed"], run.overrides) == (7, plan.overrides)
     assert run.record(DataResult, "data.json") is None
+
+
+def test_a_setting_that_is_gone_is_left_out_of_a_run_that_was_made_with_it(tmp_path: Path) -> None:
+    plan = testing.plan(["seed=7"], run_dir=tmp_path)
+    before = {**plan.config, "plan": {**plan.config["plan"], "calibrate": True}}
+    WritableRunFolder.create(dataclasses.replace(plan, config=before, overrides=("seed=7", "plan.calibrate=true")))
+    run = read_run(tmp_path)
+    assert (run.config["plan"], run.overrides) == (plan.config["plan"], ("seed=7",))
+    assert saved_overrides(str(tmp_path)) == ["seed=7"]
 
 
 def mangle(folder: Path, name: str, text: str) -> None:

@@ -1,5 +1,7 @@
-"""framework/util/hashing.py: another value, version or code gives another key."""
+"""framework/util/hashing.py: what counts for a key changes it, and nothing else does."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,28 +12,23 @@ from framework.api.schema import FormatConfig
 from framework.hooks.decorators import FunctionFormatter
 from framework.testing import EchoModel
 from framework.util import hashing
+from framework.util.hashing import key_of
 
 
-def test_the_key_depends_on_each_of_its_parts() -> None:
-    assert hashing.hash_of("a", {"b": 1}) == hashing.hash_of("a", {"b": 1})
-    assert (
-        len(
-            {
-                hashing.hash_of("a"),
-                hashing.hash_of("b"),
-                hashing.hash_of("a", "b"),
-                hashing.hash_of({"a": "b"}),
-                hashing.hash_of(["a"]),
-            }
-        )
-        == 5
-    )
+def test_the_key_depends_on_each_of_its_parts_and_not_on_the_order_of_names() -> None:
+    assert key_of("a", {"b": 1, "c": 2}) == key_of("a", {"c": 2, "b": 1})
+    assert len({key_of("a"), key_of("b"), key_of("a", "b"), key_of({"a": "b"}), key_of(["a"]), key_of("ab")}) == 6
 
 
-def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = hashing.hash_of("a")
+def test_the_keys_in_run_folders_stay_what_they_were() -> None:
+    assert key_of({"a": 1}) == hashlib.sha256(json.dumps({"a": 1}).encode()).hexdigest()
+    assert key_of("a", Path("b")) == hashlib.sha256(b'["a", "b"]').hexdigest()
+
+
+def test_with_code_the_versions_of_libraries_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("a"), key_of("a", code=[EchoModel])
     monkeypatch.setattr(hashing, "installed", lambda _: "0.0.1")
-    assert hashing.hash_of("a") != before
+    assert key_of("a") == before[0] != before[1] != key_of("a", code=[EchoModel])
 
 
 def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
@@ -63,7 +60,7 @@ def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
         for module, keys in seen.items():
             kind = type("Form", (), {"__module__": module})
             keys.append(hashing.code_hash(kind))
-            assert hashing.code_hash(kind()) == keys[-1]
+            assert hashing.code_hash(kind()) == hashing.code_hash(module) == keys[-1]
     package_keys, file_keys = seen.values()
     assert package_keys[0] != package_keys[1] == package_keys[2] == package_keys[3]
     assert file_keys[0] == file_keys[1] != file_keys[2] == file_keys[3]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.util.shared_cache import SharedCache, key_of
+from framework.util.shared_cache import SharedCache
 
 
 @pytest.fixture
@@ -38,8 +38,3 @@ def test_looking_for_another_key_drops_the_entry(cache: SharedCache) -> None:
     cache.keep("x", "a", 1)
     assert cache.find("x", "b") is None
     assert "x" not in cache.entries
-
-
-def test_different_values_have_different_keys() -> None:
-    assert key_of("a", {"x": 1, "y": 2}) == key_of("a", {"y": 2, "x": 1})
-    assert key_of("a", "b") != key_of("ab")

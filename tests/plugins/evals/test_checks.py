@@ -11,9 +11,10 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.records import Work
 from framework.hooks.session import current
-from framework.plan.advice import advice
+from framework.plan.forecast import Planner
 from framework_plugins.evals import checks
 from tests.support.program import framework
+from tests.support.shelf import Shelf
 
 JUDGE = ["metric=[judge]", "metric.judge.base_url=http://localhost:1/v1", "metric.judge.model=tiny"]
 
@@ -146,7 +147,7 @@ def test_metrics_with_nothing_to_compare_with_are_reported_as_advice(tmp_path: P
         "Add references to the prompts, or choose among json_valid, regex, length, stopped and judge"
     )
     every = plan(tmp_path, own, "metric=[exact_match,token_f1,json_valid]")
-    assert told in list(advice(every, None, current().plugins))
+    assert told in Planner(every, Shelf({}), current()).advice(None)
     assert not list(checks.advice(plan(tmp_path, own, "metric=[json_valid]"), None))
     assert not list(checks.advice(plan(tmp_path, "evaluator.prompts.prompts=[{prompt: a, reference: b}]"), None))
     judge = [*JUDGE, "metric.judge.prompt='{answer} {reference}'"]

@@ -12,15 +12,13 @@ import pytest
 from framework import testing
 from framework.api.protocols import ExportContext
 from framework.api.records import ExportNeed
-from framework.hooks.session import current
 from framework.memory import Shape
-from framework.plan.forecast import Planner
 from framework.util import host
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.disk_and_memory import VOCABULARY_BYTES, DiskNeed, export_needs
 from tests.framework.memory.test_shape import LLAMA
-from tests.support.shelf import Shelf, plan
+from tests.support.shelf import Shelf, first, plan
 
 GIB = 2**30
 SHAPE = Shape.from_config(LLAMA)
@@ -66,9 +64,7 @@ def test_comparing_takes_the_model_once_more_in_what_fits(tmp_path: Path, monkey
 
 
 def test_they_stand_in_the_plan(tmp_path: Path) -> None:
-    _, forecast = Planner(Shelf(LLAMA), current()).first(
-        plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]")
-    )
+    _, forecast = first(Shelf(LLAMA), plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]"))
     assert forecast.disk is not None
     assert forecast.disk.parts["merged"] == 2 * SHAPE.total
     assert forecast.disk.parts["adapter"] == forecast.disk.parts["checkpoint"]

@@ -56,7 +56,7 @@ def test_the_plan_says_that_it_fits(
     for card in cards:
         words = (f"+experiment={experiment}", f"trainer={trainer}", f"plan.gpu={card}")
         plan = make_plan(compose.compose(words), run_dir=tmp_path / "run", overrides=words)
-        memory = Planner(Shelf(config), current()).first(plan)[1].memory
+        memory = Planner(plan, Shelf(config), current()).first().memory
         assert memory is not None
         assert memory.fit_status is FitStatus.fits, f"{words}: {memory.high / 2**30:.1f} GiB"
 

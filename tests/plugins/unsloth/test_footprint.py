@@ -17,13 +17,9 @@ SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, interm
 def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> MemorySettings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     card = named(gpu) if gpu else None
-    (found,) = (
-        each
-        for _, each in current().plugins.ask(
-            "framework_memory", plan=plan, shape=SHAPE, gpu=card, longest=512, shared=64
-        )
-    )
-    assert isinstance(found, MemorySettings)
+    sizes = {"longest": 512, "shared": 64}
+    answers = current().plugins.ask("framework_memory", MemorySettings, plan=plan, shape=SHAPE, gpu=card, **sizes)
+    ((_, found),) = answers
     return found
 
 

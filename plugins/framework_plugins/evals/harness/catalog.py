@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from framework.api import PythonProcess, cache_dir, digest, read_json, write_json
+from framework.api import PythonProcess, cache_dir, key_of, read_json, write_json
 
 GENERAL_SUITE = Path(__file__).parents[1] / "general"
 """The general suite, which is always there."""
@@ -144,7 +144,7 @@ def read_task_file(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 @functools.cache
 def _installed_index(home: Path) -> Index:
     """Return lm-eval's own index, which is made once for each version; nothing in the folder changes otherwise."""
-    file = cache_dir() / "lm_eval" / f"{digest(f'{home} {version(PACKAGE)}')}.json"
+    file = cache_dir() / "lm_eval" / f"{key_of(str(home), version(PACKAGE))}.json"
     known = read_json(file)
     if not known:
         with PythonProcess() as process:  # it imports lm-eval, and with it torch

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from framework import Plan
-from framework.api import Affects
-from framework.api.training import shared_cache, shared_key
+from framework.api import Affects, key_of
+from framework.api.training import shared_cache
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 
@@ -95,7 +95,7 @@ def files_key(folder: Path, *settings: Any) -> str:
     """Return a key over the files of a model and the settings it is loaded with."""
     files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".py"})
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return shared_key(str(folder.resolve()), states, *settings)
+    return key_of(str(folder.resolve()), states, *settings)
 
 
 def base_key(plan: Plan, facts: Mapping[str, str], forward_plan: ForwardPlan, folder: Path, encoding: str) -> str:

@@ -22,16 +22,14 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import Example, Learn, Message, summarize_error
+from framework.api import Example, Learn, Message, key_of, summarize_error
 from framework.api.training import (
     CHAT_TEMPLATES,
     END_THOUGHT,
     IGNORE,
     Thoughts,
     TokenRow,
-    code_hash,
     for_each_answer,
-    hash_of,
     with_thoughts,
 )
 from framework_plugins.hf.load.tokenizer import fitting_templates
@@ -95,7 +93,7 @@ class Chat:
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
         parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.learn.value)
-        return hash_of(*core, *parts, self._probe, code_hash(Chat))
+        return key_of(*core, *parts, self._probe, code=[Chat])
 
     @property
     def _probe(self) -> str:

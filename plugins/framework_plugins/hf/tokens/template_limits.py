@@ -7,21 +7,19 @@ conversations is not proven: the limits keep a loop without end and a text of gi
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 import warnings
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
-from framework.api import cache_dir
+from framework.api import cache_dir, key_of
 
 CPU_SECONDS, WALL_SECONDS = 4, 60.0
 """Seconds of processor time, and until an answer has to be there on a machine that is busy with other things."""
@@ -57,8 +55,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
     """
     if not hasattr(os, "fork"):
         return
-    text = json.dumps([tokenizer.chat_template, dict(settings), CPU_SECONDS, MEMORY_BYTES], sort_keys=True, default=str)
-    accepted = cache_dir() / "templates" / sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    accepted = cache_dir() / "templates" / key_of(tokenizer.chat_template, dict(settings), CPU_SECONDS, MEMORY_BYTES)
     if accepted.is_file():
         return
     if problem := _problem(tokenizer, settings):

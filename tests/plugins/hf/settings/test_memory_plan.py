@@ -156,7 +156,7 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
     before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
-    from framework.plan.overrides import changed
+    from framework.plan.fit import changed
 
     found = list(reductions(some))
     assert [next(iter(reduction.settings)) for reduction in found][1:3] == ["trainer.per_device_train_batch_size"] * 2

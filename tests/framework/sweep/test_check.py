@@ -6,7 +6,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.config.compose import config_loader
-from framework.plan.sweep_check import COMBINATIONS, check_sweep, trials
+from framework.sweep.check import COMBINATIONS, check_sweep, trials
 
 
 def looked_at(*words: str) -> list[list[str]]:

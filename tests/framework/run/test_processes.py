@@ -1,8 +1,7 @@
-"""framework/run/import_order.py: which runs a process that has imported something will not do for."""
+"""framework/run/processes.py: which runs a process that has imported something will not do for."""
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ import pytest
 
 from framework import Component, hookimpl, testing
 from framework.api.component import imported_too_late
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Selection
 from framework.hooks.session import current
 from framework.hooks.validation import wrong_component
-from framework.run.import_order import first_modules, stale
+from framework.run.processes import first_modules, stale
 from framework.testing import EchoTrainerConfig
 
 ORDER = ("acme_first", "acme_later", "acme_last")
@@ -44,10 +43,10 @@ def acme() -> Iterator[None]:
     current().plugins.manager.unregister(plugin)
 
 
-def plan(trainer: str, folder: Path) -> Plan:
-    """Return a plan; the option of this test comes too late for Hydra, which has its list already."""
-    made = testing.plan([], run_dir=folder)
-    return dataclasses.replace(made, trainer=Selection(FIRST, FirstConfig())) if trainer == "first" else made
+def chosen(trainer: str, folder: Path) -> dict[str, Selection]:
+    """Return what a plan selects; the option of this test comes too late for Hydra, which has its list already."""
+    made = testing.plan([], run_dir=folder).selections
+    return made | {"trainer": Selection(FIRST, FirstConfig())} if trainer == "first" else made
 
 
 def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -57,21 +56,21 @@ def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def test_a_clean_process_will_do_for_every_run(tmp_path: Path) -> None:
     for trainer in ("first", "echo"):
-        assert stale(plan(trainer, tmp_path)) == ""
+        assert stale(chosen(trainer, tmp_path)) == ""
 
 
 def test_what_was_imported_too_early_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(monkeypatch, "acme_later", "acme_last")
     reason = "trainer=first needs acme_first imported before acme_later and acme_last, which this process has imported"
-    assert stale(plan("first", tmp_path)) == f"{reason} already"
-    assert stale(plan("echo", tmp_path)) == ""
+    assert stale(chosen("first", tmp_path)) == f"{reason} already"
+    assert stale(chosen("echo", tmp_path)) == ""
 
 
 def test_a_process_with_the_first_is_for_its_own_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(monkeypatch, *ORDER)
-    assert stale(plan("first", tmp_path)) == ""
+    assert stale(chosen("first", tmp_path)) == ""
     reason = "this process has imported acme_first, which changes acme_later and acme_last for trainer=first"
-    assert stale(plan("echo", tmp_path)) == reason
+    assert stale(chosen("echo", tmp_path)) == reason
 
 
 def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +80,8 @@ def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_fresh_process_is_reported_what_to_import_first(tmp_path: Path) -> None:
-    assert first_modules(plan("first", tmp_path)) == ["framework.testing.echo"]
-    assert first_modules(plan("echo", tmp_path)) == []
+    assert first_modules(chosen("first", tmp_path)) == ["framework.testing.echo"]
+    assert first_modules(chosen("echo", tmp_path)) == []
 
 
 @pytest.mark.parametrize("order", [("alone",), ("two words", "other"), "text", (1, 2)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.plan.sweep_check import check_sweep
+from framework.sweep.check import check_sweep
 
 OPTUNA = ["-m", "hydra/sweeper=optuna5", "trainer.learning_rate=interval(1e-5,1e-3)"]
 

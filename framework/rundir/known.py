@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import glob
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.records import DataResult, TokenRow
-from framework.api.schema import Affects
 from framework.util import lock
-from framework.util.cache import cache_dir, digest, read_json, write_json
+from framework.util.cache import cache_dir, read_json, write_json
+from framework.util.hashing import key_of
 
 SAMPLE = 200
 """Rows of which the common beginning is taken."""
@@ -57,24 +57,23 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
 
 
-def update_known_rows(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
+def update_known_rows(file: Path | None, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     """Return the result of the data stage with what a training found out about its rows; keep it for the next plan."""
-    rows_now, earlier = of_data(data, rows), known_rows(plan)
+    rows_now, earlier = of_data(data, rows), known_rows(file)
     if earlier and replace(earlier, computed=1.0) == rows_now:
         return earlier
-    remember_rows(plan, rows_now)
+    remember_rows(file, rows_now)
     return rows_now
 
 
-def remember_rows(plan: Plan, rows: KnownRows) -> None:
-    """Keep them for the next plan with these data."""
-    if file := _rows_file(plan):
+def remember_rows(file: Path | None, rows: KnownRows) -> None:
+    """Keep them in the file of `rows_file` for the next plan with these data."""
+    if file:
         write_json(file, asdict(rows))
 
 
-def known_rows(plan: Plan) -> KnownRows | None:
+def known_rows(file: Path | None) -> KnownRows | None:
     """Return what a data stage found with the same settings and the same files; None if none did."""
-    file = _rows_file(plan)
     saved = read_json(file) if file else {}
     try:
         return KnownRows(**saved) if saved else None
@@ -107,19 +106,21 @@ def speeds(device: str) -> list[float]:
     return [float(speed) for speed in read_json(cache_dir() / "plans" / "speeds.json").get(device, [])]
 
 
-def _rows_file(plan: Plan) -> Path | None:
-    """Return where the rows of a plan are kept: by its settings and the files that they name; None for too many."""
-    model = plan.model.component.name, plan.model.settings  # its tokenizer and template, which are not read yet
-    data = plan.data.settings
-    named = [str(part.get("path", "")) for part in data["mix"]]
-    named += [value for value in data.values() if isinstance(value, str)]
+def rows_file(model: Selection, data: Selection, *settings: Any) -> Path | None:
+    """Return where the rows of a run are kept: by its settings and the files that they name; None for too many.
+
+    Args:
+        model: its tokenizer and template count, which are not read yet.
+        data: names the files.
+        *settings: what else the rows depend on, as plain values.
+    """
+    named = [str(part.get("path", "")) for part in data.settings["mix"]]
+    named += [value for value in data.settings.values() if isinstance(value, str)]
     files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
     if len(files) > FILES:
         return None
-    key = json.dumps(
-        [plan.affecting(Affects.data), model, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str
-    )
-    return cache_dir() / "plans" / f"{digest(key)}.json"
+    key = key_of(*settings, model.component.name, model.settings, sorted(files))
+    return cache_dir() / "plans" / f"{key}.json"
 
 
 def _files(name: str) -> Iterator[tuple[str, int, int]]:

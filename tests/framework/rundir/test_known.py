@@ -1,4 +1,4 @@
-"""framework/plan/history.py: what runs on this machine have shown."""
+"""framework/rundir/known.py: what runs on this machine have shown."""
 
 import json
 import time
@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import IGNORE, TokenRow
-from framework.plan import history
-from framework.plan.history import known_rows, of_data, remember_rows, remember_speed, speeds
+from framework.rundir import known
+from framework.rundir.known import known_rows, of_data, remember_rows, remember_speed, speeds
 from framework.util import lock
 from framework.util.cache import write_json
 from tests.support.results import EVEN
-from tests.support.shelf import ROWS, plan
+from tests.support.shelf import ROWS, plan, rows_of
 
 GIB = 2**30
 
@@ -24,10 +24,10 @@ def test_rows_of_a_file_that_changed_are_not_known(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("{}\n", encoding="utf-8")
     words = plan(tmp_path, f"data.path={file}")
-    remember_rows(words, ROWS)
-    assert known_rows(words) == ROWS
+    remember_rows(rows_of(words), ROWS)
+    assert known_rows(rows_of(words)) == ROWS
     file.write_text("{}\n{}\n", encoding="utf-8")
-    assert known_rows(words) is None
+    assert known_rows(rows_of(words)) is None
 
 
 def test_the_common_beginning_of_the_rows_is_found() -> None:
@@ -39,12 +39,12 @@ def test_the_common_beginning_of_the_rows_is_found() -> None:
 
 def test_what_another_version_kept_is_not_known(tmp_path: Path) -> None:
     words = plan(tmp_path)
-    remember_rows(words, ROWS)
+    remember_rows(rows_of(words), ROWS)
     (file,) = (tmp_path / "cache" / "plans").iterdir()
     file.write_text('{"rows": 1, "other": 2}', encoding="utf-8")
-    assert known_rows(words) is None
+    assert known_rows(rows_of(words)) is None
     file.write_text("{", encoding="utf-8")
-    assert known_rows(words) is None
+    assert known_rows(rows_of(words)) is None
 
 
 def test_the_latest_speeds_are_kept() -> None:
@@ -73,7 +73,7 @@ def test_speeds_that_are_kept_side_by_side_are_all_there(own_cache: Path) -> Non
 def test_a_speed_is_not_kept_while_another_process_never_lets_go(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(known, "LOCK_SECONDS", 0.05)
     remember_speed("CPU", 1.0)
     other = lock.take(own_cache / "plans" / "speeds.lock")
     assert other is not None

@@ -1,4 +1,4 @@
-"""framework/plan/overrides.py: a plan with other settings."""
+"""framework/plan/fit.py: a plan with other settings."""
 
 from enum import Enum
 from pathlib import Path
@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from framework import testing
 from framework.api.schema import Optimizer
 from framework.api.text.overrides import as_overrides
-from framework.plan.overrides import changed
+from framework.plan.fit import changed
 from framework.util.errors import FrameworkError
 
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from framework.api.plan import SCORE, Plan
+from framework.api.plan import SCORE
 from framework.api.schema import Stage
 from framework.config.check import problems_below
 from framework.config.compose import config_loader, user_folders
@@ -64,35 +64,38 @@ def check_sweep(words: Sequence[str]) -> None:
         if files:
             load_hydra([word for word in trial if not word.startswith("hydra.mode=")], RunMode.RUN)
         try:
-            check_objective(load_plan(trial, run_dir=Path.cwd()))
+            plan = load_plan(trial, run_dir=Path.cwd())
+            check_objective(plan.objective, plan.stages, evaluates=bool(plan.evaluator))
         except FrameworkError as error:
             parts = [line.partition(": ") for line in str(error).splitlines()]
             lines = [f"{typed.get(place, place)}{colon}{text}" for place, colon, text in parts]
             raise FrameworkError("\n".join(lines)) from error
 
 
-def check_objective(plan: Plan) -> None:
+def check_objective(name: str, chosen: Sequence[Stage], *, evaluates: bool) -> None:
     """Refuse a sweep whose trials end without the objective by which they are compared; a plan alone is not a trial.
+
+    Args:
+        name: of the objective.
+        chosen: the stages of a trial.
+        evaluates: whether a trial has an evaluator.
 
     Raises:
         FrameworkError: a stage is missing that measures the objective or reports it, or nothing measures it.
     """
-    if not {Stage.train, Stage.evaluate} & set(plan.stages):
+    if not {Stage.train, Stage.evaluate} & set(chosen):
         return
-    name = plan.objective
     measuring = Stage.train if name == "train_loss" else Stage.evaluate
-    missing = [stage for stage in (measuring, Stage.report) if stage not in plan.stages]
-    if name == SCORE and Stage.baseline not in plan.stages:
+    missing = [stage for stage in (measuring, Stage.report) if stage not in chosen]
+    if name == SCORE and Stage.baseline not in chosen:
         missing.insert(0, Stage.baseline)
     if missing:
         names, noun = " and ".join(stage.value for stage in missing), "stage" if len(missing) == 1 else "stages"
-        stages = ",".join(
-            stage.value for stage in Stage if stage in {*plan.stages, *missing} and stage is not Stage.plan
-        )
+        stages = ",".join(stage.value for stage in Stage if stage in {*chosen, *missing} and stage is not Stage.plan)
         raise FrameworkError(
             f"objective={name} is not known at the end of a trial without the {noun} {names}: set stages=[{stages}]"
         )
-    if name == SCORE and not plan.evaluator:
+    if name == SCORE and not evaluates:
         raise FrameworkError(
             f"objective={name} comes from what evaluators measure, but none is chosen: set evaluator=[prompts] or "
             "objective=eval_loss"

@@ -1,4 +1,8 @@
-"""A plan on its way into other processes: pickled with what has to be imported before it can be read."""
+"""In which process a run may happen, and how its plan gets there.
+
+Some libraries change others, and have to be imported before them: an option says so in `Component.import_order`. A plan
+is pickled with what has to be imported before it can be read.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,14 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.plan import Plan
-from framework.api.protocols import Model, SupportsDistributed
-from framework.api.schema import Stage
+from framework.api.component import GROUPS, imported_too_late
+from framework.api.plan import Plan, Selection
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
-from framework.run.import_order import first_modules
 from framework.util.errors import FrameworkError, summarize_error
 
 NOT_CARRIED = (
@@ -33,7 +35,7 @@ class PickledPlan:
     Attributes:
         launch: the option of `launch=` that sends it, for messages.
         paths: where Python looks for modules.
-        first: modules that have to be imported before anything else, see `import_order.py`.
+        first: modules that have to be imported before anything else, see `Component.import_order`.
         files: plugins of one file.
         plan: the pickled plan.
     """
@@ -70,7 +72,7 @@ def pickle_plan(plan: Plan) -> PickledPlan:
     """
     launch, files = plan.launch.component.name, list(plan.config["plugins"])
     own = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
-    first = [module for module in first_modules(plan) if module.partition(".")[0] not in own]
+    first = [module for module in first_modules(plan.selections) if module.partition(".")[0] not in own]
     try:
         return PickledPlan(launch, list(sys.path), first, files, pickle.dumps(plan))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -91,14 +93,32 @@ def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] 
     os.kill(os.getpid(), number)
 
 
-def check_distributed(plan: Plan, model: Model) -> None:
-    """Look whether a model can be trained by a group of processes, where it is to be.
+def stale(selections: Mapping[str, Selection]) -> str:
+    """Return why what a plan selects needs a new process; empty if this one will do.
 
-    Raises:
-        FrameworkError: it cannot.
+    What a library has changed stays changed, so a process that has imported such a library is for runs with its option
+    alone.
     """
-    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, SupportsDistributed):
-        raise FrameworkError(
-            f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
-            "set launch=single, or trainer=hf"
-        )
+    chosen = [selection.component for selection in selections.values()]
+    for place, component in zip(selections, chosen, strict=True):
+        if too_late := imported_too_late(component.import_order):
+            first, group = component.import_order[0], place.partition(".")[0]
+            when = f"before {_and(too_late)}, which this process has imported already"
+            return f"{group}={component.name} needs {first} imported {when}"
+    for name in GROUPS:
+        for component in current().plugins.components(name).values():
+            first, *others = component.import_order or ("",)
+            if first in sys.modules and component not in chosen:
+                return f"this process has imported {first}, which changes {_and(others)} for {name}={component.name}"
+    return ""
+
+
+def first_modules(selections: Mapping[str, Selection]) -> list[str]:
+    """Return the modules of the selected options that a fresh process has to import before anything else."""
+    chosen = [selection.component for selection in selections.values()]
+    return [component.factory.partition(":")[0] for component in chosen if component.import_order]
+
+
+def _and(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -12,7 +12,7 @@ import pytest
 from framework import testing
 from framework.api.events import Event, RunFinished
 from framework.run import pipeline
-from framework.run.completed import FILE
+from framework.run.reuse import FILE
 from framework.testing.echo import EchoModel
 from framework_plugins.exports.adapter import AdapterExporter
 from framework_plugins.trackers.jsonl import Jsonl

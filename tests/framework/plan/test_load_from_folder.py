@@ -1,4 +1,4 @@
-"""framework/plan/from_folder.py: what a run was made of, whatever has changed since then."""
+"""framework/plan/load.py: what a run was made of, whatever has changed since then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT
-from framework.plan.from_folder import saved_plan
+from framework.plan.load import saved_plan
 from framework.run import pipeline
 from framework.rundir.read import read_run
 from framework.util.redact import HIDDEN

@@ -1,9 +1,9 @@
-"""framework/plan/compute.py: how much a training has to do."""
+"""framework/plan/forecast.py: how much a training has to do."""
 
 import pytest
 
 from framework.memory import MemorySettings, Shape
-from framework.plan.compute import flops
+from framework.plan.forecast import flops
 from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)

@@ -1,4 +1,4 @@
-"""framework/plan/advice.py, and what `trainer=hf` adds: rules of thumb, each only where it applies."""
+"""framework/plan/forecast.py, the advice, and what `trainer=hf` adds: rules of thumb, each only where it applies."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ import pytest
 
 from framework.api.records import Work
 from framework.hooks.session import current
-from framework.plan.advice import advice
+from framework.plan.forecast import Planner
 from framework.plan.make import make_plan
 from framework.testing import compose
+from tests.support.shelf import Shelf
 
 
 def told(folder: Path, *words: str, work: Work | None = None) -> list[str]:
     plan = make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=folder)
-    return list(advice(plan, work, current().plugins))
+    return Planner(plan, Shelf({}), current()).advice(work)
 
 
 def work(*, rows: int = 1000, steps: int = 375, epochs: float = 2.0) -> Work:

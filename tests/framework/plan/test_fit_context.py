@@ -1,4 +1,4 @@
-"""framework/plan/context.py: a plan with its model, data and hardware facts."""
+"""framework/plan/fit.py: a plan with its model, data and hardware facts."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from framework.api.records import FitStatus
 from framework.hooks.session import current
 from framework.memory import Shape
-from framework.plan.context import CPU, PlanContext
+from framework.plan.fit import CPU, PlanContext
 from framework.util import host
 from framework.util.gpus import named
 from framework.util.host import HostMemory
@@ -44,8 +44,7 @@ def test_a_trainer_that_takes_the_cpu_has_its_memory_whatever_gpu_is_here(
 
 def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
     some = context(tmp_path)
-    assert some.settings is not None
-    made = some.estimate(some.settings)
+    made = some.estimate()
     free = [
         (made.high, FitStatus.fits),
         (made.high - 1, FitStatus.tight),
@@ -61,23 +60,12 @@ def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
 def test_on_a_cpu_the_band_goes_down_to_that_of_average_rows(tmp_path: Path, words: list[str], *, wider: bool) -> None:
     varied = context(tmp_path, *words)
     even = dataclasses.replace(varied, known=dataclasses.replace(ROWS, tokens=ROWS.rows * ROWS.longest))
-    assert varied.settings is not None
-    low, other = varied.estimate(varied.settings), even.estimate(varied.settings)
+    low, other = varied.estimate(), even.estimate()
     assert (low.low < other.low) is wider
     assert dataclasses.replace(low, low=other.low) == other
 
 
 def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
     some = context(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
-    assert some.settings is not None
-    made = some.estimate(some.settings)
-    assert made.resident < some.least(some.settings) < made.low
-
-
-def test_what_was_seen_here_is_added_and_narrows_the_band(tmp_path: Path) -> None:
-    some = context(tmp_path)
-    assert some.settings is not None
-    before = some.estimate(some.settings)
-    after = dataclasses.replace(some, offset=float(GIB)).estimate(some.settings)
-    assert (after.allocated, after.reserved) == (before.allocated + GIB, before.reserved + GIB)
-    assert (after.low, after.high) == (round(0.95 * after.reserved), round(1.05 * after.reserved))
+    made = some.estimate()
+    assert made.resident < some.least() < made.low

@@ -24,7 +24,7 @@ from framework.api.records import EvalResult, ExportResult, Report, TrainResult
 from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
-from framework.run.events import Events
+from framework.run.stages import Events
 
 
 class Listener(Logger):
