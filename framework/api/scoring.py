@@ -110,8 +110,9 @@ def _clusters(answers: Sequence[Answered]) -> list[int]:
     """
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
-    from framework.api import common_features, group_similar  # noqa: PLC0415 - as above
+    from framework.util.minhash import group as group_similar  # noqa: PLC0415 - as above
     from framework.util.minhash import join  # noqa: PLC0415 - as above
+    from framework.util.text_features import common_features  # noqa: PLC0415 - as above
 
     questions = [one.question for one in answers]
     common = common_features(lambda: [questions], len(questions))

@@ -91,7 +91,7 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
 
 def _is_template(samples: Sequence[Sample]) -> bool:
     """Whether most of what the prompts say is the same in all of them."""
-    from framework.api import common_features  # noqa: PLC0415 - numpy, which --help need not load
+    from framework.util.text_features import common_features  # noqa: PLC0415 - numpy, which --help need not load
 
     prompts = [sample.prompt for sample in samples]
     return len(common_features(lambda: [prompts], len(prompts))) > 0
