@@ -13,17 +13,17 @@ from framework_plugins.audit.finding_draft import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages
 from framework_plugins.audit.texts import Survey
 
-FEW = 50
+MIN_ROWS = 50
 """Fewer rows than this say nothing about the whole."""
-TEMPLATE = 0.5
+TEMPLATE_SIMILARITY = 0.5
 """Share of their features that rows of one template have in common."""
-TWICE, CLEARLY = 2.0, 0.02
+SORTED_FACTOR, SORTED_DIFFERENCE = 2.0, 0.02
 """Rows are sorted if neighbours are more similar than distant rows by this factor and this difference."""
 
 
-def drafts(survey: Survey) -> Iterator[FindingDraft]:
+def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
-    if len(survey.train) >= FEW:
+    if len(survey.train) >= MIN_ROWS:
         yield from _homogeneous(survey)
         if survey.data.plan.data.config.learn is not Learn.each:  # neighbours are of one conversation
             yield from _unshuffled(survey)
@@ -35,7 +35,7 @@ def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     # Of the sample: a template is seen in a thousand rows.
-    template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE))
+    template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE_SIMILARITY))
     close = _biggest(survey.data.near_duplicates[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
@@ -85,7 +85,7 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     error = np.sqrt((near.var() + distant.var()) / len(near))
     more = near.mean() - distant.mean()
     # By four standard errors, since many small differences in a large file would be certain, and mean nothing.
-    if near.mean() < TWICE * distant.mean() or more < max(CLEARLY, 4 * error):
+    if near.mean() < SORTED_FACTOR * distant.mean() or more < max(SORTED_DIFFERENCE, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows
     yield FindingDraft(
@@ -106,7 +106,7 @@ def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
     without = asking[~survey.data.system[asking]]
     if not len(without):
         return
-    if len(without) == len(asking) < FEW:
+    if len(without) == len(asking) < MIN_ROWS:
         return
     if len(without) == len(asking):
         text, severity = f"none of {len(asking)} training rows has a system prompt of its own", Severity.note
