@@ -11,6 +11,11 @@ from framework_plugins.exports.llama.model import Llama
 from tests.plugins.exports.conftest import Pair
 
 
+@pytest.fixture(autouse=True, scope="module")
+def copies() -> None:
+    """Let true processes do it."""
+
+
 def test_it_answers_as_llama_in_this_process(tiny: Pair) -> None:
     with Llama(tiny.file, n_ctx=64) as here, LlamaApart(tiny.file, n_ctx=64) as apart:
         ids = here.tokenize("Add the two numbers.")
