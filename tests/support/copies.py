@@ -67,7 +67,7 @@ class Copy:
         self.returncode: int | None = None
         self._told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            code, *_ = command[command.index("-c") + 1 :]
+            code = command[command.index("-c") + 1]
             with STARTS:
                 asked = server()
             socket.send_fds(
@@ -125,13 +125,14 @@ def serve(asked: socket.socket) -> None:
         copy = os.fork()
         if not copy:
             os.close(told)
-            os._exit(run(*pickle.loads(message), connection, printed))  # noqa: S301 - our own parent wrote it
+            code, env, cwd = pickle.loads(message)  # noqa: S301 - our own parent wrote it
+            os._exit(run(code, env, cwd, connection, printed))
         os.close(connection)
         with socket.socket(fileno=told) as answer:
             answer.send(b"%d" % copy)
-            code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+            ended = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
             with suppress(OSError):  # nobody waits for it
-                answer.send(b"%d" % code)
+                answer.send(b"%d" % ended)
         os._exit(0)
 
 

@@ -16,6 +16,7 @@ import pytest
 from framework import FrameworkError
 from framework.cli.main import main, run_command
 from framework_plugins.doctor import command
+from framework_plugins.doctor.gather import registered
 from tests.support.forked_program import MODULE, Result, execute, program
 from tests.support.program import CLOSED, environment
 
@@ -149,7 +150,7 @@ def test_the_command_itself_imports_nothing_heavy(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_start_ends_with_1_and_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["+experiment=llama8b_qlora", "data=local_file", "data.path=missing.jsonl"]
-    checks = [each for each in command.registered() if each[1].name in {"GPU", "local files"}]
+    checks = [each for each in registered() if each[1].name in {"GPU", "local files"}]
     monkeypatch.setattr(command, "registered", lambda: iter(checks))
     result = in_process("doctor", *words, cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
     assert result.code == 1, result.err
