@@ -1,7 +1,7 @@
 """Copies of a Python that has imported torch, in place of the processes that `PythonProcess` starts.
 
 Each of these would import torch and transformers, which takes longer than most of what it is asked. A copy has its own
-variables, output and exit code, and is ended by a signal like any process. What only a true start shows has tests
+variables, output and exit code, and signals stop it like any process. What only a true start shows has tests
 without copies: `tests/framework/util/test_process.py`, and those of both modules `apart`.
 
     python copies.py SOCKET MODULES…    forks for each message, which has three descriptors; see `Copy`
