@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from framework.api.plan import CHECKPOINT
 from framework.api.records import Answered, Artifact, ExportResult, Origin
 from framework.hooks.session import current
 from framework.run.export import fingerprint
+from framework.testing.checks.all import HEAVY
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,
@@ -29,6 +31,8 @@ from framework.testing.suites import (
     SourceSuite,
     Suite,
 )
+from framework.util.process import PythonProcess
+from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
 from tests.support.tiny import tiny_chatml
 from tests.support.wandb_alone import nobodys
@@ -58,9 +62,18 @@ LACKS_UNSLOTH = "trainer 'unsloth' needs the library 'unsloth'"
 WRONG = [TURNS[0], {"role": "assistant", "content": "Quito"}]
 
 
+def test_to_load_the_plugins_imports_nothing_heavy() -> None:
+    """In a Python that has imported nothing: the copies below have."""
+    with PythonProcess() as process:
+        process.call("builtins:exec", f"import {', '.join(PLUGINS)}")
+        assert not {*HEAVY} & {*process.call("builtins:eval", "[*__import__('sys').modules]")}
+
+
 @pytest.mark.parametrize("name", PLUGINS)
 def test_the_plugin_is_in_order(name: str) -> None:
-    found = check_plugin(name)
+    first = name == "framework_plugins.unsloth.plugin"  # asks to be imported before what the copies have imported
+    with nullcontext() if first else in_place_of_processes():
+        found = check_plugin(name)
     if find_spec("unsloth") is None:  # it asks for an environment of its own; all else of its plugin is checked
         found = [problem for problem in found if not problem.startswith(f"{LACKS_UNSLOTH}: pip install ")]
     assert found == []
@@ -489,12 +502,14 @@ class TestUnsloth(OnTheTinyModel):
     first = "framework_plugins.unsloth.import_unsloth"
 
 
+@pytest.mark.slow
 class TestHFSideBySide(OnTheTinyModel):
     """With padding."""
 
     packing = "pad"
 
 
+@pytest.mark.slow
 class TestHFRowByRow(OnTheTinyModel):
     """One row in each pass."""
 

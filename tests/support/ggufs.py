@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework.api import PythonProcess
 from framework_plugins.exports.export_folder import read_json
 from framework_plugins.exports.gguf import metadata
 from framework_plugins.exports.gguf.convert import sentencepiece
@@ -56,12 +54,6 @@ CONVERTERS = [
     pytest.param("newest", id="newest", marks=[pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(1200)]),
 ]
 """Parameters of a fixture: AutoRound's converter, and that of the fixture `newest`."""
-_SCRIPT = """
-import importlib, json, sys
-sys.path[:], function, jobs = json.load(sys.stdin)
-convert = getattr(importlib.import_module(function), "convert")
-for job in jobs: convert(**job)
-"""
 
 
 def tiny_model(folder: Path, name: str, *, dtype: str = "float32", **changes: Any) -> Path:
@@ -102,8 +94,6 @@ def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32", tree
 
 def run(module: str, jobs: Sequence[Mapping[str, Any]]) -> None:
     """Call `convert` of a module with each of the jobs, in one process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT],
-        input=json.dumps([sys.path, module, list(jobs)]), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    with PythonProcess() as process:
+        for job in jobs:
+            process.call(f"{module}:convert", **job)

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.copies import in_place_of_processes
+
 
 @pytest.fixture(autouse=True, scope="module")
 def acts() -> Iterator[ModuleType]:
@@ -16,3 +18,10 @@ def acts() -> Iterator[ModuleType]:
         patch.syspath_prepend(Path(__file__).parent)
         yield importlib.import_module("doctor_acts")
         sys.modules.pop("doctor_acts", None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copies() -> Iterator[None]:
+    """Let checks run in copies of a Python that has imported torch."""
+    with in_place_of_processes():
+        yield

@@ -1,16 +1,24 @@
 """`doctor` as a user runs it: what the machine has, whether a run can start, exit codes, and no secrets."""
 
+import io
 import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextvars import Context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from framework import FrameworkError
-from framework.cli.main import run_command
+from framework.cli.main import main, run_command
 from framework_plugins.doctor import command
+from framework_plugins.doctor.gather import registered
 from tests.support.forked_program import MODULE, Result, execute, program
-from tests.support.program import CLOSED
+from tests.support.program import CLOSED, environment
 
 TOKEN = "hf_" + "aB3" * 10
 KEY = "0123456789" * 4
@@ -20,8 +28,12 @@ WATCH = f"""
 import atexit, sys
 atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
 from framework.cli.main import main
+from framework_plugins.doctor import command, gather
+registered = command.registered
+command.registered, gather.run = lambda: [*registered()][:0], lambda *_: iter(())
 main()
 """
+"""Leaves out what happens in other processes."""
 MINE = f"""
 import os, signal, time
 
@@ -58,6 +70,22 @@ def part(told: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
+def in_process(*words: str, cwd: Path, env: Mapping[str, str]) -> Result:
+    """Run the program here, in a session of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, environment(cwd.parent, COLUMNS="200", **env), clear=True),
+        mock.patch.object(sys, "argv", ["framework", *words]),
+        chdir(cwd),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as end,
+    ):
+        Context().run(main)
+    sys.modules.pop("mine", None)
+    return Result(int(end.value.code or 0), out.getvalue(), err.getvalue())
+
+
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Look at the default run with keys set, and with a plugin whose checks crash, hang and raise."""
@@ -65,7 +93,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder.mkdir()
     (folder / "mine.py").write_text(MINE, encoding="utf-8")
     env = {"HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "WANDB_BASE_URL": CLOSED}
-    result = execute((MODULE[0], "-c", WATCH), "doctor", "plugins=[./mine.py]", "--json", cwd=folder, env=env)
+    result = in_process("doctor", "plugins=[./mine.py]", "--json", cwd=folder, env=env)
     assert {each.name for each in folder.iterdir()} - {"__pycache__"} == {"mine.py"}
     return result
 
@@ -115,13 +143,16 @@ def test_keys_are_found_and_never_printed(quickstart: Result) -> None:
     assert KEY not in quickstart.out + quickstart.err
 
 
-def test_the_command_itself_imports_nothing_heavy(quickstart: Result) -> None:
-    assert quickstart.err.splitlines()[-1] == "imported:"
+def test_the_command_itself_imports_nothing_heavy(tmp_path: Path) -> None:
+    result = execute((MODULE[0], "-c", WATCH), "doctor", cwd=tmp_path)
+    assert result.err.splitlines()[-1] == "imported:"
 
 
-def test_a_run_that_cannot_start_ends_with_1_and_each_reason(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_ends_with_1_and_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["+experiment=llama8b_qlora", "data=local_file", "data.path=missing.jsonl"]
-    result = program("doctor", *words, cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
+    checks = [each for each in registered() if each[1].name in {"GPU", "local files"}]
+    monkeypatch.setattr(command, "registered", lambda: iter(checks))
+    result = in_process("doctor", *words, cwd=tmp_path, env={"CUDA_VISIBLE_DEVICES": ""})
     assert result.code == 1, result.err
     lines = [line.rstrip() for line in result.out.splitlines()]
     end = " ".join(lines[lines.index(f"cannot run here: python -m framework {' '.join(words)}") :])

@@ -5,13 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from framework_plugins.exports.llama.quantizations import quantize
+from tests.support.copies import in_place_of_processes
 from tests.support.ggufs import converted, tiny_model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copies() -> Iterator[None]:
+    """Let conversions and llama.cpp run in copies of a Python that has imported torch."""
+    with in_place_of_processes():
+        yield
 
 
 class Pair(NamedTuple):

@@ -39,6 +39,7 @@ def test_each_worker_of_joblib_sees_a_gpu_of_its_own_and_a_failed_point_ends_not
     assert len({(each["process"], each["sees"]) for each in found}) == 2
 
 
+@pytest.mark.slow
 def test_points_beyond_the_gpus_wait_for_one(place: Path) -> None:
     done = sweep(
         place, *LOCAL, "hydra.launcher.gpus_per_node=2", "seed=1,2,3", "objective=train_loss", "trainer.naps=1"

@@ -144,6 +144,7 @@ def test_resume_runs_failed_points_again_and_a_sweep_that_is_through_runs_none(p
     assert len(states(study(place))) == 4
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_study_by_a_database(place: Path) -> None:
     shared = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=mine", RATES]
     done = sweep(place, *shared, "hydra.sweeper.n_trials=2")

@@ -22,6 +22,7 @@ from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
+from tests.support.copies import in_place_of_processes
 from tests.support.tiny import tiny_chatml
 
 V = "base_model.model.model.layers.0.self_attn.v_proj.lora_A.default.weight"
@@ -49,7 +50,8 @@ def plainly(opened: HFModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """The folder and the loss of the plain step, which is made once."""
     place = tmp_path_factory.mktemp("plain")
     config = json.loads((opened.place.folder / "config.json").read_text(encoding="utf-8"))
-    return place, compare.plain(opened, config, place)
+    with in_place_of_processes():
+        return place, compare.plain(opened, config, place)
 
 
 def problem(opened: HFModel, plainly: tuple[Path, float]) -> str:

@@ -23,6 +23,11 @@ def die(): os.kill(os.getpid(), signal.SIGABRT)
 """
 
 
+@pytest.fixture(autouse=True, scope="module")
+def copies() -> None:
+    """Let true processes do it."""
+
+
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the log; the functions above can be imported there."""

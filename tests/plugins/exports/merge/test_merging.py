@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import FrameworkError, testing
+from framework.api import PythonProcess
 from framework.api.plan import Plan
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merge.merging import merge
@@ -287,27 +287,18 @@ def test_a_merged_model_stops_at_the_tokens_at_which_the_run_did(tmp_path: Path)
     assert said["eos_token_id"] == [0, eos]
 
 
-MEASURE = """
-import json, sys
-from pathlib import Path
-from framework import FrameworkError, testing
-from framework_plugins.exports.merge.merging import merge
+def measured(small: Path, large: Path) -> int:
+    """Return the bytes that a merge takes at its peak, beyond what libraries take once."""
 
-def plan(base):
-    words = ["data=local_file", "data.path=none.jsonl", "model=local", f"model.path={json.dumps(str(base))}"]
-    return testing.plan([*words, "exporter=[]"], run_dir=base.parent / "run")
+    def peak() -> int:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
-def peak():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-small, large = map(Path, sys.argv[1:])
-merge(plan(small / "base"), small / "adapter", small / "merged")  # what libraries take once
-Path("/proc/self/clear_refs").write_text("5")
-before = peak()
-merge(plan(large / "base"), large / "adapter", large / "merged", max_shard_size="20MB")
-print(1024 * (peak() - before))
-"""
+    merge(plan_for(small / "base"), small / "adapter", small / "merged")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = peak()
+    merge(plan_for(large / "base"), large / "adapter", large / "merged", max_shard_size="20MB")
+    return 1024 * (peak() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
@@ -321,10 +312,9 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
         (tmp_path / name).mkdir()
         base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="25MB", **changes)
         adapted(base, tmp_path / name / "adapter", target_modules=["q_proj", "down_proj"])
-    command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    peak, shard = int(done.stdout), max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
+    with PythonProcess() as process:
+        peak: int = process.call(f"{__name__}:measured", tmp_path / "small", tmp_path / "large")
+    shard = max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     whole = folder_size(tmp_path / "large" / "merged")
     assert whole > 3.5 * shard
     assert peak < 1.7 * shard, peak

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from framework import FrameworkError
+from framework.api import PythonProcess
 from framework.api.data import Data
 from framework.config import compose
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
+from framework.run import pipeline
 from framework_plugins.hf.backend import HFBackend
+from tests.support.copies import in_place_of_processes
 from tests.support.tiny import chat_rows, tiny_chatml
 
 
@@ -122,26 +123,18 @@ def test_a_cache_that_cannot_be_written_is_named(base: Path, rows: Path, tmp_pat
         load(base, rows)
 
 
-@pytest.fixture
-def runs(base: Path, rows: Path, tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
-    """Two runs that start at the same time."""
-    command = [sys.executable, "-m", "framework", *words(base, rows, "stages=[data]")]
-    started = [
-        subprocess.Popen(
-            [*command, f"run_dir={tmp_path / name}"], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for name in ("one", "two")
-    ]
-    yield started
-    for run in started:
-        run.kill()
-        run.communicate()
+def stage(base: Path, rows: Path, folder: Path) -> None:
+    """Run the data stage."""
+    pipeline.run(make_plan(compose.compose(words(base, rows, "stages=[data]")), run_dir=folder))
 
 
-def test_runs_at_the_same_time_share_the_cache(runs: list[subprocess.Popen[str]], tmp_path: Path, cache: Path) -> None:
-    told = [run.communicate(timeout=240)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], told
-    results = [json.loads((tmp_path / name / "data.json").read_text(encoding="utf-8")) for name in ("one", "two")]
+def test_runs_at_the_same_time_share_the_cache(base: Path, rows: Path, tmp_path: Path, cache: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    with in_place_of_processes(), PythonProcess() as one, PythonProcess() as two, ThreadPoolExecutor() as pool:
+        called = [pool.submit(each.call, f"{__name__}:stage", base, rows, folder, seconds=240)
+                  for each, folder in zip((one, two), folders, strict=True)]  # fmt: skip
+        assert [each.result() for each in called] == [None, None]
+    results = [json.loads((folder / "data.json").read_text(encoding="utf-8")) for folder in folders]
     for result in results:
         del result["cached"]
     assert results[0] == results[1]

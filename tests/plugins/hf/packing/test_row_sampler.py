@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 from collections import Counter
 from typing import Any
@@ -131,12 +130,10 @@ def test_within_a_kind_lengths_are_neighbours() -> None:
         assert lengths == sorted(lengths)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # which imports nothing again
 def test_workers_give_the_batches_of_the_process_itself() -> None:
     rows = topics(4, 6)
     seen = []
-    # A server that has imported what the rows need, once for both workers.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([Collator.__module__])
     for workers in (0, 2):
         loader: Any = DataLoader(
             [{ROW_COLUMN: number} for number in range(len(rows))],  # type: ignore[arg-type]
@@ -144,7 +141,7 @@ def test_workers_give_the_batches_of_the_process_itself() -> None:
             sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),
             num_workers=workers,
-            multiprocessing_context=context if workers else None,
+            multiprocessing_context="fork" if workers else None,
         )
         seen.append([part["input_ids"].tolist() for batch in loader for part in batch["parts"]])
     assert seen[0] == seen[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -340,18 +340,16 @@ def resumed(train: Train, name: str, *words: str) -> tuple[Trained, Trained]:
     return whole, again
 
 
-COMMON = ("adafactor", "lion_8bit", "ademamix_8bit", "rmsprop", "schedule_free_adamw", "stable_adamw")
-"""One of each kind; the others take their time in the slow tests."""
+QUICK = (Optimizer.lion_8bit, Optimizer.schedule_free_adamw, Schedule.cosine, Schedule.warmup_stable_decay)
+"""States in 8 bits, weights that change between training and evaluation, and schedules with noise and with stages."""
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        pytest.param(each, marks=[] if each.value in COMMON else pytest.mark.slow, id=each.value)
-        for each in Optimizer
-        if not each.value.startswith("paged")
-    ],
-)
+def each(kind: Iterable[Optimizer] | Iterable[Schedule]) -> list[Any]:
+    """Return the members as parameters, those that repeat what `QUICK` shows as slow ones."""
+    return [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow, id=one.value) for one in kind]
+
+
+@pytest.mark.parametrize("optimizer", each(one for one in Optimizer if not one.value.startswith("paged")))
 def test_a_training_is_resumed_bit_for_bit_with_each_optimizer(train: Train, optimizer: Optimizer) -> None:
     needs(optimizer)
     name, free = optimizer.value, optimizer in optimizers.SCHEDULE_FREE
@@ -378,7 +376,7 @@ RESUMED: dict[Schedule, list[str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("schedule", Schedule, ids=lambda each: each.value)
+@pytest.mark.parametrize("schedule", each(Schedule))
 def test_a_training_is_resumed_bit_for_bit_with_each_schedule(train: Train, schedule: Schedule) -> None:
     words = [f"trainer.lr_scheduler_type={schedule.value}", *RESUMED[schedule]]
     whole, again = resumed(train, schedule.value, *words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ SLOW = "trainer.learning_rate=0.001"
 """Adam makes much of a gradient that is all rounding: a small rate keeps its effect small."""
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["forward", "backward"])
-@pytest.mark.parametrize("packing", ["pad", "tree"])
-@pytest.mark.parametrize("adapter", ["lora", "full"])
+QUICK = [("lora", "tree", False), ("full", "pad", True)]
+EVERY = product(("lora", "full"), ("tree", "pad"), (False, True))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "packing", "late"),
+    [pytest.param(*each, marks=[] if each in QUICK else pytest.mark.slow) for each in EVERY],
+)
 def test_fewer_rows_in_a_pass_are_the_same_training(
     untroubled: Untroubled, base: Path, uneven_rows: Path, tmp_path: Path, packing: str, adapter: str, *, late: bool
 ) -> None:
