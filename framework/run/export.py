@@ -57,7 +57,7 @@ def export(
     """
     plan = context.plan
     run = plan.affecting(Affects.exports)
-    keys = {name: settings(run, plan.exporter[name]) for name in exporters}
+    keys = {name: settings(run, plan.exporter.get(name)) for name in exporters}
     exports = Exports(context.run_dir, fingerprint(context.checkpoint), keys, earlier)
     rerun: set[str] = set()
     errors: list[Exception] = []

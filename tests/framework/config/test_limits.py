@@ -59,7 +59,7 @@ def test_a_sweep_with_too_many_trials_is_refused(words: list[str], told: str) ->
 
 
 def test_a_search_samples_a_large_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framework.plan.sweep_check.COMBINATIONS", 4)  # each is composed
+    monkeypatch.setattr("framework.sweep.check.COMBINATIONS", 4)  # each is composed
     check_sweep(
         [
             "stages=[plan]",

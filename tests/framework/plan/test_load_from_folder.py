@@ -86,6 +86,7 @@ def test_settings_that_are_given_win(place: Path) -> None:
     assert saved_plan(run, ["trainer.learning_rate=1e-4"]).training.learning_rate == 1e-4
     other = saved_plan(run, ["adapter=lora"]).adapter
     assert (other.component.name, other.config.r) == ("lora", 16)
+    (place / "elsewhere").mkdir()
     assert saved_plan(run, ["checkpoint=elsewhere"]).checkpoint == place / "elsewhere"
     with pytest.raises(FrameworkError, match=r"Did you mean 'trainer.learning_rate'\?"):
         saved_plan(run, ["trainer.lerning_rate=1"])
