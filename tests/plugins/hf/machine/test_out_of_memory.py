@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import weakref
 
+import psutil
 import pytest
 import torch
 
-from framework_plugins.hf.machine.out_of_memory import RandomState, clear_frames, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import RandomState, clear_frames, free_memory, is_out_of_memory
 
 CPU = (
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4."
@@ -59,3 +61,14 @@ def test_random_numbers_come_again() -> None:
     first = torch.rand(3)
     before.restore()
     assert torch.equal(torch.rand(3), first)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another heap")
+def test_what_is_freed_between_kept_blocks_is_given_back() -> None:
+    blocks = [b"1" * 2**16 for _ in range(1600)]  # each below what glibc gives pages of its own
+    kept = blocks[::20]
+    del blocks
+    before = psutil.Process().memory_info().rss
+    free_memory()
+    assert before - psutil.Process().memory_info().rss > 60 * 2**20
+    assert len(kept) == 80

@@ -20,11 +20,14 @@ from transformers.trainer_callback import TrainerState
 from framework import FrameworkError
 from framework.api import Step, summarize_error
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
+from framework_plugins.hf.load.weight_files import shape_text
 from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.checkpoints import STEP_FOLDER
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 
+LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
+"""States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""
 WEIGHTS, BEST, OPTIMIZER, OTHER_STATE = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
 
 
@@ -190,6 +193,11 @@ class TrainingState:
         saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
         numbers = [weight for group in plain.param_groups for weight in group["params"]]
+        for name, weight in named.items():
+            for key, value in saved["states"][name].items():
+                if key in LIKE_WEIGHTS and value.shape != weight.shape:
+                    held, wanted = shape_text(value.shape), shape_text(weight.shape)
+                    raise ValueError(f"{OPTIMIZER} has {key} of {held} for {name} of {wanted}")
         states = {
             number: {
                 key: shard_like(value, weight) if isinstance(value, torch.Tensor) else value
