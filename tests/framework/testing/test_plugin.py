@@ -293,7 +293,7 @@ EXPECTED = [
     r"framework_components yields 'x', not a Component",
     r"framework_config_paths yields 3, not a text",
     r"metric 'no_dataclass': its schema NoDataclass has no @dataclass of its own, .*",
-    r"component 'unrelated': its schema Unrelated does not subclass the base of any group. Bases in .*",
+    r"component 'unrelated': its schema Unrelated does not subclass the base of any group. Bases: .*",
     r"component 'both': its schema Both subclasses MetricConfig and ExporterConfig, but an option belongs to .*",
     r"metric 'base': its schema is MetricConfig itself: subclass it, .*",
     r"component 'text': its schema 'x' is not a class: .*",
