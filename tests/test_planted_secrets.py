@@ -312,7 +312,7 @@ def text_for(kind: Type) -> Any:
 def planted() -> Iterator[tuple[list[str], dict[str, str]]]:
     """Give the words that choose an option, and its settings that take text, each with the word that plants a token.
 
-    A setting that options share is given once. Those of a model and a trainer, for which the echo backend stands in,
+    A setting that options share is given once. Those of a model and a trainer, which the echo backend replaces,
     and of what needs a library of its own are only planned.
     """
     yield [], {name: word for name, word in words_of("", RunConfig) if name.partition(".")[0] not in GROUPS}

@@ -89,12 +89,12 @@ class PlanContext:
 
     @property
     def used(self) -> Gpu | None:
-        """The GPU that the training takes; None where it is a process on the CPU."""
+        """The GPU that the training takes; None if it is a process on the CPU."""
         return None if self.settings.process else self.gpu
 
     @property
     def device(self) -> str:
-        """The device in words."""
+        """The name of the device."""
         return self.used.name if self.used else CPU
 
     @functools.cached_property
@@ -221,7 +221,7 @@ def remedy(forecast: Forecast) -> str:
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
-    """Return the largest preset that fits; None where none does, or where no size is known offline.
+    """Return the largest preset that fits; None if none does, or where no size is known offline.
 
     A preset of the same family, `model_type` of config.json, goes before one of another. It is named and never taken:
     which model is tuned is not for a program to decide.
@@ -254,7 +254,7 @@ def preset_shapes(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
 
 
 def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
-    """Return what the model of a preset is made of; None where that is not available here."""
+    """Return what the model of a preset is made of; None if that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
         source: ModelSource = plugins.selection_of(node).create()
@@ -333,7 +333,7 @@ def _holds(field_type: Type, value: Any) -> bool:
 
 
 def _section(choice: Selection) -> dict[str, Any]:
-    """Return the settings of an option as they stand in `plan.json`."""
+    """Return the settings of an option as they are in `plan.json`."""
     return dict(redact(choice.settings))
 
 

@@ -82,7 +82,7 @@ class Planner:
         """Return what the run takes, by what is known before its data are read, and apply what makes it fit.
 
         Raises:
-            FrameworkError: `plan.gpu` is no GPU.
+            FrameworkError: `plan.gpu` is not a GPU.
         """
         self.rows = known.known_rows(self.rows_file)
         context = self._context()
@@ -247,7 +247,7 @@ def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float,
     A token takes 2 operations a weight forward and 2 backward for its own gradient, 2 more for the weight's where that
     is trained, and 2 more with checkpointing, which goes forward twice (Kaplan et al., arXiv 2001.08361, section 2.1).
     A pair of tokens takes 4 a feature of the queries in attention, half of the pairs being masked, and three
-    times that for both passes. The head stands at the learned tokens, or at all where the loss is a plain one.
+    times that for both passes. The head is at the learned tokens, or at all where the loss is a plain one.
     """
     again = 2 if settings.checkpointing else 0
     weights = shape.linear_parameters * (4 + again + (2 if settings.full else 0))

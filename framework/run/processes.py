@@ -101,6 +101,7 @@ def stale(selections: Mapping[str, Selection]) -> str:
     """
     chosen = [selection.component for selection in selections.values()]
     for place, component in zip(selections, chosen, strict=True):
+        # What Unsloth patches at import stays patched, and it must come before transformers (decision 0010).
         if too_late := imported_too_late(component.import_order):
             first, group = component.import_order[0], place.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"

@@ -135,7 +135,7 @@ class HFBackend:
     def forward_plan(
         self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str
     ) -> tuple[ForwardPlan, str]:
-        """Choose how rows go through the model, and say in words how they are packed; see `packing.eligibility`."""
+        """Choose how rows go through the model, and say how they are packed; see `packing.eligibility`."""
         quantization: Quantization = plan.quantization.create()
         quantized = quantization.config(machine.dtype) is not None
         return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)

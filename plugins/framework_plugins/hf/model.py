@@ -201,7 +201,7 @@ class HFModel:
         return self.chat.prompt(prompt.messages, prompt.tools)
 
     def tokenize(self, text: str) -> list[int]:
-        """Return token ids; the template's own BOS stands in the text, so none is added."""
+        """Return token ids; the template's own BOS is in the text, so none is added."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 

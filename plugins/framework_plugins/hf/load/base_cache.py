@@ -63,7 +63,7 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     """Return a frozen base as `load` returns it, from another trial of the sweep if that had the same one.
 
     Args:
-        key: over all that determines the base; empty where it is not to be shared.
+        key: over all that determines the base; empty if it is not to be shared.
         load: reads it.
     """
     cache = shared_cache()
@@ -99,7 +99,7 @@ def files_key(folder: Path, *settings: Any) -> str:
 
 
 def base_key(plan: Plan, facts: Mapping[str, str], forward_plan: ForwardPlan, folder: Path, encoding: str) -> str:
-    """Return a hash over all that the base's answers depend on; empty where the weights themselves are trained.
+    """Return a hash over all that the base's answers depend on; empty if the weights themselves are trained.
 
     Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
 

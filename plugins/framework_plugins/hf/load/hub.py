@@ -251,7 +251,7 @@ class TooSlowError(FrameworkError):
 
 
 class UndrawnBar(tqdm):
-    """A bar of a download that is not drawn: `with_limits` prints its numbers. For use where there is no terminal."""
+    """A bar of a download that is not drawn: `with_limits` prints its numbers. For use if there is no terminal."""
 
     monitor_interval = 0  # no thread that would draw it
     known: ClassVar[list[UndrawnBar]] = []  # of this download; its threads add to it while it is read

@@ -101,7 +101,7 @@ def load(
         place: the base, as an adapter is to name it.
         forward_plan: how rows go through it.
         folder: the weights.
-        peft_config: the adapter; None where the weights themselves are trained.
+        peft_config: the adapter; None if the weights themselves are trained.
 
     Raises:
         FrameworkError: the folder does not hold the weights of the model.
@@ -132,7 +132,7 @@ def load(
         install.use_branches(model)
     if peft_config is None:
         return model
-    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
+    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
     with refusing_errors("adapter: peft cannot put it on this model"):
         return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)
 

@@ -44,7 +44,7 @@ class ProbeResult:
     """What was found out.
 
     Attributes:
-        scale_and_cap: scale and cap of the logits that the head gives; None where the model has to be asked for them.
+        scale_and_cap: scale and cap of the logits that the head gives; None if the model has to be asked for them.
         selects_logits: whether the model, where it is asked, gives the logits of the positions asked for.
         has_router_loss: whether its auxiliary loss is known.
         packing: how rows are packed.
@@ -69,7 +69,7 @@ class Losses:
         dense_mask: whether a tree comes with a dense mask.
 
     Attributes:
-        head: the output head; None where the model is asked for logits.
+        head: the output head; None if the model is asked for logits.
         router_loss: the auxiliary loss of a mixture of experts; None if there is none, or none that can be computed.
     """
 
@@ -112,7 +112,7 @@ class Losses:
 
     @property
     def auxiliary_fact(self) -> str:
-        """The loss of a mixture of experts beside that of the tokens, in words; empty if there is none."""
+        """The loss of a mixture of experts beside that of the tokens, as a text; empty if there is none."""
         if self.router_loss is not None:
             return str(self.router_loss)
         return "left out" if auxiliary_coefficient(self.plain) else ""
@@ -159,7 +159,7 @@ class Losses:
         return logit_chunks(states_or_logits, self.head, self.logits_at_once)
 
     def fewer_logits(self) -> str:
-        """Compute a quarter of the logits at a time and say so; empty where they are few, or the model makes them."""
+        """Compute a quarter of the logits at a time and say so; empty if they are few, or the model makes them."""
         if self.head is None or self.logits_at_once <= FEWEST_LOGITS:
             return ""
         self.logits_at_once //= 4

@@ -34,7 +34,7 @@ class Passes:
         self.model = model
 
     def reduce_memory(self, rows: Sequence[TokenRow]) -> str:
-        """Make passes over these rows need less memory and say how; empty where nothing is left.
+        """Make passes over these rows need less memory and say how; empty if nothing is left.
 
         The cheapest comes first: more and smaller passes cost some speed, checkpointing a third of it, and few logits
         at a time gain little.

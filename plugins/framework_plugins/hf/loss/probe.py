@@ -1,4 +1,4 @@
-"""What a loaded model allows: tried on three rows that begin alike.
+"""What a loaded model allows: tried on three rows with a common beginning.
 
 Which logits its head gives, scaled or capped; whether it gives those of the positions asked for; whether its auxiliary
 loss is known; and whether it keeps branches apart: the rows as a tree against the same rows one by one.
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @torch.no_grad()
 def probe(losses: L) -> L:
-    """Find out what may be done, on three rows that begin alike, and return the losses that use it."""
+    """Find out what may be done, on three rows with a common beginning, and return the losses that use it."""
     device = losses.plain.device
     rows = _probe_rows(losses.plain.config.get_text_config().vocab_size)
     padded = to_device(padded_batch(rows, 0), device)
@@ -121,7 +121,7 @@ def _scales_and_caps(config: Any) -> list[tuple[float, float]]:
 
 
 def _probe_rows(vocabulary: int) -> list[TokenRow]:
-    """Return sorted rows that begin alike, of which each learns its last token."""
+    """Return sorted rows with a common beginning, of which each learns its last token."""
     random = np.random.default_rng(0)
     start, middle = (random.integers(vocabulary, size=MIN_SAVED_TOKENS + more).tolist() for more in (5, 3))
     rows = [start + random.integers(vocabulary, size=4).tolist()]

@@ -50,7 +50,7 @@ BF16_MARGIN = 1.3
 
 @dataclass(frozen=True)
 class Hardware:
-    """What was picked. `facts` says it in words."""
+    """What was picked. `facts` describes it."""
 
     device: str
     dtype: torch.dtype
@@ -64,7 +64,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
 
     Args:
         config: the settings.
-        gpu: the number of the GPU to take, where a group of processes shares them; None where a run has one.
+        gpu: the number of the GPU to take, where a group of processes shares them; None if a run has one.
 
     Raises:
         FrameworkError: the config asks for what is not there.
@@ -192,7 +192,7 @@ def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]
 
 
 def bf16_instructions() -> str:
-    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty where it has none.
+    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty if it has none.
 
     Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
     """
@@ -271,7 +271,7 @@ BITSANDBYTES_CLASSES = {
     Optimizer.paged_lion_32bit: "PagedLion", Optimizer.rmsprop_bnb: "RMSprop",
     Optimizer.rmsprop_bnb_8bit: "RMSprop8bit", Optimizer.rmsprop_bnb_32bit: "RMSprop",
 }  # fmt: skip
-"""The classes of bitsandbytes; transformers asks for them by the bits and pages that stand in the names."""
+"""The classes of bitsandbytes; transformers asks for them by the bits and pages that are in the names."""
 
 
 def _step_of_bitsandbytes(optimizer: Optimizer, device: str) -> bool:

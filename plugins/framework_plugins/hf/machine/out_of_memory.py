@@ -108,7 +108,7 @@ class OomRetry:
 
         Args:
             call: what may run out of memory; it starts from the beginning each time.
-            reduce_memory: reverts the failed attempt, makes something smaller and says what; empty where nothing is
+            reduce_memory: reverts the failed attempt, makes something smaller and says what; empty if nothing is
                 left.
             where: what was being done, `training step 3`.
             setting: the setting that makes the smallest try smaller.

@@ -63,7 +63,7 @@ def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> t
     """
     end = start
     for call in calls:
-        # They may stand in any order; a stop token within an argument does not end the turn.
+        # They may be in any order; a stop token within an argument does not end the turn.
         ends = [_end_of(part, text, end, stop) for part in (call.name, *_strings(call.arguments))]
         if min(ends) < 0:
             return end, NO_CALL
@@ -104,11 +104,11 @@ def _escaped(part: str) -> Iterator[str]:
 
 
 def lost_text(example: Example, text: str) -> str:
-    """Say which turn does not stand in the rendered text, in its order; empty where all do.
+    """Say which turn is not in the rendered text, in its order; empty if all are.
 
-    A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
-    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to stand
-    there as often: "Be brief." within a question is no system prompt.
+    A system prompt may be anywhere, since some templates move it. Of an earlier answer its thought may be missing:
+    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to be
+    there as often: "Be brief." within a question is not a system prompt.
     """
     position, parts = 0, []
     for message in example.messages:
@@ -120,7 +120,7 @@ def lost_text(example: Example, text: str) -> str:
         if message.tool_calls and (problem := _calls_lost(message, text, position, end)):
             return problem
         position = position if system else end
-    # The others stand one after the other: only beside a system prompt may two have been found in the same place.
+    # The others are one after the other: only beside a system prompt may two have been found in the same place.
     for message in example.messages:
         if message.role == "system" and (problem := _hidden_in_prompt(example, parts, message.content.strip(), text)):
             return problem
@@ -128,7 +128,7 @@ def lost_text(example: Example, text: str) -> str:
 
 
 def _calls_lost(message: Message, text: str, start: int, end: int) -> str:
-    """Say that calls of a turn stand neither after its content, which ends at `end`, nor before it."""
+    """Say that calls of a turn are neither after its content, which ends at `end`, nor before it."""
     problem = _calls_end(message.tool_calls, text, end, len(text))[1]
     return problem and _calls_end(message.tool_calls, text, start, len(text))[1]
 
@@ -161,7 +161,7 @@ def _hidden_in_prompt(example: Example, parts: Sequence[str], prompt: str, text:
 
 
 def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
-    """Say that a tool, or the call of one, stands nowhere but within what was said."""
+    """Say that a tool, or the call of one, is nowhere but within what was said."""
     calls = [call.name for message in example.messages for call in message.tool_calls]
     tools = [_tool_name(tool) for tool in example.tools]
     whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""

@@ -173,7 +173,7 @@ class Training:
         return {}
 
     def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
-        # Out of the trainer's autocast again: answers before and after are computed alike.
+        # Out of the trainer's autocast again: answers before and after are computed the same way.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
         save_weights(self.model, folder)
@@ -210,7 +210,7 @@ def count_trainable(model: Any) -> int:
     """Count what will be trained, and make sure that with an adapter it is the adapter and what came along with it."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
-        # Of peft's tuner, "lora_" and the like, and of what stands beside it.
+        # Of peft's tuner, "lora_" and the like, and of what is beside it.
         own = (model.base_model.prefix, "modules_to_save.", "trainable_tokens_")
         biases = getattr(model.peft_config["default"], "bias", "none") != "none"
         beside = [(name, weight) for name, weight in named if not any(part in name for part in own)]

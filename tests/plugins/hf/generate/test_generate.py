@@ -1,4 +1,4 @@
-"""hf/generate/generate.py: answers are those of transformers, and what prompts begin with alike is read once."""
+"""hf/generate/generate.py: answers are those of transformers, and what all prompts begin with is read once."""
 
 from __future__ import annotations
 

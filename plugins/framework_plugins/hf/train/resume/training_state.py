@@ -65,7 +65,7 @@ class TrainingState:
 
     @property
     def scaler(self) -> Any:
-        """What scales gradients in fp16; None where nothing does."""
+        """What scales gradients in fp16; None if nothing does."""
         return self.trainer.accelerator.scaler
 
     def loss_sum(self) -> float:
