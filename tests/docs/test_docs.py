@@ -199,6 +199,9 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         words = [word for word in words if "=" in word]
     for overrides in points(words):
         config = testing.compose(overrides)
+        if config.checkpoint and not Path(config.checkpoint).is_absolute():  # the plan looks whether it is there
+            monkeypatch.chdir(tmp_path)
+            (tmp_path / config.checkpoint).mkdir(parents=True, exist_ok=True)
         make_plan(config, run_dir=None if config.run_dir else tmp_path)
 
 
