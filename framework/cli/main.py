@@ -107,7 +107,7 @@ def main() -> None:
                 sys.exit(code)
             words = complete_overrides(words)
             # Hydra prints the help, from conf/config.yaml, where `${commands:}` is.
-            OmegaConf.register_new_resolver("commands", lambda: list_commands(session.plugins), replace=True)
+            OmegaConf.register_new_resolver("commands", _listed_commands, replace=True)
             start(session, words)
             sys.stdout.flush()
         except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
@@ -288,6 +288,11 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     launcher: Launcher = plan.launch.create()
     with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
         return launcher.launch(plan)
+
+
+def _listed_commands() -> str:
+    # Launchers pickle the resolvers for their workers, so that of the help holds no session.
+    return list_commands(current().plugins)
 
 
 def list_commands(plugins: Plugins) -> str:

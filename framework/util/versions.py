@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from importlib.metadata import PackageNotFoundError, version
 
 
-@functools.cache
 def installed(name: str) -> str | None:
     """Return the version of a distribution, None if it is not installed."""
     try:
