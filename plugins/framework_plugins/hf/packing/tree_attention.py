@@ -242,9 +242,12 @@ def attend(query: Tensor, key: Tensor, value: Tensor, along: Branches, scaling: 
     """
     heads, tokens, size = query.shape[1:]
     kv = key.shape[1]
-    dtype = value.dtype  # under autocast rotated queries and keys come in fp32
+    # Under autocast rotated queries and keys come in fp32, and in some versions of torch and transformers values too;
+    # the products are in its dtype all the same.
+    place = query.device.type
+    dtype = torch.get_autocast_dtype(place) if torch.is_autocast_enabled(place) else value.dtype
     q = (query[0] * scaling).to(dtype).view(kv, heads // kv, tokens, size).transpose(1, 2)
-    return attend_heads(q, key[0].to(dtype), value[0], along).view(1, tokens, heads, size)
+    return attend_heads(q, key[0].to(dtype), value[0].to(dtype), along).view(1, tokens, heads, size)
 
 
 def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> Tensor:

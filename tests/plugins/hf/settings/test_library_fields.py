@@ -80,7 +80,7 @@ def test_the_table_of_the_installed_versions_is_what_the_libraries_say(name: str
     admitted = {field.name for field in dataclasses.fields(LIBRARIES[library][1])}
     assert admitted <= table["fields"].keys()
     if not file.is_file():
-        pytest.skip(f"{name} was never seen: python tests/support/field_tables.py writes it")
+        pytest.skip(f"{name} was never seen: python tests/support/library_fields.py writes it")
     known = json.loads(file.read_text("utf-8"))
     if known["versions"] == table["versions"]:
         assert file.read_text("utf-8") == field_tables.text(table)
