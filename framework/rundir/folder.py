@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, St
 """Stages whose saved results are dropped when they, or stages that they depend on, run again."""
 SCRATCH = ".trainer.part"
 """The folder of what a training only needs meanwhile."""
+OVERRIDE = re.compile(r"~|[^-].*=", re.DOTALL)
 REMOVED = frozenset({"plan.calibrate"})
 """Settings that earlier versions saved, and that nothing reads any more."""
 T = TypeVar("T")
@@ -95,7 +97,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         FrameworkError: it cannot be written, or it holds files that no run made.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))  # not `resolve`, which raises for a link that leads to itself
     others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
     if others and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds other files: give a new folder, or the folder of an earlier run")
@@ -164,8 +166,8 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     Raises:
         FrameworkError: it is not a list of overrides, or one could not be read in bounded time.
     """
-    # An option of the program in it would be obeyed by a resume.
-    if isinstance(words, list) and all(isinstance(word, str) and not word.startswith("-") for word in words):
+    # An option or a command of the program in it would be obeyed by a resume.
+    if isinstance(words, list) and all(isinstance(word, str) and OVERRIDE.match(word) for word in words):
         check_words(words, str(file))
         return tuple(word for word in words if override_key(word) not in REMOVED)
     raise FrameworkError(

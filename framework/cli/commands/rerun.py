@@ -55,7 +55,7 @@ class RerunCommand:
         load_plugins(session, words)
         _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)
-        if plan.run_dir.resolve() == run.folder.resolve():
+        if os.path.realpath(plan.run_dir) == os.path.realpath(run.folder):
             raise FrameworkError(f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out")
         if (plan.run_dir / OVERRIDES).exists():
             raise FrameworkError(f"run_dir={plan.run_dir} holds another run: give a new folder, or leave run_dir out")

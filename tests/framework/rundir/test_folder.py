@@ -111,3 +111,9 @@ def test_a_folder_with_other_peoples_files_is_refused_and_left_alone(tmp_path: P
     assert (tmp_path / "checkpoint" / "thesis.txt").read_text(encoding="utf-8") == "mine"
     save_overrides(tmp_path, [])
     check_writable(tmp_path)
+
+
+def test_a_link_that_leads_to_itself_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(tmp_path / "again")
+    with pytest.raises(FrameworkError, match=r"the run cannot write to .*again"):
+        check_writable(tmp_path / "again")

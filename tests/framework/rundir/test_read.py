@@ -42,6 +42,7 @@ def mangle(folder: Path, name: str, text: str) -> None:
         ("plan.json", "{", "plan.json is not valid JSON ("),
         ("plan.json", "[]", "plan.json is not what a run writes: it holds a list, not a dict"),
         ("overrides.json", "{}", "overrides.json is not what a run writes: it is not a list of overrides. "),
+        ("overrides.json", '["runs"]', "overrides.json is not what a run writes: it is not a list of overrides. "),
         ("overrides.json", "[1]", "overrides.json is not what a run writes: it is not a list of overrides. "),
         ("overrides.json", '["--help"]', "overrides.json is not what a run writes: it is not a list of overrides. "),
         ("overrides.json", "\0", "overrides.json is not valid JSON ("),

@@ -276,6 +276,7 @@ def _alike(draw: DrawFn) -> Case:
         "argument",
         wrong,
         ascii(wrong)[1:-1],
+        "It contains the character",
         sound="plan",
     )
 

@@ -65,7 +65,7 @@ CONFIG_VALUES: tuple[tuple[str, tuple[Any, ...], Expect], ...] = (
     ("auto_map",
         ({"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}, {"AutoConfig": "a/b--evil.C"}, 5), E),
     ("use_cache", (False, "x"), S), ("_name_or_path", ("elsewhere", ""), S), ("transformers_version", ("99.0", "x"), S),
-    ("initializer_range", (0.5, 0), S), ("output_attentions", (True,), E), ("output_hidden_states", (True,), E),
+    ("initializer_range", (0.5, 0.0), S), ("output_attentions", (True,), E), ("output_hidden_states", (True,), E),
     ("return_dict", (False,), E), ("is_decoder", (True,), E), ("is_encoder_decoder", (True,), E),
     ("pretraining_tp", (2, 0), E), ("num_labels", (5, -1), E), ("layer_types", ([], ["nope", "nope"]), E),
     ("loss_type", ("nope", "ForSequenceClassification"), E), ("chunk_size_feed_forward", (3,), E),

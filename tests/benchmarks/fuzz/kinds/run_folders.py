@@ -196,7 +196,8 @@ FOLDERS: tuple[tuple[str, str, Expect, tuple[Edit, ...]], ...] = (
     ("resume", "the folder of checkpoints is a file", E,
         (Edit("gone", "part/.resume"), Edit("put", "part/.resume", (b"x",)))),
     ("resume", "the folder of checkpoints is a pipe", E, (Edit("pipe", "part/.resume"),)),
-    ("resume", "a checkpoint is a file", S, (Edit("gone", STEP), Edit("put", STEP, (b"x",)))),
+    # The next checkpoint of this step has no place: the refusal names the file to remove.
+    ("resume", "a checkpoint is a file", R, (Edit("gone", STEP), Edit("put", STEP, (b"x",)))),
     ("resume", "a checkpoint is empty", S, (Edit("folder", STEP),)),
     ("resume", "a checkpoint of a later step is empty", S, (Edit("folder", "part/.resume/step-00000009"),)),
     ("resume", "a checkpoint of no step", S, (Edit("folder", "part/.resume/step-x"),)),

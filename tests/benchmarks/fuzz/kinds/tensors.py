@@ -46,7 +46,11 @@ def changed(draw: DrawFn, file: str, names: Sequence[str]) -> tuple[str, Expect,
         (
             "a tensor is left over",
             R,
-            tensors("copy", name, pick(f"extra.{text}", name.replace("layers.", "layers.9x"))),
+            tensors(
+                "copy",
+                name,
+                pick(f"extra.{text}", f"9x.{name}"),
+            ),
         ),
         ("a tensor of another shape", R, tensors("reshape", name, pick(1, 0))),
         ("another number format in the header", R, header(name, "dtype", value=pick("I32", "U32"))),
