@@ -19,6 +19,7 @@ Imports: `memory` and `util`; `program` and `registry` alone look up; nothing in
 Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -392,6 +393,4 @@ _LATER = {
 def __getattr__(name: str) -> _Any:
     if name not in _LATER:
         raise AttributeError(f"module 'framework.api' has no attribute '{name}'")
-    import importlib  # noqa: PLC0415
-
-    return getattr(importlib.import_module(_LATER[name]), "group" if name == "group_similar" else name)
+    return getattr(_import_module(_LATER[name]), "group" if name == "group_similar" else name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError
-from framework.api import summarize_error
+from framework.api import missing, pip_command, summarize_error
 from framework_plugins.evals.config import EXTRA
 
 
@@ -41,8 +41,6 @@ def make_validator(schema: Any) -> Any:
     Raises:
         FrameworkError: it is not a valid schema, or refers to one that is not part of it, or the library is missing.
     """
-    from framework.api import missing, pip_command  # noqa: PLC0415 - for those who give a schema
-
     if missing(["jsonschema"]):
         raise FrameworkError(f"a schema needs jsonschema: {pip_command([EXTRA])}")
     import jsonschema  # noqa: PLC0415 - of an extra

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.api import Concern, Diagnostic, Results, Work, missing, override_key
 from framework_plugins.evals import config
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api import Concern, Diagnostic, Results, Work
     from framework.api.training import MemoryReduction
 
 
@@ -55,7 +55,6 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
                 f"{settings.max_new_tokens}: no row would be left to ask about. Set {settings.max_new_tokens} or less"
             )
         if isinstance(settings, config.LmEvalConfig):
-            from framework.api import missing, override_key  # noqa: PLC0415 - as above
             from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above
 
             # A task may call functions of a Python file beside it.
@@ -94,8 +93,6 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The judge."""
-    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
-
     yield Diagnostic("judge", "evaluation", "framework_plugins.evals.diagnostics:judge", _has_a_judge, seconds=30)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
+from framework.api import Diagnostic, ExportNeed
 from framework_plugins.exports import config
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api import Diagnostic, ExportNeed
     from framework.api.training import Shape
 
 GGUF = "framework[gguf]"
@@ -67,8 +67,6 @@ def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
-    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
-
     yield Diagnostic("llama.cpp", "export", "framework_plugins.exports.diagnostics:quantizer", needed=_writes_gguf)
     yield Diagnostic("Ollama", "export", "framework_plugins.exports.diagnostics:ollama")
 

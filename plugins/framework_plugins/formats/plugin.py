@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, FrameworkError, hookimpl
-from framework.api import components, unknown
+from framework.api import Diagnostic, components, unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api import Diagnostic
 
 
 @hookimpl
@@ -66,8 +65,6 @@ def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """The Hub and its token, and local files."""
-    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
-
     code = "framework_plugins.formats.diagnostics"
     yield Diagnostic("Hub", "data", f"{code}:hub", _needs_hub, "hub")
     yield Diagnostic("Hub token", "data", f"{code}:token", process="hub")

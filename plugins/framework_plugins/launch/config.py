@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
+from framework.api import gpu_count
 from framework.api.program import LaunchConfig
 from framework.api.training import Engine, ProcessGroup
 
@@ -35,8 +36,6 @@ class GroupConfig(LaunchConfig):
 
     def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
-        from framework.api import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
-
         return ProcessGroup(self.engine, self.processes or gpu_count() or 1)
 
 

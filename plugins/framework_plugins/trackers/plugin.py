@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.api import Diagnostic, missing, pip_command
 from framework_plugins.trackers import config
 
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
 
 if TYPE_CHECKING:
     from framework import Plan
-    from framework.api import Diagnostic
 
 
 @hookimpl
@@ -42,19 +42,15 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     if choice is None or not isinstance(choice.config, config.MlflowConfig):
         return
     address = choice.config.tracking_uri or ""
-    if "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:")):
-        from framework.api import missing, pip_command  # noqa: PLC0415 - few runs need it
-
-        if lacking := missing(DATABASE):
-            names = ", ".join(lacking)
-            yield f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}"
+    is_database = "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:"))
+    if is_database and (lacking := missing(DATABASE)):
+        names = ", ".join(lacking)
+        yield f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}"
 
 
 @hookimpl
 def framework_diagnostics() -> Iterable[Diagnostic]:
     """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
-    from framework.api import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
-
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)
         yield Diagnostic(name, "tracking", f"framework_plugins.trackers.diagnostics:{name}", needed, process="trackers")

@@ -219,7 +219,7 @@ def test_a_server_that_never_answers_is_waited_for_twice_at_most(
 def test_hook_check_plan_tells_of_a_database_that_cannot_be_opened(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("framework.api.missing", lambda _: ["sqlalchemy"])
+    monkeypatch.setattr("framework_plugins.trackers.plugin.missing", lambda _: ["sqlalchemy"])
     with pytest.raises(FrameworkError, match="tracking_uri is a database: MLflow needs sqlalchemy for it: pip install"):
         testing.plan([*words, "logger.mlflow.tracking_uri=sqlite:///x.db"], run_dir=tmp_path / "run")
     testing.plan([*words, "logger.mlflow.tracking_uri=http://server"], run_dir=tmp_path / "run")
