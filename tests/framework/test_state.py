@@ -31,7 +31,6 @@ READS_ONLY = {
     "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
     "util/redact.py:_held": "whether a secret is the path of a file; all else is a part of the key",
     "util/redact.py:_is_variable": "nothing: a name",
-    "util/versions.py:installed": "what is installed",
 }
 """Functions with a cache, and what they read: it does not change while a process lives."""
 
