@@ -130,6 +130,14 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, place: M
             "conversation: take an instruct model, or give the template to learn, model.chat_template=FILE.jinja, or "
             f"one by name: {', '.join(CHAT_TEMPLATES)}"
         )
+    # Without its settings a tokenizer has no such token, and a template writes nothing in its place.
+    unset = [name for name in ("bos_token", "eos_token") if getattr(tokenizer, name) is None]
+    if lost := [name for name in unset if name in str(tokenizer.chat_template)]:
+        if not any((place.folder / file).is_file() for file in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
+            raise FrameworkError(
+                f"model {place.name}: the chat template writes {' and '.join(lost)}, and no file says which token that "
+                f"is: restore {TOKENIZER_FILE}"
+            )
 
 
 def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:

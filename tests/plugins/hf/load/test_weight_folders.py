@@ -143,6 +143,10 @@ MODELS: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "chat_template.jinja").write_bytes(b"\xff"),
         r"chat_template\.jinja cannot be read: UnicodeDecodeError: .*: save it as UTF-8",
     ),
+    "no special tokens": (
+        lambda folder: (folder / "tokenizer_config.json").unlink(),
+        r"the chat template writes bos_token, and no file says which token that is: restore tokenizer_config\.json",
+    ),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"tokenizer_config\.json holds a list instead of settings"),
     "tokenizer code": (
         settings("tokenizer_config.json", auto_map={"AutoTokenizer": ["x.T", None]}, tokenizer_class="XTok"),
