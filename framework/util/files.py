@@ -136,7 +136,7 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
         besides: the suffix of files that may lie elsewhere.
 
     Raises:
-        FrameworkError: it has such a link, or an entry that is neither a file nor a folder.
+        FrameworkError: it has such a link, one that leads nowhere, or an entry that is neither a file nor a folder.
     """
     own = folder.resolve()
     allowed = [own, (own.parents[1] / "blobs").resolve()] if own.parent.name == "snapshots" else [own]
@@ -153,6 +153,11 @@ def refuse_links(folder: Path, name: str, *, besides: str = "") -> None:
                 raise FrameworkError(
                     f"{name}: {inner.relative_to(folder)} is a link to {target}, outside of the folder, and would be "
                     "copied into exports: replace it with the file, or remove it"
+                )
+            if not os.path.lexists(target) or target.is_symlink():
+                raise FrameworkError(
+                    f"{name}: {inner.relative_to(folder)} is a link that leads nowhere: put the file "
+                    "there, or remove it"
                 )
 
 

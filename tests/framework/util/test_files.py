@@ -170,6 +170,13 @@ def test_what_is_no_file_is_refused_without_opening_it(tmp_path: Path) -> None:
         refuse_links(tmp_path / "model", "model", besides=".safetensors")
 
 
+@pytest.mark.parametrize("target", ["gone", "vocab.json"])
+def test_a_link_that_leads_nowhere_is_refused(target: str, tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").symlink_to(target)
+    with pytest.raises(FrameworkError, match=r"^model: vocab\.json is a link that leads nowhere: put the file there"):
+        refuse_links(tmp_path, "model")
+
+
 def test_links_inside_a_folder_and_to_the_blobs_of_a_snapshot_are_fine(tmp_path: Path) -> None:
     snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "0123", tmp_path / "models--a--b" / "blobs"
     blobs.mkdir(parents=True)

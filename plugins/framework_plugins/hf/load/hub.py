@@ -87,6 +87,8 @@ def check_inside(folder: Path, setting: str) -> None:
                 f'{setting}: {index.name} has no "metadata", which transformers reads: restore the file from its '
                 'source, or add "metadata": {} to it'
             )
+        if not names:
+            raise FrameworkError(f"{setting}: {index.name} names no file in weight_map: fetch the model again")
 
 
 class UnreachableError(FrameworkError):

@@ -117,6 +117,10 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no file of that name": (renamed, "has no model"),
     "an index of nothing": (index("[]"), "is not an index of weights"),
+    "an index of nothing": (
+        index('{"metadata": {}, "weight_map": {}}'),
+        r"names no file in weight_map: fetch the model",
+    ),
     "an index without metadata": (index('{"weight_map": {}}'), r'has no "metadata", which transformers reads'),
     "an index of more": (
         index('{"metadata": {}, "weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}'),
