@@ -132,12 +132,12 @@ def set_template(tokenizer: PreTrainedTokenizerBase, value: str | None, place: M
         )
     # Without its settings a tokenizer has no such token, and a template writes nothing in its place.
     unset = [name for name in ("bos_token", "eos_token") if getattr(tokenizer, name) is None]
-    if lost := [name for name in unset if name in str(tokenizer.chat_template)]:
-        if not any((place.folder / file).is_file() for file in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
-            raise FrameworkError(
-                f"model {place.name}: the chat template writes {' and '.join(lost)}, and no file says which token that "
-                f"is: restore {TOKENIZER_FILE}"
-            )
+    lost = [name for name in unset if name in str(tokenizer.chat_template)]
+    if lost and not any((place.folder / file).is_file() for file in (TOKENIZER_FILE, SPECIAL_TOKENS_FILE)):
+        raise FrameworkError(
+            f"model {place.name}: the chat template writes {' and '.join(lost)}, and no file says which token that is: "
+            f"restore {TOKENIZER_FILE}"
+        )
 
 
 def fitting_templates(tokenizer: PreTrainedTokenizerBase) -> list[str]:

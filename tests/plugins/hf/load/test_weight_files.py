@@ -117,7 +117,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no file of that name": (renamed, "has no model"),
     "an index of nothing": (index("[]"), "is not an index of weights"),
-    "an index of nothing": (
+    "an empty map": (
         index('{"metadata": {}, "weight_map": {}}'),
         r"names no file in weight_map: fetch the model",
     ),
