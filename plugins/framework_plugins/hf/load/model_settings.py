@@ -29,7 +29,9 @@ SIZE_TYPE, LAYERS_TYPE, INNER_TYPE = (
 """More layers would take hours to make; an inner size is 0 if all layers have experts."""
 RANK_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """Of an adapter: the weights of a higher one would not fit into memory, and 0 is that of OFT."""
-POSITIVE_TYPE, LENGTH_TYPE = (Type(float, bounds=(bound,)) for bound in (Gt(0), Ge(1)))
+MAX_FLOAT32 = 3.4e38
+"""What a model computes with holds no larger number."""
+POSITIVE_TYPE, LENGTH_TYPE = Type(float, bounds=(Gt(0), Le(MAX_FLOAT32))), Type(float, bounds=(Ge(1),))
 SHARE_TYPE, DROPOUT_TYPE = (Type(float, bounds=(Ge(0), high)) for high in (Le(1), Lt(1)))
 RANGES: Mapping[str, Type] = {
     "hidden_size|num_attention_heads|num_key_value_heads|head_dim|vocab_size|n_embd|n_head": SIZE_TYPE,

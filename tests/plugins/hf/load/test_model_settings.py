@@ -62,6 +62,8 @@ def test_an_adapter_has_ranges_of_its_own() -> None:
     assert value_problem({"rank_pattern": {"a.q_proj": 8}, "r": 0, "lora_alpha": 16}, ADAPTER_RANGES) == ""
     told = value_problem({"alpha_pattern": {"a.q_proj": 0}}, ADAPTER_RANGES)
     assert told.startswith("has alpha_pattern.a.q_proj=0, which must be a number above 0")
+    told = value_problem({"lora_alpha": 10**40}, ADAPTER_RANGES)
+    assert "which must be a number above 0, up to 3.4e+38" in told
 
 
 @pytest.mark.parametrize(
