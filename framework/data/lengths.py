@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +122,12 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     # A row without a learned token would be computed for nothing.
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
+
+
+def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenRow]]:
+    """Return rows of the store in a folder, once for each of `numbers`, cut at `limit` tokens."""
+    store = Store(folder)
+    return [token_rows(store, each, limit) for each in numbers]
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:
