@@ -136,7 +136,7 @@ class TrainingState:
     def begin(self, checkpoint: Path, folder: Path) -> str:
         """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
 
-        It would compare how the rows of a step were divided, too, and warn where that is another way now.
+        It would compare how the rows of a step were divided, too, and warn if that is another way now.
         """
         self.checkpoint = checkpoint
         with _refusing_damaged(checkpoint):
