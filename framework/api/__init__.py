@@ -15,7 +15,7 @@ place, the value, the valid choices and the fix, in one or two lines.
     KeyboardInterrupt
     └── Interrupted               a signal has asked the run to end; exit code 128 and the signal's number
 
-Imports: `memory` and `util`; `program` and `registry` alone look up; nothing in the core imports those two.
+Imports: `memory` and `util`; only `program` and `registry` look up; nothing in the core imports those two.
 Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """
 
@@ -34,6 +34,7 @@ from framework.api.audit import (
 )
 from framework.api.conversations import (
     split_thought,
+    without_thought,
 )
 from framework.api.data import (
     Data,
@@ -166,7 +167,6 @@ from framework.api.text import (
     summarize_error,
     unknown,
     visible,
-    without_thought,
 )
 from framework.util.cache import (
     cache_dir,

@@ -15,6 +15,7 @@ from framework.api.text.results import (
     difference,
     figures,
     headline,
+    health_facts,
     is_share,
     model_name,
     number,
@@ -23,8 +24,6 @@ from framework.api.text.results import (
     shared_start,
     visible,
 )
-from framework.api.text.thoughts import without_thought
-from framework.api.text.training import health_facts
 from framework.util.command import this_program
 from framework.util.errors import (
     display_path,
@@ -76,5 +75,4 @@ __all__ = [
     "told",
     "unknown",
     "visible",
-    "without_thought",
 ]

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, Trial
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, TrainResult, Trial
 from framework.api.run_folder import FINISHED
+from framework.api.schema import TrainerConfig
 from framework.util.host import GIB
 
 LARGE = 100
@@ -286,3 +287,21 @@ def figures(trial: Trial) -> tuple[str, str, str, str]:
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
     memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
     return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f} of 1"
+
+
+def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
+    """Say which run trained, why it ended early, which weights are kept, and what was wrong.
+
+    What did not occur is left out.
+    """
+    if train.taken_from:
+        yield Fact("trained in", f"{train.taken_from}, whose training has the same settings")
+    if train.stopped:
+        yield Fact("ended early", train.stopped, amiss=True)
+    if train.best_step is not None:
+        name = training.early_stopping_metric
+        outcome = "its weights are kept" if training.keep_best else "the weights are those of the last step"
+        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {outcome}")
+    if train.issues:
+        kinds = ", ".join(f"{issue.kind} at step {issue.step}" for issue in train.issues)
+        yield Fact("issues", kinds, tuple(issue.line for issue in train.issues), amiss=True)

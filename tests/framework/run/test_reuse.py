@@ -14,7 +14,7 @@ import pytest
 from framework import hookimpl, testing
 from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
-from framework.api.text.training import health_facts
+from framework.api.text import health_facts
 from framework.hooks.session import current
 from framework.run import pipeline, reuse
 from framework.rundir.folder import SCRATCH
