@@ -170,7 +170,7 @@ class Exports:
         }
 
     def reuse_if_unchanged(self, name: str) -> bool:
-        """Take what an exporter made before, where it would make the same now; False if it has to run."""
+        """Take what an exporter made before, if it would make the same now; False if it has to run."""
         earlier = self._before.get(name)
         if earlier is None or self._known[name].settings != self._keys[name]:
             return False

@@ -128,7 +128,7 @@ class Interruption:
             os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
-        """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""
+        """Print how the run continues, and have Slurm do that if it was Slurm that ended it."""
         if not (self._run_dir / OVERRIDES).exists():
             text = f"{error}: nothing had begun"
         else:
@@ -165,7 +165,7 @@ def _print(text: str) -> None:
 
 
 def requeue() -> str:
-    """Put the Slurm job of this process back into the queue, where it is one that may be; return its number.
+    """Put the Slurm job of this process back into the queue, if it is one that may be; return its number.
 
     A job that was canceled, or is not to be requeued, is left alone; so is an interactive one.
     """

@@ -72,7 +72,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 raise FrameworkError(
                     f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
                 )
-            # A plan alone may be asked for before the data are there.
+            # The plan by itself may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
@@ -108,7 +108,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
 
 
 def _model_line(source: ModelSource, *, needed: bool) -> str:
-    """Say what the model is. A source may know its sizes without it: for a plan alone, they are enough.
+    """Say what the model is. A source may know its sizes without it: if only the plan is asked for, they are enough.
 
     Raises:
         FrameworkError: the model is needed, and is not available.
@@ -239,7 +239,7 @@ def _run_stages(
 
 
 def check_distributed(launch: Selection, trainer: Selection, model: Model) -> None:
-    """Look whether a model can be trained by a group of processes, where it is to be.
+    """Look whether a model can be trained by a group of processes, if it is to be.
 
     Raises:
         FrameworkError: it cannot.

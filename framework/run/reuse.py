@@ -114,7 +114,7 @@ class CompletedStages:
         return tuple(found)
 
     def training(self) -> CompletedTraining | None:
-        """Return the training of this run, where it is complete."""
+        """Return the training of this run, if it is complete."""
         trained = RunFolder(self._plan.run_dir).load_result(Stage.train, TrainResult)
         if trained is None or Stage.train not in self.stages:
             return None
@@ -132,7 +132,7 @@ class CompletedStages:
         Args:
             stage: which one.
             seconds: how long each stage took.
-            done: the training, where that is the stage.
+            done: the training, if that is the stage.
         """
         if Stage.train not in self._plan.stages or stage in self.stages:
             return

@@ -32,7 +32,7 @@ class TrainingController:
     Args:
         events: sends each step and issue.
         measuring: the model that is trained, the data, and what it is measured by.
-        base: what the base model answered, where it was asked.
+        base: what the base model answered, if it was asked.
         interruption: what has asked the run to end.
     """
 

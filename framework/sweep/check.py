@@ -116,7 +116,7 @@ def _sweeps_over_files(loader: ConfigLoader, words: Sequence[str]) -> bool:
 
 
 def _check_size(loader: ConfigLoader, words: Sequence[str], *, listed: bool) -> None:
-    """Refuse a sweep whose values, or whose trials where all are `listed`, are too many to list.
+    """Refuse a sweep whose values, or whose trials if all are `listed`, are too many to list.
 
     Raises:
         FrameworkError: names the override or the sweep, and the limit.

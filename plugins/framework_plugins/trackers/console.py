@@ -184,9 +184,7 @@ class Console(Logger):
             "metrics": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
-        if (
-            plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None
-        ):  # a plan leaves a folder where one is named
+        if plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None:  # a plan leaves a folder if one is named
             rows["folder"] = display_path(plan.run_dir)
         self._facts(plan.name, rows)
 
