@@ -160,9 +160,9 @@ def _run_stages(
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
         completed = CompletedStages(measuring)
         folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk
-        stages.save(data.result)
         if plan.is_new_run:
             folder.save_forecast(expected)
+        stages.save(data.result)
         events.send(RunStarted(plan, data.result, model.facts))
 
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
