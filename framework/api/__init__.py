@@ -25,11 +25,8 @@ from typing import Any as _Any
 
 from framework.api import scoring
 from framework.api.audit import (
-    LEFT_OUT,
-    PROMPTS,
-    TRAIN,
-    VALIDATION,
     AuditData,
+    RowPart,
     Texts,
 )
 from framework.api.conversations import (
@@ -231,13 +228,9 @@ __all__ = [
     "EVAL_LOSS",
     "GIB",
     "HIDDEN",
-    "LEFT_OUT",
     "LOSSES",
-    "PROMPTS",
     "SCORE",
     "SIMILARITY",
-    "TRAIN",
-    "VALIDATION",
     "WORD",
     "Action",
     "Affects",
@@ -310,6 +303,7 @@ __all__ = [
     "Results",
     "ReusableExporter",
     "Row",
+    "RowPart",
     "RunFailed",
     "RunFinished",
     "RunFolder",
