@@ -64,7 +64,6 @@ from framework.api.text import (
     short_keys,
     signal_name,
     this_program,
-    told,
 )
 from framework.cli.arguments import (
     complete_overrides,
@@ -174,7 +173,6 @@ __all__ = [
     "stale",
     "stored_rows",
     "this_program",
-    "told",
 ]
 
 

@@ -6,7 +6,7 @@ All loggers use these texts, each in its own format.
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
-from framework.api.text.progress import Lines, clock, is_animated, told
+from framework.api.text.progress import Lines, clock, is_animated
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -72,7 +72,6 @@ __all__ = [
     "signal_name",
     "summarize_error",
     "this_program",
-    "told",
     "unknown",
     "visible",
 ]
