@@ -127,7 +127,7 @@ class PromptReader:
         """
         if row.problem:
             raise FrameworkError(row.problem)
-        fields = self.columns.renamed(row.fields)
+        fields, cluster = self.columns.read(row.fields)
         example = with_system_prompt(self._example(fields), self.settings.system_prompt)
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
@@ -138,7 +138,7 @@ class PromptReader:
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools, row.where, self.columns.cluster(row.fields))
+        return Prompt(turns, reference or None, example.tools, row.where, cluster)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""

@@ -123,6 +123,8 @@ def test_a_prompt_says_where_its_row_stands_and_what_it_belongs_to(read: Read) -
     assert [(prompt.where, prompt.cluster) for prompt in read(*rows, form=by_customer)] == [
         ("my.jsonl:1", "7"), ("my.jsonl:2", ""),
     ]  # fmt: skip
+    with pytest.raises(FrameworkError, match=r"^my\.jsonl:1: the field 'customer' is not valid text: "):
+        read({"prompt": "Capital of Peru?", "customer": "\ud83d"}, form=by_customer)
 
 
 def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
