@@ -152,11 +152,11 @@ def _counted(store: Store, task: str) -> Iterator[Texts]:
 def _near_duplicates(store: Store) -> NDArray[np.int64]:
     """Group rows whose questions and answers are nearly the same."""
 
-    def whole() -> Iterator[Sequence[str]]:
+    def questions_and_answers() -> Iterator[Sequence[str]]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in _counted(store, "near-duplicates"))
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    return _answer_by_answer(minhash.group(whole, len(store), folder=_scratch(store)), store)
+    return _answer_by_answer(minhash.group(questions_and_answers, len(store), folder=_scratch(store)), store)
 
 
 def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from framework.data.store import Rows, Store
 from framework.util.errors import FrameworkError
 
 BINS = 20
-STEP = 64
+LENGTH_STEP = 64
 """Suggested lengths are multiples of it: kernels like that, and people remember them."""
 OUTLIER = 2
 """A longest row above this multiple of the 99th percentile is not worth its memory."""
@@ -58,7 +58,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
 def suggest(p99: int, longest: int) -> int:
     """Return the next multiple of 64 from the longest row, or from the 99th percentile if the longest is far off."""
     length = p99 if longest > OUTLIER * p99 else longest
-    return STEP * math.ceil(length / STEP)
+    return LENGTH_STEP * math.ceil(length / LENGTH_STEP)
 
 
 def padding(lengths: Numbers, batch_size: int, seed: int) -> float:

@@ -22,11 +22,11 @@ from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
-FILES = "local_file"
+FILES_OPTION = "local_file"
 """The option of `data=` that reads files."""
 AUTO = "auto"
 """The option of `format=` for rows that the run's own format cannot read."""
-ANSWERS = {"prompt": "completion", "instruction": "output"}
+ANSWER_FIELDS = {"prompt": "completion", "instruction": "output"}
 """The field that asks, and the one in which formats look for the answer: a prompt may do without."""
 SHOWN_ROWS = 5
 """Rows that cannot be read and are named."""
@@ -60,9 +60,9 @@ def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
     if Path(path).expanduser().is_dir():
         raise FrameworkError("this is a folder; give one of the files in it")
     options = current().plugins.components("data")
-    if FILES not in options:
-        raise FrameworkError(unknown("data option", FILES, options))
-    raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
+    if FILES_OPTION not in options:
+        raise FrameworkError(unknown("data option", FILES_OPTION, options))
+    raw: RawData = Selection(options[FILES_OPTION], options[FILES_OPTION].schema(path=path)).create().load()
     prompts = _prompts(raw.train, form)
     if not prompts:
         raise FrameworkError("there is no prompt in the file: it is empty")
@@ -162,7 +162,7 @@ class PromptReader:
 def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Give a row, and the row with the answer that its format asks for and a prompt need not have."""
     yield fields
-    for asks, answers in ANSWERS.items():
+    for asks, answers in ANSWER_FIELDS.items():
         if fields.get(asks) is not None and fields.get(answers) is None:
             yield {**fields, answers: ""}
 

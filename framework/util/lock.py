@@ -55,7 +55,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
     place.mkdir(parents=True, exist_ok=True)
     file, opened = place / NAME, list[tuple[int, str, float]]()
     try:
-        mine = take(file, acquired=lambda number: opened.append((number, *_read(number))))
+        mine = acquire(file, acquired=lambda number: opened.append((number, *_read(number))))
         if mine is None:
             raise locked(place, holder(file) or "another process", remedy)
         if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
@@ -133,7 +133,7 @@ def _beat(file: Path, stop: threading.Event) -> None:
             os.utime(file)
 
 
-def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
+def acquire(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
     """Lock a file in an existing folder; None if another process still holds the lock after `seconds`.
 
     Args:
@@ -196,7 +196,7 @@ def holder(path: Path) -> str:
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.
     before: list[tuple[str, float]] = []
-    if mine := take(path, acquired=lambda opened: before.append(_read(opened))):
+    if mine := acquire(path, acquired=lambda opened: before.append(_read(opened))):
         if before and (other := _lives_elsewhere(path, *before[0])):
             mine.release()
             return other
