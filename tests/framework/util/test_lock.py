@@ -89,9 +89,9 @@ def test_a_machine_of_the_same_name_that_lives_is_distinguished(
 ) -> None:
     file = held_elsewhere(tmp_path)
     before = file.read_text(encoding="utf-8")
-    monkeypatch.setattr(lock, "BEAT", 0.05)
-    monkeypatch.setattr(lock, "LOOK", 0.025)
-    monkeypatch.setattr(lock, "SILENT", 30.0)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "POLL_SECONDS", 0.025)
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 30.0)
     stop = threading.Event()
     beating = threading.Thread(target=lock._beat, args=(file, stop))  # noqa: SLF001 - the other machine
     beating.start()
@@ -108,7 +108,7 @@ def test_a_machine_that_gives_no_sign_of_life_is_dead(
 ) -> None:
     file = held_elsewhere(tmp_path)
     file.write_text("process 6 on \x1b[31mx\nanother-start\n", encoding="utf-8")
-    monkeypatch.setattr(lock, "SILENT", 0.1)
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 0.1)
     with lock.folder(tmp_path, "go away"):
         assert "another-start" not in file.read_text(encoding="utf-8")
     assert "process 6 on ?[31mx may still be running: waiting up to 0.1 s" in capsys.readouterr().err
