@@ -66,9 +66,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         with stages.run(Stage.plan):
             # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(run_dir)
-            # What they need comes from the training or is there already; `make_plan` has looked for weights elsewhere.
-            trained_before = Stage.train not in plan.stages and bool({Stage.evaluate, Stage.export} & {*plan.stages})
-            if trained_before and not plan.checkpoint.is_dir():
+            if plan.restores_weights and not plan.checkpoint.is_dir():  # `make_plan` has looked for those elsewhere
                 raise FrameworkError(
                     f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
                 )
@@ -190,7 +188,7 @@ def _run_stages(
             completed.note(Stage.train, stages.seconds, reuse.completed)
             if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
                 model.forget_checkpoints()
-    elif {Stage.evaluate, Stage.export} & set(plan.stages):
+    elif plan.restores_weights:
         model.restore(plan.checkpoint)
 
     after = folder.load_result(Stage.evaluate, EvalResult)
