@@ -15,7 +15,7 @@ place, the value, the valid choices and the fix, in one or two lines.
     KeyboardInterrupt
     └── Interrupted               a signal has asked the run to end; exit code 128 and the signal's number
 
-Imports: `memory` and `util`; `program` and `registry` alone look up; nothing in the core imports those two.
+Imports: `memory` and `util`; only `program` and `registry` look up; nothing in the core imports those two.
 Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """
 
@@ -25,15 +25,13 @@ from typing import Any as _Any
 
 from framework.api import scoring
 from framework.api.audit import (
-    LEFT_OUT,
-    PROMPTS,
-    TRAIN,
-    VALIDATION,
     AuditData,
+    RowPart,
     Texts,
 )
 from framework.api.conversations import (
     split_thought,
+    without_thought,
 )
 from framework.api.data import (
     Data,
@@ -166,7 +164,6 @@ from framework.api.text import (
     summarize_error,
     unknown,
     visible,
-    without_thought,
 )
 from framework.util.cache import (
     cache_dir,
@@ -231,13 +228,9 @@ __all__ = [
     "EVAL_LOSS",
     "GIB",
     "HIDDEN",
-    "LEFT_OUT",
     "LOSSES",
-    "PROMPTS",
     "SCORE",
     "SIMILARITY",
-    "TRAIN",
-    "VALIDATION",
     "WORD",
     "Action",
     "Affects",
@@ -310,6 +303,7 @@ __all__ = [
     "Results",
     "ReusableExporter",
     "Row",
+    "RowPart",
     "RunFailed",
     "RunFinished",
     "RunFolder",

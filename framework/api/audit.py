@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 from framework.api.plan import Plan
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LEFT_OUT", "PROMPTS", "TRAIN", "VALIDATION", "AuditData", "Texts"]
+__all__ = ["AuditData", "RowPart", "Texts"]
 
-TRAIN, VALIDATION, PROMPTS = range(3)
-"""The part that a row belongs to after the split."""
+
+class RowPart(IntEnum):
+    """The part that a row belongs to after the split."""
+
+    left_out = -1
+    train = 0
+    validation = 1
+    prompts = 2
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,12 @@ class Texts:
     around: list[str]
 
 
-LEFT_OUT = -1
-"""The part of a row that is not used."""
-
-
 class AuditData(Protocol):
     """The rows of a run as an audit sees them. All arrays have an entry for each row.
 
     Attributes:
         plan: the run; `plan.training` has the length of training.
-        part: TRAIN, VALIDATION or PROMPTS, after the split; LEFT_OUT for rows that are not used.
+        part: the `RowPart` of each row after the split; `left_out` for rows that are not used.
         tokens: length of each row in tokens.
         supervised: learned tokens of each row.
         system: whether the conversation has a system prompt.

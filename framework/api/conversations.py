@@ -1,15 +1,23 @@
-"""Turn a conversation into others: one for each of its answers, or one with its thoughts moved."""
+"""Turn a conversation into others: one for each of its answers, or one with its thoughts moved; thoughts in answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from framework.api.records import Example, Message
 from framework.api.schema import Thoughts
 
-__all__ = ["BEGIN_THOUGHT", "END_THOUGHT", "conversation", "for_each_answer", "split_thought", "with_thoughts"]
+__all__ = [
+    "BEGIN_THOUGHT",
+    "END_THOUGHT",
+    "conversation",
+    "for_each_answer",
+    "split_thought",
+    "with_thoughts",
+    "without_thought",
+]
 
 ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
@@ -73,3 +81,31 @@ def _moved(turn: Message, thoughts: Thoughts) -> Message:
     if thoughts is Thoughts.inline and thought:
         return replace(turn, content=f"{BEGIN_THOUGHT}\n{thought}\n{END_THOUGHT}\n\n{content}", reasoning_content="")
     return replace(turn, content=content, reasoning_content=thought if thoughts is Thoughts.field else "")
+
+
+def without_thought(pieces: Iterable[str]) -> Iterator[str]:
+    """Give the pieces of an answer without the thought that it begins with, and the white space around that.
+
+    While it may still be a thought an empty piece comes for each one, so that the caller sees progress. A
+    thought that never ends is the answer.
+    """
+    pieces, held = iter(pieces), ""
+    for piece in pieces:
+        held += piece
+        if not _may_be_thought(held):
+            yield held
+            break
+        if rest := held.partition(END_THOUGHT)[2].lstrip():
+            yield rest
+            break
+        yield ""
+    else:
+        if held and END_THOUGHT not in held:
+            yield held
+        return
+    yield from pieces
+
+
+def _may_be_thought(text: str) -> bool:
+    start = text.lstrip()
+    return start.startswith(BEGIN_THOUGHT) or BEGIN_THOUGHT.startswith(start)

@@ -167,6 +167,11 @@ class Plan:
         return bool({Stage.plan, Stage.train} & set(self.stages))
 
     @property
+    def restores_weights(self) -> bool:
+        """Whether the run evaluates or exports weights that were trained before."""
+        return Stage.train not in self.stages and bool({Stage.evaluate, Stage.export} & {*self.stages})
+
+    @property
     def only_exports(self) -> bool:
         """Whether the run only exports what its folder holds: its report and its status stay, with more artifacts."""
         stages = {*self.stages}

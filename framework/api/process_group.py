@@ -60,6 +60,6 @@ class Member:
 
 def member() -> Member | None:
     """Return this process's place in its group; None outside a group."""
-    if WORKER not in os.environ:
+    if not {WORKER, *PLACE} <= {*os.environ}:
         return None
     return Member(*(int(os.environ[name]) for name in PLACE))

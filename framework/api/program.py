@@ -7,6 +7,7 @@ A launcher sends a plan to other processes and receives what they report. The te
 each in its own format. This module re-exports names from the rooms above `api`, so nothing in the core imports it.
 """
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -24,6 +25,9 @@ from framework.api.protocols import (
 )
 from framework.api.records import (
     load as load_record,
+)
+from framework.api.records import (
+    save as save_record,
 )
 from framework.api.registry import (
     ask,
@@ -60,17 +64,13 @@ from framework.api.text import (
     short_keys,
     signal_name,
     this_program,
-    told,
 )
 from framework.cli.arguments import (
     complete_overrides,
     reject_duplicate_overrides,
 )
 from framework.data.prompts import (
-    AUTO,
-    chosen_prompts,
-    inline_prompts,
-    prompts_from_file,
+    read_prompts,
 )
 from framework.plan.load import (
     load_config,
@@ -92,18 +92,6 @@ from framework.run.processes import (
     pickle_plan,
     stale,
 )
-from framework.run.worker import (
-    CONTROLS,
-    ENDED,
-    GROUP,
-    JOB,
-    RESULT,
-    STEPS,
-    STOP,
-    Ended,
-    Job,
-    open_pipe,
-)
 from framework.rundir.folder import (
     check_writable,
 )
@@ -124,29 +112,20 @@ from framework.util.errors import (
 
 if TYPE_CHECKING:
     from framework.api.text.bars import Bars
+    from framework.data.lengths import stored_rows
 
 __all__ = [
-    "AUTO",
     "CONTROL",
-    "CONTROLS",
-    "ENDED",
-    "GROUP",
-    "JOB",
     "PASSED_OVER",
     "PRUNED",
-    "RESULT",
     "SIGNALS",
     "SPEAKERS",
-    "STEPS",
-    "STOP",
     "Bars",
     "Command",
     "CommandConfig",
     "CommandParser",
     "DoesNotFitError",
-    "Ended",
     "Interrupted",
-    "Job",
     "LaunchConfig",
     "Launcher",
     "Lines",
@@ -158,7 +137,6 @@ __all__ = [
     "brief",
     "check_model",
     "check_writable",
-    "chosen_prompts",
     "clock",
     "complete_overrides",
     "data_facts",
@@ -170,7 +148,6 @@ __all__ = [
     "forecast_facts",
     "headline",
     "health_facts",
-    "inline_prompts",
     "is_animated",
     "is_resumed",
     "load_config",
@@ -179,29 +156,31 @@ __all__ = [
     "make_plan",
     "newest_run",
     "note_failure",
-    "open_pipe",
     "pickle_plan",
-    "prompts_from_file",
+    "read_prompts",
     "read_run",
     "readiness",
     "registrations",
     "reject_duplicate_overrides",
     "restored",
     "run_plan",
+    "save_record",
     "selection_of",
     "shared_start",
     "short_keys",
     "signal_name",
     "skipped_plugins",
     "stale",
+    "stored_rows",
     "this_program",
-    "told",
 ]
 
 
-def __getattr__(name: str) -> _Any:
-    if name != "Bars":
-        raise AttributeError(f"module 'framework.api.program' has no attribute '{name}'")
-    from framework.api.text.bars import Bars  # noqa: PLC0415 - rich's bars take a quarter of a second to import
+# rich's bars take a quarter of a second to import, and the rows of a store numpy and Arrow.
+_LATER = {"Bars": "framework.api.text.bars", "stored_rows": "framework.data.lengths"}
 
-    return Bars
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'framework.api.program' has no attribute '{name}'")
+    return getattr(_import_module(_LATER[name]), name)

@@ -28,7 +28,7 @@ from framework.util.errors import foreign_letter, nearest, summarize_error
 NOTHING: Mapping[str, str] = MappingProxyType({})
 UNUSED, TYPO = "is not used here", 0.8
 """How an entry of `instead` begins that names no setting, and the likeness of a misspelled name."""
-LISTED = 12
+KEYS_LISTED = 12
 """Valid keys that a message lists beside the nearest one; for more, it names the command that describes them."""
 
 
@@ -188,7 +188,7 @@ def unknown_key(
         hint = f" {foreign}.{hint}"
     valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
-    if hint and len(valid) > LISTED and parent in GROUPS and option:
+    if hint and len(valid) > KEYS_LISTED and parent in GROUPS and option:
         return f"unknown key '{key}'.{hint} `{this_program()} plugins {parent} {option}` lists all {len(valid)} keys."
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
 

@@ -17,16 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.util.errors import FrameworkError, describe_character, display_path
 
-LARGEST, DEEPEST, MOST = 100_000, 50, 5_000
+MAX_FILE_BYTES, MAX_NESTING, MAX_VALUES = 100_000, 50, 5_000
 """Bytes of a file, levels of nesting, and values, each alias counted as all that it stands for."""
-LONGEST, WIDEST = 20_000, 1_000
+MAX_CHARACTERS, MAX_LIST_VALUES = 20_000, 1_000
 """Characters of an override, and values in it; Hydra takes two milliseconds to read a value."""
-POINTS = 10_000
+MAX_TRIALS = 10_000
 """Values that a sweep may try, and combinations of them."""
-DIGITS = 4_300
+MAX_DIGITS = 4_300
 """Digits of a number: Python reads no more."""
-TOO_LONG = f"more than {DIGITS:,} digits: write a shorter one, or put a text of digits into quotes"
-_LONG_NUMBER = re.compile(rf"(?<![\w.])(?:\d_?){{{DIGITS + 1},}}(?![\w.])")
+TOO_LONG = f"more than {MAX_DIGITS:,} digits: write a shorter one, or put a text of digits into quotes"
+_LONG_NUMBER = re.compile(rf"(?<![\w.])(?:\d_?){{{MAX_DIGITS + 1},}}(?![\w.])")
 _SCALARS = {"!!int", "!!float", "!!bool", "!!null"}
 _NULL, _TEXT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("null", "str", "merge"))
 _QUOTED = re.compile(r"(['\"])(?:(?!\1)[^\\]|\\.)*\1", re.DOTALL)
@@ -46,23 +46,24 @@ def check_words(words: Sequence[str], where: str = "") -> None:
         # The word may have a million characters: only its key, or its beginning, is shown.
         key = word[: min(word.find("=") + 1 or 40, 80)]
         name = f"{where}: {key}…" if where else f"{key}…"
-        if len(word) > LONGEST:
+        if len(word) > MAX_CHARACTERS:
             raise FrameworkError(
-                f"{name} has {len(word):,} characters, more than {LONGEST:,}: write a long value into a config file"
+                f"{name} has {len(word):,} characters, more than {MAX_CHARACTERS:,}: write a long value into a "
+                "config file"
             )
         # The pattern is slow on long words, and most have nothing to count.
         bare = _QUOTED.sub("", word) if "," in word or "[" in word or "{" in word or "(" in word else ""
-        if len(word) > DIGITS and _LONG_NUMBER.search(_QUOTED.sub("", word)):
+        if len(word) > MAX_DIGITS and _LONG_NUMBER.search(_QUOTED.sub("", word)):
             raise FrameworkError(f"{name} has a number with {TOO_LONG}")
         depth = 0
         for letter in re.findall(r"[\[{()}\]]", bare):
             depth += 1 if letter in "[{(" else -1
-            if depth > DEEPEST:
-                raise FrameworkError(f"{name} is nested more than {DEEPEST} levels deep, which no setting is")
-        if bare.count(",") >= WIDEST:
+            if depth > MAX_NESTING:
+                raise FrameworkError(f"{name} is nested more than {MAX_NESTING} levels deep, which no setting is")
+        if bare.count(",") >= MAX_LIST_VALUES:
             raise FrameworkError(
-                f"{name} has {bare.count(',') + 1:,} values, more than {WIDEST:,}: write them into a config file, and "
-                "put a text with commas into quotes"
+                f"{name} has {bare.count(',') + 1:,} values, more than {MAX_LIST_VALUES:,}: write them into a config "
+                "file, and put a text with commas into quotes"
             )
 
 
@@ -91,16 +92,16 @@ def check_file(file: Path) -> None:
     try:
         with file.open("rb") as opened:
             # One more than allowed: enough to know that there are too many.
-            content = opened.read(LARGEST + 1)
+            content = opened.read(MAX_FILE_BYTES + 1)
         text = content.decode("utf-8")
     except OSError as error:
         raise FrameworkError(f"{name} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise FrameworkError(f"{name}:{line}: not UTF-8 ({error.reason}): save the file as UTF-8") from error
-    if len(content) > LARGEST:
+    if len(content) > MAX_FILE_BYTES:
         raise FrameworkError(
-            f"{name} has more than {LARGEST:,} bytes: a config file is for settings; put rows into a data file"
+            f"{name} has more than {MAX_FILE_BYTES:,} bytes: a config file is for settings; put rows into a data file"
         )
     try:
         _check_values(text, name)
@@ -188,7 +189,7 @@ def _check_values(text: str, name: str) -> None:
             total += counts.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
-            if len(event.value) > DIGITS and event.implicit[0] and _LONG_NUMBER.search(event.value):
+            if len(event.value) > MAX_DIGITS and event.implicit[0] and _LONG_NUMBER.search(event.value):
                 raise FrameworkError(f"{where}: a number with {TOO_LONG}")
             if event.anchor:
                 counts[event.anchor] = 1
@@ -199,9 +200,9 @@ def _check_values(text: str, name: str) -> None:
             anchor, before = open_.pop()
             if anchor:
                 counts[anchor] = total - before
-        if len(open_) > DEEPEST:
-            raise FrameworkError(f"{where}: nested more than {DEEPEST} levels deep, which no setting is")
-        if total > MOST:
+        if len(open_) > MAX_NESTING:
+            raise FrameworkError(f"{where}: nested more than {MAX_NESTING} levels deep, which no setting is")
+        if total > MAX_VALUES:
             raise FrameworkError(
-                f"{where}: more than {MOST:,} values with all *aliases expanded: write out what is meant"
+                f"{where}: more than {MAX_VALUES:,} values with all *aliases expanded: write out what is meant"
             )

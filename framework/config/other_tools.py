@@ -19,9 +19,9 @@ from framework.util.errors import FrameworkError, summarize_error
 AXOLOTL, FACTORY, TRL = "Axolotl", "LLaMA-Factory", "TRL"
 PREFERENCE = "no preference training yet: of rows with chosen and rejected answers, the chosen ones are learned"
 REWARDS = "no training by rewards"
-LISTED = 60
+SETTINGS_LISTED = 60
 """Settings of a file that are listed."""
-FEWEST = 3
+FEWEST_NAMES = 3
 """Names of one tool that make a file one of its configs."""
 
 
@@ -170,15 +170,15 @@ def describe_file(path: Path) -> str:
     settings = settings if isinstance(settings, dict) else {}
     of = {tool: sum(tool in NAMES[key].tools for key in settings if key in NAMES) for tool in (AXOLOTL, FACTORY, TRL)}
     tool = max(of, key=of.__getitem__)
-    if of[tool] < FEWEST:
+    if of[tool] < FEWEST_NAMES:
         return (
             f"{path} is a file, not an override: make it an experiment, ./conf/experiment/{path.stem}.yaml, with "
             f"'# @package _global_' as its first line, and choose it with +experiment={path.stem}"
         )
     lines = list(_equivalents(settings))
-    more = [f"  and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    more = [f"  and {len(lines) - SETTINGS_LISTED} more"] if len(lines) > SETTINGS_LISTED else []
     head = f"{path} is a config of {tool}, which is not read here. Its settings as overrides:"
-    return "\n".join([head, *lines[:LISTED], *more])
+    return "\n".join([head, *lines[:SETTINGS_LISTED], *more])
 
 
 def _equivalents(settings: dict[str, Any]) -> Iterator[str]:

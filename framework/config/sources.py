@@ -21,6 +21,7 @@ from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -106,7 +107,7 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
         if loaded is not None and loaded.path.startswith(STRUCTURED):
             known.schemas[package] = loaded.config
         elif loaded is not None and default.config_path and loaded.provider != "hydra":  # its own set what no run sets
-            for chosen, place in entries(loader, default.config_path):
+            for chosen, place in _entries(loaded, default.config_path):
                 if isinstance(chosen, GroupDefault):
                     known.choices[str(chosen.group).lstrip("/")] = place
             own = _of_file(loaded.path, default.config_path, package, loaded.config)
@@ -172,8 +173,11 @@ def _leaves(
 def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefault, str]]:
     """Give the entries of a file's defaults list as Hydra reads them, each with its place."""
     loaded = loader.repository.load_config(config_path)
-    if loaded is None or loaded.path.startswith(STRUCTURED):
-        return
+    if loaded is not None and not loaded.path.startswith(STRUCTURED):
+        yield from _entries(loaded, config_path)
+
+
+def _entries(loaded: ConfigResult, config_path: str) -> Iterator[tuple[InputDefault, str]]:
     text, name = _source(loaded.path, config_path)
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
     top = _pairs(tree) if isinstance(tree, yaml.MappingNode) else []

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api import records
-from framework.api.audit import PROMPTS, TRAIN, AuditData, Texts
+from framework.api.audit import AuditData, RowPart, Texts
 from framework.api.conversations import conversation
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Audit, CleaningAudit
@@ -46,11 +46,11 @@ class StoredRows(AuditData):
 
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8], prompts: Sequence[Prompt] = ()) -> None:
         self.plan = plan
-        self.part = np.append(part, np.full(len(prompts), PROMPTS, part.dtype))
+        self.part = np.append(part, np.full(len(prompts), RowPart.prompts, part.dtype))
         columns, none = store.columns, np.zeros(len(prompts), np.int32)
         self.tokens, self.supervised = (np.append(column, none) for column in (columns.tokens, columns.supervised))
         self.system, self.plain = (np.append(column, none > 0) for column in (columns.system, columns.plain))
-        self.own = np.append((columns.part == TRAIN) & (columns.source == 0), none > 0)
+        self.own = np.append((columns.part == RowPart.train) & (columns.source == 0), none > 0)
         self._store = store
         self._prompts = [_as_example(prompt) for prompt in prompts]
 
@@ -152,11 +152,11 @@ def _counted(store: Store, task: str) -> Iterator[Texts]:
 def _near_duplicates(store: Store) -> NDArray[np.int64]:
     """Group rows whose questions and answers are nearly the same."""
 
-    def whole() -> Iterator[Sequence[str]]:
+    def questions_and_answers() -> Iterator[Sequence[str]]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in _counted(store, "near-duplicates"))
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    return _answer_by_answer(minhash.group(whole, len(store), folder=_scratch(store)), store)
+    return _answer_by_answer(minhash.group(questions_and_answers, len(store), folder=_scratch(store)), store)
 
 
 def _answer_by_answer(alike: NDArray[np.int64], store: Store) -> NDArray[np.int64]:

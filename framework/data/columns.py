@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework.api.schema import FormatConfig
+from framework.data.conversation_checks import check_text
 from framework.util.errors import FrameworkError, unknown
 
 SHOWN_CHARACTERS = 40
@@ -52,17 +53,18 @@ class Columns:
             self._unseen[config.cluster] = f"format.cluster={config.cluster}"
         self._first: list[str] | None = None
 
-    def cluster(self, fields: Mapping[str, Any]) -> str:
-        """Return what a row belongs to; empty if it does not say so."""
-        value = None if self._cluster is None else fields.get(self._cluster)
-        return "" if value is None else str(value)
-
-    def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a row with its fields renamed.
+    def read(self, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+        """Return a row with its fields renamed, and what it belongs to; empty if it does not say so.
 
         Raises:
-            FrameworkError: columns cannot be joined, since one is missing or no text.
+            FrameworkError: columns cannot be joined, or what the row belongs to is not valid text.
         """
+        value = None if self._cluster is None else fields.get(self._cluster)
+        cluster = "" if value is None else str(value)
+        check_text(f"the field '{self._cluster}'", cluster)
+        return self._renamed(fields), cluster
+
+    def _renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._first is None:
             self._first = list(map(str, fields))
         if self._unseen:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from framework.data.store import Rows, Store
 from framework.util.errors import FrameworkError
 
 BINS = 20
-STEP = 64
+LENGTH_STEP = 64
 """Suggested lengths are multiples of it: kernels like that, and people remember them."""
 OUTLIER = 2
 """A longest row above this multiple of the 99th percentile is not worth its memory."""
@@ -56,7 +58,7 @@ def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_
 def suggest(p99: int, longest: int) -> int:
     """Return the next multiple of 64 from the longest row, or from the 99th percentile if the longest is far off."""
     length = p99 if longest > OUTLIER * p99 else longest
-    return STEP * math.ceil(length / STEP)
+    return LENGTH_STEP * math.ceil(length / LENGTH_STEP)
 
 
 def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
@@ -120,6 +122,12 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     # A row without a learned token would be computed for nothing.
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
+
+
+def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenRow]]:
+    """Return rows of the store in a folder, once for each of `numbers`, cut at `limit` tokens."""
+    store = Store(folder)
+    return [token_rows(store, each, limit) for each in numbers]
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.audit import PROMPTS
+from framework.api.audit import RowPart
 from framework.api.records import Proof, ProofProblem
 from framework.api.schema import Learn
 from framework.data.store import Store
@@ -23,7 +23,8 @@ SHOWN_ROWS = 10
 def prove(store: Store, learn: Learn) -> Proof:
     """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
-    counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
+    # The answers of prompts are references, not learned.
+    counted = (columns.part != RowPart.prompts) | (columns.tokens == 0)
     failed, talks = counted & ~columns.proven, counted & ~columns.plain
     # A row that the template refuses has no tokens.
     share = (columns.supervised / np.maximum(columns.tokens, 1))[talks if talks.any() else counted]

@@ -26,7 +26,7 @@ from framework.data.columns import problems as problems_of_columns
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, summarize_error, unknown
 
-OWN = ("data", "format", "columns", "weight", "count")
+ENTRY_KEYS = ("data", "format", "columns", "weight", "count")
 BASE = ("validation_split", "overflow", "proof", "on_bad_row", "learn", "cut", "mix")
 """Settings of the whole run, not of one source."""
 HELD_OUT = ("validation", "prompts")
@@ -83,7 +83,7 @@ def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[Mixture
 def _part(number: int, entry: Mapping[str, Any], form: Selection) -> MixtureSource:
     place = f"data.mix[{number}]"
     source = _option("data", str(entry.get("data", "local_file")), place)
-    settings = {str(name): value for name, value in entry.items() if name not in OWN}
+    settings = {str(name): value for name, value in entry.items() if name not in ENTRY_KEYS}
     _check_names(place, source, settings)
     _check_amount(place, entry.get("weight"), entry.get("count"))
     return MixtureSource(
@@ -143,7 +143,7 @@ def _check_names(place: str, source: Component, settings: Mapping[str, Any]) -> 
     known = [name for name in names if name not in BASE and not name.startswith(HELD_OUT)]
     for name in settings:
         if name not in known:
-            raise FrameworkError(f"{place}: {unknown('key', name, [*known, *OWN])}")
+            raise FrameworkError(f"{place}: {unknown('key', name, [*known, *ENTRY_KEYS])}")
 
 
 def _settings(place: str, source: Component, settings: Mapping[str, Any]) -> Any:

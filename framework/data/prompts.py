@@ -1,6 +1,6 @@
 """Prompts of the user's own: rows in any format, with or without an answer, from a file or inline; text is a prompt.
 
-    prompts.prompts_from_file("my.jsonl", prompts.chosen_prompts(None, plan.format))
+    read_prompts("my.jsonl", [], "prompts", form=plan.format)
 
 An answer is the reference. A row may also name one in `reference`, beside `prompt`, `instruction` or a dialogue that
 ends with the user.
@@ -22,44 +22,54 @@ from framework.data.rows import stripped, with_system_prompt
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
-FILES = "local_file"
+FILES_OPTION = "local_file"
 """The option of `data=` that reads files."""
 AUTO = "auto"
 """The option of `format=` for rows that the run's own format cannot read."""
-ANSWERS = {"prompt": "completion", "instruction": "output"}
+ANSWER_FIELDS = {"prompt": "completion", "instruction": "output"}
 """The field that asks, and the one in which formats look for the answer: a prompt may do without."""
 SHOWN_ROWS = 5
 """Rows that cannot be read and are named."""
 
 
-def prompts_from_file(path: str, form: Selection) -> list[Prompt]:
-    """Read the prompts of a file.
+def read_prompts(
+    file: str | None, values: Sequence[Any], setting: str, *, form: Selection | None, name: str | None = None
+) -> list[Prompt]:
+    """Read the prompts of a file or, without one, those that are given as texts or rows; none of neither.
 
     Args:
-        path: a file of any kind that `data=local_file` reads.
-        form: the format of its rows, see `chosen`.
+        file: a file of any kind that `data=local_file` reads.
+        values: texts and rows.
+        setting: the setting that has the values.
+        form: the format of the run, whose system prompt is used; None for `auto`.
+        name: the format of the prompts, if it is another one.
 
     Raises:
-        FrameworkError: there is no such file, it has no prompt, or a row is none; names the rows.
+        FrameworkError: there is no such file or format, the file has no prompt, or a row is none; names the rows.
     """
+    if file is None and not values:
+        return []
+    if form is None:
+        auto = current().plugins.components("format")[AUTO]
+        form = Selection(auto, auto.schema())
+    form = chosen_format(name, form)
+    return _prompts_from_file(file, form) if file is not None else _inline_prompts(values, form, setting)
+
+
+def _prompts_from_file(path: str, form: Selection) -> list[Prompt]:
     if Path(path).expanduser().is_dir():
         raise FrameworkError("this is a folder; give one of the files in it")
     options = current().plugins.components("data")
-    if FILES not in options:
-        raise FrameworkError(unknown("data option", FILES, options))
-    raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
+    if FILES_OPTION not in options:
+        raise FrameworkError(unknown("data option", FILES_OPTION, options))
+    raw: RawData = Selection(options[FILES_OPTION], options[FILES_OPTION].schema(path=path)).create().load()
     prompts = _prompts(raw.train, form)
     if not prompts:
         raise FrameworkError("there is no prompt in the file: it is empty")
     return prompts
 
 
-def inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
-    """Read prompts that are given as texts or as rows; `setting` names the setting that has them.
-
-    Raises:
-        FrameworkError: one is neither, or cannot be read.
-    """
+def _inline_prompts(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
     return _prompts([_row(one, f"{setting}[{number}]") for number, one in enumerate(values)], form)
 
 
@@ -71,7 +81,7 @@ def _row(entry: Any, where: str) -> Row:
     return Row({}, where, f"{entry!r} is neither text nor a row: put text into quotation marks")
 
 
-def chosen_prompts(name: str | None, form: Selection) -> Selection:
+def chosen_format(name: str | None, form: Selection) -> Selection:
     """Return the format that `name` stands for, with the run's system prompt; the run's own `form` without a name.
 
     Raises:
@@ -117,7 +127,7 @@ class PromptReader:
         """
         if row.problem:
             raise FrameworkError(row.problem)
-        fields = self.columns.renamed(row.fields)
+        fields, cluster = self.columns.read(row.fields)
         example = with_system_prompt(self._example(fields), self.settings.system_prompt)
         example = stripped(example) if self.settings.strip else example
         answered = bool(example.messages) and example.messages[-1].role == "assistant"
@@ -128,7 +138,7 @@ class PromptReader:
                 "it asks nothing: the last turn before the answer has to be the user's, with some text"
             )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
-        return Prompt(turns, reference or None, example.tools, row.where, self.columns.cluster(row.fields))
+        return Prompt(turns, reference or None, example.tools, row.where, cluster)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
@@ -152,7 +162,7 @@ class PromptReader:
 def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Give a row, and the row with the answer that its format asks for and a prompt need not have."""
     yield fields
-    for asks, answers in ANSWERS.items():
+    for asks, answers in ANSWER_FIELDS.items():
         if fields.get(asks) is not None and fields.get(answers) is None:
             yield {**fields, answers: ""}
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
 
-from framework.api.audit import PROMPTS, TRAIN, VALIDATION
+from framework.api.audit import RowPart
 from framework.api.conversations import for_each_answer
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
@@ -109,9 +109,9 @@ class Reader:
 
     def _fill(self, into: Writer) -> None:
         data, summary = self.plan.data.config, into.summary
-        own = self._add(into, self.raw.train, self.plan.format, TRAIN, 0, first=data.max_rows)
-        validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
-        self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
+        own = self._add(into, self.raw.train, self.plan.format, RowPart.train, 0, first=data.max_rows)
+        validated = self._add(into, self.raw.validation, self.plan.format, RowPart.validation, 0)
+        self._add(into, self.raw.prompts, self.plan.format, RowPart.prompts, 0)
         # Rows that the source holds out itself are not split off again.
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
@@ -120,7 +120,7 @@ class Reader:
             several = 4 if data.learn is Learn.each else 1  # rows of a conversation, about
             # Again in place of bad rows, and of conversations with fewer answers.
             while count < target and (more := rows.draw(-(-(target - count) // several))) is not None:
-                count += self._add(into, more, part.format, TRAIN, number, most=target - count)
+                count += self._add(into, more, part.format, RowPart.train, number, most=target - count)
             if not count and not summary.bad_rows:
                 raise FrameworkError(f"data.mix[{number - 1}] ({part.name}) has no rows")
             summary.mixed.append(MixedIn(part.name, target, count))
@@ -132,7 +132,7 @@ class Reader:
         into: Writer,
         rows: Iterable[Row],
         choice: Selection,
-        part: int,
+        part: RowPart,
         source: int,
         *,
         first: int | None = None,
@@ -144,7 +144,7 @@ class Reader:
             into: takes the rows.
             rows: of one source.
             choice: their format.
-            part: TRAIN, VALIDATION or PROMPTS.
+            part: which part of the data they are.
             source: the number of the source.
             first: how many rows are read; None for all.
             most: how many rows are made of them, with `data.learn=each`; None for all.
@@ -153,11 +153,11 @@ class Reader:
             How many there are.
         """
         formatter: Formatter = choice.create()
-        strict = part == TRAIN and source == 0  # other rows may have other columns
+        strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         rows = _counted(rows, first)
         examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
-        if self.plan.data.config.learn is Learn.each and part != PROMPTS:
+        if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
             examples = _for_each_answer(examples, into.summary, most)
         count = 0
         for batch in batches(examples):

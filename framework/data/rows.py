@@ -256,12 +256,10 @@ def read(
         if row.problem:
             summary.bad(row, row.problem)
             continue
-        cluster = columns.cluster(row.fields)
         try:
             for name in row.fields:
                 check_text("the name of a field", str(name))
-            check_text(f"the field '{config.cluster}'", cluster)
-            fields = columns.renamed(row.fields)
+            fields, cluster = columns.read(row.fields)
             found = formatter.example(fields)
             example = with_system_prompt(found, config.system_prompt)
             example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
+from framework.api.audit import RowPart
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan, Selection
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
@@ -117,7 +117,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     limit, overflow = plan.training.max_seq_length, config.overflow
     proven = _prove(plan.data, rows)
     part = split_parts(rows, config.validation_split, limit, plan.seed)
-    train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
+    train, validation = (np.flatnonzero(part == which) for which in (RowPart.train, RowPart.validation))
     if not len(train):
         raise FrameworkError("no row has a token to learn")
     fitted = lengths.fit(rows, train, limit, overflow, "training")
@@ -125,7 +125,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
-    apart = not judged or bool((rows.columns.part == PROMPTS).any())
+    apart = not judged or bool((rows.columns.part == RowPart.prompts).any())
     chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, plan.seed)
     prompts, selection = _prompts(rows, judged_by, plan.seed), _prompts_of(rows, spread_order(chosen_by, plan.seed))
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
@@ -189,7 +189,7 @@ def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limi
 
 def _prove(data: Selection, rows: Store) -> Proof:
     """Sum up the proof; end the run if there are no rows, or rows that are not proven."""
-    if not (rows.columns.part == TRAIN).any():
+    if not (rows.columns.part == RowPart.train).any():
         raise no_rows(data, rows.summary)
     proven = mask_verification.prove(rows, data.config.learn)
     if proven.failed and data.config.proof is ProofMode.fail:
@@ -199,7 +199,7 @@ def _prove(data: Selection, rows: Store) -> Proof:
 
 def _held_out_nothing(rows: Store) -> list[Finding]:
     """Say why there is no validation row though some are wanted."""
-    own = int(((rows.columns.part == TRAIN) & (rows.columns.source == 0)).sum())
+    own = int(((rows.columns.part == RowPart.train) & (rows.columns.source == 0)).sum())
     alike = "they all ask nearly the same, so the training rows would answer the held-out ones"
     why = alike if own > 1 else "a single row cannot be split"
     text = f"No row of {own} is held out: {why}."
@@ -264,13 +264,13 @@ def split_parts(rows: Store, share: float, longest: int, seed: int) -> NDArray[n
         seed: of the split.
     """
     part = rows.columns.part.copy()
-    part[~mask_verification.usable(rows) & (part != PROMPTS)] = LEFT_OUT
-    if share > 0 and not (rows.columns.part == VALIDATION).any():
-        trained = np.flatnonzero(part == TRAIN)
+    part[~mask_verification.usable(rows) & (part != RowPart.prompts)] = RowPart.left_out
+    if share > 0 and not (rows.columns.part == RowPart.validation).any():
+        trained = np.flatnonzero(part == RowPart.train)
         alike = _clusters(rows)[trained]
         fits = rows.columns.tokens[trained] <= longest
         own = (rows.columns.source[trained] == 0) & fits
-        part[trained[held_out_rows(alike, own, share, seed)]] = VALIDATION
+        part[trained[held_out_rows(alike, own, share, seed)]] = RowPart.validation
     return part
 
 
@@ -335,7 +335,7 @@ def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDAr
 
 def _prompts(rows: Store, judged_by: NDArray[np.int64], seed: int) -> Rows[Prompt]:
     """Return what is asked before and after: the source's own prompts, else the rows that are held out to judge by."""
-    own = np.flatnonzero(rows.columns.part == PROMPTS)
+    own = np.flatnonzero(rows.columns.part == RowPart.prompts)
     return _prompts_of(rows, own if len(own) else spread_order(judged_by, seed))
 
 

@@ -54,7 +54,7 @@ class RowColumns:
     """Facts about each row, as arrays of one length.
 
     Attributes:
-        part: TRAIN, VALIDATION or PROMPTS.
+        part: the `RowPart` of each row; none is left out yet.
         source: 0 for the run's own data, 1 and up for what `data.mix` adds.
         tokens: number of tokens.
         supervised: number of tokens that are learned.

@@ -36,7 +36,7 @@ from framework.util.errors import (
 
 T = TypeVar("T")
 
-WHOLE = "the plugin"
+WHOLE_PLUGIN = "the plugin"
 """`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
@@ -134,12 +134,12 @@ class Plugins:
             self._add(plugins, entry.load(), entry.name, package)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module; it is named and left out
             self._packages[entry.name] = package
-            self.skip_plugin(entry.name, WHOLE, error)
+            self.skip_plugin(entry.name, WHOLE_PLUGIN, error)
 
     def _skip_second(self, entry: EntryPoint) -> None:
         """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
         reason = f"{self.package(entry.name) or 'the framework itself'} already has a plugin of that name"
-        left = SkippedPlugin(entry.name, WHOLE, reason, _package_of(entry))
+        left = SkippedPlugin(entry.name, WHOLE_PLUGIN, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
         self._note((entry.name, left.package), left, way_out)
 
@@ -155,7 +155,7 @@ class Plugins:
             return
         self._skipped[key] = left
         origin = f" of {left.package}" if left.package else ""
-        part = "" if left.what == WHOLE else f": {left.what}"
+        part = "" if left.what == WHOLE_PLUGIN else f": {left.what}"
         text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
         print(text, file=sys.stderr)
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from framework.api.records import Progress
 
-EVERY = 1.0
+REPORT_SECONDS = 1.0
 """Seconds between two reports of one count."""
 
 
@@ -72,7 +72,7 @@ class Counter:
     @property
     def is_due(self) -> bool:
         """Whether a report would be sent now: what is costly to count need not be counted before."""
-        return self._send is not None and time.monotonic() - self._sent >= EVERY
+        return self._send is not None and time.monotonic() - self._sent >= REPORT_SECONDS
 
     def advance(self, number: int = 1) -> None:
         """Count some more."""

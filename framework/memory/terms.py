@@ -160,7 +160,7 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     """Return what a process holds whole for a while, of weights that are cut into pieces.
 
     Two layers, the current and the next one, and the output head, which stays from the end of the forward
-    pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
+    pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in if it is
     quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
     2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
     2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, `hf/loss/chunked_cross_entropy.py`.)

@@ -1,4 +1,4 @@
-"""What cannot be meant among the settings of `health` and of the early stopping."""
+"""What cannot be meant among the settings of `health` and of the early stopping, and what the data have to hold."""
 
 from __future__ import annotations
 
@@ -50,3 +50,25 @@ def check_data(training: TrainerConfig, set_losses: Iterable[str], data: Data) -
             f"trainer.early_stopping_patience={patience} needs validation rows, but there are none: set "
             "data.validation_split=0.1, or trainer.early_stopping_metric to a metric of the run"
         )
+
+
+def check_validation(data: Data, share: float, metrics: Iterable[str]) -> None:
+    """Look whether there are validation rows for `objective=eval_loss`.
+
+    Args:
+        data: of the run.
+        share: `data.validation_split`.
+        metrics: those of the run, one of which could be its objective instead.
+
+    Raises:
+        FrameworkError: there are none.
+    """
+    if data.validation:
+        return
+    more = "set data.validation_split=0.1"
+    if share and data.result.train_rows > 1:
+        more = "all rows ask nearly the same, so training would answer any that are held out; give others"
+    elif share:
+        more = "a single row cannot be split; give more rows"
+    other = f"objective={'|'.join([*metrics, 'train_loss'])}"
+    raise FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")

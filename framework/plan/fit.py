@@ -233,7 +233,10 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     for name, shape in preset_shapes(context.session.plugins):
         if shape.total >= context.shape.total:
             continue
-        other = dataclasses.replace(context, shape=shape)
+        try:
+            other = dataclasses.replace(context, shape=shape)
+        except FrameworkError:  # the trainer does not take such a model; it is not the one of this run
+            continue
         estimate = other.estimate()
         if other.fit_status(estimate) is FitStatus.fits:
             candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))

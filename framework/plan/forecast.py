@@ -35,7 +35,7 @@ MARGIN = 1.25
 """How far a run may be from the slowest and the fastest that are known: other lengths and packings differ so much."""
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
-TWICE = 2
+TWO_EPOCHS = 2
 """Epochs of which more are many for many rows, and fewer few for few."""
 WARM_UP = 0.2
 """Share of the steps above which a warm-up replaces training."""
@@ -264,12 +264,12 @@ def rules_of_thumb(data: DataConfig, training: TrainerConfig, work: Work | None)
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
         return
-    if work.rows >= MANY_ROWS and work.epochs > TWICE:
+    if work.rows >= MANY_ROWS and work.epochs > TWO_EPOCHS:
         yield (
             f"{count(work.epochs, 'epoch')} over {work.rows:,} rows: with that many rows one or two are enough, and "
             "more memorize them. Set trainer.num_train_epochs=1"
         )
-    if work.rows < FEW_ROWS and work.epochs < TWICE and training.max_steps is None:
+    if work.rows < FEW_ROWS and work.epochs < TWO_EPOCHS and training.max_steps is None:
         yield (
             f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
             "seen more than once. Set trainer.num_train_epochs=3"

@@ -56,7 +56,7 @@ def make_plan(
         raise refusal(errors, overrides) from None
     if any(problem.unreadable for problem in errors):
         raise refusal(errors, overrides)
-    more = [Problem.of_sentence(text) for text in _own(plan, plugins)]
+    more = [Problem.of_sentence(text) for text in _own_problems(plan, plugins)]
     more += _asked(plugins, "framework_check_plan", plan=plan)
     more += _unavailable(plan.selections, [problem.text for problem in more], alone=plan.stages == (Stage.plan,))
     # A plugin's sentence about a key that is wrong already says no more than the first one.
@@ -171,7 +171,7 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, al
         )
 
 
-def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
+def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
         yield (

@@ -31,10 +31,10 @@ from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, 
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
-WHOLE = 2**26
+HASHED_BYTES = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, this many are sampled from all over it."""
-BLOCK = 2**20
-KEPT = "kept from an earlier export of the same weights with the same settings"
+BLOCK_BYTES = 2**20
+KEPT_NOTE = "kept from an earlier export of the same weights with the same settings"
 
 
 def export(
@@ -146,11 +146,11 @@ class Exports:
         self._artifacts: list[Artifact] = []
         self.failed: dict[str, str] = {}
         self._before = {
-            name: artifacts for name, artifacts in _by_exporter(before) if self._usable(before, name, artifacts)
+            name: artifacts for name, artifacts in _by_exporter(before) if self._is_usable(before, name, artifacts)
         }
         self._known = dict(before.origins) if before else {}
 
-    def _usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
+    def _is_usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
         whole = all(size(self._run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
         return whole and before.origins[name].weights == self._weights
@@ -158,9 +158,9 @@ class Exports:
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         """What is there to be used, what was made now first."""
-        return (*self._artifacts, *(artifact for earlier in self._left().values() for artifact in earlier))
+        return (*self._artifacts, *(artifact for earlier in self._earlier().values() for artifact in earlier))
 
-    def _left(self) -> dict[str, list[Artifact]]:
+    def _earlier(self) -> dict[str, list[Artifact]]:
         """Return what earlier exports made that is there still, by exporter."""
         there = self._run_dir
         return {
@@ -170,11 +170,11 @@ class Exports:
         }
 
     def reuse_if_unchanged(self, name: str) -> bool:
-        """Take what an exporter made before, where it would make the same now; False if it has to run."""
+        """Take what an exporter made before, if it would make the same now; False if it has to run."""
         earlier = self._before.get(name)
         if earlier is None or self._known[name].settings != self._keys[name]:
             return False
-        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT]))) for each in earlier])
+        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT_NOTE]))) for each in earlier])
         return True
 
     def add(self, name: str, artifacts: Sequence[Artifact]) -> None:
@@ -187,7 +187,7 @@ class Exports:
 
     def result(self) -> ExportResult:
         """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
-        origins = {**{name: self._known[name] for name in self._left()}, **self._origins}
+        origins = {**{name: self._known[name] for name in self._earlier()}, **self._origins}
         return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, dict(self.failed))
 
     def _measured(self, artifact: Artifact) -> Artifact:
@@ -231,7 +231,7 @@ def fingerprint(folder: Path) -> str:
 
 def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
     # A training changes all of a weight, so samples from all over the file show it.
-    step = BLOCK if length <= WHOLE else length // (WHOLE // BLOCK)
+    step = BLOCK_BYTES if length <= HASHED_BYTES else length // (HASHED_BYTES // BLOCK_BYTES)
     for start in range(0, length, step):
         file.seek(start)
-        yield file.read(BLOCK)
+        yield file.read(BLOCK_BYTES)

@@ -31,9 +31,9 @@ from framework.util import lock
 from framework.util.command import this_program
 from framework.util.errors import Interrupted, display_path
 
-NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
-SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-OURS = (signal.SIG_DFL, signal.default_int_handler)
+SIGNAL_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP", "SIGXCPU")
+SIGNALS: list[signal.Signals] = [getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name)]
+DEFAULT_HANDLERS = (signal.SIG_DFL, signal.default_int_handler)
 """Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal; and a signal
 that is ignored, as nohup has SIGHUP ignored, stays ignored."""
 SCONTROL_SECONDS = 10
@@ -57,14 +57,14 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
         self._error: Interrupted | None = None
         self._is_asked = False
-        self._is_told = False
+        self._training_knows = False
         self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Self:
         # Python hands signals to the main thread only.
         for number in SIGNALS if threading.current_thread() is threading.main_thread() else ():
-            if signal.getsignal(number) in OURS:
-                self._before[number] = signal.signal(number, self._take)
+            if signal.getsignal(number) in DEFAULT_HANDLERS:
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
@@ -75,7 +75,7 @@ class Interruption:
         if isinstance(error, Interrupted):
             self._say_goodbye(error)
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal; stop the work here, unless the training asks."""
         if number == HANGUP:
             _leave_terminal()
@@ -99,7 +99,7 @@ class Interruption:
         Whoever asks once is expected to ask after each step: until the end of `training`, nothing is raised elsewhere.
         """
         self._is_asked = True
-        self._is_told = self._error is not None
+        self._training_knows = self._error is not None
         return self._error
 
     @contextmanager
@@ -128,23 +128,23 @@ class Interruption:
             os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
-        """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""
+        """Print how the run continues, and have Slurm do that if it was Slurm that ended it."""
         if not (self._run_dir / OVERRIDES).exists():
             text = f"{error}: nothing had begun"
         else:
-            kept = f" Kept: {', '.join(stages)}." if (stages := self._kept()) else ""
+            kept = f" Kept: {', '.join(stages)}." if (stages := self._completed()) else ""
             text = f"{error}.{kept} Continue with: {resume_command(self._resumed)}"
             if error.number != signal.SIGINT and (job := requeue()):
                 text += f"\nSlurm has put job {job} back into the queue"
         print(text, file=sys.stderr, flush=True)
 
-    def _kept(self) -> list[str]:
+    def _completed(self) -> list[str]:
         """Name what is not repeated; a training that took the signal itself has saved a checkpoint."""
         folder, training = self._run_dir, Stage.train.value
         done = [name for name in RunFolder(folder).status().get("seconds", {}) if name != Stage.plan.value]
         if training in done:
             return done
-        if self._is_told:
+        if self._training_knows:
             return [*done, f"{training} up to this step"]
         saved = any(".part" not in state.name for state in folder.glob(f"{TRAINING_STATE}/*"))
         return [*done, f"{training} up to its last checkpoint"] if saved else done
@@ -165,7 +165,7 @@ def _print(text: str) -> None:
 
 
 def requeue() -> str:
-    """Put the Slurm job of this process back into the queue, where it is one that may be; return its number.
+    """Put the Slurm job of this process back into the queue, if it is one that may be; return its number.
 
     A job that was canceled, or is not to be requeued, is left alone; so is an interactive one.
     """

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
 
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
 from framework.api.plan import EVAL_LOSS, Plan, Selection
@@ -33,7 +31,7 @@ from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
-from framework.monitor.checks import check_data
+from framework.monitor.checks import check_data, check_validation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
@@ -68,7 +66,11 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         with stages.run(Stage.plan):
             # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(run_dir)
-            # A plan alone may be asked for before the data are there.
+            if plan.restores_weights and not plan.checkpoint.is_dir():  # `make_plan` has looked for those elsewhere
+                raise FrameworkError(
+                    f"{run_dir} holds no trained weights: run the train stage first, or give another run_dir"
+                )
+            # The plan by itself may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
@@ -104,7 +106,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
 
 
 def _model_line(source: ModelSource, *, needed: bool) -> str:
-    """Say what the model is. A source may know its sizes without it: for a plan alone, they are enough.
+    """Say what the model is. A source may know its sizes without it: if only the plan is asked for, they are enough.
 
     Raises:
         FrameworkError: the model is needed, and is not available.
@@ -146,21 +148,19 @@ def _run_stages(
         data = load_data(plan, model)
         if Stage.train in plan.stages:
             check_data(plan.training, plan.set_losses, data)
-        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS and not data.validation:
-            raise _no_validation(plan.data.config.validation_split, data.result.train_rows, plan.metric)
+        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:
+            check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, data.train)
         events.send(ForecastUpdated(expected))
         planner.check_fits(expected)
-        if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
-            _check_weights(plan.checkpoint, plan.config["checkpoint"])
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
         completed = CompletedStages(measuring)
         folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk
-        stages.save(data.result)
         if plan.is_new_run:
             folder.save_forecast(expected)
+        stages.save(data.result)
         events.send(RunStarted(plan, data.result, model.facts))
 
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
@@ -188,7 +188,7 @@ def _run_stages(
             completed.note(Stage.train, stages.seconds, reuse.completed)
             if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
                 model.forget_checkpoints()
-    elif {Stage.evaluate, Stage.export} & set(plan.stages):
+    elif plan.restores_weights:
         model.restore(plan.checkpoint)
 
     after = folder.load_result(Stage.evaluate, EvalResult)
@@ -197,6 +197,7 @@ def _run_stages(
             after = stages.save(reuse.measure(before))
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
+    answers = pair(before, after)
     issues = []
     if after:
         steps = trained.steps if trained else 0
@@ -232,11 +233,11 @@ def _run_stages(
             results = (data.result, before, trained, after, exported)
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
-    return RunFinished(report, pair(before, after)), failed
+    return RunFinished(report, answers), failed
 
 
 def check_distributed(launch: Selection, trainer: Selection, model: Model) -> None:
-    """Look whether a model can be trained by a group of processes, where it is to be.
+    """Look whether a model can be trained by a group of processes, if it is to be.
 
     Raises:
         FrameworkError: it cannot.
@@ -246,25 +247,3 @@ def check_distributed(launch: Selection, trainer: Selection, model: Model) -> No
             f"launch={launch.component.name}: trainer={trainer.component.name} trains in one process only: "
             "set launch=single, or trainer=hf"
         )
-
-
-def _no_validation(share: float, rows: int, metrics: Iterable[str]) -> FrameworkError:
-    """Say that the objective is a loss over validation rows, of which there are none."""
-    more = "set data.validation_split=0.1"
-    if share and rows > 1:
-        more = "all rows ask nearly the same, so training would answer any that are held out; give others"
-    elif share:
-        more = "a single row cannot be split; give more rows"
-    other = f"objective={'|'.join([*metrics, 'train_loss'])}"
-    return FrameworkError(f"objective=eval_loss needs validation rows, but there are none: {more}, or {other}")
-
-
-def _check_weights(checkpoint: Path, external: str | None) -> None:
-    """Refuse to evaluate or export weights that are not there."""
-    if checkpoint.is_dir():
-        return
-    if external:
-        raise FrameworkError(f"checkpoint={external}: there is no such folder")
-    raise FrameworkError(
-        f"{checkpoint.parent} holds no trained weights: run the train stage first, or give another run_dir"
-    )

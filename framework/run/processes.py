@@ -96,8 +96,8 @@ def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] 
 def stale(selections: Mapping[str, Selection]) -> str:
     """Return why what a plan selects needs a new process; empty if this one will do.
 
-    What a library has changed stays changed, so a process that has imported such a library is for runs with its option
-    alone.
+    What a library has changed stays changed, so a process that has imported such a library is only for runs with its
+    option.
     """
     chosen = [selection.component for selection in selections.values()]
     for place, component in zip(selections, chosen, strict=True):

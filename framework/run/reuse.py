@@ -31,8 +31,8 @@ from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import atomic_folder
 from framework.util.hashing import key_of
 
-FILE = ".completed.json"
-LIMIT = 64
+COMPLETED_FILE = ".completed.json"
+MAX_TRAININGS = 64
 """Trainings that are remembered at most, each with its steps, which later trials tell their loggers."""
 
 
@@ -75,7 +75,7 @@ class CompletedStages:
 
     def __init__(self, measuring: Measuring) -> None:
         self._plan = plan = measuring.plan
-        self._file = plan.run_dir / FILE
+        self._file = plan.run_dir / COMPLETED_FILE
         rows, training = measuring.data.result.fingerprint, [plan.affecting(Affects.resume), plan.batch]
         base = measuring.base_key
         # Without a key of its base a model has to see the base itself: all its weights will be trained.
@@ -114,7 +114,7 @@ class CompletedStages:
         return tuple(found)
 
     def training(self) -> CompletedTraining | None:
-        """Return the training of this run, where it is complete."""
+        """Return the training of this run, if it is complete."""
         trained = RunFolder(self._plan.run_dir).load_result(Stage.train, TrainResult)
         if trained is None or Stage.train not in self.stages:
             return None
@@ -132,7 +132,7 @@ class CompletedStages:
         Args:
             stage: which one.
             seconds: how long each stage took.
-            done: the training, where that is the stage.
+            done: the training, if that is the stage.
         """
         if Stage.train not in self._plan.stages or stage in self.stages:
             return
@@ -150,7 +150,7 @@ class CompletedStages:
 
 def forget(run_dir: Path) -> None:
     """Forget what a run has completed: it is finished."""
-    (run_dir / FILE).unlink(missing_ok=True)
+    (run_dir / COMPLETED_FILE).unlink(missing_ok=True)
 
 
 class TrainingReuse:
@@ -196,7 +196,7 @@ class TrainingReuse:
         """
         if self._done is None:
             trained = controller.train(self._plan.checkpoint, scratch, remote_trainer)
-            self.completed = self._keep(trained, controller.steps)
+            self.completed = self._remember(trained, controller.steps)
             return trained
         self.completed = self._done
         # The steps first: by them the sweep may prune this trial too, and then nothing is copied.
@@ -207,19 +207,19 @@ class TrainingReuse:
         shutil.rmtree(scratch, ignore_errors=True)
         if self._own:
             self._measuring.model.restore(self._plan.checkpoint)
-            self._keep(self._own.trained, self._own.steps)
+            self._remember(self._own.trained, self._own.steps)
             return self._own.trained
         _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
 
-    def _keep(self, trained: TrainResult, steps: Sequence[Step]) -> CompletedTraining:
+    def _remember(self, trained: TrainResult, steps: Sequence[Step]) -> CompletedTraining:
         """Return a training as it is kept for later trials, and for a later start of this run."""
         plan = self._plan
         done = CompletedTraining(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), dict(self.facts))
         if not self._key:
             return done
-        while len(self._known) >= LIMIT:
+        while len(self._known) >= MAX_TRAININGS:
             # A dict keeps the order of insertion: this is the oldest.
             del self._known[next(iter(self._known))]
         self._known[self._key] = done

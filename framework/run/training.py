@@ -22,8 +22,7 @@ from framework.run.interruption import Interruption
 from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
 
-HOOK = "framework_training_monitors"
-HOW = "choose one that answers prompts"
+MONITORS_HOOK = "framework_training_monitors"
 
 
 class TrainingController:
@@ -32,7 +31,7 @@ class TrainingController:
     Args:
         events: sends each step and issue.
         measuring: the model that is trained, the data, and what it is measured by.
-        base: what the base model answered, where it was asked.
+        base: what the base model answered, if it was asked.
         interruption: what has asked the run to end.
     """
 
@@ -55,7 +54,7 @@ class TrainingController:
             each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
         ]
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
-        monitors = self.plugins.ask(HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
+        monitors = self.plugins.ask(MONITORS_HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
         self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
@@ -103,9 +102,8 @@ class TrainingController:
             notes += result.notes
         if self.had:
             return {}
-        raise FrameworkError(
-            f"trainer.early_stopping_metric={name} is returned by no evaluator: {'; '.join(notes) or HOW}"
-        )
+        reasons = "; ".join(notes) or "choose one that answers prompts"
+        raise FrameworkError(f"trainer.early_stopping_metric={name} is returned by no evaluator: {reasons}")
 
     def step(self, step: Step) -> StepControl:
         """Send a step, and return what is to be done.
@@ -143,12 +141,14 @@ class TrainingController:
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - third-party code; the training continues
-                self.plugins.skip_plugin(plugin, HOOK, error)
+                self.plugins.skip_plugin(plugin, MONITORS_HOOK, error)
                 del self.monitors[plugin]
                 continue
             strange = [each for each in seen if not isinstance(each, TrainingIssue)]
             if strange:
-                self.plugins.skip_plugin(plugin, HOOK, f"check gives {type(strange[0]).__name__}, not a TrainingIssue")
+                self.plugins.skip_plugin(
+                    plugin, MONITORS_HOOK, f"check gives {type(strange[0]).__name__}, not a TrainingIssue"
+                )
                 del self.monitors[plugin]
             else:
                 issues += seen

@@ -52,8 +52,9 @@ class WritableRunFolder(RunFolder):
             folder.file(stage.value).unlink(missing_ok=True)
         # A run that adds an export keeps the config that trained the weights.
         if plan.is_new_run or not folder.file("plan").exists():
-            write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
+            # Its overrides mark a folder as a run's (`check_writable`), so they are the first file in it.
             save_overrides(plan.run_dir, plan.overrides)
+            write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
         return folder
 
     def save(self, stage: Stage, result: T) -> T:

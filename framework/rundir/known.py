@@ -19,11 +19,11 @@ from framework.util import lock
 from framework.util.cache import cache_dir, read_json, write_json
 from framework.util.hashing import key_of
 
-SAMPLE = 200
+SAMPLED_ROWS = 200
 """Rows of which the common beginning is taken."""
-KEPT = 8
+MAX_SPEEDS = 8
 """Speeds that are kept of each device, the latest."""
-FILES = 10_000
+MAX_FILES = 10_000
 """Files of a data set above which it is not looked at whether they are the same."""
 LOCK_SECONDS = 10
 """How long it is waited for another process that writes."""
@@ -51,7 +51,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     """Return what the data stage found of the rows, and what a sample of them begins with."""
     limit = data.lengths.max_seq_length
     sizes = (min(data.lengths.p99, limit), min(data.lengths.longest, limit))
-    some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLE))]
+    some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLED_ROWS))]
     first, last = min(some), max(some)  # what these two have in common, all between them have
     shared = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
@@ -86,7 +86,7 @@ def remember_speed(device: str, flops_per_second: float) -> None:
     file = cache_dir() / "plans" / "speeds.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        mine = lock.take(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
+        mine = lock.acquire(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
     except OSError as error:
         log.info("%s is not cached: %s", file, error)
         return
@@ -95,7 +95,7 @@ def remember_speed(device: str, flops_per_second: float) -> None:
         return
     try:
         known = read_json(file)
-        known[device] = [*known.get(device, []), flops_per_second][-KEPT:]
+        known[device] = [*known.get(device, []), flops_per_second][-MAX_SPEEDS:]
         write_json(file, known)
     finally:
         lock.release(mine)
@@ -116,8 +116,8 @@ def rows_file(model: Selection, data: Selection, *settings: Any) -> Path | None:
     """
     named = [str(part.get("path", "")) for part in data.settings["mix"]]
     named += [value for value in data.settings.values() if isinstance(value, str)]
-    files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
-    if len(files) > FILES:
+    files = list(itertools.islice((file for name in named if name for file in _files(name)), MAX_FILES + 1))
+    if len(files) > MAX_FILES:
         return None
     key = key_of(*settings, model.component.name, model.settings, sorted(files))
     return cache_dir() / "plans" / f"{key}.json"
@@ -134,7 +134,7 @@ def _files(name: str) -> Iterator[tuple[str, int, int]]:
             files = (Path(file) for file in glob.iglob(str(start), recursive=True))  # noqa: PTH207 - as `data.path` reads it
         else:
             files = iter([start])
-        for file in itertools.islice(files, FILES + 1):
+        for file in itertools.islice(files, MAX_FILES + 1):
             seen = file.stat() if file.is_file() else None
             if seen:
                 yield str(file), seen.st_size, seen.st_mtime_ns

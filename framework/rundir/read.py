@@ -139,7 +139,7 @@ def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return both values of each key in which two mappings differ, `ABSENT` where one has none."""
+    """Return both values of each key in which two mappings differ, `ABSENT` if one has none."""
     keys = dict.fromkeys([*one, *other])
     pairs = {key: (one.get(key, ABSENT), other.get(key, ABSENT)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

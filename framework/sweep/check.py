@@ -19,7 +19,7 @@ from framework.api.plan import SCORE
 from framework.api.schema import Stage
 from framework.config.check import problems_below
 from framework.config.compose import config_loader, user_folders
-from framework.config.limits import POINTS, check_words, swept_values
+from framework.config.limits import MAX_TRIALS, check_words, swept_values
 from framework.config.sources import REFUSALS, explain, refusal
 from framework.hooks.session import current
 from framework.plan.load import load_hydra, load_plan
@@ -116,22 +116,22 @@ def _sweeps_over_files(loader: ConfigLoader, words: Sequence[str]) -> bool:
 
 
 def _check_size(loader: ConfigLoader, words: Sequence[str], *, listed: bool) -> None:
-    """Refuse a sweep whose values, or whose trials where all are `listed`, are too many to list.
+    """Refuse a sweep whose values, or whose trials if all are `listed`, are too many to list.
 
     Raises:
         FrameworkError: names the override or the sweep, and the limit.
     """
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
     for override in overrides:
-        if (size := swept_values(override)) > POINTS:
+        if (size := swept_values(override)) > MAX_TRIALS:
             raise FrameworkError(
-                f"{override.input_line}: {size:,.0f} values, more than the {POINTS:,} that a sweep may try: use a "
+                f"{override.input_line}: {size:,.0f} values, more than the {MAX_TRIALS:,} that a sweep may try: use a "
                 "larger step, or an interval with hydra/sweeper=optuna5"
             )
     total = math.prod(len([*each.sweep_string_iterator()]) for each in overrides if each.is_discrete_sweep())
-    if listed and total > POINTS:
+    if listed and total > MAX_TRIALS:
         raise FrameworkError(
-            f"the sweep has {total:,} trials, more than {POINTS:,}: sweep over fewer values, or choose "
+            f"the sweep has {total:,} trials, more than {MAX_TRIALS:,}: sweep over fewer values, or choose "
             "hydra/sweeper=optuna5, which tries hydra.sweeper.n_trials of them"
         )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from framework.hooks.session import Session
 from framework.util import gpus
-from framework.util.lock import private_folder, release, take
+from framework.util.lock import acquire, private_folder, release
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5
@@ -56,7 +56,7 @@ def _lock(name: str, session: Session) -> bool:
     """Take the lock of a GPU, until the end of the session, if nobody has it."""
     folder = private_folder(Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}"))
     # A name is a number or a UUID, and a MIG device has slashes.
-    held = take(folder / re.sub(r"\W", "_", name))
+    held = acquire(folder / re.sub(r"\W", "_", name))
     if held is not None:
         session.on_exit.callback(release, held)
     return held is not None

@@ -22,7 +22,7 @@ HOLDERS = frozenset({"framework_plugins"})
 
 
 def key_of(*parts: Any, code: Iterable[Any] = ()) -> str:
-    """Return a key over plain values, a hash in hexadecimal; the key of one value alone is that of its JSON.
+    """Return a key over plain values, a hash in hexadecimal; the key of a single value is that of its JSON.
 
     Args:
         *parts: the values. What is none of JSON counts by its text.

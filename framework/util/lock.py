@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 NAME = ".lock"
-PAUSE = 0.01
+RETRY_SECONDS = 0.01
 """Seconds after which a lock is asked for again."""
-BEAT, SILENT = 5.0, 30.0
+HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 5.0, 30.0
 """Seconds between two touches of a folder's lock, and after which a holder on another machine that did none is dead."""
-LOOK = 0.5
+POLL_SECONDS = 0.5
 """Seconds between two looks for such a touch."""
-SKEW = 600.0
+CLOCK_SKEW_SECONDS = 600.0
 """Seconds that the clocks of two machines may differ: a lock that was touched longer ago needs no look."""
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
@@ -55,7 +55,7 @@ def folder(place: Path, remedy: str) -> Iterator[None]:
     place.mkdir(parents=True, exist_ok=True)
     file, opened = place / NAME, list[tuple[int, str, float]]()
     try:
-        mine = take(file, acquired=lambda number: opened.append((number, *_read(number))))
+        mine = acquire(file, acquired=lambda number: opened.append((number, *_read(number))))
         if mine is None:
             raise locked(place, holder(file) or "another process", remedy)
         if opened and (other := _lives_elsewhere(file, *opened[0][1:])):
@@ -112,12 +112,12 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
     No clocks are compared: who lives touches the file again.
     """
     who, _, machine = text.strip().partition("\n")
-    if not machine or machine == _machine() or abs(time.time() - touched) > SKEW:
+    if not machine or machine == _machine() or abs(time.time() - touched) > CLOCK_SKEW_SECONDS:
         return ""
-    print(f"{file}: {who} may still be running: waiting up to {SILENT:g} s to find out", file=sys.stderr)
-    end = time.monotonic() + SILENT
+    print(f"{file}: {who} may still be running: waiting up to {DEAD_AFTER_SECONDS:g} s to find out", file=sys.stderr)
+    end = time.monotonic() + DEAD_AFTER_SECONDS
     while time.monotonic() < end:
-        time.sleep(LOOK)
+        time.sleep(POLL_SECONDS)
         with (
             contextlib.suppress(FileNotFoundError),
             file.open("rb") as opened,
@@ -128,12 +128,12 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
 
 
 def _beat(file: Path, stop: threading.Event) -> None:
-    while not stop.wait(BEAT):
+    while not stop.wait(HEARTBEAT_SECONDS):
         with contextlib.suppress(OSError):  # it was taken away by hand, or the disk is gone for a while
             os.utime(file)
 
 
-def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
+def acquire(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
     """Lock a file in an existing folder; None if another process still holds the lock after `seconds`.
 
     Args:
@@ -144,9 +144,9 @@ def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | No
     from filelock import FileLock, Timeout  # noqa: PLC0415 - 0.1 s that --help need not pay
 
     # Not bound to a thread: the end of the session may release it in another one.
-    mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=acquired or _write_holder)
+    mine = FileLock(path, poll_interval=RETRY_SECONDS, thread_local=False, on_acquired=acquired or _write_holder)
     try:
-        mine.acquire(timeout=max(seconds, 3 * PAUSE))  # its file may be removed between opening and locking
+        mine.acquire(timeout=max(seconds, 3 * RETRY_SECONDS))  # its file may be removed between opening and locking
     except Timeout:
         return None
     except OSError as error:
@@ -196,7 +196,7 @@ def holder(path: Path) -> str:
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.
     before: list[tuple[str, float]] = []
-    if mine := take(path, acquired=lambda opened: before.append(_read(opened))):
+    if mine := acquire(path, acquired=lambda opened: before.append(_read(opened))):
         if before and (other := _lives_elsewhere(path, *before[0])):
             mine.release()
             return other

@@ -23,13 +23,13 @@ from framework.util.text_features import MIX, Batches, Features, Groups, Hashes,
 MINIMA, BANDS = 64, 16
 SIMILARITY = 0.75
 """The least share of features that near-duplicates have in common: one word of eleven may differ."""
-DOUBT = 0.15
+ESTIMATE_ERROR = 0.15
 """How far the estimate by minima may lie below the share itself, which is counted for the rest only."""
 SCRATCH = ".near-"
 """How the name of a folder begins in which files lie meanwhile."""
-BLOCK = 100_000
+MAX_PAIRED_TEXTS = 100_000
 """Texts whose neighbours are paired at once."""
-COUNTED = 500_000
+MAX_FEATURES_AT_ONCE = 500_000
 """Features that are compared at once, at most."""
 _DRAWN = np.arange(1, 2 * MINIMA + 1, dtype=np.uint64) * MIX
 _DRAWN = ((_DRAWN ^ (_DRAWN >> np.uint64(30))) * MIX >> np.uint64(32)).astype(np.uint32)
@@ -103,8 +103,8 @@ class _Index:
             order = np.argsort(keys, kind="stable")
             keys, order = keys[order], by_content[order]
             first = 0  # of the texts with this key; in blocks, for of a million texts there are as many pairs
-            for start in range(1, len(keys), BLOCK):
-                here = np.arange(start, min(start + BLOCK, len(keys)))
+            for start in range(1, len(keys), MAX_PAIRED_TEXTS):
+                here = np.arange(start, min(start + MAX_PAIRED_TEXTS, len(keys)))
                 same = keys[here] == keys[here - 1]
                 firsts = np.maximum.accumulate(np.where(same, first, here))
                 again, first = here[same], int(firsts[-1])
@@ -113,16 +113,16 @@ class _Index:
     def alike(self, left: Groups, right: Groups, similarity: float) -> NDArray[np.bool_]:
         """Tell which pairs have enough in common."""
         likely = np.zeros(len(left), dtype=bool)
-        for start in range(0, len(left), BLOCK):
-            part = slice(start, start + BLOCK)
+        for start in range(0, len(left), MAX_PAIRED_TEXTS):
+            part = slice(start, start + MAX_PAIRED_TEXTS)
             agreeing = (self.minima[left[part]] == self.minima[right[part]]).mean(axis=1)
-            likely[part] = agreeing >= similarity - DOUBT
+            likely[part] = agreeing >= similarity - ESTIMATE_ERROR
         chosen = np.flatnonzero(likely)
         if not len(chosen):
             return likely
         sizes = np.diff(self.offsets)
         costs = np.cumsum(sizes[left[chosen]] + sizes[right[chosen]])
-        for pairs in np.split(chosen, np.flatnonzero(np.diff(costs // COUNTED)) + 1):
+        for pairs in np.split(chosen, np.flatnonzero(np.diff(costs // MAX_FEATURES_AT_ONCE)) + 1):
             rows, places = np.unique(np.concatenate([left[pairs], right[pairs]]), return_inverse=True)
             made = self._read(rows)
             likely[pairs] = similarities(made, places[: len(pairs)], places[len(pairs) :]) >= similarity

@@ -19,7 +19,6 @@ NAMES = {
     "signal": {"SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGXCPU", "alarm", "pthread_sigmask"},
 }  # fmt: skip
 ELSEWHERE = {
-    "framework/run/worker.py": "several processes: launch=ddp|fsdp2",
     "framework/sweep/gpu.py": "several trials of a sweep at a time",
     "framework/util/host.py": "behind hasattr",
     "framework/util/lock.py": "private_folder, for several trials of a sweep",
@@ -29,6 +28,7 @@ ELSEWHERE = {
     "plugins/framework_plugins/launch/agent.py": "several processes",
     "plugins/framework_plugins/launch/ended.py": "several processes",
     "plugins/framework_plugins/launch/launcher.py": "several processes",
+    "plugins/framework_plugins/launch/worker.py": "several processes",
 }
 """Where such a name is not reached on Windows by a run in one process, and why."""
 

@@ -16,7 +16,6 @@ from framework.api.protocols.evaluation import (
     MetricWithUnit,
 )
 from framework.api.protocols.exports import CheckedExporter, ExportContext, Exporter, OrderedExporter, ReusableExporter
-from framework.api.protocols.logger import Logger
 from framework.api.protocols.model import (
     Backend,
     KeepsCheckpoints,
@@ -27,7 +26,7 @@ from framework.api.protocols.model import (
     SupportsDistributed,
     TrainRun,
 )
-from framework.api.protocols.monitor import TrainingMonitor
+from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.sources import (
     Adapter,

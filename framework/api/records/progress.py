@@ -51,6 +51,12 @@ class Progress:
         return ", ".join(text for text in (what, self.detail, self.place) if text)
 
     @property
+    def timed_line(self) -> str:
+        """The line with the time that is left: `prompts: prompt 7 of 60, measure 2 of 4  0:32 left`."""
+        left = self.seconds_left
+        return self.line if left is None else f"{self.line}  {clock(left)} left"
+
+    @property
     def seconds_left(self) -> float | None:
         """How long the rest takes at the speed so far; None if nothing is done yet, or the total is unknown.
 
@@ -65,3 +71,10 @@ class Progress:
         until = self.seconds if self.seconds_done is None else self.seconds_done
         left = until / self.done * (self.total - self.done) - (self.seconds - until)
         return left if left >= 0 else None
+
+
+def clock(seconds: float) -> str:
+    """Write a duration: `0:32`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -6,7 +6,7 @@ All loggers use these texts, each in its own format.
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, brief, override_key, quoted, short_keys
-from framework.api.text.progress import Lines, clock, is_animated, told
+from framework.api.text.progress import Lines, clock, is_animated
 from framework.api.text.results import (
     CONTROL,
     Fact,
@@ -15,6 +15,7 @@ from framework.api.text.results import (
     difference,
     figures,
     headline,
+    health_facts,
     is_share,
     model_name,
     number,
@@ -23,8 +24,6 @@ from framework.api.text.results import (
     shared_start,
     visible,
 )
-from framework.api.text.thoughts import without_thought
-from framework.api.text.training import health_facts
 from framework.util.command import this_program
 from framework.util.errors import (
     display_path,
@@ -73,8 +72,6 @@ __all__ = [
     "signal_name",
     "summarize_error",
     "this_program",
-    "told",
     "unknown",
     "visible",
-    "without_thought",
 ]

@@ -18,7 +18,7 @@ from rich.progress import Progress as Display
 from rich.text import Text
 
 from framework.api.records import Progress
-from framework.api.text.progress import Lines, clock, is_animated, told
+from framework.api.text.progress import Lines, clock, is_animated
 from framework.util.redact import redact
 
 __all__ = ["Bars", "Counts"]
@@ -126,4 +126,4 @@ class Counts:
             if progress.done == progress.total:  # what comes next may be an answer
                 self.__exit__(None, None, None)
         elif self._lines.is_due(progress):
-            print(redact(told(progress)), file=sys.stderr, flush=True)
+            print(redact(progress.timed_line), file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from framework.api.fields import as_text
 
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
 """A text that Hydra reads as text without quotes."""
-LONG = 9
+LONGEST_NUMBER = 9
 """Longest number, in characters, that a table does not shorten."""
 
 
@@ -41,7 +41,7 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 
 def brief(value: str) -> str:
     """Write a number with many places as a short one; any other value stays as it is."""
-    if len(value) <= LONG:
+    if len(value) <= LONGEST_NUMBER:
         return value
     try:
         return f"{float(value):.4g}"

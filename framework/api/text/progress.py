@@ -7,9 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from framework.api.records import Progress
+from framework.api.records.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+__all__ = ["Lines", "clock", "is_animated"]
 
 PAUSE, LONGEST_PAUSE = 10.0, 60.0
 """Seconds between two lines of a count without a terminal: at least, and at most. Shorter work prints none."""
@@ -35,19 +38,6 @@ class Lines:
             return False
         self.said, self._place = now, place
         return True
-
-
-def told(progress: Progress) -> str:
-    """Write how far something is: `prompts: prompt 7 of 60, measure 2 of 4  0:32 left`."""
-    left = progress.seconds_left
-    return progress.line if left is None else f"{progress.line}  {clock(left)} left"
-
-
-def clock(seconds: float) -> str:
-    """Write a duration: `0:32`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def is_animated(out: Console) -> bool:

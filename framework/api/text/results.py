@@ -6,19 +6,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, Trial
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, TrainResult, Trial
 from framework.api.run_folder import FINISHED
+from framework.api.schema import TrainerConfig
 from framework.util.host import GIB
 
-LARGE = 100
+ONE_DIGIT_FROM = 100
 """From this value on, one digit after the decimal point is enough."""
 SHOWN_EXAMPLES = 3
 """Examples of a fact."""
 SHOWN_RUNS = 6
 """Ranges of rows of one format."""
-LINE = 120
+PROBLEM_CHARACTERS = 120
 """Characters of the problem of a bad row; `data.json` has all of it."""
-FIELDS = 80
+FIELDS_CHARACTERS = 80
 """Characters of a list of fields."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters except tab and newline: a terminal obeys them, so text from elsewhere must not print them."""
@@ -64,7 +65,10 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
         parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
         yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
     if data.bad_rows:
-        lines = [visible(line if len(line) <= LINE else f"{line[:LINE]}…", "⏎") for line in data.bad_examples]
+        lines = [
+            visible(line if len(line) <= PROBLEM_CHARACTERS else f"{line[:PROBLEM_CHARACTERS]}…", "⏎")
+            for line in data.bad_examples
+        ]
         more = _examples(lines, data.bad_rows)
         yield Fact("bad rows", f"{count(data.bad_rows, 'row')} left out (data.on_bad_row=skip)", more, amiss=True)
     learned = share(data.supervised_tokens, data.tokens)
@@ -125,7 +129,7 @@ def _fields(fields: str) -> str:
 
 
 def _cut(fields: str) -> str:
-    return visible(fields if len(fields) <= FIELDS else f"{fields[:FIELDS].rstrip(', ')}…", "⏎")
+    return visible(fields if len(fields) <= FIELDS_CHARACTERS else f"{fields[:FIELDS_CHARACTERS].rstrip(', ')}…", "⏎")
 
 
 def _stretch(run: FormatRun) -> str:
@@ -235,7 +239,7 @@ def number(value: float | None, name: str, unit: str = "") -> str:
         return "-"
     if is_share(value, name, unit):
         return f"{value:.0%}"
-    return f"{value + 0.0:.4f}" if abs(value) < LARGE else f"{value:.1f}"  # + 0.0: never -0.0000
+    return f"{value + 0.0:.4f}" if abs(value) < ONE_DIGIT_FROM else f"{value:.1f}"  # + 0.0: never -0.0000
 
 
 def is_share(value: float, name: str, unit: str) -> bool:
@@ -286,3 +290,21 @@ def figures(trial: Trial) -> tuple[str, str, str, str]:
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
     memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
     return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f} of 1"
+
+
+def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
+    """Say which run trained, why it ended early, which weights are kept, and what was wrong.
+
+    What did not occur is left out.
+    """
+    if train.taken_from:
+        yield Fact("trained in", f"{train.taken_from}, whose training has the same settings")
+    if train.stopped:
+        yield Fact("ended early", train.stopped, amiss=True)
+    if train.best_step is not None:
+        name = training.early_stopping_metric
+        outcome = "its weights are kept" if training.keep_best else "the weights are those of the last step"
+        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {outcome}")
+    if train.issues:
+        kinds = ", ".join(f"{issue.kind} at step {issue.step}" for issue in train.issues)
+        yield Fact("issues", kinds, tuple(issue.line for issue in train.issues), amiss=True)

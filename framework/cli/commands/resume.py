@@ -36,7 +36,7 @@ from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 RESUME = "hydra.callbacks.sweep_folder.resume"
-OURS = {RESUME, "hydra.sweep.dir"}
+OWN_KEYS = {RESUME, "hydra.sweep.dir"}
 OUTPUTS = "outputs"
 """The folder of runs and sweeps, if no other is given."""
 
@@ -106,7 +106,7 @@ def _sweep(session: Session, folder: Path) -> list[str]:
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()
     # The folder and the switch are set again below; a key may be given only once.
-    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS | REMOVED]
+    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OWN_KEYS | REMOVED]
     return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
 
 

@@ -27,7 +27,7 @@ from framework.sweep.folder import SWEEP, folders, planned_trials
 from framework.util.command import CommandParser, this_program
 from framework.util.errors import FrameworkError, display_path
 
-LONGEST = 200
+VERDICT_CHARACTERS = 200
 """Characters of a verdict in the list."""
 
 
@@ -134,5 +134,9 @@ def _show(rows: Sequence[Row]) -> None:
         line.rstrip()
         console.print(line, soft_wrap=True)  # whole, so that the folder can be copied
         if row.verdict:
-            text = row.verdict if len(row.verdict) <= LONGEST else f"{row.verdict[:LONGEST].rstrip()} …"
+            text = (
+                row.verdict
+                if len(row.verdict) <= VERDICT_CHARACTERS
+                else f"{row.verdict[:VERDICT_CHARACTERS].rstrip()} …"
+            )
             console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))

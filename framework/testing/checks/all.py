@@ -21,7 +21,7 @@ HEAVY = (
 
 
 def check(name: str, file: str, roots: Sequence[str]) -> list[str]:
-    """Return everything that is wrong with a plugin, whose package lies in `roots` where it is not on the path."""
+    """Return everything that is wrong with a plugin, whose package lies in `roots` if it is not on the path."""
     sys.path[:0] = roots
     return list(dict.fromkeys(problems(name, file)))
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from framework.testing.checks.hooks import Offer
 from framework.util.hashing import package_of
 
-WHOLE = {"asdict", "astuple", "vars", "fields"}
+READS_EVERY_FIELD = {"asdict", "astuple", "vars", "fields"}
 """Functions that read all settings at once, if they are called with a config."""
 CONFIGS = {"config", "settings", "options", "cfg"}
 GETTERS = {"getattr", "attrgetter"}
@@ -116,7 +116,7 @@ def _takes_all(tree: ast.Module, factory: str) -> bool:
 
 
 def _hands_on(node: ast.AST) -> bool:
-    if isinstance(node, ast.Call) and _called(node) in WHOLE and node.args:
+    if isinstance(node, ast.Call) and _called(node) in READS_EVERY_FIELD and node.args:
         first = node.args[0]
         return getattr(first, "attr", getattr(first, "id", "")) in CONFIGS
     return isinstance(node, ast.Attribute) and node.attr == "__dict__"

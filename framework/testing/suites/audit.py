@@ -47,7 +47,7 @@ class AuditSuite(Suite):
             names = [finding.name for finding in self.findings(tmp_path / str(number), rows)]
             expect(name in names, f"'{name}' is not found in {rows[:3]}…, but {names or 'nothing'}")
 
-    def test_clean_rows_are_left_in_peace(self, tmp_path: Path) -> None:
+    def test_clean_rows_have_no_findings(self, tmp_path: Path) -> None:
         """`clean` has no finding worse than a note."""
         worse = [finding for finding in self.findings(tmp_path, self.clean) if finding.severity is not Severity.note]
         expect(not worse, f"of clean rows it says: {'; '.join(finding.text for finding in worse)}")
@@ -70,7 +70,7 @@ class AuditSuite(Suite):
             one, two = (self.findings(tmp_path / f"{number}-{run}", rows) for run in "ab")
             expect(one == two, f"the findings differ: {one} and {two}")
 
-    def test_odd_rows_are_no_error(self, tmp_path: Path) -> None:
+    def test_odd_rows_raise_no_error(self, tmp_path: Path) -> None:
         """A single row, rows with texts of any kind, and talks that hold them everywhere, cause no exception."""
         odd = [{"instruction": asked, "output": text} for asked in ("Say it", "") for text in TEXTS]
         for number, rows in enumerate([odd, *([row] for row in odd), [_talk(text) for text in TEXTS]]):

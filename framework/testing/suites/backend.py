@@ -75,7 +75,7 @@ class BackendSuite(Trained):
             right = isinstance(text, str) and answer in text
             expect(right, f"{example.where}: what is learned decodes to {text!r}, not to {answer!r}")
 
-    def test_the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned(self, tmp_path: Path) -> None:
+    def test_two_models_have_one_encoding_which_changes_with_what_is_learned(self, tmp_path: Path) -> None:
         """`encoding` is the same each time, empty if rows are not cached, and `data.learn` changes it."""
         names = []
         for more in ((), (), ("data.learn=last",)):
@@ -117,7 +117,7 @@ class BackendSuite(Trained):
             drawn = ["".join(model.stream(prompts[0], max_new_tokens=8, temperature=1.0, seed=7)) for _ in range(2)]
         expect(drawn[0] == drawn[1], f"one seed draws two answers: {drawn}")
 
-    def test_training_is_told_step_by_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
+    def test_training_reports_each_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
         """The loss is finite and falls, the steps count up to their total, and checkpoint and tokenizer are written."""
         with self.opened(tmp_path) as (model, data):
             before = model.loss(data.train)

@@ -44,19 +44,21 @@ class ExporterSuite(Suite):
         pipeline.run(plan)
         return records.load(ExportResult, plan.run_dir / "export.json").artifacts
 
-    def test_what_it_names_is_there(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_every_artifact_that_it_names_exists(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
         """Each artifact has a kind, lies inside the run folder and has the reported size."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         _check(self.export(tmp_path), run_dir)
 
-    def test_nothing_half_made_is_left(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_no_partial_file_is_left(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """No file or folder named `*.part` stays."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         self.export(tmp_path)
         left = [str(path.relative_to(run_dir)) for path in run_dir.rglob("*.part")]
         expect(not left, f"half made and left behind: {', '.join(left)}")
 
-    def test_the_checkpoint_is_left_as_it_was(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    def test_the_checkpoint_is_not_changed(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """The export reads the checkpoint and changes no file of it."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         before = _hashes(run_dir / CHECKPOINT)
@@ -73,7 +75,7 @@ class ExporterSuite(Suite):
         names = [[(artifact.kind, artifact.path) for artifact in artifacts] for artifacts in (first, second)]
         expect(names[0] == names[1], f"the first export gave {names[0]}, the second {names[1]}")
 
-    def test_no_secret_leaves_with_it(
+    def test_no_secret_is_exported(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What an environment variable such as ACME_TOKEN holds is in no artifact, though the config holds it."""

@@ -57,7 +57,7 @@ class FormatterSuite(Suite):
         for name in ("rows", "broken"):
             expect(getattr(self, name), f"{type(self).__name__}.{name} is empty")
 
-    def test_odd_rows_are_told_apart_without_an_error(self, tmp_path: Path) -> None:
+    def test_odd_rows_are_matched_or_not_without_an_error(self, tmp_path: Path) -> None:
         """`matches` answers True or False for every row, also an empty one and one with values of any type."""
         formatter: Formatter = self.create(tmp_path)
         for row in self._odd_rows():
@@ -121,7 +121,7 @@ class FormatterSuite(Suite):
         functions = [tool.get("function") for tool in example.tools]
         return all(isinstance(function, Mapping) and function.get("name") for function in functions)
 
-    def test_a_row_is_left_as_it_was(self, tmp_path: Path) -> None:
+    def test_a_row_is_not_changed(self, tmp_path: Path) -> None:
         """Neither method changes the row that it is given."""
         formatter: Formatter = self.create(tmp_path)
         for row in self.rows:

@@ -59,13 +59,13 @@ class LoggerSuite(Suite):
         expect(not opened, f"open after close: {', '.join(opened)}")
         return plan, spy.calls
 
-    def test_a_whole_run_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_a_whole_run_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """Every event comes in its order, and nothing stays open."""
         _, calls = self.run_events(tmp_path)
         expected = {"RunPlanned", "RunStarted", "StageFinished", "TrainingStep", "RunFinished"}
         expect(expected <= set(calls), f"the calls were {calls}")
 
-    def test_a_part_of_the_stages_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_a_part_of_the_stages_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """`RunFinished` of a run without a report has none."""
         _, calls = self.run_events(tmp_path, "stages=[data,train]")
         expect(calls[-2:] == ["RunFinished", "close"], f"the calls were {calls}")
@@ -77,12 +77,12 @@ class LoggerSuite(Suite):
         expect("RunFailed" in calls and "RunStarted" not in calls, f"the calls were {calls}")
         expect(not plan.run_dir.exists(), f"the refused run left {[path.name for path in plan.run_dir.glob('*')]}")
 
-    def test_a_run_that_fails_halfway_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_a_run_that_fails_halfway_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """`RunFailed` and `close` come after the training."""
         _, calls = self.run_events(tmp_path, breaks=True)
         expect({"RunStarted", "TrainingStep", "RunFailed"} <= set(calls), f"the calls were {calls}")
 
-    def test_a_run_folder_that_goes_on_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_a_continued_run_folder_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """Another logger of the same folder receives the remaining stages, and then all of them again."""
         self.run_events(tmp_path, "stages=[data,baseline,train]")
         _, calls = self.run_events(tmp_path, "stages=[evaluate,report]")
@@ -90,20 +90,20 @@ class LoggerSuite(Suite):
         _, calls = self.run_events(tmp_path)
         expect({"TrainingStep", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
-    def test_validations_are_told_with_their_steps(self, tmp_path: Path) -> None:
+    def test_validations_are_logged_with_their_steps(self, tmp_path: Path) -> None:
         """The last entry of a training that stops between two validations is sent again with one."""
         words = ["trainer.max_steps=6", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
         _, calls = self.run_events(tmp_path, *words, "trainer.losses=[1,1,nan]")
         again = 4  # it ends at step 3
         expect(calls.count("TrainingStep") == again, f"the calls were {calls}")
 
-    def test_numbers_that_are_none_are_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_numbers_that_are_nan_or_infinite_are_logged_without_an_error(self, tmp_path: Path) -> None:
         """A loss and a gradient may be nan or infinite."""
         words = ["trainer.losses=[1,nan,inf]", "trainer.grad_norms=[inf,nan]", "health.nan=warn"]
         _, calls = self.run_events(tmp_path, "trainer.max_steps=3", *words)
         expect({"IssueFound", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
-    def test_a_plan_that_is_refused_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_a_refused_plan_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """`RunFailed` and `close` come without `RunPlanned`, if the run cannot write to its folder."""
         logger = self.create(tmp_path)
         logger.log(RunFailed(Planted("refused")))
@@ -121,7 +121,7 @@ class LoggerSuite(Suite):
         finally:
             logger.close()
 
-    def test_a_trouble_of_the_training_is_told_without_an_error(self, tmp_path: Path) -> None:
+    def test_an_issue_of_the_training_is_logged_without_an_error(self, tmp_path: Path) -> None:
         """`IssueFound` comes after the steps, before the run ends."""
         _, calls = self.run_events(tmp_path, ails=True)
         expect(calls.count("IssueFound") == 1, f"the calls were {calls}")

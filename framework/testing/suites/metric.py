@@ -43,7 +43,7 @@ class MetricSuite(Suite):
             expect(len(values) == len(answers), f"{len(answers)} answers have {len(values)} {name}")
         return list(result.items)
 
-    def test_it_says_which_way_is_up_and_whether_it_needs_a_reference(self, tmp_path: Path) -> None:
+    def test_it_says_whether_higher_is_better_and_whether_it_needs_a_reference(self, tmp_path: Path) -> None:
         """The attributes are there and bools: the report and the choice of prompts depend on them."""
         metric = self.create(tmp_path)
         more = ("needs_log_probs", "exponential") if isinstance(metric, AnswerMetric) else ()

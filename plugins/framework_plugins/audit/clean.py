@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from framework import FrameworkError, Plan
-from framework.api import LEFT_OUT, TRAIN, VALIDATION, AuditData, Finding, Learn, Severity, Source, summarize_error
+from framework.api import AuditData, Finding, Learn, RowPart, Severity, Source, summarize_error
 from framework_plugins.audit.config import Check, StandardConfig
 from framework_plugins.audit.finding_draft import FindingDraft
 
@@ -58,7 +58,8 @@ def _reads(source: Path, file: Path) -> bool:
 def training_rows(data: AuditData) -> AuditData:
     """Return the rows with those in training that were split off for validation: they are in the same files."""
     whole = copy.copy(data)
-    whole.part = np.where(data.own & (data.part == VALIDATION), TRAIN, data.part).astype(data.part.dtype)
+    whole.part = data.part.copy()
+    whole.part[data.own & (data.part == RowPart.validation)] = RowPart.train
     return whole
 
 
@@ -91,7 +92,7 @@ def write(data: AuditData, drafts: Iterable[FindingDraft], file: str) -> Finding
 def _reasons(data: AuditData, drafts: Iterable[FindingDraft]) -> Mapping[int, Sequence[str]]:
     """Gather why rows go. Of a leak the training row goes: what is held out is to stay as it is."""
     reasons = defaultdict[int, list[str]](list)
-    for number in np.flatnonzero(data.own & (data.part == LEFT_OUT)).tolist():
+    for number in np.flatnonzero(data.own & (data.part == RowPart.left_out)).tolist():
         reasons[number].append(NOTHING_LEARNED)
     for draft in drafts:
         if draft.check in REMOVED:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import PROMPTS, SIMILARITY, TRAIN, VALIDATION, WORD, Severity, features, similarities
+from framework.api import SIMILARITY, WORD, RowPart, Severity, features, similarities
 from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
@@ -193,14 +193,14 @@ def _differ(answers: list[str]) -> bool:
 
 def _leaked(survey: Survey) -> Iterator[FindingDraft]:
     part = survey.data.part
-    if not np.isin(part, (VALIDATION, PROMPTS)).any():
+    if not np.isin(part, (RowPart.validation, RowPart.prompts)).any():
         return
     groups = survey.data.near_duplicate_questions
     trained = np.zeros(len(groups), dtype=bool)
-    trained[groups[part == TRAIN]] = True
+    trained[groups[part == RowPart.train]] = True
     answered = _answered_in_training(survey)
     leaks, counts, most = [], [], 0.0
-    for which, name in ((VALIDATION, "validation rows"), (PROMPTS, "prompts of the evaluation")):
+    for which, name in ((RowPart.validation, "validation rows"), (RowPart.prompts, "prompts of the evaluation")):
         rows = np.flatnonzero(part == which)
         leaked = rows[trained[groups[rows]] | np.isin(rows, list(answered))]
         if len(leaked):
@@ -264,7 +264,7 @@ def _same_answers(survey: Survey) -> list[tuple[int, int]]:
     trained = survey.train[survey.words[survey.train] > 0]
     values, starts, counts = np.unique(np.sort(survey.answered[trained]), return_index=True, return_counts=True)
     order = trained[np.argsort(survey.answered[trained], kind="stable")]
-    asked = np.flatnonzero(np.isin(survey.data.part, (VALIDATION, PROMPTS)) & ~survey.data.plain)
+    asked = np.flatnonzero(np.isin(survey.data.part, (RowPart.validation, RowPart.prompts)) & ~survey.data.plain)
     places = np.searchsorted(values, survey.answered[asked])
     pairs = []
     for row, place in zip(asked.tolist(), places.tolist(), strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import LEFT_OUT, TRAIN, AuditData, Texts
+from framework.api import AuditData, RowPart, Texts
 from framework_plugins.audit import patterns, secrets
 from framework_plugins.audit.batch_texts import BROKEN, JSON, BatchTexts, is_blank, is_silent, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
@@ -98,12 +98,12 @@ class Survey:
 
 def make_survey(data: AuditData, config: StandardConfig) -> Survey:
     """Go through all rows once."""
-    count, trained = len(data), data.part == TRAIN
+    count, trained = len(data), data.part == RowPart.train
     result = Survey(
         data=data,
         config=config,
         train=np.flatnonzero(trained),
-        used=data.part != LEFT_OUT,
+        used=data.part != RowPart.left_out,
         trained=trained,
         questions=np.zeros(count, np.int64),
         answered=np.zeros(count, np.int64),

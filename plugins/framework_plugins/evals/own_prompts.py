@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from framework import Selection
-from framework.api import Prompt, components
-from framework.api.program import AUTO, chosen_prompts, inline_prompts, prompts_from_file
+from framework.api import Prompt
+from framework.api.program import read_prompts
 from framework_plugins.evals.config import PromptsConfig
 
 
@@ -14,12 +14,4 @@ def own_prompts(config: PromptsConfig, form: Selection | None) -> list[Prompt]:
     Raises:
         FrameworkError: the file cannot be read or holds no prompt, or a row is none.
     """
-    if config.file is None and not config.prompts:
-        return []
-    if form is None:
-        auto = components("format")[AUTO]
-        form = Selection(auto, auto.schema())
-    form = chosen_prompts(config.format, form)
-    if config.file is not None:
-        return prompts_from_file(config.file, form)
-    return inline_prompts(config.prompts, form, "prompts")
+    return read_prompts(config.file, config.prompts, "prompts", form=form, name=config.format)

@@ -16,7 +16,7 @@ from framework.api import DataResult, ExportContext, Message, RunFolder, redact
 from framework_plugins.exports.export_folder import CHAT_TEMPLATE, TOKENIZER_CONFIG, read_json, write_json
 
 TRIMMED_END, LINE_END = "-%}", "%}\n"
-"""Ends of a statement: the first takes white space behind it away, the second a line break, as `trim_blocks` does."""
+"""Ends of a statement: the first removes white space after it, the second a line break, as `trim_blocks` does."""
 OLLAMA_COMMENT = (
     "{#- This is the chat template of the training, as it was fine-tuned with framework. Ollama compares a chat "
     "template with its own list, letter by letter, and uses its own version of one that is nearly the same; this "
@@ -110,7 +110,7 @@ def read_template(folder: Path) -> str:
 
 
 def write_switches(folder: Path, switches: Mapping[str, Any]) -> None:
-    """Write the switches into the template of a tokenizer's folder, where it has one."""
+    """Write the switches into the template of a tokenizer's folder, if it has one."""
     if switches and (template := read_template(folder)):
         write_template(folder, with_switches(template, switches, always=False))
 

@@ -65,7 +65,7 @@ def _exporter_need(name: str, choice: Selection, shape: Shape, *, full: bool) ->
 
 
 def _memory_need(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) -> int:
-    """Return what merging takes, or comparing where that is more."""
+    """Return what merging takes, or comparing if that is more."""
     merged = merge_memory(shape, FP32_BYTES if full else BF16_BYTES)
     if not parity.check:
         return merged

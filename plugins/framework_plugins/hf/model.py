@@ -34,12 +34,12 @@ from framework_plugins.hf.load.base_cache import base_key
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
 from framework_plugins.hf.load.model_settings import max_positions
-from framework_plugins.hf.load.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
+from framework_plugins.hf.load.tokenizer import load_tokenizer, set_padding, stop_ids, text_form, tokenizer_place
 from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import Batches, RandomState, free_memory, make_oom_retry
+from framework_plugins.hf.machine.out_of_memory import Batches, free_memory, make_oom_retry
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.hf.packing.parts import Packer
@@ -51,7 +51,7 @@ from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.progress import Validation
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
-from framework_plugins.hf.train.training import Training
+from framework_plugins.hf.train.training import Training, validate
 
 PROBED = "probed"
 """Key in the shared cache: what the probe of a model with such an adapter found, and how large a pass fits."""
@@ -90,11 +90,8 @@ class HFModel:
         self.place = place
         self.forward_plan = forward_plan
         self.facts: Mapping[str, str] = machine.facts
-        weights = plan.external_checkpoint
-        own = weights is not None and (weights / "tokenizer.json").is_file()
-        tokenizer_place = ModelPlace(weights, str(weights)) if weights and own else place
-        self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
         settings = plan.model.config
+        self.tokenizer = load_tokenizer(tokenizer_place(place, plan.external_checkpoint), settings)
         check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
         if thinking := template_switches.thinking_fact(self.tokenizer, settings, place.name):
             machine.facts["thinking"] = thinking
@@ -147,7 +144,7 @@ class HFModel:
 
     @property
     def model(self) -> Any:
-        """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
+        """The model, loaded when first asked for; the adapter's first weights depend only on the seed."""
         if self._model is None:
             transformers.set_seed(self.plan.seed)
             with counting(None, "", "loading the weights"):
@@ -269,7 +266,7 @@ class HFModel:
         evaluation.rehearse(validation)
         machine = hardware.choose_checkpointing(self.machine, self.plan, self.source, rows)
         training = Training(**self._parts_of_training(evaluation.passes.losses, machine, writes=True))
-        result = training.run(rows, run, partial(self._validate, validation, run))
+        result = training.run(rows, run, partial(self.validate, validation, run))
         del training
         free_memory()  # the training's
         self.trained = True
@@ -290,18 +287,9 @@ class HFModel:
             "checkpoints": Checkpoints(self.plan, writes=writes),
         }
 
-    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
-        """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
-        before = RandomState.now()
-        loss, losses = (
-            scoring.validation_losses(self.open_losses(), validation, self.plan.set_losses)
-            if validation
-            else (None, {})
-        )
-        result = loss, {**losses, **run.measure()}
-        before.restore()
-        self.model.train()
-        return result
+    def validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure during a training; see `training.validate`."""
+        return validate(self.model, self.open_losses, validation, self.plan.set_losses, run)
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.

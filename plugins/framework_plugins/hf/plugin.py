@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from framework.api.training import MemoryReduction, MemorySettings, Shape
 
 BITSANDBYTES = "bitsandbytes>=0.49,<1"
-"""Installed where there are wheels of it; the range is that of pyproject.toml."""
+"""Installed if there are wheels of it; the range is that of pyproject.toml."""
 MAX_FULL_RATE, MAX_LORA_RATE, MIN_LORA_RATE = 1e-4, 1e-3, 2e-5
 """Learning rates outside of which a training rarely goes well."""
 USUAL_ALPHA_RATIO = (0.5, 4.0)

@@ -18,8 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from framework.api import cpu_threads
-from framework.api.program import GROUP, end_with
+from framework.api.program import end_with
 from framework_plugins.launch.config import FAILED_FILE
+from framework_plugins.launch.worker import GROUP
 
 GRACE_SECONDS = 5
 """Seconds that a process has to end before it is killed."""
@@ -54,7 +55,7 @@ def main() -> int:
     )  # fmt: skip
     try:
         # -P: what lies in the folder where the run was started is not imported.
-        elastic_launch(config, sys.executable)("-P", "-m", "framework.run.worker", run_dir)
+        elastic_launch(config, sys.executable)("-P", "-m", "framework_plugins.launch.worker", run_dir)
     except ChildFailedError as error:
         ends = {rank: failure.exitcode for rank, failure in error.failures.items()}
         (folder / FAILED_FILE).write_text(json.dumps(ends), encoding="utf-8")

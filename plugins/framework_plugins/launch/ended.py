@@ -7,8 +7,9 @@ import signal
 from pathlib import Path
 
 from framework import FrameworkError, Plan
-from framework.api.program import ENDED, Ended, load_record, signal_name
+from framework.api.program import load_record, signal_name
 from framework_plugins.launch.config import FAILED_FILE
+from framework_plugins.launch.worker import ENDED, Ended
 
 
 def group_error(plan: Plan, folder: Path, code: int) -> Exception:

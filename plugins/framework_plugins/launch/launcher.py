@@ -23,24 +23,14 @@ from numpy.typing import NDArray
 
 from framework import FrameworkError, Plan
 from framework.api import Data, Model, Report, TrainResult, write_atomically
-from framework.api.program import (
-    CONTROLS,
-    GROUP,
-    JOB,
-    RESULT,
-    STEPS,
-    STOP,
-    Job,
-    load_record,
-    open_pipe,
-    pickle_plan,
-)
+from framework.api.program import load_record, pickle_plan
 from framework.api.program import (
     run_plan as run,
 )
 from framework.api.training import NumberedRows, SupportsDistributed, TokenRow, TrainRun
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
+from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe
 
 POLL_SECONDS = 0.1
 """Seconds between two looks at whether the group is still there."""

@@ -52,7 +52,7 @@ from framework.api import (
     redact,
     visible,
 )
-from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness, told
+from framework.api.program import Lines, clock, forecast_facts, headline, is_animated, readiness
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_next import DATA_STAGES, next_steps
 from framework_plugins.trackers.console_training import training_rows
@@ -184,9 +184,7 @@ class Console(Logger):
             "metrics": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
-        if (
-            plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None
-        ):  # a plan leaves a folder where one is named
+        if plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None:  # a plan leaves a folder if one is named
             rows["folder"] = display_path(plan.run_dir)
         self._facts(plan.name, rows)
 
@@ -256,7 +254,7 @@ class Console(Logger):
         elif lines and progress.total is None and not progress.unit:  # nothing more is sent until it is over
             self.out.print(shown(Text(f"  {progress.line} …", style="dim")), soft_wrap=True)
         elif self.lines.is_due(progress) if lines else self.lines.is_due(progress, MAX_SILENCE_SECONDS):
-            self.out.print(shown(f"  {told(progress)}"), soft_wrap=True)
+            self.out.print(shown(f"  {progress.timed_line}"), soft_wrap=True)
 
     def _drawn(self) -> Bars:
         """Return the bars of the stage."""

@@ -1,4 +1,4 @@
-"""Opens a run of Weights & Biases: online where that is asked for and works, else offline. Nothing is ever asked."""
+"""Opens a run of Weights & Biases: online if that is asked for and works, else offline. Nothing is ever asked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The loss on a GPU: the model is called as Unsloth expects it, with labels and the count of the step.
 
 That is the call for which its causal mask, its fused loss and its rows without padding are made. Unsloth's own forward
-functions take rows one behind another (`PaddingFreePacker`), and ignore which logits are asked for by a tensor.
+functions take rows one after another (`PaddingFreePacker`), and ignore which logits are asked for by a tensor.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from framework_plugins.hf.packing.tree import Tree
 from framework_plugins.hf.settings.config import Packing
 
 ROW_LENGTHS = "packed_seq_lengths"
-"""Unsloth's name for the lengths of rows one behind another, which see nothing of each other."""
+"""Unsloth's name for the lengths of rows one after another, which see nothing of each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaddingFreePacker(Packer):
-    """Lays rows one behind another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
+    """Lays rows one after another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         del tree

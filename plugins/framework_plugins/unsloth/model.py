@@ -68,9 +68,9 @@ class UnslothModel(HFModel):
         packer = super().packer(losses, rows)
         return PaddingFreePacker(*dataclasses.astuple(packer)) if self.padding_free else packer
 
-    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+    def validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure; answering has switched Unsloth's checkpointing off, which training mode alone does not undo."""
-        result = super()._validate(validation, run)
+        result = super().validate(validation, run)
         if unsloth.ON_GPU:
             self.model.for_training(use_gradient_checkpointing=self.checkpointing)
         return result

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from framework.api.records import Progress
-from framework.api.text import told
 from framework.api.text.bars import Bars, Counts
 from framework.api.text.progress import LONGEST_PAUSE, PAUSE
 
@@ -19,11 +18,11 @@ def made(done: int, total: int | None = 60, seconds: float = 7.0) -> Progress:
 
 
 def test_a_line_says_what_is_counted_which_part_it_is_and_how_long_the_rest_takes() -> None:
-    assert told(made(7)) == "prompts: prompt 7 of 60, measure 2 of 4  0:53 left"
-    assert told(made(0)) == "prompts: prompt 0 of 60, measure 2 of 4"
-    assert told(made(1, seconds=120)) == "prompts: prompt 1 of 60, measure 2 of 4  1:58:00 left"
-    assert told(made(0, None)) == "prompts, measure 2 of 4"
-    assert told(made(7000, None)) == "prompts: prompt 7,000, measure 2 of 4"
+    assert made(7).timed_line == "prompts: prompt 7 of 60, measure 2 of 4  0:53 left"
+    assert made(0).timed_line == "prompts: prompt 0 of 60, measure 2 of 4"
+    assert made(1, seconds=120).timed_line == "prompts: prompt 1 of 60, measure 2 of 4  1:58:00 left"
+    assert made(0, None).timed_line == "prompts, measure 2 of 4"
+    assert made(7000, None).timed_line == "prompts: prompt 7,000, measure 2 of 4"
 
 
 def test_in_a_terminal_a_count_is_a_bar_until_it_is_complete() -> None:

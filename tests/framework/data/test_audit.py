@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from framework.api.audit import TRAIN, VALIDATION, AuditData
+from framework.api.audit import AuditData, RowPart
 from framework.api.component import Component
 from framework.api.plan import Plan, Selection
 from framework.api.records import Example, Finding, Message, Severity, TokenRow
@@ -35,7 +35,7 @@ def plain(text: str, number: int = 0) -> Example:
 
 def written(folder: Path, rows: Sequence[Example]) -> Store:
     def fill(into: writer.Writer) -> None:
-        into.add(rows, [TokenRow([1, 2, 3], [-100, 2, 3], row.where) for row in rows], TRAIN, 0)
+        into.add(rows, [TokenRow([1, 2, 3], [-100, 2, 3], row.where) for row in rows], RowPart.train, 0)
 
     return writer.write(folder / "store", fill)
 
@@ -180,7 +180,7 @@ def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -
     one, two = (found_in(made, rows, part) for _ in range(2))
     assert one == two
     assert fixed.asked == [2]
-    part[0] = VALIDATION
+    part[0] = RowPart.validation
     found_in(made, rows, part)
     assert fixed.asked == [2, 2]
     other, _ = with_audit(made, fixed=fixed, strict=True)

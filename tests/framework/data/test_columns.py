@@ -16,7 +16,7 @@ ROW = {"Ticket text": "Broken.", "category": "refund", "reply": "Sorry.", "stars
 
 
 def field(value: str | None, row: dict[str, Any] | None = None) -> Any:
-    return Columns(FormatConfig(columns={"output": value})).renamed(ROW if row is None else row).get("output")
+    return Columns(FormatConfig(columns={"output": value})).read(ROW if row is None else row)[0].get("output")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_field_is_a_column_or_several_joined(value: str, text: str) -> None:
 
 def test_joined_columns_are_no_fields_of_their_own() -> None:
     columns = Columns(FormatConfig(columns={"output": "{category} {reply}", "stars": None}))
-    assert columns.renamed(ROW).keys() == ROW.keys() - {"category", "reply", "stars"} | {"output"}
+    assert columns.read(ROW)[0].keys() == ROW.keys() - {"category", "reply", "stars"} | {"output"}
     columns.check()
 
 
@@ -60,7 +60,7 @@ def test_a_row_without_any_of_the_columns_keeps_its_field() -> None:
 )
 def test_a_column_that_no_row_has_is_named_with_the_nearest(value: str | None, setting: str, near: str) -> None:
     columns = Columns(FormatConfig(columns={"output": value}))
-    columns.renamed({"category": "a"} if value is None else {"category": "a", "categry_": "b"})
+    columns.read({"category": "a"} if value is None else {"category": "a", "categry_": "b"})
     with pytest.raises(FrameworkError, match=rf"^format\.columns\.{setting} is in no row: unknown column .*{near}"):
         columns.check()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.api.audit import TRAIN
+from framework.api.audit import RowPart
 from framework.api.records import Example, TokenRow
 from framework.api.schema import Overflow
 from framework.data import lengths, writer
@@ -23,7 +23,7 @@ def stored(folder: Path, *sizes: tuple[int, int]) -> Store:
         for length, learned in sizes:
             ids = list(range(length))
             labels = [-100] * (length - learned) + ids[length - learned :]
-            into.add([Example((), "text", f"row of {length}", text="x")], [TokenRow(ids, labels)], TRAIN, 0)
+            into.add([Example((), "text", f"row of {length}", text="x")], [TokenRow(ids, labels)], RowPart.train, 0)
 
     return writer.write(folder / "rows", fill)
 

@@ -36,7 +36,7 @@ def read(tmp_path: Path) -> Callable[..., list[Prompt]]:
     def run(*rows: Row, form: Selection = form()) -> list[Prompt]:  # noqa: B008 - one for all
         file = tmp_path / "my.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        return prompts.prompts_from_file(str(file), form)
+        return prompts.read_prompts(str(file), [], "prompts", form=form)
 
     return run
 
@@ -119,21 +119,23 @@ def test_rows_that_do_not_fit_the_format_of_the_run_are_recognised(read: Read) -
 
 def test_a_prompt_says_where_its_row_stands_and_what_it_belongs_to(read: Read) -> None:
     rows = {"prompt": "Capital of Peru?", "customer": 7}, {"prompt": "Capital of Peru?"}
-    by_customer = prompts.chosen_prompts("chatml", form("alpaca", cluster="customer"))
+    by_customer = prompts.chosen_format("chatml", form("alpaca", cluster="customer"))
     assert [(prompt.where, prompt.cluster) for prompt in read(*rows, form=by_customer)] == [
         ("my.jsonl:1", "7"), ("my.jsonl:2", ""),
     ]  # fmt: skip
+    with pytest.raises(FrameworkError, match=r"^my\.jsonl:1: the field 'customer' is not valid text: "):
+        read({"prompt": "Capital of Peru?", "customer": "\ud83d"}, form=by_customer)
 
 
 def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
-    chosen = prompts.chosen_prompts(
+    chosen = prompts.chosen_format(
         "chatml", form("alpaca", system_prompt="Be brief", columns={"instruction": "question"})
     )
     assert (chosen.component.name, chosen.config.system_prompt, chosen.config.columns) == ("chatml", "Be brief", {})
     own = form("alpaca")
-    assert prompts.chosen_prompts(None, own) is own
+    assert prompts.chosen_format(None, own) is own
     with pytest.raises(FrameworkError, match=r"unknown format option 'chatlm'\. Did you mean 'chatml'\?"):
-        prompts.chosen_prompts("chatlm", own)
+        prompts.chosen_format("chatlm", own)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
 )
 def test_files_of_every_kind_are_read(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert bare(prompts.prompts_from_file(str(tmp_path / name), form())) == [Prompt((ASKED,))] * 2
+    assert bare(prompts.read_prompts(str(tmp_path / name), [], "prompts", form=form())) == [Prompt((ASKED,))] * 2
 
 
 @pytest.mark.parametrize(
@@ -190,26 +192,26 @@ def test_of_many_bad_rows_the_first_are_named(read: Read) -> None:
 def test_an_empty_file_is_refused(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(FrameworkError, match="there is no prompt in the file: it is empty"):
-        prompts.prompts_from_file(str(tmp_path / name), form())
+        prompts.read_prompts(str(tmp_path / name), [], "prompts", form=form())
 
 
 def test_a_file_that_is_not_there_a_folder_and_no_json_are_refused(tmp_path: Path, read: Read) -> None:
     read({"prompt": "Capital of Peru?"})
     with pytest.raises(FrameworkError, match=r"there is no data file .*mine\.jsonl\. Beside it: my\.jsonl\."):
-        prompts.prompts_from_file(str(tmp_path / "mine.jsonl"), form())
+        prompts.read_prompts(str(tmp_path / "mine.jsonl"), [], "prompts", form=form())
     with pytest.raises(FrameworkError, match="this is a folder; give one of the files in it"):
-        prompts.prompts_from_file(str(tmp_path), form())
+        prompts.read_prompts(str(tmp_path), [], "prompts", form=form())
     (tmp_path / "my.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n', encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"^my\.jsonl:2: not valid JSON"):
-        prompts.prompts_from_file(str(tmp_path / "my.jsonl"), form())
+        prompts.read_prompts(str(tmp_path / "my.jsonl"), [], "prompts", form=form())
 
 
 def test_inline_prompts_are_texts_or_rows() -> None:
     given = ["Capital of Peru?", {"prompt": "Capital of Peru?", "reference": "Lima"}, {"messages": [TURN]}]
-    found = prompts.inline_prompts(given, form(system_prompt="Be brief"), "prompts")
+    found = prompts.read_prompts(None, given, "prompts", form=form(system_prompt="Be brief"))
     assert bare(found) == [Prompt((SYSTEM, ASKED)), Prompt((SYSTEM, ASKED), "Lima"), Prompt((SYSTEM, ASKED))]
     with pytest.raises(FrameworkError) as caught:
-        prompts.inline_prompts(["Capital of Peru?", 3, " "], form(), "prompts")
+        prompts.read_prompts(None, ["Capital of Peru?", 3, " "], "prompts", form=form())
     assert str(caught.value).splitlines() == [
         "prompts[1]: 3 is neither text nor a row: put text into quotation marks",
         "prompts[2]: it asks nothing: the last turn before the answer has to be the user's, with some text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from framework.api.audit import TRAIN
+from framework.api.audit import RowPart
 from framework.api.records import Example, Message, TokenRow
 from framework.data import audit, shared_prefix, writer
 from framework.data.store import Store
@@ -28,7 +28,7 @@ def stored(folder: Path, *examples: Example) -> Store:
         return TokenRow([token for token, _ in pairs], [label for _, label in pairs])
 
     def fill(into: Writer) -> None:
-        into.add(examples, [row(example) for example in examples], TRAIN, 0)
+        into.add(examples, [row(example) for example in examples], RowPart.train, 0)
 
     return writer.write(folder / "rows", fill)
 

@@ -430,7 +430,7 @@ def test_a_fatal_finding_ends_the_run(data_file: Path, tmp_path: Path) -> None:
 
 
 def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
-    from framework.api.audit import PROMPTS, TRAIN, VALIDATION
+    from framework.api.audit import RowPart
     from framework.data import audit, reader, stage
 
     plan = testing.plan(
@@ -444,7 +444,7 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
         stage.split_parts(store, plan.data.config.validation_split, plan.training.max_seq_length, plan.seed),
     )
     assert len(seen) == 22
-    assert [(seen.part == part).sum() for part in (TRAIN, VALIDATION, PROMPTS)] == [18, 2, 2]
+    assert [(seen.part == part).sum() for part in (RowPart.train, RowPart.validation, RowPart.prompts)] == [18, 2, 2]
     batches = list(seen.batches())
     assert batches[0].question[:2] == ["say 0", "say 1"]
     assert batches[0].answer[:2] == ["it is 0", "it is 1"]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.api.audit import PROMPTS, TRAIN
+from framework.api.audit import RowPart
 from framework.api.records import SEPARATOR, Example, Message, TokenRow, ToolCall
 from framework.data import conversations, store, writer
 from framework.data.store import Store
@@ -32,7 +32,7 @@ def token_row(pairs: list[tuple[int, bool]], problem: str = "") -> TokenRow:
     return TokenRow([token for token, _ in pairs], [token if on else -100 for token, on in pairs], problem=problem)
 
 
-def write(folder: Path, rows: list[TokenRow], part: int = TRAIN) -> Store:
+def write(folder: Path, rows: list[TokenRow], part: int = RowPart.train) -> Store:
     def fill(into: Writer) -> None:
         into.add([example(number) for number in range(len(rows))], rows, part, 0)
 
@@ -50,7 +50,7 @@ def test_rows_come_back_as_they_were_written_whatever_the_size_of_a_batch(
 
     def fill(into: Writer) -> None:
         for part in parts:
-            into.add([example(next(places)) for _ in part], part, TRAIN, 0)
+            into.add([example(next(places)) for _ in part], part, RowPart.train, 0)
 
     kept = writer.write(tmp_path_factory.mktemp("store") / "rows", fill)
     back = [kept.token_row(number) for number in range(len(kept))]
@@ -114,7 +114,7 @@ def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     def fill(into: Writer) -> None:
-        into.add([example(1)], [token_row([(1, True)])], TRAIN, 0)
+        into.add([example(1)], [token_row([(1, True)])], RowPart.train, 0)
         raise KeyError
 
     with pytest.raises(KeyError):
@@ -171,12 +171,12 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     turns = (Message("system", "be brief"), Message("user", "?"), Message("assistant", "!"))
 
     def fill(into: Writer) -> None:
-        into.add([Example(turns, "chatml", "a:1")], [token_row([(1, True)], "not proven")], PROMPTS, 2)
-        into.add([Example((), "text", "b:1", text="words")], [token_row([(1, True)])], TRAIN, 0)
+        into.add([Example(turns, "chatml", "a:1")], [token_row([(1, True)], "not proven")], RowPart.prompts, 2)
+        into.add([Example((), "text", "b:1", text="words")], [token_row([(1, True)])], RowPart.train, 0)
         into.summary.bad_rows = 3
 
     columns = (kept := writer.write(tmp_path / "rows", fill)).columns
-    assert columns.part.tolist() == [PROMPTS, TRAIN]
+    assert columns.part.tolist() == [RowPart.prompts, RowPart.train]
     assert columns.source.tolist() == [2, 0]
     assert columns.proven.tolist() == [False, True]
     assert columns.system.tolist() == [True, False]

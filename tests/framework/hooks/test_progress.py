@@ -7,7 +7,7 @@ import time
 import pytest
 
 from framework.api.records import Progress
-from framework.hooks.progress import EVERY, Reporter
+from framework.hooks.progress import REPORT_SECONDS, Reporter
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_short_count_is_sent_at_its_begin_and_its_end_alone(reporter: Reporter
 def test_a_long_count_is_sent_in_between(reporter: Reporter, sent: list[Progress], now: list[float]) -> None:
     with reporter.counting(4, "row") as counter:
         for _ in range(4):
-            now[0] += EVERY
+            now[0] += REPORT_SECONDS
             assert counter.is_due
             counter.advance()
             assert not counter.is_due

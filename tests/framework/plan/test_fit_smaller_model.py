@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from framework import FrameworkError, hookimpl
 from framework.api.records import FitStatus, Forecast
 from framework.hooks.manager import Plugins
-from framework.memory import Shape
+from framework.hooks.session import current
+from framework.memory import MemorySettings, Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
@@ -53,6 +55,28 @@ def test_a_model_of_the_family_goes_before_a_larger_one_of_another(
 
     monkeypatch.setattr(fit, "preset_shapes", known)
     found = told(tmp_path, "plan.gpu=4GiB").smaller
+    assert found is not None
+    assert found.overrides == ["model=own"]
+
+
+def test_a_preset_that_the_trainer_does_not_take_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Picky:
+        @hookimpl
+        def framework_memory(self, shape: Shape) -> list[MemorySettings]:
+            if shape.family == "qwen3":
+                raise FrameworkError("no such model")
+            return []
+
+    presets = (("own", MIDDLE), ("other", MIDDLE | {"model_type": "qwen3"}))
+    monkeypatch.setattr(fit, "preset_shapes", lambda _: [(name, Shape.from_config(each)) for name, each in presets])
+    picky = Picky()
+    current().plugins.manager.register(picky, name="picky")
+    try:
+        found = told(tmp_path, "plan.gpu=4GiB").smaller
+    finally:
+        current().plugins.manager.unregister(picky)
     assert found is not None
     assert found.overrides == ["model=own"]
 

@@ -14,9 +14,9 @@ from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact, ExportResult
 from framework.api.schema import Affects
 from framework.run import export
-from framework.run.export import KEPT, ExportError, Exports, fingerprint
+from framework.run.export import KEPT_NOTE, ExportError, Exports, fingerprint
 
-LARGE = 2 * export.WHOLE + 3
+LARGE = 2 * export.HASHED_BYTES + 3
 
 
 @pytest.mark.parametrize("result", [None, [Path("a")], "a"])
@@ -68,11 +68,11 @@ def test_what_is_whole_and_of_the_same_is_taken_again_and_the_rest_is_there_to_b
     assert again.artifacts == tuple(before.artifacts)
     assert again.reuse_if_unchanged("merged")
     assert not again.reuse_if_unchanged("gguf")
-    kept = dataclasses.replace(before.artifacts[0], notes=[KEPT])
+    kept = dataclasses.replace(before.artifacts[0], notes=[KEPT_NOTE])
     assert again.artifacts == (kept, before.artifacts[1])
     third = now(run, again.result())
     assert third.reuse_if_unchanged("merged")
-    assert third.artifacts[0].notes == [KEPT]
+    assert third.artifacts[0].notes == [KEPT_NOTE]
     assert third.result() == again.result()
 
 
@@ -175,7 +175,7 @@ def test_weights_count_by_name_and_content(tmp_path: Path) -> None:
     file.touch()
     assert fingerprint(tmp_path / "one") == first
     content = bytearray(LARGE)
-    content[LARGE // 2 : LARGE // 2 + 2 * export.BLOCK] = b"1" * 2 * export.BLOCK
+    content[LARGE // 2 : LARGE // 2 + 2 * export.BLOCK_BYTES] = b"1" * 2 * export.BLOCK_BYTES
     file.write_bytes(content)
     assert fingerprint(tmp_path / "one") != first
     file.write_bytes(bytes(LARGE))

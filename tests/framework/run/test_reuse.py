@@ -14,7 +14,7 @@ import pytest
 from framework import hookimpl, testing
 from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
-from framework.api.text.training import health_facts
+from framework.api.text import health_facts
 from framework.hooks.session import current
 from framework.run import pipeline, reuse
 from framework.rundir.folder import SCRATCH
@@ -171,7 +171,7 @@ def test_what_was_not_measured_is_measured(run: Run) -> None:
 
 
 def test_the_oldest_training_makes_room(run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reuse, "LIMIT", 2)
+    monkeypatch.setattr(reuse, "MAX_TRAININGS", 2)
     for number, rate in enumerate(("1e-3", "2e-3", "3e-3", "2e-3", "1e-3")):
         run(f"{number}", f"trainer.learning_rate={rate}")
     assert [checkpoint.parent.name for checkpoint in trainings] == ["0", "1", "2", "4"]

@@ -12,7 +12,7 @@ import pytest
 from framework import testing
 from framework.api.events import Event, RunFinished
 from framework.run import pipeline
-from framework.run.reuse import FILE
+from framework.run.reuse import COMPLETED_FILE
 from framework.testing.echo import EchoModel
 from framework_plugins.exports.adapter import AdapterExporter
 from framework_plugins.trackers.jsonl import Jsonl
@@ -95,7 +95,7 @@ def test_killed_in_the_export_it_goes_on_there_with_the_same_numbers(
     assert (
         "kept, because an earlier start of this run completed it: baseline, train, evaluate" in capsys.readouterr().err
     )
-    assert not (tmp_path / "run" / FILE).exists()
+    assert not (tmp_path / "run" / COMPLETED_FILE).exists()
 
 
 def test_issues_of_a_training_that_is_kept_are_no_news(
@@ -138,7 +138,7 @@ def test_killed_while_its_loggers_finish_it_only_reports_again(
     calls.clear()
     assert run("run") == straight
     assert calls == ["restore"]
-    assert not (tmp_path / "run" / FILE).exists()
+    assert not (tmp_path / "run" / COMPLETED_FILE).exists()
 
 
 def test_a_model_without_a_key_sees_its_base_again(run: Run, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_what_was_made_otherwise_is_made_again(
     if change == "weights":
         (tmp_path / "run" / "checkpoint" / "echo.json").write_text("[{}, []]", encoding="utf-8")
     if change == "note":
-        (tmp_path / "run" / FILE).write_text("{", encoding="utf-8")
+        (tmp_path / "run" / COMPLETED_FILE).write_text("{", encoding="utf-8")
     run("run", *more)
     assert "train" in calls
     assert ("has changed since it was trained: the training starts again" in capsys.readouterr().err) is (
@@ -185,7 +185,7 @@ def test_checkpoints_stay_until_the_result_is_saved(run: Run, tmp_path: Path, mo
     seen: list[bool] = []
 
     def forget(_: EchoModel) -> None:
-        seen.append((tmp_path / "run" / "train.json").exists() and (tmp_path / "run" / FILE).exists())
+        seen.append((tmp_path / "run" / "train.json").exists() and (tmp_path / "run" / COMPLETED_FILE).exists())
 
     monkeypatch.setattr(EchoModel, "forget_checkpoints", forget, raising=False)
     run("run")

@@ -58,7 +58,7 @@ def test_speeds_that_are_kept_side_by_side_are_all_there(own_cache: Path) -> Non
     """Another process has read the file and is about to write it, when this one keeps a speed."""
     file = own_cache / "plans" / "speeds.json"
     remember_speed("CPU", 1.0)
-    other = lock.take(file.with_suffix(".lock"))
+    other = lock.acquire(file.with_suffix(".lock"))
     assert other is not None
     with ThreadPoolExecutor() as threads:
         done = threads.submit(remember_speed, "CPU", 2.0)
@@ -75,7 +75,7 @@ def test_a_speed_is_not_kept_while_another_process_never_lets_go(
 ) -> None:
     monkeypatch.setattr(known, "LOCK_SECONDS", 0.05)
     remember_speed("CPU", 1.0)
-    other = lock.take(own_cache / "plans" / "speeds.lock")
+    other = lock.acquire(own_cache / "plans" / "speeds.lock")
     assert other is not None
     remember_speed("CPU", 2.0)
     lock.release(other)

@@ -18,7 +18,7 @@ WORKS = (
 
 
 def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -> None:
-    held = lock.take(tmp_path / lock.NAME)
+    held = lock.acquire(tmp_path / lock.NAME)
     assert held is not None
     with (
         pytest.raises(FrameworkError, match=r": locked by process \d+ on .+\. Wait for it to finish"),

@@ -55,20 +55,20 @@ def suite(kind, option, **details):
 """
 
 BACKEND = "BackendSuite"
-LEARNS = "training_is_told_step_by_step_and_lowers_the_loss"
-ENCODING = "the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned"
+LEARNS = "training_reports_each_step_and_lowers_the_loss"
+ENCODING = "two_models_have_one_encoding_which_changes_with_what_is_learned"
 LABELS = "the_rows_are_labelled_where_the_assistant_speaks"
 ACCUMULATION = "accumulation_is_the_same_training_as_one_large_batch"
 ANSWERS = "the_answers_keep_the_order_and_the_limit"
 STREAMS = "an_answer_streams_as_it_is_generated"
-NAMED = "what_it_names_is_there"
-WHOLE = "a_whole_run_is_told_without_an_error"
+NAMED = "every_artifact_that_it_names_exists"
+WHOLE = "a_whole_run_is_logged_without_an_error"
 CONVERSATION = "every_row_becomes_a_conversation"
 CASES = [
     (
         "MetricSuite",
         "undecided",
-        "it_says_which_way_is_up_and_whether_it_needs_a_reference",
+        "it_says_whether_higher_is_better_and_whether_it_needs_a_reference",
         "higher_is_better has to be",
     ),
     ("MetricSuite", "endless", "every_answer_has_a_finite_score", "scores inf, no finite number"),
@@ -80,7 +80,7 @@ CASES = [
     (
         "MetricSuite",
         "torn",
-        "it_says_which_way_is_up_and_whether_it_needs_a_reference",
+        "it_says_whether_higher_is_better_and_whether_it_needs_a_reference",
         "exponential has to be True or",
     ),
     ("MetricSuite", "curt", "every_answer_has_a_finite_score", "answers have 1 scores"),
@@ -104,8 +104,8 @@ CASES = [
         "it_arrives_in_the_report_before_and_after",
         "higher_is_better is True, the report says False",
     ),
-    ("FormatterSuite", "strict", "odd_rows_are_told_apart_without_an_error", r"matches\(\{\}\) raises KeyError"),
-    ("FormatterSuite", "vague", "odd_rows_are_told_apart_without_an_error", "not True or False"),
+    ("FormatterSuite", "strict", "odd_rows_are_matched_or_not_without_an_error", r"matches\(\{\}\) raises KeyError"),
+    ("FormatterSuite", "vague", "odd_rows_are_matched_or_not_without_an_error", "not True or False"),
     ("FormatterSuite", "trusting", "odd_rows_make_a_conversation_or_a_clear_error", "needs a FrameworkError"),
     ("FormatterSuite", "poet", CONVERSATION, r"the roles are \['poet', 'assistant'\]"),
     ("FormatterSuite", "numbers", CONVERSATION, "a turn is not text"),
@@ -114,7 +114,7 @@ CASES = [
     ("FormatterSuite", "wordy", CONVERSATION, "plain text has no turns, and there are"),
     ("FormatterSuite", "rejects", CONVERSATION, "the rejected turns end with 'user', not the assistant's"),
     ("FormatterSuite", "nameless", CONVERSATION, "a tool has no"),
-    ("FormatterSuite", "greedy", "a_row_is_left_as_it_was", "the row was"),
+    ("FormatterSuite", "greedy", "a_row_is_not_changed", "the row was"),
     ("FormatterSuite", "moody", "the_same_row_gives_the_same_conversation", "gives two conversations"),
     ("FormatterSuite", "lenient", "a_broken_row_is_refused_and_the_field_named", "is taken, though 'ask' is broken"),
     ("FormatterSuite", "shy", "auto_recognises_its_rows_and_no_other_format_claims_them", "is recognised by"),
@@ -124,24 +124,24 @@ CASES = [
     ("ExporterSuite", "away", NAMED, "does not lie inside the run folder"),
     ("ExporterSuite", "missing", NAMED, "is not there"),
     ("ExporterSuite", "wrong", NAMED, "has 4 bytes on disk"),
-    ("ExporterSuite", "half", "nothing_half_made_is_left", "half made and left behind: made.txt.part"),
-    ("ExporterSuite", "writes", "the_checkpoint_is_left_as_it_was", "the checkpoint was changed: more.txt"),
+    ("ExporterSuite", "half", "no_partial_file_is_left", "half made and left behind: made.txt.part"),
+    ("ExporterSuite", "writes", "the_checkpoint_is_not_changed", "the checkpoint was changed: more.txt"),
     ("ExporterSuite", "once", "a_second_export_replaces_the_first", "the first export gave .*, the second"),
-    ("ExporterSuite", "talks", "no_secret_leaves_with_it", "made.txt holds a secret"),
+    ("ExporterSuite", "talks", "no_secret_is_exported", "made.txt holds a secret"),
     ("SourceSuite", "placeless", "its_rows_have_fields_and_a_place", "has no place"),
     ("SourceSuite", "readonce", "its_rows_are_the_same_each_time", "gives other rows the second time"),
     ("SourceSuite", "distrusts", "its_check_finds_nothing_wrong", "no row is there"),
     ("SourceSuite", "strange", "a_run_reads_it", "strange"),
     ("LoggerSuite", "steperror", WHOLE, "the logger raises in TrainingStep: ValueError: no step"),
     ("LoggerSuite", "open", WHOLE, "open after close: run/log.txt"),
-    ("LoggerSuite", "unfinished", "a_part_of_the_stages_is_told_without_an_error", "the logger raises in close"),
+    ("LoggerSuite", "unfinished", "a_part_of_the_stages_is_logged_without_an_error", "the logger raises in close"),
     ("LoggerSuite", "early", "a_run_whose_data_are_refused_leaves_nothing", r"the refused run left \['early.txt'\]"),
     ("LoggerSuite", "unready", "a_run_whose_data_are_refused_leaves_nothing", "the logger raises in RunFailed"),
-    ("LoggerSuite", "open", "a_run_that_fails_halfway_is_told_without_an_error", "open after close"),
+    ("LoggerSuite", "open", "a_run_that_fails_halfway_is_logged_without_an_error", "open after close"),
     (
         "LoggerSuite",
         "carefree",
-        "a_trouble_of_the_training_is_told_without_an_error",
+        "an_issue_of_the_training_is_logged_without_an_error",
         "the logger raises in IssueFound: AttributeError",
     ),
     ("LoggerSuite", "picky", "an_event_that_is_not_known_is_ignored", "makes it raise TypeError: Unknown"),
@@ -149,17 +149,17 @@ CASES = [
     (
         "LoggerSuite",
         "finite",
-        "numbers_that_are_none_are_told_without_an_error",
+        "numbers_that_are_nan_or_infinite_are_logged_without_an_error",
         "in TrainingStep: ValueError: not finite",
     ),
     (
         "LoggerSuite",
         "unplanned",
-        "a_plan_that_is_refused_is_told_without_an_error",
+        "a_refused_plan_is_logged_without_an_error",
         "'NoneType' object has no attribute",
     ),
-    ("LoggerSuite", "opens", "a_run_folder_that_goes_on_is_told_without_an_error", "in RunStarted: FileExistsError"),
-    ("LoggerSuite", "retold", "validations_are_told_with_their_steps", "in TrainingStep: ValueError: again"),
+    ("LoggerSuite", "opens", "a_continued_run_folder_is_logged_without_an_error", "in RunStarted: FileExistsError"),
+    ("LoggerSuite", "retold", "validations_are_logged_with_their_steps", "in TrainingStep: ValueError: again"),
     ("LoggerSuite", "leaks", "no_secret_is_written", "run/log.txt holds a secret"),
     ("LoggerSuite", "tells", "no_secret_is_written", "run/log.txt holds a secret"),
     (
@@ -169,10 +169,10 @@ CASES = [
         r"the first run left \d+ files, the second \d+",
     ),
     ("AuditSuite", "overlooks", "what_is_wrong_is_found", "'wrong' is not found in .* but nothing"),
-    ("AuditSuite", "alarms", "clean_rows_are_left_in_peace", "of clean rows it says: Wrong."),
+    ("AuditSuite", "alarms", "clean_rows_have_no_findings", "of clean rows it says: Wrong."),
     ("AuditSuite", "nowhere", "findings_say_how_many_rows_and_what_to_do", "do not say where they are"),
     ("AuditSuite", "sulky", "the_same_rows_have_the_same_findings", "the findings differ"),
-    ("AuditSuite", "stumbles", "odd_rows_are_no_error", "it raises IndexError"),
+    ("AuditSuite", "stumbles", "odd_rows_raise_no_error", "it raises IndexError"),
     (
         BACKEND,
         "factless",

@@ -15,7 +15,7 @@ from framework.util.errors import FrameworkError
 from tests.support.program import environment
 
 HOLDS = (
-    "import sys; from pathlib import Path; from framework.util import lock; held = lock.take(Path(sys.argv[1])); "
+    "import sys; from pathlib import Path; from framework.util import lock; held = lock.acquire(Path(sys.argv[1])); "
     "print(bool(held), flush=True); sys.stdin.read(); held and lock.release(held)"
 )
 
@@ -34,11 +34,11 @@ def test_what_one_process_holds_no_other_can_take_and_the_file_tells_whose_it_is
     file = tmp_path / "lock"
     assert lock.holder(file) == ""
     process = started(file)
-    assert lock.take(file) is None
+    assert lock.acquire(file) is None
     assert lock.holder(file).startswith(f"process {process.pid} on ")
     process.communicate()
     assert not file.exists()
-    held = lock.take(file)
+    held = lock.acquire(file)
     assert held is not None
     lock.release(held)
     assert not file.exists()
@@ -51,17 +51,17 @@ def test_a_process_that_is_killed_lets_go_of_it(tmp_path: Path) -> None:
     process.communicate()
     assert file.exists()
     assert lock.holder(file) == ""
-    held = lock.take(file)
+    held = lock.acquire(file)
     assert held is not None
     lock.release(held)
 
 
 def test_a_file_that_was_taken_away_meanwhile_is_not_held(tmp_path: Path) -> None:
     file = tmp_path / "lock"
-    held = lock.take(file)
+    held = lock.acquire(file)
     assert held is not None
     file.unlink()  # as by hand: the next one locks a file of its own
-    again = lock.take(file)
+    again = lock.acquire(file)
     assert again is not None
     assert lock.holder(file) != ""
     lock.release(again)
@@ -89,9 +89,9 @@ def test_a_machine_of_the_same_name_that_lives_is_distinguished(
 ) -> None:
     file = held_elsewhere(tmp_path)
     before = file.read_text(encoding="utf-8")
-    monkeypatch.setattr(lock, "BEAT", 0.05)
-    monkeypatch.setattr(lock, "LOOK", 0.025)
-    monkeypatch.setattr(lock, "SILENT", 30.0)
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(lock, "POLL_SECONDS", 0.025)
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 30.0)
     stop = threading.Event()
     beating = threading.Thread(target=lock._beat, args=(file, stop))  # noqa: SLF001 - the other machine
     beating.start()
@@ -108,7 +108,7 @@ def test_a_machine_that_gives_no_sign_of_life_is_dead(
 ) -> None:
     file = held_elsewhere(tmp_path)
     file.write_text("process 6 on \x1b[31mx\nanother-start\n", encoding="utf-8")
-    monkeypatch.setattr(lock, "SILENT", 0.1)
+    monkeypatch.setattr(lock, "DEAD_AFTER_SECONDS", 0.1)
     with lock.folder(tmp_path, "go away"):
         assert "another-start" not in file.read_text(encoding="utf-8")
     assert "process 6 on ?[31mx may still be running: waiting up to 0.1 s" in capsys.readouterr().err
@@ -130,9 +130,9 @@ def test_nobody_waits_for_a_lock_of_long_ago_or_of_this_machine(
 def test_a_lock_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
     file = tmp_path / "lock"
     process = started(file)
-    assert lock.take(file, seconds=0.05) is None
+    assert lock.acquire(file, seconds=0.05) is None
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(lock.take, file, seconds=60)
+        waiting = threads.submit(lock.acquire, file, seconds=60)
         process.communicate()
         held = waiting.result()
     assert held is not None
@@ -166,5 +166,5 @@ def test_a_lock_writes_through_no_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious", encoding="utf-8")
     (tmp_path / "lock").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match="symbolic"):
-        lock.take(tmp_path / "lock")
+        lock.acquire(tmp_path / "lock")
     assert (tmp_path / "victim").read_text(encoding="utf-8") == "precious"

@@ -9,9 +9,9 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.run.worker import ENDED, Ended
 from framework_plugins.launch.config import FAILED_FILE
 from framework_plugins.launch.ended import group_error
+from framework_plugins.launch.worker import ENDED, Ended
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def checkpointing(base: Path, folder: Path) -> dict[str, Any]:
             found.append(is_checkpointing(model.model))
             return {}
 
-        model._validate([], SimpleNamespace(measure=measure))  # type: ignore[arg-type]  # noqa: SLF001
+        model.validate([], SimpleNamespace(measure=measure))  # type: ignore[arg-type]
         return {"answering": found, "after": is_checkpointing(model.model)}
 
 

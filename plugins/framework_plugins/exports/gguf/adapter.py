@@ -1,4 +1,4 @@
-"""`exporter=gguf_adapter`: the LoRA alone, for a GGUF file of its base."""
+"""`exporter=gguf_adapter`: only the LoRA, for a GGUF file of its base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of GGUF exports that the plan alone shows, before anything is trained."""
+"""Problems of GGUF exports that the plan shows, before anything is trained."""
 
 from __future__ import annotations
 

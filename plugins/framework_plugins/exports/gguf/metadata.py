@@ -32,7 +32,7 @@ EOS_KEY = "tokenizer.ggml.eos_token_id"
 FURTHER_STOP_KEYS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 """Metadata that name a stop token; llama.cpp stops at any of them, and at tokens that it knows by their text."""
 ADD_BOS_KEY, ADD_EOS_KEY = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token"
-"""Metadata that say whether programs put a token before each text, and behind it."""
+"""Metadata that say whether programs put a token before each text, and after it."""
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 """Special tokens that templates write by these names."""
 LLAMA_CPP_VARIABLES = {"enable_thinking": True, "date_string": "01 Jan 2030", "datetime": "Jan 01 2030"}

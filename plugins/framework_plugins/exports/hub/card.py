@@ -227,7 +227,7 @@ def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
 
 
 def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
-    """Give the settings of the training: of weights that were trained elsewhere, those of the adapter alone."""
+    """Give the settings of the training: of weights that were trained elsewhere, only those of the adapter."""
     plan = facts.plan
     if not facts.trained_elsewhere:
         yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"

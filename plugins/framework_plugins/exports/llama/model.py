@@ -171,7 +171,7 @@ class Llama:
         return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def batches(self, ids: Sequence[int], *, skip: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give the logits behind each token of a sequence, some tokens at a time.
+        """Give the logits after each token of a sequence, some tokens at a time.
 
         Args:
             ids: the sequence.
@@ -190,7 +190,7 @@ class Llama:
             yield first, self._logits(len(part))
 
     def logits(self, ids: Sequence[int], *, last: int = 0) -> NDArray[np.float32]:
-        """Return the logits behind each token of a sequence: shape (tokens, vocabulary). Long ones need memory.
+        """Return the logits after each token of a sequence: shape (tokens, vocabulary). Long ones need memory.
 
         Args:
             ids: the sequence.
@@ -248,7 +248,7 @@ class Llama:
             self._cached_ids.clear()
 
     def _decode(self, ids: Sequence[int], *, every: bool) -> None:
-        """Compute a pass behind what is in memory; logits of every token, or of the last."""
+        """Compute a pass after what is in memory; logits of every token, or of the last."""
         self._check_length(len(self._cached_ids) + len(ids))
         flags = [every] * len(ids)
         flags[-1] = True

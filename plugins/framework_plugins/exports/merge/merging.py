@@ -54,7 +54,7 @@ def merge(
     """Write a complete model folder; it is complete or absent.
 
     Args:
-        plan: names the base, and the chat template where that is another than the tokenizer's.
+        plan: names the base, and the chat template if that is another than the tokenizer's.
         checkpoint: the trained weights: an adapter as peft saves it, or a whole model.
         target: the folder. An earlier export is replaced.
         dtype: the type of the weights; auto: as they lie on disk, the base's for an adapter.

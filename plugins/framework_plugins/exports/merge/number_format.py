@@ -1,6 +1,6 @@
 """The number format that merged weights are written in, if the user leaves it open.
 
-Sixteen bits are divided differently: fp16 keeps ten behind the point and ends at 65,504, bf16 keeps seven and ends far
+Sixteen bits are divided differently: fp16 keeps ten after the point and ends at 65,504, bf16 keeps seven and ends far
 beyond. Of an adapter's update bf16 rounds away much, so fp16 is taken if what the model computes stays below half
 of its end. What that is depends little on the text (Sun et al., arXiv 2402.17762: the largest activations are nearly
 those of every other input), so the check prompts of the parity gate show it. A short training changes weights by less

@@ -124,11 +124,11 @@ ALIGNMENT = 8
 def write_shards(
     folder: Path, tensors: Sequence[StoredTensor], chunks: Callable[[StoredTensor], Iterable[torch.Tensor]], limit: int
 ) -> None:
-    """Write tensors into files of at most `limit` bytes each, unless one tensor alone is larger, and their index.
+    """Write tensors into files of at most `limit` bytes each, unless a single tensor is larger, and their index.
 
     Args:
         folder: takes the files.
-        tensors: name, type and shape of each; the file in them is not looked at. The order is kept where it can be.
+        tensors: name, type and shape of each; the file in them is not looked at. The order is kept if it can be.
         chunks: gives a tensor, chunk after chunk along its first dimension, in its type.
         limit: bytes of tensors in a file.
     """

@@ -1,7 +1,7 @@
 """How the tensors of a folder are called in the model that transformers makes of it.
 
 Files keep the names that a model had when they were written; transformers renames some when it loads them, and puts
-several into one where it computes with them together. An adapter knows the names in the model alone. The model is made
+several into one where it computes with them together. An adapter knows only the names in the model. The model is made
 without memory for its weights, and transformers' own table is asked.
 """
 

@@ -2,5 +2,5 @@
 
 Each is a function with a backward pass of its own that computes what autograd would, keeps less and rounds no more
 often. `install.py` puts them into a model if they give the same as its own layers. They are in `hf` and not in a plugin
-of their own: `install.py` is called in the middle of a load, and a GPU uses `head.py` too.
+of their own, because `install.py` is called in the middle of a load.
 """

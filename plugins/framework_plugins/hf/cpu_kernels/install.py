@@ -36,14 +36,14 @@ def use_fast_lora(config: LoraConfig) -> None:
 
 
 def convert_lora(model: nn.Module) -> None:
-    """Turn LoRA layers that another library has made into those of `low_rank.py`: the forward pass alone differs."""
+    """Turn LoRA layers that another library has made into those of `low_rank.py`: only the forward pass differs."""
     for layer in model.modules():
         if type(layer) is LoraLinear:
             layer.__class__ = FastLoraLinear
 
 
 def install(model: nn.Module) -> None:
-    """Replace norms and gated MLPs of a model with frozen weights, and its attention where it is sdpa.
+    """Replace norms and gated MLPs of a model with frozen weights, and its attention if it is sdpa.
 
     Args:
         model: a transformers model with its adapter.

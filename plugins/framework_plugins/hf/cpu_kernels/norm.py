@@ -1,6 +1,6 @@
 """RMSNorm (Zhang and Sennrich, arXiv 1910.07467) with a frozen weight, in one function.
 
-For the backward pass it keeps what it gave, which the layer behind it keeps anyway, and divides the weight out again.
+For the backward pass it keeps what it gave, which the layer after it keeps anyway, and divides the weight out again.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def complete(
     """Continue rows of token ids; the answers come in their order.
 
     `share`: read a common beginning once, which models that see a token by its distance do not allow. `batches` makes
-    them smaller where memory runs out.
+    them smaller if memory runs out.
     """
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     start = _shared_prefix(rows) if share and len(rows) > 1 else []
@@ -140,7 +140,7 @@ def _prefill(model: Any, start: list[int]) -> dict[str, Any]:
 
 
 def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Pad rows to one length, behind what they begin with."""
+    """Pad rows to one length, after what they begin with."""
     longest = max(len(row) for row in rows)
     gaps = [(row[len(start) :], longest - len(row)) for row in rows]
     return {

@@ -202,7 +202,7 @@ def name_base(adapted: Any, place: ModelPlace) -> None:
 
 
 def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
-    """Write the trained weights, the adapter's alone if there is one; `folder` is complete or absent.
+    """Write the trained weights, only the adapter's if there is one; `folder` is complete or absent.
 
     Args:
         model: whose weights they are.

@@ -1,6 +1,6 @@
 """`model=local`: a folder, or an id of the Hub.
 
-`check` looks at config.json alone, so it is quick and needs no torch; `fetch` brings tokenizer and safetensors. Hub
+`check` looks only at config.json, so it is quick and needs no torch; `fetch` brings tokenizer and safetensors. Hub
 models are loaded from the folder of one commit afterwards, so nothing is looked up again during the run. While the Hub
 is asked there are limits and signs of life: the libraries wait for each byte, but not for how many there are.
 """
@@ -63,7 +63,7 @@ SECONDS_BETWEEN_REPORTS = 15.0
 
 
 def check_inside(folder: Path, setting: str) -> None:
-    """Make sure that a folder of weights reads files of that folder alone; weights may be links to files elsewhere.
+    """Make sure that a folder of weights reads only files of that folder; weights may be links to files elsewhere.
 
     Raises:
         FrameworkError: an index names a file elsewhere, or is none, or a link leads there. `setting` names the folder.
@@ -309,7 +309,7 @@ def with_limits(setting: str) -> Iterator[None]:
 
 
 def _limit_speed(response: Any) -> None:
-    """Let a response raise while its body is read, where that comes too slowly."""
+    """Let a response raise while its body is read, if that comes too slowly."""
     read = response.iter_raw
 
     def measured(chunk_size: int | None = None) -> Iterator[bytes]:

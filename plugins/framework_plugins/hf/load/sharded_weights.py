@@ -71,7 +71,7 @@ def full_tensor(weight: torch.Tensor) -> torch.Tensor:
 
 
 def shard_like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return a whole value in the pieces in which a weight lies, where it has the weight's shape."""
+    """Return a whole value in the pieces in which a weight lies, if it has the weight's shape."""
     if not isinstance(weight, DTensor):
         return value.to(weight.device)
     if value.shape != weight.shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
@@ -18,6 +19,13 @@ GENERATION_FILE, TOKENIZER_FILE, SPECIAL_TOKENS_FILE = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+
+
+def tokenizer_place(base: ModelPlace, checkpoint: Path | None) -> ModelPlace:
+    """Return where the tokenizer is: with trained weights that are elsewhere, if they have one, else with the base."""
+    if checkpoint and (checkpoint / "tokenizer.json").is_file():
+        return ModelPlace(checkpoint, str(checkpoint))
+    return base
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:

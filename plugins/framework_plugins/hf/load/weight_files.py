@@ -1,7 +1,7 @@
 """Whether the weights in a folder are those of the model that its config.json describes.
 
 transformers fills what is not there with random numbers, passes over what it does not know, and casts integers. Here it
-loads the files' headers alone, as tensors without memory: in well under a second it is known what is missing, left
+loads only the files' headers, as tensors without memory: in well under a second it is known what is missing, left
 over, of another shape or of another type, by the library's own rules for renamed, converted and tied weights. For NaN
 the numbers are read too, as fast as the disk gives them; loading them afterwards finds them in memory.
 """

@@ -1,4 +1,4 @@
-"""Cross entropy behind the output head, in chunks: neither the logits nor their gradient are kept.
+"""Cross entropy after the output head, in chunks: neither the logits nor their gradient are kept.
 
 The gradient of the loss by the logits is known in the forward pass, softmax - onehot, so the head is applied to it
 there and then. (The idea of Liger's fused linear cross entropy, Hsu et al., arXiv 2410.10989.)
@@ -16,7 +16,7 @@ from torch import nn
 Tensor = torch.Tensor
 CPU_LOGITS, FEWEST_LOGITS = 1 << 25, 1 << 21
 """Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed; and of the fewest,
-where memory runs out."""
+if memory runs out."""
 CPU_FP32_LOGITS = 1 << 23
 """Size of those that are processed in fp32 at a time: they should stay in the cache."""
 GPU_LOGITS = 1 << 27

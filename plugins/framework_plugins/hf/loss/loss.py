@@ -1,4 +1,4 @@
-"""The loss of one part: the states of its tokens, and the head at the learned ones alone.
+"""The loss of one part: the states of its tokens, and the head only at the learned ones.
 
 Most models are a body and a linear head, whose logits some scale or cap, so the logits of a few tokens at a time are
 made, and thrown away; of others the model itself is asked for the logits of those positions, or for all of them.
@@ -45,7 +45,7 @@ class ProbeResult:
 
     Attributes:
         scale_and_cap: scale and cap of the logits that the head gives; None if the model has to be asked for them.
-        selects_logits: whether the model, where it is asked, gives the logits of the positions asked for.
+        selects_logits: whether the model, if it is asked, gives the logits of the positions asked for.
         has_router_loss: whether its auxiliary loss is known.
         packing: how rows are packed.
         dense_mask: whether a tree comes with a dense mask.
@@ -123,12 +123,14 @@ class Losses:
             if module is not None:
                 _accept_compute(module)
 
-    def attach_engine(self, wrapped: Any) -> None:
-        """Call this instead of the model, which a group of processes trains.
+    def attach_engine(self, wrapped: Any, device: torch.device) -> None:
+        """Call this instead of the model, which a group of processes trains, each on its device.
 
         What keeps them together happens around its forward pass, so the parts of the model are called within it.
         """
         self.wrapped, self.in_group = wrapped, True  # FSDP2 changes the model itself
+        # FSDP2 reads weights elsewhere, or without memory, so the model's own device told nothing.
+        self.logits_at_once = logits_at_once(device)
 
     def sum(self, part: Part) -> Tensor:
         """Return the summed cross entropy of a part in nats."""
@@ -166,7 +168,7 @@ class Losses:
         return f"the loss of {self.logits_at_once >> 20} MiB of logits at a time"
 
     def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[Tensor, Tensor | None]:
-        """Return the summed cross entropy of a part, and its auxiliary loss where that is asked for."""
+        """Return the summed cross entropy of a part, and its auxiliary loss if that is asked for."""
         head = self.head
         if head is None:
             return summed_cross_entropy_of_logits(self.learned_logits(part), part["target"], part["share"]), None

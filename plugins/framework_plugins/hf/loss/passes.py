@@ -49,7 +49,7 @@ class Passes:
 
 
 def enable_checkpointing(model: Any) -> bool:
-    """Let a model compute its activations again in the backward pass; False where it does already, or cannot."""
+    """Let a model compute its activations again in the backward pass; False if it does already, or cannot."""
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     if is_checkpointing(model) or not getattr(plain, "supports_gradient_checkpointing", False):
         return False

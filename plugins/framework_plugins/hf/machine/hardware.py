@@ -126,7 +126,7 @@ def _device(configured: Device, gpu: int | None) -> str:
 
 
 def _why_no_cuda() -> str:
-    """Return why torch cannot use a GPU, in its own words where it was built for one."""
+    """Return why torch cannot use a GPU, in its own words if it was built for one."""
     if torch.version.cuda is None:
         return "torch was built without CUDA"
     try:

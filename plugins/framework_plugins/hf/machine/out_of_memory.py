@@ -89,7 +89,7 @@ class RandomState:
 
 
 class OomRetry:
-    """Retries, and reports each fallback: in the log, in the facts of the run, and in `told`.
+    """Retries, and reports each fallback: in the log, in the facts of the run, and in `fallbacks`.
 
     Args:
         facts: what the run reports about its machine.

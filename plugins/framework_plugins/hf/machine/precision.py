@@ -12,9 +12,9 @@ import torch
 
 @contextmanager
 def tf32(device: str) -> Iterator[None]:
-    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits behind the point in place of 23, up to eight times the speed.
+    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits after the point instead of 23, up to eight times the speed.
 
-    For passes of a training alone. What is compared with something else, scores, answers and exports, is computed in
+    Only for passes of a training. What is compared with something else, scores, answers and exports, is computed in
     fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
     not, and what asks for the other (torch.compile does) raises then.
     """

@@ -32,7 +32,7 @@ class Evaluation:
 
     Args:
         passes: how rows go through the model.
-        oom_retry: what is done where memory runs out.
+        oom_retry: what is done if memory runs out.
         device: where the model is.
     """
 
@@ -72,7 +72,7 @@ class Evaluation:
         )
 
     def _sum(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
-        """Return the summed loss of rows and their learned tokens, in a rehearsal of the longest pass alone."""
+        """Return the summed loss of rows and their learned tokens, in a rehearsal only of the longest pass."""
         parts = self.passes.packer(rows)
         if rehearsal:
             parts = [part for part in [max(parts, key=part_tokens)] if part_tokens(part) > self.largest_pass]
@@ -94,7 +94,7 @@ def open_evaluation(
         losses: of the model, which is in evaluation mode.
         known: of a model like this one, so that nothing has to be found out; None: the model is probed.
         packer: returns what cuts rows into passes.
-        oom_retry: what is done where memory runs out.
+        oom_retry: what is done if memory runs out.
         machine: where the model is.
     """
     result, largest_pass = known or (None, 0)

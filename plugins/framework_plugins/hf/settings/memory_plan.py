@@ -219,7 +219,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
         shape: of the model.
         longest: tokens of its longest row.
         wide: whether products are fp32.
-        fast: whether layers are replaced by those of the folder `fast`: it has no autocast.
+        fast: whether layers are replaced by those of the room `cpu_kernels`: it has no autocast.
         tree: whether attention goes along branches; else rows are padded, or come one by one.
     """
     adapter: Any = plan.adapter.config
@@ -228,7 +228,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     adapted = {name: shape.linears[name] for name in names}
     inputs, outputs = (sum(sizes[side] for sizes in adapted.values()) for side in (0, 1))
     dropout, dora = getattr(adapter, "lora_dropout", 0.0), isinstance(adapter, DoraAdapterConfig)
-    fused = fast and not dropout and not dora  # `fast/low_rank.py`; else the layers are peft's
+    fused = fast and not dropout and not dora  # `cpu_kernels/low_rank.py`; else the layers are peft's
     attention = shape.q + 2 * shape.kv  # queries and keys behind their rotation, and values
     if not tree and plan.trainer.config.packing is not Packing.none:
         # Where padding is masked, sdpa is given keys and values of each head, and makes a mask in their dtype.

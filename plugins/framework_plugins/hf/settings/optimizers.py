@@ -34,7 +34,7 @@ class OptimizerFacts:
         states: bytes of its states for a parameter in fp32. bitsandbytes has 4 more for each 256 states of 8 bits.
         betas: which of adam_beta1, adam_beta2 and adam_epsilon it reads.
         arguments: what `trainer.optim_args` may hold.
-        package: the distribution that it comes from, where it is another one than torch and transformers.
+        package: the distribution that it comes from, if it is another one than torch and transformers.
         paged: whether its states move to the memory of the CPU; on a CPU it is the one without pages.
         adam: whether adamw_torch is the same optimizer in another precision, and can replace it.
     """

@@ -31,7 +31,7 @@ class Turn:
         limit: up to where the conversation that ends with this turn is written as in the row.
         complete: whether that is all of it.
         last: whether it is the last turn of the row.
-        text_so_far: the conversation up to this turn, where it is needed again.
+        text_so_far: the conversation up to this turn, if it is needed again.
         problem: why there is no `end`, or no `prompt`.
         cut: of the prompt within the row.
     """

@@ -44,7 +44,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
 
 
 def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
-    """Give the parts of a turn in their order; a thought within the answer counts apart where it was moved."""
+    """Give the parts of a turn in their order; a thought within the answer counts separately if it was moved."""
     if thought := message.reasoning_content.strip():
         yield thought, "the assistant's thoughts (reasoning_content)"
     content = message.content.strip()
@@ -59,7 +59,7 @@ def _calls_end(calls: Sequence[ToolCall], text: str, start: int, stop: int) -> t
     """Find where calls end, each in a place of its own after the one before, with its name and arguments.
 
     Returns:
-        The end, and a problem where one is missing; then the end is that of the call before.
+        The end, and a problem if one is missing; then the end is that of the call before.
     """
     end = start
     for call in calls:
@@ -84,7 +84,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _end_of(part: str, text: str, start: int, stop: int) -> int:
-    """Return where `part` first ends in `text`, -1 where it is missing; it may be escaped."""
+    """Return where `part` first ends in `text`, -1 if it is missing; it may be escaped."""
     places = ((text.find(form, start, stop), len(form)) for form in {part, part.strip(), *_escaped(part)})
     return min((position + length for position, length in places if position >= 0), default=-1)
 
@@ -139,7 +139,7 @@ def _dropped(message: Message) -> str:
 
 
 def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
-    """Return the text to find of a message, as it is written in `text`, and where it ends; -1 where it is missing."""
+    """Return the text to find of a message, as it is written in `text`, and where it ends; -1 if it is missing."""
     content = message.content.strip()
     position = text.find(content, start)
     if position < 0 and message.role == "tool":

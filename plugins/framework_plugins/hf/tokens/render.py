@@ -91,7 +91,7 @@ class Renderer:
         return render
 
     def _render(self, job: Job, shortcuts: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
-        """Render, by the short way where one is known for conversations with these tools and this `prompt`."""
+        """Render, by the short way if one is known for conversations with these tools and this `prompt`."""
         kind = (job.prompt, repr(job.tools) if job.tools else "")
         if shortcut := shortcuts.get(kind):
             return shortcut(job)
@@ -109,8 +109,8 @@ class Renderer:
     def _shortcut(self, job: Job, text: str) -> Callable[[Job], str]:
         """Return how to render conversations such as `job`, whose text is known.
 
-        The public way copies and checks each message, which costs as much as rendering. The template alone will do
-        where it comes to the same.
+        The public way copies and checks each message, which costs as much as rendering. Only the template is used
+        if it comes to the same.
         """
         if COMPILE is not None:
             fast = self._template_alone(COMPILE, job)

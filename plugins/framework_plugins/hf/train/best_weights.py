@@ -37,19 +37,19 @@ class BestWeights:
     def _trained(self) -> dict[str, torch.Tensor]:
         return {name: local_shard(weight.data) for name, weight in trained_weights(self.model)}
 
-    def set_aside(self, step: int) -> None:
-        """Set the weights aside as they are after a step.
+    def set_aside(self, step: int, shards: dict[str, torch.Tensor] | None = None) -> None:
+        """Set the weights aside as they are after a step, or `shards`, which an earlier process has set aside.
 
         Raises:
             FrameworkError: the file does not fit.
         """
-        self.step = step
+        self.step, weights = step, self._trained() if shards is None else shards
         if isinstance(self.model, PeftModel):
-            self.on_cpu = {name: weight.to("cpu", copy=True) for name, weight in self._trained().items()}
+            self.on_cpu = {name: weight.to("cpu", copy=True) for name, weight in weights.items()}
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: weight.contiguous() for name, weight in self._trained().items()}, self.file)
+            save_file({name: weight.contiguous() for name, weight in weights.items()}, self.file)
         except Exception as error:
             if not (reason := write_failure(error)):
                 raise
@@ -63,15 +63,6 @@ class BestWeights:
         if self.on_cpu or self.step is None:
             return self.on_cpu
         return load_file(self.file)
-
-    def put(self, step: int, shards: dict[str, torch.Tensor]) -> None:
-        """Set aside what another process did after a step."""
-        self.step = step
-        if isinstance(self.model, PeftModel):
-            self.on_cpu = {name: weight.to("cpu", copy=True) for name, weight in shards.items()}
-            return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(shards, self.file)
 
     def restore(self, step: int) -> None:
         """Put the weights back that were set aside last; nothing if they are those of the last step, `step`."""

@@ -57,7 +57,7 @@ class SupervisedTrainer(SFTTrainer):
     Args:
         passes: how rows go through the model.
         order: in which order the rows are seen.
-        oom_retry: what is done where memory runs out.
+        oom_retry: what is done if memory runs out.
         **arguments: the parent's; the collator is ours.
     """
 
@@ -73,7 +73,7 @@ class SupervisedTrainer(SFTTrainer):
     restore_random: Callable[[int, int, int], None]
     """Restores the random numbers for the number of this process, of how many, and the seed."""
     make_checkpoint: Callable[[], None]
-    """Makes a checkpoint, and ends the training where it was asked to end."""
+    """Makes a checkpoint, and ends the training if it was asked to end."""
 
     def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
         self.passes = passes

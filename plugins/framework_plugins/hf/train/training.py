@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,9 @@ from framework.api.training import TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
-from framework_plugins.hf.machine.out_of_memory import OomRetry, clear_frames, is_out_of_memory
+from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
 from framework_plugins.hf.packing.row_sampler import RowSampler
-from framework_plugins.hf.score.scoring import longest_rows
+from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
@@ -41,7 +41,7 @@ class Training:
     Attributes:
         model: the loaded model.
         passes: how rows go through it.
-        oom_retry: what is done where memory runs out.
+        oom_retry: what is done if memory runs out.
         machine: what was picked.
         config: the settings.
         seed: of the run.
@@ -61,7 +61,7 @@ class Training:
     checkpoints: Checkpoints
 
     def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
-        """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
+        """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
 
         The checkpoints stay until the run has saved the result.
 
@@ -221,3 +221,27 @@ def count_trainable(model: Any) -> int:
         for name, weight in named:  # peft makes adapters in fp32, other libraries may not
             weight.data = weight.data if name in kept else weight.data.float()
     return sum(weight.numel() for _, weight in named)
+
+
+def validate(
+    model: Any,
+    open_losses: Callable[[], Evaluation],
+    rows: Sequence[TokenRow],
+    set_losses: Mapping[str, str],
+    run: TrainRun,
+) -> Validation:
+    """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws.
+
+    Args:
+        model: what is trained.
+        open_losses: returns how its losses are computed, which puts it into evaluation mode.
+        rows: of the validation; without any only the run measures.
+        set_losses: the validation sets by the names of their losses.
+        run: the training.
+    """
+    before = RandomState.now()
+    loss, losses = validation_losses(open_losses(), rows, set_losses) if rows else (None, {})
+    result = loss, {**losses, **run.measure()}
+    before.restore()
+    model.train()
+    return result

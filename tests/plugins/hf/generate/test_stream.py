@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.api.conversations import split_thought
-from framework.api.text.thoughts import without_thought
+from framework.api.conversations import split_thought, without_thought
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.generate.generate import generate
 from framework_plugins.hf.generate.stream import sampler, stream, texts

@@ -295,7 +295,7 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     losses = Losses(model.eval(), Packing.tree, dense_mask=True)
     losses.prepare_for_engine()
     engine = Whole(model)
-    losses.attach_engine(engine)
+    losses.attach_engine(engine, torch.device("cpu"))
     probe(losses)
     assert losses.head is not None
     assert losses.packing is packing
@@ -316,6 +316,13 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     outside.clear()
     assert_same(made, reference(model, rows))
     assert any(outside)  # by itself the model is as it was
+
+
+def test_a_group_makes_as_many_logits_at_a_time_as_its_device_takes_wherever_weights_were_read(tmp_path: Path) -> None:
+    losses = Losses(build(tiny_llama(tmp_path), "plain").to("meta"), Packing.pad, dense_mask=True)
+    assert losses.logits_at_once != CPU_LOGITS
+    losses.attach_engine(losses.model, torch.device("cpu"))
+    assert losses.logits_at_once == CPU_LOGITS
 
 
 class Casting(Whole):
@@ -339,7 +346,7 @@ def test_the_loss_of_a_group_keeps_its_digits_where_an_engine_casts_to_16_bits(t
     losses = Losses(model, Packing.pad, dense_mask=True)
     losses.prepare_for_engine()
     losses.apply_probe(alone.probe_result)
-    losses.attach_engine(Casting(model))
+    losses.attach_engine(Casting(model), torch.device("cpu"))
     assert losses.head is not None
     losses.head.linear.register_forward_hook(lambda _, __, out: Casting.cast(out))
     found = losses.mean(part)

@@ -40,7 +40,7 @@ def complete_folder(folder: Path) -> None:
 def gguf_settings(tokenizer: Mapping[str, Any]) -> dict[str, bool]:
     """Return metadata of GGUF that say how text is cut, where llama.cpp's default is another.
 
-    llama.cpp puts a space before the text at the start and behind every special token. tokenizers do that with a
+    llama.cpp puts a space before the text at the start and after every special token. tokenizers do that with a
     normalizer that prepends it, or with `Metaspace` where its scheme is "always". With "first" the space comes only
     before a text that begins without a special token, which a prompt of a chat template does not.
     """

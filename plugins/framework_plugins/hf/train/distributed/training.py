@@ -84,7 +84,7 @@ class GroupTrainer(SupervisedTrainer):
         torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
         losses = self.passes.losses
         to_eval_mode(self.model, self.args.device.type)
-        losses.attach_engine(self.model_wrapped)
+        losses.attach_engine(self.model_wrapped, self.args.device)
         probe(losses)
         self.model.train()
         reshard(self.model)

@@ -72,7 +72,7 @@ class Checkpoints:
         """Return the newest checkpoint that is whole; None if there is none. With the rows known, say which it is.
 
         Args:
-            rows: those of the training, where they are known.
+            rows: those of the training, if they are known.
 
         Raises:
             FrameworkError: it is one of another training.

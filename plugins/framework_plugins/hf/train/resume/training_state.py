@@ -76,9 +76,11 @@ class TrainingState:
     def read(self) -> Callable[[Path], None]:
         """Read it, and return what writes it into a folder."""
         best = self.progress.best
-        weights = {name: self._whole(weight) for name, weight in trained_weights(self.trainer.model)}
+        weights = {name: self._full_tensor(weight) for name, weight in trained_weights(self.trainer.model)}
         pieces = best.shards()
-        own = {name: self._whole(as_shard(pieces[name], weight)) for name, weight in self._named() if name in pieces}
+        own = {
+            name: self._full_tensor(as_shard(pieces[name], weight)) for name, weight in self._named() if name in pieces
+        }
         optimizer = self._optimizer()
         now = RandomState.now()
         random = self.all_gather((now.cpu, now.cuda))
@@ -114,7 +116,7 @@ class TrainingState:
     def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
         return list(trained_weights(self.trainer.model))
 
-    def _whole(self, weight: torch.Tensor) -> torch.Tensor:
+    def _full_tensor(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a whole weight, where this process keeps it; else something small."""
         full = full_tensor(weight)
         return full if self.keeps else full.new_empty(0)
@@ -127,7 +129,7 @@ class TrainingState:
             for weight in group["params"]:
                 state = plain.state[weight]
                 states[names[weight]] = {
-                    key: self._whole(value) if isinstance(value, torch.Tensor) else value
+                    key: self._full_tensor(value) if isinstance(value, torch.Tensor) else value
                     for key, value in state.items()
                 }
         groups = [{key: value for key, value in group.items() if key != "params"} for group in plain.param_groups]
@@ -136,7 +138,7 @@ class TrainingState:
     def begin(self, checkpoint: Path, folder: Path) -> str:
         """Choose the checkpoint, and return a folder from which the trainer reads how far it is.
 
-        It would compare how the rows of a step were divided, too, and warn where that is another way now.
+        It would compare how the rows of a step were divided, too, and warn if that is another way now.
         """
         self.checkpoint = checkpoint
         with _refusing_damaged(checkpoint):
@@ -183,7 +185,7 @@ class TrainingState:
         if rest["best"] is not None:
             file = folder / BEST
             pieces = load_file(file) if file.exists() else {}
-            self.progress.best.put(
+            self.progress.best.set_aside(
                 rest["best"], {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()}
             )
         self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])

@@ -28,9 +28,9 @@ from framework.api.registry import load_file as load_plugin
 from framework.api.run_folder import TRAINING_STATE
 from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
-from framework.run.worker import GROUP
 from framework.rundir.folder import SCRATCH
 from framework.util.errors import Interrupted
+from framework_plugins.launch.worker import GROUP
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make
@@ -186,7 +186,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
-        assert each["started"] == ["-P", "-m", "framework.run.worker", str(done.folder)]
+        assert each["started"] == ["-P", "-m", "framework_plugins.launch.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")

@@ -1,6 +1,6 @@
-"""One process of a group that trains: torchrun starts `python -m framework.run.worker RUN_DIR`.
+"""One process of a group that trains: torchrun starts `python -m framework_plugins.launch.worker RUN_DIR`.
 
-Not for users. A launcher saves the plan in the run's folder, and what else the job takes, and has torchrun's agent
+Not for users. `launcher.py` saves the plan in the run's folder, and what else the job takes, and has torchrun's agent
 start as many of these as it was asked for; each opens the model with the run's own backend and trains it together with
 the others. The first of them sends the launcher each step through a named pipe and reads what to do from another; only
 it writes. Beside the job it leaves the result, and each process the error that ended it.
@@ -20,11 +20,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.api.process_group import PLACE, WORKER, Member, member
-from framework.api.protocols import Backend, TrainRun
-from framework.api.records import Step, StepControl, save
-from framework.run.processes import PickledPlan, end_with
-from framework.util.errors import USER_MISTAKE, FrameworkError, Interrupted, error_traceback
+from framework import FrameworkError
+from framework.api import Step
+from framework.api.program import Interrupted, PickledPlan, end_with, error_traceback, save_record
+from framework.api.training import WORKER, Backend, Member, StepControl, TrainRun, member
+from framework_plugins.launch.child import USER_MISTAKE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,8 @@ STEPS, CONTROLS = "steps", "controls"
 RESULT = "result.json"
 ENDED = "ended-{}.json"
 ALONE = (
-    "framework.run.worker is not started by hand: python -m framework … launch=ddp launch.processes=N starts N of them"
+    "framework_plugins.launch.worker is not started by hand: python -m framework … launch=ddp launch.processes=N "
+    "starts N of them"
 )
 
 
@@ -79,9 +80,9 @@ def main() -> int:
     """Do the job."""
     folder = Path(*sys.argv[1:]) / GROUP
     os.environ[WORKER] = "1"
-    me = member() if set(PLACE) <= set(os.environ) else None
+    me = member()
     if me is None or not (folder / JOB).exists():
-        print(ALONE, file=sys.stderr)
+        print(ALONE, file=sys.stderr)  # noqa: T201 - as the program does
         return USER_MISTAKE
     # The pipe that ends with the launcher is everybody's standard input.
     threading.Thread(target=end_with, args=(sys.stdin.fileno(), signal.SIGKILL), daemon=True).start()
@@ -89,28 +90,28 @@ def main() -> int:
         job: Job = pickle.loads((folder / JOB).read_bytes())  # noqa: S301 - our own launcher wrote it
         _train(job, me, folder)
     except FrameworkError as error:
-        save(Ended(me.rank, time.time(), mistake=True, text=str(error)), folder / ENDED.format(me.rank))
+        save_record(Ended(me.rank, time.time(), mistake=True, text=str(error)), folder / ENDED.format(me.rank))
         return USER_MISTAKE
     except BaseException as error:  # noqa: BLE001 - whatever it is, the launcher tells it
-        save(Ended(me.rank, time.time(), mistake=False, text=error_traceback(error)), folder / ENDED.format(me.rank))
+        save_record(
+            Ended(me.rank, time.time(), mistake=False, text=error_traceback(error)), folder / ENDED.format(me.rank)
+        )
         return 1
     return 0
 
 
 def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
-    from framework.data.lengths import token_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
-    from framework.data.store import Store  # noqa: PLC0415 - as above
+    from framework.api.program import stored_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
 
     on_step = LauncherPipes(folder).step if me.rank == 0 else _nobody
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
-        store, limit = Store(job.store), plan.training.max_seq_length
-        rows, held_out = (token_rows(store, numbers, limit) for numbers in (job.train, job.validation))
+        rows, held_out = stored_rows(job.store, (job.train, job.validation), plan.training.max_seq_length)
         run = TrainRun(job.checkpoint, job.scratch, on_step, interruption=partial(_interruption, folder / STOP))
         result = model.train(rows, held_out, run)
         if me.rank == 0:
-            save(result, folder / RESULT)
+            save_record(result, folder / RESULT)
 
 
 def _interruption(file: Path) -> Interrupted | None:

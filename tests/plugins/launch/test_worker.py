@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.process_group import PLACE, WORKER
-from framework.run import worker
+from framework_plugins.launch import worker
 
 
 @pytest.mark.parametrize("known", [(), PLACE], ids=["by hand", "by torchrun"])
