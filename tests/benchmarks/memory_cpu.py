@@ -113,6 +113,11 @@ KINDS = {
     "qwen2.full": Kind(2, 256, FULL, 3, measured=True, model="qwen2"),
     "qwen3.lora": Kind(4, 512, steps=3, varied=True, measured=True, model="qwen3", seen=True),
     "qwen3.nf4": Kind(4, 256, f"quantization=nf4 {PAD}", 3, measured=True, model="qwen3"),
+    "lora.wide": Kind(32, 140, steps=3, varied=True, measured=True),
+    "lora.many": Kind(2, 400, "trainer.gradient_accumulation_steps=4", 10, varied=True, measured=True),
+    "lora.none.long": Kind(2, 1400, "trainer.packing=none", 3, varied=True),
+    "dora.varied": Kind(2, 400, "adapter=dora trainer.gradient_accumulation_steps=2", 3, varied=True, measured=True),
+    "qwen2.varied": Kind(12, 260, steps=4, varied=True, measured=True, model="qwen2"),
 }  # fmt: skip
 
 
