@@ -86,11 +86,11 @@ FULL, PAD, FP32 = "adapter=full trainer.learning_rate=1e-5", "trainer.packing=pa
 KINDS = {
     "quickstart": Kind(8, ORDERS, steps=40, measured=True, seen=True),
     "quickstart.alone": Kind(8, ORDERS, steps=6, seen=True),
-    "defaults": Kind(2, 300, "trainer.gradient_accumulation_steps=4", 6, varied=True, measured=True),
+    "defaults": Kind(2, 300, "trainer.gradient_accumulation_steps=4", 6, varied=True, measured=True, seen=True),
     "accumulated": Kind(1, 1024, "trainer.gradient_accumulation_steps=4", 2, varied=True),
     "lora.even": Kind(4, 768),
     "lora.long": Kind(1, 2048, steps=3, varied=True),
-    "lora.varied": Kind(16, 256, steps=3, varied=True, measured=True),
+    "lora.varied": Kind(16, 256, steps=3, varied=True, measured=True, seen=True),
     "lora.pad": Kind(8, 256, PAD, varied=True, measured=True),
     "lora.none": Kind(4, 400, "trainer.packing=none", 3, varied=True, measured=True),
     "lora.r64": Kind(8, 160, "adapter.r=64 adapter.lora_alpha=64", measured=True),
