@@ -60,12 +60,12 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
 
 @hookspec
 def framework_memory(  # type: ignore[empty-body]
-    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, mean: int, shared: int
 ) -> Iterable[MemorySettings]:
     """How this plan trains, for the arithmetic of memory: for a plan of one's own trainer, else nothing.
 
-    `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come, `shared` those
-    with which all rows begin.
+    `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come, `mean` those of
+    an average row, which is the longest until the rows are known, and `shared` those with which all rows begin.
     """
 
 

@@ -66,7 +66,7 @@ class PlanContext:
         """Ask how the plan trains."""
         answers = self.session.plugins.ask(
             "framework_memory", MemorySettings, plan=self.plan, shape=self.shape, gpu=self.gpu, longest=self.longest,
-            shared=self.known.shared if self.known else 0,
+            mean=self.mean, shared=self.known.shared if self.known else 0,
         )  # fmt: skip
         settings = next((settings for _, settings in answers), None)
         if settings is None:
@@ -86,6 +86,11 @@ class PlanContext:
         """Tokens of the longest row that may come."""
         limit = self.plan.training.max_seq_length
         return min(limit, self.known.longest) if self.known else limit
+
+    @property
+    def mean(self) -> int:
+        """Tokens of an average row, rounded up; until the rows are known those of the longest."""
+        return min(self.longest, math.ceil(self.known.tokens / self.known.rows)) if self.known else self.longest
 
     @property
     def used(self) -> Gpu | None:
@@ -116,8 +121,7 @@ class PlanContext:
         made = estimate(self.shape, self.settings)
         if self.known is None or self.used:
             return made
-        share = min(1.0, self.known.tokens / self.known.rows / self.longest)
-        average = dataclasses.replace(self.settings, length=round(self.settings.length * share))
+        average = dataclasses.replace(self.settings, length=round(self.settings.length * self.mean / self.longest))
         return dataclasses.replace(made, low=min(made.low, estimate(self.shape, average).low))
 
     def least(self) -> int:
@@ -125,7 +129,7 @@ class PlanContext:
 
         On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
         """
-        return (least if self.used else estimate)(self.shape, self.settings).low
+        return least(self.shape, self.settings).low if self.used else self.estimate().low
 
     def fit_status(self, estimate: Estimate) -> FitStatus:
         """Say whether an estimate fits."""

@@ -86,11 +86,11 @@ FULL, PAD, FP32 = "adapter=full trainer.learning_rate=1e-5", "trainer.packing=pa
 KINDS = {
     "quickstart": Kind(8, ORDERS, steps=40, measured=True, seen=True),
     "quickstart.alone": Kind(8, ORDERS, steps=6, seen=True),
-    "defaults": Kind(2, 300, "trainer.gradient_accumulation_steps=4", 6, varied=True, measured=True),
+    "defaults": Kind(2, 300, "trainer.gradient_accumulation_steps=4", 6, varied=True, measured=True, seen=True),
     "accumulated": Kind(1, 1024, "trainer.gradient_accumulation_steps=4", 2, varied=True),
     "lora.even": Kind(4, 768),
     "lora.long": Kind(1, 2048, steps=3, varied=True),
-    "lora.varied": Kind(16, 256, steps=3, varied=True, measured=True),
+    "lora.varied": Kind(16, 256, steps=3, varied=True, measured=True, seen=True),
     "lora.pad": Kind(8, 256, PAD, varied=True, measured=True),
     "lora.none": Kind(4, 400, "trainer.packing=none", 3, varied=True, measured=True),
     "lora.r64": Kind(8, 160, "adapter.r=64 adapter.lora_alpha=64", measured=True),
@@ -113,6 +113,11 @@ KINDS = {
     "qwen2.full": Kind(2, 256, FULL, 3, measured=True, model="qwen2"),
     "qwen3.lora": Kind(4, 512, steps=3, varied=True, measured=True, model="qwen3", seen=True),
     "qwen3.nf4": Kind(4, 256, f"quantization=nf4 {PAD}", 3, measured=True, model="qwen3"),
+    "lora.wide": Kind(32, 140, steps=3, varied=True, measured=True),
+    "lora.many": Kind(2, 400, "trainer.gradient_accumulation_steps=4", 10, varied=True, measured=True),
+    "lora.none.long": Kind(2, 1400, "trainer.packing=none", 3, varied=True),
+    "dora.varied": Kind(2, 400, "adapter=dora trainer.gradient_accumulation_steps=2", 3, varied=True, measured=True),
+    "qwen2.varied": Kind(12, 260, steps=4, varied=True, measured=True, model="qwen2"),
 }  # fmt: skip
 
 

@@ -14,14 +14,14 @@ IMPORT_BYTES = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""
 
 
-def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> MemorySettings:
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int) -> MemorySettings:
     """Return how a plan trains: on a GPU rows are padded, and what checkpointing keeps lies in the CPU's memory."""
     config: HFTrainerConfig = plan.trainer.config
     on_gpu = gpu is not None and config.device is not Device.cpu
     if on_gpu and config.packing is Packing.tree:
         padded = dataclasses.replace(config, packing=Packing.pad)
         plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
-    settings = hf.footprint(plan, shape, gpu, longest, shared)
+    settings = hf.footprint(plan, shape, gpu, longest, shared, mean)
     if not on_gpu:
         return dataclasses.replace(settings, process=settings.process + IMPORT_BYTES)
     return dataclasses.replace(settings, offloaded=settings.checkpointing)

@@ -31,7 +31,9 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 
 @hookimpl
-def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
+def framework_memory(
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, mean: int, shared: int
+) -> Iterable[MemorySettings]:
     """How it uses memory."""
     from framework_plugins.hf.settings.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
 
@@ -39,7 +41,7 @@ def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, sh
     if known and isinstance(plan.trainer.config, UnslothTrainerConfig):
         from framework_plugins.unsloth.footprint import footprint  # noqa: PLC0415 - as above
 
-        yield footprint(plan, shape, gpu, longest, shared)
+        yield footprint(plan, shape, gpu, longest, shared, mean)
 
 
 @hookimpl

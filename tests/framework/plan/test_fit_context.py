@@ -28,7 +28,9 @@ def context(folder: Path, *words: str, gpu: str = "24GiB") -> PlanContext:
 def test_rows_are_as_long_as_the_longest_and_never_longer_than_the_limit(tmp_path: Path) -> None:
     assert context(tmp_path).longest == ROWS.longest
     assert context(tmp_path, "trainer.max_seq_length=512").longest == 512
-    assert dataclasses.replace(context(tmp_path), known=None).longest == 2048
+    unknown = dataclasses.replace(context(tmp_path), known=None)
+    assert unknown.longest == unknown.mean == 2048
+    assert context(tmp_path).mean == -(-ROWS.tokens // ROWS.rows) < ROWS.longest
 
 
 def test_a_trainer_that_takes_the_cpu_has_its_memory_whatever_gpu_is_here(
@@ -62,6 +64,7 @@ def test_on_a_cpu_the_band_goes_down_to_that_of_average_rows(tmp_path: Path, wor
     even = dataclasses.replace(varied, known=dataclasses.replace(ROWS, tokens=ROWS.rows * ROWS.longest))
     low, other = varied.estimate(), even.estimate()
     assert (low.low < other.low) is wider
+    assert (varied.least() == low.low) is wider
     assert dataclasses.replace(low, low=other.low) == other
 
 

@@ -17,7 +17,7 @@ SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, interm
 def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> MemorySettings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     card = named(gpu) if gpu else None
-    sizes = {"longest": 512, "shared": 64}
+    sizes = {"longest": 512, "mean": 512, "shared": 64}
     answers = current().plugins.ask("framework_memory", MemorySettings, plan=plan, shape=SHAPE, gpu=card, **sizes)
     ((_, found),) = answers
     return found

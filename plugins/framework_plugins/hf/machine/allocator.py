@@ -1,7 +1,11 @@
-"""How torch's allocator takes a GPU's memory: a setting of the environment, which has to be there before torch is.
+"""How much memory torch's libraries hold: settings of the environment, which have to be there before torch is.
 
-Rows of ever other lengths leave blocks behind that fit no later tensor. With expandable segments the allocator maps
-pages to one range of addresses instead, and memory does not run out while much of it lies in such blocks.
+On a GPU, rows of ever other lengths leave blocks behind that fit no later tensor. With expandable segments the
+allocator maps pages to one range of addresses instead, and memory does not run out while much of it is in such blocks.
+
+On a CPU, oneDNN writes code for each new shape of a product in 16 bits, into a buffer of 256 KiB. It keeps the latest
+1,024, and ideep, which is between it and torch, keeps 1,024 of its own: after some steps of ever other lengths these
+are 0.6 GiB. A product is as fast if oneDNN alone keeps it, and slow each time if only ideep does.
 """
 
 from __future__ import annotations
@@ -14,11 +18,14 @@ from collections.abc import MutableMapping
 from packaging.version import Version
 
 from framework.api import installed
+from framework_plugins.hf.settings.memory_plan import KEPT_SHAPES
 
 VARIABLE, OLD_VARIABLE = "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"
 RENAMED = Version("2.10")
 """The first torch whose documentation has the new name; 2.13 reads both, and warns of the old one."""
 EXPANDABLE_SEGMENTS = "expandable_segments:True"
+CPU_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(KEPT_SHAPES), "LRU_CACHE_CAPACITY": "1"}
+"""How many shapes oneDNN and ideep keep; with 0 for ideep torch 2.13 ends in a segmentation fault."""
 
 
 def expand_segments(environ: MutableMapping[str, str]) -> None:
@@ -34,4 +41,11 @@ def expand_segments(environ: MutableMapping[str, str]) -> None:
         environ[VARIABLE if Version(version) >= RENAMED else OLD_VARIABLE] = EXPANDABLE_SEGMENTS
 
 
+def keep_few_shapes(environ: MutableMapping[str, str]) -> None:
+    """Let the code for a shape be kept once, and for the latest shapes only, unless the user set something."""
+    for name, shapes in CPU_CACHES.items():
+        environ.setdefault(name, shapes)
+
+
 expand_segments(os.environ)
+keep_few_shapes(os.environ)

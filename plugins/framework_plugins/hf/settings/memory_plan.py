@@ -54,9 +54,12 @@ needs as much again, for logits in fp32."""
 PROCESS_CPU, PROCESS_CUDA = 610 * 2**20, 1042 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes, datasets and a tokenizer: measured with torch 2.13
 for CPUs, and with torch 2.15 for CUDA, whose libraries take their place on a machine without a GPU too."""
-PRIMITIVES = 96 * 2**20
-"""Bytes of what oneDNN keeps of products in 16 bits, its primitives: 0.14 MiB for each of the latest 1,024 shapes, so
-144 MiB at most if rows have many lengths, and 60 after five steps. Products in fp32 are MKL's."""
+KEPT_SHAPES = 256
+"""Shapes of products in 16 bits of which a CPU keeps what was prepared for them, see `machine/allocator.py`. A pass has
+about 50; the next pass of as many tokens has the same ones."""
+PRIMITIVES = KEPT_SHAPES * 300 * 2**10
+"""Bytes of these, oneDNN's primitives: the code of each has a buffer of 256 KiB, and 30 to 60 KiB are beside it.
+Products in fp32 are MKL's."""
 HEAP_SHARE = 0.15
 """Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
 the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
@@ -75,8 +78,10 @@ MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
 
-def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> MemorySettings:
-    """Return how a plan trains."""
+def footprint(
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int, mean: int | None = None
+) -> MemorySettings:
+    """Return how a plan trains; without a `mean` all rows are as long as the longest."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
     full = isinstance(adapter, FullConfig)
@@ -85,7 +90,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     tree = config.packing is Packing.tree and not noise and not shape.windows
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
-    rows, length = _largest_pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
+    rows, length = _largest_pass(config, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
@@ -179,21 +184,36 @@ def _cpu_has_bf16() -> bool:
         return False
 
 
-def _largest_pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
-    """Return rows and tokens of the largest pass, where rows of the longest kind meet.
+def _largest_pass(
+    config: HFTrainerConfig, longest: int, shared: int, mean: int, *, on_gpu: bool, tree: bool
+) -> tuple[int, int]:
+    """Return rows and tokens of the largest pass: where rows of the longest kind meet, or average ones are not cut.
 
     A tree has at most the tokens of as many padded rows; on a CPU it is cut smaller unless that costs too much, as
-    `packing/parts.py` does it.
+    `packing/parts.py` does it. A common beginning that is repeated weighs more among shorter rows, so a step of average
+    rows may stay whole where one of the longest is cut, and be the larger pass of the two.
     """
     rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
     if not tree:
         return rows, longest
-    step, budget = rows * config.gradient_accumulation_steps, rows * longest
-    cuts = [
-        _cut_into_trees(step, longest, shared, limit) for limit in (budget, min(budget, max(CPU_PASS_TOKENS, longest)))
-    ]
-    small = not on_gpu and cuts[1][1] <= MAX_SLOWDOWN * cuts[0][1]
-    return 1, cuts[1 if small else 0][0]
+    step = rows * config.gradient_accumulation_steps
+    if on_gpu:
+        return 1, _cut_into_trees(step, longest, shared, rows * longest)[0]
+    even, mixed = (_pass_on_a_cpu(rows, step, length, shared, mixed=length < longest) for length in (longest, mean))
+    return 1, max(even, mixed)
+
+
+def _pass_on_a_cpu(rows: int, step: int, length: int, shared: int, *, mixed: bool) -> int:
+    """Return the tokens of a pass of rows of this length on average.
+
+    The passes of mixed rows are not as full as those of even ones, and the last may hold too few to share their
+    beginning: they repeat it once more.
+    """
+    budget = rows * length
+    large = _cut_into_trees(step, length, shared, budget)
+    small = _cut_into_trees(step, length, shared, min(budget, max(CPU_PASS_TOKENS, length)))
+    cost = min(small[1] + shared * mixed, step * length)  # a row by itself repeats all that there is
+    return small[0] if cost <= MAX_SLOWDOWN * large[1] else large[0]
 
 
 def _cut_into_trees(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:

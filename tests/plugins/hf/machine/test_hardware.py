@@ -15,7 +15,14 @@ from framework.api.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
 from framework_plugins.hf.machine import hardware, precision
-from framework_plugins.hf.machine.allocator import EXPANDABLE_SEGMENTS, OLD_VARIABLE, VARIABLE, expand_segments
+from framework_plugins.hf.machine.allocator import (
+    CPU_CACHES,
+    EXPANDABLE_SEGMENTS,
+    OLD_VARIABLE,
+    VARIABLE,
+    expand_segments,
+    keep_few_shapes,
+)
 from framework_plugins.hf.settings.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 from framework_plugins.hf.settings.library_fields import SFTArgs
 
@@ -329,6 +336,13 @@ def test_segments_expand_where_torch_can_do_that_and_nobody_set_anything(
     monkeypatch.setattr("framework_plugins.hf.machine.allocator.platform.release", lambda: release)
     expand_segments(before)
     assert before == after
+
+
+@pytest.mark.parametrize("own", [{}, {"LRU_CACHE_CAPACITY": "2048"}], ids=["unset", "set"])
+def test_code_for_a_shape_is_kept_once_and_for_few_shapes_unless_the_user_says_otherwise(own: dict[str, str]) -> None:
+    environ = dict(own)
+    keep_few_shapes(environ)
+    assert environ == CPU_CACHES | own
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux hands it down")

@@ -28,8 +28,10 @@ def plan(*words: str) -> Plan:
     return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
 
 
-def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> MemorySettings:
-    return footprint(plan(*words), SHAPE, gpu, longest, shared)
+def settings(
+    *words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0, mean: int | None = None
+) -> MemorySettings:
+    return footprint(plan(*words), SHAPE, gpu, longest, shared, mean)
 
 
 def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
@@ -145,6 +147,18 @@ def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, s
     ]
     packer = Packer(Packing.tree, rows, 0, 0.0, small_passes=True)
     assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
+
+
+def test_a_step_of_mixed_rows_may_be_one_pass_where_one_of_the_longest_is_cut() -> None:
+    lengths = [54 + 194 * number // 15 for number in range(16)]
+    some = [TokenRow([*range(24), *[1000 + number] * (size - 24)], [1] * size) for number, size in enumerate(lengths)]
+    (whole,) = Packer(Packing.tree, 16, 0, 0.0, small_passes=True)(some)
+    words = ["trainer.per_device_train_batch_size=16", "trainer.gradient_accumulation_steps=1"]
+    longest, mean = max(lengths), sum(lengths) // len(lengths)
+    planned, even = (settings(*words, gpu=None, longest=longest, shared=24, mean=each).tokens for each in (mean, None))
+    assert planned == pytest.approx(whole["input_ids"].numel(), rel=0.02)
+    assert even < planned / 2
+    assert settings(*words, longest=longest, shared=24, mean=mean) == settings(*words, longest=longest, shared=24)
 
 
 def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
