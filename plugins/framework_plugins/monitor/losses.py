@@ -148,7 +148,7 @@ class RisingLoss:
         apart = sum((place - number) ** 2 for number, place in enumerate(places))
         first, last = (median(losses[part]) for part in (slice(third), slice(-third, None)))
         correlation = 1 - 6 * apart / (count * (count**2 - 1))
-        if correlation < self.MIN_CORRELATION or last - first < math.log(self.EARLY_FACTOR):
+        if correlation < self.MIN_CORRELATION or not self._far(first, last):
             return None
         return Found(f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries")
 
@@ -157,10 +157,13 @@ class RisingLoss:
         count = len(losses)
         for first in range(1, count // 2 + 1):
             highest, lowest = max(losses[:first]), min(losses[first:])
-            if lowest > highest + math.log(self.EARLY_FACTOR) and math.comb(count, first) * FALSE_ALARMS >= 1:
-                high = math.exp(median(losses[first:]))
-                return Found(f"the loss rose to {high:.3g} after {first} log entries, and was {math.exp(highest):.3g}")
+            if self._far(highest, lowest) and math.comb(count, first) * FALSE_ALARMS >= 1:
+                level, before = math.exp(median(losses[first:])), math.exp(median(losses[:first]))
+                return Found(f"the loss rose to {level:.3g} after {first} log entries, and was {before:.3g}")
         return None
+
+    def _far(self, before: float, now: float) -> bool:
+        return now > before + math.log(self.EARLY_FACTOR) and math.exp(now) > math.exp(before) + LEARNED_LOSS
 
     def reset(self) -> None:
         self.losses.clear()

@@ -84,7 +84,7 @@ def test_a_training_that_goes_wrong_at_once_is_reported_when_it_has_ten_entries_
     assert 10 <= step <= 30
 
 
-@pytest.mark.parametrize(("swing", "period"), [(0.6, 8), (0.5, 6), (0.9, 15)])
+@pytest.mark.parametrize(("swing", "period"), [(0.6, 8), (0.5, 10), (0.9, 15)])
 def test_waves_that_do_not_fall_are_an_oscillation(swing: float, period: int) -> None:
     ((step, kind), *_) = kinds(entries(waves(100, swing=swing, period=period)), "health.spike=ignore")
     assert kind == "oscillation"
