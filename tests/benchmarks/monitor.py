@@ -79,6 +79,10 @@ def main() -> None:
     if arguments.held_out:
         _ordinary("ordinary", dict(kinds.HELD_OUT_ORDINARY), arguments.runs)
         _sick("goes wrong", dict(kinds.HELD_OUT_SICK), arguments.runs)
+        _write("\n| real training | reported |\n|---|---|\n")
+        for name, training in kinds.real().items():
+            found = ", ".join(f"{kind} at step {step}" for kind, step in reported(training).items())
+            _write(f"| {name} | {found or 'nothing'} |\n")
         return
     _ordinary("ordinary", dict(kinds.ORDINARY), arguments.runs)
     _ordinary("ambiguous", dict(kinds.AMBIGUOUS), arguments.runs)

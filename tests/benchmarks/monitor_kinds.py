@@ -1,13 +1,16 @@
 """Kinds of trainings that are made up: ordinary ones, and ones that go wrong.
 
-A training is its losses, its gradient norms, and its validation losses by step. The kinds in `HELD_OUT_ORDINARY` and
+A training is its losses, its gradient norms, and its validation losses by step. `monitor_curves.jsonl` has real ones of
+SmolLM2-135M, each with the settings that differ from those of the quickstart. The kinds in `HELD_OUT_ORDINARY` and
 `HELD_OUT_SICK` were written down before the rules of `health` got their present form, and run after it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -419,3 +422,17 @@ HELD_OUT_SICK: Mapping[str, Sick] = {
     "validation turns and rises by 40%, noise 2%": Sick(validation_turns, starts=75),
     "flat, noise 0.02": Sick(diverges(150, 0, 1.5, 1.5, 0.02), UP),
 }
+
+
+def real() -> dict[str, Training]:
+    """Return the real trainings by their settings; those that go wrong begin with `sick`."""
+    lines = (Path(__file__).parent / "monitor_curves.jsonl").read_text(encoding="utf-8").splitlines()
+    curves = {curve["name"]: curve for curve in map(json.loads, lines)}
+    return {
+        name: (
+            np.array(curve["losses"]),
+            np.array(curve["norms"]),
+            {int(at): loss for at, loss in curve["evals"].items()},
+        )
+        for name, curve in curves.items()
+    }
