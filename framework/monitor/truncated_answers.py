@@ -59,7 +59,8 @@ def truncation_issues(
         text += f", and {base} of {len(before.samples)} of the base model"
         if base * asked < count * len(before.samples):
             advice = LOST_END
-    was, now = before and before.metrics.get(EVAL_LOSS), after.metrics.get(EVAL_LOSS, eval_loss)
+    was = before.metrics.get(EVAL_LOSS) if before else None
+    now = after.metrics.get(EVAL_LOSS, eval_loss)
     if was is not None and now is not None and not now <= was:  # NaN too
         text += f"; the validation loss went from {was:.3g} to {now:.3g}"
         advice = LOWER_RATE

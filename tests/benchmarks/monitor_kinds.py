@@ -295,7 +295,7 @@ def correlated(random: Random, count: int, correlation: float, noise: float) -> 
     return np.exp(noise * drawn)
 
 
-def alike_neighbours(random: Random, count: int) -> Training:
+def related_neighbours(random: Random, count: int) -> Training:
     return training(random, usual(count) * correlated(random, count, 0.5, 0.15))
 
 
@@ -350,7 +350,7 @@ def creeping_validation(random: Random, count: int) -> Training:
 
 HELD_OUT_ORDINARY: Mapping[str, Make] = sized(
     {
-        "neighbouring batches alike (correlation 0.5)": alike_neighbours,
+        "neighbouring batches resemble each other (correlation 0.5)": related_neighbours,
         "10% of the gradients 20 times as large": large_gradients(0.1, 20),
         "two sources in blocks of five steps": blocks(5, 1.0, 1.8),
         "three sources in blocks of 25 steps": blocks(25, 1.0, 1.3, 0.8),

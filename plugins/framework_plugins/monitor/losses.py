@@ -3,7 +3,7 @@
 Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
 because their rows differ, so every rule measures that noise, and asks for so much more that noise alone is reported in
 one training of many, however often the rule looks (`evidence.py`). Rows may come in an order: by source, or the easy
-ones first. So a level by itself is no evidence, unless it is above that of the first entries, before any training.
+ones first. So a level by itself is not evidence, unless it is above that of the first entries, before any training.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Oscillation:
 
     After a rate that is too high, the weights take several steps to recover, so neighbouring losses are similar; the
     noise of rows is not, or it alternates if an epoch has few steps. Sources that take turns in blocks give similar
-    neighbours too. So it is a jump only if most entries are at one level, a floor, and a wave only if changes go on
+    neighbours too. So it is a jump only if most entries are at one level, a floor, and a wave only if changes continue
     from entry to entry, which those between blocks do not.
     """
 

@@ -20,7 +20,7 @@ class RisingEvalLoss:
     It rises along a straight line, or with the last one. The scatter is that around a sequence that falls to the
     lowest, and around the line or the level from there. A training has few validations, so a usual scatter counts as
     some more of them: the rows are the same each time, and the loss moves by about 1% with the weights. One large rise
-    is enough, since many runs have a validation for each epoch and few epochs; small ones have to go on.
+    is enough, since many runs have a validation for each epoch and few epochs; small ones have to continue.
     """
 
     USUAL_SCATTER, USUAL_FREEDOM = 0.01, 4

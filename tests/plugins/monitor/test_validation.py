@@ -24,7 +24,7 @@ def test_one_large_rise_is_enough() -> None:
     )
 
 
-def test_small_rises_have_to_go_on() -> None:
+def test_small_rises_have_to_continue() -> None:
     assert kinds(entries(LOSSES, checks=every(10, 1.0, 0.8, 0.83, 0.79, 0.83, 0.79))) == []
     assert kinds(entries(LOSSES, checks=every(10, 0.8, 0.83, 0.86, 0.89, 0.92, 0.95))) == [
         (step, "rising_eval_loss") for step in (40, 50, 60)
