@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -50,14 +51,14 @@ def _words(counts: Counter[str]) -> str:
     return ", ".join(f"{rule} {count}" for rule, count in counts.most_common())
 
 
-def _ordinary(title: str, trainings: dict[str, Make], runs: int) -> None:
+def _ordinary(title: str, trainings: Mapping[str, Make], runs: int) -> None:
     _write(f"\n| {title} | reported | by |\n|---|---|---|\n")
     for name, make in trainings.items():
         rate, _, counts = share(make, runs)
         _write(f"| {name} | {rate:.1%} | {_words(counts)} |\n")
 
 
-def _sick(title: str, trainings: dict[str, Sick], runs: int) -> None:
+def _sick(title: str, trainings: Mapping[str, Sick], runs: int) -> None:
     _write(f"\n| {title} | reported | delay | 95% | by |\n|---|---|---|---|---|\n")
     for name, sick in trainings.items():
         rate, firsts, counts = share(sick.make, runs)
@@ -77,16 +78,20 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="the kinds that the rules were not made with")
     arguments = parser.parse_args()
     if arguments.held_out:
-        _ordinary("ordinary", dict(kinds.HELD_OUT_ORDINARY), arguments.runs)
-        _sick("goes wrong", dict(kinds.HELD_OUT_SICK), arguments.runs)
+        for ordinary, sick in (
+            (kinds.HELD_OUT_ORDINARY, kinds.HELD_OUT_SICK),
+            (kinds.LATER_ORDINARY, kinds.LATER_SICK),
+        ):
+            _ordinary("ordinary", ordinary, arguments.runs)
+            _sick("goes wrong", sick, arguments.runs)
         _write("\n| real training | reported |\n|---|---|\n")
         for name, training in kinds.real().items():
             found = ", ".join(f"{kind} at step {step}" for kind, step in reported(training).items())
             _write(f"| {name} | {found or 'nothing'} |\n")
         return
-    _ordinary("ordinary", dict(kinds.ORDINARY), arguments.runs)
-    _ordinary("ambiguous", dict(kinds.AMBIGUOUS), arguments.runs)
-    _sick("goes wrong", dict(kinds.SICK), arguments.runs)
+    _ordinary("ordinary", kinds.ORDINARY, arguments.runs)
+    _ordinary("ambiguous", kinds.AMBIGUOUS, arguments.runs)
+    _sick("goes wrong", kinds.SICK, arguments.runs)
 
 
 if __name__ == "__main__":

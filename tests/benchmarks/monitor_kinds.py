@@ -424,6 +424,69 @@ HELD_OUT_SICK: Mapping[str, Sick] = {
 }
 
 
+def learned_but_for_some(random: Random, count: int) -> Training:
+    some = np.where(random.random(count) < 0.05, 0.6, 0.0) * rows(random, count, 0.2)
+    return training(random, fall(count, 0.05, 1.5, count / 10) * rows(random, count, 0.3) + some)
+
+
+def some_easy(random: Random, count: int) -> Training:
+    return training(random, usual(count) * np.where(random.random(count) < 0.05, 0.2, 1.0) * rows(random, count))
+
+
+def easy_beginning(random: Random, count: int) -> Training:
+    return training(random, usual(count) * np.where(np.arange(count) < 3, 0.6, 1.0) * rows(random, count, 0.1))
+
+
+def three_validations(random: Random, count: int) -> Training:
+    level = usual(count)
+    evals = {at: float(level[at - 1] * np.exp(random.normal(0, 0.03))) for at in looks(count, 3)}
+    return training(random, level * rows(random, count), evals)
+
+
+def taken_in_turn(random: Random, count: int) -> Training:
+    drawn = random.normal(0, 0.2, count + 1)
+    return training(random, usual(count) * np.exp(drawn[1:] - 0.8 * drawn[:-1]))
+
+
+LATER_ORDINARY: Mapping[str, Make] = sized(
+    {
+        "two sources in blocks of eight steps": blocks(8, 1.0, 1.6),
+        "validation loss flat, noise 2%, 20 validations": flat_validation(0.02, 20),
+        "learned, but for 5% of the batches": learned_but_for_some,
+        "3% of the gradients 100 times as large": large_gradients(0.03, 100),
+        "5% of the batches very easy": some_easy,
+        "the first three steps easy": easy_beginning,
+        "three validations that fall, noise 3%": three_validations,
+        "rows taken in turn (correlation -0.5)": taken_in_turn,
+    }
+)
+
+
+def late_jump(random: Random) -> Training:
+    return steady(random, usual(60) * np.where(np.arange(60) < 30, 1, 4), 0.2)
+
+
+def early_explosion(random: Random) -> Training:
+    losses, norms, evals = training(random, usual(30) * rows(random, 30))
+    norms[14:] *= 50
+    return losses, norms, evals
+
+
+def last_validation(random: Random) -> Training:
+    evals = {20: 1.0, 40: 0.8, 60: float(1.0 * np.exp(random.normal(0, 0.01)))}
+    return training(random, fall(60, 0.2, 2.5, 15) * rows(random, 60), evals)
+
+
+LATER_SICK: Mapping[str, Sick] = {
+    "jumps at step 31 to four times its loss, 60 steps": Sick(late_jump, starts=31),
+    "gradients 50 times as large from step 15 on, 30 steps": Sick(early_explosion, starts=15),
+    "validation loss 1.0, 0.8, 1.0": Sick(last_validation, starts=60),
+    "never a finite gradient": Sick(lambda random: (usual(40), np.full(40, np.inf), {})),
+    "the loss doubles over 200 steps": Sick(lambda random: steady(random, np.linspace(1.5, 3.0, 200), 0.15)),
+}
+"""Kinds that were written down after the first held-out ones had been run, and four faults that they showed were fixed."""
+
+
 def real() -> dict[str, Training]:
     """Return the real trainings by their settings; those that go wrong begin with `sick`."""
     lines = (Path(__file__).parent / "monitor_curves.jsonl").read_text(encoding="utf-8").splitlines()

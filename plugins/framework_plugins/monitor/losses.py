@@ -46,20 +46,24 @@ class Spike:
     """Deviations above the median: of noise that is normal, one step in three million is."""
     FACTOR, MIN_NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
-    SINGLE_FACTOR = 7.0
-    """How many times the highest loss of the window a single one has to be."""
+    SINGLE_FACTOR, FIRST_ENTRIES = 7.0, 5
+    """How many times the highest loss of the window a single one has to be. It also has to be above the first ones, which
+    a row that is not learned yet may have."""
     MIN_DEVIATION = 0.05
     """The least deviation taken for noise, of the logarithm: 5%."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW + self.HIGH_ENTRIES)
+        self.first: list[float] = []
 
     def check(self, step: Step) -> Found | None:
         """Say whether the loss is a spike."""
         self.losses.append(max(step.loss, MIN_LOSS))
-        for last, times in ((1, self.SINGLE_FACTOR), (self.HIGH_ENTRIES, self.FACTOR)):
+        if len(self.first) < self.FIRST_ENTRIES:
+            self.first.append(step.loss)
+        for last, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
             before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
-            if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS):
+            if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS, least):
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)
@@ -92,8 +96,8 @@ class RisingLoss:
     EARLY_ENTRIES, MIN_CORRELATION = 10, 0.85
     """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
     losses without a trend one series in a thousand has it."""
-    EARLY_FACTOR = 1.4
-    """How much higher the last entries are than the first."""
+    EARLY_FACTOR, HIGH_ENTRIES = 1.4, 9
+    """How much higher the last entries are than the first, and how many all have to be: fewer can be a block of rows."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
@@ -155,7 +159,7 @@ class RisingLoss:
     def _apart(self, losses: Sequence[float]) -> Found | None:
         """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
         count = len(losses)
-        for first in range(1, count // 2 + 1):
+        for first in range(1, count - self.HIGH_ENTRIES + 1):
             highest, lowest = max(losses[:first]), min(losses[first:])
             if self._far(highest, lowest) and math.comb(count, first) * FALSE_ALARMS >= 1:
                 level, before = math.exp(median(losses[first:])), math.exp(median(losses[:first]))
@@ -183,8 +187,9 @@ class Oscillation:
     """Entries of one check, made whenever this many are new; more entries can distinguish flatter waves from noise."""
     FLOOR, LOW = 0.6, 0.1
     """The share of the entries at the floor or below, and the quantile that shows how far those scatter."""
-    MIN_JUMPS, JUMP_FACTOR, JUMP_SCATTER = 3, 1.4, 1.5
-    """How often it jumps, how far above the floor, and how many times as far as that quantile is below."""
+    MIN_JUMPS, MIN_GAP, JUMP_FACTOR, JUMP_SCATTER = 3, 3, 1.4, 1.5
+    """How often it jumps, after how many entries at the floor, how far above it, and how many times as far as that
+    quantile is below."""
     MIN_SWING = 0.15
     """Deviation from the trend, as a share of the level, from which it is a swing."""
     MAX_FALL = 0.05
@@ -232,7 +237,8 @@ class Oscillation:
         if median(losses[:half]) > math.sqrt(self.JUMP_FACTOR) * median(losses[half:]):
             return False
         runs = high[0] + sum(after and not before for before, after in pairwise(high))
-        return runs >= self.MIN_JUMPS and few_runs(runs, sum(high), len(high)) < chance
+        jumps = sum(high[at] and not any(high[at - self.MIN_GAP : at]) for at in range(self.MIN_GAP, len(high)))
+        return jumps >= self.MIN_JUMPS and few_runs(runs, sum(high), len(high)) < chance
 
     def _waves(self, losses: Sequence[float], chance: float) -> bool:
         count, level = len(losses), median(losses)

@@ -25,6 +25,8 @@ class RisingEvalLoss:
 
     USUAL_SCATTER, USUAL_FREEDOM = 0.01, 4
     """The scatter of validations as a share of the loss, and for how many of its own it counts."""
+    MAX_CHANCE = 2e-4
+    """The chance of a false alarm in one look: in the first ones nearly all is the usual scatter, which may be wrong."""
     MIN_NATS = 0.02
     """How much higher at least: if all is known, losses of no weight are far apart."""
     WINDOW = 10
@@ -61,7 +63,7 @@ class RisingEvalLoss:
         squares, levels = falling_fit(logs[: lowest + 1])
         freedom = self.USUAL_FREEDOM + lowest + 1 - levels + len(after) - 2
         # Any validation could have been the lowest, by chance.
-        needed = deviations(spent(count, count - 1), freedom)
+        needed = deviations(min(self.MAX_CHANCE, spent(count, count - 1)), freedom)
         level = fmean(after[:-1])
         trend = slope(after), 12 / (len(after) * (len(after) ** 2 - 1)), without_trend(after)
         jump = after[-1] - level, 1 + 1 / (len(after) - 1), [each - level for each in after[:-1]]
