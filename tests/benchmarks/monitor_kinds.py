@@ -481,10 +481,10 @@ LATER_SICK: Mapping[str, Sick] = {
     "jumps at step 31 to four times its loss, 60 steps": Sick(late_jump, starts=31),
     "gradients 50 times as large from step 15 on, 30 steps": Sick(early_explosion, starts=15),
     "validation loss 1.0, 0.8, 1.0": Sick(last_validation, starts=60),
-    "never a finite gradient": Sick(lambda random: (usual(40), np.full(40, np.inf), {})),
+    "never a finite gradient": Sick(lambda _: (usual(40), np.full(40, np.inf), {})),
     "the loss doubles over 200 steps": Sick(lambda random: steady(random, np.linspace(1.5, 3.0, 200), 0.15)),
 }
-"""Kinds that were written down after the first held-out ones had been run, and four faults that they showed were fixed."""
+"""Kinds that were written down after the first held-out ones had been run and four faults of the rules fixed."""
 
 
 def real() -> dict[str, Training]:

@@ -47,8 +47,8 @@ class Spike:
     FACTOR, MIN_NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
     SINGLE_FACTOR, FIRST_ENTRIES = 7.0, 5
-    """How many times the highest loss of the window a single one has to be. It also has to be above the first ones, which
-    a row that is not learned yet may have."""
+    """How many times the highest loss of the window a single one has to be. It also has to be above the first ones: a
+    row that is not learned yet may have their loss."""
     MIN_DEVIATION = 0.05
     """The least deviation taken for noise, of the logarithm: 5%."""
 
@@ -97,7 +97,7 @@ class RisingLoss:
     """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
     losses without a trend one series in a thousand has it."""
     EARLY_FACTOR, HIGH_ENTRIES = 1.4, 9
-    """How much higher the last entries are than the first, and how many all have to be: fewer can be a block of rows."""
+    """How much higher the last entries are than the first, and how many have to be: fewer can be a block of rows."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))

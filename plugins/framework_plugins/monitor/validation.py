@@ -26,7 +26,7 @@ class RisingEvalLoss:
     USUAL_SCATTER, USUAL_FREEDOM = 0.01, 4
     """The scatter of validations as a share of the loss, and for how many of its own it counts."""
     MAX_CHANCE = 2e-4
-    """The chance of a false alarm in one look: in the first ones nearly all is the usual scatter, which may be wrong."""
+    """The chance of a false alarm in one look: the first ones rest on the usual scatter, which may be wrong."""
     MIN_NATS = 0.02
     """How much higher at least: if all is known, losses of no weight are far apart."""
     WINDOW = 10
