@@ -93,9 +93,9 @@ class RisingLoss:
     START_FACTOR, LOWEST_FACTOR = 1.05, 1.3
     """How far above the first entries and above the lowest mean the loss is at least, in addition to the noise. A
     warm-up can raise it by some percent, and sources differ by half."""
-    EARLY_ENTRIES, MIN_CORRELATION = 10, 0.85
-    """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
-    losses without a trend one series in a thousand has it."""
+    EARLY_ENTRIES, MIN_CORRELATION = 12, 0.85
+    """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of
+    twelve losses without a trend, one series in 2,600 has it."""
     EARLY_FACTOR, HIGH_ENTRIES = 1.4, 9
     """How much higher the last entries are than the first, and how many have to be: fewer can be a block of rows."""
 
@@ -136,12 +136,19 @@ class RisingLoss:
                 continue
             now = mean_of(list(self.losses)[-window:])
             for before, factor, cause in references:
-                error = max(now.noise, before.noise) * math.sqrt(1 / window + 1 / before.count)
                 was, level = math.exp(before.level), math.exp(now.level)
-                if now.level > before.level + math.log(factor) + noise * error and level > was + LEARNED_LOSS:
+                if now.above(before, factor, noise) and level > was + LEARNED_LOSS:
+                    if cause == HARDER_ROWS and not self._stays(before, noise):
+                        continue
                     text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
                     return Found(text, cause)
         return None
+
+    def _stays(self, lowest: Mean, noise: float) -> bool:
+        """Say whether the entries before the last ones were above the lowest too: a block of rows is not a rise."""
+        window = min(self.WINDOWS)
+        earlier = list(self.losses)[-2 * window : -window]
+        return len(earlier) == window and mean_of(earlier).above(lowest, self.START_FACTOR, noise)
 
     def _steady(self, losses: Sequence[float]) -> Found | None:
         """Say whether the first entries rise one after the other."""
@@ -361,6 +368,11 @@ class Mean(NamedTuple):
     level: float
     noise: float
     count: int
+
+    def above(self, other: Mean, factor: float, deviations: float) -> bool:
+        """Say whether it is this many times another, and that many standard errors of the difference more."""
+        error = max(self.noise, other.noise) * math.sqrt(1 / self.count + 1 / other.count)
+        return self.level > other.level + math.log(factor) + deviations * error
 
 
 def mean_of(losses: Sequence[float]) -> Mean:
