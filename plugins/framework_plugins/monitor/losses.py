@@ -285,10 +285,11 @@ class Plateau:
     """A loss that stays where it began, or a training that changes nothing any more.
 
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
-    them would fall by less than `MIN_FALL` until the end of the training, even if its slope is `SIGMAS` standard errors
-    steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise could hide such
-    a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000. Nothing is said either if
-    the loss was lower in any part, the first entries among them: then it has risen, and needs the opposite.
+    them would fall or rise by less than `MIN_FALL` until the end of the training, even if its slope is `SIGMAS`
+    standard errors steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise
+    could hide such a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000. Nothing
+    is said either if the loss was lower in any part, the first entries among them: then it has risen, and needs the
+    opposite.
     """
 
     FIRST_CHECK = 40
@@ -337,8 +338,7 @@ class Plateau:
         error = noise * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)
         # One that rises is the matter of another rule, which recommends the opposite.
-        doubt = self.SIGMAS * error
-        if (doubt - trend) * entries > self.MIN_FALL * initial or trend > doubt > 0 or self._was_lower(level):
+        if (self.SIGMAS * error + abs(trend)) * entries > self.MIN_FALL * initial or self._was_lower(level):
             return None
         return Found(
             f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"

@@ -16,6 +16,9 @@ from tests.support.examples import examples
 STEADY = [f"health.{kind}=ignore" for kind in ("plateau", "rising_loss", "oscillation", "exploding_gradient")]
 
 
+ALONE = [f"health.{kind}=ignore" for kind in ("spike", "rising_loss", "oscillation", "exploding_gradient")]
+
+
 def waves(count: int, *, level: float = 1.0, swing: float = 0.6, period: int = 8, noise: float = 0.1) -> list[float]:
     draw = random.Random(0)  # noqa: S311 - noise
     return [
@@ -130,6 +133,13 @@ def test_a_loss_that_stands_where_it_began_is_a_plateau(noise: float, count: int
 )
 def test_a_loss_that_fell_or_is_low_is_no_plateau(start: float, end: float, count: int) -> None:
     assert kinds(entries(falling(count, start=start, end=end, noise=0.05))) == []
+
+
+def test_a_loss_that_rises_slowly_is_no_plateau() -> None:
+    for seed in range(60):
+        noise = falling(200, start=1.0, end=1.0, noise=0.15, seed=seed)
+        rising = [1.5 * (1 + n / 200) * part for n, part in enumerate(noise)]
+        assert "plateau" not in {kind for _, kind in kinds(entries(rising), *ALONE)}
 
 
 @pytest.mark.parametrize("before", [1, 3, 20])
