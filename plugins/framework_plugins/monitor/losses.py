@@ -119,8 +119,9 @@ class RisingLoss:
             return self._steady(last) or self._apart(last)
         now = mean_of(last)
         if self.count == shortest and self.untrained:
-            # A loss that has not fallen yet is better known from more entries.
-            self.first.append(now._replace(level=max(now.level, self.first[0].level)))
+            # A loss that has not fallen yet is better known from more entries; that it falls is not their noise.
+            noise = deviation(without_trend(last))
+            self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
         if now.level < self.lowest.level:
             self.lowest = now
         found = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
