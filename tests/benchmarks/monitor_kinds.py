@@ -8,6 +8,7 @@ SmolLM2-135M, each with the settings that differ from those of the quickstart. T
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,7 +291,7 @@ def correlated(random: Random, count: int, correlation: float, noise: float) -> 
     """Noise in which each entry resembles the one before it."""
     drawn, last = np.empty(count), random.normal()
     for number in range(count):
-        last = correlation * last + np.sqrt(1 - correlation**2) * random.normal()
+        last = correlation * last + math.sqrt(1 - correlation**2) * random.normal()
         drawn[number] = last
     return np.exp(noise * drawn)
 
@@ -373,7 +374,7 @@ def bursts(random: Random) -> Training:
     """The loss triples at random and recovers in about ten steps."""
     above, high = np.empty(200), 0.0
     for number in range(200):
-        high = np.log(3) if number > 30 and random.random() < 0.06 else 0.85 * high
+        high = math.log(3) if number > 30 and random.random() < 0.06 else 0.85 * high
         above[number] = high
     return steady(random, fall(200, 1.0, 2.5, 20) * np.exp(above), 0.1)
 
