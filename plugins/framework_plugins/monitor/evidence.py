@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist, fmean
+from statistics import NormalDist
 from typing import NamedTuple
 
 FALSE_ALARMS = 0.005
@@ -35,7 +35,7 @@ def deviations(chance: float, freedom: float = math.inf) -> float:
         chance: of noise that exceeds it, on one side.
         freedom: degrees of freedom of the standard error (Student's t, in Wallace's approximation).
     """
-    normal = NormalDist().inv_cdf(1 - chance)
+    normal = -NormalDist().inv_cdf(chance)
     if math.isinf(freedom):
         return normal
     return math.sqrt(freedom * math.expm1((normal * (8 * freedom + 3) / (8 * freedom + 1)) ** 2 / freedom))
@@ -49,9 +49,11 @@ def few_runs(runs: int, marked: int, count: int) -> float:
 
 def falling_fit(values: Sequence[float]) -> tuple[float, int]:
     """Return the squared distances from the closest sequence that never rises, and its number of levels."""
-    levels: list[list[float]] = []
+    levels: list[tuple[float, float, int]] = []  # sum, sum of squares, count
     for value in values:
-        levels.append([value])
-        while len(levels) > 1 and fmean(levels[-2]) <= fmean(levels[-1]):
-            levels[-2:] = [levels[-2] + levels[-1]]
-    return sum((value - fmean(level)) ** 2 for level in levels for value in level), len(levels)
+        level = value, value**2, 1
+        while levels and levels[-1][0] * level[2] <= level[0] * levels[-1][2]:
+            total, squares, count = levels.pop()
+            level = total + level[0], squares + level[1], count + level[2]
+        levels.append(level)
+    return sum(max(0.0, squares - total**2 / count) for total, squares, count in levels), len(levels)
