@@ -432,13 +432,14 @@ class HealthConfig:
     rising_loss: Action = Action.warn
     """The training loss rises, and stays high."""
     oscillation: Action = Action.warn
-    """The training loss swings up and down and does not fall."""
+    """The training loss jumps up again and again, or swings up and down and does not fall."""
     plateau: Action = Action.warn
-    """The training loss stays where it began."""
+    """The training loss stays where it began, or the gradients or the loss are 0."""
     exploding_gradient: Action = Action.warn
     """The gradient norm, before clipping, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
-    """The validation loss rises while the training loss does not: the rows are memorized."""
+    """The validation loss rises by more than its validations scatter. If the training loss does not rise, the rows are
+    memorized."""
     truncated_answers: Action = Action.warn
     """Answers do not end by themselves. Detected after the training, and during it if `trainer.early_stopping_metric`
     is a metric that has prompts answered."""

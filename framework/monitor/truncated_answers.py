@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from framework.api.plan import EVAL_LOSS
 from framework.api.records import EvalResult, Sample, TrainingIssue
 from framework.api.schema import Action
 
 KIND = "truncated_answers"
-RECOMMENDATION = (
-    "The model does not end its answers reliably: train for more steps. If that does not help, check the learned end "
-    "of the rows with stages=[data], and whether model.chat_template is the one of the model"
+CHECK_END = (
+    "check the learned end of the rows with stages=[data], and whether model.chat_template is the one of the model"
 )
+MORE_STEPS = f"The model does not end its answers reliably: train for more steps. If that does not help, {CHECK_END}"
+LOST_END = f"The base model ends more of its answers, so more steps can make it worse: {CHECK_END}"
+LOWER_RATE = "More steps would make it worse: lower trainer.learning_rate, or train for fewer steps"
 LEAST_COUNT, LEAST_SHARE = 2, 0.2
 """Answers that do not stop, and their share, from which it is an issue: one prompt may ask for more than the limit."""
 
@@ -27,7 +30,14 @@ def count_truncated(samples: Sequence[Sample]) -> int:
     )
 
 
-def truncation_issues(action: Action, after: EvalResult, before: EvalResult | None, step: int) -> list[TrainingIssue]:
+def truncation_issues(
+    action: Action,
+    after: EvalResult,
+    before: EvalResult | None,
+    step: int,
+    issues: Sequence[TrainingIssue] = (),
+    eval_loss: float | None = None,
+) -> list[TrainingIssue]:
     """Return the issue with answers of the trained model, if there is one.
 
     Args:
@@ -35,12 +45,25 @@ def truncation_issues(action: Action, after: EvalResult, before: EvalResult | No
         after: an evaluation of the trained model.
         before: one of the base on the same prompts, where there was one.
         step: how long the model has been trained.
+        issues: what else went wrong in the training.
+        eval_loss: the validation loss of the trained model, if `after` does not have it.
     """
     asked = len(after.samples)
     count = count_truncated(after.samples)
     if action is Action.ignore or count < LEAST_COUNT or count < LEAST_SHARE * asked:
         return []
     text = f"{count} of {asked} answers did not end by themselves"
+    advice = MORE_STEPS
     if before is not None and before.samples:
-        text += f", and {count_truncated(before.samples)} of {len(before.samples)} of the base model"
-    return [TrainingIssue(KIND, step, text, RECOMMENDATION, action)]
+        base = count_truncated(before.samples)
+        text += f", and {base} of {len(before.samples)} of the base model"
+        if base * asked < count * len(before.samples):
+            advice = LOST_END
+    was = before.metrics.get(EVAL_LOSS) if before else None
+    now = after.metrics.get(EVAL_LOSS, eval_loss)
+    if was is not None and now is not None and not now <= was:  # NaN too
+        text += f"; the validation loss went from {was:.3g} to {now:.3g}"
+        advice = LOWER_RATE
+    if other := [issue.kind for issue in issues if issue.kind != KIND]:
+        advice = f"First follow the advice about {other[-1]}: more steps with these settings would not help"
+    return [TrainingIssue(KIND, step, text, advice, action)]

@@ -200,8 +200,8 @@ def _run_stages(
     answers = pair(before, after)
     issues = []
     if after:
-        steps = trained.steps if trained else 0
-        issues = truncation_issues(plan.health.truncated_answers, after, before, steps)
+        steps, known = (trained.steps, trained.issues) if trained else (0, [])
+        issues = truncation_issues(plan.health.truncated_answers, after, before, steps, known)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))

@@ -116,7 +116,8 @@ class TrainingController:
         self.events.send(TrainingStep(step))
         issues = self._check(step)
         if self.answers is not None:
-            issues += truncation_issues(self.plan.health.truncated_answers, self.answers, self.base, step.step)
+            known, action = [*self.issues, *issues], self.plan.health.truncated_answers
+            issues += truncation_issues(action, self.answers, self.base, step.step, known, step.eval_loss)
             # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
         for issue in issues:

@@ -9,6 +9,7 @@ from typing import Protocol
 from framework import Plan
 from framework.api import Action, Step, TrainingIssue
 from framework.api.training import NAN
+from framework_plugins.monitor.evidence import Found
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework_plugins.monitor.recommendations import recommendation
@@ -23,8 +24,8 @@ REPORTED_ONCE = frozenset({NAN, "plateau"})
 class Rule(Protocol):
     """One rule."""
 
-    def check(self, step: Step) -> str:
-        """Say what is seen, in a sentence; empty if all is well."""
+    def check(self, step: Step) -> Found | None:
+        """Say what is seen; None if all is well."""
 
     def reset(self) -> None:
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
@@ -66,10 +67,10 @@ class HealthMonitor:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (text := rule.check(step)):
+            if self.reported[kind] < (1 if kind in REPORTED_ONCE else MAX_REPORTS) and (found := rule.check(step)):
                 self.reported[kind] += 1
-                advice = recommendation(kind, self.plan, step.step)
-                issues.append(TrainingIssue(kind, step.step, text + self._done(action), advice, action))
+                advice = recommendation(found.cause or kind, self.plan, step.step)
+                issues.append(TrainingIssue(kind, step.step, found.text + self._done(action), advice, action))
         for issue in issues:
             # Or the same entries would be reported again after each of the next steps.
             self.rules[issue.kind][1].reset()

@@ -1,18 +1,26 @@
 """Rules for the training loss: a spike, a rise, an oscillation, a plateau.
 
 Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
-because their rows differ, so every rule measures that noise and asks for several times as much.
+because their rows differ, so every rule measures that noise, and asks for so much more that noise alone is reported in
+one training of many, however often the rule looks (`evidence.py`). Rows may come in an order: by source, or the easy
+ones first. So a level by itself is not evidence, unless it is above that of the first entries, before any training.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from statistics import fmean, median
+from typing import NamedTuple
 
 from framework.api import Step
+from framework_plugins.monitor.evidence import FALSE_ALARMS, Found, deviations, few_runs, spent
+
+HARDER_ROWS = "harder_rows"
+NO_GRADIENT = "no_gradient"
+NOTHING_LEFT = "nothing_left"
 
 MAD_TO_DEVIATION = 1.4826
 """The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
@@ -38,160 +46,251 @@ class Spike:
     """Deviations above the median: of noise that is normal, one step in three million is."""
     FACTOR, MIN_NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is not a spike."""
-    SINGLE_FACTOR = 7.0
-    """How many times the highest loss of the window a single one has to be."""
+    SINGLE_FACTOR, FIRST_ENTRIES = 7.0, 5
+    """How many times the highest loss of the window a single one has to be. It also has to be above the first ones: a
+    row that is not learned yet may have their loss."""
     MIN_DEVIATION = 0.05
     """The least deviation taken for noise, of the logarithm: 5%."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW + self.HIGH_ENTRIES)
+        self.first: list[float] = []
 
-    def check(self, step: Step) -> str:
+    def check(self, step: Step) -> Found | None:
         """Say whether the loss is a spike."""
         self.losses.append(max(step.loss, MIN_LOSS))
-        for last, times in ((1, self.SINGLE_FACTOR), (self.HIGH_ENTRIES, self.FACTOR)):
+        if len(self.first) < self.FIRST_ENTRIES:
+            self.first.append(step.loss)
+        for last, times, least in ((1, self.SINGLE_FACTOR, max(self.first)), (self.HIGH_ENTRIES, self.FACTOR, 0.0)):
             before, now = list(self.losses)[:-last], min(list(self.losses)[-last:])
-            if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS):
+            if len(before) < self.MIN_ENTRIES or now <= max(times * max(before), max(before) + self.MIN_NATS, least):
                 continue
             logs = [math.log(each) for each in before]
             level = median(logs)
             # The larger of the two: of two kinds of rows the median sees one, and outliers move only the deviation.
             noise = max(spread(logs), deviation(logs), self.MIN_DEVIATION)
             if math.log(now) - level > self.DEVIATIONS * noise:
-                return f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}"
-        return ""
+                return Found(f"the loss jumped to {now:.3g} from about {math.exp(level):.3g}")
+        return None
 
     def reset(self) -> None:
         self.losses.clear()
 
 
 class RisingLoss:
-    """A loss that has risen and stays high: the mean of the last entries far above the lowest that there was.
+    """A loss that has risen and stays high.
 
-    Trimmed means of logarithms are compared, which a few odd batches hardly move. The first few entries count as a low
-    too, so that a training that goes wrong at once is seen; one that rises from step to step is seen before the window
-    is full.
+    Trimmed means of logarithms are compared, which a few odd batches hardly move: the last entries with the first ones,
+    which no rows of the same kind exceed, and with the lowest mean, which rows of another source may. Before there are
+    entries for a mean, a rise is seen if it is steady, or if all entries after a step are above all before.
     """
 
-    WINDOW, FIRST_ENTRIES = 20, 5
-    """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
-    FACTOR, DEVIATIONS = 1.25, 4.0
-    """The mean is a quarter above the lowest, and by this many standard errors of the difference."""
-    EARLY_ENTRIES, MIN_CORRELATION = 10, 0.85
-    """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
-    losses without a trend one series in a thousand has it."""
-    EARLY_FACTOR = 1.4
-    """How much higher the last third is than the first."""
+    WINDOWS, STRIDE = (20, 60), 5
+    """Entries of a mean, made whenever `STRIDE` are new: fewer would take a few hard batches for a rise, and more show
+    a smaller one."""
+    FIRST_ENTRIES = 5
+    """Those of the first mean."""
+    START_FACTOR, LOWEST_FACTOR = 1.05, 1.3
+    """How far above the first entries and above the lowest mean the loss is at least, in addition to the noise. A
+    warm-up can raise it by some percent, and sources differ by half."""
+    EARLY_ENTRIES, MIN_CORRELATION = 12, 0.85
+    """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of
+    twelve losses without a trend, one series in 2,600 has it."""
+    EARLY_FACTOR, HIGH_ENTRIES = 1.4, 9
+    """How much higher the last entries are than the first, and how many have to be: fewer can be a block of rows."""
 
     def __init__(self) -> None:
-        self.losses: deque[float] = deque(maxlen=self.WINDOW)
-        self.reset()
+        self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
+        self.count = 0
+        self.first: list[Mean] = []
+        self.untrained = True
+        """Whether the first entries are those of the training."""
 
-    def check(self, step: Step) -> str:
+    def check(self, step: Step) -> Found | None:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, MIN_LOSS)))
-        count = len(self.losses)
-        if count == self.FIRST_ENTRIES:
-            self.lowest, self.noise = trimmed(self.losses), deviation(self.losses)
-        if count < self.WINDOW:
-            return self._steady()
-        now, noise = trimmed(self.losses), deviation(self.losses)
-        if now < self.lowest:
-            self.lowest, self.noise, self.count = now, noise, self.WINDOW
-        error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
-        level, before = math.exp(now), math.exp(self.lowest)
-        if now > self.lowest + math.log(self.FACTOR) + self.DEVIATIONS * error and level > before + LEARNED_LOSS:
-            return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
-        return ""
+        self.count += 1
+        shortest = min(self.WINDOWS)
+        last = list(self.losses)[-shortest:]
+        if self.count == self.FIRST_ENTRIES:
+            self.lowest = mean_of(last)
+            self.first = [self.lowest] if self.untrained else []
+        if self.count < shortest:
+            return self._steady(last) or self._apart(last)
+        now = mean_of(last)
+        if self.count == shortest and self.untrained:
+            # A loss that has not fallen yet is better known from more entries; that it falls is not their noise.
+            noise = deviation(without_trend(last))
+            self.first.append(Mean(max(now.level, self.first[0].level), noise, shortest))
+        if now.level < self.lowest.level:
+            self.lowest = now
+        found = self._apart(list(self.losses)) if self.count <= max(self.WINDOWS) else None
+        return found or (None if self.count % self.STRIDE else self._risen())
 
-    def _steady(self) -> str:
+    def _risen(self) -> Found | None:
+        """Say whether the last entries are above the first or the lowest, by more than the noise of both."""
+        noise = deviations(spent(self.count // self.STRIDE, tests=3 * len(self.WINDOWS)))
+        references = [(each, self.START_FACTOR, "") for each in self.first]
+        references.append((self.lowest, self.LOWEST_FACTOR, HARDER_ROWS))
+        for window in self.WINDOWS:
+            if len(self.losses) < window:
+                continue
+            now = mean_of(list(self.losses)[-window:])
+            for before, factor, cause in references:
+                was, level = math.exp(before.level), math.exp(now.level)
+                if now.above(before, factor, noise) and level > was + LEARNED_LOSS:
+                    if cause == HARDER_ROWS and not self._stays(before, noise):
+                        continue
+                    text = f"the loss rose to {level:.3g} over {window} log entries, and was {was:.3g} before"
+                    return Found(text, cause)
+        return None
+
+    def _stays(self, lowest: Mean, noise: float) -> bool:
+        """Say whether the entries before the last ones were above the lowest too: a block of rows is not a rise."""
+        window = min(self.WINDOWS)
+        earlier = list(self.losses)[-2 * window : -window]
+        return len(earlier) == window and mean_of(earlier).above(lowest, self.START_FACTOR, noise)
+
+    def _steady(self, losses: Sequence[float]) -> Found | None:
         """Say whether the first entries rise one after the other."""
-        count = len(self.losses)
+        count = len(losses)
         if count < self.EARLY_ENTRIES:
-            return ""
-        places, third = ranks(list(self.losses)), count // 3
+            return None
+        places, third = ranks(losses), count // 3
         apart = sum((place - number) ** 2 for number, place in enumerate(places))
-        first, last = (median(list(self.losses)[part]) for part in (slice(third), slice(-third, None)))
+        first, last = (median(losses[part]) for part in (slice(third), slice(-third, None)))
         correlation = 1 - 6 * apart / (count * (count**2 - 1))
-        if correlation < self.MIN_CORRELATION or last - first < math.log(self.EARLY_FACTOR):
-            return ""
-        return f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries"
+        if correlation < self.MIN_CORRELATION or not self._far(first, last):
+            return None
+        return Found(f"the loss rose from {math.exp(first):.3g} to {math.exp(last):.3g} in {count} log entries")
+
+    def _apart(self, losses: Sequence[float]) -> Found | None:
+        """Say whether all entries after one are far above all until then: in any order of rows that is rare."""
+        count = len(losses)
+        for first in range(1, count - self.HIGH_ENTRIES + 1):
+            highest, lowest = max(losses[:first]), min(losses[first:])
+            if self._far(highest, lowest) and math.comb(count, first) * FALSE_ALARMS >= 1:
+                level, before = math.exp(median(losses[first:])), math.exp(median(losses[:first]))
+                return Found(f"the loss rose to {level:.3g} after {first} log entries, and was {before:.3g}")
+        return None
+
+    def _far(self, before: float, now: float) -> bool:
+        return now > before + math.log(self.EARLY_FACTOR) and math.exp(now) > math.exp(before) + LEARNED_LOSS
 
     def reset(self) -> None:
         self.losses.clear()
-        self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST_ENTRIES
+        self.count, self.untrained = 0, False
 
 
 class Oscillation:
-    """A loss that goes up and down in waves and does not fall.
+    """A loss that jumps up again and again, or that goes up and down in waves and does not fall.
 
-    Noise of the rows fluctuates too, but each step independently, or alternating if an epoch has few steps. After a
-    rate that is too high, the weights take several steps to recover, so neighbouring losses are similar. The statistic
-    is the mean square of the differences of their ranks by the variance of the ranks (Bartels 1982): 2 if the losses
-    are independent, more if they alternate, less in waves.
+    After a rate that is too high, the weights take several steps to recover, so neighbouring losses are similar; the
+    noise of rows is not, or it alternates if an epoch has few steps. Sources that take turns in blocks give similar
+    neighbours too. So it is a jump only if most entries are at one level, a floor, and a wave only if changes continue
+    from entry to entry, which those between blocks do not.
     """
 
     WINDOWS, STRIDE = (40, 80), 5
     """Entries of one check, made whenever this many are new; more entries can distinguish flatter waves from noise."""
+    FLOOR, LOW = 0.6, 0.1
+    """The share of the entries at the floor or below, and the quantile that shows how far those scatter."""
+    MIN_JUMPS, MIN_GAP, JUMP_FACTOR, JUMP_SCATTER = 3, 3, 1.4, 1.5
+    """How often it jumps, after how many entries at the floor, how far above it, and how many times as far as that
+    quantile is below."""
     MIN_SWING = 0.15
     """Deviation from the trend, as a share of the level, from which it is a swing."""
     MAX_FALL = 0.05
     """A loss that falls by this share from one half of the window to the other is learning all the same."""
-    DEVIATIONS = 4.0
-    """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
     OUTLIER_DEVIATIONS = 4.0
     """Deviations from the median beyond which a loss is taken for one that far."""
     MIN_TURNS = 4
     """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
+    CHANGE_DEVIATIONS = 2.0
+    """Standard errors by which one change resembles the one before."""
 
     def __init__(self, warmup: Callable[[int], int]) -> None:
         self.warmup = warmup
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
         self.count = 0
 
-    def check(self, step: Step) -> str:
+    def check(self, step: Step) -> Found | None:
         """Say whether the loss oscillates; the warm-up is left out."""
         if step.step <= self.warmup(step.total_steps):
-            return ""
+            return None
         self.losses.append(step.loss)
         self.count += 1
         if self.count % self.STRIDE:
-            return ""
+            return None
+        chance = spent(self.count // self.STRIDE, tests=2 * len(self.WINDOWS))
         for count in self.WINDOWS:
-            if len(self.losses) >= count and self._waves(last := list(self.losses)[-count:]):
-                low, high = min(last), max(last)
-                return f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
-        return ""
+            last = list(self.losses)[-count:]
+            if len(last) < count or median(last) < LEARNED_LOSS:
+                continue
+            low, high = min(last), max(last)
+            if self._jumps(last, chance):
+                return Found(f"the loss jumped from about {median(last):.3g} to {high:.3g} again and again")
+            if self._waves(last, chance):
+                return Found(f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall")
+        return None
 
-    def _waves(self, losses: Sequence[float]) -> bool:
+    def _jumps(self, losses: Sequence[float], chance: float) -> bool:
+        """Say whether high losses come in a few runs, more so than in any order of rows (Wald and Wolfowitz)."""
+        ordered = sorted(max(loss, MIN_LOSS) for loss in losses)
+        floor, low = (math.log(ordered[int(part * len(ordered))]) for part in (self.FLOOR, self.LOW))
+        above = floor + max(math.log(self.JUMP_FACTOR), self.JUMP_SCATTER * (floor - low))
+        high = [math.log(max(loss, MIN_LOSS)) > above for loss in losses]
+        half = len(losses) // 2
+        # The first ones of a loss that falls are high too.
+        if median(losses[:half]) > math.sqrt(self.JUMP_FACTOR) * median(losses[half:]):
+            return False
+        runs = high[0] + sum(after and not before for before, after in pairwise(high))
+        jumps = sum(high[at] and not any(high[at - self.MIN_GAP : at]) for at in range(self.MIN_GAP, len(high)))
+        return jumps >= self.MIN_JUMPS and few_runs(runs, sum(high), len(high)) < chance
+
+    def _waves(self, losses: Sequence[float], chance: float) -> bool:
         count, level = len(losses), median(losses)
         half = count // 2
         # Medians: a few hard rows in one half would hide that the loss falls, and its curve is a wave then.
-        if level < LEARNED_LOSS or median(losses[half:]) < (1 - self.MAX_FALL) * median(losses[:half]):
+        if median(losses[half:]) < (1 - self.MAX_FALL) * median(losses[:half]):
             return False
         # A few hard rows would tilt the line, and what is left would be a trend.
         reach = self.OUTLIER_DEVIATIONS * spread(losses)
         off = without_trend([min(max(loss, level - reach), level + reach) for loss in losses])
         if spread(off) < self.MIN_SWING * level:
             return False
+        # 2 if the losses are independent, more if they alternate, less in waves (Bartels 1982).
         places = ranks(off)
         ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
-        if ratio > 2 - self.DEVIATIONS * 2 / math.sqrt(count):
+        if ratio > 2 - deviations(chance) * 2 / math.sqrt(count):
+            return False
+        if self._continues(off) < self.CHANGE_DEVIATIONS / math.sqrt(count):
             return False
         sides = [place > half for place in places if abs(place - half) > count / 4]
         return sum(one != other for one, other in pairwise(sides)) >= self.MIN_TURNS
+
+    @staticmethod
+    def _continues(losses: Sequence[float]) -> float:
+        """Return the correlation of one change with the next: -0.5 for noise, also in blocks; above 0 in waves."""
+        changes = [after - before for before, after in pairwise(losses)]
+        reach = 3 * MAD_TO_DEVIATION * median(abs(each) for each in changes)
+        changes = [min(max(each, -reach), reach) for each in changes]
+        squares = sum(each**2 for each in changes)
+        return sum(one * other for one, other in pairwise(changes)) / squares if squares else 0.0
 
     def reset(self) -> None:
         self.losses.clear()
 
 
 class Plateau:
-    """A loss that stays where it began.
+    """A loss that stays where it began, or a training that changes nothing any more.
 
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
-    them would fall by less than `MIN_FALL` until the end of the training, even if its slope is `SIGMAS` standard errors
-    steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise could hide such
-    a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
+    them would fall or rise by less than `MIN_FALL` until the end of the training, even if its slope is `SIGMAS`
+    standard errors steeper than it looks. A good base whose loss falls by a few percent is learning, so if the noise
+    could hide such a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000. Nothing
+    is said either if the loss was lower in any part, the first entries among them: then it has risen, and needs the
+    opposite.
     """
 
     FIRST_CHECK = 40
@@ -202,36 +301,84 @@ class Plateau:
     """The share of the loss by which it has to fall."""
     SIGMAS = 3.0
     """Standard errors of the slope in favour of the training."""
+    FIRST_ENTRIES, PART = (1, 5), 20
+    """Entries of the parts that may be lower: those at the beginning, and all."""
+    IDLE_ENTRIES = 10
+    """Entries in a row that show that nothing changes any more."""
+    NOTHING = 1e-5
+    """Nats a token below which nothing is left to learn."""
 
     def __init__(self, warmup: Callable[[int], int]) -> None:
         self.warmup = warmup
         self.steps: list[int] = []
         self.losses: list[float] = []
         self.at = self.FIRST_CHECK
+        self.still = self.learned = 0
+        """Entries in a row without a gradient, and without a loss."""
 
-    def check(self, step: Step) -> str:
+    def check(self, step: Step) -> Found | None:
         """Say whether the loss stays where it began."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
+        self.still = self.still + 1 if step.grad_norm == 0 else 0
+        self.learned = self.learned + 1 if step.loss < self.NOTHING else 0
+        if self.still >= self.IDLE_ENTRIES:
+            return Found(f"all gradients were 0 in {self.still} log entries in a row", NO_GRADIENT)
+        if self.learned >= self.IDLE_ENTRIES:
+            return Found(f"the loss was below {self.NOTHING:g} in {self.learned} log entries in a row", NOTHING_LEFT)
         count = len(self.losses)
         if count < self.at and not (step.step == step.total_steps and count >= self.FIRST_CHECK):
-            return ""
+            return None
         self.at = math.ceil(self.GROWTH * count)
         half = count // 2
         initial, level = fmean(self.losses[:half]), fmean(self.losses[half:])
         if level < LEARNED_LOSS or self.steps[half] <= self.warmup(step.total_steps):
-            return ""
+            return None
+        noise = deviation(without_trend(self.losses))
         # The standard error of a slope over equally spaced entries.
-        noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
+        error = noise * math.sqrt(12 / count**3)
         entries, trend = count * step.total_steps / step.step, slope(self.losses)
         # One that rises is the matter of another rule, which recommends the opposite.
-        doubt = self.SIGMAS * noise
-        if (doubt - trend) * entries > self.MIN_FALL * initial or trend > doubt > 0:
-            return ""
-        return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
+        if (self.SIGMAS * error + abs(trend)) * entries > self.MIN_FALL * initial or self._was_lower(level):
+            return None
+        return Found(
+            f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
+        )
+
+    def _was_lower(self, level: float) -> bool:
+        """Say whether a part of the losses is below their level, by more than they scatter."""
+        noise = spread(self.losses[len(self.losses) // 2 :])
+        return any(
+            fmean(part) < (1 - self.MIN_FALL) * level - self.SIGMAS * noise / math.sqrt(len(part))
+            for part in self._parts()
+        )
+
+    def _parts(self) -> Iterator[Sequence[float]]:
+        for count in self.FIRST_ENTRIES:
+            yield self.losses[:count]
+        for start in range(0, len(self.losses) - self.PART + 1, self.PART):
+            yield self.losses[start : start + self.PART]
 
     def reset(self) -> None:
         """Forget nothing: it is about the training as a whole, and reported once."""
+
+
+class Mean(NamedTuple):
+    """The mean of losses, as logarithms, and how far they lie apart."""
+
+    level: float
+    noise: float
+    count: int
+
+    def above(self, other: Mean, factor: float, deviations: float) -> bool:
+        """Say whether it is this many times another, and that many standard errors of the difference more."""
+        error = max(self.noise, other.noise) * math.sqrt(1 / self.count + 1 / other.count)
+        return self.level > other.level + math.log(factor) + deviations * error
+
+
+def mean_of(losses: Sequence[float]) -> Mean:
+    """Return the mean of losses that are logarithms."""
+    return Mean(trimmed(losses), deviation(losses), len(losses))
 
 
 def spread(values: Sequence[float] | deque[float]) -> float:

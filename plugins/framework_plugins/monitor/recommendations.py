@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from framework import Plan
 from framework.api import count
 from framework.api.training import NAN
+from framework_plugins.monitor.losses import HARDER_ROWS, NO_GRADIENT, NOTHING_LEFT
+from framework_plugins.monitor.validation import RISES_WITH_TRAINING, VALIDATION_NAN
 
 MIN_RATE_FACTOR, MAX_RATE_FACTOR = 2.0, 10.0
 """A rate that is wrong is changed by a factor between these."""
@@ -19,11 +21,18 @@ FIRST_STEP_NAN = (
     "source, or set trainer.dtype=fp32"
 )
 """For a loss that is not a number in the first step."""
+NO_GRADIENT_ADVICE = (
+    "Nothing is learned at any learning rate: check with stages=[data] that rows have learned tokens, and that the "
+    "adapter is on modules of this model"
+)
+NOTHING_LEFT_ADVICE = (
+    "Check that prompts do not contain their answers. If they do not, the rows are known: train for fewer steps"
+)
 
 
-def recommendation(kind: str, plan: Plan, step: int) -> str:
-    """Return what to change, in one sentence or two, about a problem in this step."""
-    return FIRST_STEP_NAN if kind == NAN and step == 1 else RECOMMENDATIONS[kind](plan)
+def recommendation(cause: str, plan: Plan, step: int) -> str:
+    """Return what to change, in one sentence or two, about a problem in this step: its kind, or its cause if known."""
+    return FIRST_STEP_NAN if cause == NAN and step == 1 else RECOMMENDATIONS[cause](plan)
 
 
 def _lower(plan: Plan) -> str:
@@ -48,9 +57,13 @@ def _too_high(plan: Plan) -> str:
     return f"The learning rate is too high: {_lower(plan)}"
 
 
+def _harder_rows(plan: Plan) -> str:
+    return f"Compare the rows of these steps with earlier ones: if they are not harder, {_lower(plan)}"
+
+
 def _oscillation(plan: Plan) -> str:
     steps = plan.training.gradient_accumulation_steps
-    return f"{_too_high(plan)}, or raise trainer.gradient_accumulation_steps from {steps} to {2 * steps} or more"
+    return f"{_harder_rows(plan)}, or raise trainer.gradient_accumulation_steps from {steps} to {2 * steps} or more"
 
 
 def _plateau(plan: Plan) -> str:
@@ -60,6 +73,14 @@ def _plateau(plan: Plan) -> str:
     low, high = (min(1.0, rate * factor) for factor in (MIN_RATE_FACTOR, MAX_RATE_FACTOR))
     raised = f"Raise trainer.learning_rate from {rate:g} to between {low:g} and {high:g}"
     return f"{raised}, or adapter.r from {rank} to {2 * rank} or more" if rank else raised
+
+
+def _rises_with_training(plan: Plan) -> str:
+    return f"The training loss rose too. {_too_high(plan)}"
+
+
+def _validation_nan(plan: Plan) -> str:
+    return f"Check the validation rows for ones without a learned token. If all have some, {_lower(plan)}{_clip(plan)}"
 
 
 def _exploding(plan: Plan) -> str:
@@ -94,5 +115,10 @@ RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     "plateau": _plateau,
     "exploding_gradient": _exploding,
     "rising_eval_loss": _memorized,
+    HARDER_ROWS: _harder_rows,
+    NO_GRADIENT: lambda _: NO_GRADIENT_ADVICE,
+    NOTHING_LEFT: lambda _: NOTHING_LEFT_ADVICE,
+    RISES_WITH_TRAINING: _rises_with_training,
+    VALIDATION_NAN: _validation_nan,
 }
-"""By the kind of the problem."""
+"""By the kind of the problem, or by its cause."""

@@ -19,7 +19,7 @@ KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name 
 
 
 def test_every_kind_has_a_setting_and_a_cure() -> None:
-    assert set(KINDS) - {"truncated_answers"} == set(RECOMMENDATIONS) == set(HealthMonitor(plan()).rules)
+    assert set(KINDS) - {"truncated_answers"} == set(HealthMonitor(plan()).rules) < set(RECOMMENDATIONS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,7 +43,7 @@ def test_one_kind_is_reported_a_few_times_and_then_known() -> None:
 
 
 def test_a_lower_rate_is_looked_at_by_itself() -> None:
-    losses, norms = falling(40) + [3.0] * 30, [1.0] * 40 + [50.0] * 3 + [1.0] * 27
+    losses, norms = falling(40) + [3.0] * 30, [1.0] * 40 + [50.0] * 5 + [1.0] * 25
     words = ["health.spike=ignore", "health.oscillation=ignore", "health.plateau=ignore"]
     told = [
         kinds(entries(losses, norms), *words, f"health.exploding_gradient={action}") for action in ("warn", "lower")

@@ -18,7 +18,7 @@ from tests.support.curves import plan
         ),
         ("nan", ["trainer.max_grad_norm=50"], "0.0001, set trainer.max_grad_norm=1, and train in bf16"),
         ("spike", [], "Look at the rows of this step; if it happens again, lower trainer.learning_rate from 0.0002"),
-        ("oscillation", [], "The learning rate is too high: lower trainer.learning_rate from 0.0002 to between"),
+        ("oscillation", [], "if they are not harder, lower trainer.learning_rate from 0.0002 to between"),
         ("oscillation", [], "or raise trainer.gradient_accumulation_steps from 4 to 8 or more"),
         ("rising_loss", [], "The learning rate is too high: lower"),
         (
@@ -32,6 +32,9 @@ from tests.support.curves import plan
             ["trainer.learning_rate=0.1"],
             "may have damaged the weights: lower trainer.learning_rate from 0.1",
         ),
+        ("harder_rows", [], "Compare the rows of these steps with earlier ones: if they are not harder, lower trainer"),
+        ("rises_with_training", [], "The training loss rose too. The learning rate is too high: lower trainer"),
+        ("validation_nan", [], "Check the validation rows for ones without a learned token"),
         ("exploding_gradient", [], "or warm up for longer than trainer.warmup_steps=5"),
         ("rising_eval_loss", [], "fewer than 3 epochs, trainer.early_stopping_patience=2, or more rows"),
         (
