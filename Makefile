@@ -139,7 +139,7 @@ docs: $(VENV)/dev
 # docs/reference: config.md and the JSON Schemas, of the options in this repository, api.md with its snapshot, and the
 # page of data-shapes.md; conf/README.md.
 reference: $(VENV)/dev
-	$(VENV)/bin/python -m framework reference docs/reference --package framework
+	$(VENV)/bin/python -m framework reference docs/reference --package framework-finetune
 	$(VENV)/bin/python tests/support/api_page.py
 	$(VENV)/bin/python -m tests.support.conf_page
 	$(VENV)/bin/python -m tests.support.shapes

@@ -32,7 +32,7 @@ from tests.support.project import project
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "docs/reference"
-PACKAGE = "framework"
+PACKAGE = "framework-finetune"
 FILES = [*sorted(conf_dir().rglob("*.yaml")), *sorted(ROOT.glob("plugins/*/conf/**/*.yaml"))]
 MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 

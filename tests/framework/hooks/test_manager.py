@@ -218,7 +218,7 @@ def test_a_second_plugin_of_a_name_is_reported_and_the_first_works(tmp_path: Pat
     (about / "entry_points.txt").write_text(f"[framework]\n{name} = another.hooks\n", encoding="utf-8")
     result = program("plugins", "command", cwd=tmp_path, env={"PYTHONPATH": str(site)})
     (line,) = result.err.splitlines()
-    first = "the framework itself" if name == "core" else f"framework {__version__}"
+    first = "the framework itself" if name == "core" else f"framework-finetune {__version__}"
     assert line == (
         f"plugin '{name}' of another 3.0 is skipped: {first} already has a plugin of that name. Rename its entry "
         f"point, '{name} = another.hooks', or uninstall it"
