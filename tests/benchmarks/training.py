@@ -176,7 +176,9 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
     result = log.with_name("measured.json")
     with log.open("w", encoding="utf-8") as stream:
         words = [sys.executable, str(OTHERS / "measured.py"), str(result), *command]
-        done = subprocess.run(words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": str(PEERS)}, check=False)
+        done = subprocess.run(
+            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": str(PEERS)}, check=False
+        )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}")
     measured = json.loads(result.read_text(encoding="utf-8"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shutil
 import sys
@@ -15,12 +14,12 @@ from pathlib import Path
 
 from framework import FrameworkError, __version__
 from framework.api import GIB, PythonProcess, cache_dir, count, describe_room, display_path, unknown, write_failure
-from framework.api.program import CommandParser, this_program
+from framework.api.program import CommandParser
 from framework_plugins.gpu import contenders
 from framework_plugins.gpu.card import Card, Environment, Probe, chosen, probe
 from framework_plugins.gpu.config import BenchGpuCommandConfig
-from framework_plugins.gpu.contenders import CONTENDERS, OURS, OURS_UNSLOTH, TRL_PACKED, Bench, MissingError, NoTimeError
-from framework_plugins.gpu.environments import TRL, UNSLOTH, DiskFullError, environment
+from framework_plugins.gpu.contenders import CONTENDERS, Bench, MissingError, NoTimeError
+from framework_plugins.gpu.environments import NO_ENVIRONMENT, TRL, UNSLOTH, DiskFullError, environment
 from framework_plugins.gpu.parts import MARGIN, WEIGHTS_GIB, BenchPart, all_parts
 from framework_plugins.gpu.report import page, table
 from framework_plugins.gpu.results import FORMAT, GpuResults, PartResult, load_results, save_results
@@ -64,6 +63,9 @@ class BenchGpuCommand:
             least = min(part.limit for part in wanted)
             raise FrameworkError(f"{NAME}: {card.about} is too small: the chosen parts need at least {least} GiB")
         known = _continued(file, card, found, dry=parsed.dry)
+        if parsed.again:
+            kept = {name: part for name, part in known.parts.items() if name not in {each.name for each in wanted}}
+            known = replace(known, parts=kept)
         _Session(fitting, card, found, known, file, parsed.folder, parsed.seconds, dry=parsed.dry).run()
         return 0
 
@@ -72,6 +74,7 @@ def _parser() -> CommandParser:
     parser = CommandParser(NAME, BenchGpuCommandConfig.__doc__)
     parser.add_argument("--dry", action="store_true", help="the same steps on the CPU: tiny shapes, no environments")
     parser.add_argument("--part", action="append", metavar="NAME", help="run this part; can be given several times")
+    parser.add_argument("--again", action="store_true", help="measure parts again that are complete")
     parser.add_argument("--list", action="store_true", help="print the names of the parts")
     parser.add_argument("--results", type=Path, metavar="FILE", help="the file to write; default: bench-gpu.json")
     parser.add_argument(
@@ -104,13 +107,13 @@ def _report(files: Iterable[Path], target: Path | None) -> int:
             known.append(load_results(file))
         except FrameworkError as error:
             refused.append(str(error))
-            print(f"left out: {error}", file=sys.stderr)
+            _say(f"left out: {error}")
     if refused and not known:
         raise FrameworkError(f"{NAME} --report: none of the files can be read")
     real = [each for each in known if not each.dry]
     if target is not None:
         if dry := len(known) - len(real):
-            print(f"left out of the page: {count(dry, 'dry run')}, which say nothing about a GPU", file=sys.stderr)
+            _say(f"left out of the page: {count(dry, 'dry run')}, since they say nothing about a GPU")
         _write_page(page(real), target)
     print(table(known) if known else page([]))  # noqa: T201 - the answer
     return INCOMPLETE if refused else 0
@@ -148,7 +151,13 @@ def _continued(file: Path, card: Card, found: Probe, *, dry: bool) -> GpuResults
                 f"{display_path(file)} has results with {name} {told[0]}, and this is {told[1]}: --results=FILE starts "
                 "another file"
             )
-    return known
+    return replace(known, parts={name: _to_try_again(part) for name, part in known.parts.items()})
+
+
+def _to_try_again(part: PartResult) -> PartResult:
+    """Forget the contenders that could not be installed: there may be a network now."""
+    missing = {who: why for who, why in part.missing.items() if not why.startswith(NO_ENVIRONMENT)}
+    return replace(part, missing=missing)
 
 
 class _Session:
@@ -185,13 +194,13 @@ class _Session:
         left = [part.name for part in self.parts if not _is_complete(self.known.parts.get(part.name))]
         if left:
             _say(f"not complete: {', '.join(left)}; the same command continues")
-        where = self.folder if self.dry else f"{self.folder} holds environments and weights: remove it if nothing follows"
-        _say(f"results: {file}; {where if not self.dry else 'a dry run says nothing about a GPU'}")
+        rest = f"environments and weights are in {self.folder}: remove it if no other run follows"
+        _say(f"results: {file}; {'a dry run says nothing about a GPU' if self.dry else rest}")
 
     def _full(self) -> str:
         return (
-            f"{NAME}: the disk of {self.folder} is full, {describe_room(self.folder)}. {display_path(self.file)} has the "
-            "results so far; free some space, or set --folder=FOLDER, and run the same command again"
+            f"{NAME}: the disk of {self.folder} is full, {describe_room(self.folder)}. {display_path(self.file)} has "
+            "the results so far; free some space, or set --folder=FOLDER, and run the same command again"
         )
 
     def _announce(self, todo: Sequence[BenchPart]) -> None:
@@ -217,8 +226,8 @@ class _Session:
         free = shutil.disk_usage(next(each for each in (self.folder, *self.folder.parents) if each.exists())).free
         if disk * GIB > free:
             raise FrameworkError(
-                f"{NAME} needs {disk:.0f} GiB in {self.folder}, and {free / GIB:.0f} GiB are free: set --folder=FOLDER on "
-                "another disk, or choose smaller parts, --part=llama1b-nf4-8-alpaca"
+                f"{NAME} needs {disk:.0f} GiB in {self.folder}, and {free / GIB:.0f} GiB are free: set --folder=FOLDER "
+                "on another disk, or choose smaller parts, --part=llama1b-nf4-8-alpaca"
             )
 
     def _environments(self) -> dict[str, Environment]:
@@ -309,4 +318,4 @@ def _duration(seconds: float) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - a notice

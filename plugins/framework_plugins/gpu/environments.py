@@ -1,4 +1,4 @@
-"""An environment for each peer, made by the command, with pinned versions. One that cannot be made is said, not raised."""
+"""An environment for each peer, made by the command. If one cannot be made, the reason is the result."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ HUB_KERNEL = "kernels-community/flash-attn2"
 MADE = "made.json"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--no-compile", "--quiet", "--retries", "2")
 FULL = "No space left on device"
+NO_ENVIRONMENT = "no environment"
+"""How the reason begins if a peer could not be installed; the next start of the command tries it again."""
 
 
 class DiskFullError(Exception):
@@ -90,7 +92,7 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
                 _run([python, *PIP, *wanted])
         except _FailedError as error:
             shutil.rmtree(target, ignore_errors=True)
-            return Environment(None, missing=f"no environment: {error}")
+            return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
         for requirement in peer.optional:
             _tried([python, *PIP, "--only-binary", ":all:", requirement])
         if peer.hub_kernel:
@@ -100,7 +102,7 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
     try:
         found = probe(python)
     except FrameworkError as error:
-        return Environment(None, missing=f"no environment: {error}")
+        return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
     return Environment(python, found.versions)
 
 

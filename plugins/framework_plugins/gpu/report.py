@@ -57,7 +57,8 @@ def _section(results: GpuResults) -> Iterator[str]:
         yield ""
         yield f"`{name}`, {part.rows:,} rows, {part.tokens:,} tokens, {count(part.steps, 'step')}:"
         yield ""
-        yield from (f"- {line}" for line in (*goals(part, name), *_left_out(part)))
+        told = () if results.dry else goals(part, name)
+        yield from (f"- {line}" for line in (*told, *_losses(part.results), *_left_out(part)))
     left = [name for name in all_parts() if name not in results.parts]
     if left:
         yield ""
@@ -99,7 +100,6 @@ def goals(part: PartResult, name: str) -> Iterator[str]:
         if who in results and results[who].plan_high and results[who].peak_reserved:
             inside = results[who].plan_low <= results[who].peak_reserved <= results[who].plan_high
             yield f"{who}: peak {'inside' if inside else 'outside'} the plan's range"
-    yield from _losses(results)
 
 
 def _losses(results: Mapping[str, Measured]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The file of `bench-gpu`: what one GPU came to, without names of people or machines, and what says that it is whole."""
+"""The file of `bench-gpu`: what one GPU came to, without names of people or machines, with a checksum."""
 
 from __future__ import annotations
 
@@ -146,11 +146,15 @@ def load_results(file: Path) -> GpuResults:
     try:
         results = load_record(GpuResults, file)
     except ValueError as error:
-        raise FrameworkError(f"{file} is not a file of bench-gpu: its fields are not those of format {FORMAT}") from error
+        raise FrameworkError(
+            f"{file} is not a file of bench-gpu: its fields are not those of format {FORMAT}"
+        ) from error
     for name, part in results.parts.items():
         for who, each in part.results.items():
             whole = each.step_seconds and min(each.step_seconds) > 0
-            if not whole or not math.isclose(each.tokens_per_second, rate(part.tokens, each.step_seconds), rel_tol=1e-9):
+            if not whole or not math.isclose(
+                each.tokens_per_second, rate(part.tokens, each.step_seconds), rel_tol=1e-9
+            ):
                 raise FrameworkError(
                     f"{file} was edited: {name}, {who}: {each.tokens_per_second:,.1f} tokens/s do not follow from its "
                     "tokens and seconds"

@@ -68,7 +68,7 @@ class TestGpuCommand:
 def _tested(folder: Path, marked: str) -> tuple[int, list[str]]:
     """Run the tests with a marker; return pytest's exit code and what it printed, which is shown meanwhile."""
     command = [
-        sys.executable, "-m", "pytest", str(folder), "-c", str(folder / "pytest.ini"), "-m", marked, "--tb=short",
+        sys.executable, "-m", "pytest", str(folder), "-c", str(folder / "installed.ini"), "-m", marked, "--tb=short",
         "-p", "no:cacheprovider", "--durations=5", "--color=no",
     ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}

@@ -31,7 +31,10 @@ def framework_components() -> Iterable[Component]:
         extra="framework-finetune[tensorboard]",
     )
     yield Component(
-        "mlflow", config.MlflowConfig, "framework_plugins.trackers.mlflow_logger:Mlflow", extra="framework-finetune[mlflow]"
+        "mlflow",
+        config.MlflowConfig,
+        "framework_plugins.trackers.mlflow_logger:Mlflow",
+        extra="framework-finetune[mlflow]",
     )
 
 

@@ -60,7 +60,7 @@ def task() -> Task:
 
 
 def clock() -> Any:
-    """Return a callback for a transformers trainer that notes losses, and when steps begin and end, in seconds since 1970."""
+    """Return a callback for a transformers trainer: it notes losses, and when steps begin and end, since 1970."""
     import torch
     from transformers import TrainerCallback
 

@@ -1,6 +1,7 @@
 """Losses of held-out rows, by plain peft: `python held_out.py MODEL ROWS FOUR_BITS DTYPE ADAPTER…`.
 
-Prints a line of JSON with the mean loss of each adapter. The base is read once, in NF4 if FOUR_BITS is 1, in bf16 or fp16.
+Prints a line of JSON with the mean loss of each adapter. The base is read once, in bf16 or fp16, in NF4 if FOUR_BITS is
+1.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ if four_bits == "1":
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-base = AutoModelForCausalLM.from_pretrained(
-    model, dtype=dtype, quantization_config=quantized, device_map={"": device}
-)
+base = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, quantization_config=quantized, device_map={"": device})
 known = [json.loads(line) for line in Path(rows).read_text(encoding="utf-8").splitlines()]
 tuned = PeftModel.from_pretrained(base, adapters[0], adapter_name="0")
 losses = []
