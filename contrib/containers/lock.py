@@ -1,7 +1,7 @@
 """Write the lock files of the images anew: `python3.11 contrib/containers/lock.py --torch 2.13.0 [--cpu-wheels FOLDER]`.
 
-They have one hash for each distribution: that of the wheel that pip takes for this Python on this system. torch has two,
-of the CUDA build on pip's own index and of the CPU build in FOLDER, so that one file is for both images.
+They have one hash for each distribution: that of the wheel that pip takes for this Python on this system. torch has
+two, of the CUDA build on pip's own index and of the CPU build in FOLDER, so that one file is for both images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def resolved(*words: str) -> dict[str, str]:
         found = json.loads(report.read_text(encoding="utf-8"))["install"]
     lines = {}
     for each in found:
-        name, version = each["metadata"]["name"].lower().replace("_", "-"), each["metadata"]["version"].partition("+")[0]
+        name, version = (
+            each["metadata"]["name"].lower().replace("_", "-"),
+            each["metadata"]["version"].partition("+")[0],
+        )
         if name != OWN:
             hashes = each["download_info"]["archive_info"]["hashes"]
             lines[name] = f"{name}=={version} --hash=sha256:{hashes['sha256']}"
