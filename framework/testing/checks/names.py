@@ -46,7 +46,8 @@ def problems(offers: Sequence[Offer], others: Others, plugin: str) -> Iterator[s
     seen: set[tuple[str, str]] = set()
     for offer in offers:
         name, group = offer.component.name, offer.group
-        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        # A command is not a key of a config, so its name may have hyphens too.
+        if not re.fullmatch(r"[A-Za-z_][\w-]*" if group.base is CommandConfig else r"[A-Za-z_]\w*", name):
             yield f"{offer}: a name is made of letters, digits and underscores"
         elif name.lower() in WORDS:
             yield f"{offer}: Hydra does not take this word for a name: give it another"

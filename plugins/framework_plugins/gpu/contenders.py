@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from framework.api import GIB
 from framework_plugins.gpu.card import PEERS, VISIBLE, Card, Environment
@@ -100,7 +101,7 @@ class Bench:
     def _python(self, environment: str) -> Path:
         found = self.environments[environment]
         if found.python is None:
-            raise MissingError(found.missing)
+            raise MissingError(anonymous(found.missing))
         return found.python
 
     def _tokens(self) -> list[int]:
@@ -207,10 +208,11 @@ class Bench:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a training and what it started."""
-    if sys.platform == "win32":
-        process.kill()
-    else:
-        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
     process.wait()
 
 

@@ -103,6 +103,9 @@ def environment(peer: PeerEnvironment, folder: Path, torch: str, say: Callable[[
         found = probe(python)
     except FrameworkError as error:
         return Environment(None, missing=f"{NO_ENVIRONMENT}: {error}")
+    if not found.cards:
+        torch = f"torch {found.versions.get('torch', '')} for CUDA {found.cuda}"
+        return Environment(None, missing=f"{NO_ENVIRONMENT}: {torch} sees no GPU there {found.problem}".strip())
     return Environment(python, found.versions)
 
 

@@ -127,7 +127,7 @@ def test_two_plugins_with_one_name_are_both_named_with_the_way_out(tmp_path: Pat
     assert result.code == 2
     (line,) = result.err.splitlines()
     assert line.startswith(
-        "metric 'exact_match' is registered by two plugins, 'acme' (acme-dist 1.2) and 'evals' (framework "
+        "metric 'exact_match' is registered by two plugins, 'acme' (acme-dist 1.2) and 'evals' (framework-finetune "
     )
     assert line.endswith("Switch one off: FRAMEWORK_DISABLE_PLUGINS=acme")
     assert run(tmp_path, "--cfg", "job", FRAMEWORK_DISABLE_PLUGINS="acme").code == 0
@@ -147,7 +147,7 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
     result = run(tmp_path, "metric=[exact_match]", "stages=[plan]", "run_dir=run")
     (line,) = result.err.splitlines()
     who = f"plugin '{stranger}' of {stranger}-dist 1.2"
-    assert line.startswith(f"{who}: metric 'taken' is skipped: metric 'exact_match' of 'evals' (framework ")
+    assert line.startswith(f"{who}: metric 'taken' is skipped: metric 'exact_match' of 'evals' (framework-finetune ")
     assert result.code == 0
 
 

@@ -284,6 +284,10 @@ def test_an_environment_is_made_once_and_a_requirement_that_no_index_has_is_a_re
     assert len(said) == 1
     assert ran[1][-2:] == ["trl==1.16.0", "torch==2.13.0"]
     assert "--only-binary" in ran[2]
+    monkeypatch.setattr(environments, "probe", lambda _: probed([], problem="too old"))
+    assert environment(peer, tmp_path, "2.13.0+cu130", said.append).missing == (
+        "no environment: torch 2.13.0 for CUDA 13.0 sees no GPU there too old"
+    )
     lacking = environment(PeerEnvironment("none", ("nothing==1",)), tmp_path, "2.13.0", said.append)
     assert lacking.missing == "no environment: ERROR: No matching distribution found for nothing==1"
 
