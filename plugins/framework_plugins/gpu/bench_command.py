@@ -207,7 +207,7 @@ class _Session:
         """Say what is going to happen, in time and gigabytes, before it does.
 
         Raises:
-            FrameworkError: the disk has no room for it.
+            FrameworkError: the disk is too small.
         """
         shapes = list(dict.fromkeys(part.shape for part in todo if not self._base(part).joinpath("done").exists()))
         peers = [] if self.dry else [each for each in (TRL, UNSLOTH) if not (self.folder / each.name).exists()]

@@ -56,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python with a contender, and what it has; without a Python, why it cannot be had."""
+    """A Python with a contender, and what it has; without a Python, why there is none."""
 
     python: Path | None
     versions: dict[str, str] = field(default_factory=dict)

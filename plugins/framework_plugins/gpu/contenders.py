@@ -68,7 +68,7 @@ class Bench:
         """Train as one contender.
 
         Raises:
-            MissingError: it cannot be had, or it failed.
+            MissingError: it is not installed, or it failed.
             NoTimeError: there is no time left in this part.
             DiskFullError: the disk is full.
         """

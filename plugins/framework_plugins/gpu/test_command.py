@@ -1,4 +1,4 @@
-"""`python -m framework test-gpu`: the tests in `framework_gpu_tests`, for people who have installed and not cloned."""
+"""`python -m framework test-gpu`: the tests in `framework_gpu_tests`, without a clone."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def _tested(folder: Path, marked: str) -> tuple[int, list[str]]:
         errors="replace",
     ) as process:  # fmt: skip
         for line in process.stdout or ():
-            print(line, end="", flush=True)  # noqa: T201 - as it goes on
+            print(line, end="", flush=True)  # noqa: T201 - as it is printed
             printed.append(line.rstrip("\n"))
     return process.returncode, printed

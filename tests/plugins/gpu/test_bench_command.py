@@ -122,7 +122,7 @@ class Stand:
 
 
 class Prepared:
-    """Stands in for the process that writes weights and rows."""
+    """A stand-in for the process that writes weights and rows."""
 
     def __init__(self, **_: object) -> None:
         return

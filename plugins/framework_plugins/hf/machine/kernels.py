@@ -1,7 +1,7 @@
-"""Kernels that the chosen model and attention want: whether they are installed, and what their absence costs.
+"""Kernels that the chosen model and attention use: whether they are installed, and what their absence costs.
 
-Which ones a model wants, its own code in transformers says: it names the package beside each function that it has in
-plain torch too. Nothing is said of a kernel that a plan does not want.
+The code of a model in transformers names the package of each function that it also has in plain torch. Kernels that a
+plan does not use are not listed.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def wanted(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _config(plan: Plan | None) -> Mapping[str, Any]:
-    """Return the model's `config.json`; empty if it is not to be had, which another check reports."""
+    """Return the model's `config.json`; empty if it is not available, which another check reports."""
     if plan is None:
         return {}
     try:
@@ -122,7 +122,7 @@ def _of_model(plan: Plan | None, package: str) -> DiagnosticResult | None:
 
 
 def _found(distribution: str, module: str, why: str, cost: str, otherwise: str = "") -> DiagnosticResult:
-    """Import a package that the plan wants; on a CPU none of them runs."""
+    """Import a package that the plan uses; on a CPU none of them runs."""
     version, fix = installed(distribution), f"{INSTALL[distribution]}{otherwise}"
     if not torch.cuda.is_available():
         return DiagnosticResult(State.off, f"{why} on a GPU; here is none", version or "")
