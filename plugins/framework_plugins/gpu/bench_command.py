@@ -25,6 +25,7 @@ from framework_plugins.gpu.report import page, table
 from framework_plugins.gpu.results import FORMAT, GpuResults, PartResult, load_results, save_results
 
 NAME = "bench-gpu"
+DRY = "--dry goes through the same steps on the CPU"
 SECONDS = 480
 """What a part may take."""
 PER_GIB_SECONDS = 15
@@ -57,7 +58,7 @@ class BenchGpuCommand:
         wanted = [parts[name] for name in parsed.part or parts]
         file = parsed.results or Path("bench-gpu-dry.json" if parsed.dry else "bench-gpu.json")
         found = probe(Path(sys.executable))
-        card = Card() if parsed.dry else chosen(found, NAME)
+        card = Card() if parsed.dry else chosen(found, NAME, DRY)
         fitting = [part for part in wanted if parsed.dry or card.memory >= MARGIN * part.limit * GIB]
         if not fitting:
             least = min(part.limit for part in wanted)

@@ -19,7 +19,6 @@ TOO_OLD = "too old"
 """What torch says of a driver that is older than the CUDA that it was built for."""
 AMPERE = 8.0
 """The compute capability from which on a GPU has bf16."""
-DRY = "bench-gpu --dry goes through the same steps on the CPU"
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def probe(python: Path) -> Probe:
         raise FrameworkError(f"{python} cannot be asked for its GPU: {summarize_error(error)}") from error
 
 
-def chosen(found: Probe, command: str) -> Card:
-    """Return the GPU to measure, the first of several equal ones.
+def chosen(found: Probe, command: str, otherwise: str) -> Card:
+    """Return the GPU to use, the first of several equal ones. `otherwise` says what can be done without one.
 
     Raises:
         FrameworkError: there is none, its driver is too old, or different GPUs are visible.
@@ -88,7 +87,7 @@ def chosen(found: Probe, command: str) -> Card:
     if found.cuda is None and not found.cards:
         problem = found.problem or f"{torch} is built without CUDA"
         raise FrameworkError(f"{command} needs a CUDA GPU, and {problem}. On a machine with a GPU, install a torch "
-                             f"that is built for CUDA. {DRY}")  # fmt: skip
+                             f"that is built for CUDA. {otherwise}")  # fmt: skip
     if not found.cards and TOO_OLD in found.problem:
         raise FrameworkError(f"{command}: the driver {found.driver} is too old for {torch}, which is built for CUDA "
                              f"{found.cuda}. Update the driver, or install a torch for an older CUDA")  # fmt: skip
@@ -96,11 +95,11 @@ def chosen(found: Probe, command: str) -> Card:
         hidden = f" with {VISIBLE}={os.environ[VISIBLE]}" if VISIBLE in os.environ else ""
         driver = f"driver {found.driver}" if found.driver else "no NVIDIA driver"
         raise FrameworkError(f"{command} needs a CUDA GPU, and {torch} sees none{hidden} ({driver}"
-                             f"{'; ' if found.problem else ''}{found.problem}). {DRY}")  # fmt: skip
+                             f"{'; ' if found.problem else ''}{found.problem}). {otherwise}")  # fmt: skip
     cards = [Card(str(each["name"]), int(each["memory"]), str(each["capability"])) for each in found.cards]
     if len({(card.name, card.capability) for card in cards}) > 1:
         named = ", ".join(f"{number}: {card.about}" for number, card in enumerate(cards))
         raise FrameworkError(
-            f"{command} measures one GPU, and different ones are visible ({named}): put {VISIBLE}=0 before the command"
+            f"{command} uses one GPU, and different ones are visible ({named}): put {VISIBLE}=0 before the command"
         )
     return cards[0]

@@ -38,7 +38,7 @@ class PeerEnvironment:
     Attributes:
         name: of its folder.
         requirements: for pip, all in one call; without one of them there is no environment.
-        optional: kernels that make the peer faster, one call each, wheels only; what an index does not have is left out.
+        optional: kernels that make the peer faster, wheels only; what an index does not have is left out.
         hub_kernel: whether to fetch flash attention from the Hub too.
         gib: about what it takes on disk.
         download_gb: about what pip downloads.

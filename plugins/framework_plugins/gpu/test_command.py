@@ -19,6 +19,7 @@ from framework_plugins.gpu.config import TestGpuCommandConfig
 from framework_plugins.gpu.results import anonymous
 
 NAME = "test-gpu"
+CPU = "--cpu runs the tests that do not need one"
 FAILED = 1
 NO_TESTS = 5
 """What pytest ends with if it has found none."""
@@ -42,7 +43,7 @@ class TestGpuCommand:
         if find_spec("pytest") is None:
             raise FrameworkError(f"{NAME} needs pytest: {pip_command(['framework-finetune[test-gpu]'])}")
         found = probe(Path(sys.executable))
-        card = Card() if parsed.cpu else chosen(found, NAME)
+        card = Card() if parsed.cpu else chosen(found, NAME, CPU)
         spec = find_spec("framework_gpu_tests")
         (folder,) = (spec.submodule_search_locations or ()) if spec else ()
         print(f"{NAME}: about twenty tests on {card.name or 'the CPU'}, about three minutes", file=sys.stderr)  # noqa: T201
@@ -65,11 +66,11 @@ class TestGpuCommand:
         return FAILED
 
 
-def _tested(folder: Path, marked: str) -> tuple[int, list[str]]:
+def _tested(folder: Path, marked: str, *more: str) -> tuple[int, list[str]]:
     """Run the tests with a marker; return pytest's exit code and what it printed, which is shown meanwhile."""
     command = [
         sys.executable, "-m", "pytest", str(folder), "-c", str(folder / "installed.ini"), "-m", marked, "--tb=short",
-        "-p", "no:cacheprovider", "--durations=5", "--color=no",
+        "-p", "no:cacheprovider", "--durations=5", "--color=no", *more,
     ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     # Plugins of other people's pytest have no part in this.
