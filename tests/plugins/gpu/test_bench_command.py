@@ -94,7 +94,8 @@ class Stand:
         monkeypatch.setattr(bench_command, "probe", lambda _: probed([self.card]))
         monkeypatch.setattr(bench_command, "environment", self._environment)
         monkeypatch.setattr(bench_command, "PythonProcess", Prepared)
-        monkeypatch.setattr(Bench, "train", lambda bench, who: self._train(bench, who))
+        train = self._train
+        monkeypatch.setattr(Bench, "train", lambda bench, who: train(bench, who))  # noqa: PLW0108 - one of Bench
         monkeypatch.setattr(Bench, "held_out", lambda _, adapters: dict.fromkeys(adapters, 11.5))
 
     def _environment(self, peer: PeerEnvironment, *_: object) -> Environment:
