@@ -166,7 +166,7 @@ def load_results(file: Path) -> GpuResults:
 
 def anonymous(text: str) -> str:
     """Return a text without the folders of paths and without the name of this machine."""
-    short = re.sub(r"(?<![\w.:/])~?(?:/[\w.@+ -]*[\w.@+-])*/(?=[\w.@+-])", "…/", text)
+    short = re.sub(r"(?<![\w.:/+)])(?:~|\.{1,2})?(?:/[\w.@+ -]*[\w.@+-])*/(?=[\w.@+-])", "…/", text)
     host = socket.gethostname()
     return re.sub(rf"\b{re.escape(host)}\b", "HOST", short)[:LONGEST] if host else short[:LONGEST]
 

@@ -168,5 +168,5 @@ def test_the_page_names_a_first_loss_that_is_another_one_and_what_did_not_run() 
 
 def test_a_reason_has_no_folders_and_no_name_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framework_plugins.gpu.results.socket.gethostname", lambda: "annas-pc")
-    text = "annas-pc: /home/anna/.cache/x/run: OSError in ~/private/model.py, 3/4 of it"
-    assert anonymous(text) == "HOST: …/run: OSError in …/model.py, 3/4 of it"
+    text = "annas-pc: /home/anna/.cache/x/run: OSError in ~/private/model.py, ../anna/x.py, 3/4 of C++/CUDA"
+    assert anonymous(text) == "HOST: …/run: OSError in …/model.py, …/x.py, 3/4 of C++/CUDA"
