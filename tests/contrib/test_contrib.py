@@ -113,6 +113,7 @@ def test_framework_is_the_wheel_and_so_are_the_plugins(installed: Installed, emp
     modules = (
         "framework",
         "framework_plugins.hf",
+        "framework_gpu_tests",
         "framework_plugin_template",
         "framework_textstats",
         "framework_trackio",
