@@ -27,7 +27,7 @@ def held(extra: str) -> set[str]:
     """Return what an extra brings, extras that it names included."""
     found: set[str] = set()
     for wanted in EXTRAS[extra]:
-        found |= set().union(*(held(each) for each in wanted.extras)) if wanted.name == "framework" else {wanted.name}
+        found |= set().union(*(held(each) for each in wanted.extras)) if wanted.name == "framework-finetune" else {wanted.name}
     return found
 
 
