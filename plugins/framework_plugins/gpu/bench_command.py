@@ -300,7 +300,7 @@ class _Session:
         save_results(self.known, self.file)
 
 
-def _call(process: PythonProcess, name: str, *arguments: object, **options: object) -> None:
+def _call(process: PythonProcess, name: str, *arguments: object, **options: bool) -> None:
     try:
         process.call(f"framework_plugins.gpu.prepare:{name}", *arguments, **options)
     except FrameworkError as error:

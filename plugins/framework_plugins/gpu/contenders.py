@@ -87,7 +87,9 @@ class Bench:
         free = replace(self, part=replace(self.part, limit=UNLIMITED),
                        until=max(self.until, time.monotonic() + HELD_OUT_SECONDS))  # fmt: skip
         rows, four_bits = self.folder / "held_tokens.jsonl", str(int(self.part.quantization == "nf4"))
-        command = [self._python("framework"), PEERS / "held_out.py", self.model, rows, four_bits, self.card.dtype]
+        command: list[str | Path] = [
+            self._python("framework"), PEERS / "held_out.py", self.model, rows, four_bits, self.card.dtype,
+        ]  # fmt: skip
         free._run([*command, *adapters.values()], log, expand=False)  # noqa: SLF001 - one of this class
         return dict(zip(adapters, json.loads(log.read_text(encoding="utf-8").splitlines()[-1]), strict=True))
 

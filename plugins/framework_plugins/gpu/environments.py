@@ -57,10 +57,10 @@ TRL = PeerEnvironment(
     ("trl==1.16.0", "transformers==5.24.0", "peft==0.21.2", "bitsandbytes==0.50.2", "liger-kernel==0.8.5"),
     ("flash-attn", "kernels>=0.18.2,<0.19"),
     hub_kernel=True,
-    gib=7.0,
-    download_gb=3.5,
+    gib=6.0,
+    download_gb=3.0,
 )
-UNSLOTH = PeerEnvironment("unsloth", ("framework-finetune[unsloth]",), gib=9.0, download_gb=4.5)
+UNSLOTH = PeerEnvironment("unsloth", ("framework-finetune[unsloth]",), gib=8.0, download_gb=4.0)
 """With framework itself, since `trainer=unsloth` is measured there too."""
 
 

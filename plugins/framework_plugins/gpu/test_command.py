@@ -45,7 +45,7 @@ class TestGpuCommand:
         found = probe(Path(sys.executable))
         card = Card() if parsed.cpu else chosen(found, NAME, CPU)
         spec = find_spec("framework_gpu_tests")
-        (folder,) = (spec.submodule_search_locations or ()) if spec else ()
+        folder = next(iter((spec.submodule_search_locations if spec else None) or ()), "")
         print(f"{NAME}: about twenty tests on {card.name or 'the CPU'}, about three minutes", file=sys.stderr)  # noqa: T201
         lines = [json.dumps(dataclasses.asdict(found) | {"framework": __version__}, indent=1), ""]
         code, printed = _tested(Path(folder), "not gpu" if parsed.cpu else "gpu")

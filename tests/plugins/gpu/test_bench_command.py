@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 from framework import FrameworkError
 from framework.api import GIB
 from framework.cli.main import run_command
-from framework_plugins.gpu import bench_command, contenders, environments
+from framework_plugins.gpu import bench_command, environments
 from framework_plugins.gpu.card import Card, Environment, Probe, chosen
 from framework_plugins.gpu.contenders import (
     CONTENDERS,
@@ -152,8 +153,8 @@ def test_time_and_gigabytes_are_said_before_anything_starts(stand: Stand, capsys
     assert stand.run() == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "bench-gpu: 1 part on NVIDIA GeForce RTX 3060, 11.8 GiB, at most about 25 min"
-    assert lines[1].endswith(": trl (7 GiB) and unsloth (9 GiB); about 8 GB to download")
-    assert lines[3].startswith("  on disk: 20 GiB, ")
+    assert lines[1].endswith(": trl (6 GiB) and unsloth (8 GiB); about 7 GB to download")
+    assert lines[3].startswith("  on disk: 18 GiB, ")
     assert stand.part.results.keys() == {*CONTENDERS}
     assert {each.held_out_loss for each in stand.part.results.values()} == {11.5}
     assert [path.name for path in stand.work.iterdir()] == ["llama1b"]  # what the part wrote is gone
@@ -161,7 +162,7 @@ def test_time_and_gigabytes_are_said_before_anything_starts(stand: Stand, capsys
 
 def test_no_room_on_the_disk_is_said_before_anything_is_written(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=GIB, used=0, free=5 * GIB))
-    with pytest.raises(FrameworkError, match=r"needs 20 GiB in .*, and 5 GiB are free: set --folder=FOLDER"):
+    with pytest.raises(FrameworkError, match=r"needs 18 GiB in .*, and 5 GiB are free: set --folder=FOLDER"):
         stand.run()
     assert not stand.work.exists()
 
@@ -223,7 +224,7 @@ def bench(tmp_path: Path) -> Bench:
     (tmp_path / "train_tokens.jsonl").write_text('{"input_ids": [1, 2]}\n' * 2, encoding="utf-8")
     here = Environment(Path(sys.executable), {"kernels": "0.18", "liger-kernel": "0.8"})
     card = Card("NVIDIA A10", 24 * GIB, "8.6")
-    until = contenders.time.monotonic() + 60
+    until = time.monotonic() + 60
     return Bench(all_parts()[PART], tmp_path / "base", tmp_path, card, {"trl": here, "framework": here}, until)
 
 

@@ -38,7 +38,7 @@ PART = "llama8b-nf4-24-shared"
 def measured(tokens_per_second: float, **more: Any) -> Measured:
     """Return a result of 4 steps with 1,000 tokens."""
     seconds = [9.0, 9.0, 250 / tokens_per_second, 250 / tokens_per_second]
-    given = {"peak_allocated": 9 * GIB, "peak_reserved": 10 * GIB, "first_losses": [11.8, 11.7]} | more
+    given: dict[str, Any] = {"peak_allocated": 9 * GIB, "peak_reserved": 10 * GIB, "first_losses": [11.8, 11.7]} | more
     return Measured(seconds, rate(1000, seconds), **given)
 
 

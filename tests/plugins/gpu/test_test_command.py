@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         test_command, "find_spec", lambda name: spec if name == "framework_gpu_tests" else find_spec(name)
     )
     probed: dict[str, Any] = {"versions": {"torch": "2.13.0"}, "cuda": "13.0"}
-    card = {"name": "NVIDIA A10", "memory": 24 << 30, "capability": "8.6"}
+    card: dict[str, str | int] = {"name": "NVIDIA A10", "memory": 24 << 30, "capability": "8.6"}
     found = Probe("3.12.1", "Linux", "580.65", cards=[card], **probed)
     monkeypatch.setattr(test_command, "probe", lambda _: found)
     return made
@@ -78,7 +78,7 @@ def test_without_pytest_the_command_that_installs_it_is_named(monkeypatch: pytes
 def test_the_tests_of_the_distribution_are_about_twenty_on_a_gpu() -> None:
     spec = find_spec("framework_gpu_tests")
     assert spec
-    (folder,) = spec.submodule_search_locations or ()
+    folder = next(iter(spec.submodule_search_locations or ()))
     code, printed = test_command._tested(Path(folder), "gpu", "--collect-only", "-q")  # noqa: SLF001 - the seam
     assert code == 0
     assert 18 <= sum("::" in line for line in printed) <= 25
