@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -57,6 +58,10 @@ class BenchGpuCommand:
                 raise FrameworkError(unknown("part", name, parts))
         wanted = [parts[name] for name in parsed.part or parts]
         file = parsed.results or Path("bench-gpu-dry.json" if parsed.dry else "bench-gpu.json")
+        if not os.access(file.absolute().parent, os.W_OK):
+            raise FrameworkError(
+                f"--results={file}: there is no such folder, or it cannot be written: name another file"
+            )
         found = probe(Path(sys.executable))
         card = Card() if parsed.dry else chosen(found, NAME, DRY)
         fitting = [part for part in wanted if parsed.dry or card.memory >= MARGIN * part.limit * GIB]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import time
@@ -140,7 +141,7 @@ class Bench:
         return Measured(
             result["seconds"], rate(tokens, result["seconds"]), trained["peak_memory_bytes"] if self.card.name else 0,
             result["gpu_reserved"], memory["low"] if self.card.name else 0, memory["high"] if self.card.name else 0,
-            result["losses"][:FIRST_LOSSES], notes=anonymous("; ".join(notes)),
+            _first(result["losses"]), notes=anonymous("; ".join(notes)),
         )  # fmt: skip
 
     def _peer(self, who: str, kind: str, rows: tuple[int, int], **settings: Any) -> Measured:
@@ -158,7 +159,7 @@ class Bench:
         notes = ", ".join(f"{name} {value}" for name, value in settings.items() if value)
         return Measured(
             result["seconds"], rate(sum(self._tokens()), result["seconds"]), result["gpu_bytes"],
-            result["gpu_reserved"], first_losses=result["losses"][:FIRST_LOSSES], notes=notes,
+            result["gpu_reserved"], first_losses=_first(result["losses"]), notes=notes,
         )  # fmt: skip
 
     def _packed(self) -> Measured:
@@ -208,6 +209,18 @@ class Bench:
             raise MissingError(anonymous((text.strip().splitlines() or [f"exit code {code}"])[-1]))
 
 
+def _first(losses: Sequence[float]) -> list[float]:
+    """Return the losses of the first steps.
+
+    Raises:
+        MissingError: a loss is not a finite number, so the speed says nothing.
+    """
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise MissingError(f"its loss is {loss} in step {step}")
+    return list(losses[:FIRST_LOSSES])
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a training and what it started."""
     with suppress(psutil.NoSuchProcess):
@@ -220,5 +233,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def with_losses(results: Mapping[str, Measured], losses: Mapping[str, float]) -> dict[str, Measured]:
     """Return the results with the losses of held-out rows."""
-    return {who: dataclasses.replace(each, held_out_loss=losses.get(who, each.held_out_loss))
+    finite = {who: loss for who, loss in losses.items() if math.isfinite(loss)}
+    return {who: dataclasses.replace(each, held_out_loss=finite.get(who, each.held_out_loss))
             for who, each in results.items()}  # fmt: skip

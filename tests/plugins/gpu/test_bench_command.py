@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
 import time
@@ -218,6 +219,12 @@ def test_parts_for_larger_gpus_are_passed_over_and_unknown_ones_refused(stand: S
         stand.run("--part=llama1b-nf4-8-alpacca")
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_anything_starts(stand: Stand) -> None:
+    with pytest.raises(FrameworkError, match="there is no such folder, or it cannot be written"):
+        stand.run(f"--results={stand.work / 'nowhere' / 'bench.json'}")
+    assert not stand.work.exists()
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """Return a part with two rows, on a GPU of 24 GiB."""
@@ -253,6 +260,17 @@ def test_trl_packs_with_the_best_attention_that_runs(bench: Bench, monkeypatch: 
 def test_a_training_that_fails_says_why(bench: Bench, code: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         bench._run([sys.executable, "-c", code], bench.folder / "log", expand=True)  # noqa: SLF001 - the seam
+
+
+def test_a_loss_that_is_not_a_number_is_a_reason_and_no_result(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = {"seconds": [1.0, 1.0], "losses": [11.8, math.nan], "gpu_bytes": 0, "gpu_reserved": 0}
+
+    def run(*_: object, **__: object) -> None:
+        (bench.adapter(TRL).parent / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+    monkeypatch.setattr(Bench, "_run", run)
+    with pytest.raises(MissingError, match="its loss is nan in step 2"):
+        bench.train(TRL)
 
 
 def test_a_training_has_the_memory_of_its_part_and_one_gpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
