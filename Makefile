@@ -24,12 +24,12 @@ QUIET_IN_A_PIPE := [ -t 1 ] || quiet=--quiet;
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help quickstart test test-all test-slow test-costs test-gpu lint check installed-unsloth test-unsloth canary gallery notebook site docs reference bench bench-gpu clean
+.PHONY: help quickstart test test-all test-slow test-costs lint check installed-unsloth test-unsloth canary gallery notebook site docs reference bench clean
 
 help:
 	@echo 'make quickstart    install into $(VENV) and fine-tune a small model on the CPU, in about ten minutes'
 	@echo 'make gallery       train six small tasks and print their results'
-	@echo 'make test          the default tests; make test-all has the slow ones too, make test-gpu those of a GPU'
+	@echo 'make test          the default tests; make test-all has the slow ones too'
 	@echo 'make check         style, types, imports and the site of the documentation, in two minutes'
 	@echo 'make clean         remove what the other targets made'
 
@@ -67,10 +67,6 @@ test-slow: $(VENV)/dev installed-unsloth
 # The CPU seconds of the default tests by folder, beside the budget in tests/README.md.
 test-costs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q -p tests.support.costs -m "$(DEFAULT)"
-
-# About twenty tests of one CUDA card; without one they are skipped, and say so. On the CPU `make test` runs their bodies.
-test-gpu: $(VENV)/dev
-	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/gpu -m gpu --durations=10
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -139,7 +135,7 @@ docs: $(VENV)/dev
 # docs/reference: config.md and the JSON Schemas, of the options in this repository, api.md with its snapshot, and the
 # page of data-shapes.md; conf/README.md.
 reference: $(VENV)/dev
-	$(VENV)/bin/python -m framework reference docs/reference --package framework
+	$(VENV)/bin/python -m framework reference docs/reference --package framework-finetune
 	$(VENV)/bin/python tests/support/api_page.py
 	$(VENV)/bin/python -m tests.support.conf_page
 	$(VENV)/bin/python -m tests.support.shapes
@@ -149,12 +145,6 @@ bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/
 	$(BENCH)/framework/bin/python tests/benchmarks/training.py
 	$(BENCH)/framework/bin/python tests/benchmarks/generation.py
 
-# Training on one GPU in parts of at most eight minutes, which merge into one file and one table; `PARTS=… make bench-gpu`
-# runs some of them. Flash attention is taken where flash-attn is installed into .venv-bench/gpu by hand.
-bench-gpu: $(BENCH)/gpu/made $(UNSLOTH_VENV)/dev
-	$(BENCH)/gpu/bin/python -m tests.benchmarks.gpu --unsloth $(UNSLOTH_VENV)/bin/python $(if $(PARTS),--part $(PARTS))
-
-$(BENCH)/gpu/made: REQUIREMENTS = -e . trl==1.16.0 transformers==5.24.0 peft==0.21.2 liger-kernel==0.8.5
 $(BENCH)/framework/made: REQUIREMENTS = -e '.[quickstart]' chatterbot-corpus==1.3.3
 $(BENCH)/trl/made: REQUIREMENTS = trl==1.16.0 transformers==5.24.0 peft==0.21.2
 $(BENCH)/unsloth/made: REQUIREMENTS = unsloth==2026.10.9

@@ -29,7 +29,7 @@ from framework.config.sources import entries, read_value_sources, source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.util.errors import display_path, summarize_error
-from framework.util.versions import VERSION
+from framework.util.versions import DISTRIBUTION, VERSION
 
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
@@ -147,7 +147,7 @@ def origin(registration: Registration) -> str:
         return display_path(Path(registration.package))
     # The core registers its commands without a distribution.
     own = registration.component.factory.startswith("framework.")
-    return registration.package or (f"framework {VERSION}" if own else registration.plugin)
+    return registration.package or (f"{DISTRIBUTION} {VERSION}" if own else registration.plugin)
 
 
 def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:

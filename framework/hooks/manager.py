@@ -33,6 +33,7 @@ from framework.util.errors import (
     of_the_system,
     summarize_error,
 )
+from framework.util.versions import DISTRIBUTION
 
 T = TypeVar("T")
 
@@ -211,7 +212,7 @@ class Plugins:
 
     def _is_strange(self, plugin: str) -> bool:
         """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
-        return self.package(plugin).partition(" ")[0] not in {"", "framework"}
+        return self.package(plugin).partition(" ")[0] not in {"", DISTRIBUTION}
 
     def _taken(self, option: str, first: str, second: str) -> str:
         if first == second:
@@ -310,7 +311,7 @@ def disabled() -> set[str]:
 def _distribution(entry: EntryPoint) -> tuple[bool, str]:
     name = entry.dist.name if entry.dist else ""
     # False sorts first, so of two plugins with one name ours is loaded.
-    return name != "framework", name
+    return name != DISTRIBUTION, name
 
 
 def _package_of(entry: EntryPoint) -> str:

@@ -37,6 +37,7 @@ from framework.config.sources import (
 )
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
+from framework.util.versions import DISTRIBUTION
 
 HYDRA = "hydra"
 GLOBAL = "its keys belong to no group: make '# @package _global_' the first line of the experiment"
@@ -149,7 +150,7 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
-            text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'framework[{extra}]'])}"
+            text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'{DISTRIBUTION}[{extra}]'])}"
         places = (place for *choice, place in [*chosen, *built_on] if choice == [group, option])
         return Problem(text, where=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")

@@ -25,7 +25,7 @@ from framework.hooks import hookspecs
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.redact import hide
-from framework.util.versions import installed
+from framework.util.versions import DISTRIBUTION, installed
 
 OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
 """Hooks that do not affect a run: components count only if they are chosen, the others are called outside a run."""
@@ -89,7 +89,7 @@ def packages() -> dict[str, str]:
     # Reversed, since the last of equal names stays in a dict, and the first on the path is what was imported.
     found = (_named(distribution) for module in modules for distribution in reversed(known.get(module, ())))
     loaded = {name: number for name, number in found if name and number}  # the first on the path, of one name
-    names = {"framework", *(name for module in modules - known.keys() if (name := _editable(module)))}
+    names = {DISTRIBUTION, *(name for module in modules - known.keys() if (name := _editable(module)))}
     loaded |= {name: number for name in names if (number := installed(name))}
     return dict(sorted(loaded.items(), key=lambda item: item[0].lower()))
 

@@ -13,5 +13,7 @@ def installed(name: str) -> str | None:
         return None
 
 
-VERSION = installed("framework") or "0+unknown"
+DISTRIBUTION = "framework-finetune"
+"""The name for pip; a distribution `framework` on an index is not ours."""
+VERSION = installed(DISTRIBUTION) or "0+unknown"
 """Ours; unknown in a source tree that was never installed."""

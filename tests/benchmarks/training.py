@@ -33,7 +33,9 @@ from rich.console import Console
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-PEERS = HERE / "peers"
+PEERS = ROOT / "plugins" / "framework_plugins" / "gpu" / "peers"
+OTHERS = HERE / "peers"
+"""What bench-gpu does without."""
 sys.path.insert(0, str(PEERS))
 OUT = Console(soft_wrap=True, highlight=False)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "UNSLOTH_DISABLE_STATISTICS": "1"}
@@ -173,8 +175,10 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
     """
     result = log.with_name("measured.json")
     with log.open("w", encoding="utf-8") as stream:
-        words = [sys.executable, str(PEERS / "measured.py"), str(result), *command]
-        done = subprocess.run(words, stdout=stream, stderr=stream, env=os.environ | OFFLINE, check=False)
+        words = [sys.executable, str(OTHERS / "measured.py"), str(result), *command]
+        done = subprocess.run(
+            words, stdout=stream, stderr=stream, env=os.environ | OFFLINE | {"PYTHONPATH": str(PEERS)}, check=False
+        )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}")
     measured = json.loads(result.read_text(encoding="utf-8"))
@@ -218,7 +222,8 @@ def once(
         return result, result["first_step"] - start, memory, target / "run" / "checkpoint", computed
     task = Task(model, str(folder / "rows.jsonl"), str(target), work.steps, *shape, LEARNING_RATE, WARMUP, SEED)
     (target / "task.json").write_text(json.dumps(asdict(task)), encoding="utf-8")
-    start, memory = run([str(python), str(PEERS / f"{kind}_peer.py"), str(target / "task.json")], target / "log")
+    script = next(file for folder in (PEERS, OTHERS) if (file := folder / f"{kind}_peer.py").exists())
+    start, memory = run([str(python), str(script), str(target / "task.json")], target / "log")
     result = json.loads((target / "result.json").read_text(encoding="utf-8"))
     return result, result["first_step"] - start, memory, target / "adapter", 0
 

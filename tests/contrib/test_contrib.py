@@ -49,7 +49,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Installed]:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = wheels.glob("framework-*.whl")
+    (wheel,) = wheels.glob("framework_finetune-*.whl")
 
     def make(name: str, *more: Path) -> Installed:
         folder = tmp_path_factory.mktemp(name)
@@ -113,6 +113,7 @@ def test_framework_is_the_wheel_and_so_are_the_plugins(installed: Installed, emp
     modules = (
         "framework",
         "framework_plugins.hf",
+        "framework_gpu_tests",
         "framework_plugin_template",
         "framework_textstats",
         "framework_trackio",
@@ -132,7 +133,7 @@ def test_a_distribution_says_what_it_is_and_needs(installed: Installed, name: st
     assert (about["Name"], about["License-Expression"], about["Requires-Python"]) == (name, "Apache-2.0", ">=3.11")
     assert re.fullmatch(r"\d+\.\d+\.\d+", about["Version"])
     needs = [line for line in about.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert [Requirement(line).name for line in needs] == ["framework", *([library] if library else [])]
+    assert [Requirement(line).name for line in needs] == ["framework-finetune", *([library] if library else [])]
     assert list(folder.glob("licenses/LICENSE"))
 
 

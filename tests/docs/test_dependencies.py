@@ -27,7 +27,8 @@ def held(extra: str) -> set[str]:
     """Return what an extra brings, extras that it names included."""
     found: set[str] = set()
     for wanted in EXTRAS[extra]:
-        found |= set().union(*(held(each) for each in wanted.extras)) if wanted.name == "framework" else {wanted.name}
+        ours = wanted.name == PROJECT["name"]
+        found |= set().union(*(held(each) for each in wanted.extras)) if ours else {wanted.name}
     return found
 
 

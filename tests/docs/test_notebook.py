@@ -1,4 +1,4 @@
-"""docs/tutorial/notebook.ipynb: its commands plan, all of it was executed in order, and it runs again."""
+"""The notebook of the tutorial: its commands plan, it was executed in order, and it runs again. That for GPUs runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ FILE = ROOT / "docs/tutorial/notebook.ipynb"
 CELLS = json.loads(FILE.read_text(encoding="utf-8"))["cells"]
 CODE = [cell for cell in CELLS if cell["cell_type"] == "code"]
 PROGRAM = "!{sys.executable} -m framework "
+ON_A_GPU = ROOT / "contrib/notebooks/gpu.ipynb"
+FEW = """SETTINGS = {
+    "run_dir": "run", "data": {"max_rows": 16}, "trainer": {"max_steps": 2}, "evaluator": {"prompts": {"count": 8}},
+    "exporter": ["adapter"],
+}"""
 
 
 def source(cell: dict[str, list[str]]) -> str:
@@ -71,3 +76,32 @@ def test_it_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("damage")  # what peft makes of the adapter
+
+
+@pytest.mark.slow  # a training, the tests of a GPU on the CPU and a dry run: minutes
+def test_the_notebook_for_colab_and_kaggle_runs_as_far_as_a_cpu_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(ON_A_GPU, as_version=4)
+    nbformat.validate(notebook)
+    tagged = {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    notebook.cells.remove(tagged["install"])  # it is installed
+    tagged["settings"].source = FEW
+    for name, value in {
+        "IPYTHONDIR": str(tmp_path),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    nbclient.NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = [
+        "".join(output.get("text", "") for output in cell.outputs)
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+    assert any("exact_match" in text or "cannot tell" in text for text in printed)
+    assert " passed" in printed[-2]
+    assert json.loads((tmp_path / "bench-gpu.json").read_text(encoding="utf-8"))["dry"] is True
+    assert "| CPU, dry run | llama1b-nf4-8-shared |" in printed[-1]

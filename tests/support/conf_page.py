@@ -14,7 +14,7 @@ from framework.config.compose import conf_dir, config_loader
 from framework.config.reference import BAR, distribution, escape
 
 FILE = conf_dir() / "README.md"
-PACKAGE = "framework"
+PACKAGE = "framework-finetune"
 HEAD = """\
 # What can be chosen
 

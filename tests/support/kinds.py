@@ -59,7 +59,7 @@ def reached(start: Any) -> frozenset[str]:
 
 def is_ours(value: Any) -> bool:
     """Whether something is defined in the tests."""
-    return str(getattr(value, "__module__", "")).partition(".")[0] == "tests"
+    return str(getattr(value, "__module__", "")).partition(".")[0] in {"tests", "framework_gpu_tests"}
 
 
 def nested(code: CodeType) -> Iterator[CodeType]:

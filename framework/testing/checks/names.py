@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from framework.api.component import Group
+from framework.api.component import COMMANDS, Group
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.testing.checks.hooks import PATHS, Offer
@@ -46,7 +46,8 @@ def problems(offers: Sequence[Offer], others: Others, plugin: str) -> Iterator[s
     seen: set[tuple[str, str]] = set()
     for offer in offers:
         name, group = offer.component.name, offer.group
-        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        # A command is not a key of a config, so its name may have hyphens too.
+        if not re.fullmatch(r"[A-Za-z_][\w-]*" if group is COMMANDS else r"[A-Za-z_]\w*", name):
             yield f"{offer}: a name is made of letters, digits and underscores"
         elif name.lower() in WORDS:
             yield f"{offer}: Hydra does not take this word for a name: give it another"

@@ -62,7 +62,7 @@ def disk(folder: Path, otherwise: str) -> DiagnosticResult:
     return DiagnosticResult(State.ok, detail)
 
 
-def libraries(name: str = "framework") -> Iterator[DiagnosticRecord]:
+def libraries(name: str = "framework-finetune") -> Iterator[DiagnosticRecord]:
     """Hold what is installed against what the distribution `name` asks for."""
     if installed(name) is None:
         detail = f"{name} is not installed here, so its requirements are unknown"

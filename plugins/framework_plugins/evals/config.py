@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from framework.api import Aspect, EvaluatorConfig, MetricConfig
 
 DIVERGENCE = "general_divergence"
-EXTRA = "framework[evals]"
+EXTRA = "framework-finetune[evals]"
 """What installs lm-eval, and the libraries of some metrics."""
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from framework import Plan
     from framework.api.training import Shape
 
-GGUF = "framework[gguf]"
+GGUF = "framework-finetune[gguf]"
 
 
 @hookimpl

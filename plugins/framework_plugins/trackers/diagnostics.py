@@ -29,7 +29,7 @@ def mlflow(_: Plan | None) -> DiagnosticResult:
 def _library(distribution: str, module: str, extra: str) -> DiagnosticResult:
     version = installed(distribution)
     if version is None:
-        return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework[{extra}]"]))
+        return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework-finetune[{extra}]"]))
     importlib.import_module(module)
     return DiagnosticResult(State.ok, "can be imported", version)
 

@@ -22,16 +22,19 @@ def framework_components() -> Iterable[Component]:
     yield Component("console", config.ConsoleConfig, "framework_plugins.trackers.console:Console")
     yield Component("jsonl", config.JsonlConfig, "framework_plugins.trackers.jsonl:Jsonl")
     yield Component(
-        "wandb", config.WandbConfig, "framework_plugins.trackers.wandb_logger:Wandb", extra="framework[wandb]"
+        "wandb", config.WandbConfig, "framework_plugins.trackers.wandb_logger:Wandb", extra="framework-finetune[wandb]"
     )
     yield Component(
         "tensorboard",
         config.TensorBoardConfig,
         "framework_plugins.trackers.tensorboard_logger:TensorBoard",
-        extra="framework[tensorboard]",
+        extra="framework-finetune[tensorboard]",
     )
     yield Component(
-        "mlflow", config.MlflowConfig, "framework_plugins.trackers.mlflow_logger:Mlflow", extra="framework[mlflow]"
+        "mlflow",
+        config.MlflowConfig,
+        "framework_plugins.trackers.mlflow_logger:Mlflow",
+        extra="framework-finetune[mlflow]",
     )
 
 

@@ -41,7 +41,9 @@ from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import LocalModelConfig
 from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
 
-LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
+LIBRARIES = (
+    "framework-finetune", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton",
+)  # fmt: skip
 ATTENTION_LIBRARIES = ("xformers", "flash_attn")
 """What Unsloth computes attention with on a GPU, if it is installed."""
 PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")

@@ -8,7 +8,7 @@ from framework_plugins.hf.settings.config import HFTrainerConfig
 
 ORDER = ("unsloth", "transformers", "trl", "peft")
 """The first library changes the others while it is imported."""
-EXTRA = "framework[unsloth]"
+EXTRA = "framework-finetune[unsloth]"
 
 
 @dataclass

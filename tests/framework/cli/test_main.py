@@ -132,7 +132,7 @@ def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> 
     [
         ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has the same name"),
         ("config.yaml", "/conf/config.yaml has the same name"),
-        ("adapter/lora.yaml", "the adapter 'lora' of framework "),
+        ("adapter/lora.yaml", "the adapter 'lora' of framework-finetune "),
     ],
 )
 def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, other: str) -> None:

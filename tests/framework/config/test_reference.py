@@ -32,7 +32,7 @@ from tests.support.project import project
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "docs/reference"
-PACKAGE = "framework"
+PACKAGE = "framework-finetune"
 FILES = [*sorted(conf_dir().rglob("*.yaml")), *sorted(ROOT.glob("plugins/*/conf/**/*.yaml"))]
 MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 
@@ -317,7 +317,7 @@ def test_a_plugin_of_the_user_is_in_the_reference(tmp_path: Path) -> None:
         (["a", "--package="], "unknown package ''. "),
         (["--package", "--x", "a"], "--package: expected one argument. Usage: "),
         (["a", "--pakage", "framework"], "unknown option '--pakage'. Did you mean '--package'?"),
-        (["a", "--package", "framewrk"], "unknown package 'framewrk'. Did you mean 'framework'?"),
+        (["a", "--package", "framework-fine"], "unknown package 'framework-fine'. Did you mean 'framework-finetune'?"),
     ],
     ids=str,
 )

@@ -159,7 +159,7 @@ def test_a_part_of_a_file_that_is_left_out_is_reported_with_the_way_to_do_withou
 def test_a_file_that_takes_the_name_of_an_option_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FILE.replace("polite", "exact_match"), encoding="utf-8")
     (line,) = project(tmp_path).run("plugins=[./mine.py]", "stages=[plan]").err.splitlines()
-    assert line.startswith("metric 'exact_match' is registered by two plugins, 'evals' (framework ")
+    assert line.startswith("metric 'exact_match' is registered by two plugins, 'evals' (framework-finetune ")
     assert line.endswith(f") and 'mine' ({tmp_path}/mine.py). Leave one out of plugins=[…]")
 
 

@@ -127,7 +127,7 @@ def test_two_plugins_with_one_name_are_both_named_with_the_way_out(tmp_path: Pat
     assert result.code == 2
     (line,) = result.err.splitlines()
     assert line.startswith(
-        "metric 'exact_match' is registered by two plugins, 'acme' (acme-dist 1.2) and 'evals' (framework "
+        "metric 'exact_match' is registered by two plugins, 'acme' (acme-dist 1.2) and 'evals' (framework-finetune "
     )
     assert line.endswith("Switch one off: FRAMEWORK_DISABLE_PLUGINS=acme")
     assert run(tmp_path, "--cfg", "job", FRAMEWORK_DISABLE_PLUGINS="acme").code == 0
@@ -147,7 +147,7 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
     result = run(tmp_path, "metric=[exact_match]", "stages=[plan]", "run_dir=run")
     (line,) = result.err.splitlines()
     who = f"plugin '{stranger}' of {stranger}-dist 1.2"
-    assert line.startswith(f"{who}: metric 'taken' is skipped: metric 'exact_match' of 'evals' (framework ")
+    assert line.startswith(f"{who}: metric 'taken' is skipped: metric 'exact_match' of 'evals' (framework-finetune ")
     assert result.code == 0
 
 
@@ -218,7 +218,7 @@ def test_a_second_plugin_of_a_name_is_reported_and_the_first_works(tmp_path: Pat
     (about / "entry_points.txt").write_text(f"[framework]\n{name} = another.hooks\n", encoding="utf-8")
     result = program("plugins", "command", cwd=tmp_path, env={"PYTHONPATH": str(site)})
     (line,) = result.err.splitlines()
-    first = "the framework itself" if name == "core" else f"framework {__version__}"
+    first = "the framework itself" if name == "core" else f"framework-finetune {__version__}"
     assert line == (
         f"plugin '{name}' of another 3.0 is skipped: {first} already has a plugin of that name. Rename its entry "
         f"point, '{name} = another.hooks', or uninstall it"

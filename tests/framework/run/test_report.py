@@ -96,4 +96,4 @@ def test_answers_are_paired_by_their_prompts() -> None:
 def test_the_versions_are_those_of_what_took_part(tmp_path: Path) -> None:
     report = make_report(testing.plan([], run_dir=tmp_path), {}, {}, None, None, None, None, None, current().plugins)
     assert report.versions == versions()
-    assert {"python", "framework", "hydra-core"} <= report.versions.keys()
+    assert {"python", "framework-finetune", "hydra-core"} <= report.versions.keys()

@@ -47,7 +47,7 @@ def repository(tmp_path: Path) -> Path:
 
 def test_packages_are_those_whose_modules_are_loaded() -> None:
     found = packages()
-    assert found["framework"] == __version__
+    assert found["framework-finetune"] == __version__
     assert {"hydra-core", "pluggy", "pytest"} <= found.keys()
     assert "pip" not in found
     assert list(found) == sorted(found, key=str.lower)
@@ -73,7 +73,7 @@ def test_a_module_that_runs_from_a_checkout_is_reported_by_its_distribution(
 
 
 def test_what_is_not_installed_has_no_version() -> None:
-    assert installed("framework") == __version__
+    assert installed("framework-finetune") == __version__
     assert installed("no-such-distribution") is None
 
 
@@ -151,7 +151,7 @@ def test_the_options_of_every_group_are_reported(tmp_path: Path) -> None:
 
 def test_plugins_that_take_part_are_reported_with_their_package(tmp_path: Path) -> None:
     found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path).selections.values(), current().plugins)
-    assert found["evals"] == f"framework {__version__}"
+    assert found["evals"] == f"framework-finetune {__version__}"
     assert "report" not in found
     assert "journal" not in found
 

@@ -33,7 +33,7 @@ def test_python_platform_memory_and_disks_are_found(tmp_path: Path) -> None:
 
 def test_every_requirement_of_the_framework_is_found_with_its_version() -> None:
     found = list(machine.libraries())
-    wanted = [Requirement(line) for line in requires("framework") or []]
+    wanted = [Requirement(line) for line in requires("framework-finetune") or []]
     here = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": ""})]
     assert {one.name for one in found} == {each.name for each in here}
     assert {(one.state, bool(one.version), one.fix) for one in found} == {(State.ok, True, "")}

@@ -127,7 +127,7 @@ def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
 def test_a_launcher_that_is_not_installed_is_reported_with_the_way_to_get_it(place: Path) -> None:
     done = sweep(place, "hydra/launcher=ray", "seed=1,2")
     assert done.code == 2
-    assert done.err == f"hydra/launcher=ray needs hydra-ray-launcher: {pip_command(['framework[ray]'])}\n"
+    assert done.err == f"hydra/launcher=ray needs hydra-ray-launcher: {pip_command(['framework-finetune[ray]'])}\n"
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
     if find_spec("hydra_plugins.hydra_ray_launcher") is not None:
         return None
     folder = tmp_path_factory.mktemp("ray")
-    wanted = [each for each in requires("framework") or [] if "extra == 'ray'" in each.replace('"', "'")]
+    wanted = [each for each in requires("framework-finetune") or [] if "extra == 'ray'" in each.replace('"', "'")]
     names = [each.partition(";")[0].strip() for each in wanted]
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     subprocess.run([*install, *names, "msgpack"], check=True, timeout=600)

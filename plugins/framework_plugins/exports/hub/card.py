@@ -30,7 +30,7 @@ DESCRIPTIONS = {
     "ollama": "{base}, fine-tuned, with a Modelfile for Ollama",
 }
 LISTED_PACKAGES = (
-    "framework", "python", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "tokenizers",
+    "framework-finetune", "python", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "tokenizers",
     "unsloth", "gguf",
 )  # fmt: skip
 """Packages that are named, where they took part."""

@@ -12,7 +12,7 @@ from framework.api import missing, pip_command, summarize_error
 
 NEEDED = "llama-cpp-py-sync==0.11739"
 """A machine builds these wheels of each llama.cpp, so the one that the tests ran is taken and no other."""
-EXTRA = "framework[gguf]"
+EXTRA = "framework-finetune[gguf]"
 _ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
 _MAX_ERRORS = 20

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from framework.api import Diagnostic
-from framework_plugins.hf.settings.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
+from framework_plugins.hf.settings.config import CPU_LIMIT, Attention, Device, HFTrainerConfig, Int8Config, NF4Config
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -32,6 +32,10 @@ def diagnostics() -> Iterator[Diagnostic]:
         yield Diagnostic(name, "training", f"{checks}:{name}", needs_backend, TORCH)
     yield Diagnostic("bitsandbytes", "training", f"{checks}:bitsandbytes", needs_bitsandbytes, TORCH)
     yield Diagnostic("NF4", "training", f"{checks}:nf4", needs_nf4, TORCH)
+    kernels = "framework_plugins.hf.machine.kernels"
+    yield Diagnostic("flash-attn", "kernels", f"{kernels}:flash_attn", needs_flash_attention, TORCH)
+    for name in ("fla", "causal-conv1d", "mamba-ssm", "hub kernels", "triton"):
+        yield Diagnostic(name, "kernels", f"{kernels}:{name.replace(' ', '_').replace('-', '_')}", process=TORCH)
 
 
 def needs_backend(plan: Plan) -> bool:
@@ -47,6 +51,12 @@ def needs_bitsandbytes(plan: Plan) -> bool:
 def needs_nf4(plan: Plan) -> bool:
     """Whether the base weights are stored in four bits."""
     return isinstance(plan.quantization.config, NF4Config)
+
+
+def needs_flash_attention(plan: Plan) -> bool:
+    """Whether its kernels are chosen."""
+    trainer = plan.trainer.config
+    return isinstance(trainer, HFTrainerConfig) and trainer.attention is Attention.flash_attention_2
 
 
 def needs_gpu(plan: Plan) -> bool:

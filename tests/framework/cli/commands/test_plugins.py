@@ -163,7 +163,7 @@ def test_the_columns_of_all_groups_stand_below_each_other(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    places = {line.find("framework 0.") for line in shown(capsys) if "framework 0." in line}
+    places = {line.find("framework-f") for line in shown(capsys) if "framework-f" in line}
     assert len(places) == 1
 
 
@@ -231,8 +231,8 @@ def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
         "audit", "metric", "evaluator", "exporter", "logger",
     ]  # fmt: skip
     option = told["groups"]["logger"]["options"]["wandb"]
-    assert option["package"].startswith("framework ")
-    assert (option["plugin"], option["needs"]) == ("trackers", ["framework[wandb]"])
+    assert option["package"].startswith("framework-finetune ")
+    assert (option["plugin"], option["needs"]) == ("trackers", ["framework-finetune[wandb]"])
     assert told["groups"]["model"]["presets"]["llama1b"]["preset_of"] == ["local"]
     assert set(as_json("model", cwd=tmp_path)["groups"]) == {"model"}
 

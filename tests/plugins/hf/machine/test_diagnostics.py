@@ -29,6 +29,10 @@ def test_hook_checkups_gives_checkups_in_order() -> None:
         (["trainer=hf", "quantization=nf4"], {"torch", "transformers", "peft", "trl", "bitsandbytes", "NF4"}),
         (["trainer=hf", "quantization=int8"], {"torch", "transformers", "peft", "trl", "bitsandbytes"}),
         (["trainer=hf", "trainer.device=cuda"], {"torch", "transformers", "peft", "trl", "GPU"}),
+        (
+            ["trainer=hf", "trainer.attention=flash_attention_2"],
+            {"torch", "transformers", "peft", "trl", "flash-attn"},
+        ),
         (["trainer=hf", "model=llama8b"], {"torch", "transformers", "peft", "trl", "GPU"}),
         (["trainer=hf", "model=llama8b", "trainer.device=cpu"], {"torch", "transformers", "peft", "trl"}),
         (["trainer=hf", "model=llama1b"], {"torch", "transformers", "peft", "trl"}),

@@ -31,7 +31,7 @@ def test_all_libraries_are_installed() -> None:
 def test_the_extra_installs_what_is_needed() -> None:
     extras = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(converter.NEEDED) <= set(extras["quickstart"])
-    assert "framework[quickstart]" in extras["gguf"]
+    assert "framework-finetune[quickstart]" in extras["gguf"]
 
 
 def test_missing_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

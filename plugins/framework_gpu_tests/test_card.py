@@ -16,13 +16,12 @@ from transformers import AutoModelForCausalLM
 
 from framework.api.diagnostic import State
 from framework.api.schema import Optimizer
+from framework_gpu_tests.training import make
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits
 from framework_plugins.hf.machine import diagnostic_checks, hardware
 from framework_plugins.hf.machine.allocator import OLD_VARIABLE, VARIABLE
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig
-from tests.plugins.unsloth.runs import run, tiny
-from tests.support.training import make
 
 ON_A_CARD = pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)])
 
@@ -83,10 +82,18 @@ def test_steps_of_unsloth_are_those_of_trainer_hf(base: Path, rows: Path, tmp_pa
     """Each in a process of its own; what is compared is the loss of each step, in bf16."""
     if find_spec("unsloth") is None:
         pytest.skip("unsloth is not installed")
-    words = (*tiny(base, rows), "trainer.packing=pad", "trainer.dtype=bf16", f"trainer.device={device}", "audit=[]")
-    ran = [run(tmp_path, *words, "stages=[data,train]", f"trainer={name}", name=name) for name in ("hf", "unsloth")]
-    for each in ran:
-        assert each.code == 0, each.err
-    hf, unsloth = ([step["loss"] for step in each.steps] for each in ran)
-    assert unsloth == pytest.approx(hf, rel=0.02)
-    assert len(hf) == json.loads((ran[0].folder / "train.json").read_text(encoding="utf-8"))["steps"] > 0
+    words = [
+        "model=local", f"model.path={json.dumps(str(base))}", "data=local_file", f"data.path={json.dumps(str(rows))}",
+        "trainer.max_steps=3", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "evaluator=[]", "exporter=[]",
+        "logger=[jsonl]", "trainer.packing=pad", "trainer.dtype=bf16", f"trainer.device={device}", "audit=[]",
+        "stages=[data,train]",
+    ]  # fmt: skip
+    losses: dict[str, list[float]] = {}
+    for name in ("hf", "unsloth"):
+        command = [sys.executable, "-m", "framework", *words, f"trainer={name}", f"run_dir={name}"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        entries = map(json.loads, (tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines())
+        losses[name] = [entry["loss"] for entry in entries if entry["event"] == "step"]
+    assert losses["unsloth"] == pytest.approx(losses["hf"], rel=0.02)
+    assert len(losses["hf"]) == 3

@@ -1,6 +1,7 @@
-"""Losses of held-out rows, by plain peft: `python held_out.py MODEL ROWS FOUR_BITS ADAPTER…`.
+"""Losses of held-out rows, by plain peft: `python held_out.py MODEL ROWS FOUR_BITS DTYPE ADAPTER…`.
 
-Prints a line of JSON with the mean loss of each adapter. The base is read once, in NF4 where FOUR_BITS is 1.
+Prints a line of JSON with the mean loss of each adapter. The base is read once, in bf16 or fp16, in NF4 if FOUR_BITS is
+1.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-model, rows, four_bits, *adapters = sys.argv[1:]
+model, rows, four_bits, number_format, *adapters = sys.argv[1:]
+dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[number_format]
 device = "cuda" if torch.cuda.is_available() else "cpu"
 quantized = None
 if four_bits == "1":
@@ -22,11 +24,9 @@ if four_bits == "1":
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
-base = AutoModelForCausalLM.from_pretrained(
-    model, dtype=torch.bfloat16, quantization_config=quantized, device_map={"": device}
-)
+base = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, quantization_config=quantized, device_map={"": device})
 known = [json.loads(line) for line in Path(rows).read_text(encoding="utf-8").splitlines()]
 tuned = PeftModel.from_pretrained(base, adapters[0], adapter_name="0")
 losses = []

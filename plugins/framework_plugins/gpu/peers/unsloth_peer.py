@@ -1,4 +1,4 @@
-"""Unsloth as its notebooks have it, in bf16, on whatever device it finds: `python unsloth_peer.py TASK.json`."""
+"""Unsloth as its notebooks have it, in 16 bits, on whatever device it finds: `python unsloth_peer.py TASK.json`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from unsloth import FastLanguageModel
 
 job = task()
 rows = job.read()
+dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[job.dtype]
 model, tokenizer = FastLanguageModel.from_pretrained(
-    job.model, max_seq_length=2048, dtype=torch.bfloat16, load_in_4bit=job.four_bits
+    job.model, max_seq_length=2048, dtype=dtype, load_in_4bit=job.four_bits
 )
 model = FastLanguageModel.get_peft_model(
     model,
@@ -50,7 +51,9 @@ trainer = SFTTrainer(
         lr_scheduler_type="linear",
         weight_decay=0.01,
         optim="adamw_torch",
-        bf16=True,
+        bf16=job.dtype == "bf16",
+        fp16=job.dtype == "fp16",
+        logging_steps=1,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.tiny import chat_rows, tiny_llama
+from framework_gpu_tests.tiny import chat_rows, tiny_llama
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -27,7 +27,7 @@ def card(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     if not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here: `make test-gpu` on a machine with one")
+        pytest.skip("no CUDA GPU here: `python -m framework test-gpu` on a machine with one")
     yield
     gc.collect()
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer as its documentation has it, in bf16: `python trl_peer.py TASK.json`."""
+"""TRL's SFTTrainer as its documentation has it, in 16 bits: `python trl_peer.py TASK.json`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ rows = [
     for row in job.read()
 ]
 made = clock()
+dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[job.dtype]
 quantized = None
 if job.four_bits:
     quantized = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=dtype,
     )
 trainer = SFTTrainer(
     model=AutoModelForCausalLM.from_pretrained(
         job.model,
-        dtype=torch.bfloat16,
+        dtype=dtype,
         quantization_config=quantized,
         attn_implementation=job.attention or None,
         device_map={"": "cuda" if torch.cuda.is_available() else "cpu"},
@@ -41,7 +42,9 @@ trainer = SFTTrainer(
         lr_scheduler_type="linear",
         weight_decay=0.01,
         optim="adamw_torch",
-        bf16=True,
+        bf16=job.dtype == "bf16",
+        fp16=job.dtype == "fp16",
+        logging_steps=1,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=job.checkpointing,
         packing=job.packing > 0,

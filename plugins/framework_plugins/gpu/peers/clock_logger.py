@@ -30,6 +30,7 @@ class Clock(Logger):
     def __init__(self, config: ClockConfig) -> None:
         self.config = config
         self.ends: list[float] = []
+        self.losses: list[float] = []
         self.start = 0.0
         self.run_dir = Path()
         self.tokens = 0
@@ -41,6 +42,7 @@ class Clock(Logger):
                 self.run_dir, self.tokens = plan.run_dir, data.tokens
             case TrainingStep(step):
                 self.ends.append(step.seconds)
+                self.losses.append(step.loss)
                 if len(self.ends) == 1:
                     self.start = time.time() - step.seconds
 
@@ -50,7 +52,10 @@ class Clock(Logger):
         torch = sys.modules.get("torch")
         on_gpu = torch is not None and torch.cuda.is_initialized()
         reserved = torch.cuda.max_memory_reserved() if torch is not None and on_gpu else 0
-        result = {"first_step": self.start, "seconds": seconds, "tokens": self.tokens, "gpu_reserved": reserved}
+        result = {
+            "first_step": self.start, "seconds": seconds, "losses": self.losses, "tokens": self.tokens,
+            "gpu_reserved": reserved,
+        }  # fmt: skip
         (self.run_dir / self.config.file).write_text(json.dumps(result), encoding="utf-8")
 
 

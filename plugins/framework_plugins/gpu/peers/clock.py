@@ -30,6 +30,7 @@ class Task:
         packing: tokens of the sequences that rows are packed into; 0: rows are padded.
         attention: the implementation; empty: what transformers takes.
         liger: whether Liger's kernels are taken.
+        dtype: the number format of 16 bits, bf16 or fp16.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Task:
     packing: int = 0
     attention: str = ""
     liger: bool = False
+    dtype: str = "bf16"
 
     def read(self) -> list[dict[str, list[int]]]:
         """Return the rows."""
@@ -58,13 +60,14 @@ def task() -> Task:
 
 
 def clock() -> Any:
-    """Return a callback for a transformers trainer that notes when steps begin and end, in seconds since 1970."""
+    """Return a callback for a transformers trainer: it notes losses, and when steps begin and end, since 1970."""
     import torch
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def __init__(self) -> None:
             self.begins: list[float] = []
+            self.losses: list[float] = []
             self.end = 0.0
 
         def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -74,6 +77,10 @@ def clock() -> Any:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             self.end = time.time()
+
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            if "loss" in logs:
+                self.losses.append(logs["loss"])
 
     return Clock()
 
@@ -88,6 +95,7 @@ def write(made: Any, job: Task, tokens: int) -> None:
     result = {
         "first_step": made.begins[0],
         "seconds": seconds,
+        "losses": made.losses,
         "tokens": tokens,
         "gpu_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
         "gpu_reserved": torch.cuda.max_memory_reserved() if on_gpu else 0,

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from framework.api import installed
 from framework.api.records import TokenRow
+from framework_gpu_tests import drawn
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
 from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.loss.probe import probe
@@ -22,7 +23,6 @@ from framework_plugins.hf.machine.hardware import AMPERE
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Attention, Packing
-from tests.plugins.hf.packing import drawn
 
 NEAR = 0.05
 """How far all gradients together may lie apart, as a share of their size: bf16 has seven bits behind the point."""

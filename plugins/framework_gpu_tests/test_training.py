@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TrainResult
+from framework_gpu_tests.short_memory import short_memory
+from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.machine import hardware, precision
 from framework_plugins.hf.machine.out_of_memory import free_memory
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings.config import Dtype
-from tests.support.short_memory import short_memory
-from tests.support.training import make, opened, train
 
 EXACT = ("trainer.attention=eager", "trainer.packing=pad")
 """Fused attention adds in another order each time in its backward pass; these products come out the same."""

@@ -1,0 +1,116 @@
+"""What the results say: one table of any number of GPUs, and a page with all numbers of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from framework.api import GIB, count
+from framework_plugins.gpu.contenders import CONTENDERS, OURS, OURS_UNSLOTH, TRL, TRL_PACKED, UNSLOTH
+from framework_plugins.gpu.parts import all_parts
+from framework_plugins.gpu.results import GpuResults, Measured, PartResult
+
+PEERS = (TRL, TRL_PACKED, UNSLOTH)
+SHARED_GOAL, UNSLOTH_GOAL = 3.0, 0.98
+NONE_YET = "No number from a GPU exists yet."
+FEW = 0.03
+"""Losses of the first step may lie this far apart, as a share: the contenders draw the rows in different orders."""
+
+
+def page(known: Sequence[GpuResults]) -> str:
+    """Return the page in Markdown: the table of all, and a section for each."""
+    if not known:
+        return NONE_YET
+    return "\n".join([table(known), *(line for each in known for line in ("", *_section(each)))])
+
+
+def table(known: Sequence[GpuResults]) -> str:
+    """Return the tokens per second of all contenders, a line for each part of each GPU."""
+    lines = [
+        f"| GPU | part | {' | '.join(CONTENDERS)} |",
+        f"|---|---|{'---:|' * len(CONTENDERS)}",
+    ]
+    for each in known:
+        for name, part in each.parts.items():
+            rates = (_rate(part.results.get(who)) for who in CONTENDERS)
+            lines.append(f"| {each.card.about} | {name} | {' | '.join(rates)} |")
+    return "\n".join(lines)
+
+
+def _rate(measured: Measured | None) -> str:
+    return f"{measured.tokens_per_second:,.0f}" if measured else "-"
+
+
+def _section(results: GpuResults) -> Iterator[str]:
+    yield f"## {results.card.about}"
+    yield ""
+    driver = f"driver {results.driver}, " if results.driver else ""
+    yield f"framework {results.framework}, {driver}{results.system}, Python {results.python}."
+    for name, versions in results.versions.items():
+        yield f"Environment {name}: {', '.join(' '.join(pair) for pair in versions.items())}."
+    yield ""
+    yield "| part | who | tokens/s | peak GiB | plan GiB | first loss | held-out loss | how |"
+    yield "|---|---|---:|---:|---|---:|---:|---|"
+    for name, part in results.parts.items():
+        for who, each in part.results.items():
+            yield f"| {name} | {who} | {_numbers(each)} | {each.notes.replace('|', '/')} |"
+    for name, part in results.parts.items():
+        yield ""
+        yield f"`{name}`, {part.rows:,} rows, {part.tokens:,} tokens, {count(part.steps, 'step')}:"
+        yield ""
+        told = () if results.dry else goals(part, name)
+        yield from (f"- {line}" for line in (*told, *_losses(part.results), *_left_out(part)))
+    left = [name for name in all_parts() if name not in results.parts]
+    if left:
+        yield ""
+        yield f"Parts that did not run: {', '.join(left)}."
+
+
+def _numbers(each: Measured) -> str:
+    peak = f"{each.peak_reserved / GIB:.1f}" if each.peak_reserved else ""
+    planned = f"{each.plan_low / GIB:.1f}-{each.plan_high / GIB:.1f}" if each.plan_high else ""
+    first = f"{each.first_losses[0]:.3f}" if each.first_losses else ""
+    held = "" if each.held_out_loss is None else f"{each.held_out_loss:.3f}"
+    return f"{each.tokens_per_second:,.0f} | {peak} | {planned} | {first} | {held}"
+
+
+def _left_out(part: PartResult) -> Iterator[str]:
+    yield from (f"{who}: left out, {why}" for who, why in part.missing.items())
+    for who in CONTENDERS:
+        if who not in part.results and who not in part.missing:
+            yield f"{who}: not run yet"
+
+
+def goals(part: PartResult, name: str) -> Iterator[str]:
+    """Say which goals a part reaches, and which it misses."""
+    results = part.results
+    rates = {who: each.tokens_per_second for who, each in results.items()}
+
+    def best(names: Sequence[str]) -> float | None:
+        return max((rates[who] for who in names if who in rates), default=None)
+
+    ours, trl, peers = best((OURS, OURS_UNSLOTH)), best((TRL, TRL_PACKED)), best(PEERS)
+    if ours and peers and name.endswith("-shared"):
+        yield _goal("3 times the best peer", ours / peers, SHARED_GOAL)
+    elif ours and trl:
+        yield _goal("at least the best TRL", ours / trl, 1.0)
+    if UNSLOTH in rates and OURS_UNSLOTH in rates:
+        ratio = rates[OURS_UNSLOTH] / rates[UNSLOTH]
+        yield _goal(f"trainer=unsloth at least {UNSLOTH_GOAL} times plain Unsloth", ratio, UNSLOTH_GOAL)
+    for who in (OURS, OURS_UNSLOTH):
+        if who in results and results[who].plan_high and results[who].peak_reserved:
+            inside = results[who].plan_low <= results[who].peak_reserved <= results[who].plan_high
+            yield f"{who}: peak {'inside' if inside else 'outside'} the plan's range"
+
+
+def _losses(results: Mapping[str, Measured]) -> Iterator[str]:
+    """Say how far the first losses lie apart, and name a contender whose loss is another one."""
+    first = {who: each.first_losses[0] for who, each in results.items() if each.first_losses}
+    if len(first) > 1:
+        middle = sorted(first.values())[len(first) // 2]
+        far = {who: loss for who, loss in first.items() if not abs(loss - middle) <= FEW * abs(middle)}
+        told = ", ".join(f"{who} {loss:.3f}" for who, loss in far.items())
+        yield f"first losses: {f'{told}, and the middle one is {middle:.3f}' if far else f'within {FEW:.0%}'}"
+
+
+def _goal(goal: str, reached: float, least: float) -> str:
+    return f"{goal}: {'reached' if reached >= least else 'missed'}, {reached:.2f}"
