@@ -81,9 +81,13 @@ def export(
                 exports.add(name, artifacts(name, exporter.export(model, now)))
         except (DoesNotFitError, PrunedError):  # how a trial of a sweep ends
             raise
+        except SystemExit as error:
+            errors.append(FrameworkError(f"it ended Python with exit code {error.code}"))
         except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
             errors.append(error)
-            exports.failed[name] = str(redact(describe_error(error)))
+        else:
+            continue
+        exports.failed[name] = str(redact(describe_error(errors[-1])))
     yield exports.result()
     if errors:
         raise ExportError(context.run_dir, exports.failed) from errors[0]
@@ -149,6 +153,8 @@ class Exports:
             name: artifacts for name, artifacts in _by_exporter(before) if self._usable(before, name, artifacts)
         }
         self._known = dict(before.origins) if before else {}
+        # An exporter that failed and does not run now has still failed.
+        self._failed_before = {name: why for name, why in (before.failed if before else {}).items() if name not in keys}
 
     def _usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
@@ -188,7 +194,8 @@ class Exports:
     def result(self) -> ExportResult:
         """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
         origins = {**{name: self._known[name] for name in self._left()}, **self._origins}
-        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, dict(self.failed))
+        failed = {**self._failed_before, **self.failed}
+        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, failed)
 
     def _measured(self, artifact: Artifact) -> Artifact:
         written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)

@@ -147,13 +147,15 @@ def test_one_more_export_keeps_the_report_the_verdict_and_the_date(words: list[s
     words = [*words, "logger=[html]"]
     first = run([*words, "exporter=[]"], tmp_path)
     assert first is not None
-    status = (tmp_path / "status.json").read_bytes()
+    status, data = ((tmp_path / name).read_bytes() for name in ("status.json", "data.json"))
+    Path(words[1].removeprefix("data.path=")).write_text('{"instruction": "a new row", "output": "x"}\n' * 2)
     report = run([*words, "stages=[export]"], tmp_path)
     assert report == records.load(Report, tmp_path / "report.json")
     assert report is not None
     assert [artifact.kind for artifact in report.artifacts] == ["adapter"]
     assert dataclasses.replace(report, artifacts=[]) == first
     assert (tmp_path / "status.json").read_bytes() == status
+    assert (tmp_path / "data.json").read_bytes() == data  # of the training
     assert "Was it worth it?" in (tmp_path / "report.html").read_text(encoding="utf-8")
     run([*words, "stages=[evaluate]"], tmp_path)  # its numbers are others
     assert not (tmp_path / "report.json").exists()

@@ -250,7 +250,7 @@ def test_a_file_in_bf16_has_ties_as_wide_as_the_roundings_of_llama_cpp(trained: 
     export(plan)
     records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
     found = {each["against"]: each for each in records if each["name"].endswith("-BF16.gguf")}
-    assert found.keys() == {"trained", "merged", "chat_template"}
+    assert found.keys() == {"trained", "merged", "converted", "chat_template"}
     assert found["trained"]["end_tokens"] == found["merged"]["end_tokens"] == 512
     assert 0.02 <= found["trained"]["tie_nats"] == found["merged"]["tie_nats"] < 0.25
 
