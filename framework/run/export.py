@@ -8,7 +8,6 @@ exporter what it made, of which weights, and with which settings; sizes on the d
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -26,8 +25,8 @@ from framework.api.protocols import (
 from framework.api.records import Artifact, ExportResult, Origin
 from framework.api.schema import Affects
 from framework.hooks.session import current
-from framework.util.command import this_program
-from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error, display_path
+from framework.run.interruption import export_command
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
@@ -97,9 +96,8 @@ class ExportError(FrameworkError):
     """Exporters failed; the run has made all the rest."""
 
     def __init__(self, run_dir: Path, failed: Mapping[str, str]) -> None:
-        command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(run_dir))}"
         errors = (f"exporter '{name}': {text}" for name, text in failed.items())
-        super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {command}"]))
+        super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {export_command(run_dir)}"]))
 
 
 def artifacts(name: str, result: object) -> list[Artifact]:

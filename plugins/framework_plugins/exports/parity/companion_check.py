@@ -57,6 +57,9 @@ NORM_KEYS = {
     "layer_norm_epsilon": "attention.layer_norm_epsilon",
 }
 """Settings of config.json, and what a GGUF file calls them."""
+WINDOW_KEY = "attention.sliding_window"
+SIX_DECIMALS = 1e-6
+"""llama.cpp writes no more of a number."""
 FLOAT32_TOLERANCE = 1e-5
 """How far a number may be off that a file holds in 32 bits."""
 
@@ -193,10 +196,14 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     window = _sliding_window(config)
     expected = {
         "context_length": getattr(config, "max_position_embeddings", None),
-        "attention.sliding_window": window if longest > (window or 0) or _has_window(llama) else None,
-        **{key: getattr(config, name, None) for name, key in NORM_KEYS.items() if llama.metadata(f"{kind}.{key}")},
+        WINDOW_KEY: window if longest > (window or 0) or _named(llama, WINDOW_KEY) else None,
+        **{
+            key: getattr(config, name)
+            for name, key in NORM_KEYS.items()
+            if _named(llama, key) and hasattr(config, name)
+        },
     }
-    scaling = llama.metadata(f"{kind}.rope.scaling.type") or "none"
+    scaling = _named(llama, "rope.scaling.type") or "none"
     if scaling != "none" and rope.get("rope_type") == "default":
         return f"its {kind}.rope.scaling.type is {scaling}, and the training scales no positions"
     if rope.get("rope_type") == "default":
@@ -204,10 +211,10 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     if "factor" in rope and rope.get("rope_type") in {"linear", "yarn"}:
         expected["rope.scaling.factor"] = rope["factor"]
     for key, value in expected.items():
-        found = llama.metadata(f"{kind}.{key}") or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
+        found = _named(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
         if value is None:
             continue
-        if found is None or abs(float(found) - value) > FLOAT32_TOLERANCE * abs(value):
+        if found is None or abs(float(found) - value) > max(SIX_DECIMALS, FLOAT32_TOLERANCE * abs(value)):
             return f"its {kind}.{key} is {found or 'missing'}, and {value:g} in the training"
     return ""
 
@@ -215,13 +222,14 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
 def lost_window(llama: Llama | LlamaProcess, trained: Path, *, trust: bool) -> str:
     """Say that a GGUF file has no sliding window if the trained model has one: llama.cpp has none for some families."""
     window = _sliding_window(AutoConfig.from_pretrained(trained, trust_remote_code=trust).get_text_config())
-    if window is None or _has_window(llama):
+    if window is None or _named(llama, WINDOW_KEY):
         return ""
     return f"llama.cpp reads this file without the sliding window of {window:,} tokens: answers to longer texts differ"
 
 
-def _has_window(llama: Llama | LlamaProcess) -> bool:
-    return llama.metadata(f"{llama.metadata('general.architecture')}.attention.sliding_window") is not None
+def _named(llama: Llama | LlamaProcess, key: str) -> str | None:
+    """Return what a GGUF file says under a key of its architecture."""
+    return llama.metadata(f"{llama.metadata('general.architecture')}.{key}")
 
 
 def _sliding_window(config: Any) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -123,12 +124,12 @@ class Gate:
         if found:
             raise _parity_error(name, TRAINED, found, f"{len(rendered)} conversations were compared")
 
-    @property
+    @functools.cached_property
     def _base(self) -> Path:
         source: ModelSource = self.context.plan.model.create()
         return source.fetch(weights=False).folder
 
-    @property
+    @functools.cached_property
     def _tokens(self) -> companion_check.TrainedTokens:
         context = self.context
         return companion_check.TrainedTokens.of(context.plan, context.checkpoint, self._base, self.model.stop_ids)

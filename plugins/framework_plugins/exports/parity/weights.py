@@ -20,10 +20,14 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from framework_plugins.exports.merge.weight_delta import CHUNK_ELEMENTS
+
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = 1e-4
 """How large a difference may be, as a share of the weight: a device that adds in another order rounds a few numbers
 differently. A module of the quickstart's adapter is 0.0013 of its weight at least."""
+HELD_IN_16_BITS = 2.0**-8
+"""The same for a weight that is not merged, if memory has rounded it to 16 bits."""
 NAMED = 2
 """Weights that a message names."""
 
@@ -34,32 +38,30 @@ class Product:
 
     Attributes:
         rounded: after a rounding to each of FORMATS.
-        held: the format in which memory held the weight; fp32 if it is merged.
+        tolerance: how large a difference may be, as a share of the weight.
     """
 
     rounded: tuple[torch.Tensor, ...]
-    held: torch.dtype
+    tolerance: float
 
     @classmethod
-    def of(cls, weight: torch.Tensor, held: torch.dtype = torch.float32) -> Product:
-        return cls(tuple(_product(weight.float().to(rounded)) for rounded in FORMATS), held)
+    def of(cls, weight: torch.Tensor, tolerance: float = TOLERANCE) -> Product:
+        return cls(tuple(_product(weight, rounded) for rounded in FORMATS), tolerance)
 
     def difference(self, weight: torch.Tensor) -> float:
         """Return how far a weight is from the nearest of the formats, as a share of its size."""
         found = _product(weight)
         if found.shape != self.rounded[0].shape:
             return float("inf")
-        pairs = [(found, each) for each in self.rounded]
-        if self.held is not torch.float32:  # a folder has more bits of a module that was trained whole
-            pairs.append((_product(weight.to(self.held)), self.rounded[FORMATS.index(self.held)]))
-        parts = [float((one - other).norm() / other.norm().clamp(min=1e-30)) for one, other in pairs]
+        parts = [float((found - each).norm() / each.norm().clamp(min=1e-30)) for each in self.rounded]
         return min(parts, key=lambda part: (math.isnan(part), part))
 
 
 def trained_products(model: nn.Module) -> dict[str, Product]:
     """Return the products of a trained model, merged by peft in fp32. Nothing else can be done with it afterwards."""
-    # peft reads what was trained whole in the format of the base, and widens it afterwards.
-    held = next((weight.dtype for weight in model.parameters() if weight.dtype in FORMATS[1:]), torch.float32)
+    # Where memory holds 16 bits, it has rounded what was trained whole, and the folder may have more of it.
+    held = any(weight.dtype in FORMATS[1:] for weight in model.parameters())
+    tolerance = HELD_IN_16_BITS if held else TOLERANCE
     found: dict[int, Product] = {}
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
@@ -71,7 +73,7 @@ def trained_products(model: nn.Module) -> dict[str, Product]:
     names = dict(_weights(model))
     for weight in names.values():
         if id(weight) not in found:  # tied ones once
-            found[id(weight)] = Product.of(weight.data, held)
+            found[id(weight)] = Product.of(weight.data, tolerance)
     return {name: found[id(weight)] for name, weight in names.items()}
 
 
@@ -86,7 +88,9 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
     if missing := sorted(trained.keys() - found.keys()):
         return f"it has no {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
     off = {name: expected.difference(found[name].data) for name, expected in trained.items()}
-    wrong = sorted((name for name, part in off.items() if not part <= TOLERANCE), key=lambda name: off[name])
+    wrong = sorted(
+        (name for name, part in off.items() if not part <= trained[name].tolerance), key=lambda name: off[name]
+    )
     named = ", ".join(f"{name} by {off[name]:.2g} of its size" for name in wrong[: -NAMED - 1 : -1])
     return f"{len(wrong)} of {len(off)} weights are not those of the training: {named}" if wrong else ""
 
@@ -111,9 +115,10 @@ def _weights(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, weight
 
 
-def _product(weight: torch.Tensor) -> torch.Tensor:
-    wide = weight.float()
-    if wide.dim() < 2:  # noqa: PLR2004 - a vector is compared as it is
-        return wide.reshape(-1).cpu()
-    random = torch.randn(wide.shape[-1], generator=torch.Generator().manual_seed(0)).to(wide.device)
-    return (wide.reshape(-1, wide.shape[-1]) @ random).cpu()
+def _product(weight: torch.Tensor, rounded: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return the product with a random vector, in fp32; a weight without columns is compared as it is."""
+    columns = weight.shape[-1] if weight.dim() > 1 else 1
+    random = torch.randn(columns, generator=torch.Generator().manual_seed(0)) if columns > 1 else torch.ones(1)
+    random = random.to(weight.device)
+    rows = weight.reshape(-1, columns).split(max(1, CHUNK_ELEMENTS // columns))
+    return torch.cat([chunk.float().to(rounded).float() @ random for chunk in rows]).cpu()

@@ -289,7 +289,7 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
     ]
     plan, held = trained("stages=[export]"), Placement("cpu", dtype)
     merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
-    exact, _ = trained_logits(plan, plan.checkpoint, rows, held)
+    exact, *_ = trained_logits(plan, plan.checkpoint, rows, held)
     found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
     rounded, coarser = (
         list(rounded_logits(plan, plan.checkpoint, rows, held, inputs=inputs)) for inputs in (False, True)
@@ -312,7 +312,7 @@ def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Call
     rows = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (9, 40, 12)]
     plan, wide, half = trained("stages=[export]"), Placement("cpu", torch.float32), Placement("cpu", torch.bfloat16)
     base = plan.model.create().fetch(weights=True).folder
-    (one, largest), (two, largest_of_half) = (
+    (one, largest, _), (two, largest_of_half, _) = (
         trained_logits(plan, plan.checkpoint, rows, held) for held in (wide, half)
     )
     assert largest_of_half == pytest.approx(largest, rel=1e-5)
