@@ -66,7 +66,7 @@ class Html(Logger):
 
                 self.file = plan.run_dir / PAGE_FILE
                 # The page of a finished run stays until the exports are in its report.
-                self.waits = plan.only_exports and RunFolder(plan.run_dir).file(Stage.report).exists()
+                self.waits = plan.only_exports and RunFolder(plan.run_dir).file(Stage.report.value).exists()
                 self.run = Run(plan, data, dict(redact(dict(hardware))), expected=self.expected)
                 if Stage.train not in plan.stages:
                     self.run.steps = logged_steps(plan)
