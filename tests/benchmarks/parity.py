@@ -109,7 +109,7 @@ class Case:
             agreement.share, agreement.share_error = found
 
 
-Change = Callable[[], None]
+Change = Callable[[], object]
 """Makes something wrong with the weights or the positions of the model in a case."""
 
 

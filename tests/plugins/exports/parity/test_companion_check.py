@@ -142,7 +142,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         r"tokenizer_config\.json says model_max_length=128 instead of \d+$",
     ),
     "another file": (
-        lambda folder: (folder / "added_tokens.json").write_text("{}"),
+        lambda folder: (folder / "added_tokens.json").touch(),
         r"it has added_tokens\.json, and the tokenizer of the training does not",
     ),
     "fifth turn": (
