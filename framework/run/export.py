@@ -8,7 +8,6 @@ exporter what it made, of which weights, and with which settings; sizes on the d
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
@@ -26,8 +25,8 @@ from framework.api.protocols import (
 from framework.api.records import Artifact, ExportResult, Origin
 from framework.api.schema import Affects
 from framework.hooks.session import current
-from framework.util.command import this_program
-from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error, display_path
+from framework.run.interruption import export_command
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, describe_error
 from framework.util.hashing import key_of
 from framework.util.redact import redact
 
@@ -81,9 +80,13 @@ def export(
                 exports.add(name, artifacts(name, exporter.export(model, now)))
         except (DoesNotFitError, PrunedError):  # how a trial of a sweep ends
             raise
+        except SystemExit as error:
+            errors.append(FrameworkError(f"it ended Python with exit code {error.code}"))
         except Exception as error:  # noqa: BLE001 - is raised at the end: a plugin's error must not cost the report
             errors.append(error)
-            exports.failed[name] = str(redact(describe_error(error)))
+        else:
+            continue
+        exports.failed[name] = str(redact(describe_error(errors[-1])))
     yield exports.result()
     if errors:
         raise ExportError(context.run_dir, exports.failed) from errors[0]
@@ -93,9 +96,8 @@ class ExportError(FrameworkError):
     """Exporters failed; the run has made all the rest."""
 
     def __init__(self, run_dir: Path, failed: Mapping[str, str]) -> None:
-        command = f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(run_dir))}"
         errors = (f"exporter '{name}': {text}" for name, text in failed.items())
-        super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {command}"]))
+        super().__init__("\n".join([*errors, f"Everything else is kept. Export again with: {export_command(run_dir)}"]))
 
 
 def artifacts(name: str, result: object) -> list[Artifact]:
@@ -149,6 +151,8 @@ class Exports:
             name: artifacts for name, artifacts in _by_exporter(before) if self._is_usable(before, name, artifacts)
         }
         self._known = dict(before.origins) if before else {}
+        # An exporter that failed and does not run now has still failed.
+        self._failed_before = {name: why for name, why in (before.failed if before else {}).items() if name not in keys}
 
     def _is_usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
@@ -188,7 +192,8 @@ class Exports:
     def result(self) -> ExportResult:
         """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
         origins = {**{name: self._known[name] for name in self._earlier()}, **self._origins}
-        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, dict(self.failed))
+        failed = {**self._failed_before, **self.failed}
+        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins, failed)
 
     def _measured(self, artifact: Artifact) -> Artifact:
         written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from framework.api.run_folder import OVERRIDES, TRAINING_STATE, RunFolder
+from framework.api.run_folder import FINISHED, OVERRIDES, TRAINING_STATE, RunFolder
 from framework.api.schema import Stage
 from framework.rundir.status import note_failure
 from framework.util import lock
@@ -131,6 +131,8 @@ class Interruption:
         """Print how the run continues, and have Slurm do that if it was Slurm that ended it."""
         if not (self._run_dir / OVERRIDES).exists():
             text = f"{error}: nothing had begun"
+        elif RunFolder(self._run_dir).status().get("state") == FINISHED:
+            text = f"{error}. The run itself is finished; export again with: {export_command(self._run_dir)}"
         else:
             kept = f" Kept: {', '.join(stages)}." if (stages := self._completed()) else ""
             text = f"{error}.{kept} Continue with: {resume_command(self._resumed)}"
@@ -191,6 +193,11 @@ def _scontrol(*words: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
+
+
+def export_command(run_dir: Path) -> str:
+    """Return the command that makes the exports of a run again."""
+    return f"{this_program()} stages=[export] run_dir={shlex.quote(display_path(run_dir))}"
 
 
 def resume_command(folder: Path) -> str:

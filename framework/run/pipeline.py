@@ -155,6 +155,8 @@ def _run_stages(
         planner.check_fits(expected)
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
+        if plan.only_exports and known:  # what the weights were trained on stays, whatever the data are now
+            data = dataclasses.replace(data, result=known)
         measuring = Measuring(plan, model, data, evaluators, metrics, session)
         completed = CompletedStages(measuring)
         folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk

@@ -38,8 +38,8 @@ def framework_run_started(plan: Plan) -> None:
     earlier = _read(plan.run_dir) if plan.only_exports else None
     # A finished run that only adds exports stays finished while they are made.
     if earlier is None or earlier.state != FINISHED:
-        started = earlier.started if earlier else _now()
-        records.save(Status(RUNNING, started=started), plan.run_dir / STATUS)
+        begun = Status(RUNNING, started=earlier.started, seconds=earlier.seconds) if earlier else None
+        records.save(begun or Status(RUNNING, started=_now()), plan.run_dir / STATUS)
     if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 

@@ -67,8 +67,8 @@ def test_an_export_is_compared_where_the_model_is(base: Path, rows: Path, tmp_pa
     held = find_placement(base)
     assert held == Placement(device, torch.float32)
     checked = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (12, 70, 30)]
-    wanted, largest = trained_logits(plan, tmp_path / "adapter", checked, Placement("cpu", torch.float32))
-    made, found = trained_logits(plan, tmp_path / "adapter", checked, held)
+    wanted, largest, _ = trained_logits(plan, tmp_path / "adapter", checked, Placement("cpu", torch.float32))
+    made, found, _ = trained_logits(plan, tmp_path / "adapter", checked, held)
     merged = list(folder_logits(tmp_path / "merged", checked, held, trust=False))
     assert found == pytest.approx(largest, rel=1e-3)
     for one, two, three in zip(wanted, made, merged, strict=True):

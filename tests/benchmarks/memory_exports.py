@@ -84,7 +84,7 @@ def do(step: str, folder: Path) -> None:
     held = Placement("cpu", torch.float32 if step.endswith("fp32") else torch.bfloat16)
     ids = [[(7 * row + 3 * place) % 49000 for place in range(PROMPT + ANSWER)] for row in range(ROWS)]
     rows = [CheckRow("", tuple(each[:PROMPT]), tuple(each[PROMPT:]), stopped=False) for each in ids]
-    trained, _ = trained_logits(plan, folder / "adapter", rows, held)
+    trained, *_ = trained_logits(plan, folder / "adapter", rows, held)
     compare_logits(rows, trained, folder_logits(merged, rows, held, trust=False), frozenset(), 0.02)
 
 

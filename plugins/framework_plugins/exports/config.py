@@ -75,8 +75,8 @@ class ParityConfig:
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
     """The same share without counting near ties as the same. Set it to 0.999 to excuse none; a merge in bf16 may not
     reach that."""
-    exact_kl: Annotated[float, Gt(0)] = 0.01
-    """Largest mean divergence from the trained model, in nats."""
+    exact_kl: Annotated[float, Gt(0)] = 0.001
+    """Largest mean divergence from the trained model, in nats; in bf16, plus twice what the rounding explains."""
     exact_end_kl: Annotated[float, Gt(0)] = 0.001
     """The same at the end of the long row."""
     quantized_top1: Annotated[float, Interval(ge=0, le=1)] = 0.75
@@ -87,7 +87,8 @@ class ParityConfig:
     """Largest perplexity of a quantized file, as a multiple of the trained model's."""
     quantized_share: Annotated[float, Interval(ge=0, le=1)] = 0.8
     """Smallest share of the change from the base to the trained model that a quantized file has to keep, if that can be
-    measured with a standard error of 0.1 or less. 0 requires nothing, and the base is not loaded."""
+    measured with a standard error of 0.1 or less; the largest is 1 divided by it. 0 requires nothing, and the base is
+    not loaded."""
 
 
 @dataclass

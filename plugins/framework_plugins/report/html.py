@@ -25,6 +25,7 @@ from framework.api import (
     Report,
     RunFailed,
     RunFinished,
+    RunFolder,
     RunStarted,
     StageFinished,
     Step,
@@ -53,6 +54,7 @@ class Html(Logger):
         self.expected: Forecast | None = None
         self.file = Path(PAGE_FILE)
         self.written = 0.0
+        self.waits = False
 
     def log(self, event: Event) -> None:
         """Keep what the page shows, and write it when the run starts, while it trains and when it ends."""
@@ -63,6 +65,8 @@ class Html(Logger):
                 from framework_plugins.report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
 
                 self.file = plan.run_dir / PAGE_FILE
+                # The page of a finished run stays until the exports are in its report.
+                self.waits = plan.only_exports and RunFolder(plan.run_dir).file(Stage.report.value).exists()
                 self.run = Run(plan, data, dict(redact(dict(hardware))), expected=self.expected)
                 if Stage.train not in plan.stages:
                     self.run.steps = logged_steps(plan)
@@ -93,7 +97,7 @@ class Html(Logger):
         """Put the page in place, whole or not at all."""
         from framework_plugins.report.page import render  # noqa: PLC0415 - as above
 
-        if self.run:
+        if self.run and (self.run.report or not self.waits):
             self.written = time.monotonic()
             write_atomically(self.file, render(self.run, self.config.samples), errors="replace")
 

@@ -119,12 +119,21 @@ def context_of(plan: Plan) -> ExportContext:
 class Refuses(Writes):
     """An exporter that cannot."""
 
+    error: BaseException = FrameworkError("there is no room")
+
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         super().export(model, context)
-        raise FrameworkError(f"{self.name} has no room")
+        raise self.error
 
 
-def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(run: Path) -> None:
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(Refuses.error, "there is no room"), (SystemExit(0), "it ended Python with exit code 0")],
+)
+def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(
+    run: Path, raised: BaseException, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Refuses, "error", raised)
     asked: list[str] = []
     exporters = {
         "gguf": Refuses("gguf", asked),
@@ -138,11 +147,14 @@ def test_an_exporter_that_fails_costs_only_those_that_use_its_artifacts(run: Pat
         results += export.export(nothing, exporters, context_of(plan), None)
     first, second, command = str(error.value).splitlines()
     assert [first, second] == [
-        "exporter 'gguf': gguf has no room",
+        f"exporter 'gguf': {told}",
         "exporter 'ollama': not made, because gguf failed",
     ]
     assert command.endswith(f" stages=[export] run_dir={run}")
     assert asked == ["gguf", "card"]
+    plan = testing.plan(["stages=[export]", "exporter=[adapter]"], run_dir=run)
+    *_, later = export.export(nothing, {"adapter": Writes("other", asked)}, context_of(plan), results[-1])
+    assert later.failed == results[-1].failed  # they have not run since
 
 
 @pytest.mark.parametrize("name", ["checkpoint/weights", "checkpoint/more", "merged/run_config.json"])

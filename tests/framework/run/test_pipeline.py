@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from framework.api.records import (
 from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
+from framework.util.errors import Interrupted
 
 CONTENT = MeasureKind.content
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
@@ -140,20 +143,43 @@ def test_a_failed_export_keeps_the_report_and_the_next_export_completes_it(
     report = records.load(Report, tmp_path / "report.json")
     assert [artifact.path for artifact in report.artifacts] == ["adapter"]
     assert dataclasses.replace(report, artifacts=[], failed_exports=failed.failed_exports) == failed
-    assert json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["state"] == "finished"
+    again = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))
+    assert again["state"] == "finished"
+    assert again["seconds"].keys() == {*status["seconds"], "export"}
+
+
+def test_an_interrupted_export_leaves_a_finished_run_as_it_is(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from framework_plugins.exports.adapter import AdapterExporter
+
+    def export(*_: Any) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    words = [*words, "logger=[html]"]
+    run([*words, "exporter=[]"], tmp_path)
+    kept = {name: (tmp_path / name).read_bytes() for name in ("data.json", "report.html", "report.json", "status.json")}
+    monkeypatch.setattr(AdapterExporter, "export", export)
+    with pytest.raises(Interrupted):
+        run([*words, "stages=[export]"], tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    said = capsys.readouterr().err
+    assert re.search(r"SIGTERM\. The run itself is finished; export again with: .* stages=\[export\] run_dir=", said)
 
 
 def test_one_more_export_keeps_the_report_the_verdict_and_the_date(words: list[str], tmp_path: Path) -> None:
     words = [*words, "logger=[html]"]
     first = run([*words, "exporter=[]"], tmp_path)
     assert first is not None
-    status = (tmp_path / "status.json").read_bytes()
+    status, data = ((tmp_path / name).read_bytes() for name in ("status.json", "data.json"))
+    Path(words[1].removeprefix("data.path=")).write_text('{"instruction": "a new row", "output": "x"}\n' * 2)
     report = run([*words, "stages=[export]"], tmp_path)
     assert report == records.load(Report, tmp_path / "report.json")
     assert report is not None
     assert [artifact.kind for artifact in report.artifacts] == ["adapter"]
     assert dataclasses.replace(report, artifacts=[]) == first
     assert (tmp_path / "status.json").read_bytes() == status
+    assert (tmp_path / "data.json").read_bytes() == data  # of the training
     assert "Was it worth it?" in (tmp_path / "report.html").read_text(encoding="utf-8")
     run([*words, "stages=[evaluate]"], tmp_path)  # its numbers are others
     assert not (tmp_path / "report.json").exists()

@@ -107,7 +107,7 @@ class GgufExporter:
                 if not set(self.quantizations) & set(EXACT_FORMATS):
                     lossless = LOSSLESS_FORMATS[WeightCount.read(merged).dtype]
                     _compare_conversion(scratch / UNQUANTIZED, lossless, gate, context.run_dir, name)
-                files = [_compare_file(each, gate, context.run_dir, name) for each in files]
+                files = [_compare_file(each, scratch / UNQUANTIZED, gate, context.run_dir, name) for each in files]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / checks.file_name(name, each.quantization)) for each in files]
 
@@ -193,14 +193,15 @@ def _compare_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: 
         gate.check_conversion(file, final, form)
 
 
-def _compare_file(output: CheckedFile, gate: Gate, run_dir: Path, name: str) -> CheckedFile:
-    """Compare a file with the trained model.
+def _compare_file(output: CheckedFile, source: Path, gate: Gate, run_dir: Path, name: str) -> CheckedFile:
+    """Compare a file with the one that it is quantized from, and with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
     """
     final = checks.file_name(name, output.quantization)
     with reject_on_failure(output.file, run_dir, final):
+        gate.check_tensors(output.file, source, final)
         conversations = gate.check_conversations(output.file, final)
         parity = gate.check_gguf(output.file, final, output.quantization)
     return replace(output, notes=(*output.notes, f"chat template: {conversations}"), parity=parity)

@@ -14,6 +14,8 @@ from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.parity.check_rows import CheckRow
 
 Logits = NDArray[np.float32]
+MAX_EXPONENT = 700.0
+"""Of a perplexity, which JSON cannot hold if it is infinite."""
 MAX_SHARE_ERROR = 0.1
 """Up to this standard error the share of the change that an export has is judged: two of them separate 0.8 from 1."""
 
@@ -45,6 +47,7 @@ class Agreement:
         end_same: of them, those with the same likeliest token.
         end_divergence: the sum of KL(trained || export) over them in nats.
         end_tokens: length of the long row; 0 if there is none.
+        not_finite: positions at which a logit is NaN or infinite; they are in none of the other sums.
         share: of what training changed, the share that the export has (`change_retained`); None if not measured.
         share_error: its standard error.
     """
@@ -63,6 +66,7 @@ class Agreement:
     end_same: int = 0
     end_divergence: float = 0.0
     end_tokens: int = 0
+    not_finite: int = 0
     share: float | None = None
     share_error: float | None = None
 
@@ -94,7 +98,7 @@ class Agreement:
     @property
     def perplexity_ratio(self) -> float:
         """Perplexity of the export by that of the trained model, over the trained model's answers."""
-        return math.exp((self.export_loss - self.trained_loss) / max(1, self.predicted))
+        return math.exp(min(MAX_EXPONENT, (self.export_loss - self.trained_loss) / max(1, self.predicted)))
 
     @property
     def stops_kept(self) -> bool:
@@ -129,7 +133,7 @@ def compare_logits(
         rows: what both were given.
         trained: for each row the trained model's logits behind every token: (tokens, vocabulary). Those of a long row
             are of its last tokens.
-        export: the export's; it may have more tokens in its vocabulary, which padding does.
+        export: the export's. Its vocabulary may be wider, or end before tokens that the tokenizer lacks.
         stop_ids: the tokens that end an answer.
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
     """
@@ -158,17 +162,16 @@ def compare_with_each(
     stops = stop_ids, stop_ids if export_stops is None else export_stops
     seen: set[tuple[int, ...]] = set()
     for row, exported, *references in zip(rows, export, *models, strict=True):
-        if row.last:
-            for agreement, reference in zip(agreements, references, strict=True):
-                _add_end(agreement, row, log_softmax(reference), log_softmax(exported[:, : reference.shape[1]]))
-            continue
-        prefixes = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
+        prefixes = [tuple(row.ids[: end + 1]) for end in range(0 if row.last else len(row.ids))]
         is_new = np.array([start not in seen for start in prefixes])
         seen.update(prefixes)
         for agreement, reference in zip(agreements, references, strict=True):
-            _add_row(
-                agreement, row, log_softmax(reference), log_softmax(exported[:, : reference.shape[1]]), is_new, stops
-            )
+            finite = np.isfinite(reference).all(-1) & np.isfinite(exported).all(-1)
+            log_p, log_q = (log_softmax(np.where(finite[:, None], each, 0)) for each in (reference, exported))
+            if row.last:
+                _add_end(agreement, row, log_p, log_q, finite)
+            else:
+                _add_row(agreement, row, log_p, log_q, is_new, finite, stops)
     return agreements
 
 
@@ -200,16 +203,21 @@ def _add_row(
     log_p: Logits,
     log_q: Logits,
     is_new: NDArray[np.bool_],
+    finite: NDArray[np.bool_],
     stops: tuple[frozenset[int], frozenset[int]],
 ) -> None:
     trained_top, export_top = log_p.argmax(-1), log_q.argmax(-1)
     places = np.arange(len(trained_top))
-    gap = log_p[places, trained_top] - log_p[places, export_top]
-    beyond_tie = gap > total.tie
+    # A token past the trained model's vocabulary is padding: the likeliest one is never within a tie.
+    known = export_top < log_p.shape[1]
+    gap = log_p[places, trained_top] - log_p[places, np.where(known, export_top, 0)]
+    beyond_tie = ~known | (gap > total.tie)
+    total.not_finite += int((is_new & ~finite).sum())
+    is_new = is_new & finite
     total.positions += int(is_new.sum())
     total.same += int(((trained_top == export_top) & is_new).sum())
     total.ties += int(((trained_top != export_top) & ~beyond_tie & is_new).sum())
-    total.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[is_new].sum())
+    total.divergence += float(_divergence(log_p, log_q)[is_new].sum())
     before = places[len(row.prompt) - 1 : -1]
     answer = np.array(row.answer, dtype=np.int64)
     total.trained_loss -= float(log_p[before, answer].sum())
@@ -223,11 +231,21 @@ def _add_row(
     total.answers.append(_match_answer(row, trained_top, export_top, beyond_tie))
 
 
-def _add_end(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits) -> None:
+def _add_end(total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, finite: NDArray[np.bool_]) -> None:
     total.end_tokens = len(row.ids)
-    total.end_positions += len(log_p)
-    total.end_same += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
-    total.end_divergence += float((np.exp(log_p) * (log_p - log_q)).sum())
+    total.not_finite += int((~finite).sum())
+    total.end_positions += int(finite.sum())
+    total.end_same += int((log_p.argmax(-1) == log_q.argmax(-1))[finite].sum())
+    total.end_divergence += float(_divergence(log_p, log_q)[finite].sum())
+
+
+def _divergence(log_p: Logits, log_q: Logits) -> Logits:
+    """Return KL(p || q) of each position; tokens that only one vocabulary has count by what they take from the rest."""
+    width = log_q.shape[1]
+    if log_p.shape[1] > width:
+        log_p = log_softmax(log_p[:, :width])
+    divergence: Logits = (np.exp(log_p) * (log_p - log_q[:, : log_p.shape[1]])).sum(-1)
+    return divergence
 
 
 def _match_answer(
@@ -256,17 +274,19 @@ def log_softmax(logits: Logits) -> Logits:
 
 
 ROUNDING_ALLOWANCE = 2
-"""How many times what a rounding to bf16 costs at the end of the long row an export in bf16 may cost there."""
+"""How many times the divergence that a rounding to bf16 costs an export in bf16 may have."""
 
 
-def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: float = 0.0) -> str:
+def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: Agreement | None = None) -> str:
     """Say why an export that holds the weights as they are, or rounded once, is not what was trained; else nothing.
 
     Args:
         agreement: what was found.
         bounds: the settings.
-        rounding: divergence at the end of the long row that the rounding of the weights explains, in nats.
+        rounding: what the rounding of the weights to bf16 explains; None if they are not rounded to it.
     """
+    if problem := _not_finite(agreement):
+        return problem
     differ = agreement.answers.count(AnswerMatch.differs)
     if not agreement.stops_kept:
         return "an answer continues where the trained model ends it"
@@ -276,19 +296,32 @@ def exact_problem(agreement: Agreement, bounds: ParityConfig, rounding: float = 
         return f"top-1 is {agreement.top1:.2%}, and parity.exact_raw_top1={bounds.exact_raw_top1:g}"
     if agreement.top1_beyond_ties < bounds.exact_top1:
         return f"top-1 with ties is {agreement.top1_beyond_ties:.2%}, and parity.exact_top1={bounds.exact_top1:g}"
-    if agreement.kl > bounds.exact_kl:
-        return f"KL is {agreement.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}"
-    if agreement.end_kl > bounds.exact_end_kl + ROUNDING_ALLOWANCE * rounding:
-        explained = f", with {rounding:.2g} that rounding to bf16 explains" if rounding else ""
+    kl, end_kl = (rounding.kl, rounding.end_kl) if rounding else (0.0, 0.0)
+    if agreement.kl > bounds.exact_kl + ROUNDING_ALLOWANCE * kl:
+        return f"KL is {agreement.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}{_explained(kl)}"
+    if agreement.end_kl > bounds.exact_end_kl + ROUNDING_ALLOWANCE * end_kl:
         return (
             f"KL is {agreement.end_kl:.2g} at the end of {agreement.end_tokens:,} tokens, and parity.exact_end_kl="
-            f"{bounds.exact_end_kl:g}{explained}: its positions (rope, sliding window) are not those of the training"
+            f"{bounds.exact_end_kl:g}{_explained(end_kl)}: its positions (rope, sliding window) are not those of the "
+            "training"
         )
     return ""
 
 
+def _explained(rounding: float) -> str:
+    return f", with {rounding:.2g} that rounding to bf16 explains" if rounding else ""
+
+
+def _not_finite(agreement: Agreement) -> str:
+    """Say that numbers are missing: no comparison with a bound notices NaN."""
+    every = agreement.positions + agreement.end_positions + agreement.not_finite
+    return f"its logits are not finite at {agreement.not_finite:,} of {every:,} positions" * bool(agreement.not_finite)
+
+
 def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
     """Say which bound a quantized file does not keep; else nothing."""
+    if problem := _not_finite(agreement):
+        return problem
     for value, limit, setting, low in (
         (agreement.top1, bounds.quantized_top1, "quantized_top1", True),
         (agreement.kl, bounds.quantized_kl, "quantized_kl", False),
@@ -299,7 +332,9 @@ def quantized_problem(agreement: Agreement, bounds: ParityConfig) -> str:
     if agreement.end_kl > bounds.quantized_kl:
         where = f"at the end of {agreement.end_tokens:,} tokens"
         return f"kl is {agreement.end_kl:.3g} {where}, and parity.quantized_kl={bounds.quantized_kl:g}"
-    share, error = agreement.share, agreement.share_error
-    if share is not None and error is not None and error <= MAX_SHARE_ERROR and share < bounds.quantized_share:
-        return f"{agreement.change_retained_text()} is left, and parity.quantized_share={bounds.quantized_share:g}"
-    return ""
+    share, error, lowest = agreement.share, agreement.share_error, bounds.quantized_share
+    # More than the whole change is as wrong as less of it: a temperature, or an adapter that is merged twice.
+    if share is None or error is None or error > MAX_SHARE_ERROR or lowest == 0 or lowest <= share <= 1 / lowest:
+        return ""
+    found = f"it has {agreement.change_retained_text()}"
+    return f"{found}, and parity.quantized_share={lowest:g} allows {lowest:.0%} to {1 / lowest:.0%}"

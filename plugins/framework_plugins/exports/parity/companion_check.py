@@ -6,14 +6,26 @@ A model folder is opened by the Auto classes of transformers alone, as the code 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
+from framework import Plan
 from framework.api import Message, summarize_error
-from framework_plugins.exports.export_folder import GENERATION_CONFIG, MODEL_CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from framework.api.training import ChatTemplate, read_chat_template
+from framework_plugins.exports.chat_template import CONFIG_KEY, read_template, with_switches
+from framework_plugins.exports.export_folder import (
+    CHAT_TEMPLATE,
+    GENERATION_CONFIG,
+    MODEL_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    read_json,
+)
 from framework_plugins.exports.llama.process import LlamaProcess
+from framework_plugins.exports.merge.tokenizer_and_config import TOKENIZER_FILES
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.conversations import RenderedConversation, first_difference
 
@@ -39,6 +51,15 @@ MAX_NAMED_SETTINGS = 3
 """Settings that an error names."""
 DEFAULT_ROPE_THETA = 10000.0
 """The rope theta of a GGUF file that names none."""
+NORM_KEYS = {
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "layer_norm_eps": "attention.layer_norm_epsilon",
+    "layer_norm_epsilon": "attention.layer_norm_epsilon",
+}
+"""Settings of config.json, and what a GGUF file calls them."""
+WINDOW_KEY = "attention.sliding_window"
+SIX_DECIMALS = 1e-6
+"""llama.cpp writes no more of a number."""
 FLOAT32_TOLERANCE = 1e-5
 """How far a number may be off that a file holds in 32 bits."""
 
@@ -47,8 +68,8 @@ def folder_problem(
     folder: Path,
     trained: Path,
     base: Path,
+    tokens: TrainedTokens,
     rendered: Sequence[RenderedConversation],
-    stop_ids: frozenset[int],
     *,
     trust: bool,
 ) -> str:
@@ -58,8 +79,8 @@ def folder_problem(
         folder: a model folder.
         trained: the folder with the config of the trained weights: that of the base, or of a model trained whole.
         base: the folder of the base.
+        tokens: the tokenizer of the training.
         rendered: conversations as the training writes them.
-        stop_ids: the tokens at which the training ends an answer.
         trust: run Python code of the folder.
     """
     try:
@@ -81,11 +102,68 @@ def folder_problem(
     free = BOOKKEEPING | OUTPUT_ONLY | {"eos_token_id"}  # the last is compared as a set, below
     if problem := _differing_settings(GENERATION_CONFIG, own.to_dict(), expected.to_dict(), free):
         return problem
-    if missing := sorted(stop_ids - _eos_ids(own)):
-        return (
-            f"{GENERATION_CONFIG} ends answers at the tokens {sorted(_eos_ids(own))}, and the training at {missing} too"
-        )
-    return _tokenizer_problem(folder, rendered, trust=trust)
+    stops = _eos_ids(own)
+    if missing := sorted(tokens.stop_ids - stops):
+        return f"{GENERATION_CONFIG} ends answers at the tokens {sorted(stops)}, and the training at {missing} too"
+    if more := sorted(stops - tokens.stop_ids - _eos_ids(expected)):
+        return f"{GENERATION_CONFIG} ends answers at the tokens {more} too, and the training does not"
+    return (
+        _conversation_problem(folder, rendered, trust=trust)
+        or tokens.problem(folder)
+        or tokens.template_problem(folder)
+    )
+
+
+@dataclass(frozen=True)
+class TrainedTokens:
+    """The tokenizer that a training used, as its files have it.
+
+    Attributes:
+        folder: of its files.
+        template: the chat template, with the switches of the training written into it.
+        stop: the stop token of a chat template by name, which replaces the tokenizer's eos token; else empty.
+        stop_ids: the tokens at which the training ends an answer.
+    """
+
+    folder: Path
+    template: str
+    stop: str
+    stop_ids: frozenset[int]
+
+    @classmethod
+    def of(cls, plan: Plan, checkpoint: Path, base: Path, stop_ids: frozenset[int]) -> TrainedTokens:
+        """Return those of a run; trained weights from elsewhere may have a tokenizer of their own."""
+        folder = checkpoint if (checkpoint / TOKENIZER).is_file() else base
+        settings = plan.model.config
+        named = settings.chat_template
+        template = ChatTemplate(read_template(folder)) if named is None else read_chat_template(named)
+        text = with_switches(template.text, settings.template_switches, always=False)
+        return cls(folder, text, template.stop, stop_ids)
+
+    def problem(self, folder: Path) -> str:
+        """Say in which setting a tokenizer in a folder differs; texts show only the tokens that are in them."""
+        for name in sorted(TOKENIZER_FILES - {CHAT_TEMPLATE, "chat_template.json"}):
+            there, here = folder / name, self.folder / name
+            if there.is_file() != here.is_file():
+                return f"it {'has' if there.is_file() else 'lacks'} {name}, and the tokenizer of the training does not"
+            replaced = {"eos_token": self.stop} if self.stop and name == TOKENIZER_CONFIG else {}
+            if not there.is_file() or (not replaced and there.read_bytes() == here.read_bytes()):
+                continue
+            if there.suffix != ".json":
+                return f"its {name} is not that of the training"
+            if problem := _differing_settings(
+                name, read_json(there), {**read_json(here), **replaced}, frozenset({CONFIG_KEY})
+            ):
+                return problem
+        return ""
+
+    def template_problem(self, folder: Path) -> str:
+        """Say where a chat template in a folder is another text: conversations show only the turns that are in them."""
+        found = read_template(folder)
+        if found == self.template:
+            return ""
+        theirs, ours = first_difference(found, self.template)
+        return f"its chat template is another text than that of the training, {theirs!r} instead of {ours!r}"
 
 
 def stops_early(rows: Sequence[CheckRow], stop_ids: frozenset[int]) -> str:
@@ -101,29 +179,57 @@ def folder_stop_ids(folder: Path, *, trust: bool) -> frozenset[int]:
     return _eos_ids(_generation_config(folder, AutoConfig.from_pretrained(folder, trust_remote_code=trust)))
 
 
-def metadata_problem(llama: Llama | LlamaProcess, trained: Path, *, trust: bool) -> str:
-    """Say in which setting of positions a GGUF file differs from the config of the trained weights.
+def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *, trust: bool) -> str:
+    """Say in which setting of norms or positions a GGUF file differs from the config of the trained weights.
 
     What a converter works out, such as the factors of a rope scaling, shows in the comparison of the long row.
+
+    Args:
+        llama: the file.
+        trained: the folder with the config.
+        longest: tokens of the longest row that the training takes.
+        trust: run Python code of the folder.
     """
     config = AutoConfig.from_pretrained(trained, trust_remote_code=trust).get_text_config()
     kind = llama.metadata("general.architecture")
     rope = getattr(config, "rope_parameters", None) or {}
+    window = _sliding_window(config)
     expected = {
         "context_length": getattr(config, "max_position_embeddings", None),
-        "attention.sliding_window": _sliding_window(config),
+        WINDOW_KEY: window if longest > (window or 0) or _named(llama, WINDOW_KEY) else None,
+        **{
+            key: getattr(config, name)
+            for name, key in NORM_KEYS.items()
+            if _named(llama, key) and hasattr(config, name)
+        },
     }
+    scaling = _named(llama, "rope.scaling.type") or "none"
+    if scaling != "none" and rope.get("rope_type") == "default":
+        return f"its {kind}.rope.scaling.type is {scaling}, and the training scales no positions"
     if rope.get("rope_type") == "default":
         expected["rope.freq_base"] = rope.get("rope_theta")
     if "factor" in rope and rope.get("rope_type") in {"linear", "yarn"}:
         expected["rope.scaling.factor"] = rope["factor"]
     for key, value in expected.items():
-        found = llama.metadata(f"{kind}.{key}") or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
-        if value is None or (found is None and key == "attention.sliding_window"):
+        found = _named(llama, key) or (DEFAULT_ROPE_THETA if key == "rope.freq_base" else None)
+        if value is None:
             continue
-        if found is None or abs(float(found) - value) > FLOAT32_TOLERANCE * abs(value):
+        if found is None or abs(float(found) - value) > max(SIX_DECIMALS, FLOAT32_TOLERANCE * abs(value)):
             return f"its {kind}.{key} is {found or 'missing'}, and {value:g} in the training"
     return ""
+
+
+def lost_window(llama: Llama | LlamaProcess, trained: Path, *, trust: bool) -> str:
+    """Say that a GGUF file has no sliding window if the trained model has one: llama.cpp has none for some families."""
+    window = _sliding_window(AutoConfig.from_pretrained(trained, trust_remote_code=trust).get_text_config())
+    if window is None or _named(llama, WINDOW_KEY):
+        return ""
+    return f"llama.cpp reads this file without the sliding window of {window:,} tokens: answers to longer texts differ"
+
+
+def _named(llama: Llama | LlamaProcess, key: str) -> str | None:
+    """Return what a GGUF file says under a key of its architecture."""
+    return llama.metadata(f"{llama.metadata('general.architecture')}.{key}")
 
 
 def _sliding_window(config: Any) -> int | None:
@@ -140,7 +246,7 @@ def _differing_settings(
     ours, theirs = (dict(_flattened(settings, free)) for settings in (exported, trained))
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     named = ", ".join(
-        f"{name}={ours.get(name)!r} instead of {theirs.get(name)!r}" for name in names[:MAX_NAMED_SETTINGS]
+        f"{name}={ours.get(name)!r:.60} instead of {theirs.get(name)!r:.60}" for name in names[:MAX_NAMED_SETTINGS]
     )
     more = f" and {len(names) - MAX_NAMED_SETTINGS} more" if len(names) > MAX_NAMED_SETTINGS else ""
     return f"{file} says {named}{more}" if names else ""
@@ -152,6 +258,8 @@ def _flattened(settings: Mapping[Any, Any], free: frozenset[str], prefix: str = 
             continue
         if isinstance(value, Mapping):
             yield from _flattened(value, free, f"{prefix}{name}.")
+        elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
+            yield from _flattened(dict(enumerate(value)), free, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
@@ -167,7 +275,7 @@ def _eos_ids(settings: GenerationConfig) -> frozenset[int]:
     return frozenset(listed if isinstance(listed, list) else [] if listed is None else [listed])
 
 
-def _tokenizer_problem(folder: Path, rendered: Sequence[RenderedConversation], *, trust: bool) -> str:
+def _conversation_problem(folder: Path, rendered: Sequence[RenderedConversation], *, trust: bool) -> str:
     if not any((folder / name).is_file() for name in (TOKENIZER, TOKENIZER_CONFIG)):
         return f"there is no tokenizer, neither {TOKENIZER} nor {TOKENIZER_CONFIG}"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from framework_plugins.exports.parity.conversations import (
     missing_server,
     render_conversations,
 )
+from framework_plugins.exports.parity.quantized_weights import tensors_problem
 from framework_plugins.exports.parity.record import ComparisonRecord, ConversationsRecord, add_record
 from framework_plugins.exports.parity.reference import (
     BF16_FORMATS,
@@ -43,8 +45,9 @@ from framework_plugins.exports.parity.reference_logits import (
     stored_dtype,
 )
 
-TRAINED, MERGED, ROUNDED = "trained", "merged", "rounded"
-"""What an export is compared with; ROUNDED are the trained weights after a rounding to bf16."""
+TRAINED, MERGED, ROUNDED, CONVERTED = "trained", "merged", "rounded", "converted"
+"""What an export is compared with. ROUNDED are the trained weights after a rounding to bf16; CONVERTED is the GGUF file
+that others are quantized from."""
 AGAINST_FOLDER = "folder"
 """In `parity.json`: tokenizer, template, stop tokens and settings of a folder, compared with the training's."""
 REJECTED_FOLDER = "rejected"
@@ -96,10 +99,11 @@ class Gate:
         models, ties = [reference.logits], [rounding.tie]
         if rounding.logits:
             models, ties = [*models, rounding.logits], [*ties, TIE_NATS]
-        agreement, *beside = compare_with_each(
-            reference.rows, models, self.trained.logits_of(folder, reference), reference.stop_ids, ties, stops
-        )
-        self._judge(name, TRAINED, form, agreement, exact_problem(agreement, self.config, rounding.end_kl))
+        wrong: list[str] = []
+        logits = self.trained.logits_of(folder, reference, wrong)
+        agreement, *beside = compare_with_each(reference.rows, models, logits, reference.stop_ids, ties, stops)
+        problem = "".join(wrong) or exact_problem(agreement, self.config, rounding.explains)
+        self._judge(name, TRAINED, form, agreement, problem)
         for one in beside:
             self._judge(name, ROUNDED, form, one, exact_problem(one, self.config))
         return agreement.text() + self._fp16_hint(form, agreement)
@@ -111,10 +115,8 @@ class Gate:
             ParityError: they differ.
         """
         rendered = list(render_conversations(self.model, self.context.prompts[: self.config.prompts]))
-        source: ModelSource = self.context.plan.model.create()
-        base = source.fetch(weights=False).folder
         found = companion_check.folder_problem(
-            folder, self.trained.folder, base, rendered, self.model.stop_ids, trust=self.trained.trust
+            folder, self.trained.folder, self._base, self._tokens, rendered, trust=self.trained.trust
         )
         add_record(
             ConversationsRecord(name, found, "", len(rendered), "", against=AGAINST_FOLDER), self.context.run_dir
@@ -122,23 +124,38 @@ class Gate:
         if found:
             raise _parity_error(name, TRAINED, found, f"{len(rendered)} conversations were compared")
 
+    @functools.cached_property
+    def _base(self) -> Path:
+        source: ModelSource = self.context.plan.model.create()
+        return source.fetch(weights=False).folder
+
+    @functools.cached_property
+    def _tokens(self) -> companion_check.TrainedTokens:
+        context = self.context
+        return companion_check.TrainedTokens.of(context.plan, context.checkpoint, self._base, self.model.stop_ids)
+
     def check_merged(self, folder: Path, name: str) -> None:
         """Check the merged weights that files are made of, and keep what they say to compare the files with it.
 
         Args:
-            folder: the weights.
+            folder: the weights, and the tokenizer.
             name: what they are called if they are rejected.
 
         Raises:
             ParityError: they are not what was trained.
         """
+        if problem := self._tokens.problem(folder):
+            add_record(ConversationsRecord(name, problem, "", 0, "", against=AGAINST_FOLDER), self.context.run_dir)
+            raise _parity_error(name, TRAINED, problem, "its files were compared with those of the training")
         reference = self.trained.reference
         if reference is not None:
-            self._merged = list(self.trained.logits_of(folder, reference))
+            wrong: list[str] = []
+            self._merged = list(self.trained.logits_of(folder, reference, wrong))
             form = stored_dtype(folder)
             rounding = self.trained.rounding(reference, form)
             agreement = compare_logits(reference.rows, reference.logits, self._merged, reference.stop_ids, rounding.tie)
-            self._judge(name, TRAINED, form, agreement, exact_problem(agreement, self.config, rounding.end_kl))
+            problem = "".join(wrong) or exact_problem(agreement, self.config, rounding.explains)
+            self._judge(name, TRAINED, form, agreement, problem)
 
     def check_gguf(self, file: Path, name: str, quantization: str) -> str:
         """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
@@ -161,8 +178,11 @@ class Gate:
         rounding = self.trained.rounding(reference, quantization)
         with LlamaProcess(file, n_ctx=max(lengths)) as llama:
             self._check_prompts(name, llama, reference)
-            if problem := companion_check.metadata_problem(llama, self.trained.folder, trust=self.trained.trust):
-                raise _parity_error(name, TRAINED, problem, "llama.cpp reads the positions by it")
+            trained, trust = self.trained.folder, self.trained.trust
+            longest = self.context.plan.training.max_seq_length
+            if problem := companion_check.metadata_problem(llama, trained, longest, trust=trust):
+                raise _parity_error(name, TRAINED, problem, "llama.cpp computes by it")
+            window = companion_check.lost_window(llama, trained, trust=trust)
             if early := companion_check.stops_early(reference.rows, llama.stop_ids):
                 raise _parity_error(name, TRAINED, early, f"the training stops at {sorted(reference.stop_ids)}")
             agreement, *beside = self._compare_gguf(llama, reference, quantization, rounding, llama.stop_ids)
@@ -173,12 +193,23 @@ class Gate:
                     counter.advance()
             agreement.answers = answers
         if quantization in EXACT_FORMATS:
-            problem = exact_problem(agreement, self.config, rounding.end_kl)
+            problem = exact_problem(agreement, self.config, rounding.explains)
         else:
             problem = quantized_problem(agreement, self.config)
         self._judge(name, TRAINED, quantization, agreement, problem)
         self._judge_merged(name, quantization, beside, rounding)
-        return agreement.text()
+        return "; ".join(filter(None, [agreement.text(), window]))
+
+    def check_tensors(self, file: Path, source: Path, name: str) -> None:
+        """Check the tensors of a GGUF file beside those of the file that it is quantized from.
+
+        Raises:
+            ParityError: one is not what was quantized.
+        """
+        problem = tensors_problem(file, source)
+        add_record(ConversationsRecord(name, problem, "", 0, "", against=CONVERTED), self.context.run_dir)
+        if problem:
+            raise _parity_error(name, CONVERTED, problem, "some rows of each were compared")
 
     def check_conversations(self, file: Path, name: str) -> str:
         """Let llama.cpp's server write conversations by the chat template in a GGUF file, as Ollama does.
@@ -228,7 +259,7 @@ class Gate:
         rounding = self.trained.rounding(reference, form)
         with LlamaProcess(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
             agreement, *beside = self._compare_gguf(llama, reference, form, rounding)
-        self._judge(name, TRAINED, form, agreement, exact_problem(agreement, self.config, rounding.end_kl))
+        self._judge(name, TRAINED, form, agreement, exact_problem(agreement, self.config, rounding.explains))
         self._judge_merged(name, form, beside, rounding)
 
     def _compare_gguf(
@@ -254,7 +285,7 @@ class Gate:
 
         ties = [rounding.tie] * len(models)
         agreements = compare_with_each(reference.rows, models, logits(), reference.stop_ids, ties, stops)
-        if form not in EXACT_FORMATS and self.config.quantized_share > 0:
+        if form not in EXACT_FORMATS and self.config.quantized_share > 0 and not agreements[0].not_finite:
             self._measure_change_retained(agreements[0], reference, answers)
         return agreements
 
@@ -267,7 +298,7 @@ class Gate:
 
     def _judge_merged(self, name: str, form: str, agreements: list[Agreement], rounding: Rounding) -> None:
         for one in agreements:
-            self._judge(name, MERGED, form, one, exact_problem(one, self.config, rounding.end_kl))
+            self._judge(name, MERGED, form, one, exact_problem(one, self.config, rounding.explains))
 
     def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
         """Write into `parity.json` what was found, and raise what it fails."""

@@ -36,6 +36,7 @@ class ComparisonRecord:
         end_positions: how many at its end were compared.
         end_top1: share of them with the same likeliest token.
         end_kl: mean divergence of them, in nats.
+        not_finite: positions with a logit that is NaN or infinite; the other numbers are about the rest.
         share: of what training changed, the share that a quantized file has; None if it was not measured.
         share_error: its standard error.
         bounds: the settings of the comparison.
@@ -57,6 +58,7 @@ class ComparisonRecord:
     end_positions: int
     end_top1: float
     end_kl: float
+    not_finite: int
     share: float | None
     share_error: float | None
     bounds: dict[str, Any]
@@ -84,6 +86,7 @@ class ComparisonRecord:
             end_positions=agreement.end_positions,
             end_top1=agreement.end_top1,
             end_kl=agreement.end_kl,
+            not_finite=agreement.not_finite,
             share=agreement.share,
             share_error=agreement.share_error,
             bounds=asdict(bounds),

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from framework import FrameworkError
 from framework.api import ExportContext, Model
 from framework.api.training import ModelSource
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
-from framework_plugins.exports.parity.agreement import compare_logits, widest_tie
+from framework_plugins.exports.parity.agreement import Agreement, compare_logits, widest_tie
 from framework_plugins.exports.parity.change_retained import answer_logits
 from framework_plugins.exports.parity.check_rows import CheckRow, answered_rows, long_row
 from framework_plugins.exports.parity.reference_logits import (
@@ -24,6 +26,7 @@ from framework_plugins.exports.parity.reference_logits import (
     stored_dtype,
     trained_logits,
 )
+from framework_plugins.exports.parity.weights import Product, weights_problem
 
 TIE_NATS, BF16_REFERENCE_TIE_NATS = 0.02, 0.15
 """How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
@@ -47,6 +50,7 @@ class Reference:
         stop_ids: the tokens that end an answer.
         logits: of each row, (tokens, vocabulary).
         largest: the size of the largest number that a layer gives.
+        weights: what the weights of a merge have to be.
     """
 
     rows: list[CheckRow]
@@ -54,6 +58,7 @@ class Reference:
     stop_ids: frozenset[int]
     logits: list[Any]
     largest: float
+    weights: dict[str, Product]
 
 
 @dataclass(frozen=True)
@@ -62,12 +67,12 @@ class Rounding:
 
     Attributes:
         tie: how near the likeliest tokens may be for it to swap them, in nats.
-        end_kl: divergence at the end of the long row, in nats.
+        explains: how far the trained weights agree with themselves after it; None if the export does not round to bf16.
         logits: of the trained weights after the rounding; empty if the export does not round to bf16.
     """
 
     tie: float = TIE_NATS
-    end_kl: float = 0.0
+    explains: Agreement | None = None
     logits: list[Any] = field(default_factory=list)
 
 
@@ -108,13 +113,19 @@ class TrainedModel:
         if placement is None:
             return None
         try:
-            logits, largest = trained_logits(context.plan, context.checkpoint, rows, placement)
+            found = trained_logits(context.plan, context.checkpoint, rows, placement)
         except torch.OutOfMemoryError:  # of a GPU: others may use it too
             placement = find_placement(self.folder, gpu=False)
             if placement is None:
                 return None
-            logits, largest = trained_logits(context.plan, context.checkpoint, rows, placement)
-        return Reference(rows, placement, self.model.stop_ids, logits, largest)
+            found = trained_logits(context.plan, context.checkpoint, rows, placement)
+        if lost := sum(int((~np.isfinite(logits).all(-1)).sum()) for logits in found[0]):
+            raise FrameworkError(
+                f"the logits of the trained model are not finite at {lost:,} positions of the check rows: there is "
+                "nothing to compare an export with. Train again with a lower trainer.learning_rate, or set "
+                "parity.check=false in the exporter"
+            )
+        return Reference(rows, placement, self.model.stop_ids, *found)
 
     @property
     def folder(self) -> Path:
@@ -139,9 +150,13 @@ class TrainedModel:
         """Whether Python code of the folders may be run."""
         return bool(self.context.plan.model.config.trust_remote_code)
 
-    def logits_of(self, folder: Path, reference: Reference) -> Iterator[Any]:
-        """Give the logits of a model folder at all rows."""
-        return folder_logits(folder, reference.rows, reference.placement, trust=self.trust)
+    def logits_of(self, folder: Path, reference: Reference, problems: list[str]) -> Iterator[Any]:
+        """Give the logits of a model folder at all rows; at the end `problems` gets what is wrong with its weights."""
+
+        def at_end(model: torch.nn.Module) -> None:
+            problems.append(weights_problem(model, reference.weights))
+
+        return folder_logits(folder, reference.rows, reference.placement, trust=self.trust, at_end=at_end)
 
     def base_answers(self, reference: Reference) -> list[Any]:
         """Return the logits of the base at the answers of the short rows."""
@@ -162,6 +177,6 @@ class TrainedModel:
             inputs = form in EXACT_FORMATS
             logits = list(rounded_logits(context.plan, context.checkpoint, rows, reference.placement, inputs=inputs))
             tie = max(TIE_NATS, widest_tie(rows, reference.logits, logits))
-            end_kl = compare_logits(rows, reference.logits, logits, reference.stop_ids, tie).end_kl
-            self._roundings[form] = Rounding(tie, end_kl, logits)
+            explains = compare_logits(rows, reference.logits, logits, reference.stop_ids, tie)
+            self._roundings[form] = Rounding(tie, explains, logits)
         return self._roundings[form]

@@ -28,6 +28,7 @@ from framework.api import counting, host_memory
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
 from framework_plugins.exports.parity.check_rows import CheckRow
+from framework_plugins.exports.parity.weights import Product, merged_in_fp32, trained_products
 
 Logits = NDArray[np.float32]
 BYTES_PER_WEIGHT = {torch.float32: 4, torch.bfloat16: 2}
@@ -48,12 +49,12 @@ class Placement:
 
 def trained_logits(
     plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], placement: Placement
-) -> tuple[list[Logits], float]:
+) -> tuple[list[Logits], float, dict[str, Product]]:
     """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
 
-    And the size of the largest number that any layer gives on the way.
+    And the size of the largest number that any layer gives on the way, and what the weights have to be in a merge.
     """
-    largest = [0.0]
+    largest, products = [0.0], dict[str, Product]()
     logits = list(
         _logits(
             "trained model",
@@ -61,9 +62,10 @@ def trained_logits(
             rows,
             placement,
             partial(_track_largest, largest),
+            lambda model: products.update(trained_products(model)),
         )
     )
-    return logits, largest[0]
+    return logits, largest[0], products
 
 
 def rounded_logits(
@@ -103,23 +105,25 @@ def _merge_and_round(model: nn.Module) -> None:
     """Merge what peft added, one layer at a time in fp32, and round all weights to bf16; they keep their dtype."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
-            weights = list(module.get_base_layer().parameters(recurse=False))
-            kept = [weight.dtype for weight in weights]
-            for weight in weights:
-                weight.data = weight.data.float()
-            module.merge()
-            for weight, dtype in zip(weights, kept, strict=True):
-                weight.data = weight.data.bfloat16().to(dtype)
+            with merged_in_fp32(module) as weights:
+                for weight in weights:
+                    weight.data = weight.data.bfloat16()
     for weight in model.parameters():
         if weight.is_floating_point():
             weight.data = weight.data.bfloat16().to(weight.dtype)
 
 
 def folder_logits(
-    folder: Path, rows: Sequence[CheckRow], placement: Placement, *, trust: bool, name: str = "merged model"
+    folder: Path,
+    rows: Sequence[CheckRow],
+    placement: Placement,
+    *,
+    trust: bool,
+    name: str = "merged model",
+    at_end: Callable[[nn.Module], None] | None = None,
 ) -> Iterator[Logits]:
-    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile."""
-    return _logits(name, lambda: _load_folder(folder, placement, trust=trust), rows, placement)
+    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile, `at_end` gets the model."""
+    return _logits(name, lambda: _load_folder(folder, placement, trust=trust), rows, placement, at_end=at_end)
 
 
 def find_placement(folder: Path, *, gpu: bool = True) -> Placement | None:
@@ -180,6 +184,7 @@ def _logits(
     rows: Sequence[CheckRow],
     placement: Placement,
     watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
+    at_end: Callable[[nn.Module], None] | None = None,
 ) -> Iterator[Logits]:
     """Give the logits of each row, of a long one those of its end.
 
@@ -217,7 +222,9 @@ def _logits(
             for each, row in zip(logits, group, strict=True):
                 yield each[: len(row.ids)][-row.last :].float().cpu().numpy()
                 counter.advance()
-    del model, logits
+    if at_end:
+        at_end(model)
+    del model, inner, logits
     gc.collect()
     if placement.device != "cpu":
         torch.cuda.empty_cache()

@@ -56,7 +56,7 @@ def make(tmp_path: Path) -> Make:
 
 def gate(context: ExportContext, largest: float) -> Gate:
     """Return a gate that has asked the trained model already."""
-    context.shared["parity"] = Reference([], Placement("cpu", torch.float32), frozenset(), [], largest)
+    context.shared["parity"] = Reference([], Placement("cpu", torch.float32), frozenset(), [], largest, {})
     return Gate(ParityConfig(), testing.EchoModel(testing.plan([], run_dir=context.run_dir)), context)
 
 
@@ -148,10 +148,10 @@ def test_the_largest_number_is_that_of_any_layer(make: Make) -> None:
 
     context = make(0.0)
     rows, held = [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)], Placement("cpu", torch.float32)
-    _, before = trained_logits(context.plan, context.checkpoint, rows, held)
+    _, before, _ = trained_logits(context.plan, context.checkpoint, rows, held)
     file = context.plan.model.create().fetch(weights=True).folder / "model.safetensors"
     weights = load_file(file)
     name = next(name for name in weights if "layers.0.mlp.down_proj" in name)
     save_file({**weights, name: weights[name] * 1e6}, file, metadata={"format": "pt"})
-    _, after = trained_logits(context.plan, context.checkpoint, rows, held)
+    _, after, _ = trained_logits(context.plan, context.checkpoint, rows, held)
     assert after > 1e3 * before > 0

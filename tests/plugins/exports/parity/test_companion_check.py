@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from framework import testing
+from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports.merge import tokenizer_and_config
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.companion_check import (
+    TrainedTokens,
     folder_problem,
     folder_stop_ids,
+    lost_window,
     metadata_problem,
     stops_early,
 )
@@ -66,20 +71,88 @@ def unreadable(folder: Path) -> None:
     (folder / "generation_config.json").write_text("[")
 
 
-def other_tokens(folder: Path) -> None:
-    """Let the tokenizer take the letters of a text for lower-case ones: the text is the same, its tokens are not."""
-    path = folder / "tokenizer.json"
-    document = json.loads(path.read_text(encoding="utf-8"))
-    document["normalizer"] = {"type": "Lowercase"}
-    path.write_text(json.dumps(document), encoding="utf-8")
+def tokenizer(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
+    """Return what changes tokenizer.json of a folder."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        change(document := json.loads(path.read_text(encoding="utf-8")))
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+    return edit
 
 
+def swapped(document: dict[str, Any]) -> None:
+    """Let two tokens have each other's ids that no check text has."""
+    vocabulary = document["model"]["vocab"]
+    one, other = [token for token in vocabulary if token.isascii()][-2:]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+
+
+def in_template(old: str, new: str) -> Callable[[Path], None]:
+    """Return what replaces text in the template of a folder."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "chat_template.jinja"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return edit
+
+
+BOS_FIRST = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "bos", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+    "special_tokens": {"bos": {"id": "bos", "ids": [1], "tokens": ["x"]}},
+}
+SHORT = {"direction": "Right", "max_length": 999, "strategy": "LongestFirst", "stride": 0}
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "template": (template, r"its chat template writes the turns user differently, 'USER SAYS What is it\?' instead"),
     "refuses": (refusing, r"its chat template refuses the turns user: .*never"),
     "no tokenizer": (no_tokenizer, r"there is no tokenizer, neither tokenizer\.json nor tokenizer_config\.json"),
     "damaged": (damaged, r"its tokenizer cannot be read: "),
-    "tokens": (other_tokens, r"its tokenizer splits the turns user differently, from token \d+ on"),
+    "tokens": (
+        tokenizer(lambda document: document.update(normalizer={"type": "Lowercase"})),
+        r"its tokenizer splits the turns user differently, from token \d+ on",
+    ),
+    "normalizer": (
+        tokenizer(lambda document: document.update(normalizer={"type": "NFKC"})),
+        r"tokenizer\.json says normalizer\.type='NFKC' instead of None$",
+    ),
+    "a bos before every text": (
+        tokenizer(lambda document: document.update(post_processor=BOS_FIRST)),
+        r"tokenizer\.json says post_processor\.",
+    ),
+    "truncation": (
+        tokenizer(lambda document: document.update(truncation=SHORT)),
+        r"tokenizer\.json says truncation\.direction='Right' instead of None, ",
+    ),
+    "vocabulary": (
+        tokenizer(swapped),
+        r"tokenizer\.json says model\.vocab\.\S+=\d+ instead of \d+, model\.vocab\.\S+=\d+ instead of \d+$",
+    ),
+    "a lost token": (
+        tokenizer(lambda document: document["added_tokens"].pop()),
+        r"tokenizer\.json says added_tokens\.\d+\.id=None instead of \d+, ",
+    ),
+    "length": (
+        setting("tokenizer_config.json", model_max_length=128),
+        r"tokenizer_config\.json says model_max_length=128 instead of \d+$",
+    ),
+    "another file": (
+        lambda folder: (folder / "added_tokens.json").touch(),
+        r"it has added_tokens\.json, and the tokenizer of the training does not",
+    ),
+    "fifth turn": (
+        in_template("", "{%- if messages|length > 4 %}X{% endif -%}"),
+        r"its chat template is another text than that of the training, '\{%- if messages\|length > 4 .*' instead of '",
+    ),
+    "a stop token more": (
+        setting("generation_config.json", eos_token_id=[*range(360, 370)]),
+        r"generation_config\.json ends answers at the tokens \[360, .*369\] too, and the training does not",
+    ),
     "eos": (setting("config.json", eos_token_id=12345), r"config\.json says eos_token_id=12345 instead of \d+$"),
     "stops": (
         setting("generation_config.json", eos_token_id=12345),
@@ -126,9 +199,13 @@ def folder(base: Path, tmp_path: Path) -> Path:
 
 
 def told(folder: Path, base: Path, rendered: list[RenderedConversation]) -> str:
-    stops = folder_stop_ids(base, trust=False)
-    assert len(stops) == 2
-    return folder_problem(folder, base, base, rendered, stops, trust=False)
+    return folder_problem(folder, base, base, tokens(base), rendered, trust=False)
+
+
+def tokens(base: Path, *words: str) -> TrainedTokens:
+    """Return the tokenizer of a training on a base, whose stop tokens are those of generation_config.json."""
+    plan = testing.plan(["model=local", f"model.path={str(base)!r}", *words], run_dir=base / "run")
+    return TrainedTokens.of(plan, base / "no checkpoint", base, folder_stop_ids(base, trust=False))
 
 
 def test_a_folder_as_the_export_writes_it_passes(
@@ -155,12 +232,11 @@ def test_a_folder_without_settings_of_generation_stops_by_its_config(
     setting("config.json", eos_token_id=None)(folder)
     assert folder_stop_ids(folder, trust=False) == {2}  # what transformers takes for a Llama, whatever token that is
     base = Path(shutil.copytree(folder, tmp_path / "without"))
-    assert folder_problem(folder, base, base, rendered, frozenset({eos}), trust=False).startswith(
-        "generation_config.json ends"
-    )
+    trained = dataclasses.replace(tokens(base), stop_ids=frozenset({eos}))
+    assert folder_problem(folder, base, base, trained, rendered, trust=False).startswith("generation_config.json ends")
     tokenizer_and_config._add_eos_to_generation_config(folder)  # noqa: SLF001 - a part of `copy`, which needs a plan
     assert folder_stop_ids(folder, trust=False) == {eos} != {2}
-    assert folder_problem(folder, base, base, rendered, frozenset({eos}), trust=False) == ""
+    assert folder_problem(folder, base, base, trained, rendered, trust=False) == ""
 
 
 def test_a_stop_token_within_an_answer_ends_it_early() -> None:
@@ -192,19 +268,45 @@ class File:
             {"rope__freq_base": "500000", "context_length": "200"},
             "its llama.context_length is 200, and 512 in the training",
         ),
+        (
+            {"rope__freq_base": "500000", "attention__layer_norm_rms_epsilon": "0.001"},
+            "its llama.attention.layer_norm_rms_epsilon is 0.001, and 1e-06 in the training",
+        ),
+        (
+            {"rope__freq_base": "500000", "rope__scaling__type": "yarn"},
+            "its llama.rope.scaling.type is yarn, and the training scales no positions",
+        ),
     ],
 )
 def test_the_positions_of_a_file_are_compared(values: dict[str, str], expected: str, base: Path) -> None:
-    assert metadata_problem(File(**values), base, trust=False) == expected  # type: ignore[arg-type]
+    assert metadata_problem(File(**values), base, 512, trust=False) == expected  # type: ignore[arg-type]
 
 
 def test_a_scaling_and_a_window_are_compared_too(tmp_path: Path) -> None:
     rope = {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}
     base = tiny_model(tmp_path / "mistral", "mistral", sliding_window=128, rope_parameters=rope)
     right = {"rope__scaling__factor": "4.000000", "attention__sliding_window": "128"}
-    assert metadata_problem(File(**right), base, trust=False) == ""  # type: ignore[arg-type]
+
+    def told(longest: int, **changes: str | None) -> str:
+        values = {name: value for name, value in {**right, **changes}.items() if value is not None}
+        return metadata_problem(File(**values), base, longest, trust=False)  # type: ignore[arg-type]
+
+    assert told(512) == ""
     for name, value in (("rope__scaling__factor", "1.0"), ("attention__sliding_window", "64")):
-        told = metadata_problem(File(**{**right, name: value}), base, trust=False)  # type: ignore[arg-type]
-        assert told.startswith(f"its llama.{name.replace('__', '.')} is {value}, and ")
-    del right["rope__scaling__factor"]
-    assert "its llama.rope.scaling.factor is missing" in metadata_problem(File(**right), base, trust=False)  # type: ignore[arg-type]
+        assert told(512, **{name: value}).startswith(f"its llama.{name.replace('__', '.')} is {value}, and ")
+    assert "its llama.rope.scaling.factor is missing" in told(512, rope__scaling__factor=None)
+    # llama.cpp has no window for some families: only rows that are longer than it make a difference.
+    assert "its llama.attention.sliding_window is missing, and 128 in" in told(512, attention__sliding_window=None)
+    assert told(128, attention__sliding_window=None) == ""
+    lost = "llama.cpp reads this file without the sliding window of 128 tokens: answers to longer texts differ"
+    assert lost_window(File(), base, trust=False) == lost  # type: ignore[arg-type]
+    assert lost_window(File(**right), base, trust=False) == ""  # type: ignore[arg-type]
+
+
+def test_a_template_by_name_brings_its_stop_token_and_switches_are_written_into_it(folder: Path, base: Path) -> None:
+    trained = tokens(base, "model.chat_template=chatml", "model.chat_template_kwargs={brief: true}")
+    assert trained.template_problem(folder).startswith("its chat template is another text than that of the training")
+    assert "tokenizer_config.json says eos_token=" in trained.problem(folder)
+    setting("tokenizer_config.json", eos_token="<|im_end|>")(folder)  # noqa: S106 - a token of text
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATES["chatml"].text, encoding="utf-8")
+    assert trained.problem(folder) == trained.template_problem(folder) == ""

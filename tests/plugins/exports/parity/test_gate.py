@@ -112,17 +112,29 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
     assert not list(plan.run_dir.glob("*.unchecked"))
 
 
-def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
-    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+def another_normalizer(folder: Path) -> None:
+    document = json.loads((file := folder / "tokenizer.json").read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**document, "normalizer": {"type": "NFKC"}}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: change(folder, **{"layers.1.mlp.down_proj": 1.001}), r"1 of \d+ weights are not those of"),
+        (another_normalizer, r"tokenizer\.json says normalizer\.type='NFKC' instead of None"),
+    ],
+)
+def test_a_merge_that_is_wrong_makes_no_gguf_file(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None], told: str
 ) -> None:
     def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
         merge(plan, checkpoint, target, **more)
-        change(target, down_proj=0.0)
+        spoil(target)
 
     monkeypatch.setattr("framework_plugins.exports.gguf.exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ExportError, match=r"-merged is not what was trained"):
+    with pytest.raises(ExportError, match=rf"-merged is not what was trained: {told}"):
         export(plan)
     (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
     assert (put_aside / "model.safetensors").is_file()
@@ -250,7 +262,7 @@ def test_a_file_in_bf16_has_ties_as_wide_as_the_roundings_of_llama_cpp(trained: 
     export(plan)
     records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
     found = {each["against"]: each for each in records if each["name"].endswith("-BF16.gguf")}
-    assert found.keys() == {"trained", "merged", "chat_template"}
+    assert found.keys() == {"trained", "merged", "converted", "chat_template"}
     assert found["trained"]["end_tokens"] == found["merged"]["end_tokens"] == 512
     assert 0.02 <= found["trained"]["tie_nats"] == found["merged"]["tie_nats"] < 0.25
 
@@ -289,7 +301,7 @@ def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
     ]
     plan, held = trained("stages=[export]"), Placement("cpu", dtype)
     merge(plan, plan.checkpoint, tmp_path / "merged", dtype=Dtype.bf16)
-    exact, _ = trained_logits(plan, plan.checkpoint, rows, held)
+    exact, *_ = trained_logits(plan, plan.checkpoint, rows, held)
     found = list(folder_logits(tmp_path / "merged", rows, held, trust=False))
     rounded, coarser = (
         list(rounded_logits(plan, plan.checkpoint, rows, held, inputs=inputs)) for inputs in (False, True)
@@ -312,7 +324,7 @@ def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Call
     rows = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (9, 40, 12)]
     plan, wide, half = trained("stages=[export]"), Placement("cpu", torch.float32), Placement("cpu", torch.bfloat16)
     base = plan.model.create().fetch(weights=True).folder
-    (one, largest), (two, largest_of_half) = (
+    (one, largest, _), (two, largest_of_half, _) = (
         trained_logits(plan, plan.checkpoint, rows, held) for held in (wide, half)
     )
     assert largest_of_half == pytest.approx(largest, rel=1e-5)
@@ -330,6 +342,20 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
     monkeypatch.setattr(reference, "find_placement", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
     assert (made.notes, made.parity) == ([], "not checked: the trained model does not fit into memory a second time")
+
+
+def test_a_trained_model_that_gives_no_numbers_is_nothing_to_compare_with(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Any:
+        logits, *more = compute(*given)
+        return [each * float("nan") for each in logits], *more
+
+    compute = reference.trained_logits
+    monkeypatch.setattr(reference, "trained_logits", broken)
+    told = r"logits of the trained model are not finite at [\d,]+ positions .* set parity\.check=false in the exporter"
+    with pytest.raises(ExportError, match=told):
+        export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=diverged"))
 
 
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(

@@ -43,7 +43,7 @@ def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(folders[name], dtype=torch.float32).eval()
     agreed = []
     with Llama(file, threads=1) as llama:
-        assert metadata_problem(llama, folders[name], trust=False) == ""
+        assert metadata_problem(llama, folders[name], 512, trust=False) == ""
         for text in (SAMPLE_TEXTS[0], SAMPLE_TEXTS[2]):
             ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
             with torch.no_grad():

@@ -1,0 +1,124 @@
+"""Whether each weight of a merged folder is the trained one, rounded once.
+
+A comparison of logits cannot see one module of two hundred that was not merged. So each weight is multiplied with a
+random vector, which needs no second model in memory: the products of the trained model are kept, a number for each row
+of each matrix, and those of the folder have to be the same. The size of a difference between two products is that of
+the difference between the matrices, on average.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from framework_plugins.exports.merge.weight_delta import CHUNK_ELEMENTS
+
+FORMATS = (torch.float32, torch.float16, torch.bfloat16)
+TOLERANCE = 1e-4
+"""How large a difference may be, as a share of the weight: a device that adds in another order rounds a few numbers
+differently. A module of the quickstart's adapter is 0.0013 of its weight at least."""
+HELD_IN_16_BITS = 2.0**-8
+"""The same for a weight that is not merged, if memory has rounded it to 16 bits."""
+NAMED = 2
+"""Weights that a message names."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A trained weight, as its products with a random vector.
+
+    Attributes:
+        rounded: after a rounding to each of FORMATS.
+        tolerance: how large a difference may be, as a share of the weight.
+    """
+
+    rounded: tuple[torch.Tensor, ...]
+    tolerance: float
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, tolerance: float = TOLERANCE) -> Product:
+        return cls(tuple(_product(weight, rounded) for rounded in FORMATS), tolerance)
+
+    def difference(self, weight: torch.Tensor) -> float:
+        """Return how far a weight is from the nearest of the formats, as a share of its size."""
+        found = _product(weight)
+        if found.shape != self.rounded[0].shape:
+            return float("inf")
+        parts = [float((found - each).norm() / each.norm().clamp(min=1e-30)) for each in self.rounded]
+        return min(parts, key=lambda part: (math.isnan(part), part))
+
+
+def trained_products(model: nn.Module) -> dict[str, Product]:
+    """Return the products of a trained model, merged by peft in fp32. Nothing else can be done with it afterwards."""
+    # Where memory holds 16 bits, it has rounded what was trained whole, and the folder may have more of it.
+    held = any(weight.dtype in FORMATS[1:] for weight in model.parameters())
+    tolerance = HELD_IN_16_BITS if held else TOLERANCE
+    found: dict[int, Product] = {}
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            with merged_in_fp32(module) as weights:
+                found |= {id(weight): Product.of(weight.data) for weight in weights}
+    if isinstance(model, PeftModel):
+        with warnings.catch_warnings(action="ignore"):  # all is merged already, it says
+            model = model.merge_and_unload()
+    names = dict(_weights(model))
+    for weight in names.values():
+        if id(weight) not in found:  # tied ones once
+            found[id(weight)] = Product.of(weight.data, tolerance)
+    return {name: found[id(weight)] for name, weight in names.items()}
+
+
+def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
+    """Say which weights of a model are not the trained ones; empty if all are.
+
+    Args:
+        model: with the weights of a folder.
+        trained: see `trained_products`.
+    """
+    found = dict(_weights(model))
+    if missing := sorted(trained.keys() - found.keys()):
+        return f"it has no {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+    off = {name: expected.difference(found[name].data) for name, expected in trained.items()}
+    wrong = sorted(
+        (name for name, part in off.items() if not part <= trained[name].tolerance), key=lambda name: off[name]
+    )
+    named = ", ".join(f"{name} by {off[name]:.2g} of its size" for name in wrong[: -NAMED - 1 : -1])
+    return f"{len(wrong)} of {len(off)} weights are not those of the training: {named}" if wrong else ""
+
+
+@contextmanager
+def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
+    """Merge what peft added to a layer, in fp32, and give its weights; they have their own format again afterwards."""
+    weights = list(module.get_base_layer().parameters(recurse=False))
+    kept = [weight.dtype for weight in weights]
+    for weight in weights:
+        weight.data = weight.data.float()
+    module.merge()
+    yield weights
+    for weight, dtype in zip(weights, kept, strict=True):
+        weight.data = weight.data.to(dtype)
+
+
+def _weights(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Give weights and buffers by name; what is tied has two names."""
+    for name, weight in model.state_dict(keep_vars=True).items():
+        if weight.is_floating_point():
+            yield name, weight
+
+
+def _product(weight: torch.Tensor, rounded: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return the product with a random vector, in fp32; a weight without columns is compared as it is."""
+    columns = weight.shape[-1] if weight.dim() > 1 else 1
+    random = torch.randn(columns, generator=torch.Generator().manual_seed(0)) if columns > 1 else torch.ones(1)
+    random = random.to(weight.device)
+    rows = weight.reshape(-1, columns).split(max(1, CHUNK_ELEMENTS // columns))
+    return torch.cat([chunk.float().to(rounded).float() @ random for chunk in rows]).cpu()

@@ -1,0 +1,52 @@
+"""exports/parity/quantized_weights.py: the tensors of a quantized file are those of its source."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import gguf
+import pytest
+
+from framework_plugins.exports.llama.quantizations import QUANTIZATIONS, quantize
+from framework_plugins.exports.parity.quantized_weights import tensors_problem
+from tests.plugins.exports.conftest import Pair
+
+
+@pytest.mark.parametrize("name", QUANTIZATIONS)
+def test_each_quantization_keeps_its_tensors(name: str, tiny: Pair, tmp_path: Path) -> None:
+    quantize(tiny.file, tmp_path / "made.gguf", name, threads=1)
+    assert tensors_problem(tmp_path / "made.gguf", tiny.file) == ""
+
+
+def changed(file: Path, target: Path, factor: float = 1.0, *, swap: bool = False) -> Path:
+    """Write a copy of a file with one matrix scaled, or with that of another layer in its place."""
+    shutil.copy(file, target)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(target, "r+").tensors}
+    first = tensors["blk.0.ffn_down.weight"].data
+    first[:] = (first * factor).astype(first.dtype)
+    if swap:
+        second = tensors["blk.1.ffn_down.weight"].data
+        first[:], second[:] = second.copy(), first.copy()
+    return target
+
+
+@pytest.mark.parametrize("name", ["q8_0", "q4_k_m", "q2_k"])
+@pytest.mark.parametrize(("factor", "swap"), [(1.0, True), (1.1, False), (0.0, False)])
+def test_another_tensor_is_named(name: str, factor: float, swap: bool, tiny: Pair, tmp_path: Path) -> None:  # noqa: FBT001
+    wrong = changed(tiny.file, tmp_path / "wrong.gguf", factor, swap=swap)
+    quantize(wrong, tmp_path / "made.gguf", name, threads=1)
+    told = tensors_problem(tmp_path / "made.gguf", tiny.file)
+    assert told.startswith(f"{1 + swap} of ")
+    assert "tensors are not those of its source: blk.0.ffn_down.weight (Q" in told
+
+
+def test_a_tensor_that_is_missing_is_named(tiny: Pair, tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "few.gguf", "llama")
+    for tensor in gguf.GGUFReader(tiny.file).tensors[1:]:
+        writer.add_tensor(tensor.name, tensor.data)
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    (first, *_) = gguf.GGUFReader(tiny.file).tensors
+    assert tensors_problem(tmp_path / "few.gguf", tiny.file) == f"its tensors are others: {first.name}"
