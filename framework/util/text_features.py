@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ _PLAIN = bytes(
     for code in b"".join(bytes([code]).lower() for code in range(256))
 )
 """For ASCII: small letters, and a space for what is neither letter nor digit."""
+_UNSEEN = dict.fromkeys([0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF])
+"""Characters without width, which part words that are read as one."""
+_MIXED = re.compile(r"[^\W\d_]*(?:[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z])[^\W\d_]*")
+_LATIN = str.maketrans("авеікмноорсстухјѕһԁԛԝαβειηκνορτυχ", "abeikmhoopcctyxjshdqwabeinkvoptux")
+"""Letters of Cyrillic and Greek that look like Latin ones; folded only in words that have both."""
+SPACED = 0.3
+"""Share of spaces from which on a text may have its letters spaced out; sentences have half of it."""
+_SPACED = re.compile(r"(?<!\w)[^\W\d_](?: [^\W\d_]){3,}(?!\w)")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 
@@ -77,9 +86,19 @@ def _words(texts: Sequence[str]) -> list[bytes]:
     """Return the words of all texts, an end after each; ASCII goes the fast way, ten times as fast as the pattern."""
     half = LONGEST // 2
     cut = (text if len(text) <= LONGEST else f"{text[:half]} {text[-half:]}" for text in texts)
-    plain = (text if text.isascii() else " ".join(WORD.findall(text.casefold())) for text in cut)
+    plain = (text if text.isascii() else " ".join(WORD.findall(text.casefold())) for text in map(as_read, cut))
     end = _END.decode()
     return "".join(f"{text.replace(end, ' ')} {end} " for text in plain).encode().translate(_PLAIN).split()
+
+
+def as_read(text: str) -> str:
+    """Return a text as a person reads it: lookalike, unseen and spaced-out letters become those they stand for."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
+        text = _MIXED.sub(lambda match: match.group().translate(_LATIN), text)
+    if text.count(" ") > SPACED * len(text):
+        text = _SPACED.sub(lambda match: match.group().replace(" ", ""), text)
+    return text
 
 
 def _hash(words: list[bytes]) -> NDArray[np.uint64]:
