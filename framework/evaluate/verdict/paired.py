@@ -6,6 +6,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
 - `sign_flip` tests: were the training without effect, before and after could be swapped in each unit, so each sign of
   `s` would be as likely as the other (Fisher, The Design of Experiments, 1935, section 21). On 0/1 scores this is the
   exact McNemar test, which has a closed form, `mcnemar`.
+- `flip_against_tail` is the same for numbers without a scale, such as losses, whose differences may be skewed.
 - `of_shares` is the interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37, 479-488)
   for a difference of two paired shares.
 - `of_means` is the wider on each side of two intervals for a mean: Student's t, and the t with Hall's correction for
@@ -34,6 +35,9 @@ AT_ONCE = 4_000_000
 """Signs that are held in memory at once."""
 TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
+TAIL = 2.0
+"""How much of the longer tail one more unit has: the least that keeps the level of what tests/benchmarks/verdict.py
+draws."""
 TIES = 0.25
 """Share of pairs without a difference from which on a mean is treated as one of rare differences."""
 
@@ -84,6 +88,23 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
     # Of drawn patterns the observed one is counted too, or a p-value could be 0.
     values = reached / total if units <= EXACT else (reached + 1) / (total + 1)
     return values.reshape(sums.shape[:-1])
+
+
+def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: int = 0) -> Floats:
+    """Return p-values of the sign-flip test that hold where many units get a little better and few much worse.
+
+    Before and after cannot be swapped there even if the mean does not change: the few are often too few, and the many
+    look like a gain. So a change has to be significant with one more unit, too, that goes against it, `TAIL` times as
+    far as the units that go against the mean reach further than those that go with it. With tails of one length that
+    unit is 0. Shapes as of `of_means`.
+    """
+    whole = sums.sum(axis=-1, keepdims=True)
+    direction = np.where(whole < 0, -1.0, 1.0)
+    rest = direction * (sums - whole / weights.sum(axis=-1, keepdims=True) * weights)
+    reach = np.maximum(-rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True), 0.0)
+    more = np.concatenate([sums, -TAIL * direction * reach], axis=-1)
+    plain, against = (sign_flip(each, resamples=resamples, seed=seed) for each in (sums, more))
+    return np.maximum(plain, against)
 
 
 def _put_together(rows: Floats, seed: int) -> Floats:
