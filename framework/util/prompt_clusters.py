@@ -17,10 +17,12 @@ from collections.abc import Hashable, Iterator, Sequence
 import numpy as np
 
 from framework.util.minhash import group, join
-from framework.util.text_features import WORD, Groups, common_features, features
+from framework.util.text_features import WORD, Groups, Hashes, common_features, features
 
 TEMPLATE_SHARE = 0.8
 """A text in more than this share of the prompts is the template of all of them, and no document."""
+TEMPLATE_PART = 0.2
+"""Share of all that prompts say from which on a template is worth a word."""
 OPENING_WORDS = 5
 """Words of a first turn at least, for two prompts that begin with it to be one conversation; less is a greeting."""
 MISSPELLED, SAME_LETTERS = 0.4, 0.8
@@ -40,11 +42,23 @@ def clusters(questions: Sequence[str], references: Sequence[str | None]) -> Grou
     return join(labels, *np.array(links).T) if links else labels
 
 
+def have_one_template(questions: Sequence[str]) -> bool:
+    """Whether a part of what prompts say is the same in nearly all of them."""
+    hashes, template = _template(questions)
+    return bool(np.isin(hashes, template).sum() >= TEMPLATE_PART * max(len(hashes), 1))
+
+
+def _template(questions: Sequence[str]) -> tuple[Hashes, Hashes]:
+    """Return the features of all prompts, and those that nearly all have; what both of two have is no template."""
+    everything = features(questions).hashes
+    hashes, times = np.unique(everything, return_counts=True)
+    return everything, hashes[times > max(TEMPLATE_SHARE * len(questions), 2)]
+
+
 def _one_text(questions: Sequence[str]) -> Groups:
     """Group by what not all have in common first, so that a document is seen, then by what few groups have."""
     count = len(questions)
-    hashes, times = np.unique(features(questions).hashes, return_counts=True)
-    template = hashes[times > max(TEMPLATE_SHARE * count, 2)]  # what both of two prompts have is no template
+    _, template = _template(questions)
     labels = group(lambda: [questions], count, common=template)
     # Each group counts once: a document is asked about in many prompts, and is no template.
     first = [questions[number] for number in np.unique(labels)]

@@ -32,9 +32,10 @@ _PLAIN = bytes(
     for code in b"".join(bytes([code]).lower() for code in range(256))
 )
 """For ASCII: small letters, and a space for what is neither letter nor digit."""
-_UNSEEN = dict.fromkeys([0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF])
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 """Characters without width, which part words that are read as one."""
-_MIXED = re.compile(r"[^\W\d_]*(?:[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z])[^\W\d_]*")
+_MIXED = re.compile(r"[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z]")
+_LETTERS_OF_WORD = re.compile(r"[^\W\d_]+")
 _LATIN = str.maketrans("авеікмноорсстухјѕһԁԛԝαβειηκνορτυχ", "abeikmhoopcctyxjshdqwabeinkvoptux")
 """Letters of Cyrillic and Greek that look like Latin ones; folded only in words that have both."""
 SPACED = 0.3
@@ -92,13 +93,18 @@ def _words(texts: Sequence[str]) -> list[bytes]:
 
 
 def as_read(text: str) -> str:
-    """Return a text as a person reads it: lookalike, unseen and spaced-out letters become those they stand for."""
+    """Return a text as a person reads it: look-alike, unseen and spaced-out letters are put right."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_UNSEEN)).casefold()
-        text = _MIXED.sub(lambda match: match.group().translate(_LATIN), text)
+        text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()
+        if _MIXED.search(text):
+            text = _LETTERS_OF_WORD.sub(lambda word: _in_one_alphabet(word.group()), text)
     if text.count(" ") > SPACED * len(text):
         text = _SPACED.sub(lambda match: match.group().replace(" ", ""), text)
     return text
+
+
+def _in_one_alphabet(word: str) -> str:
+    return word.translate(_LATIN) if _MIXED.search(word) else word
 
 
 def _hash(words: list[bytes]) -> NDArray[np.uint64]:

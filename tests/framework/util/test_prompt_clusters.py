@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from framework.util.prompt_clusters import clusters
+from framework.util.prompt_clusters import clusters, have_one_template
 from tests.benchmarks.prompt_kinds import dependent, independent
 
 
@@ -42,3 +42,12 @@ def test_another_number_is_no_typing_error() -> None:
 @pytest.mark.parametrize("asked", [[], ["", ""], ["???", "!"], ["one"], ["one two", "one three"]])
 def test_few_words_or_none_are_compared_too(asked: list[str]) -> None:
     assert len(clusters(asked, [None] * len(asked))) == len(asked)
+
+
+def test_a_document_of_some_prompts_is_no_template_of_all() -> None:
+    asked = {name: have_one_template(kind.questions) for name, kind in {**dependent(2), **independent(2)}.items()}
+    assert not any(one for name, one in asked.items() if "document" in name and "instruction" not in name)
+    assert all(
+        asked[name] for name in ("dates", "sums", "persons of one form", "an instruction of 50 words, short inputs")
+    )
+    assert not asked["single prompts"]
