@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from framework.evaluate.verdict.paired import (
     MOST_UNITS,
     flip_against_tail,
-    mcnemar, of_means, of_shares, sign_flip, student
+    mcnemar,
+    of_means,
+    of_shares,
+    sign_flip,
+    student,
+)
 from tests.support.examples import examples
 
 VALUES = st.lists(st.floats(-5, 5).map(lambda value: round(value, 3)), min_size=1, max_size=12)
