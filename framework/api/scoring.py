@@ -104,16 +104,16 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
 
 
 def _clusters(answers: Sequence[Answered]) -> list[int]:
-    """Number answers so that those to questions that are not independent, or of one `format.cluster`, have one number.
+    """Number answers so that those to dependent questions, or of one `format.cluster`, have the same number.
 
     Empty if all are different.
     """
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
     from framework.util.minhash import join  # noqa: PLC0415 - as above
-    from framework.util.prompt_clusters import clusters as alike  # noqa: PLC0415 - as above
+    from framework.util.prompt_clusters import clusters as by_wording  # noqa: PLC0415 - as above
 
-    numbers = alike([one.question for one in answers], [one.reference for one in answers])
+    numbers = by_wording([one.question for one in answers], [one.reference for one in answers])
     # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]

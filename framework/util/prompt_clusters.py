@@ -1,10 +1,10 @@
-"""Which prompts are not independent: they ask about one text, belong to one conversation, or ask the same once more.
+"""Cluster prompts that are not independent: they ask about one document, share a conversation, or ask the same again.
 
     clusters(["…a document… Who wrote it?", "…a document… When?", "What is the capital of Peru?"], [None, None, "Lima"])
 
-A text that nearly all prompts have is a template, and does not make them alike; a text that only some of them have,
-however many, is a document that these are asked about. Where prompts are asked once more in other words, only one right
-answer makes that safe to say, so rewordings and misspellings need one reference.
+A text that nearly all prompts share is a template and makes no cluster. A text that only some of them share, however
+many these are, is a document that they ask about. Prompts that are worded or spelled differently ask the same only if
+they have the same right answer, so rewordings and misspellings need one reference.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from framework.util.minhash import group, join
 from framework.util.text_features import WORD, Groups, Hashes, common_features, features
 
 TEMPLATE_SHARE = 0.8
-"""A text in more than this share of the prompts is the template of all of them, and no document."""
+"""A text in more than this share of the prompts is a template, not a document."""
 TEMPLATE_PART = 0.2
-"""Share of all that prompts say from which on a template is worth a word."""
+"""Least share of the prompts' text for a template to be reported."""
 OPENING_WORDS = 5
-"""Words of a first turn at least, for two prompts that begin with it to be one conversation; less is a greeting."""
+"""Least number of words in a first turn that makes prompts one conversation; fewer are a greeting."""
 MISSPELLED, SAME_LETTERS = 0.4, 0.8
-"""Share of the words at most in which two prompts differ by typing errors; share of the letters that these leave."""
+"""Largest share of words with typing errors, and the least share of letters that such a word keeps."""
 NAMES_TO_FORMS = 0.5
-"""Names at least for each wording, for the names and not the wordings to be what the prompts are about."""
+"""Least number of names per wording: prompts with many wordings and few names are not about the names."""
 _TURN = re.compile(r"(?:^|\n)(?=(?:system|user|assistant|tool): )")
 _SYSTEM = "system: "
 _SENTENCE_END = re.compile(r"[.!?:;\n]")
 
 
 def clusters(questions: Sequence[str], references: Sequence[str | None]) -> Groups:
-    """Number prompts so that those that are not independent have one number, that of the first of them."""
+    """Number prompts so that dependent ones have the same number, that of the first of them."""
     labels = _one_text(questions)
     answers = ["" if reference is None else " ".join(reference.casefold().split()) for reference in references]
     links = [*_conversations(questions), *_misspelled(questions, answers), *_reworded(questions, answers)]
@@ -43,24 +43,24 @@ def clusters(questions: Sequence[str], references: Sequence[str | None]) -> Grou
 
 
 def have_one_template(questions: Sequence[str]) -> bool:
-    """Whether a part of what prompts say is the same in nearly all of them."""
+    """Whether nearly all prompts share a part of their text."""
     hashes, template = _template(questions)
     return bool(np.isin(hashes, template).sum() >= TEMPLATE_PART * max(len(hashes), 1))
 
 
 def _template(questions: Sequence[str]) -> tuple[Hashes, Hashes]:
-    """Return the features of all prompts, and those that nearly all have; what both of two have is no template."""
+    """Return the features of all prompts, and those that nearly all have. Two prompts have no template."""
     everything = features(questions).hashes
     hashes, times = np.unique(everything, return_counts=True)
     return everything, hashes[times > max(TEMPLATE_SHARE * len(questions), 2)]
 
 
 def _one_text(questions: Sequence[str]) -> Groups:
-    """Group by what not all have in common first, so that a document is seen, then by what few groups have."""
+    """Group by all text but the template, which finds documents; then by the text that few groups share."""
     count = len(questions)
     _, template = _template(questions)
     labels = group(lambda: [questions], count, common=template)
-    # Each group counts once: a document is asked about in many prompts, and is no template.
+    # Each group counts once, because many prompts share a document.
     first = [questions[number] for number in np.unique(labels)]
     common = np.union1d(template, common_features(lambda: [first], len(first)))
     return join(labels, np.arange(count), group(lambda: [questions], count, common=common))
@@ -71,7 +71,7 @@ def _chain(members: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _conversations(questions: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Link prompts that begin with the same turn, if one of them has more turns; a greeting is no such turn."""
+    """Link prompts that begin with the same turn, if one of them has several turns."""
     begin, several = defaultdict[str, list[int]](list), set[str]()
     for number, question in enumerate(questions):
         turns = [turn for turn in _TURN.split(question) if turn and not turn.startswith(_SYSTEM)]
@@ -85,7 +85,7 @@ def _conversations(questions: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def _misspelled(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Link prompts with one reference that are equal word by word, but for typing errors in a few words."""
+    """Link prompts with one reference that differ only by typing errors in a few of their words."""
     spelled = [WORD.findall(question.casefold()) for question in questions]
     for members in _buckets((answer, len(words)) for answer, words in zip(answers, spelled, strict=True)):
         if not spelled[members[0]]:
@@ -101,7 +101,7 @@ def _misspelled(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tu
 
 @functools.lru_cache(maxsize=100_000)
 def _same_letters(one: str, other: str) -> bool:
-    """Whether two words are one with a typing error, which leaves most letters; another number is never one."""
+    """Whether two words differ by a typing error, which keeps most letters. Numbers never do."""
     shared = (Counter(one) & Counter(other)).total()
     return not _has_digit(one + other) and 2 * shared >= SAME_LETTERS * (len(one) + len(other))
 
@@ -111,7 +111,7 @@ def _has_digit(word: str) -> bool:
 
 
 def _buckets(keys: Iterator[Hashable]) -> list[list[int]]:
-    """Gather the numbers of equal keys, where there are at least two."""
+    """Gather the positions of equal keys, if there are at least two."""
     found = defaultdict[Hashable, list[int]](list)
     for number, key in enumerate(keys):
         found[key].append(number)
@@ -119,9 +119,9 @@ def _buckets(keys: Iterator[Hashable]) -> list[list[int]]:
 
 
 def _reworded(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Link prompts about the same names and numbers with one reference that are worded differently.
+    """Link prompts with one reference and the same names and numbers that are worded differently.
 
-    Either nothing else has that reference, or the wordings recur with other names: 12 persons, asked in 5 ways each.
+    Either no other prompt has that reference, or the wordings recur with other names: 12 persons, asked in 5 ways each.
     """
     names, forms = _names(questions)
     about, wordings = defaultdict[str, set[Hashable]](set), defaultdict[str, set[Hashable]](set)
@@ -139,7 +139,8 @@ def _reworded(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tupl
 def _names(questions: Sequence[str]) -> tuple[list[Hashable], list[str]]:
     """Return the names and numbers of each prompt, and the rest of its words.
 
-    A name has a capital within a sentence somewhere, and is never written small. What nearly all have is none.
+    A name begins with a capital within a sentence and is never in small letters. Words that nearly all prompts have are
+    not names.
     """
     small, inside, found = set[str](), set[str](), list[list[str]]()
     for question in questions:

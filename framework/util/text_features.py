@@ -33,13 +33,13 @@ _PLAIN = bytes(
 )
 """For ASCII: small letters, and a space for what is neither letter nor digit."""
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
-"""Characters without width, which part words that are read as one."""
+"""Characters without width: they split a word that is read as one."""
 _MIXED = re.compile(r"[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z]")
 _LETTERS_OF_WORD = re.compile(r"[^\W\d_]+")
 _LATIN = str.maketrans("авеікмноорсстухјѕһԁԛԝαβειηκνορτυχ", "abeikmhoopcctyxjshdqwabeinkvoptux")
-"""Letters of Cyrillic and Greek that look like Latin ones; folded only in words that have both."""
+"""Cyrillic and Greek letters that look like Latin ones. Only words of two alphabets are changed."""
 SPACED = 0.3
-"""Share of spaces from which on a text may have its letters spaced out; sentences have half of it."""
+"""Least share of spaces in a text whose letters may be spaced out; sentences have half of that."""
 _SPACED = re.compile(r"(?<!\w)[^\W\d_](?: [^\W\d_]){3,}(?!\w)")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -93,7 +93,7 @@ def _words(texts: Sequence[str]) -> list[bytes]:
 
 
 def as_read(text: str) -> str:
-    """Return a text as a person reads it: look-alike, unseen and spaced-out letters are put right."""
+    """Return a text as a person reads it: in one alphabet, without invisible characters and spaced-out letters."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()
         if _MIXED.search(text):

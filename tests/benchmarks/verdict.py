@@ -181,7 +181,7 @@ def several(runs: int, sizes: Sequence[int] = SIZES, seed: int = 2) -> Iterator[
 
 
 def told(sums: Floats, weights: Floats) -> NDArray[np.bool_]:
-    """Tell which runs the verdict calls better or worse: by the test and by the interval."""
+    """Whether the verdict calls a run better or worse, by its test and its interval."""
     low, high = of_means(sums, weights, 1 - LEVEL, 0.0)
     level = flip_against_tail(sums, weights, resamples=FLIPS) <= LEVEL
     return np.asarray(level & ((low > 0) | (high < 0)))
@@ -228,7 +228,7 @@ def skewed(runs: int, kinds: Mapping[str, Unequal], sizes: Sequence[int] = SIZES
 
 @dataclass(frozen=True)
 class Counted:
-    """A set of prompts: how many are independent, as how many they count, and what is told of no effect."""
+    """A set of prompts: how many are independent, how many count, and how often no effect is called better or worse."""
 
     kind: str
     prompts: int
@@ -239,7 +239,7 @@ class Counted:
 
 
 def wordings(runs: int, seed: int = 4) -> Iterator[Counted]:
-    """Give how often prompts whose clusters only their wording shows are called better or worse, without an effect."""
+    """Give how often prompts whose clusters follow from their wording are called better or worse, without an effect."""
     for name, kind in {**dependent(seed), **independent(seed)}.items():
         true = np.array(kind.clusters)
         _, found = np.unique(clusters_by_wording(kind.questions, kind.references), return_inverse=True)
