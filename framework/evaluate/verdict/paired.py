@@ -35,9 +35,8 @@ AT_ONCE = 4_000_000
 """Signs that are held in memory at once."""
 TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
-TAIL = 2.0
-"""How much of the longer tail one more unit has: the least that keeps the level of what tests/benchmarks/verdict.py
-draws."""
+TAIL = 24.0
+"""Size of the unit that `flip_against_tail` adds; tests/benchmarks/verdict.py shows what it keeps and costs."""
 TIES = 0.25
 """Share of pairs without a difference from which on a mean is treated as one of rare differences."""
 
@@ -91,20 +90,28 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
 
 
 def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: int = 0) -> Floats:
-    """Return p-values of the sign-flip test that hold where many units get a little better and few much worse.
+    """Return p-values of the sign-flip test that allow for many units a little better and few much worse.
 
-    Before and after cannot be swapped there even if the mean does not change: the few are often too few, and the many
-    look like a gain. So a change has to be significant with one more unit, too, that goes against it, `TAIL` times as
-    far as the units that go against the mean reach further than those that go with it. With tails of one length that
-    unit is 0. Shapes as of `of_means`.
+    There the mean may be unchanged, and the few are still missed so often that the many look like a gain. So a change
+    also has to be significant with one more unit that goes against it, by `TAIL` times the amount by which the units
+    against the mean reach further than the others, divided by the root of the effective number of units. If both tails
+    have the same length, that unit is 0. The shapes are those of `of_means`.
     """
-    whole = sums.sum(axis=-1, keepdims=True)
+    whole, weight = sums.sum(axis=-1, keepdims=True), weights.sum(axis=-1, keepdims=True)
+    squares = (weights**2).sum(axis=-1, keepdims=True)
     direction = np.where(whole < 0, -1.0, 1.0)
-    rest = direction * (sums - whole / weights.sum(axis=-1, keepdims=True) * weights)
-    reach = np.maximum(-rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True), 0.0)
-    more = np.concatenate([sums, -TAIL * direction * reach], axis=-1)
-    plain, against = (sign_flip(each, resamples=resamples, seed=seed) for each in (sums, more))
-    return np.maximum(plain, against)
+    rest = direction * (sums - whole / weight * weights)
+    # A heavy unit near the mean must not hide a tail of the differences themselves, so these are compared too.
+    typical = np.sqrt(squares / sums.shape[-1])
+    reach = np.maximum(_longer(rest), typical * _longer(rest / weights))
+    more = -TAIL * direction * reach * np.sqrt(squares) / weight
+    plain = sign_flip(sums, resamples=resamples, seed=seed)
+    return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples, seed=seed))
+
+
+def _longer(rest: Floats) -> Floats:
+    """Return by how much the tail below 0 is longer than the one above it."""
+    return np.maximum(-rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True), 0.0)
 
 
 def _put_together(rows: Floats, seed: int) -> Floats:
