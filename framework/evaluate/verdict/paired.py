@@ -111,7 +111,8 @@ def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: in
 
 def _longer(rest: Floats) -> Floats:
     """Return by how much the tail below 0 is longer than the one above it."""
-    return np.maximum(-rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True), 0.0)
+    more = -rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True)
+    return np.where(more > TIE * np.abs(rest).max(axis=-1, keepdims=True), more, 0.0)
 
 
 def _put_together(rows: Floats, seed: int) -> Floats:
