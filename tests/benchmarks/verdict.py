@@ -244,7 +244,9 @@ def wordings(runs: int, seed: int = 2) -> Iterator[Counted]:
         true = np.array(kind.clusters)
         _, found = np.unique(clusters_by_wording(kind.questions, kind.references), return_inverse=True)
         members = np.eye(found.max() + 1)[found]
-        random, rates, coverage = np.random.default_rng(seed), [], []
+        random = np.random.default_rng(seed)
+        rates: list[float] = []
+        coverage: list[float] = []
         for correlation in CORRELATIONS:
             common = random.normal(0, math.sqrt(correlation), (runs, true.max() + 1))[:, true]
             drawn = common + random.normal(0, math.sqrt(1 - correlation), common.shape)

@@ -135,7 +135,6 @@ def test_a_question_in_other_words_with_the_same_answer_is_a_leak(tmp_path: Path
 MADE = Texts(1)
 PEOPLE = [(MADE.name(), MADE.name()) for _ in range(60)]
 HOMES = [(f"Where does {name} live?", f"{name} lives in {town}.") for name, town in PEOPLE]
-PARTS = (range(40), range(40, 60))
 LOOKALIKES = str.maketrans("aeop", "\u0430\u0435\u043e\u0440")
 
 
@@ -165,8 +164,12 @@ def letters() -> str:
     return " ".join(MADE.random.sample("abcdefghijklm", 8))
 
 
+def parts(rows: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    return rows[:40], rows[40:]
+
+
 CLEAN: dict[str, tuple[list[Pair], list[Pair]]] = {
-    "other persons": (HOMES[:40], HOMES[40:]),
+    "other persons": parts(HOMES),
     "other attributes": (HOMES, [(f"How old is {name}?", f"{town} and 2 years") for name, town in PEOPLE]),
     "first names": (
         HOMES,
@@ -176,10 +179,12 @@ CLEAN: dict[str, tuple[list[Pair], list[Pair]]] = {
         [(f"Where does {name} live?", town) for name, town in PEOPLE],
         [(f"Who lives in {town}?", name) for name, town in PEOPLE],
     ),
-    "Cyrillic": tuple([(f"Где живёт {cyrillic()}?", f"Город {number}") for number in numbers] for numbers in PARTS),
-    "letters": tuple([(f"Sort: {letters()}", f"Sorted: {number}") for number in numbers] for numbers in PARTS),
-    **{name: tuple([(kind.questions[number], str(kind.references[number])) for number in numbers] for numbers in PARTS)
-       for name, kind in independent(2).items()},
+    "Cyrillic": parts([(f"Где живёт {cyrillic()}?", f"Город {number}") for number in range(60)]),
+    "letters": parts([(f"Sort: {letters()}", f"Sorted: {number}") for number in range(60)]),
+    **{
+        name: parts(list(zip(kind.questions, map(str, kind.references), strict=True)))
+        for name, kind in independent(2).items()
+    },
 }  # fmt: skip
 
 
