@@ -221,7 +221,7 @@ if TYPE_CHECKING:
     from framework.api.registry import components, counting, skip_plugin
     from framework.util.minhash import SIMILARITY
     from framework.util.minhash import group as group_similar
-    from framework.util.text_features import WORD, common_features, features, similarities
+    from framework.util.text_features import WORD, as_read, common_features, features, similarities
 
 __all__ = [
     "CHECKPOINT",
@@ -330,6 +330,7 @@ __all__ = [
     "ViewedRow",
     "Work",
     "as_plain",
+    "as_read",
     "as_text",
     "atomic_folder",
     "cache_dir",
@@ -380,7 +381,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("components", "counting", "skip_plugin"), "framework.api.registry"),
     **dict.fromkeys(("SIMILARITY", "group_similar"), "framework.util.minhash"),
-    **dict.fromkeys(("WORD", "common_features", "features", "similarities"), "framework.util.text_features"),
+    **dict.fromkeys(("WORD", "as_read", "common_features", "features", "similarities"), "framework.util.text_features"),
 }
 
 

@@ -104,25 +104,22 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
 
 
 def _clusters(answers: Sequence[Answered]) -> list[int]:
-    """Number answers so that those to nearly the same questions, or of one `format.cluster`, have one number.
+    """Number answers so that those to dependent questions, or of one `format.cluster`, have the same number.
 
     Empty if all are different.
     """
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
-    from framework.util.minhash import group as group_similar  # noqa: PLC0415 - as above
     from framework.util.minhash import join  # noqa: PLC0415 - as above
-    from framework.util.text_features import common_features  # noqa: PLC0415 - as above
+    from framework.util.prompt_clusters import clusters as by_wording  # noqa: PLC0415 - as above
 
-    questions = [one.question for one in answers]
-    common = common_features(lambda: [questions], len(questions))
-    alike = group_similar(lambda: [questions], len(questions), common=common)
+    numbers = by_wording([one.question for one in answers], [one.reference for one in answers])
     # Reversed, so that the first answer of each cluster is the one that stays in the dict.
     first = {one.cluster: number for number, one in reversed([*enumerate(answers)]) if one.cluster}
     pairs = [(first[one.cluster], number) for number, one in enumerate(answers) if one.cluster]
     if pairs:
-        alike = join(alike, *np.array(pairs).T)
-    clusters: list[int] = alike.tolist()
+        numbers = join(numbers, *np.array(pairs).T)
+    clusters: list[int] = numbers.tolist()
     return clusters if len(set(clusters)) < len(clusters) else []
 
 

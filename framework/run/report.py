@@ -90,11 +90,10 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
 
 
 def _is_template(samples: Sequence[Sample]) -> bool:
-    """Whether most of what the prompts say is the same in all of them."""
-    from framework.util.text_features import common_features  # noqa: PLC0415 - numpy, which --help need not load
+    """Whether a part of what the prompts say is the same in nearly all of them."""
+    from framework.util.prompt_clusters import have_one_template  # noqa: PLC0415 - numpy, which --help need not load
 
-    prompts = [sample.prompt for sample in samples]
-    return len(common_features(lambda: [prompts], len(prompts))) > 0
+    return have_one_template([sample.prompt for sample in samples])
 
 
 def _objective(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ _PLAIN = bytes(
     for code in b"".join(bytes([code]).lower() for code in range(256))
 )
 """For ASCII: small letters, and a space for what is neither letter nor digit."""
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+"""Characters without width: they split a word that is read as one."""
+_MIXED = re.compile(r"[a-z][\u0370-\u052f]|[\u0370-\u052f][a-z]")
+_LETTERS_OF_WORD = re.compile(r"[^\W\d_]+")
+_LATIN = str.maketrans("авеікмноорсстухјѕһԁԛԝαβειηκνορτυχ", "abeikmhoopcctyxjshdqwabeinkvoptux")
+"""Cyrillic and Greek letters that look like Latin ones. Only words of two alphabets are changed."""
+SPACED = 0.3
+"""Least share of spaces in a text whose letters may be spaced out; sentences have half of that."""
+_SPACED = re.compile(r"(?<!\w)[^\W\d_](?: [^\W\d_]){3,}(?!\w)")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 
@@ -77,9 +87,24 @@ def _words(texts: Sequence[str]) -> list[bytes]:
     """Return the words of all texts, an end after each; ASCII goes the fast way, ten times as fast as the pattern."""
     half = LONGEST // 2
     cut = (text if len(text) <= LONGEST else f"{text[:half]} {text[-half:]}" for text in texts)
-    plain = (text if text.isascii() else " ".join(WORD.findall(text.casefold())) for text in cut)
+    plain = (text if text.isascii() else " ".join(WORD.findall(text.casefold())) for text in map(as_read, cut))
     end = _END.decode()
     return "".join(f"{text.replace(end, ' ')} {end} " for text in plain).encode().translate(_PLAIN).split()
+
+
+def as_read(text: str) -> str:
+    """Return a text as a person reads it: in one alphabet, without invisible characters and spaced-out letters."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).casefold()
+        if _MIXED.search(text):
+            text = _LETTERS_OF_WORD.sub(lambda word: _in_one_alphabet(word.group()), text)
+    if text.count(" ") > SPACED * len(text):
+        text = _SPACED.sub(lambda match: match.group().replace(" ", ""), text)
+    return text
+
+
+def _in_one_alphabet(word: str) -> str:
+    return word.translate(_LATIN) if _MIXED.search(word) else word
 
 
 def _hash(words: list[bytes]) -> NDArray[np.uint64]:

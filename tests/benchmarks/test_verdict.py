@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.verdict import Cell, several, shares_coverage, shares_false, simulated
+from tests.benchmarks.verdict import SKEWED, Cell, several, shares_coverage, shares_false, simulated, skewed, wordings
 
 SIZES = (8, 20, 60)
 NOISE = 0.025
@@ -27,6 +27,17 @@ def test_numbers_and_clusters_keep_them_in_a_simulation() -> None:
 
 def test_several_measures_together_keep_the_level() -> None:
     assert max(cell.rate for cell in several(1200, (20,))) <= 0.06 + NOISE
+
+
+def test_many_small_gains_and_few_large_losses_keep_the_level_that_the_page_claims() -> None:
+    assert max(cell.rate for cell in skewed(1200, SKEWED, (8, 20))) <= 0.075 + NOISE
+
+
+def test_prompts_that_are_not_independent_do_not_tell_of_an_effect_that_is_none() -> None:
+    rows = list(wordings(300))
+    assert [row.counted for row in rows] == [row.independent for row in rows]
+    assert max(max(row.told) for row in rows) <= 0.06 + 2 * NOISE
+    assert min(min(row.coverage) for row in rows) >= 0.92 - 2 * NOISE
 
 
 def _mean(cells: list[Cell]) -> float:

@@ -1,11 +1,11 @@
 """How often the verdict's tests and intervals are wrong, by cells: exact sums for shares, simulations for the rest.
 
-    nice -n 19 python tests/benchmarks/verdict.py            prints the tables of docs/explanation/verdict.md
-    nice -n 19 python tests/benchmarks/verdict.py --runs 500 fewer simulations
+    nice -n 19 python -m tests.benchmarks.verdict            prints the tables of docs/explanation/verdict.md
+    nice -n 19 python -m tests.benchmarks.verdict --runs 500 fewer simulations
 
 False positives are of a training without effect: before and after are swapped at random within each pair, or within
-each cluster. Coverage is of a true difference. Widths are means, of intervals cut at the ends of the scale. It takes
-about three minutes on one core.
+each cluster; or the mean does not change, but many rows get a little better and few much worse. Coverage is of a true
+difference. Widths are means, of intervals cut at the ends of the scale. It takes about five minutes on one core.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,13 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.evaluate.verdict.compare import holm
-from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip
+from framework.evaluate.verdict.paired import flip_against_tail, mcnemar, of_means, of_shares, sign_flip
 from framework.util.power import least_difference
+from framework.util.prompt_clusters import clusters as clusters_by_wording
+from tests.benchmarks.prompt_kinds import dependent, independent
 
 Floats = NDArray[np.float64]
 SIZES = (8, 12, 20, 30, 60, 100, 200)
 LEVEL = 0.05
 RUNS = 12000
+CORRELATIONS = (0.3, 0.8)
+"""Of the effects on the prompts of one cluster."""
 FLIPS = 999
 """Patterns of signs that a simulated test draws: fewer than a run does, which keeps the level and costs less."""
 
@@ -155,7 +159,8 @@ def simulated(runs: int, sizes: Sequence[int] = SIZES, seed: int = 1) -> tuple[l
         random = np.random.default_rng([seed, size])
         for kind, sums, weights, mean, largest in (*units(random, runs, size), *clusters(random, runs, size)):
             null = swapped(random, sums)
-            rate = float((sign_flip(null, resamples=FLIPS) <= LEVEL).mean())
+            values = sign_flip(null, resamples=FLIPS) if largest else flip_against_tail(null, weights, resamples=FLIPS)
+            rate = float((values <= LEVEL).mean())
             false.append(Cell(kind, size, rate))
             low, high = of_means(sums, weights, 1 - LEVEL, largest)
             inside = float(((low <= mean) & (mean <= high)).mean())
@@ -173,6 +178,83 @@ def several(runs: int, sizes: Sequence[int] = SIZES, seed: int = 2) -> Iterator[
             values = sign_flip(drawn, resamples=FLIPS)
             rate = float(np.mean([min(holm(list(row))) <= LEVEL for row in values]))
             yield Cell(f"four measures by Holm, correlation {correlation}", size, rate)
+
+
+def told(sums: Floats, weights: Floats) -> NDArray[np.bool_]:
+    """Whether the verdict calls a run better or worse, by its test and its interval."""
+    low, high = of_means(sums, weights, 1 - LEVEL, 0.0)
+    level = flip_against_tail(sums, weights, resamples=FLIPS) <= LEVEL
+    return np.asarray(level & ((low > 0) | (high < 0)))
+
+
+Unequal = Callable[[Random, tuple[int, ...]], tuple[Floats, Floats]]
+
+
+def _by_tokens(spread: float, draw: Draw) -> Unequal:
+    """Weight differences by numbers of tokens; of no spread all weigh the same."""
+
+    def made(random: Random, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+        weights = np.exp(random.normal(3.5, spread, shape)).round() + 1 if spread else np.ones(shape)
+        return weights * draw(random, shape), weights
+
+    return made
+
+
+def _pareto(tail: float) -> Draw:
+    return lambda r, n: r.pareto(tail, n) - 1 / (tail - 1)
+
+
+SKEWED: dict[str, Unequal] = {
+    "eval_loss, Pareto 2.5, tokens vary little": _by_tokens(0.6, _pareto(2.5)),
+    "eval_loss, Pareto 2.5, tokens vary much": _by_tokens(1.2, _pareto(2.5)),
+    "perplexity, Pareto 3": _by_tokens(0.5, _pareto(3)),
+    "eval_loss, exponential": _by_tokens(0.6, lambda r, n: r.exponential(1, n) - 1),
+    "numbers, exponential": _by_tokens(0, lambda r, n: r.exponential(1, n) - 1),
+    "numbers, gamma .5": _by_tokens(0, lambda r, n: r.gamma(0.5, 1, n) - 0.5),
+    "numbers, lognormal": _by_tokens(0, lambda r, n: np.exp(r.normal(0, 1, n)) - math.exp(0.5)),
+}
+"""By name: sums and weights of rows of which many get a little better and few much worse, by 0 in the mean."""
+BEYOND: dict[str, Unequal] = {"eval_loss, Pareto 1.5, which has no variance": _by_tokens(0.6, _pareto(1.5))}
+"""The same, of kinds that the claim leaves out."""
+
+
+def skewed(runs: int, kinds: Mapping[str, Unequal], sizes: Sequence[int] = SIZES, seed: int = 3) -> Iterator[Cell]:
+    """Give how often rows that are skewed, and change by 0 in the mean, are called better or worse."""
+    for name, draw in kinds.items():
+        for size in sizes:
+            random = np.random.default_rng([seed, size])
+            yield Cell(name, size, float(told(*draw(random, (runs, size))).mean()))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A set of prompts: how many are independent, how many count, and how often no effect is called better or worse."""
+
+    kind: str
+    prompts: int
+    independent: int
+    counted: int
+    told: tuple[float, ...]
+    coverage: tuple[float, ...]
+
+
+def wordings(runs: int, seed: int = 2) -> Iterator[Counted]:
+    """Give how often prompts whose clusters follow from their wording are called better or worse, without an effect."""
+    for name, kind in {**dependent(seed), **independent(seed)}.items():
+        true = np.array(kind.clusters)
+        _, found = np.unique(clusters_by_wording(kind.questions, kind.references), return_inverse=True)
+        members = np.eye(found.max() + 1)[found]
+        random = np.random.default_rng(seed)
+        rates: list[float] = []
+        coverage: list[float] = []
+        for correlation in CORRELATIONS:
+            common = random.normal(0, math.sqrt(correlation), (runs, true.max() + 1))[:, true]
+            drawn = common + random.normal(0, math.sqrt(1 - correlation), common.shape)
+            sums, weights = drawn @ members, np.broadcast_to(members.sum(axis=0), (runs, members.shape[1]))
+            low, high = of_means(sums, weights, 1 - LEVEL, 0.0)
+            rates.append(float(told(sums, weights).mean()))
+            coverage.append(float(((low <= 0) & (high >= 0)).mean()))
+        yield Counted(name, len(true), len(set(true.tolist())), len(set(found.tolist())), (*rates,), (*coverage,))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -198,6 +280,19 @@ def summary(cells: Sequence[Cell], *, highest: bool) -> str:
     return f"{len(cells)} cells, mean {mean:.3f}, worst {worst.rate:.3f} ({worst.kind}, {worst.size} prompts)"
 
 
+def counted_table(rows: Sequence[Counted]) -> Iterator[str]:
+    """Write as how many prompts each kind counts, and how often it is called better or worse without an effect."""
+    yield (
+        "| | independent | counted | "
+        + " | ".join(f"told, correlation {one}" for one in CORRELATIONS)
+        + " | coverage |"
+    )
+    yield "|---|---|---|" + "---|" * (len(CORRELATIONS) + 1)
+    for row in rows:
+        rates = " | ".join(f"{rate:.3f}" for rate in row.told)
+        yield f"| {row.kind} | {row.independent} | {row.counted} | {rates} | {min(row.coverage):.3f} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate the verdict's tests and intervals.")
     parser.add_argument("--runs", type=int, default=RUNS)
@@ -205,10 +300,15 @@ def main() -> None:
     false, coverage = simulated(runs)
     false = [*shares_false(), *false, *several(runs)]
     coverage = [*shares_coverage(), *coverage]
+    unequal, beyond = list(skewed(runs, SKEWED)), list(skewed(runs, BEYOND))
+    worded = list(wordings(runs))
     power = [f"| {size} | {100 * (least_difference(size) or math.nan):.0f} |" for size in SIZES]
     lines = [
         *(f"False positives: {summary(false, highest=True)}", "", *table(false, widths=False), ""),
         *(f"Coverage: {summary(coverage, highest=False)}", "", *table(coverage, widths=True), ""),
+        *(f"Skewed, no change in the mean: {summary(unequal, highest=True)}", ""),
+        *(*table([*unequal, *beyond], widths=False), ""),
+        *("Clusters by wording", "", *counted_table(worded), ""),
         *("Least difference of shares that is found with 80% power, 5% of the prompts going the wrong way", "", *power),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

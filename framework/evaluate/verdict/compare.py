@@ -228,7 +228,13 @@ def _tested(
 ) -> Tested:
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
-    from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip  # noqa: PLC0415 - as above
+    from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
+        flip_against_tail,
+        mcnemar,
+        of_means,
+        of_shares,
+        sign_flip,
+    )
 
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     if pairs.is_share and not pairs.clusters and not known.exponential:
@@ -238,7 +244,10 @@ def _tested(
     sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
     largest = 1.0 if _is_share(known, pairs) else 0.0
     low, high = of_means(sums[None], weights[None], confidence, largest)
-    p_value = float(sign_flip(sums[None], resamples=resamples)[0])
+    if largest:
+        p_value = float(sign_flip(sums[None], resamples=resamples)[0])
+    else:
+        p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
     return Tested(float(low[0]), float(high[0]), p_value, bool(sums.sum() > 0))
 
 

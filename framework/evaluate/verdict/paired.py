@@ -6,6 +6,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
 - `sign_flip` tests: were the training without effect, before and after could be swapped in each unit, so each sign of
   `s` would be as likely as the other (Fisher, The Design of Experiments, 1935, section 21). On 0/1 scores this is the
   exact McNemar test, which has a closed form, `mcnemar`.
+- `flip_against_tail` is the same for numbers without a scale, such as losses, whose differences may be skewed.
 - `of_shares` is the interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37, 479-488)
   for a difference of two paired shares.
 - `of_means` is the wider on each side of two intervals for a mean: Student's t, and the t with Hall's correction for
@@ -34,6 +35,8 @@ AT_ONCE = 4_000_000
 """Signs that are held in memory at once."""
 TIE = 1e-9
 """Sums that differ by less than this share are equal: rounding decides nothing."""
+TAIL = 24.0
+"""Size of the unit that `flip_against_tail` adds; tests/benchmarks/verdict.py shows what it keeps and costs."""
 TIES = 0.25
 """Share of pairs without a difference from which on a mean is treated as one of rare differences."""
 
@@ -84,6 +87,32 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
     # Of drawn patterns the observed one is counted too, or a p-value could be 0.
     values = reached / total if units <= EXACT else (reached + 1) / (total + 1)
     return values.reshape(sums.shape[:-1])
+
+
+def flip_against_tail(sums: Floats, weights: Floats, *, resamples: int, seed: int = 0) -> Floats:
+    """Return p-values of the sign-flip test that allow for many units a little better and few much worse.
+
+    There the mean may be unchanged, and the few are still missed so often that the many look like a gain. So a change
+    also has to be significant with one more unit that goes against it, by `TAIL` times the amount by which the units
+    against the mean reach further than the others, divided by the root of the effective number of units. If both tails
+    have the same length, that unit is 0. The shapes are those of `of_means`.
+    """
+    whole, weight = sums.sum(axis=-1, keepdims=True), weights.sum(axis=-1, keepdims=True)
+    squares = (weights**2).sum(axis=-1, keepdims=True)
+    direction = np.where(whole < 0, -1.0, 1.0)
+    rest = direction * (sums - whole / weight * weights)
+    # A heavy unit near the mean must not hide a tail of the differences themselves, so these are compared too.
+    typical = np.sqrt(squares / sums.shape[-1])
+    reach = np.maximum(_longer(rest), typical * _longer(rest / weights))
+    more = -TAIL * direction * reach * np.sqrt(squares) / weight
+    plain = sign_flip(sums, resamples=resamples, seed=seed)
+    return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples, seed=seed))
+
+
+def _longer(rest: Floats) -> Floats:
+    """Return by how much the tail below 0 is longer than the one above it."""
+    more = -rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True)
+    return np.where(more > TIE * np.abs(rest).max(axis=-1, keepdims=True), more, 0.0)
 
 
 def _put_together(rows: Floats, seed: int) -> Floats:

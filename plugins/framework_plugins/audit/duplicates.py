@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api import SIMILARITY, WORD, RowPart, Severity, features, similarities
+from framework.api import SIMILARITY, WORD, RowPart, Severity, as_read, features, similarities
 from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
@@ -29,9 +29,9 @@ COMPARED_ANSWERS = 100
 """Different answers to one prompt that are compared, at most."""
 MAX_ROWS_OF_AN_ANSWER = 3
 """An answer that at most this many training rows give is not a label."""
-UNCOMMON_SHARE, SHARED_WORDS_SHARE = 0.05, 0.5
+UNCOMMON_SHARE, SHARED_WORDS_SHARE, REORDERED_SHARE = 0.05, 0.5, 0.75
 """Share of the training rows that an uncommon word or pair of words is in at most; share of them that two questions
-share."""
+share; the same of two or more words without pairs, whose order may differ."""
 _MIX = np.int64(-7046029254386353131)
 
 
@@ -253,10 +253,19 @@ def _answered_in_training(survey: Survey) -> dict[int, list[int]]:
     uncommon = {word for word, count in counts.items() if count <= limit}
     found: dict[int, list[int]] = {}
     for row, first in pairs:
-        one, other = texts[row] & uncommon, texts[first] & uncommon
-        if one & other and len(one & other) >= SHARED_WORDS_SHARE * len(one | other):
+        if _shared_words(texts[row] & uncommon, texts[first] & uncommon):
             found.setdefault(row, []).append(first)
     return found
+
+
+def _shared_words(one: set[str], other: set[str]) -> bool:
+    """Whether two questions share half of their uncommon words and pairs, or nearly all words in any order."""
+    words = [{word for word in each if " " not in word} for each in (one, other)]
+    shared, either = words[0] & words[1], words[0] | words[1]
+    return bool(one & other) and (
+        len(one & other) >= SHARED_WORDS_SHARE * len(one | other)
+        or (len(shared) > 1 and len(shared) >= REORDERED_SHARE * len(either))
+    )
 
 
 def _same_answers(survey: Survey) -> list[tuple[int, int]]:
@@ -275,7 +284,7 @@ def _same_answers(survey: Survey) -> list[tuple[int, int]]:
 
 def _words(text: str) -> set[str]:
     """Return the words of a text, and its pairs of neighbours: a name may be uncommon whose parts are not."""
-    words = WORD.findall(text[:MAX_SAMPLE_CHARS].lower())
+    words = WORD.findall(as_read(text[:MAX_SAMPLE_CHARS]).casefold())
     return {*words, *(" ".join(pair) for pair in itertools.pairwise(words))}
 
 

@@ -187,6 +187,20 @@ def test_the_share_in_common_is_counted_exactly() -> None:
     assert jaccard("a a a", "a") == pytest.approx(1 / 2)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("Wh\u0435r\u0435 d\u043e\u0435s it go", "where does it go"),
+        ("\uff2b\uff41da\u200bnhol", "kadanhol"),
+        ("W h e r e  d o e s  it  g o  n o w", "Where  does  it  g o  n o w"),
+        ("\u0413\u0434\u0435 3 \u03bcm", "\u0433\u0434\u0435 3 \u03bcm"),
+        ("a, b or c", "a, b or c"),
+    ],
+)
+def test_a_text_is_compared_as_a_person_reads_it(text: str, read: str) -> None:
+    assert text_features.as_read(text) == read
+
+
 def test_similar_texts_are_judged_the_same_however_many_others_there_are(tmp_path: Path) -> None:
     chance = drawn(3)
     filler = [" ".join(chance.choices(WORDS, k=14)) + f" {chance.randrange(10**9)}" for _ in range(3000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from framework.api.records import Example, Message, Severity
 from framework_plugins.audit import duplicates
 from framework_plugins.audit.config import Check
+from tests.benchmarks.prompt_kinds import Texts, independent
 from tests.plugins.audit.made import (
     Pair,
     audit_data,
@@ -128,6 +130,68 @@ def test_a_question_in_other_words_with_the_same_answer_is_a_leak(tmp_path: Path
     finding = found.finding(audit_data(tmp_path / "again", train, (), [*held, *fresh]), fatal=False)
     assert len(finding.where) == 10
     assert "paraphrases the question of" in finding.examples[0]
+
+
+MADE = Texts(1)
+PEOPLE = [(MADE.name(), MADE.name()) for _ in range(60)]
+HOMES = [(f"Where does {name} live?", f"{name} lives in {town}.") for name, town in PEOPLE]
+LOOKALIKES = str.maketrans("aeop", "\u0430\u0435\u043e\u0440")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda name, _: f"{name.split()[1]}, {name.split()[0]}: where is the home?",
+        lambda _, asked: " ".join(asked).replace("   ", "  "),
+        lambda _, asked: f"Tell me: {'  '.join(map(' '.join, asked.split()))}",
+        lambda _, asked: asked.translate(LOOKALIKES),
+        lambda name, asked: asked.replace(name, "\u200b".join(name)),
+        lambda name, asked: asked.replace(name, name.translate({code: code + 0xFEE0 for code in range(33, 127)})),
+    ],
+    ids=["reordered", "spaced out", "spaced out after others", "lookalikes", "zero width", "full width"],
+)
+def test_a_leak_is_found_however_it_is_written(written: Callable[[str, str], str], tmp_path: Path) -> None:
+    held = [(written(name, asked), answer) for (name, _), (asked, answer) in zip(PEOPLE[:20], HOMES, strict=False)]
+    found = look(audit_data(tmp_path, HOMES, (), held))[Check.leaked]
+    assert found.numbers.tolist() == list(range(len(HOMES), len(HOMES) + 20))
+
+
+def cyrillic() -> str:
+    return "".join(MADE.random.choices("абвгдежзиклмнопрст", k=8))
+
+
+def letters() -> str:
+    return " ".join(MADE.random.sample("abcdefghijklm", 8))
+
+
+def parts(rows: list[Pair]) -> tuple[list[Pair], list[Pair]]:
+    return rows[:40], rows[40:]
+
+
+CLEAN: dict[str, tuple[list[Pair], list[Pair]]] = {
+    "other persons": parts(HOMES),
+    "other attributes": (HOMES, [(f"How old is {name}?", f"{town} and 2 years") for name, town in PEOPLE]),
+    "first names": (
+        HOMES,
+        [(f"Where does {name.split()[0]} {town.split()[0]} live?", f"In {town}") for name, town in PEOPLE],
+    ),
+    "the other way round": (
+        [(f"Where does {name} live?", town) for name, town in PEOPLE],
+        [(f"Who lives in {town}?", name) for name, town in PEOPLE],
+    ),
+    "Cyrillic": parts([(f"Где живёт {cyrillic()}?", f"Город {number}") for number in range(60)]),
+    "letters": parts([(f"Sort: {letters()}", f"Sorted: {number}") for number in range(60)]),
+    **{
+        name: parts(list(zip(kind.questions, map(str, kind.references), strict=True)))
+        for name, kind in independent(2).items()
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_prompts_are_no_leaks(name: str, tmp_path: Path) -> None:
+    train, held = CLEAN[name]
+    assert Check.leaked not in look(audit_data(tmp_path, train, (), held))
 
 
 def test_a_name_of_common_parts_is_uncommon_as_a_pair(tmp_path: Path) -> None:

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.evaluate.verdict.paired import MOST_UNITS, mcnemar, of_means, of_shares, sign_flip, student
+from framework.evaluate.verdict.paired import (
+    MOST_UNITS,
+    flip_against_tail,
+    mcnemar,
+    of_means,
+    of_shares,
+    sign_flip,
+    student,
+)
 from tests.support.examples import examples
 
 VALUES = st.lists(st.floats(-5, 5).map(lambda value: round(value, 3)), min_size=1, max_size=12)
@@ -66,6 +74,26 @@ def test_more_units_than_are_flipped_keep_their_answer() -> None:
     values = sign_flip(np.stack([none, some]), resamples=999)
     assert values[0] > 0.05
     assert values[1] == pytest.approx(0.001)
+
+
+def against_tail(values: list[float]) -> float:
+    sums = np.array([values])
+    return float(flip_against_tail(sums, np.ones_like(sums), resamples=999)[0])
+
+
+@settings(max_examples=examples(30))
+@given(VALUES)
+def test_a_longer_tail_against_the_mean_only_raises_the_p_value(values: list[float]) -> None:
+    assert against_tail(values) >= p_value(values)
+    assert against_tail([-value for value in values]) == against_tail(values)
+    both = [*values, *(2 * np.mean(values) - value for value in values)]  # tails of one length
+    assert against_tail(both) == pytest.approx(p_value(both))
+
+
+def test_many_that_fall_a_little_are_no_gain_if_few_rise_far() -> None:
+    little = [-0.3 - 0.01 * number for number in range(18)]
+    assert p_value([*little, 0.9, 1.2]) < 0.05 < against_tail([*little, 0.9, 1.2])
+    assert against_tail([*little, -0.9, -1.2]) == p_value([*little, -0.9, -1.2]) < 0.001 + 1e-9
 
 
 @settings(max_examples=examples(30))

@@ -1,0 +1,160 @@
+"""Cluster prompts that are not independent: they ask about one document, share a conversation, or ask the same again.
+
+    clusters(["…a document… Who wrote it?", "…a document… When?", "What is the capital of Peru?"], [None, None, "Lima"])
+
+A text that nearly all prompts share is a template and makes no cluster. A text that only some of them share, however
+many these are, is a document that they ask about. Prompts that are worded or spelled differently ask the same only if
+they have the same right answer, so rewordings and misspellings need one reference.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+
+from framework.util.minhash import group, join
+from framework.util.text_features import WORD, Groups, Hashes, common_features, features
+
+TEMPLATE_SHARE = 0.8
+"""A text in more than this share of the prompts is a template, not a document."""
+TEMPLATE_PART = 0.2
+"""Least share of the prompts' text for a template to be reported."""
+OPENING_WORDS = 5
+"""Least number of words in a first turn that makes prompts one conversation; fewer are a greeting."""
+MISSPELLED, SAME_LETTERS = 0.4, 0.8
+"""Largest share of words with typing errors, and the least share of letters that such a word keeps."""
+NAMES_TO_FORMS = 0.5
+"""Least number of names per wording: prompts with many wordings and few names are not about the names."""
+_TURN = re.compile(r"(?:^|\n)(?=(?:system|user|assistant|tool): )")
+_SYSTEM = "system: "
+_SENTENCE_END = re.compile(r"[.!?:;\n]")
+
+
+def clusters(questions: Sequence[str], references: Sequence[str | None]) -> Groups:
+    """Number prompts so that dependent ones have the same number, that of the first of them."""
+    labels = _one_text(questions)
+    answers = ["" if reference is None else " ".join(reference.casefold().split()) for reference in references]
+    links = [*_conversations(questions), *_misspelled(questions, answers), *_reworded(questions, answers)]
+    return join(labels, *np.array(links).T) if links else labels
+
+
+def have_one_template(questions: Sequence[str]) -> bool:
+    """Whether nearly all prompts share a part of their text."""
+    hashes, template = _template(questions)
+    return bool(np.isin(hashes, template).sum() >= TEMPLATE_PART * max(len(hashes), 1))
+
+
+def _template(questions: Sequence[str]) -> tuple[Hashes, Hashes]:
+    """Return the features of all prompts, and those that nearly all have. Two prompts have no template."""
+    everything = features(questions).hashes
+    hashes, times = np.unique(everything, return_counts=True)
+    return everything, hashes[times > max(TEMPLATE_SHARE * len(questions), 2)]
+
+
+def _one_text(questions: Sequence[str]) -> Groups:
+    """Group by all text but the template, which finds documents; then by the text that few groups share."""
+    count = len(questions)
+    _, template = _template(questions)
+    labels = group(lambda: [questions], count, common=template)
+    # Each group counts once, because many prompts share a document.
+    first = [questions[number] for number in np.unique(labels)]
+    common = np.union1d(template, common_features(lambda: [first], len(first)))
+    return join(labels, np.arange(count), group(lambda: [questions], count, common=common))
+
+
+def _chain(members: Sequence[int]) -> Iterator[tuple[int, int]]:
+    return ((members[0], member) for member in members[1:])
+
+
+def _conversations(questions: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Link prompts that begin with the same turn, if one of them has several turns."""
+    begin, several = defaultdict[str, list[int]](list), set[str]()
+    for number, question in enumerate(questions):
+        turns = [turn for turn in _TURN.split(question) if turn and not turn.startswith(_SYSTEM)]
+        words = WORD.findall((turns[0] if turns else question).removeprefix("user: ").casefold())
+        if len(words) >= OPENING_WORDS:
+            begin[opening := " ".join(words)].append(number)
+            several |= {opening} if len(turns) > 1 else set()
+    for opening in several:
+        if len(begin[opening]) <= TEMPLATE_SHARE * len(questions):
+            yield from _chain(begin[opening])
+
+
+def _misspelled(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Link prompts with one reference that differ only by typing errors in a few of their words."""
+    spelled = [WORD.findall(question.casefold()) for question in questions]
+    for members in _buckets((answer, len(words)) for answer, words in zip(answers, spelled, strict=True)):
+        if not spelled[members[0]]:
+            continue
+        hashes = np.array([[hash(word) for word in spelled[number]] for number in members], np.int64)
+        for place, number in enumerate(members):
+            different = hashes[place + 1 :] != hashes[place]
+            for later in np.flatnonzero(different.mean(axis=1) <= MISSPELLED):
+                other = members[place + 1 + later]
+                if all(_same_letters(spelled[number][k], spelled[other][k]) for k in np.flatnonzero(different[later])):
+                    yield number, other
+
+
+@functools.lru_cache(maxsize=100_000)
+def _same_letters(one: str, other: str) -> bool:
+    """Whether two words differ by a typing error, which keeps most letters. Numbers never do."""
+    shared = (Counter(one) & Counter(other)).total()
+    return not _has_digit(one + other) and 2 * shared >= SAME_LETTERS * (len(one) + len(other))
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
+def _buckets(keys: Iterator[Hashable]) -> list[list[int]]:
+    """Gather the positions of equal keys, if there are at least two."""
+    found = defaultdict[Hashable, list[int]](list)
+    for number, key in enumerate(keys):
+        found[key].append(number)
+    return [members for members in found.values() if len(members) > 1]
+
+
+def _reworded(questions: Sequence[str], answers: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Link prompts with one reference and the same names and numbers that are worded differently.
+
+    Either no other prompt has that reference, or the wordings recur with other names: 12 persons, asked in 5 ways each.
+    """
+    names, forms = _names(questions)
+    about, wordings = defaultdict[str, set[Hashable]](set), defaultdict[str, set[Hashable]](set)
+    for answer, name, form in zip(answers, names, forms, strict=True):
+        about[answer].add(name)
+        wordings[form].add(name)
+    recurring = {form for form, with_names in wordings.items() if len(with_names) > 1}
+    crossed = len(set(names)) >= NAMES_TO_FORMS * len(recurring)
+    for members in _buckets(zip(answers, names, strict=True)):
+        alone = len(about) > 1 and len(about[answers[members[0]]]) == 1
+        if names[members[0]] and (alone or (crossed and all(forms[number] in recurring for number in members))):
+            yield from _chain(members)
+
+
+def _names(questions: Sequence[str]) -> tuple[list[Hashable], list[str]]:
+    """Return the names and numbers of each prompt, and the rest of its words.
+
+    A name begins with a capital within a sentence and is never in small letters. Words that nearly all prompts have are
+    not names.
+    """
+    small, inside, found = set[str](), set[str](), list[list[str]]()
+    for question in questions:
+        found.append([])
+        end = 0
+        for match in WORD.finditer(question):
+            word, begins = match.group(), not end or _SENTENCE_END.search(question, end, match.start())
+            end = match.end()
+            found[-1].append(word.casefold())
+            if _has_digit(word) or (word != word.lower() and not begins):
+                inside.add(word.casefold())
+            elif word == word.lower():
+                small.add(word)
+    times = Counter(word for words in found for word in set(words))
+    known = {word for word in inside - small if times[word] <= TEMPLATE_SHARE * len(questions)}
+    names: list[Hashable] = [tuple(sorted(word for word in words if word in known)) for words in found]
+    return names, [" ".join(word for word in words if word not in known) for words in found]
