@@ -50,7 +50,10 @@ def compare(
         family = [
             name
             for name, change in changes.items()
-            if change.aspect is aspect and not change.primary and change.p_value is not None
+            if change.aspect is aspect
+            and not change.primary
+            and change.p_value is not None
+            and change.kind is not MeasureKind.change  # which is not tested
         ]
         # The primary measure is chosen before anything is measured, so it needs no adjustment (decision 0075).
         adjusted = holm([changes[name].p_value or 0.0 for name in family])

@@ -11,6 +11,8 @@ from omegaconf import MISSING
 
 from framework.api import Aspect, EvaluatorConfig, MetricConfig
 
+ACCURACY = "general_accuracy"
+PROBABILITY = "general_probability"
 DIVERGENCE = "general_divergence"
 EXTRA = "framework[evals]"
 """What installs lm-eval, and the libraries of some metrics."""
@@ -117,7 +119,7 @@ class ForgettingConfig(EvaluatorConfig):
     texts: Annotated[int, Interval(ge=0, le=64)] = 64
     """How many paragraphs are used to measure the perplexity."""
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """Flag a significant fall in the share of right answers by more than this."""
+    """Flag a significant fall in the mean probability of the right choice by more than this."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
     """Flag a perplexity of general texts of more than this many times the base's."""
     max_divergence: Annotated[float, Gt(0)] = 1.0
@@ -126,7 +128,8 @@ class ForgettingConfig(EvaluatorConfig):
     def measures(self) -> tuple[str, ...]:
         """Return the measures of the parts that are asked."""
         counts = {
-            "general_accuracy": self.questions,
+            ACCURACY: self.questions,
+            PROBABILITY: self.questions,
             "general_answers": self.instructions,
             "general_perplexity": self.texts,
             DIVERGENCE: self.instructions,
