@@ -119,6 +119,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     """Return what of `before` may be beside `after`: of other prompts only the validation losses."""
     if before is None or after is None:
         return before
+    before = dataclasses.replace(before, measures=before.measures | after.base)
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
     losses = {name: measure for name, measure in before.measures.items() if name.startswith(EVAL_LOSS)}

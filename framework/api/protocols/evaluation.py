@@ -117,6 +117,31 @@ class Evaluator(Protocol):
 
 
 @runtime_checkable
+class LooksInStages(Protocol):
+    """An evaluator that asks a part first, and more only while that decides nothing. `evaluate` is its first look.
+
+    A look at the trained model after the first is followed by the same look at the base; of a model that keeps no base,
+    all looks are taken before the training. Each measure says how many `looks` there may be.
+    """
+
+    def looks(self, model: Model, data: Data) -> int:
+        """Return how many looks there may be."""
+
+    def look(
+        self,
+        number: int,
+        model: Model,
+        data: Data,
+        metrics: Mapping[str, AnyMetric],
+        seen: EvalResult | None = None,
+    ) -> EvalResult:
+        """Measure what belongs to look `number`, from 1, and take from `seen`, an earlier look, what it has."""
+
+    def decided(self, before: EvalResult | None, after: EvalResult, confidence: float) -> bool:
+        """Whether these looks at base and trained model say enough."""
+
+
+@runtime_checkable
 class AsksPrompts(Protocol):
     """An evaluator that asks the prompts of the data, or its own prompts instead.
 

@@ -88,6 +88,15 @@ class Measure:
     kind: MeasureKind = MeasureKind.form
     clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
     compared: bool = False
+    looks: int = 1
+
+    def each_look(self, confidence: float) -> float:
+        """Return the confidence that each look needs for all of them together to have `confidence`.
+
+        It is that of independent looks, which is enough for looks at growing data (Sidak 1967, Journal of the American
+        Statistical Association 62, 626-633).
+        """
+        return float(confidence ** (1 / self.looks))
 
 
 @dataclass(frozen=True)
@@ -95,13 +104,15 @@ class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
     `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
-    does.
+    does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
+    baseline did; they replace those of the baseline.
     """
 
     measures: dict[str, Measure]
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     selection: dict[str, Measure] = field(default_factory=dict)
+    base: dict[str, Measure] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:

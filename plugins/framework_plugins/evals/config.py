@@ -51,8 +51,9 @@ class PromptsConfig(EvaluatorConfig):
 class MemorizationConfig(EvaluatorConfig):
     """Whether the model recites training rows, compared with held-out rows and the base model."""
 
-    rows: Annotated[int, Gt(0)] = 24
-    """How many training rows are asked, and how many held-out rows."""
+    rows: Annotated[int, Gt(0)] = 256
+    """How many training rows are asked at most, and how many held-out rows: 40 of each first, then 96, then all, until
+    copying is certain or ruled out."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """How many tokens of an answer, from the first, are compared with the true answer."""
     min_tokens: Annotated[int, Gt(1)] = 4
@@ -61,15 +62,15 @@ class MemorizationConfig(EvaluatorConfig):
     seed: int = 0
     """Decides which rows are asked."""
     excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Flag memorization if, at the confidence of the verdict, the share of recited training rows exceeds that of
-    held-out rows by more than this."""
+    """Flag memorization if, at the confidence of the verdict, the probability that training rows are recited exceeds
+    that of held-out rows by more than this, or the longest stretch does as a share of the answer."""
     excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
     """The same if too few rows are held out, so that the comparison is only with the base model."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the names of the measures; those of held-out rows are missing if there are too few of them."""
-        looks = [f"{look}_{part}" for part in ("train", "heldout") for look in ("verbatim", "prefix", "common_run")]
-        return (*looks, "verbatim_excess")
+        names = [f"{name}_{part}" for part in ("train", "heldout") for name in ("verbatim", "common_run")]
+        return (*names, "verbatim_excess")
 
 
 @dataclass
