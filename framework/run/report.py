@@ -14,6 +14,7 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    MeasureKind,
     Objective,
     Report,
     Results,
@@ -27,6 +28,10 @@ from framework.util.redact import redact
 
 LEAKED = "leaked"
 """The finding of an audit that the verdict needs to know: prompts that training answers."""
+NO_DRIFT = 0.01
+"""Nats per token from the base below which no training is visible; the quickstart has 0.3 to 0.5."""
+MOSTLY = 0.95
+"""Share of the answers that have to be those of the base: rounding may change one."""
 
 
 def make_report(
@@ -51,6 +56,7 @@ def make_report(
         concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
         found = leak.text if leak else ""
         verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
+        verdict = dataclasses.replace(verdict, unchanged=_unchanged(before, after))
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
             first, last = (
@@ -87,6 +93,13 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     if data is not None and not data.judged_apart:
         chosen |= {name for name, measure in after.measures.items() if measure.aspect is Aspect.task}
     return dict.fromkeys(chosen, trained.candidates)
+
+
+def _unchanged(before: EvalResult | None, after: EvalResult) -> bool:
+    """Whether the training changed nothing that shows, neither answers nor probabilities; False if that is unknown."""
+    drifts = [one.value for one in after.measures.values() if one.kind is MeasureKind.change and one.unit == "nats"]
+    equal = [one is not None and one.answer == two.answer for one, two in pair(before, after)]
+    return bool(drifts and equal) and max(drifts) < NO_DRIFT and sum(equal) >= MOSTLY * len(equal)
 
 
 def _is_template(samples: Sequence[Sample]) -> bool:

@@ -295,7 +295,7 @@ class Verdict:
     `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
     `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
     primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says
-    what else was found.
+    what else was found. `unchanged`: answers and probabilities are those of the base, so the training did nothing.
     """
 
     gained: Outcome | None
@@ -307,6 +307,7 @@ class Verdict:
     lines: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     primary: str = ""
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)
