@@ -19,8 +19,10 @@ from framework.api.protocols import (
     Model,
     SharesBase,
 )
-from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample
+from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
+from framework.api.scoring import mean
+from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
@@ -88,21 +90,29 @@ class Measuring:
 
     def _all_looks(self, evaluator: LooksInStages, data: Data) -> EvalResult:
         """Look at the base: once if it can be asked after the training too, else as often as may become necessary."""
-        number = 1 if self.base_key else evaluator.looks(self.model, data)
+        number = 1 if self.base_key else evaluator.looks(self.model, data, self.metrics)
         return evaluator.look(number, self.model, data, self.metrics)
 
     def _looks(self, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
         """Look at the trained model until that decides something, and at the base beside it."""
-        number, base, looks = 1, before, evaluator.looks(self.model, data)
+        number, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
-        while number < looks and not evaluator.decided(base, after, self.plan.verdict.confidence):
+        while number < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
             number += 1
             after = evaluator.look(number, self.model, data, self.metrics, after)
             if base and self.base_key:  # without a key, the base is gone: it was asked everything
                 with self.model.as_base():
                     # Without `data.scored`, which is of the trained model.
                     base = evaluator.look(number, self.model, self.data, self.metrics, base)
-        return replace(after, base=base.measures) if base and base is not before else after
+        known = before.measures if before else {}
+        more = {name: one for name, one in base.measures.items() if one is not known.get(name)} if base else {}
+        return replace(after, base=more)
+
+    def _results(self, before: EvalResult | None, after: EvalResult) -> Results:
+        """Compare what there is so far, as the report will."""
+        leaked = [where for finding in self.data.result.findings for where in finding.where]
+        before = beside(before, after) if before else None
+        return Results(before, after, None, compare(before, after, self.plan.verdict, leaked=leaked))
 
     @property
     def selecting(self) -> Sequence[Evaluator]:
@@ -162,6 +172,19 @@ class Measuring:
                     for key, measure in ([(f"{name}{WINS}", wins), (each, one)] if each == name else [(each, one)])
                 }
         return replace(after, measures=measures, notes=notes)
+
+
+def beside(before: EvalResult, after: EvalResult) -> EvalResult:
+    """Return what the base gave of all that the trained model was asked, and of no more."""
+    measures = before.measures | after.base
+    for name, one in after.measures.items():
+        base, count = measures.get(name), len(one.items)
+        if base is not None and one.looks > 1 and 0 < count < len(base.items):  # asked before it was known how many
+            items, weights = base.items[:count], base.weights[:count]
+            value = mean(items, weights, exponential=base.exponential)
+            where, clusters = base.where[:count], base.clusters[:count]
+            measures[name] = replace(base, value=value, items=items, weights=weights, where=where, clusters=clusters)
+    return replace(before, measures=measures)
 
 
 def _answered(sample: Sample) -> Answered:

@@ -21,6 +21,7 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
+from framework.evaluate.measure import beside
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import Plugins
 from framework.rundir.environment import versions
@@ -132,7 +133,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     """Return what of `before` may be beside `after`: of other prompts only the validation losses."""
     if before is None or after is None:
         return before
-    before = dataclasses.replace(before, measures=before.measures | after.base)
+    before = beside(before, after)
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
     losses = {name: measure for name, measure in before.measures.items() if name.startswith(EVAL_LOSS)}

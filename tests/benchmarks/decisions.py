@@ -1,4 +1,4 @@
-"""How often the verdict decides, and how often its bounds hold, for what was forgotten and copied.
+"""How often the verdict decides, and how often its bounds hold, for what was gained, forgotten and copied.
 
     nice -n 19 python tests/benchmarks/decisions.py            prints the tables of docs/explanation/verdict.md
     nice -n 19 python tests/benchmarks/decisions.py --runs 100 fewer simulations
@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Results
+from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Outcome, Results
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare
 from framework_plugins.evals.config import ForgettingConfig, MemorizationConfig
 from framework_plugins.evals.forgetting_concern import concerns
 from framework_plugins.evals.memorization.concern import excess_of, memorization_concern
 from framework_plugins.evals.memorization.evaluator import LOOKS
+from framework_plugins.evals.prompts import LOOKS as PROMPT_LOOKS
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -192,6 +193,38 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
     return tally
 
 
+# --- gained ----------------------------------------------------------------------------------------------------------
+
+GAINS = ((0.9, 0.0), (0.2, 0.05), (0.1, 0.05), (0.05, 0.05), (0.0, 0.02), (0.0, 0.05), (-0.1, 0.05))
+"""How many more prompts are right, and the share that changes in the other direction."""
+
+
+def gained(runs: int, available: int, gain: float, against: float, seed: int = 1) -> Tally:
+    """Return what comes of trainings with such a gain of exact_match: `flagged` is better or worse."""
+    sizes = [size for size in (60, *PROMPT_LOOKS) if size <= available / 2] + [available]
+    random, tally = np.random.default_rng([seed, available, round(100 * abs(gain)), round(100 * against)]), Tally()
+    up, down = max(gain, 0) + against, max(-gain, 0) + against
+    for _ in range(runs):
+        drawn = random.choice((1, -1, 0), available, p=(up, down, 1 - up - down))
+        before = np.where(drawn == 1, 0.0, np.where(drawn == -1, 1.0, random.random(available) < 0.5))
+        for size in sizes:
+            items = [before[:size].tolist(), (before + drawn)[:size].tolist()]
+            first, last = (
+                EvalResult({"match": Measure(fmean(one), one, [], True, kind=MeasureKind.content, looks=len(sizes))})  # noqa: FBT003
+                for one in items
+            )
+            change = compare(first, last, VERDICT)["match"]
+            if told := change.outcome in {Outcome.better, Outcome.worse}:
+                break
+        tally.add(flagged=told, unknown=change.outcome is Outcome.undecided)
+        tally.rows.append(size)
+        assert change.low is not None
+        assert change.high is not None
+        tally.covered.append(change.low <= gain + 1e-9 and gain - 1e-9 <= change.high)
+        tally.widths.append(change.high - change.low)
+    return tally
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +243,15 @@ def tables(runs: int, plan: Plan) -> Iterator[str]:
         for name, (known, recited) in COPIED.items():
             tally = copied(runs, available, known, recited)
             yield f"| {available} | {name} | {tally.shares()} | {fmean(tally.rows):.0f} |"
+
+    yield ""
+    yield f"| prompts | gain | in the other direction | {said.replace('flagged', 'better or worse')} | prompts, mean |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for available in (60, 240, 600):
+        for gain, against in GAINS:
+            tally = gained(runs, available, gain, against)
+            share = f"{100 * gain:+.0f} points | {against:.0%}"
+            yield f"| {available} | {share} | {tally.shares()} | {fmean(tally.rows):.0f} |"
 
 
 def main() -> None:

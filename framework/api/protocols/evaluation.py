@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Selection
     from framework.api.protocols.model import Model
-    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Scores
+    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Results, Scores
 
 
 @runtime_checkable
@@ -63,6 +63,14 @@ class MetricWithKind(Protocol):
     """A metric that names its kind. Any other metric measures `content` if it needs a reference, else `form`."""
 
     kind: MeasureKind
+
+
+@runtime_checkable
+class EarlyMetric(Protocol):
+    """A metric to which the beginning of an answer may be enough: it need not be generated then."""
+
+    def may_match(self, begun: str, reference: str) -> bool:
+        """Whether an answer that begins so may have another score than 0."""
 
 
 class AnswerMetric(ABC):
@@ -124,7 +132,7 @@ class LooksInStages(Protocol):
     all looks are taken before the training. Each measure says how many `looks` there may be.
     """
 
-    def looks(self, model: Model, data: Data) -> int:
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:
         """Return how many looks there may be."""
 
     def look(
@@ -137,8 +145,8 @@ class LooksInStages(Protocol):
     ) -> EvalResult:
         """Measure what belongs to look `number`, from 1, and take from `seen`, an earlier look, what it has."""
 
-    def decided(self, before: EvalResult | None, after: EvalResult, confidence: float) -> bool:
-        """Whether these looks at base and trained model say enough."""
+    def decided(self, results: Results, confidence: float) -> bool:
+        """Whether these looks at base and trained model, and the changes between them, say enough."""
 
 
 @runtime_checkable

@@ -33,6 +33,9 @@ class PromptsConfig(EvaluatorConfig):
     count: Annotated[int, Gt(0)] = 60
     """How many prompts to ask: the first of the data's own or, if it has none, validation rows, spread over all of them
     with `seed`."""
+    most: Annotated[int, Gt(0)] = 600
+    """How many of the data's prompts may be asked if the first `count` decide nothing: 120, 240, then all of them. Of
+    these, references are read instead of answers generated, if the deciding metric is exact_match."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16

@@ -11,7 +11,7 @@ import pytest
 from framework import testing
 from framework.api.data import Data
 from framework.api.protocols import Model
-from framework.api.records import EvalResult, Measure
+from framework.api.records import EvalResult, Measure, Results
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.report import comparable
@@ -29,8 +29,8 @@ class Staged:
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Any]) -> EvalResult:
         return self.look(1, model, data, metrics)
 
-    def looks(self, model: Model, data: Data) -> int:
-        del model, data
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, Any]) -> int:
+        del model, data, metrics
         return 3
 
     def look(
@@ -41,10 +41,12 @@ class Staged:
         self.asked.append(("base" if model.base else "tuned", number - known))
         return EvalResult({"one": Measure(float(number), [float(model.base)] * number, looks=3)})
 
-    def decided(self, before: EvalResult | None, after: EvalResult, confidence: float) -> bool:
+    def decided(self, results: Results, confidence: float) -> bool:
         assert confidence == 0.95
-        assert before is None or len(before.measures["one"].items) >= len(after.measures["one"].items)
-        return len(after.measures["one"].items) >= self.enough
+        before, after = ({} if one is None else one.measures for one in (results.before, results.after))
+        assert not before or len(before["one"].items) == len(after["one"].items)
+        assert [*results.changes] == ["one"]
+        return len(after["one"].items) >= self.enough
 
 
 @pytest.fixture
@@ -79,7 +81,10 @@ def test_a_base_that_will_be_gone_is_asked_everything_before(model: EchoModel, m
     evaluator = Staged(2)
     before, after = measured(model, evaluator)
     assert evaluator.asked == [("base", 3), ("tuned", 1), ("tuned", 1)]
-    assert comparable(before, after) == before
+    found = comparable(before, after)
+    assert found is not None
+    assert found.measures["one"].items == [1.0, 1.0]
+    assert found.measures["one"].value == 1
 
 
 def test_without_a_baseline_the_trained_model_is_asked_alone(model: EchoModel) -> None:

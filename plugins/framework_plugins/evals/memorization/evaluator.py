@@ -48,7 +48,7 @@ class Memorization:
         """Read the rows of the first look."""
         return self.look(1, model, data, metrics)
 
-    def looks(self, model: Model, data: Data) -> int:
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
         return max(1, len(self._asked(model, data).sizes))
 
@@ -80,9 +80,9 @@ class Memorization:
             measures["verbatim_excess"] = Measure(shares[0] - shares[1], aspect=Aspect.copying)
         return EvalResult(measures, notes=asked.notes)
 
-    def decided(self, before: EvalResult | None, after: EvalResult, confidence: float) -> bool:
+    def decided(self, results: Results, confidence: float) -> bool:
         """Whether copying is certain, or ruled out."""
-        concern = memorization_concern(self.config, Results(before, after), confidence)
+        concern = memorization_concern(self.config, results, confidence)
         return concern is None or not concern.unknown
 
     def _asked(self, model: Model, data: Data) -> Asked:

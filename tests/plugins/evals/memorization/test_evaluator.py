@@ -8,7 +8,7 @@ import math
 import pytest
 
 from framework.api.data import Data
-from framework.api.records import Aspect, EvalResult, Measure
+from framework.api.records import Aspect, EvalResult, Measure, Results
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.evaluator import MIN_HELD_OUT_ROWS, Memorization
 from tests.plugins.evals.memorization.made import ANSWER, Reciter, evaluated, rows, told
@@ -114,7 +114,7 @@ def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
 def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     evaluator, model = Memorization(MemorizationConfig()), Reciter({"train:7": "x" * ANSWER})
     data = Data(rows("train", 900), rows("held", 50), [], EVEN)
-    assert evaluator.looks(model, data) == 3
+    assert evaluator.looks(model, data, {}) == 3
     seen, sizes = None, []
     for number in (1, 2, 3):
         seen = evaluator.look(number, model, data, {}, seen)
@@ -142,7 +142,7 @@ def test_rows_that_the_validation_loss_has_read_are_not_read_again() -> None:
 )
 def test_few_rows_are_looked_at_fewer_times(train: int, held_out: int, looks: int) -> None:
     data = Data(rows("train", train), rows("held", held_out), [], EVEN)
-    assert Memorization(MemorizationConfig()).looks(Reciter(), data) == looks
+    assert Memorization(MemorizationConfig()).looks(Reciter(), data, {}) == looks
 
 
 def test_it_goes_on_until_copying_is_certain_or_ruled_out() -> None:
@@ -152,8 +152,8 @@ def test_it_goes_on_until_copying_is_certain_or_ruled_out() -> None:
     def decided(share: int, number: int) -> bool:
         known = {f"train:{n}": "x" * ANSWER for n in range(900) if n % 10 < share}
         found = [evaluator.look(number, model, data, {}) for model in (Reciter(), Reciter(known))]
-        return evaluator.decided(found[0], found[1], 0.95)
+        return evaluator.decided(Results(*found), 0.95)
 
     assert [decided(share, 1) for share in (0, 1, 2, 9)] == [True, False, False, True]
     assert [decided(share, 3) for share in (0, 1, 2, 9)] == [True, False, True, True]
-    assert evaluator.decided(None, EvalResult({}), 0.95)  # nothing to ask
+    assert evaluator.decided(Results(None, EvalResult({})), 0.95)  # nothing to ask
