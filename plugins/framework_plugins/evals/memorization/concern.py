@@ -7,7 +7,6 @@ a task that is well learned is answered word for word on both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from framework.api import Aspect, Concern, EvalResult, Measure, Results
 from framework_plugins.evals.config import MemorizationConfig
@@ -54,7 +53,9 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
             f"most of all {', '.join(_worst_rows(before, after))}",
         ]
     else:
-        beyond = f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
+        beyond = (
+            f"at most {max(highest, 0.0):.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
+        )
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
     harm = max(0.0, most.low)  # as much as is certain
@@ -69,19 +70,19 @@ def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
     """Return what the base gave of the same rows; nothing if it was not asked, or about others."""
-    found = {}
-    for name, measure in before.measures.items() if before else ():
-        size = len(after[name].where) if name in after else 0
-        if size and measure.where[:size] == after[name].where:  # the base may have been asked about more
-            found[name] = replace(measure, items=measure.items[:size])
-    return found
+    measures = before.measures if before else {}
+    return {
+        name: measure
+        for name, measure in measures.items()
+        if measure.where and name in after and measure.where == after[name].where
+    }
 
 
 def _beyond_base(before: Measures, after: Measures, name: str) -> Sequence[float]:
     """Return how much more of each row the tuned model gives than the base; nothing if none was asked."""
     now = after[name].items if name in after else []
     then = before[name].items if name in before else [0.0] * len(now)
-    return [max(0.0, (late or 0.0) - (early or 0.0)) for late, early in zip(now, then, strict=True)]
+    return [max((late or 0.0) - (early or 0.0), 0.0) for late, early in zip(now, then, strict=True)]  # NaN stays
 
 
 def _word_for_word(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -147,3 +148,11 @@ def test_an_answer_that_was_cut_is_not_said_to_be_whole() -> None:
 
 def test_where_no_row_was_asked_there_is_nothing_to_say() -> None:
     assert memorization_concern(CONFIG, Results(None, EvalResult({})), 0.95) is None
+
+
+def test_a_model_that_gives_no_numbers_is_not_ruled_out() -> None:
+    after = result([NONE] * 24, [NONE] * 24)
+    after.measures["verbatim_train"].items[0] = math.nan
+    found = memorization_concern(CONFIG, Results(None, after), 0.95)
+    assert found is not None
+    assert (found.flagged, found.unknown) == (False, True)
