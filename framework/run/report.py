@@ -97,7 +97,7 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
 
 
 def _unchanged(before: EvalResult | None, after: EvalResult) -> bool:
-    """Whether the training changed nothing that shows, neither answers nor probabilities; False if that is unknown."""
+    """Whether the training changed neither answers nor probabilities measurably; False if that is unknown."""
     drifts = [one.value for one in after.measures.values() if one.kind is MeasureKind.change and one.unit == "nats"]
     equal = [one is not None and one.answer == two.answer for one, two in pair(before, after)]
     return bool(drifts and equal) and max(drifts) < NO_DRIFT and sum(equal) >= MOSTLY * len(equal)

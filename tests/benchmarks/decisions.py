@@ -40,7 +40,7 @@ MARGIN = math.log(ForgettingConfig.max_perplexity_ratio)
 
 @dataclass
 class Tally:
-    """What came of the runs of one cell."""
+    """The results of the runs of one cell."""
 
     flagged: int = 0
     ruled_out: int = 0
@@ -115,7 +115,7 @@ def general(items: Sequence[Floats], weights: Sequence[Floats], run: int) -> Eva
 
 
 def forgotten(plan: Plan, runs: int, suite: str, lost: Sequence[float], seed: int = 1) -> Tally:
-    """Return what comes of trainings that lose so much."""
+    """Return the results of trainings that lose this much."""
     count, answers, texts = SUITES[suite]
     random = np.random.default_rng([seed, count, *(round(100 * one) for one in lost)])
     before, after = probabilities(random, runs, count, lost[0])
@@ -161,7 +161,7 @@ def recitals(random: Random, count: int, known: float, recited: float) -> tuple[
 
 
 def copied(runs: int, available: int, known: float, recited: float, seed: int = 1) -> Tally:
-    """Return what comes of trainings that recite so much; so many rows are held out."""
+    """Return the results of trainings that recite this much, with this number of held-out rows."""
     config, tally = MemorizationConfig(), Tally()
     random = np.random.default_rng([seed, available, round(100 * known), round(100 * recited)])
     for _ in range(runs):
@@ -200,7 +200,7 @@ GAINS = ((0.9, 0.0), (0.2, 0.05), (0.1, 0.05), (0.05, 0.05), (0.0, 0.02), (0.0, 
 
 
 def gained(runs: int, available: int, gain: float, against: float, seed: int = 1) -> Tally:
-    """Return what comes of trainings with such a gain of exact_match: `flagged` is better or worse."""
+    """Return the results of trainings with such a gain of exact_match: `flagged` is better or worse."""
     sizes = [size for size in (60, *PROMPT_LOOKS) if size <= available / 2] + [available]
     random, tally = np.random.default_rng([seed, available, round(100 * abs(gain)), round(100 * against)]), Tally()
     up, down = max(gain, 0) + against, max(-gain, 0) + against

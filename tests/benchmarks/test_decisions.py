@@ -12,7 +12,7 @@ from tests.benchmarks.decisions import COPIED, LOSSES, Tally, copied, forgotten
 
 RUNS = 60
 NOISE = 0.08
-"""Two standard errors of a share of 10% in so many simulations."""
+"""Two standard errors of a share of 10% in 60 simulations."""
 
 
 @pytest.mark.parametrize(("lost", "flagged"), [("nothing", False), ("perplexity of answers, 2.25 times", True)])

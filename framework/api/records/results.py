@@ -73,7 +73,8 @@ class Measure:
     would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
-    1 won. Those of the base would all be 0.5, so it has no such measure.
+    1 won. Those of the base would all be 0.5, so it has no such measure. `looks` is how many looks at the growing items
+    there may be; each needs a higher confidence, `each_look`.
     """
 
     value: float

@@ -35,7 +35,7 @@ def excess(train: Sequence[float], held_out: Sequence[float], confidence: float)
 
 
 def _with(extra: int, values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean of the values with so many zeros and ones, and its variance."""
+    """Return the mean of the values with `extra` zeros and ones, and its variance."""
     count = len(values) + 2 * extra
     mean = (sum(values) + extra) / count
     return mean, (sum(value * value for value in values) + extra - count * mean**2) / count**2

@@ -1,4 +1,4 @@
-"""Of items that are looked at several times, each look is judged at a higher confidence."""
+"""Each of several looks at growing items is judged at a higher confidence."""
 
 import pytest
 
