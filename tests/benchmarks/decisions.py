@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,12 +106,12 @@ def probabilities(random: Random, runs: int, size: int, lost: float) -> tuple[Fl
 def general(items: Sequence[Floats], weights: Sequence[Floats], run: int) -> EvalResult:
     """Return what one of the runs measured."""
     sure, answers, texts = (part[run].tolist() for part in items)
-    content = {"higher_is_better": True, "aspect": Aspect.general, "kind": MeasureKind.content}
-    loss = {"exponential": True, "aspect": Aspect.general, "kind": MeasureKind.loss}
-    measures = {"general_probability": Measure(fmean(sure), [*sure], **content)}  # type: ignore[arg-type]
+    content: dict[str, Any] = {"higher_is_better": True, "aspect": Aspect.general, "kind": MeasureKind.content}
+    loss: dict[str, Any] = {"exponential": True, "aspect": Aspect.general, "kind": MeasureKind.loss}
+    measures = {"general_probability": Measure(fmean(sure), [*sure], **content)}
     for name, values, counts in zip(("general_answers", "general_perplexity"), (answers, texts), weights, strict=True):
         value = math.exp(np.average(values, weights=counts[run]))
-        measures[name] = Measure(value, [*values], counts[run].tolist(), **loss)  # type: ignore[arg-type]
+        measures[name] = Measure(value, [*values], counts[run].tolist(), **loss)
     return EvalResult(measures)
 
 

@@ -76,7 +76,8 @@ def questions(likelihood: Likelihood, asked: Sequence[dict[str, Any]]) -> dict[s
     """
     pairs = [likelihood.pair(row["text"], f" {choice}") for row in asked for choice in row["choices"]]
     scores = iter(score for score, _ in likelihood.score(pairs))
-    right, probable = [], []
+    right: list[bool] = []
+    probable: list[float] = []
     for row in asked:
         choices = list(itertools.islice(scores, len(row["choices"])))
         best = max(choices)

@@ -39,7 +39,8 @@ class Staged:
         del data, metrics
         known = len(seen.measures["one"].items) if seen else 0
         self.asked.append(("base" if model.base else "tuned", number - known))
-        return EvalResult({"one": Measure(float(number), [float(model.base)] * number, looks=3)})
+        items: list[float | None] = [float(model.base)] * number
+        return EvalResult({"one": Measure(float(number), items, looks=3)})
 
     def decided(self, results: Results, confidence: float) -> bool:
         assert confidence == 0.95

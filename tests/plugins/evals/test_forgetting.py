@@ -80,7 +80,7 @@ def test_the_perplexities_are_by_the_token(model: EchoModel) -> None:
 
 
 def test_the_probability_is_that_of_the_right_choice_among_the_choices(model: EchoModel) -> None:
-    rows = [{"text": "one", "choices": ["a", "b c", "d"], "answer": 1}]
+    rows: list[dict[str, Any]] = [{"text": "one", "choices": ["a", "b c", "d"], "answer": 1}]
     model.score = lambda rows: [Scored([math.log(0.1)] * row.supervised, [0]) for row in rows]  # type: ignore[method-assign]
     measures = questions(Likelihood(model), rows)
     assert measures["general_accuracy"].value == 0

@@ -9,6 +9,7 @@ import pytest
 
 from framework import testing
 from framework.api.data import Data
+from framework.api.protocols import AnyMetric
 from framework.api.records import (
     IGNORE,
     Answer,
@@ -32,7 +33,7 @@ from framework_plugins.evals.read_answers import read_answers
 from tests.support.results import EVEN
 
 MATCH = ExactMatch(ExactMatchConfig())
-METRICS = {"match": MATCH, "length": Length(LengthConfig())}
+METRICS: dict[str, AnyMetric] = {"match": MATCH, "length": Length(LengthConfig())}
 STOP, OTHER_C = 0, 300
 
 
@@ -133,7 +134,7 @@ def test_each_look_asks_more_and_generates_only_what_cannot_be_read(tmp_path: Pa
     ],
 )
 def test_there_are_more_looks_where_they_can_decide(
-    tmp_path: Path, config: PromptsConfig, metrics: dict[str, ExactMatch | Length], looks: int
+    tmp_path: Path, config: PromptsConfig, metrics: dict[str, AnyMetric], looks: int
 ) -> None:
     data, said = asked(300)
     assert Prompts(config).looks(Letters(tmp_path, said), data, metrics) == looks

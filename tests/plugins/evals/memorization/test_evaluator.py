@@ -115,7 +115,8 @@ def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     evaluator, model = Memorization(MemorizationConfig()), Reciter({"train:7": "x" * ANSWER})
     data = Data(rows("train", 900), rows("held", 50), [], EVEN)
     assert evaluator.looks(model, data, {}) == 3
-    seen, sizes = None, []
+    seen: EvalResult | None = None
+    sizes = []
     for number in (1, 2, 3):
         seen = evaluator.look(number, model, data, {}, seen)
         sizes.append([len(seen.measures[f"verbatim_{part}"].items) for part in ("train", "heldout")])
