@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from framework.api.plan import Selection
-from framework.api.records import DataResult, Prompt, TokenRow
+from framework.api.records import DataResult, Prompt, Scored, TokenRow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,8 @@ class Data:
     evaluator reads. `store` is the folder of the tokenized rows, for other processes that train on them. `selection`
     are the prompts of the validation rows: a training and a sweep choose by them, while the verdict judges by
     `prompts`. `clusters` has a number for each validation row, the same for similar rows. `selecting` says that
-    `prompts` are `selection` now.
+    `prompts` are `selection` now. `scored` has what the model that is measured gives of the validation rows, for
+    evaluators that would ask about them again; empty if it was not asked.
     """
 
     train: Sequence[TokenRow]
@@ -39,6 +40,7 @@ class Data:
     selection: Sequence[Prompt] = ()
     clusters: Sequence[int] = ()
     selecting: bool = False
+    scored: Sequence[Scored] = ()
 
     def for_selection(self) -> Data:
         """Return the data to choose weights or settings by: with the prompts of the validation rows, if there are any.

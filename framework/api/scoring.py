@@ -18,10 +18,22 @@ from collections.abc import Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
 from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithKind, MetricWithUnit, Model
-from framework.api.records import Answer, Answered, Example, Measure, MeasureKind, Message, Prompt, Sample, Scores
+from framework.api.records import (
+    Answer,
+    Answered,
+    Example,
+    Measure,
+    MeasureKind,
+    Message,
+    Prompt,
+    Sample,
+    Scored,
+    Scores,
+    TokenRow,
+)
 from framework.util.errors import FrameworkError, describe_error
 
-__all__ = ["answered", "measure", "question", "samples", "score"]
+__all__ = ["answered", "measure", "question", "references", "samples", "score"]
 
 T = TypeVar("T")
 SHOWN_CHARACTERS = 40
@@ -59,12 +71,20 @@ def answered(
 
 
 def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float, ...]]:
-    """Let the model read each reference after its prompt; one without a distinct token is left out."""
+    return {number: tuple(scored.log_probs) for number, (_, scored) in references(model, prompts).items()}
+
+
+def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[TokenRow, Scored]]:
+    """Let the model read each reference after its prompt; one without a distinct token is left out.
+
+    Returns:
+        By the number of the prompt, the row in which the reference is learned, and what the model gives of it.
+    """
     asked = [number for number, prompt in enumerate(prompts) if prompt.reference is not None]
     rows = model.encode([_read(prompts[number], number) for number in asked])
     pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
     scored = model.score([row for _, row in pairs]) if pairs else []
-    return {number: tuple(score.log_probs) for (number, _), score in zip(pairs, scored, strict=True)}
+    return {number: (row, score) for (number, row), score in zip(pairs, scored, strict=True)}
 
 
 def _read(prompt: Prompt, number: int) -> Example:

@@ -10,9 +10,19 @@ from statistics import fmean
 
 from framework.api.data import Data, set_of
 from framework.api.plan import EVAL_LOSS, SCORE, WINS, Plan
-from framework.api.protocols import AnyMetric, AsksPrompts, ComparingMetric, Evaluator, Model, SharesBase
-from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample
+from framework.api.protocols import (
+    AnyMetric,
+    AsksPrompts,
+    ComparingMetric,
+    Evaluator,
+    LooksInStages,
+    Model,
+    SharesBase,
+)
+from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
+from framework.api.scoring import mean
+from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
@@ -39,20 +49,26 @@ class Measuring:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
         return self.session.shared.get_or_make("baseline", self.base_key, partial(self.now, base=True))
 
-    def now(self, *, base: bool = False) -> EvalResult:
+    def now(self, *, base: bool = False, before: EvalResult | None = None) -> EvalResult:
         """Measure the model as it is: the validation loss, then every evaluator.
 
+        Args:
+            base: it is the base.
+            before: what the base gave, with which evaluators that look in stages compare.
+
         Raises:
-            FrameworkError: it is the `base`, and its loss is not a number.
+            FrameworkError: it is the base, and its loss is not a number.
         """
         measures: dict[str, Measure] = {}
+        of_base: dict[str, Measure] = {}
         samples, notes = [], []
         # The loss first: it shows a damaged base before the answers, which take most of the time.
-        losses = [EVAL_LOSS] if self.data.validation else []
+        losses, data = [EVAL_LOSS] if self.data.validation else [], self.data
         parts = len(losses) + len(self.evaluators)
         for name in losses:
             with self.session.progress.part(name, 1, parts, "measure"):
-                measures[name] = _validation_loss(self.model, self.data)
+                data = replace(data, scored=self.model.score(data.validation))
+                measures[name] = _validation_loss(data)
             if base and not math.isfinite(measures[name].value):
                 raise _damaged(measures[name])
         for name, validation_set in self.plan.set_losses.items() if losses else ():
@@ -60,12 +76,43 @@ class Measuring:
                 measures[name] = part
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
-                result = evaluator.evaluate(self.model, self.data, self.metrics)
+                if isinstance(evaluator, LooksInStages):
+                    result = self._all_looks(evaluator, data) if base else self._looks(evaluator, data, before)
+                else:
+                    result = evaluator.evaluate(self.model, data, self.metrics)
             measures |= result.measures
+            of_base |= result.base
             samples += result.samples
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
-        return EvalResult(measures, samples, notes, self._selection() if self.plan.objective == SCORE else {})
+        selection = self._selection() if self.plan.objective == SCORE else {}
+        return EvalResult(measures, samples, notes, selection, of_base)
+
+    def _all_looks(self, evaluator: LooksInStages, data: Data) -> EvalResult:
+        """Look at the base: once if it can be asked after the training too, else as often as may become necessary."""
+        number = 1 if self.base_key else evaluator.looks(self.model, data, self.metrics)
+        return evaluator.look(number, self.model, data, self.metrics)
+
+    def _looks(self, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
+        """Look at the trained model until that decides something, and at the base beside it."""
+        number, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
+        after = evaluator.look(1, self.model, data, self.metrics)
+        while number < looks and not evaluator.decided(self._results(base, after), self.plan.verdict.confidence):
+            number += 1
+            after = evaluator.look(number, self.model, data, self.metrics, after)
+            if base and self.base_key:  # without a key, the base is gone: it was asked everything
+                with self.model.as_base():
+                    # Without `data.scored`, which is of the trained model.
+                    base = evaluator.look(number, self.model, self.data, self.metrics, base)
+        known = before.measures if before else {}
+        more = {name: one for name, one in base.measures.items() if one is not known.get(name)} if base else {}
+        return replace(after, base=more)
+
+    def _results(self, before: EvalResult | None, after: EvalResult) -> Results:
+        """Compare what there is so far, as the report will."""
+        leaked = [where for finding in self.data.result.findings for where in finding.where]
+        before = beside(before, after) if before else None
+        return Results(before, after, None, compare(before, after, self.plan.verdict, leaked=leaked))
 
     @property
     def selecting(self) -> Sequence[Evaluator]:
@@ -95,7 +142,7 @@ class Measuring:
 
     def trained(self, before: EvalResult | None) -> EvalResult:
         """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
-        after = self._compared(before, self.now())
+        after = self._compared(before, self.now(before=before))
         return after if after.selection else replace(after, selection=self._selection())
 
     def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
@@ -127,14 +174,27 @@ class Measuring:
         return replace(after, measures=measures, notes=notes)
 
 
+def beside(before: EvalResult, after: EvalResult) -> EvalResult:
+    """Return what the base gave of all that the trained model was asked, and of no more."""
+    measures = before.measures | after.base
+    for name, one in after.measures.items():
+        base, count = measures.get(name), len(one.items)
+        if base is not None and one.looks > 1 and 0 < count < len(base.items):  # asked before it was known how many
+            items, weights = base.items[:count], base.weights[:count]
+            value = mean(items, weights, exponential=base.exponential)
+            where, clusters = base.where[:count], base.clusters[:count]
+            measures[name] = replace(base, value=value, items=items, weights=weights, where=where, clusters=clusters)
+    return replace(before, measures=measures)
+
+
 def _answered(sample: Sample) -> Answered:
     return Answered(sample.prompt, sample.answer, sample.reference, sample.tokens, sample.stopped)
 
 
-def _validation_loss(model: Model, data: Data) -> Measure:
+def _validation_loss(data: Data) -> Measure:
     """Return the mean loss over the supervised tokens, row by row, in nats."""
     rows, clusters = data.validation, [*data.clusters]
-    scored = [row.log_probs for row in model.score(rows)]
+    scored = [row.log_probs for row in data.scored]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     value = sum(-sum(row) for row in scored) / sum(weights)

@@ -14,12 +14,14 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    MeasureKind,
     Objective,
     Report,
     Results,
     Sample,
     TrainResult,
 )
+from framework.evaluate.measure import beside
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import Plugins
 from framework.rundir.environment import versions
@@ -27,6 +29,10 @@ from framework.util.redact import redact
 
 LEAKED = "leaked"
 """The finding of an audit that the verdict needs to know: prompts that training answers."""
+NO_DRIFT = 0.01
+"""Nats per token from the base below which no training is visible; the quickstart has 0.3 to 0.5."""
+MOSTLY = 0.95
+"""Share of the answers that have to be those of the base: rounding may change one."""
 
 
 def make_report(
@@ -51,6 +57,7 @@ def make_report(
         concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
         found = leak.text if leak else ""
         verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
+        verdict = dataclasses.replace(verdict, unchanged=_unchanged(before, after))
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
             first, last = (
@@ -89,6 +96,13 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     return dict.fromkeys(chosen, trained.candidates)
 
 
+def _unchanged(before: EvalResult | None, after: EvalResult) -> bool:
+    """Whether the training changed neither answers nor probabilities measurably; False if that is unknown."""
+    drifts = [one.value for one in after.measures.values() if one.kind is MeasureKind.change and one.unit == "nats"]
+    equal = [one is not None and one.answer == two.answer for one, two in pair(before, after)]
+    return bool(drifts and equal) and max(drifts) < NO_DRIFT and sum(equal) >= MOSTLY * len(equal)
+
+
 def _is_template(samples: Sequence[Sample]) -> bool:
     """Whether a part of what the prompts say is the same in nearly all of them."""
     from framework.util.prompt_clusters import have_one_template  # noqa: PLC0415 - numpy, which --help need not load
@@ -118,6 +132,7 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     """Return what of `before` may be beside `after`: of other prompts only the validation losses."""
     if before is None or after is None:
         return before
+    before = beside(before, after)
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
     losses = {name: measure for name, measure in before.measures.items() if name.startswith(EVAL_LOSS)}

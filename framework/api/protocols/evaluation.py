@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Selection
     from framework.api.protocols.model import Model
-    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Scores
+    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Prompt, Results, Scores
 
 
 @runtime_checkable
@@ -65,6 +65,14 @@ class MetricWithKind(Protocol):
     kind: MeasureKind
 
 
+@runtime_checkable
+class EarlyMetric(Protocol):
+    """A metric to which the beginning of an answer may be enough: it need not be generated then."""
+
+    def may_match(self, begun: str, reference: str) -> bool:
+        """Whether an answer that begins so may have another score than 0."""
+
+
 class AnswerMetric(ABC):
     """An option of `metric=` that needs more than the text of an answer, or all answers at once. Subclass it.
 
@@ -114,6 +122,31 @@ class Evaluator(Protocol):
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Measure the model in its current state."""
+
+
+@runtime_checkable
+class LooksInStages(Protocol):
+    """An evaluator that asks a part first, and more only while that decides nothing. `evaluate` is its first look.
+
+    A look at the trained model after the first is followed by the same look at the base; of a model that keeps no base,
+    all looks are taken before the training. Each measure says how many `looks` there may be.
+    """
+
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:
+        """Return how many looks there may be."""
+
+    def look(
+        self,
+        number: int,
+        model: Model,
+        data: Data,
+        metrics: Mapping[str, AnyMetric],
+        seen: EvalResult | None = None,
+    ) -> EvalResult:
+        """Measure what belongs to look `number`, from 1, and take from `seen`, an earlier look, what it has."""
+
+    def decided(self, results: Results, confidence: float) -> bool:
+        """Whether these looks at base and trained model, and the changes between them, say enough."""
 
 
 @runtime_checkable

@@ -73,7 +73,8 @@ class Measure:
     would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
-    1 won. Those of the base would all be 0.5, so it has no such measure.
+    1 won. Those of the base would all be 0.5, so it has no such measure. `looks` is how many looks at the growing items
+    there may be; each needs a higher confidence, `each_look`.
     """
 
     value: float
@@ -88,6 +89,15 @@ class Measure:
     kind: MeasureKind = MeasureKind.form
     clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
     compared: bool = False
+    looks: int = 1
+
+    def each_look(self, confidence: float) -> float:
+        """Return the confidence that each look needs for all of them together to have `confidence`.
+
+        It is that of independent looks, which is enough for looks at growing data (Sidak 1967, Journal of the American
+        Statistical Association 62, 626-633).
+        """
+        return float(confidence ** (1 / self.looks))
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,15 @@ class EvalResult:
     """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured.
 
     `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
-    does.
+    does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
+    baseline did; they replace those of the baseline.
     """
 
     measures: dict[str, Measure]
     samples: list[Sample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     selection: dict[str, Measure] = field(default_factory=dict)
+    base: dict[str, Measure] = field(default_factory=dict)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -284,7 +296,7 @@ class Verdict:
     `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
     `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
     primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says
-    what else was found.
+    what else was found. `unchanged`: answers and probabilities are those of the base, so the training did nothing.
     """
 
     gained: Outcome | None
@@ -296,6 +308,7 @@ class Verdict:
     lines: list[str] = field(default_factory=list)
     more: list[str] = field(default_factory=list)
     primary: str = ""
+    unchanged: bool = False
 
 
 @dataclass(frozen=True)

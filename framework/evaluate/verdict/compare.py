@@ -50,7 +50,10 @@ def compare(
         family = [
             name
             for name, change in changes.items()
-            if change.aspect is aspect and not change.primary and change.p_value is not None
+            if change.aspect is aspect
+            and not change.primary
+            and change.p_value is not None
+            and change.kind is not MeasureKind.change  # which is not tested
         ]
         # The primary measure is chosen before anything is measured, so it needs no adjustment (decision 0075).
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
@@ -161,12 +164,13 @@ def _change(
 
 def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
     """Add the values, the interval and the p-value."""
-    confidence = 1 - (1 - config.confidence) / plain.candidates  # the best of several: Bonferroni
+    confidence = 1 - (1 - known.each_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
     tested = [
         _tested(before, after, pairs, known, confidence, config.resamples) for before, after in _completed(pairs, known)
     ]
     low, high = min(one.low for one in tested), max(one.high for one in tested)
     p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
+    p_value = 1 - (1 - p_value) ** known.looks  # as `each_look`
     if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
     before, after = _values(pairs, plain, known)

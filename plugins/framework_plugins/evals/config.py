@@ -11,6 +11,8 @@ from omegaconf import MISSING
 
 from framework.api import Aspect, EvaluatorConfig, MetricConfig
 
+ACCURACY = "general_accuracy"
+PROBABILITY = "general_probability"
 DIVERGENCE = "general_divergence"
 EXTRA = "framework-finetune[evals]"
 """What installs lm-eval, and the libraries of some metrics."""
@@ -31,6 +33,9 @@ class PromptsConfig(EvaluatorConfig):
     count: Annotated[int, Gt(0)] = 60
     """How many prompts to ask: the first of the data's own or, if it has none, validation rows, spread over all of them
     with `seed`."""
+    most: Annotated[int, Gt(0)] = 600
+    """How many of the data's prompts may be asked if the first `count` decide nothing: 120, 240, then all of them. Of
+    these, references are read instead of answers generated, if the deciding metric is exact_match."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16
@@ -49,8 +54,9 @@ class PromptsConfig(EvaluatorConfig):
 class MemorizationConfig(EvaluatorConfig):
     """Whether the model recites training rows, compared with held-out rows and the base model."""
 
-    rows: Annotated[int, Gt(0)] = 24
-    """How many training rows are asked, and how many held-out rows."""
+    rows: Annotated[int, Gt(0)] = 256
+    """How many training rows are asked at most, and how many held-out rows: 40 of each first, then 96, then all, until
+    copying is certain or ruled out."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """How many tokens of an answer, from the first, are compared with the true answer."""
     min_tokens: Annotated[int, Gt(1)] = 4
@@ -59,15 +65,15 @@ class MemorizationConfig(EvaluatorConfig):
     seed: int = 0
     """Decides which rows are asked."""
     excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
-    """Flag memorization if, at the confidence of the verdict, the share of recited training rows exceeds that of
-    held-out rows by more than this."""
+    """Flag memorization if, at the confidence of the verdict, the probability that training rows are recited exceeds
+    that of held-out rows by more than this, or the longest stretch does as a share of the answer."""
     excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
     """The same if too few rows are held out, so that the comparison is only with the base model."""
 
     def measures(self) -> tuple[str, ...]:
         """Return the names of the measures; those of held-out rows are missing if there are too few of them."""
-        looks = [f"{look}_{part}" for part in ("train", "heldout") for look in ("verbatim", "prefix", "common_run")]
-        return (*looks, "verbatim_excess")
+        names = [f"{name}_{part}" for part in ("train", "heldout") for name in ("verbatim", "common_run")]
+        return (*names, "verbatim_excess")
 
 
 @dataclass
@@ -117,7 +123,7 @@ class ForgettingConfig(EvaluatorConfig):
     texts: Annotated[int, Interval(ge=0, le=64)] = 64
     """How many paragraphs are used to measure the perplexity."""
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
-    """Flag a significant fall in the share of right answers by more than this."""
+    """Flag a significant fall in the mean probability of the right choice by more than this."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
     """Flag a perplexity of general texts of more than this many times the base's."""
     max_divergence: Annotated[float, Gt(0)] = 1.0
@@ -126,7 +132,8 @@ class ForgettingConfig(EvaluatorConfig):
     def measures(self) -> tuple[str, ...]:
         """Return the measures of the parts that are asked."""
         counts = {
-            "general_accuracy": self.questions,
+            ACCURACY: self.questions,
+            PROBABILITY: self.questions,
             "general_answers": self.instructions,
             "general_perplexity": self.texts,
             DIVERGENCE: self.instructions,

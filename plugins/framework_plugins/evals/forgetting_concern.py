@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from framework import Plan
 from framework.api import Aspect, Change, Concern, Outcome, Results
-from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
+from framework_plugins.evals.config import ACCURACY, DIVERGENCE, PROBABILITY, ForgettingConfig, LmEvalConfig
 
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}
 
@@ -29,7 +29,7 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
-            findings = [*_accuracy(changes, settings), *_perplexity(changes, settings)]
+            findings = [*_questions(changes, settings), *_perplexity(changes, settings)]
             yield from _divergence(name, plan, changes, settings)
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
             findings = list(_tasks(_changes(results, settings.measures()), settings))
@@ -68,12 +68,14 @@ def recommendation(plan: Plan) -> str:
     return f"To keep what it knew, {rate}, train for fewer steps, or {more}: {mix} (docs/how-to/evaluate.md)"
 
 
-def _accuracy(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
-    change = changes.get("general_accuracy")
-    if change is not None:
-        yield from _share_finding(
-            change, "general questions right", settings.max_accuracy_loss, "max_accuracy_loss", ".0%"
-        )
+def _questions(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
+    """Decide by the probability of the right choice, beside the share of right answers, which a reader knows."""
+    known, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
+    decides, words = probability or known, "general questions right"  # an older run folder has no probability
+    if probability and known and known.before is not None and known.after is not None:
+        words += f" {known.before:.0%} to {known.after:.0%}, probability of the right choice"
+    if decides:
+        yield from _share_finding(decides, words, settings.max_accuracy_loss, "max_accuracy_loss", ".0%")
 
 
 def _share_finding(change: Change, words: str, margin: float, setting: str, digits: str) -> Iterator[Finding]:

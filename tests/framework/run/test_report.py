@@ -39,6 +39,29 @@ AFTER = EvalResult(
 
 
 @pytest.mark.parametrize(
+    ("different", "drift", "unchanged"), [(0, 0.003, True), (1, 0.003, True), (2, 0.003, False), (0, 0.3, False)]
+)
+def test_a_training_that_did_nothing_is_known(
+    tmp_path: Path,
+    different: int,
+    drift: float,
+    unchanged: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    changed = Measure(drift, unit="nats", kind=MeasureKind.change)
+    before, after = (
+        EvalResult(
+            {"far": changed},
+            [Sample(f"q{n}", "b" if n < new else "a", None, stopped=True, scores={}) for n in range(30)],
+        )
+        for new in (0, different)
+    )
+    plan = testing.plan([], run_dir=tmp_path)
+    report = make_report(plan, {}, {}, None, before, TRAINED, after, None, current().plugins)
+    assert report.verdict is not None
+    assert report.verdict.unchanged is unchanged
+
+
+@pytest.mark.parametrize(
     ("name", "objective"),
     [
         ("eval_loss", Objective("eval_loss", 1.0, higher_is_better=False)),

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from framework import testing
+from framework.api import records
 from framework.api.events import Event, RunFinished
+from framework.api.records import EvalResult
 from framework.run import pipeline
 from framework.run.reuse import COMPLETED_FILE
 from framework.testing.echo import EchoModel
+from framework_plugins.evals.memorization import evaluator
 from framework_plugins.exports.adapter import AdapterExporter
 from framework_plugins.trackers.jsonl import Jsonl
 
@@ -119,6 +122,19 @@ def test_killed_in_the_evaluation_it_does_not_train_again(
     assert run("run") == straight
     assert "train" not in calls
     assert "generate" in calls
+
+
+def test_killed_in_a_later_look_it_ends_with_the_same_numbers(
+    run: Run, calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del calls
+    monkeypatch.setattr(evaluator, "LOOKS", (2, 4))
+    words = ["evaluator=[memorization]", "evaluator.memorization.excess=0.99", "evaluator.memorization.min_tokens=2"]
+    straight, made = run("straight", *words), (tmp_path / "straight" / "evaluate.json").read_bytes()
+    assert len(records.load(EvalResult, tmp_path / "straight" / "evaluate.json").base["verbatim_train"].items) > 2
+    killed(run, monkeypatch, EchoModel, "score", which=5, words=words)  # baseline, evaluation: loss and rows, then rows
+    assert run("run", *words) == straight
+    assert (tmp_path / "run" / "evaluate.json").read_bytes() == made
 
 
 def test_killed_while_its_loggers_finish_it_only_reports_again(

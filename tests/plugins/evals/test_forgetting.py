@@ -14,11 +14,12 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.data import Data
-from framework.api.records import Aspect, EvalResult, Example, Message, TokenRow
+from framework.api.records import Aspect, EvalResult, Example, Message, Scored, TokenRow
 from framework.testing import EchoModel
 from framework_plugins.evals.config import ForgettingConfig
-from framework_plugins.evals.forgetting import Forgetting
+from framework_plugins.evals.forgetting import Forgetting, questions
 from framework_plugins.evals.general import suite
+from framework_plugins.evals.likelihood import Likelihood
 from framework_plugins.hf.model import HFModel
 from tests.support.results import EVEN
 from tests.support.tiny import tiny_chatml, tiny_llama
@@ -40,22 +41,24 @@ def test_the_whole_suite_is_asked(model: EchoModel) -> None:
     result = ask(model)
     sizes = {name: len(measure.items) for name, measure in result.measures.items()}
     assert sizes == {
-        "general_accuracy": 128,
+        "general_accuracy": 0,
+        "general_probability": 128,
         "general_answers": 64,
         "general_perplexity": 64,
         "general_divergence": 64,
     }
     assert {measure.aspect for measure in result.measures.values()} == {Aspect.general}
-    assert [name for name, measure in result.measures.items() if measure.higher_is_better] == ["general_accuracy"]
+    up = [name for name, measure in result.measures.items() if measure.higher_is_better]
+    assert up == ["general_accuracy", "general_probability"]
     assert (result.samples, result.notes) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("settings", "sizes"),
     [
-        ({"questions": 2, "instructions": 3, "texts": 4}, [16, 3, 4, 3]),
+        ({"questions": 2, "instructions": 3, "texts": 4}, [0, 16, 3, 4, 3]),
         ({"questions": 0, "instructions": 0, "texts": 1}, [1]),
-        ({"questions": 1, "instructions": 0, "texts": 0}, [8]),
+        ({"questions": 1, "instructions": 0, "texts": 0}, [0, 8]),
         ({"questions": 0, "instructions": 2, "texts": 0}, [2, 2]),
         ({"questions": 0, "instructions": 0, "texts": 0}, []),
     ],
@@ -66,16 +69,22 @@ def test_a_part_can_be_made_smaller_or_left_out(model: EchoModel, settings: dict
     assert tuple(result.measures) == ForgettingConfig(**settings).measures()
 
 
-def test_the_perplexities_are_by_the_word(model: EchoModel) -> None:
-    result = ask(model, questions=0, instructions=0, texts=3)
-    texts = [row["text"].split() for row in suite.rows("texts")[:3]]
-    measure = result.measures["general_perplexity"]
+def test_the_perplexities_are_by_the_token(model: EchoModel) -> None:
+    measure = ask(model, questions=0, instructions=0, texts=3).measures["general_perplexity"]
     assert measure.exponential
-    assert measure.weights == [len(words) for words in texts]
-    assert measure.value == pytest.approx(len(model.words) + 1)  # each word is one of those, all equally likely
-    answers = [row["answer"].split() for row in suite.rows("instructions")[:2]]
-    result = ask(model, questions=0, instructions=2, texts=0)
-    assert result.measures["general_answers"].weights == [len(words) for words in answers]
+    assert measure.weights == [len(model.tokenize(row["text"])) for row in suite.rows("texts")[:3]]
+    assert measure.value == pytest.approx(len(model.words) + 1)  # each token is one of those, all equally likely
+    answers = ask(model, questions=0, instructions=64, texts=0).measures["general_answers"]
+    assert 0.0 in answers.weights  # of the echo, an answer of one word is joined with the prompt
+    assert [item is None for item in answers.items] == [not weight for weight in answers.weights]
+
+
+def test_the_probability_is_that_of_the_right_choice_among_the_choices(model: EchoModel) -> None:
+    rows: list[dict[str, Any]] = [{"text": "one", "choices": ["a", "b c", "d"], "answer": 1}]
+    model.score = lambda rows: [Scored([math.log(0.1)] * row.supervised, [0]) for row in rows]  # type: ignore[method-assign]
+    measures = questions(Likelihood(model), rows)
+    assert measures["general_accuracy"].value == 0
+    assert measures["general_probability"].items == pytest.approx([0.01 / 0.21])
 
 
 def test_the_divergence_is_taken_at_the_answers(model: EchoModel) -> None:
@@ -155,18 +164,15 @@ def compare_with_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, **counts: 
     ours = ask(model, **counts).measures
     accuracy = theirs["results"]["general"]["acc,none"]
     assert ours["general_accuracy"].value == pytest.approx(accuracy)
-    assert ours["general_accuracy"].items == [
-        row["acc"] for subject in suite.SUBJECTS for row in theirs["samples"][f"general_{subject}"]
-    ]
+    # By the same log-likelihoods: lm-eval counts words, not tokens.
     for name, task, wanted in (
         ("general_answers", "general_instructions", spoken),
         ("general_perplexity", "general_texts", told),
     ):
         measure = ours[name]
         rows = [row["word_perplexity"] for row in wanted["samples"][task]]
-        assert measure.weights == [words for _, words in rows]
-        assert measure.items == pytest.approx([-score / words for score, words in rows], rel=1e-4)
-        assert measure.value == pytest.approx(wanted["results"][task]["word_perplexity,none"], rel=1e-4)
+        scores = [item * weight for item, weight in zip(measure.items, measure.weights, strict=True)]
+        assert scores == pytest.approx([-score for score, _ in rows], rel=1e-4)
 
 
 def by_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, names: list[str], **settings: Any) -> Any:

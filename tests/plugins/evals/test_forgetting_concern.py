@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -22,10 +23,12 @@ def general(
     right: list[float] = FINE, perplexity: float = 40.0, divergence: float = 0.3, answers: float = 20.0, count: int = 32
 ) -> EvalResult:
     """An evaluation; the items of a perplexity and of the divergence differ a little, as texts do."""
+    sure = [0.1 + 0.8 * one + 0.01 * (-1) ** number for number, one in enumerate(right)]
     wobble = [0.02 * (-1) ** number * (number % 4) for number in range(count)]
     return EvalResult(
         {
-            "general_accuracy": measure(sum(right) / len(right), right, up=True, kind=MeasureKind.content),
+            "general_accuracy": measure(fmean(right), [], up=True, kind=MeasureKind.content),
+            "general_probability": measure(fmean(sure), sure, up=True, kind=MeasureKind.content),
             "general_answers": perplexities(answers, wobble),
             "general_perplexity": perplexities(perplexity, wobble),
             "general_divergence": measure(
@@ -62,7 +65,8 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     assert (concern.aspect, concern.recommendation) == (Aspect.general, "")
     assert concern.harm == pytest.approx(0, abs=0.02)
     assert concern.text == (
-        "general questions right 75% to 75% of 128, at most 2 points lost; perplexity of general texts 40 to 41 of 32 "
+        "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost; "
+        "perplexity of general texts 40 to 41 of 32 "
         "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"
     )
     assert far.text == (
@@ -76,8 +80,9 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     [
         (
             general([0.0] * 32 + FINE[:96]),
-            "general questions right 75% to 56% of 128, 11 to 25 points lost",
-            0.115,
+            "general questions right 75% to 56%, probability of the right choice 70% to 55% of 128, 9 to 21 points "
+            "lost",
+            0.09,
         ),
         (general(perplexity=80), "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)", 0.476),
         (general(answers=50), "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)", 0.581),
@@ -94,13 +99,25 @@ def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, har
 
 
 def test_a_few_questions_cannot_tell(plan: Plan) -> None:
-    """Of 32 questions two are lost: that may be nothing, or 17 points."""
+    """Of 32 questions two are lost: that may be nothing, or much."""
     concern = found(plan, general([0.0, 0.0, *FINE[2:32]]), general(FINE[:32], divergence=0))["forgetting"]
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
-    assert concern.text == (
-        "general questions right 75% to 69% of 32, at most 17 points lost; a loss above max_accuracy_loss=0.1 is not "
-        "ruled out; more questions would narrow this"
+    assert concern.text.startswith(
+        "general questions right 75% to 69%, probability of the right choice 70% to 65% of 32, at most "
     )
+    assert concern.text.endswith(
+        " points lost; a loss above max_accuracy_loss=0.1 is not ruled out; more questions would narrow this"
+    )
+
+
+def test_a_folder_without_the_probability_is_judged_by_right_and_wrong(plan: Plan) -> None:
+    before, after = (
+        EvalResult({"general_accuracy": measure(fmean(right), right, up=True, kind=MeasureKind.content)})
+        for right in (FINE, [0.0] * 32 + FINE[:96])
+    )
+    concern = found(plan, after, before)["forgetting"]
+    assert concern.flagged
+    assert concern.text == "general questions right 75% to 56% of 128, 11 to 25 points lost"
 
 
 def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) -> None:

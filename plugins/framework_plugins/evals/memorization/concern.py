@@ -1,7 +1,7 @@
 """The concern about memorization: whether training rows are recited beyond what the task explains.
 
-A row counts if the tuned model recites it and the base did not. What held-out rows of the same task show is taken
-off: a task that is well learned is answered word for word on both.
+A row counts by what the tuned model gives of it beyond the base. What held-out rows of the same task show is taken off:
+a task that is well learned is answered word for word on both.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.excess import Excess, excess
 
 NAME = "memorization"
-KINDS = ("verbatim", "prefix", "common_run")
-"""The prompt is answered, half of the answer is finished, the longest stretch: each may show what is copied."""
+KINDS = ("verbatim", "common_run")
+"""The whole answer, and its longest stretch: each may show what is copied."""
 MAX_NAMED_ROWS = 3
 """Rows that are named at most."""
 RECOMMENDATION = (
@@ -40,15 +40,11 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         return None
     before = _same_rows(results.before, after)
     alone = "verbatim_heldout" not in after
-    excesses = [
-        excess(
-            _new_recitals(before, after, f"{look}_train"), _new_recitals(before, after, f"{look}_heldout"), confidence
-        )
-        for look in KINDS
-    ]
+    excesses = [excess_of(kind, before, after, confidence) for kind in KINDS]
     most = max(excesses, key=lambda one: one.low)
     allowed = config.excess_alone if alone else config.excess
     flagged, highest = most.low > allowed, max(one.high for one in excesses)
+    unknown = not (flagged or highest <= allowed)  # NaN is not ruled out
     sentences = [*_word_for_word(config, before, after)]
     if most.low > 0:
         sentences += [
@@ -56,15 +52,20 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
             _certainty(most, confidence),
             f"most of all {', '.join(_worst_rows(before, after))}",
         ]
-    elif highest > 0:
-        beyond = f"at most {highest:.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
-        limit = (
-            f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if highest > allowed else ""
+    else:
+        beyond = (
+            f"at most {max(highest, 0.0):.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
         )
+        limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
-    unknown = not flagged and highest > allowed
     harm = max(0.0, most.low)  # as much as is certain
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown)
+
+
+def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:
+    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base."""
+    train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
+    return excess(train, held_out, after[f"{kind}_train"].each_look(confidence))
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
@@ -77,11 +78,11 @@ def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
     }
 
 
-def _new_recitals(before: Measures, after: Measures, name: str) -> Sequence[float]:
-    """Return of each row what the tuned model recites and the base did not; nothing if none was asked."""
+def _beyond_base(before: Measures, after: Measures, name: str) -> Sequence[float]:
+    """Return how much more of each row the tuned model gives than the base; nothing if none was asked."""
     now = after[name].items if name in after else []
     then = before[name].items if name in before else [0.0] * len(now)
-    return [max(0.0, (late or 0.0) - (early or 0.0)) for late, early in zip(now, then, strict=True)]
+    return [max((late or 0.0) - (early or 0.0), 0.0) for late, early in zip(now, then, strict=True)]  # NaN stays
 
 
 def _word_for_word(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:
@@ -89,26 +90,24 @@ def _word_for_word(config: MemorizationConfig, before: Measures, after: Measures
     cut = max(after["common_run_train"].weights) >= config.max_new_tokens
     end = f" for {config.max_new_tokens} tokens or to the end" if cut else ""
     rows = len(after["verbatim_train"].items)
-    text = f"{_recited(after, 'verbatim')} of {rows} training rows are answered word for word"
+    text = f"{_recited(after)} of {rows} training rows are answered word for word"
     if "verbatim_heldout" in after:
-        held_out = f"{_recited(after, 'verbatim', 'heldout')} of {len(after['verbatim_heldout'].items)} held-out rows"
+        held_out = f"{_recited(after, 'heldout')} of {len(after['verbatim_heldout'].items)} held-out rows"
         yield f"{text}{end}, and {held_out}, which were not trained on"
     else:
         yield f"{text}{end}, and too few rows are held out to compare with"
     if "verbatim_train" in before:
-        of_both = f" and {_recited(before, 'verbatim', 'heldout')}" if "verbatim_heldout" in before else ""
-        yield f"by the base {_recited(before, 'verbatim')}{of_both}"
+        of_both = f" and {_recited(before, 'heldout')}" if "verbatim_heldout" in before else ""
+        yield f"by the base {_recited(before)}{of_both}"
     else:
         yield "the base was not asked about them"
 
 
 def _partial(after: Measures) -> Iterator[str]:
-    """Say what shows where part of the answer is given."""
-    both = "verbatim_heldout" in after
-    half = f"given half of the answer, {_recited(after, 'prefix')} are completed"
-    run = f"the longest stretch is {after['common_run_train'].value:.0%} of an answer"
-    yield f"{half}, and {_recited(after, 'prefix', 'heldout')} of the held-out ones" if both else half
-    yield f"{run}, and {after['common_run_heldout'].value:.0%} of a held-out one" if both else run
+    """Say how likely the answers are, and how long the stretches that are given."""
+    for name, text in (("verbatim", "the probability of an answer is"), ("common_run", "its longest stretch is")):
+        held_out = f", and {after[f'{name}_heldout'].value:.0%} held out" if f"{name}_heldout" in after else ""
+        yield f"{text} {after[f'{name}_train'].value:.0%}{held_out}"
 
 
 def _certainty(most: Excess, confidence: float) -> str:
@@ -118,12 +117,12 @@ def _certainty(most: Excess, confidence: float) -> str:
 
 def _worst_rows(before: Measures, after: Measures) -> list[str]:
     """Return the places of the rows of which the longest stretches are new."""
-    runs, measure = _new_recitals(before, after, "common_run_train"), after["common_run_train"]
+    runs, measure = _beyond_base(before, after, "common_run_train"), after["common_run_train"]
     tokens = [share * length for share, length in zip(runs, measure.weights, strict=True)]
     order = sorted(range(len(tokens)), key=lambda number: tokens[number], reverse=True)
-    return [measure.where[number] for number in order[:MAX_NAMED_ROWS] if tokens[number]]
+    return [measure.where[number] for number in order[:MAX_NAMED_ROWS] if tokens[number] > 0]
 
 
-def _recited(measures: Measures, look: str, part: str = "train") -> str:
-    """Return how many rows of a part are recited; `none` for none."""
-    return str(round(sum(item or 0.0 for item in measures[f"{look}_{part}"].items)) or "none")
+def _recited(measures: Measures, part: str = "train") -> str:
+    """Return how many rows of a part are answered word for word, greedily; `none` for none."""
+    return str(measures[f"common_run_{part}"].items.count(1.0) or "none")

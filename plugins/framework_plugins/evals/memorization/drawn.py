@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import compress, pairwise
 from random import Random
 
 from framework.api import Model
@@ -22,7 +22,7 @@ WORD = re.compile(r"\w{4,}")
 
 @dataclass(frozen=True)
 class SampledRows:
-    """Rows cut to the part that is used, out of `looked_at` candidates.
+    """Rows cut to the part that is used, out of `looked_at` candidates, and their numbers before.
 
     `short` had an answer that is too short, and `common` one without a word of its own.
     """
@@ -31,13 +31,16 @@ class SampledRows:
     looked_at: int
     short: int
     common: int = 0
+    numbers: list[int] = field(default_factory=list)
 
 
 def sample_rows(rows: Sequence[TokenRow], config: MemorizationConfig) -> SampledRows:
     """Choose rows, the same each time."""
-    candidates = [answer_row(rows[number], config.max_new_tokens) for number in sample_numbers(len(rows), config)]
-    long = [row for row in candidates if row.supervised >= config.min_tokens]
-    return SampledRows(long, len(candidates), len(candidates) - len(long))
+    numbers = sample_numbers(len(rows), config)
+    candidates = [answer_row(rows[number], config.max_new_tokens) for number in numbers]
+    long = [row.supervised >= config.min_tokens for row in candidates]
+    chosen = [*compress(candidates, long)]
+    return SampledRows(chosen, len(candidates), len(candidates) - len(chosen), numbers=[*compress(numbers, long)])
 
 
 def sample_numbers(total: int, config: MemorizationConfig) -> list[int]:

@@ -10,7 +10,7 @@ from statistics import NormalDist, fmean
 
 @dataclass(frozen=True)
 class Excess:
-    """The difference of two shares, and the bounds of its interval."""
+    """The difference of two means, and the bounds of its interval."""
 
     value: float
     low: float
@@ -18,28 +18,24 @@ class Excess:
 
 
 def excess(train: Sequence[float], held_out: Sequence[float], confidence: float) -> Excess:
-    """Return the mean of `train` less that of `held_out`, whose values lie between 0 and 1.
+    """Return the mean of `train` less that of `held_out`, whose values are at most 1.
 
-    The bounds are Newcombe's for the difference of two independent shares: each share has a score interval, which is
-    never empty, also if all or none of a few rows are recited (Newcombe 1998, Statistics in Medicine 17, 873-890,
-    method 10). Values between 0 and 1 scatter less than zeros and ones with the same mean, so for them the interval is
-    wider than it need be. Without held-out rows it is the interval of the one share.
+    The bounds are those of Agresti and Caffo for two independent shares: two zeros and two ones are added, half of them
+    to each group, so the bounds are never equal, also if all or none of a few rows are recited (2000, The American
+    Statistician 54, 280-288). With the variance of the values themselves they hold for probabilities too, which vary
+    less than zeros and ones with the same mean. Without held-out rows it is the interval of the one mean.
     """
-    one, low, high = wilson(train, confidence)
     if not held_out:
-        return Excess(one, low, high)
-    two, lower, higher = wilson(held_out, confidence)
-    return Excess(
-        one - two,
-        one - two - sqrt((one - low) ** 2 + (higher - two) ** 2),
-        one - two + sqrt((high - one) ** 2 + (two - lower) ** 2),
-    )
+        value, (middle, variance) = fmean(train), _with(2, train)
+    else:
+        value, (one, spread), (two, other) = fmean(train) - fmean(held_out), _with(1, train), _with(1, held_out)
+        middle, variance = one - two, spread + other
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * sqrt(variance)
+    return Excess(value, max(middle - half, -1.0), min(middle + half, 1.0))
 
 
-def wilson(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Return the mean of values between 0 and 1, and the bounds of Wilson's score interval for a share."""
-    count, share = len(values), fmean(values)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return share, max(0.0, middle - half), min(1.0, middle + half)
+def _with(extra: int, values: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of the values with `extra` zeros and ones, and its variance."""
+    count = len(values) + 2 * extra
+    mean = (sum(values) + extra) / count
+    return mean, (sum(value * value for value in values) + extra - count * mean**2) / count**2

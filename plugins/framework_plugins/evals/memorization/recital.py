@@ -1,15 +1,17 @@
-"""How much of a true answer a model reproduces when continued greedily, from the prompt and from every prefix of it.
+"""How much of a true answer a model reproduces, from the prompt and from every prefix of it.
 
-A greedy continuation takes the likeliest token each time. It gives the true token at a position, and continues as
-the row does, exactly if the likeliest token after the true beginning is the true one. So a single pass over a true row,
-with the likeliest token at each position, shows what the model would say from its prompt and from each of its prefixes:
-how far it recites, and where it resumes the text. Nothing has to be generated.
+The product of the probabilities of its tokens is the probability that a sampled answer is the true one. A greedy
+continuation takes the likeliest token each time. It gives the true token at a position, and continues as the row does,
+exactly if the likeliest token after the true beginning is the true one. So a single pass over a true row shows both,
+from its prompt and from each of its prefixes: how far it recites, and where it resumes the text. Nothing has to be
+generated.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from math import exp
 
 from framework.api import Scored
 from framework.api.training import IGNORE, TokenRow
@@ -17,30 +19,22 @@ from framework.api.training import IGNORE, TokenRow
 
 @dataclass(frozen=True)
 class Recital:
-    """Of each token of a true answer, whether the model gives it after those before it."""
+    """What a model gives of a true answer.
 
-    hits: tuple[bool, ...]
+    `probable` is the probability that it is sampled token for token, and `run` the longest run of tokens, as a share of
+    the answer, that the greedy continuation of any prefix of the row has in common with it.
+    """
 
-    @property
-    def verbatim(self) -> bool:
-        """Whether the greedy answer to the prompt is the true one, token for token."""
-        return all(self.hits)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the greedy continuation of the prompt and the first half of the answer is the second half."""
-        return all(self.hits[len(self.hits) // 2 :])
-
-    @property
-    def run(self) -> int:
-        """The longest run of tokens that the greedy continuation of any prefix of the row has in common with it."""
-        return max((len(list(run)) for hit, run in groupby(self.hits) if hit), default=0)
+    probable: float
+    run: float
 
 
 def recital(row: TokenRow, scored: Scored) -> Recital:
-    """Compare the learned tokens of a row with the likeliest ones in their place."""
+    """Compare the learned tokens of a row with what the model gives in their place."""
     true = [label for label in row.labels if label != IGNORE]
-    return Recital(tuple(token == label for token, label in zip(scored.top, true, strict=True)))
+    hits = [token == label for token, label in zip(scored.top, true, strict=True)]
+    run = max((len(list(run)) for hit, run in groupby(hits) if hit), default=0)
+    return Recital(exp(sum(scored.log_probs)), run / len(true))
 
 
 def answer_row(row: TokenRow, most: int) -> TokenRow:
@@ -56,3 +50,12 @@ def answer_row(row: TokenRow, most: int) -> TokenRow:
         start = (end + 1) // 2
     end = min(end, start + most)
     return TokenRow(row.input_ids[:end], [IGNORE] * start + row.input_ids[start:end], row.where)
+
+
+def scored_part(row: TokenRow, part: TokenRow, scored: Scored) -> Scored:
+    """Return what belongs to an answer in what a model gave of its whole row: no later token changes an earlier one."""
+    end = len(part.input_ids)
+    # A learned first token is not scored.
+    last = sum(label != IGNORE for label in row.labels[1:end])
+    first = last - part.supervised
+    return Scored(scored.log_probs[first:last], scored.top[first:last])

@@ -16,7 +16,11 @@ class ExactMatch:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare without the white space around."""
-        pair = [text.strip() for text in (answer, reference or "")]
-        if self.config.ignore_case:
-            pair = [text.casefold() for text in pair]
-        return float(pair[0] == pair[1])
+        return float(self._compared(answer) == self._compared(reference or ""))
+
+    def may_match(self, begun: str, reference: str) -> bool:
+        """Whether the reference begins so, too."""
+        return self._compared(reference).startswith(self._compared(begun))
+
+    def _compared(self, text: str) -> str:
+        return text.strip().casefold() if self.config.ignore_case else text.strip()

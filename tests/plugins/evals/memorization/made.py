@@ -39,9 +39,9 @@ class Reciter(EchoModel):
         scored = []
         for row in rows:
             true = [label for label in row.labels if label != IGNORE]
-            hits = self.known.get(row.where, "." * len(true))
+            hits = self.known.get(row.where, "." * len(true))[: len(true)]
             top = [label if hit == "x" else -1 for label, hit in zip(true, hits, strict=True)]
-            scored.append(Scored([0.0] * len(true), top))
+            scored.append(Scored([0.0 if hit == "x" else -20.0 for hit in hits], top))
         return scored
 
 

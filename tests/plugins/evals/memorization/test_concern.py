@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -36,8 +37,8 @@ def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> No
     text, named = found.text.split("; most of all ")
     assert text == (
         "22 of 24 training rows are answered word for word, and none of 4 held-out rows, which were not trained on; "
-        "by the base none and none; given half of the answer, 23 are completed, and 1 of the held-out ones; "
-        "the longest stretch is 94% of an answer, and 12% of a held-out one; "
+        "by the base none and none; the probability of an answer is 92%, and 0% held out; its longest stretch is 94%, "
+        "and 12% held out; "
         "that is 92% beyond what learning the task explains, at least 40% (95% sure)"
     )
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
@@ -54,7 +55,7 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
     assert found.unknown  # it cannot be ruled out either
     assert found.text == (
         "24 of 24 training rows are answered word for word, and 24 of 24 held-out rows, which were not trained on; "
-        "by the base none and none; at most 14% of the rows are recited beyond the task (95% confidence); more than "
+        "by the base none and none; at most 10% of the rows are recited beyond the task (95% confidence); more than "
         "excess=0.1 is not ruled out; more rows would narrow this"
     )
 
@@ -64,7 +65,7 @@ def test_enough_rows_rule_it_out() -> None:
     found = memorization_concern(config, Results(None, evaluated(Reciter(), config, 60, 60)), 0.95)
     assert found is not None
     assert (found.flagged, found.unknown, found.harm) == (False, False, 0)
-    assert "at most 6% of the rows are recited beyond the task" in found.text
+    assert "at most 4% of the rows are recited beyond the task" in found.text
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,11 @@ def test_an_answer_that_was_cut_is_not_said_to_be_whole() -> None:
 
 def test_where_no_row_was_asked_there_is_nothing_to_say() -> None:
     assert memorization_concern(CONFIG, Results(None, EvalResult({})), 0.95) is None
+
+
+def test_a_model_that_gives_no_numbers_is_not_ruled_out() -> None:
+    after = result([NONE] * 24, [NONE] * 24)
+    after.measures["verbatim_train"].items[0] = math.nan
+    found = memorization_concern(CONFIG, Results(None, after), 0.95)
+    assert found is not None
+    assert (found.flagged, found.unknown) == (False, True)

@@ -37,17 +37,14 @@ def test_a_pass_over_a_row_is_as_good_as_continuing_it_from_each_of_its_tokens(
     rows = [{"instruction": f"say {n}", "input": "", "output": f"It is a {word}."} for n, word in enumerate(words)]
     settings = ["trainer.max_steps=50", "data.validation_split=0", "objective=train_loss"]
     plan = make(tiny_chatml(tmp_path / "base"), write_rows(rows), tmp_path / "run", *settings, "adapter=full")
-    seen: list[tuple[int, bool, bool]] = []
+    seen: list[float] = []
     with opened(plan) as (model, data):
         train(model, data, tmp_path / "run")
         cut = [answer_row(row, MOST) for row in data.train]
         for row, told in zip(cut, model.score(cut), strict=True):
             found = recital(row, told)
             said = true_tokens_from(model, row, model.stop_ids)
-            half = row.supervised // 2
-            assert found.verbatim is (said[0] == row.supervised)
-            assert found.finished is (said[half] == row.supervised - half)
-            assert found.run == max(said)
-            seen.append((found.run, found.finished, found.verbatim))
-    assert len({run for run, _, _ in seen}) > 1
-    assert {verbatim for _, _, verbatim in seen} == {True, False}
+            assert (found.run == 1) is (said[0] == row.supervised)
+            assert found.run == max(said) / row.supervised
+            seen.append(found.run)
+    assert {1.0} < {*seen}

@@ -1,39 +1,37 @@
-"""The interval of a difference of two shares is the published one, and holds for values between zero and one."""
+"""The interval of a difference of two means holds for shares and for values between zero and one."""
 
 import numpy as np
 import pytest
 
-from framework_plugins.evals.memorization.excess import excess, wilson
+from framework_plugins.evals.memorization.excess import excess
 
 
 def ones(count: int, total: int) -> list[float]:
     return [1.0] * count + [0.0] * (total - count)
 
 
-# Newcombe 1998, Statistics in Medicine 17, table II, method 10.
 @pytest.mark.parametrize(
-    ("one", "two", "low", "high"),
-    [
-        ((56, 70), (48, 80), 0.0524, 0.3339),
-        ((9, 10), (3, 10), 0.1705, 0.8090),
-        ((6, 7), (2, 7), 0.0582, 0.8062),
-        ((5, 56), (0, 29), -0.0381, 0.1926),
-        ((0, 10), (0, 20), -0.1611, 0.2775),
-        ((0, 10), (0, 10), -0.2775, 0.2775),
-        ((10, 10), (0, 20), 0.6791, 1.0),
-        ((10, 10), (0, 10), 0.6075, 1.0),
-    ],
+    ("one", "two"), [((56, 70), (48, 80)), ((9, 10), (3, 10)), ((0, 10), (0, 20)), ((10, 10), (0, 20))]
 )
-def test_the_bounds_are_those_of_the_paper(one: tuple[int, int], two: tuple[int, int], low: float, high: float) -> None:
+def test_the_bounds_of_shares_are_those_of_agresti_and_caffo(one: tuple[int, int], two: tuple[int, int]) -> None:
     found = excess(ones(*one), ones(*two), 0.95)
     assert found.value == pytest.approx(one[0] / one[1] - two[0] / two[1])
-    assert [found.low, found.high] == pytest.approx([low, high], abs=1e-4)
+    (hits, total), (others, rows) = one, two
+    first, second = (hits + 1) / (total + 2), (others + 1) / (rows + 2)
+    half = 1.959964 * (first * (1 - first) / (total + 2) + second * (1 - second) / (rows + 2)) ** 0.5
+    assert [found.low, found.high] == pytest.approx([first - second - half, min(1, first - second + half)])
 
 
-def test_without_a_second_group_the_bounds_are_those_of_the_share() -> None:
+def test_without_a_second_group_two_of_each_are_added() -> None:
     found = excess(ones(9, 10), [], 0.95)
-    assert (found.value, found.low, found.high) == wilson(ones(9, 10), 0.95)
-    assert [found.low, found.high] == pytest.approx([0.5958, 0.9821], abs=1e-4)
+    assert found.value == 0.9
+    assert [found.low, found.high] == pytest.approx([11 / 14 - 1.959964 * (11 * 3 / 14**3) ** 0.5, 1])
+
+
+def test_probabilities_have_narrower_bounds_than_shares() -> None:
+    graded, whole = (excess(part, part, 0.95) for part in ([0.4, 0.6] * 32, [0.0, 1.0] * 32))
+    assert (graded.value, whole.value) == (0, 0)
+    assert graded.high < whole.high / 2
 
 
 def test_the_true_difference_is_below_the_lower_bound_as_rarely_as_promised() -> None:

@@ -15,7 +15,7 @@ from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.drawn import CANDIDATES_PER_ROW, sample_rows, with_unique_words
+from framework_plugins.evals.memorization.drawn import sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import recital
 from framework_plugins.hf.model import HFModel
 from tests.support.training import opened
@@ -69,21 +69,20 @@ def test_thirty_epochs_on_forty_rows_with_random_codes_are_flagged(
     assert "by the base none and none" in concern.text
     assert f"most of all {file.name}:" in concern.text
     assert after.metrics["verbatim_train"] > 0.8
-    assert after.metrics["verbatim_heldout"] == 0
+    assert after.metrics["verbatim_heldout"] < 0.1
     assert len(after.measures["verbatim_heldout"].items) == 4
     exact = planned(tmp_path / "again", "data=local_file", f"data.path={file}", "trainer.dtype=fp32")
     with opened(exact) as (model, data):
         model.restore(plan.run_dir / "checkpoint")
         rows = [*sample_rows(data.train, CONFIG).rows, *sample_rows(data.validation, CONFIG).rows]
         recitals = [recital(row, told) for row, told in zip(rows, model.score(rows), strict=True)]
-        assert generated(model, rows, 0.0) == [one.verbatim for one in recitals]
-        assert generated(model, rows, 0.5) == [one.finished for one in recitals]
-    assert {one.verbatim for one in recitals} == {True, False}
+        assert generated(model, rows) == [one.run == 1 for one in recitals]
+    assert {one.run == 1 for one in recitals} == {True, False}
 
 
-def generated(model: HFModel, rows: list[TokenRow], share: float) -> list[bool]:
-    """Say of each row whether its answer is generated token for token after this share of it."""
-    places = [len(row.input_ids) - row.supervised + int(share * row.supervised) for row in rows]
+def generated(model: HFModel, rows: list[TokenRow]) -> list[bool]:
+    """Say of each row whether its answer is generated token for token."""
+    places = [len(row.input_ids) - row.supervised for row in rows]
     starts = [row.input_ids[:place] for row, place in zip(rows, places, strict=True)]
     answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
     stop = [model.tokenizer.eos_token_id]
@@ -114,8 +113,8 @@ def test_plain_text_with_codes_is_flagged(tmp_path: Path, write_rows: Callable[[
     concern, after = ran(plan)
     print(concern)  # noqa: T201 - as above
     assert concern.flagged
-    assert after.metrics["prefix_train"] > 0.8
-    assert after.metrics["prefix_heldout"] < 0.2
+    assert after.metrics["verbatim_train"] > 0.8
+    assert after.metrics["verbatim_heldout"] < 0.2
 
 
 @pytest.mark.slow
@@ -123,12 +122,12 @@ def test_the_quickstart_is_not_flagged(tmp_path: Path) -> None:
     concern, after = ran(planned(tmp_path / "run"))
     print(concern)  # noqa: T201 - as above
     assert not concern.flagged
-    assert after.metrics["verbatim_train"] > 0.8  # the task is learned
-    assert after.metrics["verbatim_heldout"] > 0.6
+    assert after.metrics["verbatim_train"] > 0.5  # the task is learned
+    assert after.metrics["verbatim_heldout"] > 0.4
 
 
 def test_no_answer_of_the_quickstart_has_a_word_of_its_own(tmp_path: Path) -> None:
     with opened(planned(tmp_path / "run")) as (model, data):
         drawn = sample_rows(data.train, CONFIG)
-        assert len(drawn.rows) == CANDIDATES_PER_ROW * CONFIG.rows
+        assert len(drawn.rows) == len(data.train)
         assert with_unique_words(drawn, model).rows == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, Scored, TokenRow
-from framework_plugins.evals.memorization.recital import Recital, answer_row, recital
+from framework_plugins.evals.memorization.recital import Recital, answer_row, recital, scored_part
 
 STOP = 0
 Rule = Mapping[tuple[int, int], int]
@@ -50,18 +51,21 @@ def test_a_row_with_nothing_to_ask_has_nothing_learned(row: TokenRow) -> None:
 
 def test_the_numbers_of_an_answer() -> None:
     row = of([1, 2, 3, 4, 5, 6, 7], (2, 7))
-    found = recital(row, Scored([0.0] * 5, [3, 4, 9, 6, 7]))
-    assert found.hits == (True, True, False, True, True)
-    assert (found.verbatim, found.finished, found.run) == (False, False, 2)
-    assert (Recital((False, False, True, True)).verbatim, Recital((False, False, True, True)).finished) == (False, True)
-    assert (Recital((True, True, True)).verbatim, Recital((True, True, True)).run) == (True, 3)
-    assert Recital((False, False)).run == 0
+    scored = Scored([math.log(0.5)] * 5, [3, 4, 9, 6, 7])
+    found = recital(row, scored)
+    assert (found.probable, found.run) == (pytest.approx(0.5**5), 2 / 5)
+    assert recital(row, Scored([0.0] * 5, [3, 4, 5, 6, 7])) == Recital(1, 1)
+    assert recital(row, Scored([-900.0] * 5, [9] * 5)) == Recital(0, 0)
 
 
-@given(st.lists(st.booleans(), max_size=12))
-def test_the_longest_run_is_that_of_all_stretches(hits: list[bool]) -> None:
-    stretches = [hits[start:end] for start in range(len(hits)) for end in range(start, len(hits) + 1)]
-    assert Recital(tuple(hits)).run == max((len(stretch) for stretch in stretches if all(stretch)), default=0)
+@given(st.lists(st.booleans(), min_size=3, max_size=12).filter(any), st.integers(1, 5))
+def test_what_was_scored_of_a_whole_row_is_scored_of_its_answer(learns: list[bool], most: int) -> None:
+    row = TokenRow(
+        ids := [*range(len(learns))], [token if here else IGNORE for token, here in zip(ids, learns, strict=True)]
+    )
+    cut = answer_row(row, most)
+    whole = [label for label in row.labels[1:] if label != IGNORE]
+    assert scored_part(row, cut, Scored([float(token) for token in whole], whole)).top == learned(cut)
 
 
 def following(rule: Rule, before: Sequence[int]) -> int:
@@ -101,7 +105,5 @@ def test_it_is_what_continuing_from_every_prefix_would_show(
         said = completed(rule, row.input_ids[: begins + place], len(true) - place)
         return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(said, true[place:], strict=False))))
 
-    half = len(true) // 2
-    assert found.verbatim is (given_from(0) == len(true))
-    assert found.finished is (given_from(half) == len(true) - half)
-    assert found.run == max(map(given_from, range(len(true))))
+    assert found.run == max(map(given_from, range(len(true)))) / len(true)
+    assert (found.run == 1) is (given_from(0) == len(true))

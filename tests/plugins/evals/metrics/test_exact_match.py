@@ -19,5 +19,8 @@ from framework_plugins.evals.metrics.exact_match import ExactMatch
     ],
 )
 def test_an_answer_matches_when_it_is_the_reference(answer: str, reference: str, exact: int, folded: int) -> None:
-    assert ExactMatch(ExactMatchConfig()).score(answer, reference) == exact
-    assert ExactMatch(ExactMatchConfig(ignore_case=True)).score(answer, reference) == folded
+    for ignore_case, score in ((False, exact), (True, folded)):
+        metric = ExactMatch(ExactMatchConfig(ignore_case=ignore_case))
+        assert metric.score(answer, reference) == score
+        may = [metric.may_match(answer[:end], reference) for end in range(len(answer) + 1)]
+        assert all(may) or not score  # no beginning of an answer that matches is refused

@@ -1,0 +1,46 @@
+"""What a model would answer, as far as one pass over the references shows it, so that it need not be generated.
+
+A greedy answer is the reference as long as the likeliest token after each of its beginnings is its next one. Where it
+leaves the reference, its beginning is known, which is enough for a metric such as `exact_match`, unless the reference
+begins in the same way with other tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from framework.api import EarlyMetric, Model, Prompt, Scored, scoring
+from framework.api.training import IGNORE, TokenRow
+
+PARTIAL = "\ufffd"
+"""What stands for a character of which tokens are missing."""
+
+
+def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, most: int) -> list[str | None]:
+    """Return of each answer enough for the metric: all of it or its beginning; None if it has to be generated.
+
+    Args:
+        model: as it is.
+        prompts: what is asked; one without a reference has to be generated.
+        metric: what scores the answers.
+        most: tokens of the longest answer.
+    """
+    answers: list[str | None] = [None] * len(prompts)
+    for number, (row, scored) in scoring.references(model, prompts).items():
+        begun, ends = _begun(model, row, scored, most)
+        if ends or not metric.may_match(begun.rstrip(PARTIAL), prompts[number].reference or ""):
+            answers[number] = begun
+    return answers
+
+
+def _begun(model: Model, row: TokenRow, scored: Scored, most: int) -> tuple[str, bool]:
+    """Return the answer up to the first token that is not the reference's, and whether it ends there."""
+    true = [label for label in row.labels[1:] if label != IGNORE]
+    said: list[int] = []
+    for label, token in zip(true[:most], scored.top, strict=False):
+        if token in model.stop_ids:
+            return model.decode(said), True
+        said.append(token)
+        if token != label:
+            return model.decode(said), len(said) == most
+    return model.decode(said), len(said) == most

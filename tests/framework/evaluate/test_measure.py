@@ -1,0 +1,95 @@
+"""An evaluator that looks in stages is asked for more only while it decides nothing, and the base beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import testing
+from framework.api.data import Data
+from framework.api.protocols import Model
+from framework.api.records import EvalResult, Measure, Results
+from framework.evaluate.measure import Measuring
+from framework.hooks.session import current
+from framework.run.report import comparable
+from framework.testing.echo import EchoModel
+from tests.support.results import EVEN
+
+
+class Staged:
+    """Measures at each look one item more, decides after `enough`, and notes who is asked what."""
+
+    def __init__(self, enough: int) -> None:
+        self.enough = enough
+        self.asked: list[tuple[str, int]] = []
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Any]) -> EvalResult:
+        return self.look(1, model, data, metrics)
+
+    def looks(self, model: Model, data: Data, metrics: Mapping[str, Any]) -> int:
+        del model, data, metrics
+        return 3
+
+    def look(
+        self, number: int, model: Any, data: Data, metrics: Mapping[str, Any], seen: EvalResult | None = None
+    ) -> EvalResult:
+        del data, metrics
+        known = len(seen.measures["one"].items) if seen else 0
+        self.asked.append(("base" if model.base else "tuned", number - known))
+        items: list[float | None] = [float(model.base)] * number
+        return EvalResult({"one": Measure(float(number), items, looks=3)})
+
+    def decided(self, results: Results, confidence: float) -> bool:
+        assert confidence == 0.95
+        before, after = ({} if one is None else one.measures for one in (results.before, results.after))
+        assert not before or len(before["one"].items) == len(after["one"].items)
+        assert [*results.changes] == ["one"]
+        return len(after["one"].items) >= self.enough
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EchoModel:
+    monkeypatch.setattr(EchoModel, "base_key", "one", raising=False)
+    return EchoModel(testing.plan([], run_dir=tmp_path))
+
+
+def measured(model: EchoModel, evaluator: Staged, *, asks_base: bool = True) -> tuple[EvalResult | None, EvalResult]:
+    measuring = Measuring(model.plan, model, Data([], [], [], EVEN), {"staged": evaluator}, {}, current())
+    before = None
+    if asks_base:
+        with model.as_base():
+            before = measuring.base()
+    return before, measuring.trained(before)
+
+
+@pytest.mark.parametrize("enough", [1, 2, 3, 4])
+def test_more_is_asked_of_both_until_it_is_decided(model: EchoModel, enough: int) -> None:
+    evaluator, last = Staged(enough), min(enough, 3)
+    before, after = measured(model, evaluator)
+    more = [(who, 1) for _ in range(last - 1) for who in ("tuned", "base")]
+    assert evaluator.asked == [("base", 1), ("tuned", 1), *more]
+    found = comparable(before, after)
+    assert found is not None
+    assert [len(result.measures["one"].items) for result in (found, after)] == [last, last]
+    assert found.measures["one"].items == [1.0] * last
+
+
+def test_a_base_that_will_be_gone_is_asked_everything_before(model: EchoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(EchoModel, "base_key")
+    evaluator = Staged(2)
+    before, after = measured(model, evaluator)
+    assert evaluator.asked == [("base", 3), ("tuned", 1), ("tuned", 1)]
+    found = comparable(before, after)
+    assert found is not None
+    assert found.measures["one"].items == [1.0, 1.0]
+    assert found.measures["one"].value == 1
+
+
+def test_without_a_baseline_the_trained_model_is_asked_alone(model: EchoModel) -> None:
+    evaluator = Staged(2)
+    before, after = measured(model, evaluator, asks_base=False)
+    assert evaluator.asked == [("tuned", 1), ("tuned", 1)]
+    assert (before, after.base) == (None, {})

@@ -1,0 +1,156 @@
+"""If a few prompts decide nothing, more are asked by reading their references, and generating what that leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.api.data import Data
+from framework.api.protocols import AnyMetric
+from framework.api.records import (
+    IGNORE,
+    Answer,
+    Change,
+    EvalResult,
+    Example,
+    Measure,
+    Message,
+    Outcome,
+    Prompt,
+    Results,
+    Scored,
+    TokenRow,
+)
+from framework.testing import EchoModel
+from framework_plugins.evals.config import ExactMatchConfig, LengthConfig, PromptsConfig
+from framework_plugins.evals.metrics.exact_match import ExactMatch
+from framework_plugins.evals.metrics.length import Length
+from framework_plugins.evals.prompts import Prompts
+from framework_plugins.evals.read_answers import read_answers
+from tests.support.results import EVEN
+
+MATCH = ExactMatch(ExactMatchConfig())
+METRICS: dict[str, AnyMetric] = {"match": MATCH, "length": Length(LengthConfig())}
+STOP, OTHER_C = 0, 300
+
+
+class Letters(EchoModel):
+    """A model with a token for each letter, and another one for c; it continues each prompt with what `says` has."""
+
+    def __init__(self, folder: Path, says: dict[str, str], *, reads: bool = True) -> None:
+        super().__init__(testing.plan([], run_dir=folder))
+        self.says = says
+        self.reads = reads
+        self.generated: list[str] = []
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        self.prompts = [example.messages[0].content for example in examples]
+        answers = [[*map(ord, example.messages[-1].content), STOP] for example in examples]
+        return [TokenRow([1, *ids], [IGNORE, *ids]) for ids in answers]
+
+    def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
+        said = [[*map(ord, self.says[prompt] if self.reads else "?"), STOP] for prompt in self.prompts]
+        return [
+            Scored([], [OTHER_C if token == ord("C") else token for token in [*ids, *[STOP] * row.supervised]])
+            for ids, row in zip(said, rows, strict=True)
+        ]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join("c" if token == OTHER_C else chr(token) for token in ids)
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        del batch_size
+        asked = [prompt.messages[0].content for prompt in prompts]
+        self.generated += asked
+        answers = [self.says[prompt].replace("C", "c")[:max_new_tokens] for prompt in asked]
+        return [Answer(text, len(text), stopped=True) for text in answers]
+
+
+def ask(text: str, reference: str | None) -> Prompt:
+    return Prompt((Message("user", text),), reference)
+
+
+@pytest.mark.parametrize(
+    ("says", "read"),
+    [
+        ("abc", "abc"),
+        ("abx and more", "abx"),
+        ("ab", "ab"),  # it ends there
+        ("abcdef", "abcd"),
+        ("abC", None),  # the same text with other tokens
+        (" abc", None),  # the metric takes off white space
+        ("", ""),
+    ],
+)
+def test_an_answer_is_read_up_to_where_it_leaves_the_reference(tmp_path: Path, says: str, read: str | None) -> None:
+    model = Letters(tmp_path, {"q": says})
+    assert read_answers(model, [ask("q", "abc")], MATCH, 9) == [read]
+    assert read_answers(model, [ask("q", None)], MATCH, 9) == [None]
+
+
+def test_an_answer_is_cut_where_a_generated_one_would_be(tmp_path: Path) -> None:
+    assert read_answers(Letters(tmp_path, {"q": "abc"}), [ask("q", "abc")], MATCH, 2) == ["ab"]
+
+
+def asked(count: int) -> tuple[Data, dict[str, str]]:
+    """Return prompts with a reference each, but one, and what a model says: every third is right."""
+    names = [f"{number:b}".replace("0", "xylo ").replace("1", "wugs ") for number in range(count)]
+    prompts = [ask(name, None if number == 100 else f"abc{number}") for number, name in enumerate(names)]
+    wrong = ("abC?", "ab", "x")
+    said = {name: wrong[number % 3] if number % 3 else f"abc{number}" for number, name in enumerate(names)}
+    return Data([], [], prompts, EVEN), said
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_each_look_asks_more_and_generates_only_what_cannot_be_read(tmp_path: Path, *, reads: bool) -> None:
+    data, said = asked(300)
+    model, evaluator = Letters(tmp_path, said, reads=reads), Prompts(PromptsConfig())
+    assert evaluator.looks(model, data, METRICS) == 3
+    first = evaluator.look(1, model, data, METRICS)
+    assert first == evaluator.evaluate(model, data, METRICS)
+    model.generated.clear()
+    seen = evaluator.look(2, model, data, METRICS, first)
+    seen = evaluator.look(3, model, data, METRICS, seen)
+    match = seen.measures["match"]
+    assert match.items == [None if number == 100 else float(number % 3 == 0) for number in range(300)]
+    assert [weight for weight in match.weights if not weight] == [0]
+    assert (match.looks, match.kind) == (3, first.measures["match"].kind)
+    assert seen.measures["length"] == first.measures["length"]
+    assert seen.samples == first.samples
+    assert (len(model.generated) == 240) is not reads  # a pass that contradicts what was generated is not believed
+
+
+@pytest.mark.parametrize(
+    ("config", "metrics", "looks"),
+    [
+        (PromptsConfig(), METRICS, 3),
+        (PromptsConfig(count=200), METRICS, 1),
+        (PromptsConfig(most=120), METRICS, 2),
+        (PromptsConfig(), {"length": METRICS["length"]}, 1),
+        (PromptsConfig(prompts=["one"]), METRICS, 1),
+    ],
+)
+def test_there_are_more_looks_where_they_can_decide(
+    tmp_path: Path, config: PromptsConfig, metrics: dict[str, AnyMetric], looks: int
+) -> None:
+    data, said = asked(300)
+    assert Prompts(config).looks(Letters(tmp_path, said), data, metrics) == looks
+
+
+@pytest.mark.parametrize(
+    ("outcome", "looks", "decided"),
+    [(Outcome.better, 3, True), (Outcome.worse, 3, True), (Outcome.no_worse, 3, False), (Outcome.undecided, 1, True)],
+)
+def test_it_is_decided_by_a_difference_or_where_more_prompts_do_not_help(
+    outcome: Outcome,
+    looks: int,
+    decided: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    change = Change(0, 1, higher_is_better=True, outcome=outcome, primary=True)
+    after, evaluator = EvalResult({"match": Measure(1, looks=looks)}), Prompts(PromptsConfig())
+    assert evaluator.decided(Results(EvalResult({}), after, None, {"match": change}), 0.95) is decided
+    assert evaluator.decided(Results(None, after, None, {"match": change}), 0.95)
+    assert evaluator.decided(Results(EvalResult({}), EvalResult({})), 0.95)
