@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.verdict import Cell, several, shares_coverage, shares_false, simulated
+from tests.benchmarks.verdict import Cell, constants, gains, several, shares_coverage, shares_false, simulated
 
 SIZES = (8, 20, 60)
 NOISE = 0.025
@@ -27,6 +27,16 @@ def test_numbers_and_clusters_keep_them_in_a_simulation() -> None:
 
 def test_several_measures_together_keep_the_level() -> None:
     assert max(cell.rate for cell in several(1200, (20,))) <= 0.06 + NOISE
+
+
+def test_a_clear_gain_is_not_denied_and_its_interval_holds_it() -> None:
+    denied, coverage = gains(60, (12,))
+    assert max(cell.rate for cell in denied) <= 0.1
+    assert min(cell.rate for cell in coverage) >= 0.92
+
+
+def test_one_answer_to_everything_is_not_called_better() -> None:
+    assert max(cell.rate for cell in constants(60, (20, 60))) == 0
 
 
 def _mean(cells: list[Cell]) -> float:
