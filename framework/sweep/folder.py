@@ -269,7 +269,7 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
         training_seconds=seconds.get("train"),
         peak_memory_bytes=report.get("peak_memory_bytes"),
         score=verdict.get("score"),
-        verdict=redact(next(iter(verdict.get("lines") or []), "")),
+        verdict=redact(verdict.get("summary") or next(iter(verdict.get("lines") or []), "")),
     )
 
 

@@ -10,17 +10,23 @@ from framework import Plan
 from framework.api import Aspect, Change, Concern, Outcome, Results
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
 
+POINT = 0.01
+"""The least loss of a share that a sentence names."""
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1."""
+    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1.
+
+    `summary` says in a few words what is known.
+    """
 
     text: str
     too_much: bool
     unknown: bool
     harm: float
+    summary: str = ""
 
 
 def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
@@ -49,10 +55,15 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     bad = [finding for finding in findings if finding.too_much]
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
+    # The worst one is the sentence; what is ruled out holds for all of them.
+    said = reported if reported is findings else [max(reported, key=lambda finding: finding.harm)]
+    summary = "not ruled out. " if unknown and not bad else ""
+    summary += "; ".join(finding.summary or finding.text for finding in said)
     return Concern(
         name=name,
         aspect=Aspect.general,
         text="; ".join(finding.text for finding in reported),
+        summary=f"{summary} ({plan.verdict.confidence:.0%} confidence)",
         recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
         harm=max(finding.harm for finding in findings),
@@ -91,7 +102,9 @@ def _share_finding(change: Change, words: str, margin: float, setting: str, digi
     beside = (
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
-    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least))
+    bounds = f"at least {100 * least:.0f}" if least >= POINT else f"at most {100 * most:.0f}"
+    summary = f"{text}, {bounds} points lost"
+    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary)
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
@@ -111,7 +124,11 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         unknown = not too_much and most > limit
         beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
         harm = 1 - 1 / least if least > 1 else 0.0
-        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm)
+        factor = f"at most {most:.2f} times"
+        if too_much or unknown:
+            factor = f"at least {least:.2f} times" if too_much else f"{least:.2f} to {most:.2f} times"
+        summary = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs}, {factor}"
+        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary)
 
 
 def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:

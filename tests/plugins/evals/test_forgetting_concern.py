@@ -72,22 +72,39 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
 
 
 @pytest.mark.parametrize(
-    ("after", "text", "harm"),
+    ("after", "text", "short", "harm"),
     [
         (
             general([0.0] * 32 + FINE[:96]),
             "general questions right 75% to 56% of 128, 11 to 25 points lost",
+            "general questions right 75% to 56% of 128, at least 11 points lost",
             0.115,
         ),
-        (general(perplexity=80), "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)", 0.476),
-        (general(answers=50), "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)", 0.581),
-        (general(perplexity=math.inf), "perplexity of general texts 40 to inf of 32 (inf times, untested)", 1.0),
+        (
+            general(perplexity=80),
+            "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)",
+            "perplexity of general texts 40 to 80 of 32, at least 1.91 times",
+            0.476,
+        ),
+        (
+            general(answers=50),
+            "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)",
+            "perplexity of general answers 20 to 50 of 32, at least 2.39 times",
+            0.581,
+        ),
+        (
+            general(perplexity=math.inf),
+            "perplexity of general texts 40 to inf of 32 (inf times, untested)",
+            "perplexity of general texts 40 to inf of 32 (inf times, untested)",
+            1.0,
+        ),
     ],
 )
-def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, harm: float) -> None:
+def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, short: str, harm: float) -> None:
     concern = found(plan, after, general(divergence=0))["forgetting"]
     assert concern.flagged
     assert concern.text == text
+    assert concern.summary == f"{short} (95% confidence)"
     assert concern.harm == pytest.approx(harm, abs=5e-3)
     assert "lower trainer.learning_rate=0.005" in concern.recommendation
     assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.recommendation
@@ -97,6 +114,9 @@ def test_a_few_questions_cannot_tell(plan: Plan) -> None:
     """Of 32 questions two are lost: that may be nothing, or 17 points."""
     concern = found(plan, general([0.0, 0.0, *FINE[2:32]]), general(FINE[:32], divergence=0))["forgetting"]
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
+    assert concern.summary == (
+        "not ruled out. general questions right 75% to 69% of 32, at most 17 points lost (95% confidence)"
+    )
     assert concern.text == (
         "general questions right 75% to 69% of 32, at most 17 points lost; a loss above max_accuracy_loss=0.1 is not "
         "ruled out; more questions would narrow this"
