@@ -85,15 +85,24 @@ class Panel:
     marks: list[tuple[float, str]] = field(default_factory=list)
 
 
-def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[Panel]:
+def curves(
+    steps: Sequence[Step],
+    issues: Sequence[TrainingIssue] = (),
+    losses_outside: tuple[float | None, float | None] = (None, None),
+) -> list[Panel]:
     """Draw the loss with the validations and the problems, the learning rate, and the norm of the gradient.
+
+    Args:
+        steps: of the training.
+        issues: that were found in it.
+        losses_outside: the validation loss before and after the training, where they were measured.
 
     Returns:
         A panel each, over the same steps; of a quantity with fewer than two finite values there is none.
     """
     steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
     losses = [(step.step, step.loss) for step in steps]
-    checks = {EVAL_LOSS: [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]}
+    checks = {EVAL_LOSS: _validations(steps, *losses_outside)}
     for step in steps:
         for name, value in step.metrics.items():
             if name.startswith(f"{EVAL_LOSS}_"):
@@ -104,6 +113,15 @@ def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[
         _panel("gradient norm", LOW_HEIGHT, [(step.step, step.grad_norm) for step in steps]),
     ]
     return [panel for panel in panels if panel]
+
+
+def _validations(steps: Sequence[Step], before: float | None, after: float | None) -> list[tuple[int, float]]:
+    """Return the validations of a training, with those of the base and of the trained model at the ends."""
+    found = {step.step: step.eval_loss for step in steps if step.eval_loss is not None}
+    if steps and before is not None and after is not None:
+        found = {0: before, **found}
+        found.setdefault(steps[-1].step, after)
+    return [*found.items()]
 
 
 def _panel(
@@ -120,7 +138,7 @@ def _panel(
         return None
     points = _downsampled(finite)
     highest = max(value for _, value in [*points, *dots]) or 1.0
-    first, last = points[0][0], max(number for number, _ in [*points, *dots])
+    first, last = (end(number for number, _ in [*points, *dots]) for end in (min, max))
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         number, value = point
