@@ -11,5 +11,5 @@ CORE = re.compile(r"[-+$€£.#]*\d.*[\w%°+#]|[-+$€£.#]*\d|\w.*[\w%°+#]|\w"
 
 def plain_text(text: str) -> str:
     """Return the words of a text in lower case, without the punctuation around them; as it is if it has no word."""
-    words = (CORE.search(word) for word in unicodedata.normalize("NFKC", text).casefold().split())
-    return " ".join(word[0] for word in words if word) or text.strip()
+    found = (CORE.search(word) for word in unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(core[0] for core in found if core) or text.strip()

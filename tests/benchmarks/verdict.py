@@ -223,7 +223,7 @@ CONSTANTS: dict[str, tuple[float, float, float]] = {
 
 
 def constants(runs: int, sizes: Sequence[int] = SIZES, seed: int = 4) -> Iterator[Cell]:
-    """Give how often a model that answers everything alike is called better, where that is right for most prompts."""
+    """Give how often a model with one answer to everything is called better, if that is right for most prompts."""
     for size in sizes:
         random = np.random.default_rng([seed, size])
         for kind, (base, share, content) in CONSTANTS.items():
@@ -286,16 +286,16 @@ def main() -> None:
     false = [*shares_false(), *false, *several(runs)]
     missed, gained = gains(max(1, runs // 30))
     coverage = [*shares_coverage(), *coverage, *gained]
-    alike = list(constants(max(1, runs // 30)))
+    same = list(constants(max(1, runs // 30)))
     power = [f"| {size} | {100 * (least_difference(size) or math.nan):.0f} |" for size in SIZES]
     lines = [
         *(f"False positives: {summary(false, highest=True)}", "", *table(false, widths=False), ""),
         *(f"Coverage: {summary(coverage, highest=False)}", "", *table(coverage, widths=True), ""),
         *(f"Clear gains not called better: {summary(missed, highest=True)}", "", *table(missed, widths=False), ""),
         *(
-            f"One answer to everything, called better: {summary(alike, highest=True)}",
+            f"One answer to everything, called better: {summary(same, highest=True)}",
             "",
-            *table(alike, widths=False),
+            *table(same, widths=False),
             "",
         ),
         *("Least difference of shares that is found with 80% power, 5% of the prompts going the wrong way", "", *power),

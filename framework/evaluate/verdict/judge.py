@@ -245,7 +245,7 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
 
 
 def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
-    """Say why a significant difference is no gain."""
+    """Say why a significant difference is not a gain."""
     constant = (
         f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores '
         f"{number(change.constant, name, change.unit)}"
@@ -340,7 +340,7 @@ def _task_lines(
 
 
 def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[tuple[str, Tone]]:
-    """Say what was forgotten and copied: shown, ruled out, or what is known of it; then, once, what helps."""
+    """Say what was forgotten and copied: shown, ruled out, or what is known; then, once, what helps."""
     for aspect, word in HARMS.items():
         about = [concern for concern in concerns if concern.aspect is aspect]
         for concern in about:
@@ -368,7 +368,7 @@ def _short(concern: Concern) -> str:
 
 
 def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig, *, template: bool) -> Iterator[str]:
-    """Give the numbers behind what is said of the primary measure."""
+    """Give the numbers of the primary measure."""
     change = changes.get(primary)
     if change is None or change.p_value is None or change.before is None:
         return
