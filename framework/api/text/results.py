@@ -283,9 +283,9 @@ def shared_start(prompts: Sequence[str]) -> int:
 
 
 def figures(trial: Trial) -> tuple[str, str, str, str]:
-    """Write the result of a trial: the objective or how it ended, its time, its memory and its verdict."""
+    """Write the result of a trial: the objective or how it ended, its time, its memory and its score."""
     ended = "–" if trial.state == FINISHED else trial.state
     value = ended if trial.value is None else f"{trial.value:.4g}"
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
     memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
-    return value, seconds, memory, "" if trial.score is None else f"score {trial.score:.2f} (-1 to 1)"
+    return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f}"
