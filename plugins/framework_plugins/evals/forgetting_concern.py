@@ -55,15 +55,17 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     bad = [finding for finding in findings if finding.too_much]
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
-    # The worst one is the sentence; what is ruled out holds for all of them.
-    said = reported if reported is findings else [max(reported, key=lambda finding: finding.harm)]
+    # One is enough to say it, and questions come first, since a reader knows them; nothing is lost only if all say so.
+    said = reported if reported is findings else reported[:1]
     summary = "not ruled out. " if unknown and not bad else ""
     summary += "; ".join(finding.summary or finding.text for finding in said)
+    if all(finding.summary for finding in said):
+        summary += f" ({plan.verdict.confidence:.0%} confidence)"
     return Concern(
         name=name,
         aspect=Aspect.general,
         text="; ".join(finding.text for finding in reported),
-        summary=f"{summary} ({plan.verdict.confidence:.0%} confidence)",
+        summary=summary,
         recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
         harm=max(finding.harm for finding in findings),
@@ -124,11 +126,13 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         unknown = not too_much and most > limit
         beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
         harm = 1 - 1 / least if least > 1 else 0.0
-        factor = f"at most {most:.2f} times"
-        if too_much or unknown:
-            factor = f"at least {least:.2f} times" if too_much else f"{least:.2f} to {most:.2f} times"
-        summary = f"{words} {change.before:.3g} to {change.after:.3g} of {change.pairs}, {factor}"
+        summary = f"{words.removeprefix('perplexity of ')} are {_times(ratio)} as surprising to the model as before, "
+        summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
         yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary)
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f} times" if factor < 10 else f"{factor:,.0f} times"  # noqa: PLR2004 - then no digit more tells
 
 
 def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
@@ -150,7 +154,10 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
         more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
-    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm)
+    far = "changed: answers to general questions are far from the base's, "
+    far += f"{change.after:.2g} nats per token; the limit is {settings.max_divergence:g}"
+    summary = far if too_much else ""
+    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)
 
 
 def _tasks(changes: dict[str, Change], settings: LmEvalConfig) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ MAX_EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
 MIN_SIMILARITY = 0.4
 """Answers that are less similar than this have no differences that are worth a mark."""
-UNFOLDED_ANSWERS = 5
+UNFOLDED_ANSWERS = 3
 """Answers that are not folded away."""
 
 

@@ -77,19 +77,19 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
         (
             general([0.0] * 32 + FINE[:96]),
             "general questions right 75% to 56% of 128, 11 to 25 points lost",
-            "general questions right 75% to 56% of 128, at least 11 points lost",
+            "general questions right 75% to 56% of 128, at least 11 points lost (95% confidence)",
             0.115,
         ),
         (
             general(perplexity=80),
             "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)",
-            "perplexity of general texts 40 to 80 of 32, at least 1.91 times",
+            "general texts are 2.00 times as surprising to the model as before, at least 1.91 times (95% confidence)",
             0.476,
         ),
         (
             general(answers=50),
             "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)",
-            "perplexity of general answers 20 to 50 of 32, at least 2.39 times",
+            "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",
             0.581,
         ),
         (
@@ -104,7 +104,7 @@ def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, sho
     concern = found(plan, after, general(divergence=0))["forgetting"]
     assert concern.flagged
     assert concern.text == text
-    assert concern.summary == f"{short} (95% confidence)"
+    assert concern.summary == short
     assert concern.harm == pytest.approx(harm, abs=5e-3)
     assert "lower trainer.learning_rate=0.005" in concern.recommendation
     assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.recommendation
@@ -129,6 +129,9 @@ def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) 
     assert not both["forgetting"].flagged
     assert (far.flagged, far.aspect) == (True, Aspect.task)
     assert far.text.endswith(", more than max_divergence=1")
+    assert far.summary == (
+        "changed: answers to general questions are far from the base's, 2.5 nats per token; the limit is 1"
+    )
     near = found(plan, general(divergence=1.0), general(divergence=0))["forgetting_divergence"]
     assert not near.flagged
     assert near.text.endswith("; more than max_divergence=1 is not ruled out")

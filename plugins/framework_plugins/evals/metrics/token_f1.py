@@ -4,8 +4,8 @@ The words are compared in lower case, without punctuation and without the articl
 mean of precision (the part of the answer's words that are the reference's) and recall (the part of the reference's
 words that are in the answer).
 
-It differs from SQuAD, which has no answers such as A, -5 or C#, in three ways: an article is left out only before another
-word, signs of numbers and of names such as C++ stay, and if a text has no word, all its characters count.
+It differs from SQuAD, which has no answers such as A, -5 or C#, in three ways: an article is left out only before
+another word, signs of numbers and of names such as C++ stay, and if a text has no word, all its characters count.
 """
 
 from __future__ import annotations
