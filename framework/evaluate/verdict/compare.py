@@ -191,11 +191,12 @@ def _controlled(
         return _decided(_change(*sides, config, leaked, candidates), 1 - config.confidence)
 
     controls = {}
-    if before.content or after.content:
+    size = len(after.items)
+    if {len(before.content), len(after.content)} in ({size}, {0, size}):
         controls["form"] = against(before.content or before.items, after.content or after.items)
         form = controls["form"]
         change = replace(change, content_before=form.before, content_after=form.after)
-    if after.constant_items:
+    if len(after.constant_items) == size:
         controls["constant"] = against(after.constant_items, after.items)
         constant = controls["constant"].before
         change = replace(change, constant=constant, constant_answer=after.constant, answers=after.answers)

@@ -196,6 +196,7 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert [row[0] for row in table[5:]] == ["exact_match ↑", "eval_loss ↓", "token_f1 ↑", "stopped ↑"]
     assert table[6][3] == "0.0000"
     assert table[5] == ["exact_match ↑", "7", "0%", "100%", "+37 to +100 points", "better"]
+    assert "exact_match: the first metric that compares answers with references" in text
     assert "Better: exact_match rose from 0% to 100%." in text
     assert "gained: yes. exact_match rose from 0% to 100% on 7 prompts, by at least " in text
     assert "- exact_match rose from 0% to 100% on 7 prompts, +37 to +100 points at 95% confidence, p = 0.016" in text

@@ -303,6 +303,8 @@ def test_a_gain_has_to_be_of_content_and_beyond_the_best_constant_answer() -> No
     assert gained.low is not None
     assert gained.beyond is not None
     assert 0.3 < gained.beyond < gained.low  # what is certain is certain beyond the constant
+    of_others = change(base, replace(tuned, constant="yes", constant_items=[1.0]))  # of other questions
+    assert (of_others.outcome, of_others.constant) == (Outcome.better, None)
 
 
 @settings(max_examples=examples(30))
