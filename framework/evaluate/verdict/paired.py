@@ -204,8 +204,9 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
 
 def _unskewed(value: Floats, skew: Floats) -> Floats:
     """Solve t + skew t^2 / 3 + skew^2 t^3 / 27 = value, Hall's cubic, for t."""
-    some = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # noqa: PLR2004 - of no skew the solution is the value itself
-    return (np.cbrt(1 + some * value) - 1) * 3 / some
+    none = np.abs(skew) < 1e-6  # noqa: PLR2004 - then the solution is the value itself
+    some = np.where(none, 1.0, skew)
+    return np.where(none, value, (np.cbrt(1 + some * value) - 1) * 3 / some)
 
 
 def student(confidence: float, freedom: Floats) -> Floats:

@@ -284,7 +284,7 @@ def test_test_and_interval_never_contradict_each_other(
     assert found.p_value is not None
     low, high = (-math.inf if found.low is None else found.low), (math.inf if found.high is None else found.high)
     significant = found.p_value <= 1 - confidence
-    assert significant is not low <= 0 <= high
+    assert significant is not (low <= 0 <= high)
     assert significant is (found.outcome in {Outcome.better, Outcome.worse})
 
 
