@@ -172,7 +172,7 @@ def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequ
     if isinstance(metric, AnswerMetric) or not metric.needs_reference or measure.kind is not MeasureKind.content:
         return measure
     asked = [number for number, one in enumerate(answers) if one.reference is not None]
-    best = max if metric.higher_is_better else min
+    sign = 1 if metric.higher_is_better else -1
 
     def scored(texts: Sequence[tuple[str, str]]) -> list[float | None]:
         given = [
@@ -186,7 +186,7 @@ def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequ
         [(plain_text(answers[number].answer), plain_text(answers[number].reference or "")) for number in asked]
     )
     content = [
-        item if item is None or other is None else best(item, other)
+        item if item is None or other is None else max(item, other, key=lambda one: sign * one)
         for item, other in zip(measure.items, bare, strict=True)
     ]
     constants = {
@@ -194,7 +194,7 @@ def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequ
         for text, _ in Counter(references).most_common(CONSTANTS)
     }
     whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
-    constant = best(whole, key=lambda text: mean(whole[text], measure.weights, exponential=False), default="")
+    constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
     return dataclasses.replace(
         measure,
         content=content if content != measure.items else [],

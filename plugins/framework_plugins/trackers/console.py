@@ -337,7 +337,7 @@ class Console(Logger):
             self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone]}")), soft_wrap=True)
         # A report of an earlier version has no tones.
         for line, tone in itertools.zip_longest(verdict.lines, verdict.tones, fillvalue=Tone.neutral):
-            self.out.print(shown(Text(f"  {line}", COLOURS[Tone(tone)])), soft_wrap=True)
+            self.out.print(shown(Text(f"  {line}", COLOURS[tone])), soft_wrap=True)
         for line in verdict.more:
             self.out.print(shown(Text(f"  - {line}", "dim")), soft_wrap=True)
 
