@@ -40,7 +40,6 @@ from framework.cli.completion import OPTIONS, complete_shell
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
 from framework.config.sources import REFUSALS, overruled
 from framework.config.unused import unused
-from framework.evaluate.verdict import named_by
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.manager import Plugins
 from framework.hooks.session import Session, current
@@ -256,9 +255,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         if isinstance(error, REFUSALS):
             raise RunFailedError(summarize_error(error)) from error
         raise
-    if report and run_dir is None and (said := named_by(report, config.verdict.fail_on)):
-        _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
-        sys.exit(BAD_VERDICT)
+    if report and run_dir is None and config.verdict.fail_on:
+        from framework.evaluate.verdict import named_by  # noqa: PLC0415 - statistics, which most calls do without
+
+        if said := named_by(report, config.verdict.fail_on):
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
+            sys.exit(BAD_VERDICT)
     return report.objective.value if report else None
 
 
