@@ -184,11 +184,11 @@ def _controlled(
         return change
 
     def against(items: Items, own: Items) -> Change:
-        sides = (
+        one, two = (
             replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
             for values in (items, own)
         )
-        return _decided(_change(*sides, config, leaked, candidates), 1 - config.confidence)
+        return _decided(_change(one, two, config, leaked, candidates), 1 - config.confidence)
 
     controls = {}
     size = len(after.items)
