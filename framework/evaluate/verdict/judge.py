@@ -185,29 +185,32 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
 def _said(changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig) -> Said:
     """Say what was gained."""
     if gained is None:
-        return Said("Not compared", "unknown, because the base was not measured")
+        return Said("Not compared", "unknown, because the base was not measured", short="the base was not measured")
     if not primary and config.primary:
-        return Said("Cannot tell", f"cannot tell. verdict.primary={config.primary} was not measured")
+        return _unknown(f"verdict.primary={config.primary} was not measured")
     if not primary:
-        return Said(
-            "Cannot tell",
-            "cannot tell. No metric compares the content of answers with what it should be: give prompts with answers "
-            "and metric=[exact_match], or metric=[judge]",
+        return _unknown(
+            "no metric compares the content of answers with what it should be: give prompts with answers and "
+            "metric=[exact_match], or metric=[judge]"
         )
     name, change = primary, changes[primary]
     asked = count(change.pairs, "prompt")
     if change.outcome is None:
-        return Said("Cannot tell", f"cannot tell. {name} has no result for each prompt, so nothing can be tested")
+        return _unknown(f"{name} has no result for each prompt, so nothing can be tested")
     if not change.pairs:
-        return Said("Cannot tell", f"cannot tell. All {change.leaked} prompts are answered by training rows")
+        return _unknown(f"all {change.leaked} prompts are answered by training rows")
     if change.not_finite and change.outcome is Outcome.worse:
         text = _not_finite(name, change)
         return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
-        return Said("Cannot tell", f"cannot tell. {name} of the base is not finite for {change.not_finite} of {asked}")
+        return _unknown(f"{name} of the base is not finite for {change.not_finite} of {asked}")
     if change.missing == change.pairs:
-        return Said("Cannot tell", f"cannot tell. None of {asked} has a score of {name} before and after")
+        return _unknown(f"none of {asked} has a score of {name} before and after")
     return _compared(name, change, asked, f"{config.confidence:.0%} confidence")
+
+
+def _unknown(why: str) -> Said:
+    return Said("Cannot tell", f"cannot tell. {why}", short=why)
 
 
 def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
@@ -317,7 +320,7 @@ def _task_lines(
     """Give what else is to know of the task."""
     for name, change in changes.items():
         if change.not_finite and change.outcome is Outcome.worse and name != primary and change.aspect is Aspect.task:
-            yield f"broken: {_not_finite(name, change)}: the weights are damaged", Tone.lost
+            yield f"broken: {_not_finite(name, change)}: the weights are damaged, or overflow there", Tone.lost
     worse = _named(changes, Outcome.worse, MeasureKind.content, primary)
     if worse := [name for name in worse if not changes[name].not_finite]:
         yield f"lost: {', '.join(_moved(name, changes[name]) for name in worse)}", Tone.lost

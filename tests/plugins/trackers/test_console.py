@@ -204,7 +204,7 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
 
 def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
     text = see()
-    assert "gained: cannot tell. All 7 prompts are answered by training rows" in text
+    assert "gained: cannot tell. all 7 prompts are answered by training rows" in text
     assert (
         "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask the same as a training"
         in text

@@ -113,7 +113,8 @@ def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_n
 def test_without_a_measure_of_content_nothing_is_known() -> None:
     verdict = judged(json_valid=one(0, 60, kind=MeasureKind.form))
     assert (verdict.gained, verdict.score, verdict.primary) == (Outcome.unknown, None, "")
-    assert verdict.lines[0].startswith("gained: cannot tell. No metric compares the content of answers")
+    assert verdict.lines[0].startswith("gained: cannot tell. no metric compares the content of answers")
+    assert verdict.summary.startswith("Cannot tell: no metric compares the content")
     assert verdict.lines[1] == "better in form only: json_valid"
 
 
@@ -139,10 +140,9 @@ def test_a_destroyed_model_is_never_headed_no_difference() -> None:
 
 def test_one_row_without_a_finite_loss_has_a_line_of_its_own() -> None:
     verdict = judged(exact_match=one(0, 57), eval_loss=(losses(1.0), losses(0.1, broken=1)))
-    assert (
-        verdict.lines[1] == "broken: eval_loss is no longer a finite number for 1 of 24 items: the weights are damaged"
-    )
-    assert verdict.summary.endswith("but eval_loss is no longer a finite number for 1 of 24 items.")
+    broken = "eval_loss is no longer a finite number for 1 of 24 items"
+    assert verdict.lines[1] == f"broken: {broken}: the weights are damaged, or overflow there"
+    assert verdict.summary.endswith(f"but {broken}.")
 
 
 def test_form_and_constant_answers_are_no_gain() -> None:
