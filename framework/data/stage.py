@@ -87,7 +87,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
         findings += _few_prompts(len(own) or max(asked, default=0), plan.verdict.confidence)
-        findings += _cut_references(plan, model, own or data.prompts)
+        findings += _cut_references(plan.evaluator, model, own or data.prompts)
     return dataclasses.replace(
         data,
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
@@ -376,9 +376,9 @@ def _few_prompts(asked: int, confidence: float) -> list[Finding]:
     return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
 
 
-def _cut_references(plan: Plan, model: Model, prompts: Sequence[Prompt]) -> list[Finding]:
+def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: Sequence[Prompt]) -> list[Finding]:
     """Warn if references have more tokens than an evaluator lets an answer have: none of these can be right."""
-    limits = {name: choice.config.answer_tokens() for name, choice in plan.evaluator.items()}
+    limits = {name: choice.config.answer_tokens() for name, choice in evaluators.items()}
     findings = []
     for name, limit in limits.items():
         if limit is None:

@@ -144,7 +144,7 @@ def _run_stages(
         for exporter in exporters.values() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 exporter.check(model, plan)
-        data = with_deciding(plan, load_data(plan, model), metrics, evaluators)
+        data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, metrics, evaluators)
         if Stage.train in plan.stages:
             check_data(plan.training, plan.set_losses, data)
         if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS and not data.validation:

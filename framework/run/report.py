@@ -59,7 +59,7 @@ def make_report(
             plan.verdict,
             leak=found,
             template=_is_template(after.samples),
-            chosen=_chosen(plan, data, after),
+            chosen=_chosen(plan.objective, data, after) if plan.sweep else "",
             same=_same(pair(before, after)),
         )
         score = verdict.score
@@ -101,11 +101,9 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     return dict.fromkeys(chosen, trained.candidates)
 
 
-def _chosen(plan: Plan, data: DataResult | None, after: EvalResult) -> str:
+def _chosen(objective: str, data: DataResult | None, after: EvalResult) -> str:
     """Say that a sweep chooses among trials by the prompts that judge this one, or that it is one of several."""
-    if not plan.sweep:
-        return ""
-    by_loss = plan.objective.endswith("loss") or plan.objective.startswith(EVAL_LOSS)
+    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
     if (data is None or data.judged_apart) and (by_loss or after.selection):
         return "this is one trial of a sweep: the more trials, the likelier it is that one looks better by chance"
     return (
