@@ -8,7 +8,7 @@ changes. Defaults live here; YAML below `conf/` holds only what differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any, ClassVar
@@ -29,6 +29,7 @@ __all__ = [
     "DataConfig",
     "EvaluatorConfig",
     "ExporterConfig",
+    "FailOn",
     "FormatConfig",
     "HealthConfig",
     "LaunchConfig",
@@ -337,13 +338,21 @@ class PlanConfig:
     }
 
 
+class FailOn(Enum):
+    """What a verdict may say for a run to end with exit code 3."""
+
+    worse = "worse"
+    forgot = "forgot"
+    copied = "copied"
+
+
 @dataclass
 class VerdictConfig:
     """What the verdict on a run is based on, and how certain it has to be."""
 
     primary: Annotated[str | None, Len(1)] = None
     """The measure that decides the gain. null: the first metric that compares answers with references by their
-    content."""
+    content, and that suits the references; the data stage says which it is, and why."""
     margin: Annotated[float, Interval(ge=0, lt=1)] = 0.05
     """How much worse a measure may get and still count as no worse: for a share in points, where 0.05 is 5 points; for
     any other measure as a share of the base's value."""
@@ -354,6 +363,9 @@ class VerdictConfig:
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 9999
     """How many sign patterns the sign-flip test draws if more than 16 pairs differ; up to 16 pairs, it counts all
     patterns."""
+    fail_on: list[FailOn] = field(default_factory=list)
+    """End a run with exit code 3, after everything has been written, if the verdict says one of these: `worse` (any
+    measure of the task got significantly worse), `forgot`, `copied`. Not for the trials of a sweep."""
 
 
 @dataclass
@@ -374,6 +386,11 @@ class MetricConfig:
         """Whether it also compares answers with those of the base, which gives `NAME_wins`."""
         return False
 
+    def unsuited(self, references: Sequence[str]) -> str:
+        """Say why it hardly tells good answers from bad ones that should be like these; empty if it does."""
+        del references
+        return ""
+
 
 @dataclass
 class EvaluatorConfig:
@@ -387,6 +404,10 @@ class EvaluatorConfig:
         """Return how many of the data's `prompts` it asks."""
         del prompts
         return 0
+
+    def answer_tokens(self) -> int | None:
+        """Return how many tokens an answer may have; None if it asks for none."""
+        return None
 
 
 @dataclass

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
@@ -32,14 +33,17 @@ from framework.api.records import (
     TokenRow,
 )
 from framework.util.errors import FrameworkError, describe_error
+from framework.util.plain_text import plain_text
 
-__all__ = ["answered", "measure", "question", "references", "samples", "score"]
+__all__ = ["answered", "kind_of", "measure", "question", "references", "samples", "score", "with_reference"]
 
 T = TypeVar("T")
 SHOWN_CHARACTERS = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
 """Above it, the exponential of a score is too large for JSON."""
+CONSTANTS = 10
+"""References, the most frequent ones, that are tried as the one answer to all questions."""
 
 
 def question(prompt: Prompt) -> str:
@@ -81,13 +85,13 @@ def references(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[Token
         By the number of the prompt, the row in which the reference is learned, and what the model gives of it.
     """
     asked = [number for number, prompt in enumerate(prompts) if prompt.reference is not None]
-    rows = model.encode([_read(prompts[number], number) for number in asked])
+    rows = model.encode([with_reference(prompts[number], number) for number in asked])
     pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
     scored = model.score([row for _, row in pairs]) if pairs else []
     return {number: (row, score) for (number, row), score in zip(pairs, scored, strict=True)}
 
 
-def _read(prompt: Prompt, number: int) -> Example:
+def with_reference(prompt: Prompt, number: int) -> Example:
     """Return the conversation in which the reference is the answer, and the one turn that is learned."""
     turns = [dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages]
     reference = Message("assistant", prompt.reference or "")
@@ -119,7 +123,8 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
         notes += scores.notes
         result = _measure(metric, scores, asked, len(answers))
         if result is not None:
-            measures[name] = dataclasses.replace(result, where=where, clusters=clusters)
+            result = dataclasses.replace(result, where=where, clusters=clusters)
+            measures[name] = _with_controls(name, metric, result, answers)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
@@ -143,7 +148,8 @@ def _clusters(answers: Sequence[Answered]) -> list[int]:
     return clusters if len(set(clusters)) < len(clusters) else []
 
 
-def _kind(metric: AnyMetric) -> MeasureKind:
+def kind_of(metric: AnyMetric) -> MeasureKind:
+    """Return what a metric looks at."""
     # A metric may have another attribute of that name.
     if isinstance(metric, MetricWithKind) and isinstance(metric.kind, MeasureKind):
         return metric.kind
@@ -171,8 +177,48 @@ def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
     unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
-    up, kind = metric.higher_is_better, _kind(metric)
+    up, kind = metric.higher_is_better, kind_of(metric)
     return Measure(value, items, weights, up, exponential=exponential, unit=unit, kind=kind)
+
+
+def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequence[Answered]) -> Measure:
+    """Add what a gain is to be compared with: the answers without their form, and the best constant answer.
+
+    Of a metric that looks at more than texts this is not known: it may be a judge, which costs a request an answer.
+    """
+    if isinstance(metric, AnswerMetric) or not metric.needs_reference or measure.kind is not MeasureKind.content:
+        return measure
+    asked = [number for number, one in enumerate(answers) if one.reference is not None]
+    sign = 1 if metric.higher_is_better else -1
+
+    def scored(texts: Sequence[tuple[str, str]]) -> list[float | None]:
+        given = [
+            dataclasses.replace(answers[number], answer=answer, reference=reference)
+            for number, (answer, reference) in zip(asked, texts, strict=True)
+        ]
+        return _placed(score(name, metric, given).items, asked, len(answers), None)
+
+    references = [answers[number].reference or "" for number in asked]
+    bare = scored(
+        [(plain_text(answers[number].answer), plain_text(answers[number].reference or "")) for number in asked]
+    )
+    content = [
+        item if item is None or other is None else max(item, other, key=lambda one: sign * one)
+        for item, other in zip(measure.items, bare, strict=True)
+    ]
+    constants = {
+        text: scored([(text, reference) for reference in references])
+        for text, _ in Counter(references).most_common(CONSTANTS)
+    }
+    whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
+    constant = max(whole, key=lambda text: sign * mean(whole[text], measure.weights, exponential=False), default="")
+    return dataclasses.replace(
+        measure,
+        content=content if content != measure.items else [],
+        constant=constant,
+        constant_items=whole.get(constant, []),
+        answers=len({answers[number].answer.strip() for number in asked}),
+    )
 
 
 def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) -> list[T]:

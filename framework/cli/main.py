@@ -1,8 +1,8 @@
 """The command line: `python -m framework [COMMAND | OVERRIDES…]`.
 
 A first word that is neither an override nor an option is a command; everything else goes to Hydra. Exit codes: 0 done,
-1 a failure of the program, 2 a mistake that the user can fix, 128 and its number for a signal that ended it (see
-`run/interruption.py`), 141 a closed pipe.
+1 a failure of the program, 2 a mistake that the user can fix, 3 a verdict that `verdict.fail_on` names, 128 and its
+number for a signal that ended it (see `run/interruption.py`), 141 a closed pipe.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from framework.api.protocols import Launcher
 from framework.api.records import Progress, Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.api.schema import CommandConfig
-from framework.api.text.results import visible
+from framework.api.text.results import headline, visible
 from framework.cli.arguments import (
     chooses_preset,
     complete_overrides,
@@ -67,7 +67,7 @@ from framework.util.versions import VERSION
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
-FAILED, INTERRUPTED, BROKEN_PIPE = 1, 130, 141
+FAILED, BAD_VERDICT, INTERRUPTED, BROKEN_PIPE = 1, 3, 130, 141
 LONGEST_LINE = 4_000
 """Characters of a line of an error: a value that it quotes may be long, and the fix comes last."""
 
@@ -255,6 +255,12 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         if isinstance(error, REFUSALS):
             raise RunFailedError(summarize_error(error)) from error
         raise
+    if report and run_dir is None and config.verdict.fail_on:
+        from framework.evaluate.verdict import named_by  # noqa: PLC0415 - statistics, which most calls do without
+
+        if said := named_by(report, config.verdict.fail_on):
+            _show(FrameworkError(f"verdict.fail_on=[{','.join(said)}]: {headline(report)}"))
+            sys.exit(BAD_VERDICT)
     return report.objective.value if report else None
 
 

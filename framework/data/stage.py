@@ -31,6 +31,7 @@ from framework.api.records import (
     ViewedRow,
 )
 from framework.api.schema import Affects, ProofMode, Stage
+from framework.api.scoring import with_reference
 from framework.data import audit, lengths, mask_verification
 from framework.data.audit import StoredRows
 from framework.data.lengths import Fitted
@@ -44,6 +45,8 @@ from framework.util.hashing import key_of
 from framework.util.power import least_difference
 from framework.util.redact import redact
 
+MEASURED_REFERENCES = 200
+"""References whose length is measured before the training."""
 LEAST_JUDGED = 20
 """Held-out rows that are enough to judge by; with twice as many, half of them choose and half judge."""
 ENOUGH_PROMPTS = 60
@@ -84,6 +87,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
         findings += _few_prompts(len(own) or max(asked, default=0), plan.verdict.confidence)
+        findings += _cut_references(plan.evaluator, model, own or data.prompts)
     return dataclasses.replace(
         data,
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
@@ -370,6 +374,31 @@ def _few_prompts(asked: int, confidence: float) -> list[Finding]:
     )
     advice += ", or give prompts (evaluator.prompts.file)"
     return [Finding("few_prompts", Severity.warning, asked, text, advice, [])]
+
+
+def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: Sequence[Prompt]) -> list[Finding]:
+    """Warn if references have more tokens than an evaluator lets an answer have: none of these can be right."""
+    limits = {name: choice.config.answer_tokens() for name, choice in evaluators.items()}
+    findings = []
+    for name, limit in limits.items():
+        if limit is None:
+            continue
+        known = [prompt for prompt in prompts if prompt.reference is not None][:MEASURED_REFERENCES]
+        rows = model.encode([with_reference(prompt, number) for number, prompt in enumerate(known)]) if known else []
+        # The stop token is none of the answer.
+        long = [(row.supervised - 1, prompt) for row, prompt in zip(rows, known, strict=True)]
+        long = [(tokens, prompt) for tokens, prompt in long if tokens > limit]
+        if not long:
+            continue
+        setting, most = f"evaluator.{name}.max_new_tokens", max(tokens for tokens, _ in long)
+        text = (
+            f"{len(long)} of {len(known)} references are longer than {setting}={limit}, up to {most} tokens: an answer "
+            "is cut off before it can be right"
+        )
+        examples = [f"{prompt.where or 'prompt'}: {tokens} tokens" for tokens, prompt in long]
+        advice = f"set {setting}={most + 1}, or leave these prompts out"
+        findings.append(Finding("cut_references", Severity.warning, len(long), text, advice, examples[:5]))
+    return findings
 
 
 def to_prompt(example: Example) -> Prompt:

@@ -164,7 +164,9 @@ class Measuring:
             if known and len(own.items) == len(after.samples):
                 items = [found.get(place) for place in range(len(own.items))]
                 weights = [float(place in found) for place in range(len(own.items))] if len(found) < len(items) else []
-                wins = replace(own, value=fmean(known), items=items, weights=weights, unit="", compared=True)
+                # Its own controls are of grades, not of comparisons.
+                bare = replace(own, content=[], constant="", constant_items=[], answers=0)
+                wins = replace(bare, value=fmean(known), items=items, weights=weights, unit="", compared=True)
                 measures = {
                     key: measure
                     # The first metric with content is the primary one, so what compares comes before its own metric.

@@ -29,6 +29,7 @@ from framework.api.protocols import (
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
+from framework.evaluate.deciding import with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.monitor.checks import check_data, check_validation
@@ -145,7 +146,7 @@ def _run_stages(
         for exporter in exporters.values() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 exporter.check(model, plan)
-        data = load_data(plan, model)
+        data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, metrics, evaluators)
         if Stage.train in plan.stages:
             check_data(plan.training, plan.set_losses, data)
         if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:

@@ -14,7 +14,6 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
-    MeasureKind,
     Objective,
     Report,
     Results,
@@ -29,10 +28,6 @@ from framework.util.redact import redact
 
 LEAKED = "leaked"
 """The finding of an audit that the verdict needs to know: prompts that training answers."""
-NO_DRIFT = 0.01
-"""Nats per token from the base below which no training is visible; the quickstart has 0.3 to 0.5."""
-MOSTLY = 0.95
-"""Share of the answers that have to be those of the base: rounding may change one."""
 
 
 def make_report(
@@ -50,20 +45,31 @@ def make_report(
     findings = {finding.name: finding for finding in data.findings} if data else {}
     leak = findings.get(LEAKED)
     candidates = _candidates(data, after, trained)
-    changes = compare(before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates)
+    decides = data.decides if data else ""
+    changes = compare(
+        before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates, decides=decides
+    )
     verdict = score = None
     if after is not None:
         results = Results(before, after, trained, changes)
         concerns = [one for _, one in plugins.ask("framework_concerns", Concern, plan=plan, results=results)]
         found = leak.text if leak else ""
-        verdict = judge(changes, concerns, plan.verdict, leak=found, template=_is_template(after.samples))
-        verdict = dataclasses.replace(verdict, unchanged=_unchanged(before, after))
+        verdict = judge(
+            changes,
+            concerns,
+            plan.verdict,
+            leak=found,
+            template=_is_template(after.samples),
+            chosen=_chosen(plan.objective, data, after) if plan.sweep else "",
+            same=_same(pair(before, after)),
+        )
         score = verdict.score
         if before and after.selection:  # a sweep chooses by other prompts than those that the verdict judges by
             first, last = (
                 dataclasses.replace(each, measures=each.measures | each.selection) for each in (before, after)
             )
-            score = judge(compare(first, last, plan.verdict, candidates=candidates), concerns, plan.verdict).score
+            chosen_by = compare(first, last, plan.verdict, candidates=candidates, decides=decides)
+            score = judge(chosen_by, concerns, plan.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),
@@ -96,11 +102,21 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     return dict.fromkeys(chosen, trained.candidates)
 
 
-def _unchanged(before: EvalResult | None, after: EvalResult) -> bool:
-    """Whether the training changed neither answers nor probabilities measurably; False if that is unknown."""
-    drifts = [one.value for one in after.measures.values() if one.kind is MeasureKind.change and one.unit == "nats"]
-    equal = [one is not None and one.answer == two.answer for one, two in pair(before, after)]
-    return bool(drifts and equal) and max(drifts) < NO_DRIFT and sum(equal) >= MOSTLY * len(equal)
+def _chosen(objective: str, data: DataResult | None, after: EvalResult) -> str:
+    """Say that a sweep chooses among trials by the prompts that judge this one, or that it is one of several."""
+    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
+    if (data is None or data.judged_apart) and (by_loss or after.selection):
+        return "this is one trial of a sweep: the more trials, the likelier it is that one looks better by chance"
+    return (
+        "this is a trial of a sweep that chooses by the prompts of this verdict, so the best trial looks better than "
+        "it is: measure it again on other prompts before you report its gain"
+    )
+
+
+def _same(pairs: Sequence[tuple[Sample | None, Sample]]) -> tuple[int, int]:
+    """Return how many answers are the base's, and how many there are."""
+    both = [(before.answer, after.answer) for before, after in pairs if before is not None]
+    return sum(before == after for before, after in both), len(both)
 
 
 def _is_template(samples: Sequence[Sample]) -> bool:

@@ -181,7 +181,7 @@ def show(sweep: Sweep) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
-    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
+    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score, -1 to 1"):
         table.add_column(heading, overflow="fold")
     keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
     shown = dict(zip(keys, short_keys(keys), strict=True))
@@ -269,7 +269,7 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
         training_seconds=seconds.get("train"),
         peak_memory_bytes=report.get("peak_memory_bytes"),
         score=verdict.get("score"),
-        verdict=redact(next(iter(verdict.get("lines") or []), "")),
+        verdict=redact(verdict.get("summary") or next(iter(verdict.get("lines") or []), "")),
     )
 
 

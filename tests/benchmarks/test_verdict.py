@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.verdict import SKEWED, Cell, several, shares_coverage, shares_false, simulated, skewed, wordings
+from tests.benchmarks.verdict import (
+    SKEWED,
+    Cell,
+    constants,
+    gains,
+    several,
+    shares_coverage,
+    shares_false,
+    simulated,
+    skewed,
+    wordings,
+)
 
 SIZES = (8, 20, 60)
 NOISE = 0.025
@@ -38,6 +49,16 @@ def test_prompts_that_are_not_independent_do_not_tell_of_an_effect_that_is_none(
     assert [row.counted for row in rows] == [row.independent for row in rows]
     assert max(max(row.told) for row in rows) <= 0.06 + 2 * NOISE
     assert min(min(row.coverage) for row in rows) >= 0.92 - 2 * NOISE
+
+
+def test_a_clear_gain_is_not_denied_and_its_interval_holds_it() -> None:
+    denied, coverage = gains(60, (12,))
+    assert max(cell.rate for cell in denied) <= 0.1
+    assert min(cell.rate for cell in coverage) >= 0.92
+
+
+def test_one_answer_to_everything_is_not_called_better() -> None:
+    assert max(cell.rate for cell in constants(60, (20, 60))) == 0
 
 
 def _mean(cells: list[Cell]) -> float:

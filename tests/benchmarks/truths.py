@@ -122,7 +122,7 @@ def written(folder: Path, setting: str, content: Iterable[Row]) -> list[str]:
 def as_row(name: str, report: Report) -> str:
     """Return the row of the table."""
     verdict = report.verdict
-    said = "<br>".join(verdict.lines).replace("|", "\\|") if verdict else "no verdict"
+    said = "<br>".join([verdict.summary, *verdict.lines]).replace("|", "\\|") if verdict else "no verdict"
     score = "" if verdict is None or verdict.score is None else f"{verdict.score:.2f}"
     rows, steps, rate = TRUTHS[name]
     return f"| {rows} | {steps} | {rate} | {said} | {score} |"

@@ -16,18 +16,23 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api.records import Change, EvalResult, Measure, MeasureKind, Outcome
+from framework.api.schema import VerdictConfig
+from framework.evaluate.verdict import compare
 from framework.evaluate.verdict.compare import holm
-from framework.evaluate.verdict.paired import flip_against_tail, mcnemar, of_means, of_shares, sign_flip
+from framework.evaluate.verdict.paired import UNSEEN, flip_against_tail, mcnemar, of_means, of_shares, sign_flip
 from framework.util.power import least_difference
 from framework.util.prompt_clusters import clusters as clusters_by_wording
 from tests.benchmarks.prompt_kinds import dependent, independent
 
 Floats = NDArray[np.float64]
 SIZES = (8, 12, 20, 30, 60, 100, 200)
+EMPTY: Mapping[str, Any] = {}
 LEVEL = 0.05
 RUNS = 12000
 CORRELATIONS = (0.3, 0.8)
@@ -109,13 +114,13 @@ NUMBERS: dict[str, tuple[Draw, float, float]] = {
     "skew 2 (exponential)": (lambda r, n: r.exponential(1, n), 1.0, 0.0),
     "skew 2.8 (gamma)": (lambda r, n: r.gamma(0.5, 1, n), 0.5, 0.0),
     "skew 3.3 (lognormal)": (lambda r, n: np.exp(r.normal(0, 0.75, n)), math.exp(0.28125), 0.0),
-    "grades 1 to 10, whole": (lambda r, n: np.round(r.normal(0.4, 1.2, n)), 0.4, 0.0),
+    "grades 1 to 10, whole": (lambda r, n: np.round(r.normal(0.4, 1.2, n)), 0.4, UNSEEN),
     "F1, spread": (lambda r, n: r.beta(0.5, 0.3, n) - r.beta(0.5, 0.5, n), 0.125, 1.0),
     "F1, nearly 1 after": (lambda r, n: r.beta(8, 0.3, n) - r.beta(0.5, 1.5, n), 8 / 8.3 - 0.25, 1.0),
     "F1, 70% tied": (lambda r, n: np.where(r.random(n) < 0.7, 0, r.beta(2, 1, n)), 0.2, 1.0),
     "F1, 90% tied": (lambda r, n: np.where(r.random(n) < 0.9, 0, r.beta(2, 1, n)), 1 / 15, 1.0),
 }
-"""By name: how differences are drawn, their mean, and the largest that is possible (0: no limit)."""
+"""By name: how differences are drawn, their mean, and the largest that is possible (0: no limit, UNSEEN: not known)."""
 WEIGHTED: dict[str, tuple[Draw, float, float]] = {
     "loss by tokens, normal": (lambda r, n: r.normal(0.3, 1, n), 0.3, 0.0),
     "loss by tokens, skew 2": (lambda r, n: r.exponential(1, n), 1.0, 0.0),
@@ -257,6 +262,81 @@ def wordings(runs: int, seed: int = 2) -> Iterator[Counted]:
         yield Counted(name, len(true), len(set(true.tolist())), len(set(found.tolist())), (*rates,), (*coverage,))
 
 
+# --- gains that must not be denied -----------------------------------------------------------------------------------
+
+GAINS: dict[str, tuple[float, float, float]] = {
+    f"gain of .75 to .95, {share:.0%} fail ({low:+.2f} to {high:+.2f})": (share, low, high)
+    for low, high in ((0.03, 0.15), (-0.25, 0.05))
+    for share in (0.05, 0.1, 0.2, 0.3)
+}
+"""By name: the share of the prompts that fail, and the least and the largest difference of those."""
+
+
+def gains(runs: int, sizes: Sequence[int] = SIZES, seed: int = 3) -> tuple[list[Cell], list[Cell]]:
+    """Return how often a clear gain of an F1 is not called better, and how often its interval holds the true gain.
+
+    Most prompts gain .75 to .95, some hardly any: with few of them, the skew is large.
+    """
+    denied, coverage = [], []
+    for size in sizes:
+        random = np.random.default_rng([seed, size])
+        for kind, (share, low, high) in GAINS.items():
+            fails = random.random((runs, size)) < share
+            differences = np.where(
+                fails, random.uniform(low, high, (runs, size)), random.uniform(0.75, 0.95, (runs, size))
+            )
+            found = [verdict_on(row) for row in differences]
+            true = share * (low + high) / 2 + (1 - share) * 0.85
+            bounds = [(-1.0 if one.low is None else one.low, 1.0 if one.high is None else one.high) for one in found]
+            missed = np.mean([one.outcome is not Outcome.better for one in found])
+            inside = np.mean([least <= true <= most for least, most in bounds])
+            denied.append(Cell(kind, size, float(missed)))
+            width = float(np.median([most - least for least, most in bounds]))
+            coverage.append(Cell(kind, size, float(inside), width))
+    return denied, coverage
+
+
+CONSTANTS: dict[str, tuple[float, float, float]] = {
+    "constant answer, right in 80%, base 0% for its form": (0.0, 0.8, 0.75),
+    "constant answer, right in 80%, base 40%": (0.4, 0.8, 0.4),
+    "constant answer, right in 50%, base 0%": (0.0, 0.5, 0.0),
+}
+"""By name: the share that the base answers right, the constant answer, and the base's content."""
+
+
+def constants(runs: int, sizes: Sequence[int] = SIZES, seed: int = 4) -> Iterator[Cell]:
+    """Give how often a model with one answer to everything is called better, if that is right for most prompts."""
+    for size in sizes:
+        random = np.random.default_rng([seed, size])
+        for kind, (base, share, content) in CONSTANTS.items():
+            called = 0
+            for _ in range(runs):
+                right = (random.random(size) < share).astype(float)
+                drawn = random.random(size)
+                before, said = ((drawn < part / share) * right for part in (base, content))
+                constant = {"constant": "yes", "constant_items": right.tolist(), "answers": 1}
+                found = verdict_on(right - before, before, content=said.tolist(), after=constant)
+                called += found.outcome is Outcome.better
+            yield Cell(kind, size, called / runs)
+
+
+def verdict_on(
+    differences: Floats,
+    before: Floats | None = None,
+    *,
+    content: Sequence[float] = (),
+    after: Mapping[str, Any] = EMPTY,
+) -> Change:
+    """Return what the verdict comes to for scores of answers."""
+    first = np.zeros(len(differences)) if before is None else before
+    sides = ((first, {"content": [*content]}), (first + differences, after))
+    one, two = (
+        Measure(float(items.mean()), items.tolist(), higher_is_better=True, kind=MeasureKind.content, **more)
+        for items, more in sides
+    )
+    return compare(EvalResult({"x": one}), EvalResult({"x": two}), VerdictConfig(resamples=FLIPS))["x"]
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +379,9 @@ def main() -> None:
     runs = parser.parse_args().runs
     false, coverage = simulated(runs)
     false = [*shares_false(), *false, *several(runs)]
-    coverage = [*shares_coverage(), *coverage]
+    missed, gained = gains(max(1, runs // 30))
+    coverage = [*shares_coverage(), *coverage, *gained]
+    same = list(constants(max(1, runs // 30)))
     unequal, beyond = list(skewed(runs, SKEWED)), list(skewed(runs, BEYOND))
     worded = list(wordings(runs))
     power = [f"| {size} | {100 * (least_difference(size) or math.nan):.0f} |" for size in SIZES]
@@ -309,6 +391,13 @@ def main() -> None:
         *(f"Skewed, no change in the mean: {summary(unequal, highest=True)}", ""),
         *(*table([*unequal, *beyond], widths=False), ""),
         *("Clusters by wording", "", *counted_table(worded), ""),
+        *(f"Clear gains not called better: {summary(missed, highest=True)}", "", *table(missed, widths=False), ""),
+        *(
+            f"One answer to everything, called better: {summary(same, highest=True)}",
+            "",
+            *table(same, widths=False),
+            "",
+        ),
         *("Least difference of shares that is found with 80% power, 5% of the prompts going the wrong way", "", *power),
     ]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -42,7 +42,12 @@ class CleaningAudit(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """An option of `metric=` that looks at the text of one answer. It may be a `MetricWithUnit` too."""
+    """An option of `metric=` that looks at the text of one answer. It may be a `MetricWithUnit` too.
+
+    One that needs a reference also scores texts that no model wrote: each answer without its form, and up to ten
+    references as the answer to all questions, which a gain has to beat. If a score is expensive, such as a request,
+    subclass `AnswerMetric`.
+    """
 
     higher_is_better: bool
     needs_reference: bool

@@ -40,6 +40,7 @@ from framework.api.records.results import (
     Results,
     Sample,
     Step,
+    Tone,
     TrainResult,
     Verdict,
 )
@@ -111,6 +112,7 @@ __all__ = [
     "Sweep",
     "TextForm",
     "TokenRow",
+    "Tone",
     "ToolCall",
     "TrainResult",
     "TrainingIssue",

@@ -134,7 +134,9 @@ class DataResult:
     that no prompt is a validation row: a training may choose its weights by those. `unread_fields` counts the rows with
     a value in a field that has no effect, `rejected_answers` the preference pairs whose rejected answer is left out.
     `cut_texts` plain texts became `cut_rows` rows by `data.cut`, and `conversations` with several answers
-    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says about its rows.
+    `conversation_rows` rows by `data.learn=each`. `notes` are what the source says about its rows. `decides` is the
+    metric that decides about the gain, and `decides_why` says why, by the references of the prompts; empty if there are
+    no references.
     """
 
     train_rows: int
@@ -167,3 +169,5 @@ class DataResult:
     conversations: int = 0
     conversation_rows: int = 0
     notes: list[str] = field(default_factory=list)
+    decides: str = ""
+    decides_why: str = ""

@@ -33,6 +33,15 @@ class MeasureKind(Enum):
     change = "change"
 
 
+class Tone(Enum):
+    """What a sentence of the verdict says: a gain, a loss, a problem, or neither."""
+
+    good = "good"
+    lost = "lost"
+    flagged = "flagged"
+    neutral = "neutral"
+
+
 class Outcome(Enum):
     """The outcome of a change.
 
@@ -75,6 +84,10 @@ class Measure:
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure. `looks` is how many looks at the growing items
     there may be; each needs a higher confidence, `each_look`.
+
+    Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
+    where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one
+    of the references, with its `constant_items`; `answers` is how many different answers there are.
     """
 
     value: float
@@ -89,6 +102,10 @@ class Measure:
     kind: MeasureKind = MeasureKind.form
     clusters: list[int] = field(default_factory=list, metadata={FORMER_NAME: "groups"})
     compared: bool = False
+    content: list[float | None] = field(default_factory=list)
+    constant: str = ""
+    constant_items: list[float | None] = field(default_factory=list)
+    answers: int = 0
     looks: int = 1
 
     def each_look(self, confidence: float) -> float:
@@ -249,6 +266,15 @@ class Change:
         not_finite: items for which one side is not a finite number.
         leaked: items that training rows answer; they are left out.
         candidates: how many sets of weights were compared on these items before; the best of them is judged here.
+        answers: how many different answers the trained model gives; 0 if that is not known.
+        constant: what the best answer that is the same for all questions would score; None if that is not known.
+        constant_answer: that answer.
+        content_before: the value before with case, punctuation and spaces ignored; None if that is not known.
+        content_after: the same after the training.
+        held_back: why a significant gain does not count as one: `form` if there is none once case, punctuation and
+            spaces are ignored, `constant` if it is not significantly more than `constant`; empty otherwise.
+        beyond: the difference that is certain beyond the base, its content and the constant answer; None if `low` and
+            `high` say it.
     """
 
     before: float | None
@@ -270,6 +296,13 @@ class Change:
     not_finite: int = 0
     leaked: int = 0
     candidates: int = 1
+    answers: int = 0
+    constant: float | None = None
+    constant_answer: str = ""
+    content_before: float | None = None
+    content_after: float | None = None
+    held_back: str = ""
+    beyond: float | None = None
 
 
 @dataclass(frozen=True)
@@ -277,7 +310,8 @@ class Concern:
     """A possible problem with the result of a run; `flagged` says whether it was found.
 
     `harm`, 0 to 1, is subtracted from the score of the verdict: as much as is certain, so that it grows without a jump.
-    `recommendation` says what to change. `unknown` says that too little was measured to rule it out.
+    `recommendation` says what to change. `unknown` says that too little was measured to rule it out. `summary` says the
+    most important of `text` in a sentence, with the bound that is known; empty if `text` is one sentence already.
     """
 
     name: str
@@ -287,6 +321,7 @@ class Concern:
     flagged: bool
     harm: float = 0.0
     unknown: bool = False
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -295,8 +330,9 @@ class Verdict:
 
     `gained` is the outcome of the measure `primary`; `unknown` if nothing compares answers with what they should be.
     `forgot` and `copied` are None if nothing checked that, or if too little was measured. `score` is the gain of the
-    primary measure, as much as is certain, minus the harm of all concerns. `lines` says it in sentences; `more` says
-    what else was found. `unchanged`: answers and probabilities are those of the base, so the training did nothing.
+    primary measure, as much as is certain, minus the harm of all concerns. `summary` is the first sentence, in `tone`:
+    it names what was lost before anything else. `lines` has a sentence for each aspect, each in one of the `tones`;
+    `more` has the details. `unchanged`: answers and probabilities are those of the base, so the training did nothing.
     """
 
     gained: Outcome | None
@@ -309,6 +345,9 @@ class Verdict:
     more: list[str] = field(default_factory=list)
     primary: str = ""
     unchanged: bool = False
+    summary: str = ""
+    tone: Tone = Tone.neutral
+    tones: list[Tone] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     cached = "; from the cache" if data.cached else ""
     yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
     yield _format(data)
+    if data.decides:
+        yield Fact("decides", f"{data.decides}: {data.decides_why}")
     if data.notes:
         yield Fact("files", data.notes[0], tuple(data.notes[1:]), amiss=True)
     if data.unread_fields:
@@ -258,15 +260,16 @@ def difference(change: Change, name: str) -> str:
 
 
 def headline(report: Report) -> str:
-    """Say in a sentence how the deciding measure changed, and how sure that is; empty if the verdict has none."""
-    found = ((name, change, change.outcome) for name, change in report.metrics.items() if change.primary)
-    name, change, outcome = next(found, ("", None, None))
-    if change is None or outcome is None:
-        return ""
-    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
-    words, by = outcome.value, difference(change, name)
-    sure = f" ({by} at {report.verdict.confidence:.0%} confidence)" if by and report.verdict else ""
-    return f"{words[:1].upper()}{words[1:]}: {name} was {before} before the training and is {after} after it{sure}."
+    """Say in a sentence what the run was worth, what was lost first; empty if nothing was judged."""
+    verdict = report.verdict
+    return verdict.summary or next(iter(verdict.lines), "") if verdict else ""
+
+
+def outcome_text(change: Change) -> str:
+    """Say what a change comes to; empty if nothing was tested."""
+    if change.held_back:
+        return {"form": "better in form only", "constant": "no better than one answer to everything"}[change.held_back]
+    return change.outcome.value if change.outcome else ""
 
 
 def shared_start(prompts: Sequence[str]) -> int:
@@ -284,12 +287,12 @@ def shared_start(prompts: Sequence[str]) -> int:
 
 
 def figures(trial: Trial) -> tuple[str, str, str, str]:
-    """Write the result of a trial: the objective or how it ended, its time, its memory and its verdict."""
+    """Write the result of a trial: the objective or how it ended, its time, its memory and its score."""
     ended = "–" if trial.state == FINISHED else trial.state
     value = ended if trial.value is None else f"{trial.value:.4g}"
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
     memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
-    return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f} of 1"
+    return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f}"
 
 
 def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:

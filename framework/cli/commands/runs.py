@@ -40,8 +40,8 @@ class Row:
         started: when it started, in ISO 8601 with the zone; for a sweep, when its first trial did.
         state: for a run the state in its `status.json`, or `killed`; for a sweep how many trials began, by their
             states.
-        score: of the verdict, from 0 to 1; None if there is none.
-        verdict: its first line, or why the run failed; for a sweep, its best trial.
+        score: of the verdict, from -1 to 1; None if there is none.
+        verdict: its first sentence, or why the run failed; for a sweep, its best trial.
     """
 
     folder: str
@@ -84,6 +84,7 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     if runs == [home]:
         report = _plain(home / REPORT)
         lines = part(report, list, "verdict", "lines") or [_plain(home / STATUS).get("error") or ""]
+        lines = [part(report, str, "verdict", "summary") or lines[0]]
         score = part(report, int | float, "verdict", "score")
         return Row(display_path(home), begun, state_of(home, home), score, visible(str(lines[0]), " "))
     states = [state_of(run, home) for run in runs]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from framework.api.plan import WINS
 from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import mean
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Items = list[float | None]
 NOTHING: Mapping[str, Measure] = {}
+LEVEL_STEP = 1e-4
+"""How exactly the p-value of an interval is found."""
 
 
 def compare(
@@ -27,6 +31,7 @@ def compare(
     *,
     leaked: Collection[str] = (),
     candidates: Mapping[str, int] | None = None,
+    decides: str = "",
 ) -> dict[str, Change]:
     """Return the change of each measure; one that only one side has is not compared.
 
@@ -36,14 +41,14 @@ def compare(
         config: the settings of the verdict.
         leaked: where rows are that training answers: they are left out.
         candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
+        decides: the metric that decides about the gain, if the config names none; empty for the first one with content.
     """
     first, last = (result.measures if result else NOTHING for result in (before, after))
     names = [*last, *(name for name in first if name not in last)]
-    primary = primary_measure(last or first, config)
-    changes = {
-        name: _change(first.get(name), last.get(name), config, leaked, (candidates or {}).get(name, 1))
-        for name in names
-    }
+    primary = primary_measure(last or first, config, decides)
+    sides = {name: (first.get(name), last.get(name)) for name in names}
+    counts = {name: (candidates or {}).get(name, 1) for name in names}
+    changes = {name: _change(*sides[name], config, leaked, counts[name]) for name in names}
     if primary in changes:
         changes[primary] = replace(changes[primary], primary=True)
     for aspect in (Aspect.task, Aspect.general):
@@ -59,19 +64,23 @@ def compare(
         adjusted = holm([changes[name].p_value or 0.0 for name in family])
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
-    return {name: _decided(change, 1 - config.confidence) for name, change in changes.items()}
+    return {
+        name: _controlled(_decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
+        for name, change in changes.items()
+    }
 
 
-def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig) -> str:
+def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig, decides: str = "") -> str:
     """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
-    contents = (
+    contents = [
         name
         for name, measure in measures.items()
         if measure.aspect is Aspect.task and measure.kind is MeasureKind.content
-    )
-    return next(contents, "")
+    ]
+    chosen = [name for name in (f"{decides}{WINS}", decides) if name in contents]
+    return next(iter([*chosen, *contents]), "")
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -162,6 +171,50 @@ def _change(
     return _measured(plain, known, pairs, config)
 
 
+def _controlled(
+    change: Change,
+    before: Measure | None,
+    after: Measure | None,
+    config: VerdictConfig,
+    leaked: Collection[str],
+    candidates: int,
+) -> Change:
+    """Hold a gain back that is of form only, or that one answer to all questions would have shown too.
+
+    A gain has to be significant over all three: the base, the base's content, and the best constant answer.
+    """
+    if before is None or after is None or change.p_value is None or change.kind is not MeasureKind.content:
+        return change
+
+    def against(items: Items, own: Items) -> Change:
+        one, two = (
+            replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
+            for values in (items, own)
+        )
+        return _decided(_change(one, two, config, leaked, candidates), 1 - config.confidence)
+
+    controls = {}
+    size = len(after.items)
+    if {len(before.content), len(after.content)} in ({size}, {0, size}):
+        controls["form"] = against(before.content or before.items, after.content or after.items)
+        form = controls["form"]
+        change = replace(change, content_before=form.before, content_after=form.after)
+    if len(after.constant_items) == size:
+        controls["constant"] = against(after.constant_items, after.items)
+        constant = controls["constant"].before
+        change = replace(change, constant=constant, constant_answer=after.constant, answers=after.answers)
+    if change.outcome is not Outcome.better:
+        return change
+    for name, control in controls.items():
+        if control.outcome is not Outcome.better:
+            # What is better than the base, content included, has lost nothing.
+            outcome = control.outcome if name == "form" else Outcome.no_worse
+            return replace(change, outcome=outcome, held_back=name)
+    certain = [change, *controls.values()]
+    bounds = [bound for one in certain if (bound := one.low if change.higher_is_better else one.high) is not None]
+    return replace(change, beyond=min(bounds, key=abs) if controls and bounds else None)
+
+
 def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
     """Add the values, the interval and the p-value."""
     confidence = 1 - (1 - known.each_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
@@ -233,7 +286,9 @@ def _tested(
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
     from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
+        UNSEEN,
         flip_against_tail,
+        flip_bound,
         mcnemar,
         of_means,
         of_shares,
@@ -241,18 +296,38 @@ def _tested(
     )
 
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
+    level = 1 - confidence
+    sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
+    largest = 1.0 if _is_share(known, pairs) else UNSEEN if known.kind is MeasureKind.content else 0.0
     if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
-        low, high = of_shares(better, worse, len(one), confidence)
-        return Tested(float(low), float(high), float(mcnemar(better, worse)), bool(better > worse))
-    sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
-    largest = 1.0 if _is_share(known, pairs) else 0.0
-    low, high = of_means(sums[None], weights[None], confidence, largest)
-    if largest:
-        p_value = float(sign_flip(sums[None], resamples=resamples)[0])
+        low, high = map(float, of_shares(better, worse, len(one), confidence))
+        p_value = float(mcnemar(better, worse))
     else:
-        p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
-    return Tested(float(low[0]), float(high[0]), p_value, bool(sums.sum() > 0))
+        low, high = (float(bound[0]) for bound in of_means(sums[None], weights[None], confidence, largest))
+        if largest:
+            p_value = float(sign_flip(sums[None], resamples=resamples)[0])
+        else:
+            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
+    if p_value <= level and low <= 0 <= high:
+        if largest:  # the test decides, and says how far the mean is from 0
+            bound = flip_bound(sums, weights, level=level, resamples=resamples)
+            low, high = (bound, high) if bound > 0 else (low, bound)
+        else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
+            p_value = _least_level(sums, weights)
+    return Tested(low, high, p_value, bool(sums.sum() > 0))
+
+
+def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the least level at which the interval of a mean without a limit leaves out 0."""
+    from framework.evaluate.verdict.paired import of_means  # noqa: PLC0415 - as above
+
+    least, most = 0.0, 1.0
+    while most - least > LEVEL_STEP:
+        level = (least + most) / 2
+        low, high = of_means(sums[None], weights[None], 1 - level, 0.0)
+        least, most = (level, most) if low[0] <= 0 <= high[0] else (least, level)
+    return most
 
 
 def _by_cluster(

@@ -1,19 +1,36 @@
-"""The verdict on a run: gained, forgot, copied, and how sure that is."""
+"""The verdict on a run: a sentence for each of gained, forgot and copied, and first of all what was lost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome, Verdict
+from framework.api.plan import EVAL_LOSS
+from framework.api.records import Aspect, Change, Concern, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
-from framework.api.text import count, difference, is_share, number
+from framework.api.text import count, difference, is_share, number, visible
 from framework.evaluate.verdict.compare import at_worst
 
-HARMS = (
-    (Aspect.general, "forgot", "no worse than the margins"),
-    (Aspect.copying, "copied", "no more than the margin"),
-)
-"""What a concern is about, the word for it, and what is said if it is ruled out."""
+HARMS = {Aspect.general: "forgot", Aspect.copying: "copied"}
+"""What a concern is about, and the word for it."""
+LOST = {Aspect.general: "it forgot what it knew", Aspect.copying: "it recites training rows"}
+"""What the first sentence says of a concern that is flagged."""
+EXPLODED = 2.0
+"""Times the base's validation loss from which the first sentence names it beside a gain: overfitting raises it too."""
+UNCHANGED, SAME = 0.01, 0.95
+"""Nats per token from the base, and the share of equal answers, up to and from which the training changed nothing."""
+SHOWN_CHARACTERS = 40
+"""Characters of an answer in a sentence."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the primary measure comes to: for the first sentence, for the line after `gained:`, and in which tone."""
+
+    head: str
+    text: str
+    tone: Tone = Tone.neutral
+    short: str = ""
 
 
 def judge(
@@ -23,6 +40,8 @@ def judge(
     *,
     leak: str = "",
     template: bool = False,
+    chosen: str = "",
+    same: tuple[int, int] = (0, 0),
 ) -> Verdict:
     """Sum up what was measured.
 
@@ -32,25 +51,38 @@ def judge(
         config: the settings of the verdict.
         leak: what an audit found of prompts that training answers; empty if nothing.
         template: whether all prompts follow one template, the only one that a gain is shown for.
+        chosen: what is to know of a trial that a sweep chose; empty if none did.
+        same: how many answers are the base's, word for word, and how many there are.
     """
     primary = next((name for name, change in changes.items() if change.primary), "")
     gained = _gained(changes, primary)
     measured = {change.aspect for change in changes.values() if change.after is not None}
     harms = {aspect: _harmed(aspect, concerns) for aspect in measured}
     gain = _gain(changes[primary]) if primary else None
+    score = None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns))
+    said = _said(changes, primary, gained, config)
+    losses = list(_losses(changes, concerns, gained, primary))
+    unchanged = _unchanged(changes, gained, same)
+    summary, tone = _first(said, losses, unchanged)
+    lines = [
+        (f"gained: {said.text}", said.tone),
+        *_task_lines(changes, primary, gained, leak=leak, chosen=chosen),
+        *_harm_lines(concerns, measured),
+    ]
     return Verdict(
         gained=gained,
         forgot=harms.get(Aspect.general),
         copied=harms.get(Aspect.copying),
-        score=None if gain is None else max(-1.0, gain - sum(concern.harm for concern in concerns)),
+        score=score,
         confidence=config.confidence,
         concerns=list(concerns),
-        lines=[
-            *_task_lines(changes, primary, gained, config, leak=leak, template=template),
-            *_harm_lines(concerns, measured),
-        ],
-        more=list(_more(changes, concerns)),
+        lines=[line for line, _ in lines],
+        more=[*_details(changes, primary, config, template=template), *_more(changes, concerns), *_scored(score)],
         primary=primary,
+        unchanged=bool(unchanged),
+        summary=summary,
+        tone=tone,
+        tones=[tone for _, tone in lines],
     )
 
 
@@ -80,10 +112,10 @@ def _gain(change: Change) -> float | None:
         return None
     if change.not_finite:
         return -1.0 if change.outcome is Outcome.worse else 0.0
-    if change.low is None or change.high is None:
+    if change.low is None or change.high is None or change.held_back:
         return 0.0
     # At most one of the two is not 0: the bound nearer to 0, if the interval does not hold 0.
-    certain = max(change.low, 0.0) + min(change.high, 0.0)
+    certain = max(change.low, 0.0) + min(change.high, 0.0) if change.beyond is None else change.beyond
     rate = (
         change.kind is not MeasureKind.loss and not change.unit and min(before, after) >= 0 and max(before, after) <= 1
     )
@@ -91,90 +123,293 @@ def _gain(change: Change) -> float | None:
     return max(-1.0, min(1.0, certain / size * (1 if change.higher_is_better else -1)))
 
 
-def _task_lines(
-    changes: Mapping[str, Change],
-    primary: str,
-    gained: Outcome | None,
-    config: VerdictConfig,
-    *,
-    leak: str,
-    template: bool,
+def _scored(score: float | None) -> Iterator[str]:
+    if score is not None:
+        yield f"score {score:.2f}, on a scale from -1 (all was lost) to 1 (all was gained)"
+
+
+# --- the first sentence ----------------------------------------------------------------------------------------------
+
+
+def _first(said: Said, losses: Sequence[str], unchanged: str) -> tuple[str, Tone]:
+    """Return the first sentence and its tone: what was lost comes first, then a training without any effect."""
+    if not losses:
+        return (f"{unchanged}.", Tone.flagged) if unchanged else (f"{said.head}: {said.short or said.text}.", said.tone)
+    lost = ", ".join(losses[:-1]) + (", and " if losses[1:] else "") + losses[-1]
+    if said.tone is Tone.good:
+        return f"{said.head}, but with losses: {said.short}, but {lost}.", Tone.flagged
+    rest = f"; {said.short}" if said.short else ""
+    return f"Worse: {lost}{rest}.", Tone.lost
+
+
+def _losses(
+    changes: Mapping[str, Change], concerns: Sequence[Concern], gained: Outcome | None, primary: str
 ) -> Iterator[str]:
+    """Give what was lost, a clause each, the worst first."""
+    worse = {name: change for name, change in changes.items() if change.outcome is Outcome.worse and name != primary}
+    of_task = {name: change for name, change in worse.items() if change.aspect is Aspect.task}
+    yield from (_not_finite(name, change) for name, change in of_task.items() if change.not_finite)
+    loss = of_task.get(EVAL_LOSS)
+    if loss and not loss.not_finite:
+        before, after = loss.before or 0.0, loss.after or 0.0
+        if gained is not Outcome.better or after > EXPLODED * before:
+            yield f"the validation loss rose from {before:.3g} to {after:.3g}"
+    if (ends := of_task.get("stopped")) and ends.after is not None:
+        yield "no answer ends by itself any more" if not ends.after else f"only {ends.after:.0%} of the answers end"
+    content = (name for name, change in of_task.items() if change.kind is MeasureKind.content and not change.not_finite)
+    yield from (_moved(name, of_task[name]) for name in content)
+    for aspect, text in LOST.items():
+        if _harmed(aspect, concerns):
+            yield text
+
+
+def _not_finite(name: str, change: Change) -> str:
+    return f"{name} is no longer a finite number for {change.not_finite} of {count(change.pairs, 'item')}"
+
+
+def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tuple[int, int]) -> str:
+    """Say that the training changed nothing, if it did not: the tokens are as likely as before, the answers equal."""
+    distance = next((change.after for change in changes.values() if change.kind is MeasureKind.change), None)
+    equal, total = same
+    if distance is None or gained in {Outcome.better, Outcome.worse} or not total:
+        return ""
+    if not (distance < UNCHANGED and equal >= SAME * total):
+        return ""
+    return (
+        f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
+        f"and the model is {distance:.2g} nats per token from its base"
+    )
+
+
+# --- gained ----------------------------------------------------------------------------------------------------------
+
+
+def _said(changes: Mapping[str, Change], primary: str, gained: Outcome | None, config: VerdictConfig) -> Said:
+    """Say what was gained."""
     if gained is None:
-        yield "gained: unknown, because the base was not measured"
-    elif not primary and config.primary:
-        yield f"gained: cannot tell. verdict.primary={config.primary} was not measured"
-    elif not primary:
-        yield (
-            "gained: cannot tell. No metric compares the content of answers with what it should be: give prompts with "
-            "answers and metric=[exact_match], or metric=[judge]"
+        return Said("Not compared", "unknown, because the base was not measured", short="the base was not measured")
+    if not primary and config.primary:
+        return _unknown(f"verdict.primary={config.primary} was not measured")
+    if not primary:
+        return _unknown(
+            "no metric compares the content of answers with what it should be: give prompts with answers and "
+            "metric=[exact_match], or metric=[judge]"
         )
-    else:
-        yield _primary_line(primary, changes[primary], config, template=template)
-    if worse := _named(changes, Outcome.worse, MeasureKind.content, primary):
-        yield f"worse in content: {', '.join(_values(name, changes[name]) for name in worse)}"
-    if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
-        yield f"better in form only: {', '.join(form)}"
-    change = changes.get(primary)
-    if leak:
-        left = f"; {change.leaked} of {change.leaked + change.pairs} are left out here" if change else ""
-        yield f"leaked: {leak}{left}"
-    if change and change.missing:
-        yield (
-            f"{change.missing} of {count(change.pairs, 'answer')} have no score before or after: the verdict has to "
-            "hold whether these answers are counted as the best or as the worst"
-        )
-    if change and change.candidates > 1:
-        yield (
-            f"these prompts also chose the weights, from {change.candidates} validations: the test allows for the "
-            "choice of the best"
-        )
-
-
-def _primary_line(name: str, change: Change, config: VerdictConfig, *, template: bool) -> str:
-    """Say what the primary measure comes to, with its numbers."""
+    name, change = primary, changes[primary]
     asked = count(change.pairs, "prompt")
     if change.outcome is None:
-        return f"gained: cannot tell. {name} has no result for each prompt, so nothing can be tested"
+        return _unknown(f"{name} has no result for each prompt, so nothing can be tested")
     if not change.pairs:
-        return f"gained: cannot tell. All {change.leaked} prompts are answered by training rows"
+        return _unknown(f"all {change.leaked} prompts are answered by training rows")
+    if change.not_finite and change.outcome is Outcome.worse:
+        text = _not_finite(name, change)
+        return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
     if change.not_finite:
-        return f"gained: {change.outcome.value} in {name}: {change.not_finite} of {asked} give no finite number"
+        return _unknown(f"{name} of the base is not finite for {change.not_finite} of {asked}")
     if change.missing == change.pairs:
-        return f"gained: cannot tell. None of {asked} has a score of {name} before and after"
-    groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
-    bounds = difference(change, name)
-    shown = f"{_values(name, change)} of {asked}{groups}"
-    shown += f", {bounds} at {config.confidence:.0%} confidence" if bounds else ""
-    form = " (form, not content)" if change.kind is not MeasureKind.content else ""
+        return _unknown(f"none of {asked} has a score of {name} before and after")
+    return _compared(name, change, asked, f"{config.confidence:.0%} confidence")
+
+
+def _unknown(why: str) -> Said:
+    return Said("Cannot tell", f"cannot tell. {why}", short=why)
+
+
+def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
+    """Say what the numbers of the primary measure come to."""
+    moved, of_all = _moved(name, change), _moved(name, change, asked)
+    least, most = _sides(change)
+    if change.held_back:
+        return _held_back(change, moved, of_all, name)
     if change.outcome in {Outcome.better, Outcome.worse}:
-        narrow = "; all prompts follow one template, and this holds only for it" if template else ""
-        return f"gained: {change.outcome.value}{form}. {shown} ({_p(change.p_value)}){narrow}"
+        form = " (form, not content)" if change.kind is not MeasureKind.content else ""
+        certain = abs(change.beyond if change.beyond is not None else least if least > 0 else most)
+        text = f"{of_all}, by at least {_points(certain, change, name)} ({sure})"
+        if change.outcome is Outcome.better:
+            return Said(f"Better{form}", f"yes{form}. {text}", Tone.good, moved)
+        return Said(f"Worse{form}", f"no, it got worse{form}. {text}", Tone.lost, moved)
     if change.outcome is Outcome.no_worse:
-        return f"gained: no worse than {_points(change.margin, change, name)}{form}, and no significant gain. {shown}"
-    floor = "; the base already has the worst possible score" if at_worst(change) else ""
-    power = f"with {asked}, four of five runs detect a difference of {_points(change.least, change, name)}"
+        ruled_out = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
+        return Said("Neither better nor worse", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+    if at_worst(change) and change.before == change.after and change.higher_is_better:
+        right = f"none of {asked} is answered right, before or after"
+        text = f"no. {name} is 0%: {right}; a gain of more than {_points(most, change, name)} is ruled out ({sure})"
+        return Said("No gain", text, Tone.neutral, right)
+    if at_best(change) and change.before == change.after:
+        text = f"the base answers {asked} right already, so they cannot show a gain: ask harder ones"
+        return Said(
+            "No gain can be seen", f"cannot be seen. {name} is {number(change.after, name)}: {text}", short=text
+        )
+    if change.margin is not None and most <= change.margin:
+        ruled_out = f"a gain of more than {_points(most, change, name)} is ruled out ({sure})"
+        return Said("No gain", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
+    power = f"with {asked}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
     if change.least is None:
-        power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to detect any difference"
-    return f"gained: cannot tell, no significant difference{form}. {shown}{floor}; {power}"
+        power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
+    return Said("Too few prompts to tell", f"too few prompts to tell. {of_all}; {power}", Tone.neutral, moved)
 
 
-def _values(name: str, change: Change) -> str:
-    return f"{name} {' to '.join(number(value, name, change.unit) for value in (change.before, change.after))}"
+def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
+    """Say why a significant difference is not a gain."""
+    constant = (
+        f'the same answer to all prompts, "{_quoted(change.constant_answer)}", scores '
+        f"{number(change.constant, name, change.unit)}"
+    )
+    if change.held_back == "constant":
+        return Said("No better than one answer to everything", f"not shown. {of_all}, but {constant}", Tone.flagged, (
+            f"{moved}, but {constant}"
+        ))  # fmt: skip
+    content = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
+    text = "but with case, punctuation and spaces ignored it was {} before and is {} after".format(*content)
+    short = f"{moved}, {text}"
+    if change.constant is not None and _as_good(change.constant, change):
+        text += f"; {constant} too"
+    return Said("Better in form only", f"in form only. {of_all}, {text}", Tone.flagged, short)
 
 
-def _p(value: float | None) -> str:
-    if value is None:
-        return "untested"
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
+def _as_good(constant: float, change: Change) -> bool:
+    """Whether a constant answer scores what the trained model does, up to the margin."""
+    lead = ((change.after or 0.0) - constant) * (1 if change.higher_is_better else -1)
+    return lead <= (change.margin or 0.0)
+
+
+def _sides(change: Change) -> tuple[float, float]:
+    """Return the bounds of the gain: at least and at most, whichever direction is better."""
+    low, high = (
+        (-float("inf") if change.low is None else change.low),
+        (float("inf") if change.high is None else change.high),
+    )
+    return (low, high) if change.higher_is_better else (-high, -low)
+
+
+def at_best(change: Change) -> bool:
+    """Whether a share was at its best before."""
+    share = change.kind in {MeasureKind.content, MeasureKind.form} and not change.unit
+    return share and change.before == (1.0 if change.higher_is_better else 0.0)
+
+
+def _moved(name: str, change: Change, asked: str = "") -> str:
+    """Say how a measure changed: `exact_match rose from 0% to 93% on 60 prompts`."""
+    before, after = (number(value, name, change.unit) for value in (change.before, change.after))
+    of_all = f" on {asked}" if asked else ""
+    if before == after:
+        return f"{name} is {after}{of_all}, before and after"
+    verb = "rose" if (change.after or 0.0) > (change.before or 0.0) else "fell"
+    return f"{name} {verb} from {before} to {after}{of_all}"
 
 
 def _points(value: float | None, change: Change, name: str) -> str:
     """Write a size of a difference in the unit of a measure."""
     if value is None:
         return "-"
-    share = change.after is not None and is_share(change.after, name, change.unit)
-    return f"{100 * value:.0f} points" if share else f"{value:.3g}{f' {change.unit}' if change.unit else ''}"
+    if change.after is None or not is_share(change.after, name, change.unit):
+        return f"{value:.3g}{f' {change.unit}' if change.unit else ''}"
+    points = f"{100 * value:.0f}" if value >= 0.01 else f"{100 * value:.1g}"  # noqa: PLR2004 - one point
+    return f"{points} point{'' if points == '1' else 's'}"
+
+
+def _quoted(text: str) -> str:
+    text = visible(text, "⏎")
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+
+
+# --- a line for each aspect, and the details -------------------------------------------------------------------------
+
+
+def _task_lines(
+    changes: Mapping[str, Change], primary: str, gained: Outcome | None, *, leak: str, chosen: str
+) -> Iterator[tuple[str, Tone]]:
+    """Give what else is to know of the task."""
+    for name, change in changes.items():
+        if change.not_finite and change.outcome is Outcome.worse and name != primary and change.aspect is Aspect.task:
+            yield f"broken: {_not_finite(name, change)}: the weights are damaged, or overflow there", Tone.lost
+    worse = _named(changes, Outcome.worse, MeasureKind.content, primary)
+    if worse := [name for name in worse if not changes[name].not_finite]:
+        yield f"lost: {', '.join(_moved(name, changes[name]) for name in worse)}", Tone.lost
+    if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
+        yield f"better in form only: {', '.join(form)}", Tone.neutral
+    change = changes.get(primary)
+    if change and change.answers == 1 and change.pairs > 1:
+        yield f"constant: the model gives the same answer to all {change.pairs} prompts", Tone.flagged
+    if leak:
+        left = f"; {change.leaked} of {change.leaked + change.pairs} are left out here" if change else ""
+        yield f"leaked: {leak}{left}", Tone.flagged
+    if chosen:
+        yield f"chosen: {chosen}", Tone.flagged
+    if change and change.missing:
+        missing = (
+            f"missing: {change.missing} of {count(change.pairs, 'answer')} have no score before or after: the verdict "
+            "holds whether they are counted as the best or as the worst"
+        )
+        yield missing, Tone.flagged
+
+
+def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[tuple[str, Tone]]:
+    """Say what was forgotten and copied: shown, ruled out, or what is known; then, once, what helps."""
+    for aspect, word in HARMS.items():
+        about = [concern for concern in concerns if concern.aspect is aspect]
+        for concern in about:
+            if concern.flagged:
+                yield f"{word}: yes. {_short(concern)}", Tone.lost
+        rest = [concern for concern in about if not concern.flagged]
+        if len(rest) < len(about):
+            continue
+        if unknown := [concern for concern in about if concern.unknown]:
+            # What its plugin sums up says by itself what is known.
+            text = "; ".join(concern.summary or f"not ruled out. {concern.text}" for concern in unknown)
+            yield f"{word}: {text}", Tone.flagged if any(concern.harm for concern in unknown) else Tone.neutral
+        elif about:
+            yield f"{word}: no. {'; '.join(map(_short, rest))}", Tone.neutral
+        elif aspect in measured:
+            yield f"{word}: measured, but not judged", Tone.neutral
+    flagged = [concern for concern in concerns if concern.flagged]
+    yield from ((_short(concern), Tone.flagged) for concern in flagged if concern.aspect is Aspect.task)
+    for advice in dict.fromkeys(concern.recommendation for concern in flagged if concern.recommendation):
+        yield f"what helps: {advice}", Tone.neutral
+
+
+def _short(concern: Concern) -> str:
+    return concern.summary or concern.text
+
+
+def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig, *, template: bool) -> Iterator[str]:
+    """Give the numbers of the primary measure."""
+    change = changes.get(primary)
+    if change is None or change.p_value is None or change.before is None:
+        return
+    groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
+    bounds = difference(change, primary)
+    parts = [
+        f"{_moved(primary, change, count(change.pairs, 'prompt'))}{groups}",
+        *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
+        _p(change.p_value),
+    ]
+    yield ", ".join(parts)
+    if change.constant is not None and not change.held_back:
+        scores = number(change.constant, primary, change.unit)
+        yield (
+            f'the best answer that is the same for all prompts, "{_quoted(change.constant_answer)}", scores {scores}; '
+            f"the model gives {count(change.answers, 'different answer')}"
+        )
+    if template and change.outcome in {Outcome.better, Outcome.worse}:
+        yield "all prompts follow one template: this holds only for prompts of this template"
+    base = change.before if change.content_before is None else change.content_before
+    ends = {0.0: (Outcome.better, "fails", "gain"), 1.0: (Outcome.worse, "succeeds", "loss")}
+    outcome, chosen_for, part = ends.get(base, (None, "", ""))
+    if outcome is not None and change.outcome is outcome and is_share(base, primary, change.unit):
+        yield (
+            f"the base scores {base:.0%}: if these prompts were chosen because it {chosen_for}, some of the {part} is "
+            "chance (regression to the mean)"
+        )
+    if change.candidates > 1:
+        yield (
+            f"these prompts also chose the weights, from {change.candidates} validations: the test allows for the "
+            "choice of the best"
+        )
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"  # noqa: PLR2004 - as is the custom
 
 
 def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, primary: str) -> list[str]:
@@ -185,29 +420,8 @@ def _named(changes: Mapping[str, Change], outcome: Outcome, kind: MeasureKind, p
     ]
 
 
-def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[str]:
-    """Say what was forgotten and copied: shown, ruled out, or neither."""
-    for aspect, word, ruled_out in HARMS:
-        about = [concern for concern in concerns if concern.aspect is aspect]
-        for concern in about:
-            if concern.flagged:
-                yield f"{word}: {concern.text}. {concern.recommendation}"
-        rest = "; ".join(concern.text for concern in about if not concern.flagged)
-        if any(concern.flagged for concern in about):
-            continue
-        if any(concern.unknown for concern in about):
-            yield f"{word}: cannot tell. {rest}"
-        elif about:
-            yield f"{word}: {ruled_out} ({rest})"
-        elif aspect in measured:
-            yield f"{word}: measured, but not judged"
-    for concern in concerns:
-        if concern.aspect is Aspect.task and concern.flagged:
-            yield f"{concern.text}. {concern.recommendation}"
-
-
 def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterator[str]:
-    """Say what the other measures of the task come to, and what nobody needs to worry about."""
+    """Say what the other measures of the task come to, and the numbers behind each concern."""
     for kind in (MeasureKind.content, MeasureKind.form, MeasureKind.loss):
         rest = {
             name: change
@@ -221,4 +435,7 @@ def _more(changes: Mapping[str, Change], concerns: Sequence[Concern]) -> Iterato
         ]
         if words:
             yield f"{kind.value}: {'; '.join(words)}"
-    yield from (concern.text for concern in concerns if concern.aspect is Aspect.task and not concern.flagged)
+    for concern in concerns:
+        word = HARMS.get(concern.aspect)
+        if concern.summary or not (word or concern.flagged):
+            yield f"{word}: {concern.text}" if word else concern.text

@@ -9,8 +9,11 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
 - `flip_against_tail` is the same for numbers without a scale, such as losses, whose differences may be skewed.
 - `of_shares` is the interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37, 479-488)
   for a difference of two paired shares.
-- `of_means` is the wider on each side of two intervals for a mean: Student's t, and the t with Hall's correction for
-  skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228).
+- `of_means` is the wider on each side of two intervals for a mean: Student's t, and one that allows for what was not
+  seen. For scores with a limit, as those of answers, that is Bonett and Price's: what was not seen is at most the
+  limit. For others, such as losses, it is the t with Hall's correction for skew (Hall 1992, Journal of the Royal
+  Statistical Society B 54, 221-228).
+- `flip_bound` is the bound nearer to 0 of the interval that the sign-flip test implies.
 
 All functions take arrays of shape (..., units) and work along the last axis, so a simulation needs no loop.
 `tests/benchmarks/verdict.py` measures how often each of them is wrong.
@@ -19,6 +22,7 @@ All functions take arrays of shape (..., units) and work along the last axis, so
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from statistics import NormalDist
 
 import numpy as np
@@ -39,6 +43,8 @@ TAIL = 24.0
 """Size of the unit that `flip_against_tail` adds; tests/benchmarks/verdict.py shows what it keeps and costs."""
 TIES = 0.25
 """Share of pairs without a difference from which on a mean is treated as one of rare differences."""
+UNSEEN = math.inf
+"""The `largest` difference of a score whose limit is not known: the largest that was seen."""
 
 
 def mcnemar(better: NDArray[np.int64], worse: NDArray[np.int64]) -> Floats:
@@ -73,17 +79,10 @@ def sign_flip(sums: Floats, *, resamples: int, seed: int = 0) -> Floats:
     units = rows.shape[-1]
     observed = np.abs(rows.sum(axis=-1))
     limit = observed - TIE * np.abs(rows).sum(axis=-1)
-    random = np.random.default_rng(seed)
-    total = 2 ** (units - 1) if units <= EXACT else resamples  # the other half are mirror images
-    step = max(1, AT_ONCE // max(units, len(rows)))
-    reached = np.zeros(len(rows))
-    for start in range(0, total, step):
-        size = min(step, total - start)
-        if units <= EXACT:
-            bits = (np.arange(start, start + size)[:, None] >> np.arange(units)) & 1
-        else:
-            bits = random.integers(0, 2, (size, units), dtype=np.int8)
+    reached, total = np.zeros(len(rows)), 0
+    for bits in _flips(units, resamples, seed, at_once=max(units, len(rows))):
         reached += (np.abs((1.0 - 2.0 * bits) @ rows.T) >= limit).sum(axis=0)
+        total += len(bits)
     # Of drawn patterns the observed one is counted too, or a p-value could be 0.
     values = reached / total if units <= EXACT else (reached + 1) / (total + 1)
     return values.reshape(sums.shape[:-1])
@@ -113,6 +112,50 @@ def _longer(rest: Floats) -> Floats:
     """Return by how much the tail below 0 is longer than the one above it."""
     more = -rest.min(axis=-1, keepdims=True) - rest.max(axis=-1, keepdims=True)
     return np.where(more > TIE * np.abs(rest).max(axis=-1, keepdims=True), more, 0.0)
+
+
+def _flips(units: int, resamples: int, seed: int, *, at_once: int) -> Iterator[NDArray[np.int64] | NDArray[np.int8]]:
+    """Give patterns of signs, 1 where a unit is swapped, a part of them at a time."""
+    random = np.random.default_rng(seed)
+    total = 2 ** (units - 1) if units <= EXACT else resamples  # the other half are mirror images
+    step = max(1, AT_ONCE // at_once)
+    for start in range(0, total, step):
+        size = min(step, total - start)
+        if units <= EXACT:
+            yield (np.arange(start, start + size)[:, None] >> np.arange(units)) & 1
+        else:
+            yield random.integers(0, 2, (size, units), dtype=np.int8)
+
+
+def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, seed: int = 0) -> float:
+    """Return the bound nearer to 0 of the mean, where `sign_flip` of `sums`, shape (units,), is at most `level`.
+
+    It is the farthest mean from the observed one that the test does not reject, so it is never 0.
+    """
+    differing = sums != 0
+    if differing.sum() <= MOST_UNITS:
+        # A unit without a difference may be swapped together with any other; so the units are those of the test of 0.
+        rest = weights[~differing].sum() / differing.sum()
+        sums, weights = sums[differing], weights[differing] + rest
+    both = _put_together(np.stack([sums, weights]), seed)
+    units, (values, sizes) = both.shape[-1], both
+    direction = np.sign(values.sum())
+    means = []
+    for bits in _flips(units, resamples, seed, at_once=units):
+        # A pattern reaches the observed sum of `value - mean * size` if the mean of what it swaps, or of the rest, is
+        # not above `mean`.
+        swapped, weight = bits @ (direction * values), bits @ sizes
+        parts = [(swapped, weight), (direction * values.sum() - swapped, sizes.sum() - weight)]
+        means.append(np.min([_mean_or_least(*part) for part in parts], axis=0))
+    sorted_means = np.sort(np.concatenate(means))
+    total = len(sorted_means)
+    most = level * total if units <= EXACT else level * (total + 1) - 1
+    return float(direction * sorted_means[math.floor(most + TIE)])
+
+
+def _mean_or_least(total: Floats, weight: Floats) -> Floats:
+    """Return a mean; of nothing, what every mean is above."""
+    return np.divide(total, weight, out=np.full_like(total, -np.inf), where=weight > 0)
 
 
 def _put_together(rows: Floats, seed: int) -> Floats:
@@ -156,9 +199,8 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
         sums: the weighted sum of the differences of each unit.
         weights: the weight of each unit.
         confidence: such as 0.95.
-        largest: the largest difference that a pair can have; 0 if there is no such limit. With it, and where many
-            units do not differ, a pair of that size is added on each side: rare differences that were not seen are
-            possible.
+        largest: the largest difference that a pair can have, `UNSEEN` if there is a limit that is not known, 0 if there
+            is none.
     """
     count = sums.shape[-1]
     whole = weights.sum(axis=-1)
@@ -172,7 +214,7 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
     error = np.sqrt(square * count / (count - 1)) / whole
     quantile = student(confidence, np.maximum(effective - 1, 1.0))
     low, high = mean - quantile * error, mean + quantile * error
-    if count > 2:  # noqa: PLR2004 - the skew takes three
+    if count > 2 and not largest:  # noqa: PLR2004 - the skew takes three
         cubes = (rest**3).sum(axis=-1) * count**2 / ((count - 1) * (count - 2))
         deviation = np.sqrt(square / (count - 1))
         skew = np.divide(cubes / count, deviation**3, out=np.zeros_like(mean), where=deviation > 0)
@@ -180,18 +222,20 @@ def of_means(sums: Floats, weights: Floats, confidence: float, largest: float) -
         reach = quantile / math.sqrt(count)
         low = np.minimum(low, mean - scale * _unskewed(reach - shift, skew))
         high = np.maximum(high, mean - scale * _unskewed(-reach - shift, skew))
-    size = np.where(largest > 0, largest * weights.mean(axis=-1), np.abs(sums).max(axis=-1))
-    z, per = NormalDist().inv_cdf((1 + confidence) / 2), weights.mean(axis=-1)
+    per = weights.mean(axis=-1)
+    size = largest * per if 0 < largest < UNSEEN else np.abs(sums).max(axis=-1)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     lower, higher = _with_pseudo_pairs(sums.sum(axis=-1), (sums**2).sum(axis=-1), size, count, z)
-    # All units equal, too: then the interval of a mean has no width.
-    rare = ((sums == 0).mean(axis=-1) >= TIES) | (square <= TIE * (sums**2).sum(axis=-1))
+    # Without a limit where differences are rare, or all are equal: then the interval of a mean has no width.
+    rare = ((sums == 0).mean(axis=-1) >= TIES) | (square <= TIE * (sums**2).sum(axis=-1)) | (largest > 0)
     return np.where(rare, np.minimum(low, lower / per), low), np.where(rare, np.maximum(high, higher / per), high)
 
 
 def _unskewed(value: Floats, skew: Floats) -> Floats:
     """Solve t + skew t^2 / 3 + skew^2 t^3 / 27 = value, Hall's cubic, for t."""
-    some = np.where(np.abs(skew) < 1e-6, 1e-6, skew)  # noqa: PLR2004 - of no skew the solution is the value itself
-    return (np.cbrt(1 + some * value) - 1) * 3 / some
+    none = np.abs(skew) < 1e-6  # noqa: PLR2004 - then the solution is the value itself
+    some = np.where(none, 1.0, skew)
+    return np.where(none, value, (np.cbrt(1 + some * value) - 1) * 3 / some)
 
 
 def student(confidence: float, freedom: Floats) -> Floats:

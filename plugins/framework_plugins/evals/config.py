@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any
@@ -16,6 +19,10 @@ PROBABILITY = "general_probability"
 DIVERGENCE = "general_divergence"
 EXTRA = "framework-finetune[evals]"
 """What installs lm-eval, and the libraries of some metrics."""
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+"""A word of any script; of Chinese and Japanese, which put no spaces between words, each character is one."""
+SHORT = 3
+"""Words of a reference that an answer may well repeat exactly."""
 
 
 @dataclass
@@ -48,6 +55,10 @@ class PromptsConfig(EvaluatorConfig):
     def asks(self, prompts: int) -> int:
         """Return how many: the first `count` of the data's prompts, none if the user gives their own."""
         return 0 if self.file is not None or self.prompts else min(self.count, prompts)
+
+    def answer_tokens(self) -> int | None:
+        """Return the longest answer."""
+        return self.max_new_tokens
 
 
 @dataclass
@@ -148,6 +159,14 @@ class ExactMatchConfig(MetricConfig):
     ignore_case: bool = False
     """Ignore the difference between upper and lower case."""
 
+    def unsuited(self, references: Sequence[str]) -> str:
+        """Say that answers of several words are hardly ever given word for word, unless they are few or JSON."""
+        words = sorted(len(WORD.findall(text)) for text in references)[len(references) // 2]
+        few = 2 * len({text.strip() for text in references}) <= len(references)
+        return "" if few or words <= SHORT or _mostly_json(references) else (
+            f"half of the references have {words} words or more, and an answer hardly ever repeats that word for word"
+        )  # fmt: skip
+
 
 @dataclass
 class JsonValidConfig(MetricConfig):
@@ -163,6 +182,10 @@ class JsonFieldsConfig(MetricConfig):
 
     A reference without JSON is compared as a whole.
     """
+
+    def unsuited(self, references: Sequence[str]) -> str:
+        """Say that there is no JSON to compare."""
+        return "" if _mostly_json(references) else "most references are not JSON"
 
 
 @dataclass
@@ -299,3 +322,15 @@ class JudgeConfig(MetricConfig):
     def compares(self) -> bool:
         """Whether `compare` is set."""
         return self.compare
+
+
+def _mostly_json(texts: Sequence[str]) -> bool:
+    """Whether at least half of some texts are a JSON object or list."""
+    return 2 * sum(map(_is_json, texts)) >= len(texts)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False

@@ -10,17 +10,23 @@ from framework import Plan
 from framework.api import Aspect, Change, Concern, Outcome, Results
 from framework_plugins.evals.config import ACCURACY, DIVERGENCE, PROBABILITY, ForgettingConfig, LmEvalConfig
 
+POINT = 0.01
+"""The least loss of a share that a sentence names."""
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1."""
+    """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1.
+
+    `summary` says in a few words what is known.
+    """
 
     text: str
     too_much: bool
     unknown: bool
     harm: float
+    summary: str = ""
 
 
 def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
@@ -49,10 +55,17 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     bad = [finding for finding in findings if finding.too_much]
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
+    # One is enough to say it, and questions come first, since a reader knows them; nothing is lost only if all say so.
+    said = reported if reported is findings else reported[:1]
+    summary = "not ruled out. " if unknown and not bad else ""
+    summary += "; ".join(finding.summary or finding.text for finding in said)
+    if all(finding.summary for finding in said):
+        summary += f" ({plan.verdict.confidence:.0%} confidence)"
     return Concern(
         name=name,
         aspect=Aspect.general,
         text="; ".join(finding.text for finding in reported),
+        summary=summary,
         recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
         harm=max(finding.harm for finding in findings),
@@ -93,7 +106,9 @@ def _share_finding(change: Change, words: str, margin: float, setting: str, digi
     beside = (
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
-    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least))
+    bounds = f"at least {100 * least:.0f}" if least >= POINT else f"at most {100 * most:.0f}"
+    summary = f"{text}, {bounds} points lost"
+    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary)
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
@@ -113,7 +128,13 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         unknown = not too_much and most > limit
         beside = f"; max_perplexity_ratio={limit:g}" if unknown else ""
         harm = 1 - 1 / least if least > 1 else 0.0
-        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm)
+        summary = f"{words.removeprefix('perplexity of ')} are {_times(ratio)} as surprising to the model as before, "
+        summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
+        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary)
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f} times" if factor < 10 else f"{factor:,.0f} times"  # noqa: PLR2004 - then no digit more tells
 
 
 def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Concern]:
@@ -135,7 +156,10 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
         more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
-    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm)
+    far = "changed: answers to general questions are far from the base's, "
+    far += f"{change.after:.2g} nats per token; the limit is {settings.max_divergence:g}"
+    summary = far if too_much else ""
+    yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)
 
 
 def _tasks(changes: dict[str, Change], settings: LmEvalConfig) -> Iterator[Finding]:

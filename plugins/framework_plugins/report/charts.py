@@ -85,30 +85,50 @@ class Panel:
     marks: list[tuple[float, str]] = field(default_factory=list)
 
 
-def curves(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> list[Panel]:
+def curves(
+    steps: Sequence[Step],
+    issues: Sequence[TrainingIssue] = (),
+    losses_outside: tuple[float | None, float | None] = (None, None),
+) -> list[Panel]:
     """Draw the loss with the validations and the problems, the learning rate, and the norm of the gradient.
+
+    Args:
+        steps: of the training.
+        issues: that were found in it.
+        losses_outside: the validation loss before and after the training, where they were measured.
 
     Returns:
         A panel each, over the same steps; of a quantity with fewer than two finite values there is none.
     """
     steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
     losses = [(step.step, step.loss) for step in steps]
-    checks = {EVAL_LOSS: [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]}
+    checks = {EVAL_LOSS: _validations(steps, *losses_outside)}
     for step in steps:
         for name, value in step.metrics.items():
             if name.startswith(f"{EVAL_LOSS}_"):
                 checks.setdefault(name, []).append((step.step, value))
+    begin = min((number for number, _ in (*losses, *checks[EVAL_LOSS])), default=0)
     panels = [
-        _panel("loss", HEIGHT, losses, checks, issues),
-        _panel("learning rate", LOW_HEIGHT, [(step.step, step.learning_rate) for step in steps]),
-        _panel("gradient norm", LOW_HEIGHT, [(step.step, step.grad_norm) for step in steps]),
+        _panel("loss", HEIGHT, begin, losses, checks, issues),
+        _panel("learning rate", LOW_HEIGHT, begin, [(step.step, step.learning_rate) for step in steps]),
+        _panel("gradient norm", LOW_HEIGHT, begin, [(step.step, step.grad_norm) for step in steps]),
     ]
     return [panel for panel in panels if panel]
+
+
+def _validations(steps: Sequence[Step], before: float | None, after: float | None) -> list[tuple[int, float]]:
+    """Return the validations of a training, with those of the base and of the trained model at the ends."""
+    found = {step.step: step.eval_loss for step in steps if step.eval_loss is not None}
+    if steps and before is not None and after is not None:
+        found = {0: before, **found}
+        found.setdefault(steps[-1].step, after)
+    return [*found.items()]
 
 
 def _panel(
     name: str,
     height: int,
+    first: int,
     values: Sequence[tuple[int, float]],
     checks: Mapping[str, Sequence[tuple[int, float]]] = MappingProxyType({}),
     issues: Sequence[TrainingIssue] = (),
@@ -120,7 +140,7 @@ def _panel(
         return None
     points = _downsampled(finite)
     highest = max(value for _, value in [*points, *dots]) or 1.0
-    first, last = points[0][0], max(number for number, _ in [*points, *dots])
+    last = max(number for number, _ in [*points, *dots])
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
         number, value = point
@@ -154,8 +174,10 @@ def _panel(
 def ticks(highest: float, most: int) -> list[float]:
     """Return round values above 0 and up to `highest`, about `most` of them: 1, 2 or 5 times a power of ten apart."""
     least = 10.0 ** math.floor(math.log10(highest / most))
-    each = next(least * factor for factor in (1, 2, 5, 10, 20) if highest / (least * factor) < most + 1)
-    return [float(f"{each * number:.6g}") for number in range(1, int(highest / each * (1 + 1e-9)) + 1)]
+    # Rounding does not lose the highest one.
+    counts = {each: int(highest / each * (1 + 1e-9)) for each in (least * factor for factor in (1, 2, 5, 10, 20))}
+    each, count = next((each, count) for each, count in counts.items() if count <= most)
+    return [float(f"{each * number:.6g}") for number in range(1, count + 1)]
 
 
 def _downsampled(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from framework import Plan, Stage
 from framework.api import (
+    EVAL_LOSS,
     GIB,
     Aspect,
     Change,
@@ -30,12 +31,15 @@ from framework.api import (
     Report,
     Sample,
     Step,
+    Tone,
     TrainingIssue,
+    Verdict,
     count,
     difference,
     display_path,
     hide,
     number,
+    outcome_text,
     redact,
     visible,
 )
@@ -49,7 +53,7 @@ MAX_EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
 MIN_SIMILARITY = 0.4
 """Answers that are less similar than this have no differences that are worth a mark."""
-UNFOLDED_ANSWERS = 5
+UNFOLDED_ANSWERS = 3
 """Answers that are not folded away."""
 
 
@@ -85,8 +89,9 @@ def render(run: Run, samples: int) -> str:
         numbers=list(_numbers(report)) if report else [],
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         headline=headline(report) if report else "",
-        panels=charts.curves(run.steps, run.issues),
-        samples=_samples(run.samples[:samples]),
+        lines=list(_lines(report.verdict)) if report and report.verdict else [],
+        panels=charts.curves(run.steps, run.issues, _losses(report)),
+        samples=worst_first(run.samples, report, samples),
         first=UNFOLDED_ANSWERS,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
@@ -148,8 +153,8 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
             "difference": difference(change, name),
             "asked": _compared_text(change),
             "first": change.primary,
-            "verdict": change.outcome.name if change.outcome else "",
-            "words": change.outcome.value if change.outcome else "",
+            "verdict": "flagged" if change.held_back else change.outcome.name if change.outcome else "",
+            "words": outcome_text(change),
             "objective": name == report.objective.name,
         }
 
@@ -209,8 +214,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
 
 
-def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
-    """Return the answers side by side; what all prompts begin with is above them once."""
+def _lines(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Give the sentences of a verdict with their tones, which a report of an earlier version has not."""
+    tones = itertools.chain(verdict.tones, itertools.repeat(Tone.neutral))
+    yield from ((line, tone.value) for line, tone in zip(verdict.lines, tones, strict=False))
+
+
+def _losses(report: Report | None) -> tuple[float | None, float | None]:
+    """Return the validation loss before and after the training."""
+    change = report.metrics.get(EVAL_LOSS) if report else None
+    return (change.before, change.after) if change else (None, None)
+
+
+def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | None, most: int) -> dict[str, Any]:
+    """Return the answers side by side, those that got worse first; what all prompts begin with is above them once."""
+    found = [(name, change) for name, change in report.metrics.items() if change.primary] if report else []
+    pairs = sorted(pairs, key=lambda pair: _gain(*pair, *found[0]) if found else 0.0)[:most]
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {
@@ -221,7 +240,15 @@ def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
         }
         for before, after in pairs
     ]
-    return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows}
+    got_worse = bool(found and pairs) and _gain(*pairs[0], *found[0]) < 0
+    return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows, "sorted": got_worse}
+
+
+def _gain(before: Sample | None, after: Sample, name: str, change: Change) -> float:
+    """Return by how much an answer got better in the deciding measure; 0 if that is not known."""
+    if before is None or name not in before.scores or name not in after.scores:
+        return 0.0
+    return (after.scores[name] - before.scores[name]) * (1 if change.higher_is_better else -1)
 
 
 def answer_pieces(sample: Sample) -> dict[str, Any]:

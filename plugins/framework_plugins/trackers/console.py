@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -41,6 +42,7 @@ from framework.api import (
     StageFinished,
     StageStarted,
     Step,
+    Tone,
     TrainingStep,
     Verdict,
     as_text,
@@ -49,6 +51,7 @@ from framework.api import (
     display_path,
     fields,
     number,
+    outcome_text,
     redact,
     visible,
 )
@@ -61,6 +64,7 @@ from framework_plugins.trackers.console_trial import outcome_line, start_line
 if TYPE_CHECKING:
     from framework.api.program import Bars
 
+COLOURS = {Tone.good: "green", Tone.lost: "red", Tone.flagged: "yellow", Tone.neutral: ""}
 STEP_LINES = 10
 """How many lines of steps a run prints if there is no terminal to draw a bar in; more where steps are slow."""
 MAX_SILENCE_SECONDS = 60.0
@@ -291,7 +295,7 @@ class Console(Logger):
         if report.verdict and judged:
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
                 table.add_column(heading)
-        # What was asked for first comes first.
+        # What decides comes first.
         for name, change in sorted(report.metrics.items(), key=lambda item: not item[1].primary):
             if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
                 continue
@@ -328,13 +332,12 @@ class Console(Logger):
     def _show_verdict(self, verdict: Verdict, summary: str) -> None:
         """Print what the run was worth, the one sentence first."""
         if summary:
-            self.out.print(shown(Text(summary, "bold")), soft_wrap=True)
-        score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
-        self.out.print(Text(f"verdict{score}", style="bold"))
-        for line in verdict.lines:
-            self.out.print(shown(f"  {line}"), soft_wrap=True)
-        if verdict.more:
-            self.out.print(shown(Text(f"  also: {'; '.join(verdict.more)}", "dim")), soft_wrap=True)
+            self.out.print(shown(Text(summary, f"bold {COLOURS[verdict.tone]}")), soft_wrap=True)
+        # A report of an earlier version has no tones.
+        for line, tone in itertools.zip_longest(verdict.lines, verdict.tones, fillvalue=Tone.neutral):
+            self.out.print(shown(Text(f"  {line}", COLOURS[tone])), soft_wrap=True)
+        for line in verdict.more:
+            self.out.print(shown(Text(f"  - {line}", "dim")), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print the commands to try next, each on one line so that it can be copied."""
@@ -426,12 +429,11 @@ def _seconds_left(step: Step) -> float:
 
 def outcome(change: Change) -> Text:
     """Write what a change comes to."""
-    if change.outcome is None:
-        return Text("")
     # What is only of form or of the loss is not a success by itself.
     good = "green" if change.primary or change.kind is MeasureKind.content else "dim"
     styles = {Outcome.better: good, Outcome.worse: "red"}
-    return Text(change.outcome.value, style=styles.get(change.outcome, "dim"))
+    style = "yellow" if change.held_back else styles.get(change.outcome or Outcome.unknown, "dim")
+    return Text(outcome_text(change), style=style)
 
 
 def _name(name: str, change: Change) -> str:

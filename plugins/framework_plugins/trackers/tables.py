@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import Plan
-from framework.api import DataResult, Report, Sample, Step, as_plain, redact
+from framework.api import DataResult, Report, Sample, Step, as_plain, outcome_text, redact
 
 PAGE_FILE = "report.html"
 """What `logger=html` writes into the run folder."""
@@ -55,7 +55,7 @@ def measures(report: Report) -> Table:
     rows = [
         [
             *(name, change.aspect.value, change.pairs, change.before, change.after, change.low, change.high),
-            *(change.p_value, change.outcome.value if change.outcome else None, change.unit),
+            *(change.p_value, outcome_text(change) or None, change.unit),
         ]
         for name, change in report.metrics.items()
     ]

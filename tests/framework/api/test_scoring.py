@@ -56,6 +56,22 @@ def test_either_kind_of_metric_is_scored_in_the_order_of_the_answers() -> None:
     assert notes == ["1 of 3 prompts have no reference and are left out by same"]
 
 
+def test_a_text_metric_is_measured_beside_its_content_and_the_best_constant_answer() -> None:
+    references = ["positive"] * 3 + ["negative"]
+    asked = [Answered(f"{n}?", "Positive.", reference, 1, stopped=True) for n, reference in enumerate(references)]
+    measure = scoring.measure({"same": Same()}, [*asked, OPEN])[0]["same"]
+    assert measure.value == 0
+    assert measure.content == [1.0, 1.0, 1.0, 0.0, None]
+    assert (measure.constant, measure.constant_items) == ("positive", [1.0, 1.0, 1.0, 0.0, None])
+    assert measure.answers == 1
+    right = scoring.measure({"same": Same()}, [KNOWN])[0]["same"]
+    assert right.content == []  # nothing to forgive
+    judge = Gives(Scores([1.0]), needs_reference=True)
+    judge.kind = MeasureKind.content  # type: ignore[attr-defined]
+    assert scoring.measure({"judge": judge}, [KNOWN])[0]["judge"].constant_items == []
+    assert judge.seen == [KNOWN]  # each question costs a request
+
+
 def test_a_decorated_function_is_a_metric_as_before() -> None:
     @metric(higher_is_better=False)
     def words(answer: str) -> float:

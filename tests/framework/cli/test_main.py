@@ -270,6 +270,24 @@ def test_a_multirun_of_the_quickstart_needs_no_experiment(tmp_path: Path) -> Non
     assert [json.loads(plan.read_text(encoding="utf-8"))["adapter"]["r"] for plan in plans] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("fail_on", "code", "said"),
+    [("worse,forgot", 3, "verdict.fail_on=[worse]: Worse: "), ("forgot,copied", 0, "")],
+)
+def test_a_verdict_that_the_config_names_ends_the_run_with_a_code_of_its_own(
+    data_file: Path, tmp_path: Path, fail_on: str, code: int, said: str
+) -> None:
+    """The echo model repeats what it was asked, so that training away from it is a loss."""
+    prompts = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": f"say {number}", "reference": f"say {number}"} for number in range(7)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", "audit=[]"]
+    words += [f"evaluator.prompts.file={prompts}", f"verdict.fail_on=[{fail_on}]"]
+    result = echo(*words, cwd=tmp_path)
+    assert (result.code, result.err[: len(said)]) == (code, said)
+    assert (tmp_path / "run" / "report.json").exists()
+
+
 def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path, tmp_path: Path) -> None:
     echo("data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", cwd=tmp_path)
     (tmp_path / "run" / "checkpoint" / "echo.json").write_text("no JSON", encoding="utf-8")  # a ValueError

@@ -215,6 +215,19 @@ def test_too_few_prompts_are_warned_of_before_the_training(
         assert bool([each for each in part.result.findings if each.name == "few_prompts"]) is warned
 
 
+def test_references_that_an_answer_cannot_reach_are_warned_of_before_the_training(
+    write_rows: Write, tmp_path: Path
+) -> None:
+    file = write_rows([{"instruction": f"say {number}", "output": "it is " + "so " * number} for number in range(1, 7)])
+    words = [f"data.prompts_path={file}", "evaluator=[prompts]"]
+    found = load(file, tmp_path, *words, "evaluator.prompts.max_new_tokens=6").result.findings
+    (cut,) = [each for each in found if each.name == "cut_references"]
+    assert cut.text.startswith("2 of 6 references are longer than evaluator.prompts.max_new_tokens=6, up to 8 tokens: ")
+    assert cut.advice.startswith("set evaluator.prompts.max_new_tokens=9, ")
+    enough = load(file, tmp_path, *words, "evaluator.prompts.max_new_tokens=8").result.findings
+    assert [each.name for each in enough if each.name == "cut_references"] == []
+
+
 def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Path) -> None:
     form = load(data_file, tmp_path, "format=alpaca", "format.system_prompt=Hello").format
     assert form is not None

@@ -73,7 +73,7 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     [
         ("exact_match", (1.0, 0.0), {"exact_match"}),
         ("stopped", (1.0, 1.0), {"stopped"}),  # the model always stops
-        ("verdict.score", (0.428, 0.0), {"exact_match", "token_f1", "stopped"}),
+        ("verdict.score", (0.303, 0.0), {"exact_match", "token_f1", "stopped"}),
         ("eval_loss", (3.258, 3.258), set()),
     ],
 )
@@ -95,7 +95,15 @@ def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(
     assert alone is not None
     assert trial is not None
     assert (alone.objective.value, trial.objective.value) == pytest.approx(values, abs=0.01)
-    assert trial.verdict == alone.verdict
+    assert trial.verdict is not None
+    assert alone.verdict is not None
+    assert trial.verdict.lines == [
+        *alone.verdict.lines,
+        "chosen: this is one trial of a sweep: the more trials, the likelier it is that one looks better by chance",
+    ]
+    assert dataclasses.replace(trial.verdict, lines=[], tones=[]) == dataclasses.replace(
+        alone.verdict, lines=[], tones=[]
+    )
     saved = records.load(EvalResult, tmp_path / "run" / "evaluate.json")
     assert set(saved.selection) == measured
 

@@ -89,6 +89,21 @@ def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, ob
     )
 
 
+@pytest.mark.parametrize(
+    ("objective", "sweep", "said"),
+    [
+        ("exact_match", "rates", "chosen: this is a trial of a sweep that chooses by the prompts of this verdict"),
+        ("train_loss", "rates", "chosen: this is one trial of a sweep: the more trials, the likelier"),
+        ("exact_match", "", ""),
+    ],
+)
+def test_a_trial_says_how_it_is_chosen(tmp_path: Path, objective: str, sweep: str, said: str) -> None:
+    plan = dataclasses.replace(testing.plan([f"objective={objective}"], run_dir=tmp_path), sweep=sweep)
+    verdict = make_report(plan, {}, {}, None, BEFORE, TRAINED, AFTER, None, current().plugins).verdict
+    assert verdict is not None
+    assert [line[: len(said)] for line in verdict.lines if line.startswith("chosen")] == ([said] if said else [])
+
+
 @pytest.mark.parametrize("name", ["eval_loss", "train_loss", "exact_match"])
 def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)

@@ -139,7 +139,7 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells == [
         ["0", "learning_rate=0", "failed", "", "", ""],
-        ["1", "learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25 of 1"],
+        ["1", "learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25"],
     ]
     assert lines[-1] == "best: trial 1 (trainer.learning_rate=1)"
     page, heading, best = text.splitlines()[-3:]

@@ -76,23 +76,41 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
 
 
 @pytest.mark.parametrize(
-    ("after", "text", "harm"),
+    ("after", "text", "short", "harm"),
     [
         (
             general([0.0] * 32 + FINE[:96]),
             "general questions right 75% to 56%, probability of the right choice 70% to 55% of 128, 9 to 21 points "
             "lost",
+            "general questions right 75% to 56%, probability of the right choice 70% to 55% of 128, at least 9 points "
+            "lost (95% confidence)",
             0.09,
         ),
-        (general(perplexity=80), "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)", 0.476),
-        (general(answers=50), "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)", 0.581),
-        (general(perplexity=math.inf), "perplexity of general texts 40 to inf of 32 (inf times, untested)", 1.0),
+        (
+            general(perplexity=80),
+            "perplexity of general texts 40 to 80 of 32 (2.00 times, at most 2.01)",
+            "general texts are 2.00 times as surprising to the model as before, at least 1.91 times (95% confidence)",
+            0.476,
+        ),
+        (
+            general(answers=50),
+            "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52)",
+            "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",
+            0.581,
+        ),
+        (
+            general(perplexity=math.inf),
+            "perplexity of general texts 40 to inf of 32 (inf times, untested)",
+            "perplexity of general texts 40 to inf of 32 (inf times, untested)",
+            1.0,
+        ),
     ],
 )
-def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, harm: float) -> None:
+def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, short: str, harm: float) -> None:
     concern = found(plan, after, general(divergence=0))["forgetting"]
     assert concern.flagged
     assert concern.text == text
+    assert concern.summary == short
     assert concern.harm == pytest.approx(harm, abs=5e-3)
     assert "lower trainer.learning_rate=0.005" in concern.recommendation
     assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.recommendation
@@ -102,6 +120,7 @@ def test_a_few_questions_cannot_tell(plan: Plan) -> None:
     """Of 32 questions two are lost: that may be nothing, or much."""
     concern = found(plan, general([0.0, 0.0, *FINE[2:32]]), general(FINE[:32], divergence=0))["forgetting"]
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
+    assert concern.summary.startswith("not ruled out. general questions right 75% to 69%")
     assert concern.text.startswith(
         "general questions right 75% to 69%, probability of the right choice 70% to 65% of 32, at most "
     )
@@ -126,6 +145,9 @@ def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) 
     assert not both["forgetting"].flagged
     assert (far.flagged, far.aspect) == (True, Aspect.task)
     assert far.text.endswith(", more than max_divergence=1")
+    assert far.summary == (
+        "changed: answers to general questions are far from the base's, 2.5 nats per token; the limit is 1"
+    )
     near = found(plan, general(divergence=1.0), general(divergence=0))["forgetting_divergence"]
     assert not near.flagged
     assert near.text.endswith("; more than max_divergence=1 is not ruled out")

@@ -51,6 +51,18 @@ def test_a_single_row_among_many_can_be_seen() -> None:
     assert charts.histogram(lengths)["bars"][1].height == 2.0
 
 
+def test_the_validation_loss_of_base_and_trained_model_is_at_the_ends_of_the_curve() -> None:
+    (panel, *_) = charts.curves(steps(2.0, 1.0, 0.5, checks={2: 0.8}), (), (2.0, 0.7))
+    (checks,) = panel.checks
+    assert [title for _, _, title in checks.dots] == [
+        "step 0: eval_loss 2.0000",
+        "step 2: eval_loss 0.8000",
+        "step 3: eval_loss 0.7000",
+    ]
+    assert checks.dots[0][0] == 0.0
+    assert panel.line.startswith("200.0,0.0 ")  # the axis begins with the base
+
+
 def test_the_curve_runs_from_the_first_to_the_last_step_and_down_to_zero() -> None:
     panel = loss(2.0, 1.0, 0.0, checks={2: 0.5})
     assert panel.line == "0.0,0.0 300.0,75.0 600.0,150.0"

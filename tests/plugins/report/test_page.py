@@ -1,8 +1,13 @@
 """The words and numbers of the page."""
 
+from pathlib import Path
+
 import pytest
 
-from framework.api.records import Sample
+from framework import testing
+from framework.api.records import EvalResult, Measure, MeasureKind, Sample
+from framework.hooks.session import current
+from framework.run.report import make_report
 from framework_plugins.report import page
 
 
@@ -48,3 +53,21 @@ def test_words_of_an_answer_that_the_reference_has_not_are_marked(
     found = page.answer_pieces(Sample("q", answer, reference, stopped=True, scores={}))["pieces"]
     assert found == pieces
     assert "".join(text for text, _ in found) == answer.strip()
+
+
+def test_answers_that_got_worse_come_first(tmp_path: Path) -> None:
+    plan = testing.plan([], run_dir=tmp_path)
+    scores = {"kept": (1.0, 1.0), "gained": (0.0, 1.0), "lost": (1.0, 0.0)}
+    sides = [
+        [Sample(name, name, "x", stopped=True, scores={"exact_match": pair[side]}) for name, pair in scores.items()]
+        for side in (0, 1)
+    ]
+    items = [[each.scores["exact_match"] for each in side] for side in sides]
+    measures = [Measure(2 / 3, [*part], higher_is_better=True, kind=MeasureKind.content) for part in items]
+    before, after = (EvalResult({"exact_match": one}, side) for one, side in zip(measures, sides, strict=True))
+    report = make_report(plan, {}, {}, None, before, None, after, None, current().plugins)
+    pairs = [*zip(*sides, strict=True)]
+    found = page.worst_first(pairs, report, 2)
+    assert [each["prompt"] for each in found["pairs"]] == ["lost", "kept"]
+    assert found["sorted"]
+    assert not page.worst_first(pairs[:2], report, 2)["sorted"]

@@ -196,19 +196,20 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert [row[0] for row in table[5:]] == ["exact_match ↑", "eval_loss ↓", "token_f1 ↑", "stopped ↑"]
     assert table[6][3] == "0.0000"
     assert table[5] == ["exact_match ↑", "7", "0%", "100%", "+37 to +100 points", "better"]
-    gained = "gained: better. exact_match 0% to 100% of 7 prompts, +37 to +100 points at 95% confidence (p = 0.016)"
-    assert gained in text
-    assert "also: content: better in token_f1; form: " in text
+    assert "exact_match: the first metric that compares answers with references" in text
+    assert "Better: exact_match rose from 0% to 100%." in text
+    assert "gained: yes. exact_match rose from 0% to 100% on 7 prompts, by at least " in text
+    assert "- exact_match rose from 0% to 100% on 7 prompts, +37 to +100 points at 95% confidence, p = 0.016" in text
 
 
 def test_prompts_that_training_answers_show_no_gain(see: See) -> None:
     text = see()
-    assert "gained: cannot tell. All 7 prompts are answered by training rows" in text
+    assert "gained: cannot tell. all 7 prompts are answered by training rows" in text
     assert (
         "leaked: 7 of 7 validation rows (100%) and 7 of 7 prompts of the evaluation (100%) ask the same as a training"
         in text
     )
-    assert "verdict, score 0.00 of 1" in text
+    assert "score 0.00, on a scale from -1 (all was lost) to 1 (all was gained)" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:

@@ -59,7 +59,21 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
     harm = max(0.0, most.low)  # as much as is certain
-    return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown)
+    summary = _summary(most.low, highest, allowed, confidence, unknown=unknown)
+    return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown, summary)
+
+
+def _summary(low: float, high: float, allowed: float, confidence: float, *, unknown: bool) -> str:
+    """Say in a sentence how many rows are recited, as far as that is known."""
+    sure, part = (
+        f"({confidence:.0%} confidence)",
+        "of the training rows are recited beyond what learning the task explains",
+    )
+    if low > 0:
+        limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
+        return f"at least {low:.0%} {part} {sure}{limit}"
+    beyond = f"at most {high:.0%} {part} {sure}"
+    return f"{beyond}; the limit of {allowed:.0%} takes more rows to rule out" if unknown else beyond
 
 
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
-from framework_plugins.evals.config import RougeConfig, RougeWords
-
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""A word of any script; of Chinese and Japanese, which put no spaces between words, each character is one."""
+from framework_plugins.evals.config import WORD, RougeConfig, RougeWords
 
 
 class Rouge:

@@ -2,19 +2,24 @@
 
 The words are compared in lower case, without punctuation and without the articles a, an and the. F1 is the harmonic
 mean of precision (the part of the answer's words that are the reference's) and recall (the part of the reference's
-words that are in the answer). Text without any word is like other text without any word only.
+words that are in the answer).
+
+It differs from SQuAD, which has no answers such as A, -5 or C#, in three ways: an article is left out only before
+another word, signs of numbers and of names such as C++ stay, and if a text has no word, all its characters count.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections import Counter
 
 from framework_plugins.evals.config import TokenF1Config
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+ARTICLES = re.compile(r"\b(a|an|the)\s+(?=[\"'(\[]?\w)")
+PUNCTUATION = re.compile(
+    r"(?<!\w)[-+](?=\.?\d)|(?<=\d)(?:[.:/]|,(?!\d{3}(?!\d)))(?=\d)|(?<=\w)[+#]+(?!\w)|([!-/:-@\[-`{-~])"
+)
+"""A sign that stays, or one in a group, which goes."""
 
 
 class TokenF1:
@@ -36,5 +41,7 @@ class TokenF1:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text as SQuAD normalises them."""
-    return ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split()
+    """Return the words of a text as SQuAD normalises them, with the signs that make a difference."""
+    text = text.lower()
+    bare = PUNCTUATION.sub(lambda sign: "" if sign[1] else sign[0], ARTICLES.sub(" ", text))
+    return bare.split() or text.split()

@@ -15,7 +15,18 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework import Plan
-from framework.api import DataResult, Report, TrainResult, count, difference, number, redact, share, visible
+from framework.api import (
+    DataResult,
+    Report,
+    TrainResult,
+    count,
+    difference,
+    number,
+    outcome_text,
+    redact,
+    share,
+    visible,
+)
 from framework_plugins.exports.hub.usage_snippets import UsageSnippet
 
 LIBRARY_NAMES = {"adapter": "peft", "merged": "transformers"}
@@ -173,7 +184,7 @@ def _result_rows(report: Report) -> Iterator[Mapping[str, str]]:
         before, after = (
             "-" if value is None else number(value, name, change.unit) for value in (change.before, change.after)
         )
-        words = change.outcome.value if change.outcome else ""
+        words = outcome_text(change)
         row = {"name": escaped(name), "before": before, "after": after, "words": words}
         row |= {"count": f"{change.pairs:,}" if change.pairs else "-", "first": "first" if change.primary else ""}
         yield row | {"difference": difference(change, name)}

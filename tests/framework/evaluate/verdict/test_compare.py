@@ -213,6 +213,8 @@ def test_the_first_measure_of_content_is_primary_unless_another_is_named() -> No
     assert [name for name, one in compare(both, both, CONFIG).items() if one.primary] == ["a"]
     named = compare(both, both, VerdictConfig(primary="b"))
     assert [name for name, one in named.items() if one.primary] == ["b"]
+    by_references = compare(both, both, CONFIG, decides="b")
+    assert [name for name, one in by_references.items() if one.primary] == ["b"]
     bare = EvalResult({"eval_loss": loss, "form": form})
     assert not any(one.primary for one in compare(bare, bare, CONFIG).values())
 
@@ -248,6 +250,61 @@ def test_what_one_side_lacks_stands_alone() -> None:
 def test_a_number_without_items_is_not_tested() -> None:
     found = change(Measure(3.0), Measure(1.0))
     assert (found.before, found.after, found.low, found.outcome) == (3.0, 1.0, None, None)
+
+
+FAILS_TWICE = [0.108, 0.902, 0.873, 0.907, 0.867, 0.777, 0.784, 0.065, 0.917, 0.806, 0.898, 0.798]
+
+
+@pytest.mark.parametrize("unit", ["", "points"])
+def test_a_gain_of_every_answer_is_not_denied_for_its_skew(unit: str) -> None:
+    found = change(measured([0.05] * 12, unit=unit), measured([0.05 + gain for gain in FAILS_TWICE], unit=unit))
+    assert found.outcome is Outcome.better
+    assert found.low is not None
+    assert 0.3 < found.low < 0.5
+
+
+VALUE = st.sampled_from([0.0, 0.0, 1.0, 0.05, 0.3, 0.5, 0.9])
+
+
+@settings(max_examples=examples(60))
+@given(
+    items=st.lists(st.tuples(VALUE, VALUE, st.integers(0, 9)), min_size=1, max_size=24),
+    confidence=st.sampled_from([0.8, 0.95, 0.999]),
+    kind=st.sampled_from([MeasureKind.content, MeasureKind.form, MeasureKind.loss]),
+    unit=st.sampled_from(["", "points"]),
+    grouped=st.booleans(),
+)
+def test_test_and_interval_never_contradict_each_other(
+    items: list[tuple[float, float, int]], confidence: float, kind: MeasureKind, unit: str, *, grouped: bool
+) -> None:
+    one, two, numbers = ([*part] for part in zip(*items, strict=True))
+    sides = (measured([*side], kind=kind, unit=unit, clusters=numbers if grouped else []) for side in (one, two))
+    before, after = (EvalResult({"x": side}) for side in sides)
+    found = compare(before, after, VerdictConfig(confidence=confidence, resamples=199))["x"]
+    assert found.p_value is not None
+    low, high = (-math.inf if found.low is None else found.low), (math.inf if found.high is None else found.high)
+    significant = found.p_value <= 1 - confidence
+    assert significant is not (low <= 0 <= high)
+    assert significant is (found.outcome in {Outcome.better, Outcome.worse})
+
+
+def test_a_gain_has_to_be_of_content_and_beyond_the_best_constant_answer() -> None:
+    base, tuned = shares(0, 60), shares(48, 60)
+    said = replace(base, content=shares(46, 60).items)  # the base said it with a full stop
+    form = change(said, tuned)
+    assert (form.held_back, form.content_before, form.content_after) == ("form", pytest.approx(46 / 60), 0.8)
+    assert form.outcome is Outcome.no_worse
+    assert form.p_value is not None
+    assert form.p_value < 0.001  # of what was scored
+    constant = change(base, replace(tuned, constant="yes", constant_items=shares(45, 60).items, answers=2))
+    assert (constant.held_back, constant.constant, constant.answers) == ("constant", 0.75, 2)
+    gained = change(base, replace(tuned, constant="yes", constant_items=shares(20, 60).items))
+    assert (gained.outcome, gained.held_back) == (Outcome.better, "")
+    assert gained.low is not None
+    assert gained.beyond is not None
+    assert 0.3 < gained.beyond < gained.low  # what is certain is certain beyond the constant
+    of_others = change(base, replace(tuned, constant="yes", constant_items=[1.0]))  # of other questions
+    assert (of_others.outcome, of_others.constant) == (Outcome.better, None)
 
 
 @settings(max_examples=examples(30))

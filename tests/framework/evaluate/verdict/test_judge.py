@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from framework.api.records import Aspect, Change, Concern, EvalResult, Measure, MeasureKind, Outcome, Verdict
+from framework.api.records import Aspect, Change, Concern, EvalResult, Measure, MeasureKind, Outcome, Tone, Verdict
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare, judge
 
@@ -34,7 +34,15 @@ def test_a_gain_is_reported_with_its_numbers_and_scores_what_is_certain() -> Non
     verdict = judged(exact_match=one(0, 57))
     assert (verdict.gained, verdict.primary) == (Outcome.better, "exact_match")
     assert verdict.lines == [
-        "gained: better. exact_match 0% to 95% of 60 prompts, +84 to +100 points at 95% confidence (p < 0.001)"
+        "gained: yes. exact_match rose from 0% to 95% on 60 prompts, by at least 84 points (95% confidence)"
+    ]
+    assert (verdict.summary, verdict.tone) == ("Better: exact_match rose from 0% to 95%.", Tone.good)
+    assert verdict.tones == [Tone.good]
+    assert verdict.more == [
+        "exact_match rose from 0% to 95% on 60 prompts, +84 to +100 points at 95% confidence, p < 0.001",
+        "the base scores 0%: if these prompts were chosen because it fails, some of the gain is chance (regression to "
+        "the mean)",
+        "score 0.84, on a scale from -1 (all was lost) to 1 (all was gained)",
     ]
     assert verdict.score == pytest.approx(0.84, abs=0.01)
     assert (verdict.forgot, verdict.copied) == (None, None)
@@ -44,21 +52,39 @@ def test_where_nothing_is_certain_it_says_what_the_prompts_could_have_shown() ->
     verdict = judged(exact_match=one(10, 12, 20))
     assert (verdict.gained, verdict.score) == (Outcome.unknown, 0)
     (line,) = verdict.lines
-    assert line.startswith("gained: cannot tell, no significant difference. exact_match 50% to 60% of 20 prompts, ")
-    assert line.endswith("; with 20 prompts, four of five runs detect a difference of 46 points")
+    assert line == (
+        "gained: too few prompts to tell. exact_match rose from 50% to 60% on 20 prompts; with 20 prompts, only a "
+        "difference of about 46 points or more is likely to show"
+    )
+    assert verdict.summary == "Too few prompts to tell: exact_match rose from 50% to 60%."
 
 
 @pytest.mark.parametrize("items", [([0.0, 1.0], [1.0, 1.0]), ([0.2, 0.9], [0.9, 0.3])])
 def test_two_prompts_are_too_few_to_show_any_difference_of_a_share(items: tuple[list[float], list[float]]) -> None:
     first, last = (Measure(sum(side) / 2, [*side], higher_is_better=True, kind=MeasureKind.content) for side in items)
     (line,) = judged(token_f1=(first, last)).lines
-    assert line.endswith("; 2 prompts are too few to detect any difference")
+    assert line.endswith("; 2 prompts are too few to show any difference")
 
 
 def test_no_worse_is_reported_with_its_margin() -> None:
-    verdict = judged(exact_match=one(200, 200, 200))
+    verdict = judged(exact_match=one(150, 150, 200))
     assert verdict.gained is Outcome.no_worse
-    assert verdict.lines[0].startswith("gained: no worse than 5 points, and no significant gain. exact_match 100% to")
+    assert verdict.lines == [
+        "gained: no. exact_match is 75% on 200 prompts, before and after; a loss of more than 5 points is ruled out "
+        "(95% confidence)"
+    ]
+    full = judged(exact_match=one(20, 20, 20))
+    assert full.summary == (
+        "No gain can be seen: the base answers 20 prompts right already, so they cannot show a gain: ask harder ones."
+    )
+
+
+def test_a_known_bound_is_the_sentence() -> None:
+    (line,) = judged(exact_match=one(0, 0)).lines
+    assert line == (
+        "gained: no. exact_match is 0%: none of 60 prompts is answered right, before or after; a gain of more than 4 "
+        "points is ruled out (95% confidence)"
+    )
 
 
 def test_form_without_content_is_better_in_form_only() -> None:
@@ -76,29 +102,107 @@ def test_a_score_does_not_fall_below_minus_one() -> None:
 
 def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_nothing_to_lose() -> None:
     verdict = judged(exact_match=one(0, 0), json_fields=one(25, 0), json_valid=one(0, 60, kind=MeasureKind.form))
-    assert (
-        "; the base already has the worst possible score; with 60 prompts, four of five runs detect" in verdict.lines[0]
+    assert verdict.lines[1:] == ["lost: json_fields fell from 42% to 0%", "better in form only: json_valid"]
+    assert verdict.tones[1:] == [Tone.lost, Tone.neutral]
+    assert verdict.summary.startswith("Worse: json_fields fell from 42% to 0%; none of 60 prompts")
+    assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).summary == (
+        "Better, but with losses: exact_match rose from 0% to 95%, but token_f1 fell from 67% to 7%."
     )
-    assert verdict.lines[1:] == ["worse in content: json_fields 42% to 0%", "better in form only: json_valid"]
-    assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).lines[1] == "worse in content: token_f1 67% to 7%"
 
 
 def test_without_a_measure_of_content_nothing_is_known() -> None:
     verdict = judged(json_valid=one(0, 60, kind=MeasureKind.form))
     assert (verdict.gained, verdict.score, verdict.primary) == (Outcome.unknown, None, "")
-    assert verdict.lines[0].startswith("gained: cannot tell. No metric compares the content of answers")
+    assert verdict.lines[0].startswith("gained: cannot tell. no metric compares the content of answers")
+    assert verdict.summary.startswith("Cannot tell: no metric compares the content")
     assert verdict.lines[1] == "better in form only: json_valid"
+
+
+def losses(value: float, broken: int = 0) -> Measure:
+    items: list[float | None] = [value + number / 100 for number in range(24 - broken)]
+    return Measure(value, [*items, *[float("nan")] * broken], kind=MeasureKind.loss)
+
+
+def test_a_destroyed_model_is_never_headed_no_difference() -> None:
+    ends, form = one(9, 0, kind=MeasureKind.form), one(0, 0)
+    verdict = judged(
+        concern(Aspect.general, harm=0.5), exact_match=form, eval_loss=(losses(0.5), losses(15.3)), stopped=ends
+    )
+    assert verdict.summary == (
+        "Worse: the validation loss rose from 0.5 to 15.3, no answer ends by itself any more, and it forgot what it "
+        "knew; none of 60 prompts is answered right, before or after."
+    )
+    assert verdict.tone is Tone.lost
+    # Overfitting raises the loss while the answers get better, so a small rise is a detail.
+    assert judged(exact_match=one(0, 57), eval_loss=(losses(0.5), losses(0.7))).tone is Tone.good
+    assert judged(exact_match=one(0, 57), eval_loss=(losses(0.5), losses(1.7))).tone is Tone.flagged
+
+
+def test_one_row_without_a_finite_loss_has_a_line_of_its_own() -> None:
+    verdict = judged(exact_match=one(0, 57), eval_loss=(losses(1.0), losses(0.1, broken=1)))
+    broken = "eval_loss is no longer a finite number for 1 of 24 items"
+    assert verdict.lines[1] == f"broken: {broken}: the weights are damaged, or overflow there"
+    assert verdict.summary.endswith(f"but {broken}.")
+
+
+def test_form_and_constant_answers_are_no_gain() -> None:
+    """A base that says `Positive.`, and a trained model that says `positive` to everything."""
+    before, after = one(0, 48)
+    constant = replace(after, constant="positive", constant_items=after.items, answers=1)
+    verdict = judged(exact_match=(replace(before, content=one(44, 0)[0].items), constant))
+    assert (verdict.gained, verdict.score, verdict.tone) == (Outcome.no_worse, 0, Tone.flagged)
+    assert verdict.summary == (
+        "Better in form only: exact_match rose from 0% to 80%, but with case, punctuation and spaces ignored it was "
+        "73% before and is 80% after."
+    )
+    assert verdict.lines[0].endswith('; the same answer to all prompts, "positive", scores 80% too')
+    assert verdict.lines[1] == "constant: the model gives the same answer to all 60 prompts"
+    wrong = replace(before, content=[])
+    verdict = judged(exact_match=(wrong, replace(constant, answers=3)))
+    assert verdict.lines == [
+        "gained: not shown. exact_match rose from 0% to 80% on 60 prompts, but the same answer to all prompts, "
+        '"positive", scores 80%'
+    ]
+
+
+@pytest.mark.parametrize(("distance", "same", "nothing"), [(0.003, 58, True), (0.02, 58, False), (0.003, 40, False)])
+def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, *, nothing: bool) -> None:
+    far = Measure(distance, [distance] * 8, aspect=Aspect.general, kind=MeasureKind.change, unit="nats")
+    pair = one(0, 0)
+    changes = compare(EvalResult({"a": pair[0]}), EvalResult({"a": pair[1], "far": far}), CONFIG)
+    verdict = judge(changes, (), CONFIG, same=(same, 60))
+    text = "The training changed nothing: 58 of 60 answers are as before, and the model is 0.003 nats per token from "
+    assert (verdict.summary == f"{text}its base.") is nothing
+
+
+def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -> None:
+    about = replace(
+        concern(Aspect.copying, flagged=False, unknown=True, harm=0.3), summary="at least 30% of the rows are recited"
+    )
+    verdict = judge({}, [about, replace(about, aspect=Aspect.general, flagged=True)], CONFIG)
+    assert verdict.lines[1:] == [
+        "forgot: yes. at least 30% of the rows are recited",
+        "copied: at least 30% of the rows are recited",
+        "what helps: Train for fewer epochs",
+    ]
+    assert verdict.tones[1:3] == [Tone.lost, Tone.flagged]
+    assert verdict.more == ["copied: 12 of 24 rows are recited", "forgot: 12 of 24 rows are recited"]
+
+
+def test_a_trial_says_that_it_was_chosen() -> None:
+    changes = compare(*(EvalResult({"a": side}) for side in one(0, 57)), CONFIG)
+    assert judge(changes, (), CONFIG, chosen="by these prompts").lines[1] == "chosen: by these prompts"
 
 
 def test_what_was_not_asked_for_first_stands_apart() -> None:
     verdict = judged(exact_match=one(0, 57), json_valid=one(0, 60, kind=MeasureKind.form), token_f1=one(0, 57))
     assert len(verdict.lines) == 1
-    assert verdict.more == ["content: better in token_f1", "form: better in json_valid"]
+    assert verdict.more[2:4] == ["content: better in token_f1", "form: better in json_valid"]
 
 
 def test_a_leak_and_one_template_stand_beside_the_gain() -> None:
     verdict = judged(exact_match=one(0, 57), leak="3 of 60 prompts ask what a training row asks", template=True)
-    assert verdict.lines[0].endswith("; all prompts follow one template, and this holds only for it")
+    assert "all prompts follow one template: this holds only for prompts of this template" in verdict.more
     assert verdict.lines[1] == "leaked: 3 of 60 prompts ask what a training row asks; 0 of 60 are left out here"
 
 
@@ -116,14 +220,19 @@ def test_harm_is_taken_off_and_a_flag_tells_what_to_change() -> None:
     assert (verdict.forgot, verdict.copied) == (True, None)
     assert alone.score is not None
     assert verdict.score == pytest.approx(alone.score - 0.25)
-    assert verdict.lines[1:] == ["forgot: 12 of 24 rows are recited. Train for fewer epochs"]
+    assert verdict.lines[1:] == [
+        "forgot: yes. 12 of 24 rows are recited",
+        "what helps: Train for fewer epochs",
+    ]
+    assert verdict.tones[1] is Tone.lost
+    assert verdict.summary == ("Better, but with losses: rate rose from 0% to 95%, but it forgot what it knew.")
 
 
 @pytest.mark.parametrize(
     ("unknown", "copied", "line"),
     [
-        (False, False, "copied: no more than the margin (12 of 24 rows are recited)"),
-        (True, None, "copied: cannot tell. 12 of 24 rows are recited"),
+        (False, False, "copied: no. 12 of 24 rows are recited"),
+        (True, None, "copied: not ruled out. 12 of 24 rows are recited"),
     ],
 )
 def test_what_could_not_be_seen_is_not_called_nothing(line: str, *, unknown: bool, copied: bool | None) -> None:
@@ -158,7 +267,7 @@ def test_nothing_finite_is_worse_and_counted() -> None:
     after = Measure(float("nan"), [*[1.0] * 9, float("nan")], kind=MeasureKind.content)
     verdict = judged(loss=(before, after))
     assert (verdict.gained, verdict.score) == (Outcome.worse, -1)
-    assert verdict.lines == ["gained: worse in loss: 1 of 10 prompts give no finite number"]
+    assert verdict.lines == ["gained: no, it got worse. loss is no longer a finite number for 1 of 10 items"]
 
 
 def test_changes_without_a_test_are_not_reported() -> None:

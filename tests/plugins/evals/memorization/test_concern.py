@@ -44,6 +44,12 @@ def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> No
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
     assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
     assert found.harm == pytest.approx(0.4, abs=0.01)  # as much as is certain
+    known = "of the training rows are recited beyond what learning the task explains (95% confidence)"
+    assert found.summary == f"at least 40% {known}"
+    limit = MemorizationConfig(excess=0.5)
+    assert judged([ALL] * 22 + [NONE, HALF], [NONE] * 3 + [HALF], config=limit).summary == (
+        f"at least 40% {known}; the limit is 50%"
+    )
     assert found.recommendation.startswith("Train for fewer epochs, at a lower learning rate or rank, on more")
     assert not found.text.endswith(".")
 
@@ -57,6 +63,10 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
         "24 of 24 training rows are answered word for word, and 24 of 24 held-out rows, which were not trained on; "
         "by the base none and none; at most 10% of the rows are recited beyond the task (95% confidence); more than "
         "excess=0.1 is not ruled out; more rows would narrow this"
+    )
+    assert found.summary == (
+        "at most 14% of the training rows are recited beyond what learning the task explains (95% confidence); the "
+        "limit of 10% takes more rows to rule out"
     )
 
 

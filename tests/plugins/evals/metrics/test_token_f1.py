@@ -1,4 +1,4 @@
-"""token_f1 is SQuAD's F1, made symmetric and total."""
+"""token_f1 is SQuAD's F1 of words, made symmetric and total, with the signs that make a difference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import string
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +36,12 @@ def squad(prediction: str, truth: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-@given(one=TEXTS, two=TEXTS)
+SENTENCES = st.lists(
+    st.sampled_from(["a Lima", "The Peru,", "of", "Lima, ", '"LIMA!"', "U.S.", "1,000"]), max_size=8
+).map(" ".join)
+
+
+@given(one=SENTENCES, two=SENTENCES)
 def test_it_is_the_score_of_squad(one: str, two: str) -> None:
     assert abs(METRIC.score(one, two) - squad(one, two)) < 1e-12
 
@@ -50,7 +56,30 @@ def test_it_is_symmetric_and_lies_between_0_and_1(one: str, two: str) -> None:
 @given(text=TEXTS)
 def test_a_text_is_like_itself(text: str) -> None:
     assert METRIC.score(text, text) == 1
-    assert METRIC.score(f" The {text} ! ", text) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "score"),
+    [
+        ("", "", 1),
+        ("", "A", 0),
+        ("...", "A", 0),
+        ("the", "A", 0),
+        ("B", "A", 0),
+        ("A.", "A", 1),
+        ("Answer:", "Answer: A", 2 / 3),
+        ("", "!", 0),
+        ("-5", "5", 0),
+        ("5.", "5", 1),
+        ("3.14", "314", 0),
+        ("1,000", "1000", 1),
+        ("C++", "C#", 0),
+        ("It is C#.", "it is C#", 1),
+        ("The red car, a fast one!", "red car fast one", 1),
+    ],
+)
+def test_letters_numbers_and_names_that_differ_are_not_alike(answer: str, reference: str, score: float) -> None:
+    assert METRIC.score(answer, reference) == METRIC.score(reference, answer) == pytest.approx(score)
 
 
 @given(one=TEXTS, two=TEXTS)
