@@ -203,8 +203,8 @@ def _run_stages(
     answers = pair(before, after)
     issues = []
     if after:
-        steps, known = (trained.steps, trained.issues) if trained else (0, [])
-        issues = truncation_issues(plan.health.truncated_answers, after, before, steps, known)
+        steps, earlier = (trained.steps, trained.issues) if trained else (0, [])
+        issues = truncation_issues(plan.health.truncated_answers, after, before, steps, earlier)
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue, Stage.evaluate in completed.stages))

@@ -30,7 +30,7 @@ _CHATML_TEMPLATE = """\
 {%- endif %}"""
 
 # How Llama 3 cuts text into words.
-_LLAMA3_WORDS = (
+LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -40,7 +40,7 @@ def tiny_llama(folder: Path, *, hidden_size: int = 64) -> Path:
     """Write a random two-layer Llama with Llama 3's tokens and chat form; like Llama 3, encoding adds the bos."""
     from tokenizers import Regex, pre_tokenizers, processors
 
-    words = pre_tokenizers.Split(Regex(_LLAMA3_WORDS), "isolated")
+    words = pre_tokenizers.Split(Regex(LLAMA3_WORDS), "isolated")
     cutter = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     bos, headers = "<|begin_of_text|>", ["<|start_header_id|>", "<|end_header_id|>"]
     tokenizer = _tokenizer(

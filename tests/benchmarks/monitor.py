@@ -62,7 +62,7 @@ def _sick(title: str, trainings: Mapping[str, Sick], runs: int) -> None:
     _write(f"\n| {title} | reported | delay | 95% | by |\n|---|---|---|---|---|\n")
     for name, sick in trainings.items():
         rate, firsts, counts = share(sick.make, runs)
-        delays = [first - sick.starts for first in firsts] or [math.nan]
+        delays: list[float] = [first - sick.starts for first in firsts] or [math.nan]
         middle, late = np.quantile(delays, [0.5, 0.95])
         _write(f"| {name} | {rate:.0%} | {middle:.0f} | {late:.0f} | {_words(counts)} |\n")
 

@@ -368,11 +368,11 @@ class Mean(NamedTuple):
 
     level: float
     noise: float
-    count: int
+    entries: int
 
     def above(self, other: Mean, factor: float, deviations: float) -> bool:
         """Say whether it is this many times another, and that many standard errors of the difference more."""
-        error = max(self.noise, other.noise) * math.sqrt(1 / self.count + 1 / other.count)
+        error = max(self.noise, other.noise) * math.sqrt(1 / self.entries + 1 / other.entries)
         return self.level > other.level + math.log(factor) + deviations * error
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from framework_plugins.exports.gguf.convert.pre_tokenizers import pre_tokenizer_name
 from tests.support.families import core_tokenizer
-from tests.support.tiny import _LLAMA3_WORDS
+from framework_gpu_tests.tiny import LLAMA3_WORDS
 
 
 def tokenizer(cutter: Any, *, whole: bool = False) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def split(expression: str) -> Any:
 @pytest.mark.parametrize(
     ("expression", "whole", "name"),
     [
-        (_LLAMA3_WORDS, True, "llama-bpe"),
-        (_LLAMA3_WORDS, False, "dbrx"),
-        (_LLAMA3_WORDS.replace("{1,3}", ""), False, "qwen2"),
-        (_LLAMA3_WORDS.replace("{1,3}", "{1,2}"), False, None),
+        (LLAMA3_WORDS, True, "llama-bpe"),
+        (LLAMA3_WORDS, False, "dbrx"),
+        (LLAMA3_WORDS.replace("{1,3}", ""), False, "qwen2"),
+        (LLAMA3_WORDS.replace("{1,3}", "{1,2}"), False, None),
     ],
 )
 def test_by_an_expression(expression: str, whole: bool, name: str | None) -> None:  # noqa: FBT001 - of the table
@@ -55,5 +55,5 @@ def test_by_the_expression_of_gpt_2_with_and_without_single_digits() -> None:
 
 
 def test_one_that_cuts_nothing_is_unknown() -> None:
-    said = tokenizer(split(_LLAMA3_WORDS))
+    said = tokenizer(split(LLAMA3_WORDS))
     assert pre_tokenizer_name({**said, "pre_tokenizer": None}) is None
