@@ -223,7 +223,8 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     ]
     low, high = min(one.low for one in tested), max(one.high for one in tested)
     p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
-    p_value = 1 - (1 - p_value) ** known.looks  # as `each_look`
+    if known.looks > 1:
+        p_value = 1 - (1 - p_value) ** known.looks  # as `each_look`
     if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
     before, after = _values(pairs, plain, known)
