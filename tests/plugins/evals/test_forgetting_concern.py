@@ -61,6 +61,7 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     assert (concern.flagged, concern.unknown) == (False, False)
     assert (concern.aspect, concern.recommendation) == (Aspect.general, "")
     assert concern.harm == pytest.approx(0, abs=0.02)
+    assert concern.summary == "general questions right 75% to 75% of 128, at most 2 points lost (95% confidence)"
     assert concern.text == (
         "general questions right 75% to 75% of 128, at most 2 points lost; perplexity of general texts 40 to 41 of 32 "
         "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"

@@ -36,9 +36,9 @@ def squad(prediction: str, truth: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-SENTENCES = st.lists(st.sampled_from(["a Lima", "The Peru,", "of", "Lima, ", '"LIMA!"', "U.S.", "1,000"]), max_size=8).map(
-    " ".join
-)
+SENTENCES = st.lists(
+    st.sampled_from(["a Lima", "The Peru,", "of", "Lima, ", '"LIMA!"', "U.S.", "1,000"]), max_size=8
+).map(" ".join)
 
 
 @given(one=SENTENCES, two=SENTENCES)
