@@ -55,12 +55,10 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     bad = [finding for finding in findings if finding.too_much]
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
-    # One is enough to say it, and questions come first, since a reader knows them; nothing is lost only if all say so.
-    said = reported if reported is findings else reported[:1]
+    # One is enough for a sentence, and questions come first, since a reader knows what they are.
+    said = reported[0]
     summary = "not ruled out. " if unknown and not bad else ""
-    summary += "; ".join(finding.summary or finding.text for finding in said)
-    if all(finding.summary for finding in said):
-        summary += f" ({plan.verdict.confidence:.0%} confidence)"
+    summary += f"{said.summary} ({plan.verdict.confidence:.0%} confidence)" if said.summary else said.text
     return Concern(
         name=name,
         aspect=Aspect.general,
