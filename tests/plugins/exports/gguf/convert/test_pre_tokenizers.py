@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from framework_gpu_tests.tiny import LLAMA3_WORDS
 from framework_plugins.exports.gguf.convert.pre_tokenizers import pre_tokenizer_name
 from tests.support.families import core_tokenizer
-from framework_gpu_tests.tiny import LLAMA3_WORDS
 
 
 def tokenizer(cutter: Any, *, whole: bool = False) -> dict[str, Any]:
