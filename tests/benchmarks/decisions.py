@@ -90,7 +90,8 @@ ANSWERS, TEXTS = Texts(14, 0.35, 0.6), Texts(80, 0.08, 2.5)
 
 def perplexities(random: Random, runs: int, size: int, lost: float, kind: Texts) -> tuple[Floats, Floats]:
     """Return the growth of the loss by the token of each text, and its tokens."""
-    weights = np.round(np.exp(random.normal(math.log(kind.tokens), 0.45, (runs, size)))) + 2
+    drawn = np.exp(random.normal(math.log(kind.tokens), 0.45, (runs, size)))
+    weights = np.asarray(np.round(drawn) + 2, dtype=np.float64)
     noise = random.normal(0, kind.scatter, (runs, size)) * np.sqrt(kind.tokens / weights)
     return noise + (random.gamma(kind.shape, lost / kind.shape, (runs, size)) if lost else 0.0), weights
 
@@ -186,6 +187,7 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
             assert found is not None
             if not found.unknown:
                 break
+        assert found is not None
         tally.add(flagged=found.flagged, unknown=found.unknown)
         tally.rows.append(size)
         excess = excess_of("verbatim", base, measures, 0.95)

@@ -129,7 +129,7 @@ def test_killed_in_a_later_look_it_ends_with_the_same_numbers(
 ) -> None:
     del calls
     monkeypatch.setattr(evaluator, "LOOKS", (2, 4))
-    words = ["evaluator=[memorization]", "evaluator.memorization.excess=0.99", "evaluator.memorization.min_tokens=2"]
+    words = ["evaluator=[memorization]", "evaluator.memorization.excess=0", "evaluator.memorization.min_tokens=2"]
     straight, made = run("straight", *words), (tmp_path / "straight" / "evaluate.json").read_bytes()
     assert len(records.load(EvalResult, tmp_path / "straight" / "evaluate.json").base["verbatim_train"].items) > 2
     killed(run, monkeypatch, EchoModel, "score", which=5, words=words)  # baseline, evaluation: loss and rows, then rows

@@ -171,7 +171,7 @@ def compare_with_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, **counts: 
     ):
         measure = ours[name]
         rows = [row["word_perplexity"] for row in wanted["samples"][task]]
-        scores = [item * weight for item, weight in zip(measure.items, measure.weights, strict=True)]
+        scores = [(item or 0.0) * weight for item, weight in zip(measure.items, measure.weights, strict=True)]
         assert scores == pytest.approx([-score for score, _ in rows], rel=1e-4)
 
 

@@ -152,8 +152,8 @@ def test_it_goes_on_until_copying_is_certain_or_ruled_out() -> None:
 
     def decided(share: int, number: int) -> bool:
         known = {f"train:{n}": "x" * ANSWER for n in range(900) if n % 10 < share}
-        found = [evaluator.look(number, model, data, {}) for model in (Reciter(), Reciter(known))]
-        return evaluator.decided(Results(*found), 0.95)
+        base, tuned = (evaluator.look(number, model, data, {}) for model in (Reciter(), Reciter(known)))
+        return evaluator.decided(Results(base, tuned), 0.95)
 
     assert [decided(share, 1) for share in (0, 1, 2, 9)] == [True, False, False, True]
     assert [decided(share, 3) for share in (0, 1, 2, 9)] == [True, False, True, True]
