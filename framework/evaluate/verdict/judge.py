@@ -336,8 +336,8 @@ def _task_lines(
         yield f"chosen: {chosen}", Tone.flagged
     if deciding and deciding.missing:
         missing = (
-            f"missing: {deciding.missing} of {count(deciding.pairs, 'answer')} have no score before or after: the verdict "
-            "holds whether they are counted as the best or as the worst"
+            f"missing: {deciding.missing} of {count(deciding.pairs, 'answer')} have no score before or after: the "
+            "verdict holds whether they are counted as the best or as the worst"
         )
         yield missing, Tone.flagged
 
