@@ -328,18 +328,18 @@ def _task_lines(
         yield f"lost: {', '.join(_moved(name, changes[name]) for name in worse)}", Tone.lost
     if gained is not Outcome.better and (form := _named(changes, Outcome.better, MeasureKind.form, primary)):
         yield f"better in form only: {', '.join(form)}", Tone.neutral
-    change = changes.get(primary)
-    if change and change.answers == 1 and change.pairs > 1:
-        yield f"constant: the model gives the same answer to all {change.pairs} prompts", Tone.flagged
+    deciding = changes.get(primary)
+    if deciding and deciding.answers == 1 and deciding.pairs > 1:
+        yield f"constant: the model gives the same answer to all {deciding.pairs} prompts", Tone.flagged
     if leak:
-        left = f"; {change.leaked} of {change.leaked + change.pairs} are left out here" if change else ""
+        left = f"; {deciding.leaked} of {deciding.leaked + deciding.pairs} are left out here" if deciding else ""
         yield f"leaked: {leak}{left}", Tone.flagged
     if chosen:
         yield f"chosen: {chosen}", Tone.flagged
-    if change and change.missing:
+    if deciding and deciding.missing:
         missing = (
-            f"missing: {change.missing} of {count(change.pairs, 'answer')} have no score before or after: the verdict "
-            "holds whether they are counted as the best or as the worst"
+            f"missing: {deciding.missing} of {count(deciding.pairs, 'answer')} have no score before or after: the "
+            "verdict holds whether they are counted as the best or as the worst"
         )
         yield missing, Tone.flagged
 

@@ -229,7 +229,7 @@ def _losses(report: Report | None) -> tuple[float | None, float | None]:
 def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | None, most: int) -> dict[str, Any]:
     """Return the answers side by side, those that got worse first; what all prompts begin with is above them once."""
     found = [(name, change) for name, change in report.metrics.items() if change.primary] if report else []
-    pairs = sorted(pairs, key=lambda pair: _gain(*pair, *found[0]) if found else 0.0)[:most]
+    pairs = sorted(pairs, key=lambda pair: _gain(pair[0], pair[1], *found[0]) if found else 0.0)[:most]
     shared = shared_start([after.prompt for _, after in pairs])
     rows = [
         {
@@ -240,7 +240,7 @@ def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | 
         }
         for before, after in pairs
     ]
-    got_worse = bool(found and pairs) and _gain(*pairs[0], *found[0]) < 0
+    got_worse = bool(found and pairs) and _gain(pairs[0][0], pairs[0][1], *found[0]) < 0
     return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows, "sorted": got_worse}
 
 

@@ -190,7 +190,8 @@ def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -
 
 
 def test_a_trial_says_that_it_was_chosen() -> None:
-    changes = compare(*(EvalResult({"a": side}) for side in one(0, 57)), CONFIG)
+    before, after = (EvalResult({"a": side}) for side in one(0, 57))
+    changes = compare(before, after, CONFIG)
     assert judge(changes, (), CONFIG, chosen="by these prompts").lines[1] == "chosen: by these prompts"
 
 
