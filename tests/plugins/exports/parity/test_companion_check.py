@@ -63,6 +63,10 @@ def no_tokenizer(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def more_tokens(folder: Path) -> None:
+    (folder / "added_tokens.json").write_text("{}")
+
+
 def damaged(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
 
@@ -142,7 +146,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
         r"tokenizer_config\.json says model_max_length=128 instead of \d+$",
     ),
     "another file": (
-        lambda folder: (folder / "added_tokens.json").touch(),
+        more_tokens,
         r"it has added_tokens\.json, and the tokenizer of the training does not",
     ),
     "fifth turn": (
