@@ -28,6 +28,7 @@ READS_ONLY = {
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
     "util/network.py:reachable": "whether a host answers: asked once, since a timeout costs seconds",
+    "util/prompt_clusters.py:_same_letters": "letters of Unicode",
     "util/power.py:least_difference": "nothing: a sum over binomials, which takes a second",
     "util/redact.py:_held": "whether a secret is the path of a file; all else is a part of the key",
     "util/redact.py:_is_variable": "nothing: a name",
