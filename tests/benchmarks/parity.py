@@ -223,7 +223,7 @@ def attacks(case: Case) -> Iterator[tuple[str, Change]]:
         case.model.lm_head.weight.data = change(tied.weight.data.clone())
 
     for factor in (1.02, 1.1, 1.5):
-        yield f"head x{factor}", partial(untie, lambda head, factor=factor: head * factor)
+        yield f"head x{factor}", partial(untie, partial(torch.mul, other=factor))
     yield (
         "head: rows of tokens above 40,000 are 0",
         partial(untie, lambda head: head * (torch.arange(len(head)) < 40_000)[:, None]),

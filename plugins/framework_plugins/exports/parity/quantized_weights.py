@@ -6,6 +6,7 @@ tensors tell such an error from a rounding, and reading some rows of each takes 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import gguf
@@ -47,8 +48,7 @@ def _difference(tensor: gguf.ReaderTensor, source: gguf.ReaderTensor) -> str:
 
 def _limit(kind: gguf.GGMLQuantizationType) -> float:
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    bits: float = MANTISSA_BITS.get(kind.name, 8 * size / block)
-    return ERROR_FACTOR * 2.0**-bits
+    return ERROR_FACTOR * math.pow(2, -MANTISSA_BITS.get(kind.name, 8 * size / block))
 
 
 def _rows(tensor: gguf.ReaderTensor) -> NDArray[np.float64]:

@@ -351,7 +351,7 @@ def test_a_trained_model_that_gives_no_numbers_is_nothing_to_compare_with(
         logits, *more = compute(*given)
         return [each * float("nan") for each in logits], *more
 
-    compute = reference.trained_logits
+    compute = reference_logits.trained_logits
     monkeypatch.setattr(reference, "trained_logits", broken)
     told = r"logits of the trained model are not finite at [\d,]+ positions .* set parity\.check=false in the exporter"
     with pytest.raises(ExportError, match=told):
