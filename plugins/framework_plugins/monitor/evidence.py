@@ -1,4 +1,7 @@
-"""How much evidence a rule needs: its chance of a false alarm holds for a whole training, however long that is."""
+"""How much evidence a rule needs: its chance of a false alarm holds for a whole training, however long that is.
+
+Why a rule spends its chance over its looks: decision 0090.
+"""
 
 from __future__ import annotations
 

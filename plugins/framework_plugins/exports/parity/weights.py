@@ -120,5 +120,5 @@ def _product(weight: torch.Tensor, rounded: torch.dtype = torch.float32) -> torc
     columns = weight.shape[-1] if weight.dim() > 1 else 1
     random = torch.randn(columns, generator=torch.Generator().manual_seed(0)) if columns > 1 else torch.ones(1)
     random = random.to(weight.device)
-    rows = torch.split(weight.reshape(-1, columns), max(1, CHUNK_ELEMENTS // columns))  # type: ignore[no-untyped-call]
+    rows = torch.split(weight.reshape(-1, columns), max(1, CHUNK_ELEMENTS // columns))
     return torch.cat([chunk.float().to(rounded).float() @ random for chunk in rows]).cpu()

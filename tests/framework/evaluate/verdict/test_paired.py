@@ -86,7 +86,7 @@ def against_tail(values: list[float]) -> float:
 def test_a_longer_tail_against_the_mean_only_raises_the_p_value(values: list[float]) -> None:
     assert against_tail(values) >= p_value(values)
     assert against_tail([-value for value in values]) == against_tail(values)
-    both = [*values, *(2 * np.mean(values) - value for value in values)]  # tails of one length
+    both = [*values, *(2 * float(np.mean(values)) - value for value in values)]  # tails of one length
     assert against_tail(both) == pytest.approx(p_value(both))
 
 
