@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
+from annotated_types import Len
 from omegaconf import MISSING
 
 from framework.api import Affects, DataConfig, FormatConfig
@@ -26,18 +27,18 @@ class SampleBy(Enum):
 class LocalFileConfig(DataConfig):
     """Rows of local files: JSON, JSONL, CSV, TSV, Parquet, Arrow, plain text; each also as .gz or .zst."""
 
-    path: Annotated[str, ~Affects.rows] = MISSING
+    path: Annotated[str, Len(1), ~Affects.rows] = MISSING
     """A file, a folder (all data files below it), or a glob: `data/**/*.jsonl`."""
-    validation_path: Annotated[str | None, ~Affects.rows] = None
+    validation_path: Annotated[str | None, Len(1), ~Affects.rows] = None
     """The same for held-out rows, instead of a split."""
     validation_sets: dict[str, str] = field(default_factory=dict)
     """Several sets of held-out rows by name, `{orders: held/orders.jsonl, letters: held/letters.jsonl}`. All of them
     are held out; each validation and the report also have the loss of each set, such as `eval_loss_orders`."""
-    prompts_path: Annotated[str | None, ~Affects.rows] = None
+    prompts_path: Annotated[str | None, Len(1), ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
     sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
     """A row of a .txt file: each line, each paragraph (separated by blank lines), or the whole file."""
-    encoding: Annotated[str, ~Affects.rows] = "utf-8"
+    encoding: Annotated[str, Len(1), ~Affects.rows] = "utf-8"
     """The encoding of text files by its name in Python; `cp1252` for most tables that Excel and Windows write."""
 
 
@@ -45,11 +46,11 @@ class LocalFileConfig(DataConfig):
 class HubConfig(DataConfig):
     """A data set of the Hugging Face Hub."""
 
-    path: Annotated[str, ~Affects.rows] = MISSING
+    path: Annotated[str, Len(1), ~Affects.rows] = MISSING
     """The id, owner/name."""
     name: Annotated[str | None, ~Affects.rows] = None
     """The configuration (subset) of the data set."""
-    split: Annotated[str, ~Affects.rows] = "train"
+    split: Annotated[str, Len(1), ~Affects.rows] = "train"
     """The split, or a slice of it: train[:2000]."""
     validation_split_name: Annotated[str | None, ~Affects.rows] = None
     """A split of the same data set, or a slice of one, whose rows are held out instead of a share of `split`."""

@@ -8,6 +8,12 @@ import pytest
 from framework import FrameworkError, testing
 
 
+@pytest.mark.parametrize("key", ["data.path", "data.prompts_path", "data.encoding"])
+def test_an_empty_setting_of_a_file_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(FrameworkError, match=rf"{key}='' must be text that is not empty"):
+        testing.plan(["data=local_file", "data.path=rows.jsonl", f"{key}="], run_dir=tmp_path)
+
+
 def problems(folder: Path, words: Sequence[str]) -> str:
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=folder)

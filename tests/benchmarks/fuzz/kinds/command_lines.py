@@ -133,6 +133,8 @@ def _bad_option(draw: DrawFn) -> Case:
         "chat": ("done",),
         "runs": (".",),
     }.get(command, ())
+    if option in {"--", "-"} and command == "doctor":  # which would look at the whole machine
+        command, given = "runs", (".",)
     line = (command, *given, option)
     if option in {"--", "-"}:
         return _case("a lone dash", A, line, edits=(DONE,), why="dashes end the options, or are the name of a folder")

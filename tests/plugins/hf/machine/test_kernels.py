@@ -38,7 +38,7 @@ def plan(folder: Path, config: dict[str, object], *words: str) -> Plan:
         ({"model_type": "mamba2"}, [], {"mamba-ssm", "causal-conv1d", "triton"}),
         ({"model_type": "gpt_oss", "quantization_config": {"quant_method": "mxfp4"}}, [], {"hub kernels", "triton"}),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_only_the_kernels_that_a_model_or_its_attention_wants_are_named(
     config: dict[str, object], words: list[str], wanted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
