@@ -91,7 +91,7 @@ def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: boo
         print(f"{run.folder} holds no {ENVIRONMENT}: it runs from here, and versions are not compared", file=sys.stderr)
         return
     folder = Path(environment.folder)
-    if os.path.isdir(folder):  # `Path.is_dir` raises if the name is too long
+    if os.path.isdir(folder):  # noqa: PTH112 - `Path.is_dir` raises if the name is too long
         if folder.resolve() != Path.cwd().resolve():
             print(f"runs in {folder}, where it was started", file=sys.stderr)
             os.chdir(folder)
