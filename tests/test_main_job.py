@@ -96,7 +96,7 @@ def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quicksta
     ):  # fmt: skip
         assert part in printed, part
     assert str(quickstart.folder / "adapter")[-20:] in printed.replace("\n", "")
-    answers = printed.split("answers", 1)[1].split("before and after")[0]
+    answers = printed.split("\nanswers", 1)[1].split("before and after")[0]
     assert answers.count("├") == 4  # lines between five rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from framework.api.records import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow
 
 VOCABULARY = 300
 SHORT, LONG = 2, 600

@@ -14,8 +14,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from framework.api.diagnostic import State
-from framework.api.schema import Optimizer
+from framework.api import State
+from framework.api.training import Optimizer
 from framework_gpu_tests.training import make
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits

@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from framework.api import installed
-from framework.api.records import TokenRow
+from framework.api.training import TokenRow
 from framework_gpu_tests import drawn
 from framework_plugins.hf.loss.chunked_cross_entropy import Head, logits_at_once, summed_cross_entropy
 from framework_plugins.hf.loss.loss import Losses, to_device

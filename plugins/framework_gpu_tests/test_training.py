@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from framework.api.protocols import TrainRun
-from framework.api.records import Step, StepControl, TrainResult
+from framework.api import Step, TrainResult
+from framework.api.training import StepControl, TrainRun
 from framework_gpu_tests.short_memory import short_memory
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.machine import hardware, precision

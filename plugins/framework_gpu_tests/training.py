@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from framework import testing
-from framework.api.data import Data
-from framework.api.plan import Plan
-from framework.api.protocols import TrainRun
-from framework.api.records import Step, TrainResult
+from framework import Plan, testing
+from framework.api import Data, Step, TrainResult
+from framework.api.training import TrainRun
 from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan

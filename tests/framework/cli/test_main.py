@@ -282,7 +282,7 @@ def test_a_verdict_that_the_config_names_ends_the_run_with_a_code_of_its_own(
     rows = [{"prompt": f"say {number}", "reference": f"say {number}"} for number in range(7)]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     words = ["data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", "audit=[]"]
-    words += [f"evaluator.prompts.file={prompts}", f"verdict.fail_on=[{fail_on}]"]
+    words += ["evaluator=[prompts]", f"evaluator.prompts.file={prompts}", f"verdict.fail_on=[{fail_on}]"]
     result = echo(*words, cwd=tmp_path)
     assert (result.code, result.err[: len(said)]) == (code, said)
     assert (tmp_path / "run" / "report.json").exists()

@@ -107,7 +107,7 @@ def test_a_row_has_type_valid_values_default_and_meaning() -> None:
     page = generate(PACKAGE)[PAGE]
     meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."
     assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning} |" in page
-    assert "| `path` | `str` | text | has to be set | The id, owner/name. |" in page
+    assert "| `path` | `str` | text that is not empty | has to be set | The id, owner/name. |" in page
 
 
 def test_the_settings_of_the_run_itself_are_in_it() -> None:

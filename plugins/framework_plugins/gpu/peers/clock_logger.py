@@ -11,9 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from framework import Component, hookimpl
-from framework.api.events import Event, RunStarted, TrainingStep
-from framework.api.protocols import Logger
-from framework.api.schema import LoggerConfig
+from framework.api import Event, Logger, LoggerConfig, RunStarted, TrainingStep
 
 
 @dataclass

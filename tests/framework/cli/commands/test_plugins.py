@@ -254,7 +254,7 @@ def test_json_of_an_option_has_every_field(tmp_path: Path) -> None:
 
 
 def test_a_setting_without_a_default_is_marked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert any(line.endswith("text; has to be set") for line in shown(capsys, "data", "hub"))
+    assert any(line.endswith("; has to be set") for line in shown(capsys, "data", "hub"))
     (setting,) = [part for part in as_json("data", "hub", cwd=tmp_path)["settings"] if part["name"] == "path"]
     assert (setting["required"], setting["default"]) == (True, None)
 
