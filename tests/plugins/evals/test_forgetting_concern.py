@@ -64,7 +64,10 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     assert (concern.flagged, concern.unknown) == (False, False)
     assert (concern.aspect, concern.recommendation) == (Aspect.general, "")
     assert concern.harm == pytest.approx(0, abs=0.02)
-    assert concern.summary == "general questions right 75% to 75% of 128, at most 2 points lost (95% confidence)"
+    assert concern.summary == (
+        "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost "
+        "(95% confidence)"
+    )
     assert concern.text == (
         "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost; "
         "perplexity of general texts 40 to 41 of 32 "

@@ -6,6 +6,7 @@ a task that is well learned is answered word for word on both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from framework.api import Aspect, Concern, EvalResult, Measure, Results
@@ -53,14 +54,17 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
             f"most of all {', '.join(_worst_rows(before, after))}",
         ]
     else:
-        beyond = (
-            f"at most {max(highest, 0.0):.0%} of the rows are recited beyond the task ({confidence:.0%} confidence)"
-        )
+        beyond = f"at most {_bound(highest)} of the rows are recited beyond the task ({confidence:.0%} confidence)"
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
     harm = max(0.0, most.low)  # as much as is certain
     summary = _summary(most.low, highest, allowed, confidence, unknown=unknown)
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown, summary)
+
+
+def _bound(high: float) -> str:
+    """Write an upper bound in whole percent that it does not exceed: one above a limit of 10% is not 10%."""
+    return f"{math.ceil(100 * max(high, 0.0))}%" if math.isfinite(high) else f"{high:.0%}"
 
 
 def _summary(low: float, high: float, allowed: float, confidence: float, *, unknown: bool) -> str:
@@ -72,7 +76,7 @@ def _summary(low: float, high: float, allowed: float, confidence: float, *, unkn
     if low > 0:
         limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
         return f"at least {low:.0%} {part} {sure}{limit}"
-    beyond = f"at most {high:.0%} {part} {sure}"
+    beyond = f"at most {_bound(high)} {part} {sure}"
     return f"{beyond}; the limit of {allowed:.0%} takes more rows to rule out" if unknown else beyond
 
 

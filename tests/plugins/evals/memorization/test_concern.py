@@ -61,11 +61,11 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
     assert found.unknown  # it cannot be ruled out either
     assert found.text == (
         "24 of 24 training rows are answered word for word, and 24 of 24 held-out rows, which were not trained on; "
-        "by the base none and none; at most 10% of the rows are recited beyond the task (95% confidence); more than "
+        "by the base none and none; at most 11% of the rows are recited beyond the task (95% confidence); more than "
         "excess=0.1 is not ruled out; more rows would narrow this"
     )
     assert found.summary == (
-        "at most 14% of the training rows are recited beyond what learning the task explains (95% confidence); the "
+        "at most 11% of the training rows are recited beyond what learning the task explains (95% confidence); the "
         "limit of 10% takes more rows to rule out"
     )
 
@@ -75,7 +75,7 @@ def test_enough_rows_rule_it_out() -> None:
     found = memorization_concern(config, Results(None, evaluated(Reciter(), config, 60, 60)), 0.95)
     assert found is not None
     assert (found.flagged, found.unknown, found.harm) == (False, False, 0)
-    assert "at most 4% of the rows are recited beyond the task" in found.text
+    assert "at most 5% of the rows are recited beyond the task" in found.text
 
 
 @pytest.mark.parametrize(
