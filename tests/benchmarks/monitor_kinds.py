@@ -412,10 +412,10 @@ HELD_OUT_SICK: Mapping[str, Sick] = {
     "diverges at step 3 to three times its loss, 60 steps": Sick(diverges(60, 2, 2.0, 6.0, 0.1), starts=3),
     "diverges at step 6 to 4 and stays, noise 0.2": Sick(diverges(100, 5, 2.0, 4.0, 0.2), starts=6),
     "diverges, and is logged every ten steps": Sick(
-        lambda random: steady(random, np.repeat(np.array([2.5, 6.0, 9.0]), [1, 1, 18]).astype(np.float64), 0.05),
+        lambda random: steady(random, np.array([2.5, 6.0] + [9.0] * 18), 0.05),
         starts=2,
     ),
-    "creeps up by 1% a step": Sick(lambda random: steady(random, 2 * 1.01 ** np.arange(100), 0.1)),
+    "creeps up by 1% a step": Sick(lambda random: steady(random, 2 * 1.01 ** np.arange(100, dtype=np.float64), 0.1)),
     "triples at random and recovers in ten steps": Sick(bursts, starts=31),
     "wanders (correlation 0.9, deviation 0.35) and does not fall": Sick(
         lambda random: training(random, 2.0 * correlated(random, 200, 0.9, 0.35) * rows(random, 200, 0.05))

@@ -16,6 +16,14 @@ GENERATION_CONFIG = "generation_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER_FILES = frozenset(
+    (
+        TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE, "chat_template.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+        "sentencepiece.bpe.model", "tekken.json",
+    )
+)  # fmt: skip
+"""Files that are a tokenizer, in one form or another: they are taken from one folder, never mixed."""
 README = "README.md"
 RUN_CONFIG = "run_config.json"
 """The config of the run, without secrets. It also marks a folder as made by an exporter."""

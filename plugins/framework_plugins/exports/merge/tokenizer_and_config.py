@@ -14,24 +14,16 @@ from framework.api import refuse_links
 from framework.api.training import read_chat_template
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.export_folder import (
-    CHAT_TEMPLATE,
     GENERATION_CONFIG,
     MODEL_CONFIG,
     RUN_CONFIG,
     TOKENIZER,
     TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
     read_json,
     write_json,
 )
 
-TOKENIZER_FILES = frozenset(
-    (
-        TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE, "chat_template.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
-        "sentencepiece.bpe.model", "tekken.json",
-    )
-)  # fmt: skip
-"""Files that are a tokenizer, in one form or another: they are taken from one folder, never mixed."""
 COPIED_SUFFIXES = frozenset({".json", ".jinja", ".model", ".txt"})
 SPECIAL_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 NOT_COPIED = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})

@@ -22,10 +22,10 @@ from framework_plugins.exports.export_folder import (
     MODEL_CONFIG,
     TOKENIZER,
     TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
     read_json,
 )
 from framework_plugins.exports.llama.process import LlamaProcess
-from framework_plugins.exports.merge.tokenizer_and_config import TOKENIZER_FILES
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.conversations import RenderedConversation, first_difference
 

@@ -20,8 +20,8 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from framework_plugins.exports.merge.weight_delta import CHUNK_ELEMENTS
-
+CHUNK_ELEMENTS = 2**22
+"""16 MiB in fp32."""
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
 TOLERANCE = 1e-4
 """How large a difference may be, as a share of the weight: a device that adds in another order rounds a few numbers

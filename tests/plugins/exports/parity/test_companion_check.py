@@ -16,6 +16,7 @@ from transformers import AutoTokenizer
 from framework import testing
 from framework.api.chat_templates import CHAT_TEMPLATES
 from framework.api.records import Message, Prompt, ToolCall
+from framework_plugins.exports import export_folder
 from framework_plugins.exports.merge import tokenizer_and_config
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.companion_check import (
@@ -59,7 +60,7 @@ def refusing(folder: Path) -> None:
 
 
 def no_tokenizer(folder: Path) -> None:
-    for name in tokenizer_and_config.TOKENIZER_FILES:
+    for name in export_folder.TOKENIZER_FILES:
         (folder / name).unlink(missing_ok=True)
 
 
