@@ -45,7 +45,8 @@ def read_prompts(
         name: the format of the prompts, if it is another one.
 
     Raises:
-        FrameworkError: there is no such file or format, the file has no prompt, or a row is none; names the rows.
+        FrameworkError: the file or the format does not exist, the file holds no prompt, or a row is not one; names the
+            rows.
     """
     if file is None and not values:
         return []

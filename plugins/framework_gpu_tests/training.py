@@ -8,10 +8,10 @@ from pathlib import Path
 
 from framework import Plan, testing
 from framework.api import Data, Step, TrainResult
+from framework.api.program import make_plan
 from framework.api.training import TrainRun
 from framework.config.check import check
 from framework.data.stage import load_data
-from framework.plan.make import make_plan
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
 

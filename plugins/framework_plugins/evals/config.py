@@ -184,7 +184,7 @@ class JsonFieldsConfig(MetricConfig):
     """
 
     def unsuited(self, references: Sequence[str]) -> str:
-        """Say that there is no JSON to compare."""
+        """Say that the references hold no JSON to compare."""
         return "" if _mostly_json(references) else "most references are not JSON"
 
 

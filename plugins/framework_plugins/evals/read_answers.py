@@ -13,7 +13,7 @@ from framework.api import EarlyMetric, Model, Prompt, Scored, scoring
 from framework.api.training import IGNORE, TokenRow
 
 PARTIAL = "\ufffd"
-"""What stands for a character of which tokens are missing."""
+"""The replacement character: decoding gives it for a character whose tokens are not all there."""
 
 
 def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, most: int) -> list[str | None]:

@@ -59,9 +59,7 @@ class BenchGpuCommand:
         wanted = [parts[name] for name in parsed.part or parts]
         file = parsed.results or Path("bench-gpu-dry.json" if parsed.dry else "bench-gpu.json")
         if not os.access(file.absolute().parent, os.W_OK):
-            raise FrameworkError(
-                f"--results={file}: there is no such folder, or it cannot be written: name another file"
-            )
+            raise FrameworkError(f"--results={file}: its folder does not exist or cannot be written: name another file")
         found = probe(Path(sys.executable))
         card = Card() if parsed.dry else chosen(found, NAME, DRY)
         fitting = [part for part in wanted if parsed.dry or card.memory >= MARGIN * part.limit * GIB]

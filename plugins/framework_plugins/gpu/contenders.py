@@ -70,7 +70,7 @@ class Bench:
 
         Raises:
             MissingError: it is not installed, or it failed.
-            NoTimeError: there is no time left in this part.
+            NoTimeError: the time of this part is used up.
             DiskFullError: the disk is full.
         """
         by_name: dict[str, Callable[[], Measured]] = {

@@ -37,7 +37,7 @@ class PeerEnvironment:
 
     Attributes:
         name: of its folder.
-        requirements: for pip, all in one call; without one of them there is no environment.
+        requirements: for pip, all in one call; if one cannot be installed, none is.
         optional: kernels that make the peer faster, wheels only; what an index does not have is left out.
         hub_kernel: whether to fetch flash attention from the Hub too.
         gib: about what it takes on disk.

@@ -53,6 +53,28 @@ class Task:
         """Return the rows."""
         return [json.loads(line) for line in Path(self.rows).read_text(encoding="utf-8").splitlines()]
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what `SFTConfig` gets from every peer, so that the trainings differ only in what is compared."""
+        return {
+            "output_dir": self.folder,
+            "per_device_train_batch_size": self.batch,
+            "gradient_accumulation_steps": self.accumulation,
+            "num_train_epochs": 1,
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "lr_scheduler_type": "linear",
+            "weight_decay": 0.01,
+            "optim": "adamw_torch",
+            "bf16": self.dtype == "bf16",
+            "fp16": self.dtype == "fp16",
+            "logging_steps": 1,
+            "dataloader_pin_memory": False,
+            "save_strategy": "no",
+            "report_to": [],
+            "disable_tqdm": True,
+            "seed": self.seed,
+        }
+
 
 def task() -> Task:
     """Read the task named on the command line."""

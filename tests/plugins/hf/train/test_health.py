@@ -106,15 +106,15 @@ def test_a_tiny_rate_is_a_plateau(run: Run) -> None:
 
 def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_path: Path) -> None:
     words = ["adapter=full", "data.validation_split=0.25", "trainer.learning_rate=0.005", "trainer.eval_steps=5"]
-    words += ["trainer.per_device_train_batch_size=8", "trainer.max_steps=90"]
+    words += ["trainer.per_device_train_batch_size=8", "trainer.max_steps=200"]
     trained = run(codes(40), *words)
-    assert set(told(trained)) <= {"rising_eval_loss"}  # it rises by 5%, near what validations scatter
+    assert set(told(trained)) == {"rising_eval_loss"}
     checks = {step["step"]: step["eval_loss"] for step in steps(tmp_path) if step["eval_loss"] is not None}
-    assert trained.best_step == min(checks, key=checks.__getitem__) < 90
+    assert trained.best_step == min(checks, key=checks.__getitem__) < 200
     assert trained.best_value == min(checks.values())
     stopped = run(codes(40), *words, "trainer.early_stopping_patience=2")
     assert stopped.stopped.startswith("early stopping: eval_loss was ")
-    assert stopped.steps == (stopped.best_step or 0) + 10 < 90
+    assert stopped.steps == (stopped.best_step or 0) + 10 < 200
 
 
 def test_answers_that_never_stop_are_reported_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
