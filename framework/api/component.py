@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from framework.api import schema
-from framework.util.errors import FrameworkError, error_location, summarize_error
+from framework.util.errors import FrameworkError, error_location, of_the_system, summarize_error
 
 __all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "hookimpl", "imported_too_late"]
 
@@ -116,7 +116,7 @@ class Component:
         except FrameworkError:  # the module's own refusal of this machine, in its own words
             raise
         except (Exception, SystemExit) as error:
-            raise FrameworkError(self._refusal(error)) from error
+            raise (of_the_system(error) or FrameworkError(self._refusal(error))) from error
         return factory
 
     def _refusal(self, error: BaseException) -> str:

@@ -101,6 +101,8 @@ def foreign_letter(name: str) -> str:
 
 NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
 """What Python and Arrow raise."""
+NO_MAPPING = "failed to map segment from shared object"
+"""What the loader says if a library does not fit into memory; Python makes an ImportError of it."""
 
 
 def of_the_system(error: BaseException) -> FrameworkError | None:
@@ -114,7 +116,7 @@ def of_the_system(error: BaseException) -> FrameworkError | None:
         return FrameworkError(
             "this user has no home folder: set HOME=FOLDER, or FRAMEWORK_CACHE=FOLDER and whole paths"
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or NO_MAPPING in str(error):
         return FrameworkError("this process gets no more memory: end other programs, or raise the limit, `ulimit -v`")
     if number == errno.ENAMETOOLONG:
         name = str(getattr(error, "filename", None) or "a path")

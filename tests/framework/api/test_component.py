@@ -104,3 +104,8 @@ def test_a_broken_plugin_is_reported_with_its_place(
     factory = f"{package(source)}.parts:{attribute}"
     message = refusal(Component("anvil", Documented, factory, extra="acme[anvil]"))
     assert re.fullmatch(rf"'anvil' cannot be loaded from {factory}: {error}", message)
+
+
+def test_memory_that_runs_out_is_not_blamed_on_the_plugin(package: Callable[[str], str]) -> None:
+    factory = f"{package('raise MemoryError')}.parts:Anvil"
+    assert refusal(Component("anvil", Documented, factory)).startswith("this process gets no more memory")

@@ -144,6 +144,7 @@ def test_a_variable_that_a_library_cannot_read_is_named(monkeypatch: pytest.Monk
             "or threads: raise the limit",
         ),
         (MemoryError(), "this process gets no more memory: end other programs, or raise the limit, `ulimit -v`"),
+        (ImportError("a.so: failed to map segment from shared object"), "this process gets no more memory: end other"),
         (RuntimeError("can't start new thread"), "this user may start no more processes or threads: raise the limit"),
     ],
 )
