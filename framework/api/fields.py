@@ -273,7 +273,9 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
             case annotated_types.MinLen(length):
                 more.append("that is not empty" if length == 1 else f"of at least {length}")
             case annotated_types.MaxLen(length):
-                more.append(f"of at most {length}")
+                exact = f"of at least {length}" in more
+                more = [f"of {length}" if exact and each == f"of at least {length}" else each for each in more]
+                more += [] if exact else [f"of at most {length}"]
             case annotated_types.Predicate(function):
                 more.append((function.__doc__ or function.__name__).strip().splitlines()[0].rstrip("."))
     words = {

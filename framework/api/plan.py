@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from framework.api.component import GROUPS, Component
 from framework.api.fields import fields
 from framework.api.schema import Affects, HealthConfig, PlanConfig, RunConfig, Stage, TrainerConfig, VerdictConfig
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = [
     "CHECKPOINT",
@@ -37,6 +39,8 @@ EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
+CHECKED_FACTORS = 1000
+"""Steps whose factor on the learning rate is looked at before the first one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,10 @@ class Plan:
     format: Selection
     audit: Mapping[str, Selection]
     trainer: Selection
+    optimizer: Selection
+    schedule: Selection
+    sampler: Selection
+    callback: Mapping[str, Selection]
     launch: Selection
     metric: Mapping[str, Selection]
     evaluator: Mapping[str, Selection]
@@ -139,6 +147,35 @@ class Plan:
         """The trainer's settings."""
         config: TrainerConfig = self.trainer.config
         return config
+
+    def warmup(self, steps: int) -> int:
+        """Return the warm-up steps of a training with this many steps; by default none if the schedule has none."""
+        if self.training.warmup_steps is None and not self.schedule.config.warms_up:
+            return 0
+        return self.training.warmup(steps)
+
+    def rate_factor(self, steps: int) -> Callable[[int], float]:
+        """Return the schedule of a training with this many steps: the factor on the learning rate by the steps done.
+
+        Raises:
+            FrameworkError: the schedule raises, or gives something else than a number of at least 0.
+        """
+        schedule, warmup, rate = self.schedule.create(), self.warmup(steps), self.training.learning_rate
+        place = f"schedule={self.schedule.component.name}"
+
+        def factor(step: int) -> float:
+            try:
+                found: Any = schedule.factor(step, steps, warmup, rate)
+            except Exception as error:
+                reason = f"{summarize_error(error)}{error_location(error)}"
+                raise FrameworkError(f"{place} fails for step {step} of {steps}: {reason}") from error
+            if not isinstance(found, int | float) or not math.isfinite(found) or found < 0:
+                raise FrameworkError(f"{place} gives {found!r} for step {step} of {steps}, not a number of at least 0")
+            return found
+
+        for step in {*range(0, steps, max(1, steps // CHECKED_FACTORS)), steps}:  # not in the middle of the training
+            factor(step)
+        return factor
 
     @property
     def selections(self) -> dict[str, Selection]:

@@ -110,11 +110,15 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run folder with its resolved config and its overrides."""
+    """A run folder with its resolved config and its overrides.
+
+    `options` are those in groups that are younger than the run; `environment.json` has the others.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     overrides: tuple[str, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def system_prompt(self) -> str:
         """Return the system prompt that most training rows had; empty if they had none.

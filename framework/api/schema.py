@@ -25,6 +25,7 @@ __all__ = [
     "AdapterConfig",
     "Affects",
     "AuditConfig",
+    "CallbackConfig",
     "CommandConfig",
     "DataConfig",
     "EvaluatorConfig",
@@ -38,19 +39,21 @@ __all__ = [
     "MetricConfig",
     "ModelConfig",
     "OnBadRow",
-    "Optimizer",
+    "OptimizerConfig",
     "Overflow",
     "PlanConfig",
     "ProofMode",
     "QuantizationConfig",
     "RunConfig",
-    "Schedule",
+    "SamplerConfig",
+    "ScheduleConfig",
     "SpeakerConfig",
     "Stage",
     "Thinking",
     "Thoughts",
     "TrainerConfig",
     "VerdictConfig",
+    "WeightGroup",
     "plain_name",
 ]
 
@@ -121,51 +124,6 @@ class OnBadRow(Enum):
 
     fail = "fail"
     skip = "skip"
-
-
-class Schedule(Enum):
-    """How the learning rate changes, named as in transformers. All but `constant` begin with the warm-up."""
-
-    linear = "linear"
-    cosine = "cosine"
-    cosine_with_restarts = "cosine_with_restarts"
-    cosine_with_min_lr = "cosine_with_min_lr"
-    cosine_warmup_with_min_lr = "cosine_warmup_with_min_lr"
-    polynomial = "polynomial"
-    inverse_sqrt = "inverse_sqrt"
-    warmup_stable_decay = "warmup_stable_decay"
-    constant = "constant"
-    constant_with_warmup = "constant_with_warmup"
-
-
-class Optimizer(Enum):
-    """The optimizers, named as in transformers; the paged ones move their states to CPU memory."""
-
-    adamw_torch = "adamw_torch"
-    adamw_torch_fused = "adamw_torch_fused"
-    adamw_8bit = "adamw_8bit"
-    adamw_bnb_8bit = "adamw_bnb_8bit"
-    paged_adamw_8bit = "paged_adamw_8bit"
-    paged_adamw_32bit = "paged_adamw_32bit"
-    adafactor = "adafactor"
-    adagrad = "adagrad"
-    ademamix = "ademamix"
-    ademamix_8bit = "ademamix_8bit"
-    paged_ademamix_8bit = "paged_ademamix_8bit"
-    paged_ademamix_32bit = "paged_ademamix_32bit"
-    lion_8bit = "lion_8bit"
-    lion_32bit = "lion_32bit"
-    paged_lion_8bit = "paged_lion_8bit"
-    paged_lion_32bit = "paged_lion_32bit"
-    rmsprop = "rmsprop"
-    rmsprop_bnb = "rmsprop_bnb"
-    rmsprop_bnb_8bit = "rmsprop_bnb_8bit"
-    rmsprop_bnb_32bit = "rmsprop_bnb_32bit"
-    schedule_free_adamw = "schedule_free_adamw"
-    schedule_free_radam = "schedule_free_radam"
-    schedule_free_sgd = "schedule_free_sgd"
-    sgd = "sgd"
-    stable_adamw = "stable_adamw"
 
 
 THINKING_SWITCHES = ("enable_thinking", "thinking")
@@ -293,11 +251,6 @@ class TrainerConfig:
     10."""
     warmup_ratio: Annotated[float | None, Interval(ge=0, lt=1), ~Affects.base] = None
     """The warm-up as a share of all steps, instead of `warmup_steps`."""
-    lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
-    """The learning rate schedule, named as in transformers."""
-    optim: Annotated[Optimizer, ~Affects.base] = Optimizer.adamw_torch
-    """The optimizer, named as in transformers. An AdamW that cannot run on this hardware is replaced by adamw_torch,
-    and the run says so; any other optimizer is refused."""
     weight_decay: Annotated[float, Ge(0), ~Affects.base] = 0.01
     """The optimizer's weight decay; decoupled from the gradient in AdamW and Lion."""
     max_grad_norm: Annotated[float, Gt(0), ~Affects.base] = 1.0
@@ -317,12 +270,53 @@ class TrainerConfig:
     training there is nothing to choose from."""
 
     def warmup(self, steps: int) -> int:
-        """Return the warm-up steps of a training with this many steps."""
-        if self.lr_scheduler_type is Schedule.constant and self.warmup_steps is None:
-            return 0
+        """Return the warm-up steps of a training with this many steps, for a schedule that warms up: `Plan.warmup`."""
         if self.warmup_ratio is not None:
             return math.ceil(self.warmup_ratio * steps)
         return WARMUP if self.warmup_steps is None else self.warmup_steps
+
+
+@dataclass
+class WeightGroup:
+    """Weights that are trained with settings of their own."""
+
+    match: Annotated[str, Len(1)] = MISSING
+    """A regular expression; the group has the trained weights in whose names it is found, such as `embed` or
+    `layers\\.[0-3]\\.`. A weight belongs to the first group that matches."""
+    learning_rate: Annotated[float | None, Interval(gt=0, le=1)] = None
+    """Peak learning rate of these weights. null: `trainer.learning_rate`."""
+    weight_decay: Annotated[float | None, Ge(0)] = None
+    """Weight decay of these weights. null: `trainer.weight_decay`, and none for biases and norms."""
+
+
+@dataclass
+class OptimizerConfig:
+    """What updates the weights. Its learning rate and weight decay are in `trainer`."""
+
+    shards: ClassVar[bool] = False
+    """Whether it can update weights that lie in pieces on several GPUs, as `launch=fsdp2` has them."""
+    own_schedule: ClassVar[bool] = False
+    """Whether it replaces the schedule: it is refused with any other than `schedule=constant`, and warms up itself."""
+    groups: list[WeightGroup] = field(default_factory=list)
+    """Weights with a learning rate or weight decay of their own: `[{match: embed, learning_rate: 1e-5}]`."""
+
+
+@dataclass
+class ScheduleConfig:
+    """How the learning rate changes during a training. The warm-up's length is in `trainer`."""
+
+    warms_up: ClassVar[bool] = True
+    """Whether it has a warm-up; if not, one that is set is refused."""
+
+
+@dataclass
+class SamplerConfig:
+    """In which order a training sees its rows."""
+
+
+@dataclass
+class CallbackConfig:
+    """What follows a training, and may stop it or change its learning rate."""
 
 
 @dataclass
@@ -470,6 +464,8 @@ class HealthConfig:
 
 ABOUT_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline
 ABOUT_MODEL = Affects.base | Affects.resume
+OF_TRAINING = Affects.training | Affects.resume | Affects.exports
+"""What is about the training and nothing else; an export names it."""
 
 
 @dataclass
@@ -519,6 +515,10 @@ class RunConfig:
     audit: Annotated[dict[str, AuditConfig], Affects.audit | Affects.training] = field(default_factory=dict)
     # The data stage reads the length limit and the batch size, which its keys name; audits may read all of it.
     trainer: Annotated[TrainerConfig, ~(Affects.rows | Affects.data | Affects.baseline)] = MISSING
+    optimizer: Annotated[OptimizerConfig, OF_TRAINING] = MISSING
+    schedule: Annotated[ScheduleConfig, OF_TRAINING] = MISSING
+    sampler: Annotated[SamplerConfig, OF_TRAINING] = MISSING
+    callback: Annotated[dict[str, CallbackConfig], OF_TRAINING] = field(default_factory=dict)
     launch: Annotated[LaunchConfig, Affects.training] = MISSING
     metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""For authors of trainers, models, quantizations, adapters and monitors of a training. Provisional.
+"""For authors of trainers, models, quantizations, adapters, and of what a training is made of. Provisional.
 
-What a model and its trainer do for a run (`Backend`, `Model`, `TrainRun`), their settings, the rows of tokens, memory
-estimates, process groups, and hashes for caches.
+What a model and its trainer do for a run (`Backend`, `Model`, `TrainRun`), their settings, optimizers, schedules,
+samplers, callbacks and monitors, the rows of tokens, memory estimates, process groups, and hashes for caches.
 """
 
 from framework.api.chat_templates import (
@@ -26,6 +26,10 @@ from framework.api.data import (
 from framework.api.fields import (
     Type,
 )
+from framework.api.former_settings import (
+    FORMER,
+    current_settings,
+)
 from framework.api.process_group import (
     WORKER,
     Engine,
@@ -36,14 +40,22 @@ from framework.api.process_group import (
 from framework.api.protocols import (
     Adapter,
     Backend,
+    Callback,
+    HasSubstitute,
     KeepsCheckpoints,
     LimitsLength,
+    ModelPart,
     ModelPlace,
     ModelSource,
+    OptimizerFactory,
+    ParameterGroup,
     Quantization,
     RemoteTrainer,
+    Sampler,
+    Schedule,
     SharesBase,
     SupportsDistributed,
+    TrainedWeight,
     TrainingMonitor,
     TrainRun,
 )
@@ -66,13 +78,16 @@ from framework.api.run_folder import (
 from framework.api.schema import (
     THINKING_SWITCHES,
     AdapterConfig,
+    CallbackConfig,
     ModelConfig,
-    Optimizer,
+    OptimizerConfig,
     QuantizationConfig,
-    Schedule,
+    SamplerConfig,
+    ScheduleConfig,
     Thinking,
     Thoughts,
     TrainerConfig,
+    WeightGroup,
 )
 from framework.memory import (
     Attention,
@@ -90,6 +105,7 @@ __all__ = [
     "BEGIN_THOUGHT",
     "CHAT_TEMPLATES",
     "END_THOUGHT",
+    "FORMER",
     "IGNORE",
     "LINEARS",
     "NAN",
@@ -101,9 +117,12 @@ __all__ = [
     "AdapterConfig",
     "Attention",
     "Backend",
+    "Callback",
+    "CallbackConfig",
     "ChatTemplate",
     "Counter",
     "Engine",
+    "HasSubstitute",
     "KeepsCheckpoints",
     "LimitsLength",
     "Loss",
@@ -111,15 +130,21 @@ __all__ = [
     "MemoryReduction",
     "MemorySettings",
     "ModelConfig",
+    "ModelPart",
     "ModelPlace",
     "ModelSource",
     "NumberedRows",
-    "Optimizer",
+    "OptimizerConfig",
+    "OptimizerFactory",
+    "ParameterGroup",
     "ProcessGroup",
     "Quantization",
     "QuantizationConfig",
     "RemoteTrainer",
+    "Sampler",
+    "SamplerConfig",
     "Schedule",
+    "ScheduleConfig",
     "Shape",
     "SharesBase",
     "StepControl",
@@ -129,11 +154,14 @@ __all__ = [
     "Thoughts",
     "TokenRow",
     "TrainRun",
+    "TrainedWeight",
     "TrainerConfig",
     "TrainingMonitor",
     "Type",
+    "WeightGroup",
     "Weights",
     "chat_template_problem",
+    "current_settings",
     "estimate",
     "for_each_answer",
     "imported_too_late",

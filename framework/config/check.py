@@ -18,6 +18,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
+from framework.api.former_settings import former_setting
+from framework.api.text.overrides import as_overrides, quoted
 from framework.config.other_tools import NAMES
 from framework.config.problem import Problem
 from framework.config.sources import refusal
@@ -169,6 +171,8 @@ def unknown_key(
     """
     names = [*names]
     parent, _, name = key.rpartition(".")
+    if (now := former_setting(key, value)) is not None:
+        return f"{key} is set elsewhere now: {_typed(now, value)}"
     if name in refusals:
         return f"{name} {refusals[name]}"
     if parent in GROUPS and option and not GROUPS[parent].several and (others := _options_with(parent, name)):
@@ -191,6 +195,15 @@ def unknown_key(
     if hint and len(valid) > KEYS_LISTED and parent in GROUPS and option:
         return f"unknown key '{key}'.{hint} `{this_program()} plugins {parent} {option}` lists all {len(valid)} keys."
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
+
+
+def _typed(now: Mapping[str, Any], value: Any) -> str:
+    """Say what to type instead of a former setting whose value may not be known."""
+    if value is None:
+        return f"set {' and '.join(now) or 'nothing'}"
+    typed = " ".join(as_overrides(now)) or "nothing, the value is the default"
+    chosen = [f"'- override /{key}: {quoted(now[key])}'" for key in now if key in GROUPS]
+    return f"type {typed}" + (f"; in a file, {' and '.join(chosen)} in its defaults" if chosen else "")
 
 
 def _options_with(group: str, name: str) -> list[str]:

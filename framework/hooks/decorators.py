@@ -1,4 +1,4 @@
-"""A metric, a format or an exporter in a few lines: a decorated function instead of a dataclass, a class and a hook.
+"""An option in a few lines: a decorated function instead of a dataclass, a class and a hook.
 
     @metric
     def polite(answer):
@@ -10,23 +10,39 @@ The function stays what it was. Its module becomes a plugin with the option `met
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 from framework.api.component import Component, hookimpl
 from framework.api.records import Artifact, Example, Message
-from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
+from framework.api.schema import (
+    CallbackConfig,
+    ExporterConfig,
+    FormatConfig,
+    MetricConfig,
+    OptimizerConfig,
+    SamplerConfig,
+    ScheduleConfig,
+)
 from framework.hooks.validation import is_async, line_of
 from framework.util.errors import FrameworkError
 
 if TYPE_CHECKING:
-    from framework.api.protocols import ExportContext, Model
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from framework.api.protocols import ExportContext, Model, ParameterGroup, TrainedWeight
+    from framework.api.records import Step, StepControl
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"
+DECORATORS = "@metric, @formatter, @exporter, @optimizer, @schedule, @sampler or @callback"
+"""What makes a function an option, for messages."""
 Turns = Iterable[Message | tuple[str, str]]
 
 
@@ -105,6 +121,79 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
         return _mark(function, schema, kind)
 
     return decorate if function is None else decorate(function)
+
+
+@overload
+def optimizer(function: Function, /) -> Function: ...
+@overload
+def optimizer(*, state_bytes: float | None = None, shards: bool = False) -> Callable[[Function], Function]: ...
+def optimizer(function: Function | None = None, /, *, state_bytes: float | None = None, shards: bool = False) -> Any:
+    """Make a function an option of `optimizer=` with the function's name.
+
+    It takes the groups of weights and the learning rate, `(groups, rate)`, and returns a `torch.optim.Optimizer`;
+    `group.for_torch()` is what the optimizers of torch take. Import torch inside the function. A parameter `warmup`
+    gets the steps of the warm-up, and a last one, annotated with a subclass of `OptimizerConfig`, the options. The
+    docstring documents the option.
+
+    Args:
+        function: the function, if the decorator is written without parentheses.
+        state_bytes: bytes of the states for each parameter, for the plan; None: the plan says that it does not know.
+        shards: it can update weights that lie in pieces on several GPUs, as `launch=fsdp2` has them.
+
+    Raises:
+        TypeError: it is not a plain function, has other parameters, or no docstring.
+    """
+
+    def decorate(function: Function) -> Function:
+        names, schema = _signature(function, ("groups", "rate", "warmup"), OptimizerConfig, needed=2)
+        schema.shards = shards  # type: ignore[attr-defined] # the attribute of OptimizerConfig
+        return _mark(function, schema, functools.partial(FunctionOptimizer, names=names, bytes_each=state_bytes))
+
+    return decorate if function is None else decorate(function)
+
+
+def schedule(function: Function, /) -> Function:
+    """Make a function an option of `schedule=` with the function's name.
+
+    It takes the steps that are done, those of the training and those of the warm-up, `(step, steps, warmup)`, and
+    returns the factor on the learning rate. It has to be pure. A parameter `rate` gets the learning rate, and a last
+    one, annotated with a subclass of `ScheduleConfig`, the options. Without `warmup` it has no warm-up. The docstring
+    documents the option.
+
+    Raises:
+        TypeError: it is not a plain function, has other parameters, or no docstring.
+    """
+    names, schema = _signature(function, ("step", "steps", "warmup", "rate"), ScheduleConfig, needed=2)
+    schema.warms_up = "warmup" in names  # type: ignore[attr-defined] # the attribute of ScheduleConfig
+    return _mark(function, schema, functools.partial(FunctionSchedule, names=names))
+
+
+def sampler(function: Function, /) -> Function:
+    """Make a function an option of `sampler=` with the function's name.
+
+    It takes the tokens of each row, the rows of an optimizer step, the number of steps and the seed,
+    `(lengths, batch, steps, seed)`, and yields the numbers of the rows of each step. A last parameter, annotated with a
+    subclass of `SamplerConfig`, gets the options. The docstring documents the option.
+
+    Raises:
+        TypeError: it is not a plain function, has other parameters, or no docstring.
+    """
+    names, schema = _signature(function, ("lengths", "batch", "steps", "seed"), SamplerConfig, needed=2)
+    return _mark(function, schema, functools.partial(FunctionSampler, names=names))
+
+
+def callback(function: Function, /) -> Function:
+    """Make a function an option of `callback=` with the function's name.
+
+    It takes a log entry, `(step)`, and returns a `StepControl`, or None for nothing. A parameter `state` gets a dict
+    that starts empty and is saved with each checkpoint; it may hold numbers, texts, lists and dicts. A last one,
+    annotated with a subclass of `CallbackConfig`, gets the options. The docstring documents the option.
+
+    Raises:
+        TypeError: it is not a plain function, has other parameters, or no docstring.
+    """
+    names, schema = _signature(function, ("step", "state"), CallbackConfig)
+    return _mark(function, schema, functools.partial(FunctionCallback, names=names))
 
 
 def _signature(
@@ -192,21 +281,90 @@ def _decorated(module: object) -> list[Callable[..., Any]]:
     return [value for value in values.values() if hasattr(value, MARK) and value.__module__ == home]
 
 
-class FunctionMetric:
+class DecoratedFunction:
+    """A decorated function, which is called with what it takes."""
+
+    def __init__(self, function: Callable[..., Any], config: Any, *, names: tuple[str, ...]) -> None:
+        self.function, self.config, self.names = function, config, names
+        self.options = [config] if len(inspect.signature(function).parameters) > len(names) else []
+
+    def call(self, **values: Any) -> Any:
+        """Call the function."""
+        return self.function(*(values[name] for name in self.names), *self.options)
+
+
+class FunctionMetric(DecoratedFunction):
     """A metric of a decorated function."""
 
     def __init__(
         self, function: Callable[..., float], config: MetricConfig, *, names: tuple[str, ...], higher_is_better: bool
     ) -> None:
-        self.function, self.config, self.names = function, config, names
+        super().__init__(function, config, names=names)
         self.higher_is_better = higher_is_better
         self.needs_reference = "reference" in names
-        self.options = [config] if len(inspect.signature(function).parameters) > len(names) else []
 
     def score(self, answer: str, reference: str | None) -> float:
         """Call the function with what it takes."""
-        values = {"answer": answer, "reference": reference}
-        return self.function(*(values[name] for name in self.names), *self.options)
+        result: float = self.call(answer=answer, reference=reference)
+        return result
+
+
+class FunctionOptimizer(DecoratedFunction):
+    """An optimizer of a decorated function."""
+
+    def __init__(
+        self, function: Callable[..., Any], config: OptimizerConfig, *, names: tuple[str, ...], bytes_each: float | None
+    ) -> None:
+        super().__init__(function, config, names=names)
+        self.bytes_each = bytes_each
+
+    def state_bytes(self, weights: Sequence[TrainedWeight], *, on_gpu: bool) -> float | None:  # noqa: ARG002 - the same
+        """Return what the decorator says of each parameter, for all."""
+        each = self.bytes_each
+        return None if each is None else each * sum(math.prod(weight.shape) for weight in weights)
+
+    def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
+        """Call the function with what it takes."""
+        return self.call(groups=groups, rate=rate, warmup=warmup)
+
+
+class FunctionSchedule(DecoratedFunction):
+    """A schedule of a decorated function."""
+
+    def factor(self, step: int, steps: int, warmup: int, rate: float) -> float:
+        """Call the function with what it takes."""
+        result: float = self.call(step=step, steps=steps, warmup=warmup, rate=rate)
+        return result
+
+
+class FunctionSampler(DecoratedFunction):
+    """A sampler of a decorated function."""
+
+    def order(self, lengths: NDArray[np.int64], batch: int, steps: int, seed: int) -> Iterable[Sequence[int]]:
+        """Call the function with what it takes."""
+        result: Iterable[Sequence[int]] = self.call(lengths=lengths, batch=batch, steps=steps, seed=seed)
+        return result
+
+
+class FunctionCallback(DecoratedFunction):
+    """A callback of a decorated function, with a dict as its state."""
+
+    def __init__(self, function: Callable[..., Any], config: CallbackConfig, *, names: tuple[str, ...]) -> None:
+        super().__init__(function, config, names=names)
+        self.memory: dict[str, Any] = {}
+
+    def on_step(self, step: Step) -> StepControl | None:
+        """Call the function with what it takes."""
+        result: StepControl | None = self.call(step=step, state=self.memory)
+        return result
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the dict."""
+        return self.memory
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Start with a saved one."""
+        self.memory = copy.deepcopy(dict(state))
 
 
 class FunctionFormatter:

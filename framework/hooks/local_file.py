@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from framework.hooks.decorators import collect
+from framework.hooks.decorators import DECORATORS, collect
 from framework.hooks.manager import Plugins, disabled
 from framework.util.errors import FrameworkError, describe_error
 
@@ -71,8 +71,8 @@ def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> No
         raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     if not has_hooks(plugins, module):
         raise FrameworkError(
-            f"plugins={path}: the file registers nothing: decorate a hook with @hookimpl, or a function with @metric, "
-            "@formatter or @exporter"
+            f"plugins={path}: the file registers nothing: decorate a hook with @hookimpl, or a function with "
+            f"{DECORATORS}"
         )
 
 

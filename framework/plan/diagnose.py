@@ -20,6 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, as_text, fields
+from framework.api.former_settings import former_setting
 from framework.api.schema import RunConfig
 from framework.config.check import instead, is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import EXPERIMENT, config_loader
@@ -252,8 +253,9 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
             )
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
-        given = setting.value if error.full_key == key else None
-        return unknown_key(error.full_key, [*names], option_name(schema), instead(schema), given)
+        place = error.full_key if former_setting(key, setting.value) is None else key
+        given = setting.value if place == key else None
+        return unknown_key(place, [*names], option_name(schema), instead(schema), given)
     if key in GROUPS:
         entry = f"'- override /{key}: {value}'"
         return f"{key}={value} does not choose an option here: in a file, write {entry} in its defaults"

@@ -16,7 +16,7 @@ from pathlib import Path
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
-from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
+from framework.api.schema import Affects, Stage
 from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
@@ -37,6 +37,8 @@ MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
 TWO_EPOCHS = 2
 """Epochs of which more are many for many rows, and fewer few for few."""
+DRAWN_RATES = 40
+"""Steps whose learning rate is drawn."""
 WARM_UP = 0.2
 """Share of the steps above which a warm-up replaces training."""
 
@@ -175,7 +177,7 @@ class Planner:
 
     def advice(self, work: Work | None) -> list[str]:
         """Return the advice of the core and of every plugin, one sentence each."""
-        own = rules_of_thumb(self.plan.data.config, self.plan.training, work) if Stage.train in self.stages else ()
+        own = rules_of_thumb(self.plan, work) if Stage.train in self.stages else ()
         return [
             *own,
             *(text for _, text in self.session.plugins.ask("framework_advice", str, plan=self.plan, work=work)),
@@ -229,7 +231,19 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         flops=operations,
         seconds_low=operations / fastest if fastest else None,
         seconds_high=operations / slowest if slowest else None,
+        rates=rates(context.plan, steps),
     )
+
+
+def rates(plan: Plan, steps: int) -> list[float]:
+    """Return the learning rates of a training with this many steps, of at most `DRAWN_RATES` steps from first to last.
+
+    Raises:
+        FrameworkError: the schedule does not give a number.
+    """
+    factor, points = plan.rate_factor(steps), min(steps, DRAWN_RATES)
+    drawn = [round(point * (steps - 1) / max(1, points - 1)) for point in range(points)]
+    return [plan.training.learning_rate * factor(step) for step in drawn]
 
 
 def speed_key(context: PlanContext) -> str:
@@ -257,9 +271,9 @@ def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float,
     return tokens * (weights + adapter + attention) + learned * head
 
 
-def rules_of_thumb(data: DataConfig, training: TrainerConfig, work: Work | None) -> Iterator[str]:
+def rules_of_thumb(plan: Plan, work: Work | None) -> Iterator[str]:
     """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
-    own = ("validation_path", "validation_sets")
+    own, data, training = ("validation_path", "validation_sets"), plan.data.config, plan.training
     if not data.validation_split and not any(getattr(data, name, None) for name in own):
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
@@ -274,7 +288,7 @@ def rules_of_thumb(data: DataConfig, training: TrainerConfig, work: Work | None)
             f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
             "seen more than once. Set trainer.num_train_epochs=3"
         )
-    warmup = training.warmup(work.steps)
+    warmup = plan.warmup(work.steps)
     if warmup > WARM_UP * work.steps:
         few = max(1, round(0.05 * work.steps))
         below = "the training ends before it reaches the learning rate that you set"

@@ -185,7 +185,8 @@ def _words(run: SavedRun, environment: Environment | None) -> list[str]:
     """Return words that choose the run's options: a run tells them in its environment.json, else by its own words."""
     if environment is None:
         return [word for word in run.overrides if override_key(word) != "run_dir"]
-    return [f"{group}={option}" for group, option in environment.options.items() if group in ONE_OPTION]
+    options = {**environment.options, **run.options}
+    return [f"{group}={option}" for group, option in options.items() if group in ONE_OPTION]
 
 
 def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:

@@ -145,7 +145,7 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, al
         if reason := missing_factory(choice.component):
             reported.append(reason)
             yield Problem(reason, (name,))
-    skipped = {"model", "exporter", *(("quantization", "trainer", "launch") if alone else ())}
+    skipped = {"model", "exporter", *(("quantization", "trainer", "optimizer", "launch") if alone else ())}
     needed: dict[str, tuple[str, ...]] = {}
     for name, choice in selections.items():
         group = name.partition(".")[0]

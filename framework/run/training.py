@@ -18,6 +18,7 @@ from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.monitor.early_stopping import BestValidation
 from framework.monitor.truncated_answers import truncation_issues
+from framework.run.callbacks import Callbacks
 from framework.run.interruption import Interruption
 from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
@@ -56,6 +57,7 @@ class TrainingController:
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
         monitors = self.plugins.ask(MONITORS_HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
         self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
+        self.callbacks = Callbacks(plan)
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
@@ -65,7 +67,10 @@ class TrainingController:
 
     def train(self, checkpoint: Path, scratch: Path, remote_trainer: RemoteTrainer | None = None) -> TrainResult:
         """Train into `checkpoint`, here or by `remote_trainer`, and return its result with its issues."""
-        run = TrainRun(checkpoint, scratch, self.step, self.measure, self.interruption.asked)
+        run = TrainRun(
+            checkpoint, scratch, self.step, self.measure, self.interruption.asked, self.callbacks.state,
+            self.callbacks.restore,
+        )  # fmt: skip
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
@@ -128,8 +133,11 @@ class TrainingController:
         # Before `_stop`, which asks how many validations ago the best was.
         keep = self.best.improves(step) and self.plan.training.keep_best
         self._stop(issues)
+        asked = self.callbacks.on_step(step)
+        self.stopped = self.stopped or asked.stop
         lowers = any(issue.action is Action.lower for issue in issues)
-        return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+        rate = (self.plan.health.lower_to if lowers else 1.0) * asked.rate
+        return StepControl(rate, keep or asked.keep, self.stopped)
 
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from framework.api import records
+from framework.api.former_settings import renewed_words
 from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import Forecast
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, STATUS, TRAINING_STATE, RunFolder
@@ -170,7 +171,7 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     # An option or a command of the program in it would be obeyed by a resume.
     if isinstance(words, list) and all(isinstance(word, str) and OVERRIDE.match(word) for word in words):
         check_words(words, str(file))
-        return tuple(word for word in words if override_key(word) not in REMOVED)
+        return tuple(renewed_words([word for word in words if override_key(word) not in REMOVED]))
     raise FrameworkError(
         f"{file} is not what a run writes: it is not a list of overrides. "
         "Restore the run's overrides, or give another folder"

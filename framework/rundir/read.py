@@ -10,8 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from framework.api.plan import CHECKPOINT
+from framework.api.component import GROUPS
+from framework.api.fields import fields
+from framework.api.former_settings import renewed_config
+from framework.api.plan import CHECKPOINT, as_plain
 from framework.api.run_folder import OVERRIDES, PLAN, RUNNING, STATUS, RunFolder, SavedRun
+from framework.hooks.session import current
 from framework.rundir.folder import REMOVED, check_overrides
 from framework.util import lock
 from framework.util.command import this_program
@@ -53,7 +57,16 @@ def read_run(folder: str | Path) -> SavedRun:
     for section, name in (key.split(".") for key in REMOVED):
         if isinstance(config.get(section), dict):
             config[section].pop(name, None)
-    return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
+    renewed, options = renewed_config(config)
+    for group, option in options.items():
+        known = current().plugins.components(group)
+        defaults = (
+            {each.name: as_plain(each.default) for each in fields(known[option].schema)} if option in known else {}
+        )
+        renewed[group] = {**defaults, **renewed[group]}
+    if options:
+        renewed |= {name: {} for name, group in GROUPS.items() if group.several and name not in renewed}
+    return SavedRun(folder, renewed, check_overrides(words, folder / OVERRIDES), options)
 
 
 def runs_below(place: Path) -> list[Path]:

@@ -31,16 +31,21 @@ from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,
     BackendSuite,
+    CallbackSuite,
     ExporterSuite,
     FormatterSuite,
     LoggerSuite,
     MetricSuite,
+    OptimizerSuite,
+    SamplerSuite,
+    ScheduleSuite,
     SourceSuite,
 )
 
 __all__ = [
     "AuditSuite",
     "BackendSuite",
+    "CallbackSuite",
     "EchoBackend",
     "EchoModel",
     "EchoModelConfig",
@@ -50,6 +55,9 @@ __all__ = [
     "FormatterSuite",
     "LoggerSuite",
     "MetricSuite",
+    "OptimizerSuite",
+    "SamplerSuite",
+    "ScheduleSuite",
     "SourceSuite",
     "add",
     "check_plugin",

@@ -14,8 +14,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from framework.api import State
-from framework.api.training import Optimizer
+from framework import Selection
+from framework.api import State, components
 from framework_gpu_tests.training import make
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.reference_logits import Placement, find_placement, folder_logits, trained_logits
@@ -36,9 +36,10 @@ def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: s
 @ON_A_CARD
 def test_the_optimizers_of_8_bits_run(device: str) -> None:
     """On a CPU one is replaced, see tests/plugins/hf/machine/test_hardware.py."""
-    for optimizer in (Optimizer.adamw_8bit, Optimizer.paged_adamw_8bit):
-        picked = hardware.pick(HFTrainerConfig(device=Device(device), optim=optimizer))
-        assert (picked.optimizer, picked.facts["optimizer"]) == (optimizer, optimizer.value)
+    for name in ("adamw_8bit", "paged_adamw_8bit"):
+        component = components("optimizer")[name]
+        picked = hardware.pick(HFTrainerConfig(device=Device(device)), Selection(component, component.schema()))
+        assert (type(picked.optimizer), picked.facts["optimizer"]) == (component.schema, name)
 
 
 @ON_A_CARD

@@ -98,7 +98,7 @@ KINDS = {
     "lora.qv": Kind(4, 320, "adapter.target_modules=[q_proj,v_proj]", measured=True),
     "lora.checkpointing": Kind(4, 640, "trainer.gradient_checkpointing=enabled", 3),
     "lora.fp32": Kind(4, 300, FP32, 3, varied=True, measured=True, seen=True),
-    "lora.8bit": Kind(4, 384, "trainer.optim=adamw_8bit"),
+    "lora.8bit": Kind(4, 384, "optimizer=adamw_8bit"),
     "dora": Kind(4, 200, "adapter=dora", 3, measured=True),
     "full": Kind(4, 384, FULL, 3, varied=True, measured=True, seen=True),
     "full.even": Kind(4, 384, FULL, 3, measured=True),

@@ -19,9 +19,9 @@ import torch
 from rich.console import Console
 
 from framework.api import installed
+from framework.api.protocols import TrainedWeight
 from framework.api.run_folder import TRAINING_STATE
-from framework.api.schema import Optimizer
-from framework_plugins.hf.settings import optimizers
+from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.hf.train.resume.training_state import OPTIMIZER
 from tests.benchmarks.memory_cpu import FULL, Kind, measure
 from tests.support.tiny import chat_rows, tiny_llama
@@ -34,25 +34,25 @@ TABLE = "qmap"
 """Begins the name of a table of bitsandbytes, which all weights share."""
 
 
-def words(optimizer: Optimizer) -> list[str]:
+def words(name: str) -> list[str]:
     """Return the overrides that choose an optimizer."""
-    free = ["trainer.lr_scheduler_type=constant"]  # which has no warm-up
-    return [f"trainer.optim={optimizer.value}", *(free if optimizer in optimizers.SCHEDULE_FREE else [])]
+    free = ["schedule=constant"]  # which has no warm-up
+    return [f"optimizer={name}", *(free if OPTIMIZERS[name].own_schedule else [])]
 
 
-def why_not(optimizer: Optimizer) -> str:
+def why_not(name: str) -> str:
     """Say why an optimizer is not measured here; empty if it is."""
-    facts = optimizers.OPTIMIZERS[optimizer]
+    facts = OPTIMIZERS[name]
     if facts.package and installed(facts.package) is None:
         return f"{facts.package} is not installed"
     return "a CPU has no pages" if facts.paged else ""
 
 
-def states(optimizer: Optimizer, base: Path, rows: Path, folder: Path) -> float:
+def states(name: str, base: Path, rows: Path, folder: Path) -> float:
     """Train two steps, and return the bytes of states for a parameter that the checkpoint holds."""
     more = ["audit=[]", "evaluator=[]", "trainer.max_steps=3", "trainer.save_steps=2", f"adapter.r={RANK}"]
     more += ["trainer.warmup_steps=0"]
-    with opened(make(base, rows, folder, *more, *words(optimizer))) as (model, data):
+    with opened(make(base, rows, folder, *more, *words(name))) as (model, data):
         result, _ = train(model, data, folder)
     kept = torch.load(folder / TRAINING_STATE / "step-00000002" / OPTIMIZER, weights_only=True)["states"]
     size = sum(
@@ -67,22 +67,23 @@ def states(optimizer: Optimizer, base: Path, rows: Path, folder: Path) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peaks", nargs="*", choices=[each.value for each in Optimizer], default=[])
+    parser.add_argument("--peaks", nargs="*", choices=[*OPTIMIZERS], default=[])
     peaks = parser.parse_args().peaks
-    OUT.print("| `trainer.optim` | states, planned | measured | peak MiB, planned | measured | off |")
+    OUT.print("| `optimizer` | states, planned | measured | peak MiB, planned | measured | off |")
     OUT.print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base, rows = tiny_llama(folder / "base", hidden_size=HIDDEN), folder / "rows.jsonl"
         rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
-        for optimizer in Optimizer:
-            line = f"| `{optimizer.value}` |"
+        for optimizer, schema in OPTIMIZERS.items():
+            line = f"| `{optimizer}` |"
             if reason := why_not(optimizer):
                 OUT.print(f"{line} | not run: {reason} | | | |")
                 continue
-            planned = optimizers.state_bytes(optimizer, {}, RANK, HIDDEN, on_gpu=False)
-            line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer.value):.2f} |"
-            if optimizer.value in peaks:
+            matrix = TrainedWeight("weight", (RANK, HIDDEN))
+            planned = (schema().state_bytes([matrix], on_gpu=False) or 0) / (RANK * HIDDEN)
+            line += f" {planned:.2f} | {states(optimizer, base, rows, folder / optimizer):.2f} |"
+            if optimizer in peaks:
                 peak, measured = measure(Kind(1, 128, FULL), folder, *words(optimizer))
                 expected = peak["reserved"]
                 line += f" {expected:,.0f} | {measured:,.0f} | {expected / measured - 1:+.1%} |"

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from framework import Selection
+from framework.api.registry import components
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
 
-__all__ = ["make", "opened", "train", "with_adapter"]
+__all__ = ["chosen", "make", "opened", "train", "with_adapter"]
+
+
+def chosen(group: str, option: str, **settings: Any) -> Selection:
+    """Return an option with settings, as a plan holds it."""
+    component = components(group)[option]
+    return Selection(component, component.schema(**settings))
 
 
 @contextmanager

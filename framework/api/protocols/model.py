@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.api.data import Data
@@ -162,7 +162,8 @@ class TrainRun:
     The training follows what `on_step` returns; None means continue. An exception from it ends the training, and
     nothing is saved. `interruption` is for models with checkpoints: such a training calls it after each optimizer step
     but the last, and if it returns an exception, saves a checkpoint and raises that. A training that never calls it is
-    stopped wherever it is.
+    stopped wherever it is. What `state` returns, plain values, is saved with each checkpoint; a training that resumes
+    from one gives it to `restore` before it calls `on_step`.
     """
 
     checkpoint: Path
@@ -170,6 +171,8 @@ class TrainRun:
     on_step: Callable[[Step], StepControl | None]
     measure: Callable[[], Mapping[str, float]] = dict
     interruption: Callable[[], BaseException | None] = lambda: None
+    state: Callable[[], Mapping[str, Any]] = dict
+    restore: Callable[[Mapping[str, Any]], None] = lambda _: None
 
 
 @runtime_checkable

@@ -50,7 +50,10 @@ class SuggestedChange:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known."""
+    """What a run does: rows, tokens of an epoch, steps, and seconds of training, None if the speed is not known.
+
+    `rates` are the learning rates of some steps, from the first to the last.
+    """
 
     rows: int
     tokens: int
@@ -60,6 +63,7 @@ class Work:
     flops: float
     seconds_low: float | None
     seconds_high: float | None
+    rates: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

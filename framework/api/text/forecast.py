@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from framework.api.records import Disk, FitStatus, Forecast, Memory, Work
 from framework.api.text.results import Fact, count
@@ -12,6 +12,7 @@ from framework.util.host import GIB
 SHOWN_SHARE = 0.005
 """Parts below this share of the whole are left out."""
 MINUTE, HOUR = 60, 3600
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
@@ -39,6 +40,8 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         yield Fact("a smaller model", text, amiss=True)
     if forecast.work:
         yield _work(forecast.work)
+        if forecast.work.rates:
+            yield _rates(forecast.work.rates)
     if forecast.disk:
         yield _disk(forecast.disk)
     if forecast.export_memory:
@@ -80,6 +83,15 @@ def _work(work: Work) -> Fact:
         "work",
         f"{count(work.steps, 'step')}, {count(work.epochs, 'epoch')} of {count(work.rows, 'row')} and "
         f"{count(work.tokens, 'token')}{seconds}",
+    )
+
+
+def _rates(rates: Sequence[float]) -> Fact:
+    """Draw the learning rate from the first step to the last."""
+    peak = max(rates) or 1.0
+    drawn = "".join(BARS[round(rate / peak * (len(BARS) - 1))] for rate in rates)
+    return Fact(
+        "learning rate", f"{drawn} {rates[0]:.2g} in the first step, at most {peak:.2g}, {rates[-1]:.2g} in the last"
     )
 
 

@@ -92,7 +92,7 @@ def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     flats = [flat(run.config) for run in runs]
     if all(environments):
         # `plan.json` has the settings of an option, not its name.
-        flats = [one | each.options for one, each in zip(flats, environments, strict=True)]
+        flats = [one | each.options | run.options for one, each, run in zip(flats, environments, runs, strict=True)]
     differing = differences(flats[0], flats[1])
     differing.pop("run_dir", None)
     return differing

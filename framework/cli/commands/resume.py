@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api import records
+from framework.api.former_settings import renewed_words
 from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, PRUNED, RunFolder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import load_surroundings
@@ -106,7 +107,8 @@ def _sweep(session: Session, folder: Path) -> list[str]:
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()
     # The folder and the switch are set again below; a key may be given only once.
-    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OWN_KEYS | REMOVED]
+    saved = [*overrides.hydra, *renewed_words(overrides.task)]
+    sweep_words = [word for word in saved if override_key(word) not in OWN_KEYS | REMOVED]
     return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
 
 

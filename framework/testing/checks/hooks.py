@@ -10,7 +10,7 @@ from typing import Any
 
 from framework.api.component import Component, Group, groups_of
 from framework.api.diagnostic import Diagnostic, diagnostic_problem
-from framework.hooks.decorators import collect
+from framework.hooks.decorators import DECORATORS, collect
 from framework.hooks.validation import COMPONENTS, HOOKS, label, nearest_hook, unknown_hook, wrong_schema
 from framework.util.errors import error_location, summarize_error
 
@@ -67,8 +67,7 @@ def read(module: ModuleType) -> PluginParts:
         _offer(parts, component)
     if not has_hook and not parts.problems:
         parts.problems.append(
-            f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric, "
-            "@formatter or @exporter"
+            f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with {DECORATORS}"
         )
     return parts
 

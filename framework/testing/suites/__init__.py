@@ -21,14 +21,19 @@ from framework.testing.suites.formatter import FormatterSuite
 from framework.testing.suites.logger import LoggerSuite
 from framework.testing.suites.metric import MetricSuite
 from framework.testing.suites.source import SourceSuite
+from framework.testing.suites.training import CallbackSuite, OptimizerSuite, SamplerSuite, ScheduleSuite
 
 __all__ = [
     "AuditSuite",
     "BackendSuite",
+    "CallbackSuite",
     "ExporterSuite",
     "FormatterSuite",
     "LoggerSuite",
     "MetricSuite",
+    "OptimizerSuite",
+    "SamplerSuite",
+    "ScheduleSuite",
     "SourceSuite",
     "Suite",
 ]

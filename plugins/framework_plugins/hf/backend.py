@@ -95,7 +95,7 @@ class HFBackend:
     def _open_model(self, plan: Plan) -> HFModel:
         _silence_libraries()
         group, me = plan.launch.config.group(), member()
-        machine = hardware.pick(self.config, gpu=me.local_rank if me else 0 if group else None)
+        machine = hardware.pick(self.config, plan.optimizer, gpu=me.local_rank if me else 0 if group else None)
         if Stage.train in plan.stages:
             Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()

@@ -281,7 +281,7 @@ class HFModel:
             "oom_retry": self.oom_retry,
             "machine": machine,
             "config": self.config,
-            "seed": self.plan.seed,
+            "plan": self.plan,
             "tokenizer": self.tokenizer,
             "cpu_kernels": self.forward_plan.cpu_kernels,
             "checkpoints": Checkpoints(self.plan, writes=writes),

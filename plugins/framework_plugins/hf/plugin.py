@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
 from framework.api.training import chat_template_problem
-from framework_plugins.hf.settings import checks, config, optimizers
+from framework_plugins.hf.settings import checks, config, optimizers, schedules
 from framework_plugins.hf.settings.library_fields import LoraArgs
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from framework.api import Diagnostic, Gpu, Work
     from framework.api.training import MemoryReduction, MemorySettings, Shape
 
-BITSANDBYTES = "bitsandbytes>=0.49,<1"
-"""Installed if there are wheels of it; the range is that of pyproject.toml."""
 MAX_FULL_RATE, MAX_LORA_RATE, MIN_LORA_RATE = 1e-4, 1e-3, 2e-5
 """Learning rates outside of which a training rarely goes well."""
 USUAL_ALPHA_RATIO = (0.5, 4.0)
@@ -25,16 +23,23 @@ USUAL_ALPHA_RATIO = (0.5, 4.0)
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """Any folder or Hub id as a model, what bitsandbytes offers, LoRA and its kin, and the backend."""
+    """Any folder or Hub id as a model, what bitsandbytes offers, LoRA and its kin, and what trains."""
     yield Component("local", config.LocalModelConfig, "framework_plugins.hf.load.hub:LocalModel")
     yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.settings.quantizations:NoQuantization")
-    yield Component("int8", config.Int8Config, "framework_plugins.hf.settings.quantizations:Int8", extra=BITSANDBYTES)
-    yield Component("nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=BITSANDBYTES)
+    yield Component(
+        "int8", config.Int8Config, "framework_plugins.hf.settings.quantizations:Int8", extra=optimizers.BITSANDBYTES
+    )
+    yield Component(
+        "nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=optimizers.BITSANDBYTES
+    )
     yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Lora")
     yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Dora")
     yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapter_config:RsLora")
     yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapter_config:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
+    yield Component("shuffled", config.ShuffledConfig, "framework_plugins.hf.train.order:Shuffled")
+    yield from optimizers.components()
+    yield from schedules.components()
 
 
 @hookimpl
@@ -61,7 +66,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     yield from checks.environment_problems()
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
-    yield from optimizers.problems(plan, trainer)
+    yield from optimizers.problems(plan)
+    yield from schedules.problems(plan)
     yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
 
 
@@ -103,10 +109,9 @@ def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     """Learning rates, their schedule, and ranks."""
-    if work is not None and isinstance(plan.training, config.HFTrainerConfig):
-        from framework_plugins.hf.settings import optimizers  # noqa: PLC0415 - --help need not pay for it
-
-        yield from optimizers.advice(plan.training, work.steps)
+    if isinstance(plan.training, config.HFTrainerConfig):
+        yield from optimizers.advice(plan)
+        yield from schedules.advice(plan, work.steps) if work is not None else ()
     adapter, rate = plan.adapter.config, plan.training.learning_rate
     if isinstance(adapter, config.FullConfig) and rate > MAX_FULL_RATE:
         yield (

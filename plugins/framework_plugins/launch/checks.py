@@ -9,7 +9,7 @@ from typing import Any
 
 from framework import Plan, Stage
 from framework.api import EVAL_LOSS, gpu_count
-from framework.api.training import WORKER, Engine, Optimizer
+from framework.api.training import WORKER, Engine
 from framework_plugins.launch.config import Fsdp2Config, GroupConfig
 
 GROUP_VARIABLES = {
@@ -89,10 +89,8 @@ def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
         )
     if isinstance(config, Fsdp2Config) and config.cpu_offload and _device(plan) == "cpu":
         yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
-    fused = (Optimizer.adamw_torch, Optimizer.adamw_torch_fused)
-    if config.engine is not Engine.ddp and training.optim not in fused:
-        yield (
-            f"trainer.optim={training.optim.value} cannot be cut into pieces by {launch}: set trainer.optim=adamw_torch"
-        )
+    if config.engine is not Engine.ddp and not plan.optimizer.config.shards:
+        optimizer = f"optimizer={plan.optimizer.component.name}"
+        yield f"{optimizer} cannot be cut into pieces by {launch}: set optimizer=adamw_torch"
     if config.engine is not Engine.ddp and plan.quantization.component.name == "int8":
         yield f"quantization=int8 cannot be cut into pieces by {launch}: set quantization=nf4 or launch=ddp"

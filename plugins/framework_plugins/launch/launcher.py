@@ -69,7 +69,8 @@ class GroupLauncher:
                         # A file, since only the first process reads the pipe, and all have to stop after the same step.
                         write_atomically(folder / STOP, str(getattr(ending, "number", signal.SIGINT.value)))
                     if steps.poll(POLL_SECONDS):
-                        controls.send(run.on_step(steps.recv()))
+                        name, *arguments = steps.recv()
+                        controls.send(getattr(run, name)(*arguments))
             if process.returncode:
                 if ending := run.interruption():
                     raise ending

@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework import FrameworkError
-from framework.api import Step
 from framework.api.program import Interrupted, PickledPlan, end_with, error_traceback, save_record
-from framework.api.training import WORKER, Backend, Member, StepControl, TrainRun, member
+from framework.api.training import WORKER, Backend, Member, TrainRun, member
 from framework_plugins.launch.child import USER_MISTAKE
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ JOB = "job.pickle"
 STOP = "stop"
 """A file that asks the processes to save a checkpoint and to end. It holds the number of the signal."""
 STEPS, CONTROLS = "steps", "controls"
-"""Named pipes: the first process writes a `Step` into the one and reads a `StepControl` from the other."""
+"""Named pipes: the first process writes what it asks of the run into the one, a method of `TrainRun` and its arguments,
+and reads the answer from the other: a `StepControl` for a `Step`."""
 RESULT = "result.json"
 ENDED = "ended-{}.json"
 ALONE = (
@@ -104,11 +104,14 @@ def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
     from framework.api.program import stored_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
 
-    on_step = LauncherPipes(folder).step if me.rank == 0 else _nobody
+    ask = LauncherPipes(folder).ask if me.rank == 0 else _nobody
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         rows, held_out = stored_rows(job.store, (job.train, job.validation), plan.training.max_seq_length)
-        run = TrainRun(job.checkpoint, job.scratch, on_step, interruption=partial(_interruption, folder / STOP))
+        run = TrainRun(
+            job.checkpoint, job.scratch, partial(ask, "on_step"), interruption=partial(_interruption, folder / STOP),
+            state=partial(ask, "state"), restore=partial(ask, "restore"),
+        )  # fmt: skip
         result = model.train(rows, held_out, run)
         if me.rank == 0:
             save_record(result, folder / RESULT)
@@ -118,9 +121,9 @@ def _interruption(file: Path) -> Interrupted | None:
     return Interrupted(int(file.read_text(encoding="ascii"))) if file.exists() else None
 
 
-def _nobody(step: Step) -> StepControl:
-    """Replace the first process's handling of a step: the backend calls nobody else."""
-    raise RuntimeError(f"step {step.step} comes from a process that is not the first of its group")
+def _nobody(name: str, *_: Any) -> Any:
+    """Replace the first process's questions to the run: the backend asks in no other."""
+    raise RuntimeError(f"{name} is asked by a process that is not the first of its group")
 
 
 class LauncherPipes:
@@ -133,11 +136,10 @@ class LauncherPipes:
     def __init__(self, folder: Path) -> None:
         self._steps, self._controls = open_pipe(folder / STEPS), open_pipe(folder / CONTROLS)
 
-    def step(self, step: Step) -> StepControl | None:
-        """Send a step, and return what is to be done."""
-        self._steps.send(step)
-        control: StepControl | None = self._controls.recv()
-        return control
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Have the launcher call a method of its `TrainRun`, and return the answer."""
+        self._steps.send((name, *arguments))
+        return self._controls.recv()
 
 
 def open_pipe(file: Path) -> Connection[Any, Any]:

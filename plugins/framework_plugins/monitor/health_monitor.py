@@ -45,8 +45,8 @@ class HealthMonitor:
             NAN: (config.nan, NotANumber()),
             "spike": (config.spike, Spike()),
             "rising_loss": (config.rising_loss, RisingLoss()),
-            "oscillation": (config.oscillation, Oscillation(training.warmup)),
-            "plateau": (config.plateau, Plateau(training.warmup)),
+            "oscillation": (config.oscillation, Oscillation(plan.warmup)),
+            "plateau": (config.plateau, Plateau(plan.warmup)),
             "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
         }

@@ -91,7 +91,7 @@ def _warmup(plan: Plan) -> str:
     training = plan.training
     if training.warmup_ratio is not None:
         return f"trainer.warmup_ratio={training.warmup_ratio:g}"
-    return f"trainer.warmup_steps={training.warmup(0)}"
+    return f"trainer.warmup_steps={plan.warmup(0)}"
 
 
 def _memorized(plan: Plan) -> str:

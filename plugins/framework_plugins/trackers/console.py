@@ -176,9 +176,9 @@ class Console(Logger):
         batch = f"{training.per_device_train_batch_size} x {training.gradient_accumulation_steps} rows a step"
         if group := plan.launch.config.group():
             batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"
-        rate = f"learning rate {training.learning_rate:g} {training.lr_scheduler_type.value}"
+        rate = f"learning rate {training.learning_rate:g} {plan.schedule.component.name}"
         ratio = training.warmup_ratio
-        warmup = f"{ratio:.3g} of the steps" if ratio is not None else training.warmup(0)
+        warmup = f"{ratio:.3g} of the steps" if ratio is not None else plan.warmup(0)
         rows = {
             "model": plan.model_line,
             "quantization": _choice(plan.quantization),

@@ -9,7 +9,7 @@ from framework.api import gpu_count
 from framework.api.training import Engine
 from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
 from framework_plugins.hf.settings.library_fields import non_default
-from framework_plugins.hf.settings.optimizers import OPTIMIZERS
+from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 
@@ -42,10 +42,12 @@ def settings(plan: Plan) -> Iterator[str]:
     on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
     if isinstance(quantization, Int8Config) and on_cpu:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
-    if on_cpu and not OPTIMIZERS[plan.training.optim].adam:
+    optimizer = plan.optimizer.config
+    is_adamw = isinstance(optimizer, AdamWTorchConfig) or (isinstance(optimizer, BuiltInConfig) and optimizer.replaced)
+    if on_cpu and not is_adamw:
         yield (
-            f"trainer.optim={plan.training.optim.value}: Unsloth uses AdamW on a CPU, whatever is set: set "
-            f"trainer.optim=adamw_torch, {HF}"
+            f"optimizer={plan.optimizer.component.name}: Unsloth uses AdamW on a CPU, whatever is set: set "
+            f"optimizer=adamw_torch, {HF}"
         )
     yield from versions.problems()
     if not on_cpu and (other := versions.other()):

@@ -33,7 +33,7 @@ from framework.api import (
     summarize_error,
     write_json,
 )
-from framework.api.training import IGNORE, Schedule, StepControl, TokenRow, TrainRun
+from framework.api.training import IGNORE, StepControl, TokenRow, TrainRun
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.machine.out_of_memory import RandomState
@@ -63,9 +63,6 @@ SETTINGS: Mapping[str, Any] = {
     "max_steps": 8,  # in fp16 the first ones look for a factor with which no gradient overflows
     "warmup_steps": 0,
     "warmup_ratio": None,
-    "lr_scheduler_type": Schedule.linear,
-    "lr_scheduler_kwargs": {},
-    "min_learning_rate": None,
     "neftune_noise_alpha": None,  # the plain step has no noise
     "logging_steps": 1,
     "eval_steps": None,
@@ -136,7 +133,7 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
         "forward plan": [run.forward_plan, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
-        "machine": [machine.dtype, machine.optimizer, machine.checkpointing],
+        "machine": [machine.dtype, plan.optimizer.component.name, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
     return key_of(key, code=PACKAGES)
@@ -187,7 +184,11 @@ def rows() -> list[TokenRow]:
 
 def _with_twin(plan: Plan, place: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
-    single, local = components("launch")["single"], components("model")["local"]
+    single, local, linear = (
+        components("launch")["single"],
+        components("model")["local"],
+        components("schedule")["linear"],
+    )
     adapter = plan.adapter
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
@@ -195,7 +196,7 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
         plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,
         model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
-        launch=Selection(single, single.schema()),
+        schedule=Selection(linear, linear.schema()), launch=Selection(single, single.schema()),
     )  # fmt: skip
 
 

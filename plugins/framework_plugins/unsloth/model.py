@@ -17,7 +17,7 @@ from framework import FrameworkError
 from framework import Plan
 from framework.api.training import TrainRun
 from framework.api.training import TokenRow
-from framework.api.training import Optimizer
+from framework.api.training import HasSubstitute
 from framework_plugins.hf.load.adapt_model import VISION, name_base
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
@@ -148,10 +148,11 @@ class UnslothModel(HFModel):
 
 def _with_its_optimizer(machine: Hardware) -> Hardware:
     """Say what Unsloth does on a CPU: whatever is asked for, it takes AdamW without 8-bit states there."""
-    if machine.device != "cpu" or machine.optimizer is Optimizer.adamw_torch:
+    optimizer = machine.optimizer.substitute if isinstance(machine.optimizer, HasSubstitute) else None
+    if machine.device != "cpu" or optimizer is None:
         return machine
-    machine.facts["optimizer"] = f"adamw_torch (Unsloth does not use {machine.optimizer.value} on a CPU)"
-    return dataclasses.replace(machine, optimizer=Optimizer.adamw_torch)
+    machine.facts["optimizer"] = f"adamw_torch (Unsloth does not use {machine.facts['optimizer']} on a CPU)"
+    return dataclasses.replace(machine, optimizer=optimizer)
 
 
 def _check_quantized(model: Any, quantization: Any) -> None:

@@ -63,6 +63,12 @@ def package(owner: type) -> Path:
     return next((each for each in (folder, *folder.parents) if each.parent.name == "framework_plugins"), folder)
 
 
+def reads_itself(config: type, name: str) -> bool:
+    """Whether an option's own methods read a setting, or hand all of them on."""
+    own = "".join(inspect.getsource(base) for base in config.__mro__ if "framework" in base.__module__)
+    return f"self.{name}" in own or "dataclasses.fields(self)" in own
+
+
 def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
     """Return the fields that nothing reads: one of a base anywhere, one of an option in its own package."""
     found = []
@@ -70,6 +76,8 @@ def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
         owner = next(base for base in reversed(config.__mro__) if field.name in inspect.get_annotations(base))
         folders = everywhere if owner.__module__ == schema.__name__ else [package(owner)]
         holders = RUN_HOLDERS if owner is RunConfig else HOLDERS
+        if reads_itself(config, field.name):
+            continue
         if not any((holder, field.name) in reads(*folders) for holder in holders):
             found.append(f"{owner.__name__}.{field.name}")
     return found

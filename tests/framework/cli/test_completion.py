@@ -32,7 +32,8 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("line", "choices"),
     [
-        ("trainer.optim=adamw_t", {"trainer.optim=adamw_torch", "trainer.optim=adamw_torch_fused"}),
+        ("optimizer=adamw_t", {"optimizer=adamw_torch", "optimizer=adamw_torch_fused"}),
+        ("data.overflow=t", {"data.overflow=truncate"}),
         ("-m trainer.keep_best=", {"trainer.keep_best=true", "trainer.keep_best=false"}),
         ("stages=[p", {"stages=[plan]"}),
         ("model=local adapter=lora adapter.lora_", {"adapter.lora_alpha=", "adapter.lora_dropout="}),

@@ -29,7 +29,10 @@ PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
         ("deepspeed=ds.json", "unknown key 'deepspeed': it is launch=fsdp2 here (there is no DeepSpeed; FSDP2"),
         ("base_model=a/b", "it is model=local model.path=a/b here."),
         ("rl=dpo", "it is not available: no preference training yet: of rows with chosen and rejected answers, the"),
-        ("trainer.callbacks=[mine]", "unknown key 'trainer.callbacks': it is not available: health stops or warns"),
+        (
+            "trainer.callbacks=[mine]",
+            "unknown key 'trainer.callbacks': it is callback=[NAME] here",
+        ),
         ("trainer=dpo", "trainer=dpo is not available: no preference training yet"),
         ("trainer=sft", "trainer=sft is trainer=hf here (the default)"),
         ("adapter=qlora", "adapter=qlora is quantization=nf4 adapter=lora here"),

@@ -259,7 +259,7 @@ def test_plugins_are_asked_once_and_again_when_one_comes_or_goes() -> None:
 def test_the_options_of_a_group_come_in_order_and_build_on_its_base(group: str) -> None:
     found = current().plugins.components(group)
     assert list(found) == sorted(found)
-    assert found
+    assert found or group == "callback"  # the only group without an option of ours
     assert all(issubclass(component.schema, GROUPS[group].base) for component in found.values())
     assert all(component.summary for component in found.values())
 
@@ -359,7 +359,8 @@ REASONS = [
     (
         "component 'other'",
         "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
-        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, "
+        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, "
+        "OptimizerConfig, ScheduleConfig, SamplerConfig, CallbackConfig, LaunchConfig, "
         "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
     ),
     (

@@ -8,7 +8,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from framework import testing
-from framework.api.schema import Optimizer
+from framework.api.schema import Overflow
 from framework.api.text.overrides import as_overrides
 from framework.plan.fit import changed
 from framework.util.errors import FrameworkError
@@ -16,11 +16,11 @@ from framework.util.errors import FrameworkError
 
 def test_settings_change_in_the_plan_its_config_and_its_words(tmp_path: Path) -> None:
     before = testing.plan(["trainer.max_seq_length=64"], run_dir=tmp_path)
-    plan = changed(before, {"trainer.max_seq_length": 32, "trainer.optim": Optimizer.adamw_8bit})
+    plan = changed(before, {"trainer.max_seq_length": 32, "data.overflow": Overflow.truncate})
     assert (plan.training.max_seq_length, before.training.max_seq_length) == (32, 64)
-    assert (plan.config["trainer"]["max_seq_length"], plan.config["trainer"]["optim"]) == (32, "adamw_8bit")
+    assert (plan.config["trainer"]["max_seq_length"], plan.config["data"]["overflow"]) == (32, "truncate")
     assert [word for word in plan.overrides if "max_seq_length" in word] == ["trainer.max_seq_length=32"]
-    assert {**before.config, "trainer": 0} == {**plan.config, "trainer": 0}
+    assert {**before.config, "trainer": 0, "data": 0} == {**plan.config, "trainer": 0, "data": 0}
 
 
 def test_a_group_takes_another_option_with_its_defaults(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_a_setting_in_a_group_of_its_own_changes_alone(tmp_path: Path) -> None:
 
 
 def test_one_of_several_values_may_be_given_by_its_name(tmp_path: Path) -> None:
-    plan = changed(testing.plan([], run_dir=tmp_path), {"trainer.optim": "adamw_8bit"})
-    assert plan.training.optim is Optimizer.adamw_8bit
-    assert plan.overrides[-1] == "trainer.optim=adamw_8bit"
+    plan = changed(testing.plan([], run_dir=tmp_path), {"data.overflow": "truncate"})
+    assert plan.data.config.overflow is Overflow.truncate
+    assert plan.overrides[-1] == "data.overflow=truncate"
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_one_of_several_values_may_be_given_by_its_name(tmp_path: Path) -> None:
     [
         ("trainr.max_seq_length", 1, "unknown config group 'trainr'. Did you mean 'trainer'?"),
         ("trainer.max_seq_lenght", 8, "unknown key 'trainer.max_seq_lenght'. Did you mean 'trainer.max_seq_length'?"),
-        ("trainer.optim.name", 8, "unknown key 'trainer.optim.name'"),
+        ("data.overflow.name", 8, "unknown key 'data.overflow.name'"),
         ("trainer.max_seq_length", "8", "trainer.max_seq_length=8 must be a whole number"),
         ("trainer.max_seq_length", True, "trainer.max_seq_length=true must be a whole number"),
         ("trainer.max_seq_length", 0, "trainer.max_seq_length=0 must be a whole number"),
         ("trainer.max_seq_length", None, "trainer.max_seq_length=null must be a whole number"),
-        ("trainer.optim", "adamw_7bit", "trainer.optim=adamw_7bit must be one of"),
+        ("data.overflow", "cut", "data.overflow=cut must be one of"),
         ("quantization", "nf5", "unknown quantization 'nf5'. Did you mean 'nf4'?"),
         ("evaluator", "prompts", "'evaluator' is not a setting of a chosen option. Valid in evaluator: prompts."),
         ("evaluator.prompts", "prompts", "'evaluator.prompts' is not a setting of a chosen option"),
@@ -78,8 +78,8 @@ def test_what_cannot_be_set_is_refused(tmp_path: Path, key: str, value: Any, tol
 
 
 def test_words_are_as_they_are_typed() -> None:
-    assert as_overrides({"trainer.optim": Optimizer.adamw_8bit, "adapter.r": 8}) == [
-        "trainer.optim=adamw_8bit",
+    assert as_overrides({"data.overflow": Overflow.truncate, "adapter.r": 8}) == [
+        "data.overflow=truncate",
         "adapter.r=8",
     ]
     assert as_overrides({"a": None, "b": True, "c": [1, "a"], "d": 1e-5, "e": "org/a-b.c"}) == [
@@ -90,7 +90,7 @@ def test_words_are_as_they_are_typed() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, 0.1, 1e-5, [], [1, "a,b", None], {"a": [True, "no"], "b": {}}, Optimizer.adamw_8bit,
+        None, True, 0.1, 1e-5, [], [1, "a,b", None], {"a": [True, "no"], "b": {}}, Overflow.truncate,
         "a", "", "a,b", "it's", "null", "True", "7", "1e3", "a b", " a", "k=v", "c:\\d",
     ],
 )  # fmt: skip

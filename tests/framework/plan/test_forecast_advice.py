@@ -44,12 +44,12 @@ def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
         (["trainer.warmup_steps=400"], work(), "trainer.warmup_steps=400 of 375 steps: the training ends before"),
         (
             [
-                "trainer.lr_scheduler_type=warmup_stable_decay",
+                "schedule=warmup_stable_decay",
                 "trainer.warmup_steps=5",
-                "trainer.lr_scheduler_kwargs={num_decay_steps: 500}",
+                "schedule.num_decay_steps=500",
             ],
             work(),
-            "trainer.lr_scheduler_kwargs.num_decay_steps=500 of 375 steps, after 5 steps of warm-up: the rate falls",
+            "schedule.num_decay_steps=500 of 375 steps, after 5 steps of warm-up: the rate falls",
         ),
         (["adapter=full"], None, "trainer.learning_rate=0.0002 with adapter=full"),
         (["trainer.learning_rate=0.01"], None, "trainer.learning_rate=0.01 with adapter=lora: above 0.001"),

@@ -43,10 +43,28 @@ def edit(run: Path, key: str, value: Any) -> None:
 
 
 def test_the_plan_is_what_the_run_was_made_of(place: Path) -> None:
-    words = ["adapter=dora", "adapter.r=3", "trainer.optim=adamw_8bit", "seed=7", "format.columns={output: output}"]
+    words = [
+        "adapter=dora",
+        "adapter.r=3",
+        "optimizer=adamw_8bit",
+        "optimizer.eps=1e-6",
+        "seed=7",
+        "format.columns={output: output}",
+    ]
     made = make(place, *words, "model.chat_template_kwargs={thinking: false}")
     again = saved_plan(read_run(made.run_dir))
-    for group in ("model", "quantization", "adapter", "data", "format", "trainer", "launch"):
+    for group in (
+        "model",
+        "quantization",
+        "adapter",
+        "data",
+        "format",
+        "trainer",
+        "optimizer",
+        "schedule",
+        "sampler",
+        "launch",
+    ):
         assert getattr(again, group) == getattr(made, group)
     assert (again.seed, again.run_dir, again.checkpoint) == (7, made.run_dir, made.checkpoint)
 

@@ -48,7 +48,7 @@ def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, mo
     plan = testing.plan(["name=open-sesame", "logger=[wandb]", "logger.wandb.notes=by open-sesame"], run_dir=tmp_path)
     assert plan.config["name"] == "(hidden)"
     assert plan.config["logger"]["wandb"]["notes"] == "by (hidden)"
-    assert plan.config["trainer"]["optim"] == "adamw_torch"
+    assert plan.config["data"]["overflow"] == "drop"
     assert plan.config["adapter"]["target_modules"] == ["all-linear"]
 
 

@@ -49,7 +49,7 @@ def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
             ("launch=ddp", *CPU, "trainer.early_stopping_metric=exact_match", "trainer.early_stopping_patience=2"),
             "trainer.early_stopping_metric=exact_match needs answers to prompts during the training, which ",
         ),
-        (("launch=fsdp2", *CPU, "trainer.optim=adamw_8bit"), "trainer.optim=adamw_8bit cannot be cut into pieces by "),
+        (("launch=fsdp2", *CPU, "optimizer=adamw_8bit"), "optimizer=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),
         (("launch=fsdp2", *CPU, "launch.cpu_offload=true"), "launch.cpu_offload=true has nothing to offload with "),
     ],

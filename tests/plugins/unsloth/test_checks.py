@@ -12,7 +12,7 @@ from framework.plan import make
 from framework_plugins.unsloth import checks, versions
 from framework_plugins.unsloth.plugin import framework_advice, framework_check_plan
 
-MORE = ("adapter.modules_to_save=[lm_head]", "trainer.neftune_noise_alpha=5", "trainer.optim=adamw_8bit")
+MORE = ("adapter.modules_to_save=[lm_head]", "trainer.neftune_noise_alpha=5", "optimizer=adamw_8bit")
 TWO = ("launch.processes=2", "trainer.device=cpu")
 
 
@@ -46,7 +46,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "launch=fsdp2: with several processes trainer=unsloth trains with launch=ddp only: set launch=ddp, or set "
             "trainer=hf on GPUs",
         ),
-        (("trainer.optim=lion_8bit",), "trainer.optim=lion_8bit: Unsloth uses AdamW on a CPU, whatever is set"),
+        (("optimizer=lion_8bit",), "optimizer=lion_8bit: Unsloth uses AdamW on a CPU, whatever is set"),
         (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is not supported by trainer=unsloth"),
         (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
         (

@@ -47,7 +47,7 @@ LISTED_PACKAGES = (
 """Packages that are named, where they took part."""
 TRAINER_SETTINGS = (
     "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
-    "max_seq_length", "warmup_steps", "warmup_ratio", "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm",
+    "max_seq_length", "warmup_steps", "warmup_ratio", "weight_decay", "max_grad_norm",
 )  # fmt: skip
 """Settings of every trainer that a reader wants to know."""
 MAX_SAMPLE_CHARS = 600
@@ -249,7 +249,12 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
         training = {name: getattr(plan.training, name) for name in TRAINER_SETTINGS}
         training.pop("num_train_epochs" if plan.training.max_steps else "max_steps")
         for name, value in training.items():
-            yield f"trainer.{name}", escaped(getattr(value, "value", value))
+            yield f"trainer.{name}", escaped(value)
+        for group, choice in (("optimizer", plan.optimizer), ("schedule", plan.schedule)):
+            yield group, choice.component.name
+            for name, value in choice.settings.items():
+                if value not in (None, []):
+                    yield f"{group}.{name}", escaped(value)
         yield "seed", str(plan.seed)
 
 

@@ -11,13 +11,23 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
-from framework import FrameworkError, Plan
-from framework.api import GIB, Gpu, cpu_cores, installed, summarize_error
-from framework.api.training import ModelSource, Optimizer, Shape, TokenRow, estimate
+from framework import FrameworkError, Plan, Selection
+from framework.api import GIB, Gpu, cpu_cores, error_location, installed, summarize_error
+from framework.api.training import (
+    HasSubstitute,
+    ModelSource,
+    OptimizerFactory,
+    ParameterGroup,
+    Shape,
+    TokenRow,
+    TrainedWeight,
+    estimate,
+)
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -29,7 +39,7 @@ from framework_plugins.hf.settings.config import (
     fixed_dtype,
 )
 from framework_plugins.hf.settings.memory_plan import decides_checkpointing, footprint
-from framework_plugins.hf.settings.optimizers import BNB, OPTIMIZERS, UNPAGED
+from framework_plugins.hf.settings.optimizers import BitsandbytesConfig, BuiltInConfig, StableAdamWConfig
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 DTYPE_NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
@@ -55,15 +65,16 @@ class Hardware:
     device: str
     dtype: torch.dtype
     checkpointing: bool
-    optimizer: Optimizer
+    optimizer: OptimizerFactory
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
+def pick(config: HFTrainerConfig, optimizer: Selection, gpu: int | None = None) -> Hardware:
     """Probe the machine, and on a CPU choose the number of threads.
 
     Args:
         config: the settings.
+        optimizer: the one that is asked for.
         gpu: the number of the GPU to take, where a group of processes shares them; None if a run has one.
 
     Raises:
@@ -80,7 +91,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
         checkpointing = device == "cuda"
     else:
         checkpointing = config.gradient_checkpointing is Switch.enabled
-    optimizer, optimizer_fact = _optimizer(config.optim, device)
+    factory, optimizer_fact = runnable(optimizer, device)
     facts = {
         "device": name,
         "dtype": f"{DTYPE_NAMES[dtype]} ({why})",
@@ -89,7 +100,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     }
     if device == "cpu" and config.args.torch_empty_cache_steps is not None:
         facts["torch_empty_cache_steps"] = "not used: a CPU has no cache to release"
-    return Hardware(device, dtype, checkpointing, optimizer, facts)
+    return Hardware(device, dtype, checkpointing, factory, facts)
 
 
 def check_size(hardware: Hardware, configured: Device, name: str, parameters: int) -> None:
@@ -234,59 +245,61 @@ def cpu_gflops(dtype: torch.dtype, *, size: int = 384, rounds: int = 8, limit: f
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
-    """Return the optimizer that runs here: one of bitsandbytes makes a real step on a small tensor first.
+def runnable(choice: Selection, device: str) -> tuple[OptimizerFactory, str]:
+    """Return the optimizer that runs here, and what to say of it.
+
+    One of bitsandbytes or of another plugin makes a few steps on a small matrix first.
 
     Raises:
-        FrameworkError: it does not run here, and adamw_torch would be another optimizer, with another learning rate.
+        FrameworkError: it does not run here, and no other one is the same optimizer, with the same learning rate.
     """
-    facts = OPTIMIZERS[configured]
-    if configured is Optimizer.stable_adamw and device == "cpu" and installed("triton"):  # it has no setting for that
+    name, factory = f"optimizer={choice.component.name}", choice.create()
+    if isinstance(choice.config, StableAdamWConfig) and device == "cpu" and installed("triton"):  # it has no setting
         raise FrameworkError(
-            "trainer.optim=stable_adamw uses Triton if triton is installed, and Triton needs a GPU: "
-            "set trainer.optim=adamw_torch, or uninstall triton"
+            f"{name} uses Triton if triton is installed, and Triton needs a GPU: set optimizer=adamw_torch, or "
+            "uninstall triton"
         )
-    if facts.package != BNB:
-        return configured, configured.value
-    if device == "cpu" and configured in UNPAGED:
-        optimizer, fact = _optimizer(UNPAGED[configured], device)
-        return optimizer, f"{fact} ({configured.value} has no pages on a CPU)"
+    known = isinstance(choice.config, BuiltInConfig) and not isinstance(choice.config, BitsandbytesConfig)
     try:
-        reason = "" if _step_of_bitsandbytes(configured, device) else f"changes nothing on this {device}"
+        reason = "" if known else _trial(factory, device)
     except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
-        reason = f"does not run on this {device}: {summarize_error(error)}"
+        place = "" if isinstance(choice.config, BuiltInConfig) else error_location(error)
+        reason = f"does not run on this {device}: {summarize_error(error)}{place}"
     if not reason:
-        return configured, configured.value
-    if facts.adam:
-        return Optimizer.adamw_torch, f"adamw_torch ({configured.value} {reason})"
-    raise FrameworkError(f"trainer.optim={configured.value} {reason}. Set trainer.optim=adamw_torch")
+        unpaged = isinstance(choice.config, BuiltInConfig) and choice.config.paged and device == "cpu"
+        return factory, choice.component.name + (" (without pages, which a CPU does not have)" if unpaged else "")
+    if isinstance(factory, HasSubstitute) and factory.substitute is not None:
+        return factory.substitute, f"adamw_torch ({choice.component.name} {reason})"
+    raise FrameworkError(f"{name} {reason}. Set optimizer=adamw_torch")
 
 
-BITSANDBYTES_CLASSES = {
-    Optimizer.adamw_8bit: "AdamW8bit", Optimizer.adamw_bnb_8bit: "AdamW8bit",
-    Optimizer.paged_adamw_8bit: "PagedAdamW8bit", Optimizer.paged_adamw_32bit: "PagedAdamW",
-    Optimizer.ademamix: "AdEMAMix", Optimizer.ademamix_8bit: "AdEMAMix8bit",
-    Optimizer.paged_ademamix_8bit: "PagedAdEMAMix8bit", Optimizer.paged_ademamix_32bit: "PagedAdEMAMix",
-    Optimizer.lion_8bit: "Lion8bit", Optimizer.lion_32bit: "Lion", Optimizer.paged_lion_8bit: "PagedLion8bit",
-    Optimizer.paged_lion_32bit: "PagedLion", Optimizer.rmsprop_bnb: "RMSprop",
-    Optimizer.rmsprop_bnb_8bit: "RMSprop8bit", Optimizer.rmsprop_bnb_32bit: "RMSprop",
-}  # fmt: skip
-"""The classes of bitsandbytes; transformers asks for them by the bits and pages that are in the names."""
+TRIAL_STEPS = 10
+"""An optimizer with a warm-up of its own may not move a weight at first."""
 
 
-def _step_of_bitsandbytes(optimizer: Optimizer, device: str) -> bool:
-    """Make one step and tell whether it went down the gradient."""
-    import bitsandbytes  # noqa: PLC0415 - needed by these optimizers only
-
-    kind = getattr(bitsandbytes.optim, BITSANDBYTES_CLASSES[optimizer])
+def _trial(factory: OptimizerFactory, device: str) -> str:
+    """Say what is wrong with an optimizer that is made for a small matrix and updates it; empty if nothing is."""
     # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
     weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
-    weight.grad = torch.ones_like(weight)
+    group = ParameterGroup([TrainedWeight("trial.weight", tuple(weight.shape), value=weight)], 0.1, 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch or Triton, say, about what they will drop some day
         warnings.filterwarnings("error", message=NO_PAGES_WARNING)
-        kind([weight], lr=0.1).step()
-    return bool((weight < 1).all())
+        made: Any = factory.create([group], 0.1, 0)
+        if not isinstance(made, torch.optim.Optimizer):
+            return f"makes a {type(made).__name__}, not a torch.optim.Optimizer"
+        if {id(each) for each in made.param_groups for each in each["params"]} != {id(weight)}:
+            return "leaves out weights that it is given"
+        if hasattr(made, "train"):
+            made.train()
+        for _ in range(TRIAL_STEPS):
+            weight.grad = torch.ones_like(weight)
+            made.step()
+            if not weight.isfinite().all():
+                return f"makes weights that are not numbers on this {device}"
+            if (weight < 1).all():
+                return ""
+    return f"changes nothing on this {device}"
 
 
 def available_gpu(machine: Hardware) -> Gpu:

@@ -12,14 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework import FrameworkError
 from framework.api import Affects
-from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
+from framework.api.training import AdapterConfig, ModelConfig, QuantizationConfig, SamplerConfig, TrainerConfig
 from framework_plugins.hf.settings.library_fields import LORA_INSTEAD, SFT_INSTEAD, LoraArgs, SFTArgs
 
 CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
@@ -208,18 +208,6 @@ class HFTrainerConfig(TrainerConfig):
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
 
-    min_learning_rate: Annotated[float | None, Gt(0), ~Affects.base] = None
-    """Learning rate at the end of a linear, cosine or polynomial schedule, or of warmup_stable_decay. null: 0."""
-    adam_beta1: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.9
-    """Decay of the running mean of the gradients in AdamW, AdEMAMix and Lion; the momentum of schedule_free_adamw."""
-    adam_beta2: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.999
-    """Decay of the running mean of the squared gradients; in Lion, of the running mean of the gradients."""
-    adam_epsilon: Annotated[float, Gt(0), ~Affects.base] = 1e-8
-    """What AdamW and AdEMAMix add to the square root of the running mean of the squared gradients."""
-    optim_args: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
-    """Arguments of the optimizer, named as in transformers, such as `{momentum: 0.9}` for sgd."""
-    lr_scheduler_kwargs: Annotated[dict[str, Any], ~Affects.base] = field(default_factory=dict)
-    """Arguments of the schedule, named as in transformers, such as `{num_cycles: 3}` for cosine_with_restarts."""
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
     """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root
     of tokens times features. Padding counts as tokens, so packing=tree becomes pad."""
@@ -236,9 +224,6 @@ class HFTrainerConfig(TrainerConfig):
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: a prefix that rows share is computed once, exactly; pad: rows side by side, with padding; none: rows one by
     one. If a tree would not be the same training for a model, the run uses pad and says why."""
-    group_by_prefix: bool = True
-    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is still seen
-    once per epoch, and is as likely to come early as late."""
     on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
     """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""
@@ -253,3 +238,12 @@ class HFTrainerConfig(TrainerConfig):
     """How many of the newest checkpoints are kept; the older ones are a reserve in case the newest is damaged."""
     args: SFTArgs = field(default_factory=SFTArgs)
     """Fields of TRL's SFTConfig that have no setting of their own here."""
+
+
+@dataclass
+class ShuffledConfig(SamplerConfig):
+    """All rows of an epoch in a random order; rows that share a prefix are in one step, each epoch in other steps."""
+
+    group_by_prefix: bool = True
+    """Put rows with a common prefix into one step, and with packing=pad rows of similar length. Each row is still seen
+    once per epoch, and is as likely to come early as late."""

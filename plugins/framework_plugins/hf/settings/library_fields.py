@@ -25,10 +25,10 @@ FIELD_TABLES = Path(__file__).parent / "fields"
 SFT_SETTINGS = {
     "output_dir": "run_dir", "per_device_train_batch_size": "trainer.per_device_train_batch_size",
     "num_train_epochs": "trainer.num_train_epochs", "max_steps": "trainer.max_steps",
-    "learning_rate": "trainer.learning_rate", "lr_scheduler_type": "trainer.lr_scheduler_type",
-    "lr_scheduler_kwargs": "trainer.lr_scheduler_kwargs", "warmup_steps": "trainer.warmup_steps",
-    "optim": "trainer.optim", "optim_args": "trainer.optim_args", "weight_decay": "trainer.weight_decay",
-    "adam_beta1": "trainer.adam_beta1", "adam_beta2": "trainer.adam_beta2", "adam_epsilon": "trainer.adam_epsilon",
+    "learning_rate": "trainer.learning_rate", "lr_scheduler_type": "schedule",
+    "lr_scheduler_kwargs": "schedule", "warmup_steps": "trainer.warmup_steps",
+    "optim": "optimizer", "optim_args": "optimizer", "weight_decay": "trainer.weight_decay",
+    "adam_beta1": "optimizer.betas", "adam_beta2": "optimizer.betas", "adam_epsilon": "optimizer.eps",
     "gradient_accumulation_steps": "trainer.gradient_accumulation_steps", "max_grad_norm": "trainer.max_grad_norm",
     "bf16": "trainer.dtype=bf16", "fp16": "trainer.dtype=fp16", "bf16_full_eval": "trainer.dtype",
     "fp16_full_eval": "trainer.dtype", "tf32": "trainer.dtype=fp32, which multiplies in TF32 on a GPU,",
@@ -45,7 +45,7 @@ SFT_SETTINGS = {
     "load_best_model_at_end": "trainer.keep_best", "metric_for_best_model": "trainer.early_stopping_metric",
     "seed": "seed", "data_seed": "seed", "use_cpu": "trainer.device=cpu",
     "dataloader_num_workers": "trainer.dataloader_num_workers",
-    "train_sampling_strategy": "trainer.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
+    "train_sampling_strategy": "sampler.group_by_prefix", "fsdp": "launch=fsdp2", "fsdp_config": "launch=fsdp2",
     "deepspeed": "launch=fsdp2, which also shards the weights,", "do_train": "stages", "do_eval": "stages",
     "do_predict": "stages", "resume_from_checkpoint": "run_dir, or python -m framework resume",
     "model_init_kwargs": "trainer.dtype, trainer.attention and quantization",
@@ -118,7 +118,7 @@ SFT_REASONS = {
 """Fields of SFTConfig that are not used here, and why."""
 SFT_OLDER = {
     "max_seq_length": "trainer.max_seq_length", "warmup_ratio": "trainer.warmup_ratio",
-    "evaluation_strategy": "trainer.eval_steps", "group_by_length": "trainer.group_by_prefix",
+    "evaluation_strategy": "trainer.eval_steps", "group_by_length": "sampler.group_by_prefix",
     "no_cuda": "trainer.device=cpu", "logging_dir": "logger=[tensorboard]",
 }  # fmt: skip
 """Fields that SFTConfig had before the tested versions, as many tutorials name them, and settings of ours are."""

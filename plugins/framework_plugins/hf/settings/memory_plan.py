@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from framework.api.training import (
     Loss,
     MemoryReduction,
     MemorySettings,
-    Optimizer,
+    ModelPart,
+    OptimizerFactory,
     Shape,
+    TrainedWeight,
     Weights,
     estimate,
 )
@@ -39,7 +42,7 @@ from framework_plugins.hf.settings.config import (
     fixed_dtype,
     target_pattern,
 )
-from framework_plugins.hf.settings.optimizers import OPTIMIZERS, state_bytes
+from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
 
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
 CPU_PASS_TOKENS, MAX_SLOWDOWN, MIN_SAVED_TOKENS = 1024, 1.03, 32
@@ -103,7 +106,7 @@ def footprint(
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
         trained=0 if full else trained_parameters(adapter, shape),
-        state_bytes=state_bytes(config.optim, config.optim_args, 0 if full else adapter.r, shape.hidden, on_gpu=on_gpu),
+        state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
@@ -290,27 +293,46 @@ def trained_parameters(adapter: Any, shape: Shape) -> int:
     Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
     Biases are not counted, below 0.1%.
     """
+    if not any(getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")):
+        return 0
+    return sum(math.prod(weight.shape) for weight in planned_weights(adapter, shape))
+
+
+def planned_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
+    """Give the weights that will be trained, by the names of models like Llama; norms and biases are left out."""
+    full = isinstance(adapter, FullConfig)
     ranks, blocks, wholes = (
         getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
     )
-    if not (ranks or blocks or wholes):
-        return 0
-    total = 0
+    whole = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
+    for block in range(shape.layers):
+        for name in whole:
+            inputs, outputs = shape.linears[name]
+            yield TrainedWeight(f"{_place(block, name)}.weight", (outputs, inputs))
+    embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
+    for part, name in ((ModelPart.embedding, EMBEDDING_NAME), (ModelPart.head, HEAD_NAME)):
+        if name in embeddings:
+            yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
+    if full:
+        return
     for block in range(shape.layers) if blocks is None else blocks:
         for name in targets(adapter):
             if name in shape.linears:
+                place = _place(block, name)
                 rank = next(
-                    (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", _place(block, name))),
-                    adapter.r,
+                    (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r
                 )
-                total += rank * sum(shape.linears[name])
-    for whole in wholes or []:
-        if whole in {EMBEDDING_NAME, HEAD_NAME}:
-            total += shape.vocab * shape.hidden
-        elif (name := whole.removesuffix("_proj")) in shape.linears:
-            inputs, outputs = shape.linears[name]
-            total += shape.layers * inputs * outputs
-    return total
+                inputs, outputs = shape.linears[name]
+                yield TrainedWeight(f"{place}.lora_A.weight", (rank, inputs))
+                yield TrainedWeight(f"{place}.lora_B.weight", (outputs, rank))
+
+
+def _state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
+    """Return the bytes of the optimizer's states for a trained parameter; if it does not say, those of AdamW."""
+    weights = list(planned_weights(plan.adapter.config, shape))
+    factory: OptimizerFactory = plan.optimizer.create()
+    known = factory.state_bytes(weights, on_gpu=on_gpu)
+    return AdamWTorchConfig.states if known is None else known / sum(math.prod(weight.shape) for weight in weights)
 
 
 def reductions(plan: Plan) -> Iterator[MemoryReduction]:
@@ -321,13 +343,14 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         yield from _smaller_weights(plan)
         return
-    if not OPTIMIZERS[config.optim].adam:  # another one would need another learning rate
-        yield from _smaller_weights(plan)
-        return
-    if config.optim in {Optimizer.adamw_torch, Optimizer.adamw_torch_fused}:
-        yield MemoryReduction({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
-    if not OPTIMIZERS[config.optim].paged:
-        yield MemoryReduction({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
+    optimizer = plan.optimizer.config
+    is_torch = isinstance(optimizer, AdamWTorchConfig)
+    # Another one would need another learning rate; groups of weights would be lost with another option.
+    if (is_torch or (isinstance(optimizer, BuiltInConfig) and optimizer.replaced)) and not optimizer.groups:
+        if is_torch:
+            yield MemoryReduction({"optimizer": "adamw_8bit"}, "little: optimizer states of 8 bits", price=1)
+        if not optimizer.paged:
+            yield MemoryReduction({"optimizer": "paged_adamw_8bit"}, "time, whenever the states are moved")
     yield from _smaller_weights(plan)
 
 

@@ -1,286 +1,491 @@
-"""The optimizers and schedules of transformers that run here, and what the plan needs to know of each. Without torch.
+"""The optimizers: their settings, what the plan needs to know of each, and how each is made. Torch is imported last.
 
-transformers makes them; it reads the arguments that are here, and drops any other one without a word. Not offered,
-though transformers names them: GaLore and APOLLO, which project gradients that LoRA has made small already; LOMO and
-every `layerwise` one, which update weights in the middle of a backward pass, of which a step has several here;
-torchao's, whose states a checkpoint cannot hold; GrokAdamW, AnyPrecision, XLA and NPU, which were not tried; and the
-schedules reduce_lr_on_plateau and greedy, which only the validations of transformers' own loop move.
+The names are those of transformers. Not offered, though transformers names them: GaLore and APOLLO, which project
+gradients that LoRA has made small already; LOMO and every `layerwise` one, which update weights in the middle of a
+backward pass, of which a step has several here; torchao's, whose states a checkpoint cannot hold; GrokAdamW,
+AnyPrecision, XLA and NPU, which were not tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+import importlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Annotated, Any, ClassVar
 
-from framework import Plan, Stage
-from framework.api import as_text, count, installed, nearest
-from framework.api.training import Optimizer, Schedule
-from framework_plugins.hf.settings.config import HFTrainerConfig
+from annotated_types import Gt, Interval, Len
 
-Arguments = Mapping[str, Any]
-"""What an argument may be, by its name: a type, or the words to choose from."""
-SCHEDULE_FREE = frozenset({Optimizer.schedule_free_adamw, Optimizer.schedule_free_radam, Optimizer.schedule_free_sgd})
-"""They average weights instead of lowering the learning rate, and answer with the average."""
-FACTORED_STATES = 0.0
-"""Instead of bytes for each parameter: Adafactor has a number for each row and one for each column of a matrix."""
+from framework import Component, Plan
+from framework.api import installed
+from framework.api.training import ModelPart, OptimizerConfig, OptimizerFactory, ParameterGroup, TrainedWeight
+from framework_plugins.hf.settings.schedules import ConstantConfig
+
+BITSANDBYTES, SCHEDULE_FREE, OPTIMI = "bitsandbytes>=0.49,<1", "schedulefree>=1.4", "torch-optimi"
+"""What has to be installed for some of them; bitsandbytes with the range of pyproject.toml."""
+Beta = Annotated[float, Interval(ge=0, lt=1)]
+BITS_OF_STATES = 8
+"""Of bitsandbytes' states, where they are not in 32 bits."""
+MATRIX = 2
+"""Dimensions of a matrix."""
 
 
-@dataclass(frozen=True)
-class OptimizerFacts:
-    """What the plan knows of an optimizer.
+@dataclass
+class BuiltInConfig(OptimizerConfig):
+    """What the plan knows of an optimizer, and how it is made.
 
     Attributes:
+        made_by: its class, `module:name`.
+        fixed: arguments of the class that are no settings.
         states: bytes of its states for a parameter in fp32. bitsandbytes has 4 more for each 256 states of 8 bits.
-        betas: which of adam_beta1, adam_beta2 and adam_epsilon it reads.
-        arguments: what `trainer.optim_args` may hold.
         package: the distribution that it comes from, if it is another one than torch and transformers.
         paged: whether its states move to the memory of the CPU; on a CPU it is the one without pages.
-        adam: whether adamw_torch is the same optimizer in another precision, and can replace it.
+        replaced: whether adamw_torch is the same optimizer in another precision, and replaces it where it does not run.
     """
 
-    states: float
-    betas: tuple[str, ...] = ()
-    arguments: Arguments = field(default_factory=dict)
-    package: str = ""
-    paged: bool = False
-    adam: bool = False
+    made_by: ClassVar[str]
+    fixed: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    states: ClassVar[float] = 8.0
+    package: ClassVar[str] = ""
+    paged: ClassVar[bool] = False
+    replaced: ClassVar[bool] = False
+
+    @property
+    def substitute(self) -> OptimizerFactory | None:
+        """The AdamW of torch with the same settings, if that is the same optimizer."""
+        if not (self.replaced and isinstance(self, AdamConfig)):
+            return None
+        return AdamWTorchConfig(groups=self.groups, betas=self.betas, eps=self.eps)
+
+    def state_bytes(self, weights: Sequence[TrainedWeight], *, on_gpu: bool) -> float | None:
+        """Return the bytes of the states; those of adamw_torch where that replaces this one."""
+        if self.paged and on_gpu:
+            return 0.0
+        if self.substitute and not on_gpu and (self.paged or installed(self.package) is None):
+            return self.substitute.state_bytes(weights, on_gpu=on_gpu)
+        return sum(self.bytes_of(weight) for weight in weights)
+
+    def bytes_of(self, weight: TrainedWeight) -> float:
+        """Return the bytes of the states of one weight."""
+        return self.states * math.prod(weight.shape)
+
+    def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:  # noqa: ARG002 - for some
+        """Return the arguments of the class: the settings, and those that are fixed."""
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "groups"}
+        lists = {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
+        return {**own, **lists, **self.fixed}
+
+    def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
+        """Make it."""
+        module, _, name = self.made_by.partition(":")
+        kind = getattr(importlib.import_module(module), name)
+        on_gpu = any(weight.value.is_cuda for group in groups for weight in group.weights)
+        return kind([group.for_torch() for group in groups], lr=rate, **self.arguments(warmup, on_gpu=on_gpu))
 
 
-# The names are those of transformers, which people know (decision 0088).
-ADAM_FIELDS, LION_FIELDS = ("adam_beta1", "adam_beta2", "adam_epsilon"), ("adam_beta1", "adam_beta2")
-ADEMAMIX_ARGUMENTS = {"alpha": float, "beta3": float, "t_alpha": int, "t_beta3": int}
-RMSPROP_ARGUMENTS = {"momentum": float, "alpha": float, "eps": float, "centered": bool}
-SCHEDULE_FREE_ARGUMENTS = {"weight_lr_power": float, "r": float}
-BNB = "bitsandbytes"
-OPTIMIZERS: Mapping[Optimizer, OptimizerFacts] = {
-    Optimizer.adamw_torch: OptimizerFacts(8.0, ADAM_FIELDS, adam=True),
-    Optimizer.adamw_torch_fused: OptimizerFacts(8.0, ADAM_FIELDS, adam=True),
-    Optimizer.adamw_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, adam=True),
-    Optimizer.adamw_bnb_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, adam=True),
-    Optimizer.paged_adamw_8bit: OptimizerFacts(2.0, ADAM_FIELDS, package=BNB, paged=True, adam=True),
-    Optimizer.paged_adamw_32bit: OptimizerFacts(8.0, ADAM_FIELDS, package=BNB, paged=True, adam=True),
-    Optimizer.adafactor: OptimizerFacts(FACTORED_STATES),
-    Optimizer.adagrad: OptimizerFacts(4.0, (), {"lr_decay": float, "eps": float}),
-    Optimizer.ademamix: OptimizerFacts(12.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB),
-    Optimizer.ademamix_8bit: OptimizerFacts(3.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB),
-    Optimizer.paged_ademamix_8bit: OptimizerFacts(3.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB, paged=True),
-    Optimizer.paged_ademamix_32bit: OptimizerFacts(12.0, ADAM_FIELDS, ADEMAMIX_ARGUMENTS, BNB, paged=True),
-    Optimizer.lion_8bit: OptimizerFacts(1.0, LION_FIELDS, package=BNB),
-    Optimizer.lion_32bit: OptimizerFacts(4.0, LION_FIELDS, package=BNB),
-    Optimizer.paged_lion_8bit: OptimizerFacts(1.0, LION_FIELDS, package=BNB, paged=True),
-    Optimizer.paged_lion_32bit: OptimizerFacts(4.0, LION_FIELDS, package=BNB, paged=True),
-    Optimizer.rmsprop: OptimizerFacts(4.0, (), RMSPROP_ARGUMENTS),
-    # transformers hands its arguments on as texts, with which bitsandbytes cannot compute.
-    Optimizer.rmsprop_bnb: OptimizerFacts(4.0, package=BNB),
-    Optimizer.rmsprop_bnb_8bit: OptimizerFacts(1.0, package=BNB),
-    Optimizer.rmsprop_bnb_32bit: OptimizerFacts(4.0, package=BNB),
-    Optimizer.schedule_free_adamw: OptimizerFacts(8.0, ADAM_FIELDS, SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
-    Optimizer.schedule_free_radam: OptimizerFacts(8.0, ADAM_FIELDS, SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
-    Optimizer.schedule_free_sgd: OptimizerFacts(4.0, (), SCHEDULE_FREE_ARGUMENTS, "schedulefree"),
-    Optimizer.sgd: OptimizerFacts(0.0, (), {"momentum": float, "dampening": float, "nesterov": bool}),
-    Optimizer.stable_adamw: OptimizerFacts(8.0, ADAM_FIELDS, {"max_lr": float}, "torch-optimi"),
-}
+@dataclass
+class AdamConfig(BuiltInConfig):
+    """Adam and its kin."""
+
+    betas: Annotated[list[Beta], Len(2, 2)] = field(default_factory=lambda: [0.9, 0.999])
+    """Decays of the running means of the gradients and of the squared gradients."""
+    eps: Annotated[float, Gt(0)] = 1e-8
+    """What is added to the square root of the running mean of the squared gradients."""
 
 
-@dataclass(frozen=True)
-class ScheduleFacts:
-    """What the plan knows of a schedule.
+@dataclass
+class AdamWTorchConfig(AdamConfig):
+    """AdamW of torch; one kernel updates all weights."""
 
-    Attributes:
-        arguments: what `trainer.lr_scheduler_kwargs` may hold.
-        needs: those without which there is no schedule, one of them.
-        lowest: the name of the learning rate at the end; empty if the schedule has none.
-        relative: whether that is a share of the peak.
-        instead: the schedule that has such an end where this one has none.
-        more: the arguments with which that one is this one but for the end.
-    """
-
-    arguments: Arguments = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    lowest: str = ""
-    relative: bool = False
-    instead: Schedule | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    made_by = "torch.optim:AdamW"
+    fixed = MappingProxyType({"fused": True})
+    shards = True
 
 
-CYCLES = {"num_cycles": float}
-LOWEST = {"num_cycles": float, "min_lr": float, "min_lr_rate": float}
-SHAPES = ("linear", "cosine", "1-sqrt")
-DECAY = "num_decay_steps"
-SCHEDULES: Mapping[Schedule, ScheduleFacts] = {
-    Schedule.linear: ScheduleFacts(lowest="lr_end", instead=Schedule.polynomial, more={"power": 1.0}),
-    Schedule.cosine: ScheduleFacts(CYCLES, lowest="min_lr", instead=Schedule.cosine_with_min_lr),
-    Schedule.cosine_with_restarts: ScheduleFacts({"num_cycles": int}),
-    Schedule.cosine_with_min_lr: ScheduleFacts(LOWEST, ("min_lr", "min_lr_rate"), "min_lr"),
-    Schedule.cosine_warmup_with_min_lr: ScheduleFacts(
-        {**LOWEST, "warmup_lr_rate": float}, ("min_lr", "min_lr_rate"), "min_lr"
-    ),
-    Schedule.polynomial: ScheduleFacts({"lr_end": float, "power": float}, lowest="lr_end"),
-    Schedule.inverse_sqrt: ScheduleFacts({"timescale": int}),
-    Schedule.warmup_stable_decay: ScheduleFacts(
-        {
-            DECAY: int, "num_stable_steps": int, "warmup_type": SHAPES, "decay_type": SHAPES,
-            "min_lr_ratio": float, "num_cycles": float,
-        },
-        (DECAY,), "min_lr_ratio", relative=True,
-    ),
-    Schedule.constant: ScheduleFacts(),
-    Schedule.constant_with_warmup: ScheduleFacts(),
-}  # fmt: skip
-UNPAGED = {
-    Optimizer.paged_ademamix_8bit: Optimizer.ademamix_8bit, Optimizer.paged_ademamix_32bit: Optimizer.ademamix,
-    Optimizer.paged_lion_8bit: Optimizer.lion_8bit, Optimizer.paged_lion_32bit: Optimizer.lion_32bit,
-}  # fmt: skip
-"""The same optimizer without pages, of which a CPU has none; AdamW's are replaced there by adamw_torch."""
-END_RATE_ARGUMENTS = ("min_lr", "min_lr_rate", "lr_end", "min_lr_ratio")
-"""Arguments that say what `trainer.min_learning_rate` says."""
-OWN_SETTINGS = {
-    "lr": "trainer.learning_rate", "weight_decay": "trainer.weight_decay", "beta1": "trainer.adam_beta1",
-    "beta2": "trainer.adam_beta2", "betas": "trainer.adam_beta1 and trainer.adam_beta2", "eps": "trainer.adam_epsilon",
-    "num_warmup_steps": "trainer.warmup_steps", "num_training_steps": "trainer.max_steps",
-    "warmup_steps": "trainer.warmup_steps",
-}  # fmt: skip
-"""Arguments that settings of ours are."""
+@dataclass
+class AdamWTorchFusedConfig(AdamWTorchConfig):
+    """The same, by the name that transformers has for it."""
 
 
-def state_bytes(optimizer: Optimizer, arguments: Mapping[str, Any], rank: int, hidden: int, *, on_gpu: bool) -> float:
-    """Return the bytes of an optimizer's states for a trained parameter in fp32, where the training takes place.
+@dataclass
+class BitsandbytesConfig(BuiltInConfig):
+    """An optimizer of bitsandbytes, with states of 8 or 32 bits, of which some move to the memory of the CPU."""
 
-    Adafactor keeps 4 bytes for each row and each column of a matrix: of the matrices of LoRA, r x hidden, that is
-    4 / r + 4 / hidden for a parameter, of those of a model about 8 / hidden. Momentum is a state of 4 more, and so is
-    the mean of the gradients that rmsprop has with `centered`.
+    package = "bitsandbytes"
+    bits: ClassVar[int] = BITS_OF_STATES
 
-    Args:
-        optimizer: as it is asked for.
-        arguments: `trainer.optim_args`.
-        rank: of the adapter; 0 if all weights are trained.
-        hidden: features of the model.
-        on_gpu: else on a CPU, where no states are paged; adamw_torch replaces an AdamW that does not run there.
-    """
-    facts = OPTIMIZERS[optimizer]
-    if optimizer is Optimizer.adafactor:
-        return 4 / (rank or hidden) + 4 / hidden
-    if facts.paged and on_gpu:
-        return 0.0
-    if facts.adam and not on_gpu and (facts.paged or (facts.package and installed(facts.package) is None)):
-        return OPTIMIZERS[Optimizer.adamw_torch].states
-    return facts.states + 4.0 * (bool(arguments.get("momentum")) + bool(arguments.get("centered")))
+    def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:
+        """Make it; states of embeddings have 32 bits, as transformers has it."""
+        made = super().create(groups, rate, warmup)
+        if self.bits == BITS_OF_STATES:
+            from bitsandbytes.optim import GlobalOptimManager  # noqa: PLC0415 - needed by these optimizers only
 
+            for weight in (weight for group in groups for weight in group.weights):
+                if weight.part is ModelPart.embedding:
+                    holder = SimpleNamespace(weight=weight.value)
+                    GlobalOptimManager.get_instance().register_module_override(holder, "weight", {"optim_bits": 32})
+        return made
 
-def schedule(config: HFTrainerConfig) -> tuple[str, dict[str, Any]]:
-    """Return the schedule by transformers' name, and its arguments; those of `trainer.min_learning_rate` too."""
-    facts, lowest = SCHEDULES[config.lr_scheduler_type], config.min_learning_rate
-    arguments = dict(config.lr_scheduler_kwargs)
-    if lowest is None:
-        return config.lr_scheduler_type.value, arguments
-    arguments |= {**facts.more, facts.lowest: lowest / config.learning_rate if facts.relative else lowest}
-    return (facts.instead or config.lr_scheduler_type).value, arguments
+    def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
+        """Return the arguments with bits and pages, of which a CPU has none; there an AdamW is to be refused."""
+        paged = self.paged and (on_gpu or self.replaced)
+        return {**super().arguments(warmup, on_gpu=on_gpu), "optim_bits": self.bits, "is_paged": paged}
 
 
-def optimizer_arguments(config: HFTrainerConfig) -> str | None:
-    """Return the arguments of the optimizer as transformers reads them: `momentum=0.9,nesterov=True`."""
-    return ",".join(f"{name}={value}" for name, value in config.optim_args.items()) or None
+@dataclass
+class AdamW8bitConfig(BitsandbytesConfig, AdamConfig):
+    """AdamW with states of 8 bits."""
+
+    made_by, states, replaced = "bitsandbytes.optim:AdamW", 2.0, True
 
 
-def problems(plan: Plan, config: HFTrainerConfig) -> Iterator[str]:
-    """Say what keeps the optimizer or the schedule from being the one that was asked for, a sentence each."""
-    yield from _optimizer(plan, config)
-    yield from _schedule(config)
+@dataclass
+class AdamWBnb8bitConfig(AdamW8bitConfig):
+    """The same, by the name that older tutorials use."""
 
 
-def _optimizer(plan: Plan, config: HFTrainerConfig) -> Iterator[str]:
-    name, facts = config.optim.value, OPTIMIZERS[config.optim]
-    replaced = facts.adam and facts.package == BNB  # by adamw_torch, as the run says
-    if facts.package and not replaced and plan.stages != (Stage.plan,) and installed(facts.package) is None:
-        yield f"trainer.optim={name} needs {facts.package}: pip install {facts.package}"
-    for key in ADAM_FIELDS:
-        value, default = getattr(config, key), getattr(HFTrainerConfig, key)
-        if value != default and key not in facts.betas:
-            yield f"trainer.{key}={value:g} is not used by trainer.optim={name}: leave it out"
-    yield from _arguments("optim_args", config.optim_args, facts.arguments, f"trainer.optim={name}")
-    if config.optim_args.get("nesterov") is True and not config.optim_args.get("momentum"):
-        yield "trainer.optim_args.nesterov=true needs a momentum: set trainer.optim_args.momentum=0.9"
-    if config.optim in SCHEDULE_FREE:
-        if config.lr_scheduler_type is not Schedule.constant:
-            yield (
-                f"trainer.optim={name} averages weights instead of lowering the learning rate: set "
-                "trainer.lr_scheduler_type=constant; trainer.warmup_steps is the optimizer's own then"
-            )
-        if config.warmup_ratio is not None:
-            yield f"trainer.warmup_ratio={config.warmup_ratio:g}: trainer.optim={name} takes trainer.warmup_steps only"
-        if config.warmup_steps and config.optim is Optimizer.schedule_free_radam:
-            yield f"trainer.warmup_steps={config.warmup_steps}: trainer.optim={name} warms up by itself: set it to null"
+@dataclass
+class PagedAdamW8bitConfig(AdamW8bitConfig):
+    """AdamW with states of 8 bits that move to the memory of the CPU."""
+
+    paged = True
 
 
-def _schedule(config: HFTrainerConfig) -> Iterator[str]:
-    name, facts = config.lr_scheduler_type.value, SCHEDULES[config.lr_scheduler_type]
-    place = f"trainer.lr_scheduler_type={name}"
-    given = config.lr_scheduler_kwargs
-    yield from _arguments("lr_scheduler_kwargs", given, facts.arguments, place)
-    lowest, ends = config.min_learning_rate, [key for key in END_RATE_ARGUMENTS if key in given]
-    if len(ends) > 1 or (ends and lowest is not None):
-        two = [f"trainer.lr_scheduler_kwargs.{key}" for key in ends]
-        two += ["trainer.min_learning_rate"] if lowest is not None else []
-        yield f"{two[0]} and {two[1]} say the same: set one of them"
-    if lowest is not None:
-        if not facts.lowest:
-            with_end = "|".join(kind.value for kind, known in SCHEDULES.items() if known.lowest)
-            yield (
-                f"trainer.min_learning_rate={lowest:g}: {place} does not use it: set "
-                f"trainer.lr_scheduler_type={with_end}"
-            )
-        if lowest >= config.learning_rate:
-            yield f"trainer.min_learning_rate={lowest:g} must be below trainer.learning_rate={config.learning_rate:g}"
-    elif facts.needs and not any(key in given for key in facts.needs):
-        example = {DECAY: f"trainer.lr_scheduler_kwargs.{DECAY}=STEPS"}
-        yield f"{place} needs {example.get(facts.needs[0], 'trainer.min_learning_rate=RATE')}"
-    if lowest is not None and "num_decay_steps" in facts.needs and "num_decay_steps" not in given:
-        yield f"{place} needs trainer.lr_scheduler_kwargs.num_decay_steps=STEPS"
-    warms_up = config.warmup_steps or config.warmup_ratio
-    if config.lr_scheduler_type is Schedule.constant and warms_up and config.optim not in SCHEDULE_FREE:
-        which = f"warmup_steps={config.warmup_steps}" if config.warmup_steps else f"warmup_ratio={warms_up:g}"
-        yield f"trainer.{which}: {place} has no warm-up: set trainer.lr_scheduler_type=constant_with_warmup"
+@dataclass
+class PagedAdamW32bitConfig(AdamW8bitConfig):
+    """AdamW with states of 32 bits that move to the memory of the CPU."""
+
+    states, paged, bits = 8.0, True, 32
 
 
-def _arguments(field_name: str, given: Mapping[str, Any], known: Arguments, owner: str) -> Iterator[str]:
-    """Check arguments that transformers would drop, or hand on as they are."""
-    for key, value in given.items():
-        place = f"trainer.{field_name}.{key}"
-        if key not in known and key in OWN_SETTINGS:
-            yield f"{place}={as_text(value)}: set {OWN_SETTINGS[key]} instead"
-        elif key not in known:
-            close = nearest(key, known)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            yield f"{place}: {owner} has no such argument.{hint} Valid: {', '.join(sorted(known)) or 'none'}"
-        elif not _is_a(value, known[key]):
-            yield f"{place}={as_text(value)} must be {_valid(known[key])}"
+@dataclass
+class AdEMAMix8bitConfig(BitsandbytesConfig):
+    """AdEMAMix with states of 8 bits: AdamW with a second, slower running mean of the gradients."""
+
+    made_by, states = "bitsandbytes.optim:AdEMAMix", 3.0
+
+    betas: Annotated[list[Beta], Len(3, 3)] = field(default_factory=lambda: [0.9, 0.999, 0.9999])
+    """Decays of the running means of the gradients and of the squared gradients, and of the slower mean."""
+    eps: Annotated[float, Gt(0)] = 1e-8
+    """What is added to the square root of the running mean of the squared gradients."""
+    alpha: float = 5.0
+    """How much the slower mean counts."""
+    t_alpha: Annotated[int | None, Gt(0)] = None
+    """Steps over which `alpha` rises to its value. null: it has it from the first step on."""
+    t_beta3: Annotated[int | None, Gt(0)] = None
+    """Steps over which the third of the betas rises to its value. null: it has it from the first step on."""
 
 
-def _is_a(value: Any, kind: Any) -> bool:
-    if isinstance(kind, tuple):
-        return value in kind
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+@dataclass
+class AdEMAMixConfig(AdEMAMix8bitConfig):
+    """AdEMAMix with states of 32 bits."""
+
+    states, bits = 12.0, 32
 
 
-def _valid(kind: Any) -> str:
-    words = {int: "a whole number", float: "a number", bool: "true or false"}
-    return f"one of {', '.join(kind)}" if isinstance(kind, tuple) else words[kind]
+@dataclass
+class PagedAdEMAMix8bitConfig(AdEMAMix8bitConfig):
+    """AdEMAMix with states of 8 bits that move to the memory of the CPU."""
+
+    paged = True
 
 
-def advice(config: HFTrainerConfig, steps: int) -> Iterator[str]:
-    """Give advice on a schedule whose parts are longer than a training with this many steps."""
-    decay, warm = config.lr_scheduler_kwargs.get(DECAY, 0), config.warmup(steps)
-    if isinstance(decay, int) and decay + warm > steps > warm:
-        yield (
-            f"trainer.lr_scheduler_kwargs.{DECAY}={decay} of {steps} steps, after {count(warm, 'step')} of warm-up: "
-            "the rate falls before it reaches the learning rate that you set. Set "
-            f"trainer.lr_scheduler_kwargs.{DECAY}={max(1, (steps - warm) // 5)}"
+@dataclass
+class PagedAdEMAMix32bitConfig(AdEMAMixConfig):
+    """AdEMAMix with states of 32 bits that move to the memory of the CPU."""
+
+    paged = True
+
+
+@dataclass
+class Lion8bitConfig(BitsandbytesConfig):
+    """Lion with states of 8 bits: the sign of a running mean of the gradients."""
+
+    made_by, states = "bitsandbytes.optim:Lion", 1.0
+
+    betas: Annotated[list[Beta], Len(2, 2)] = field(default_factory=lambda: [0.9, 0.999])
+    """Decays of the running mean of the gradients: for the update, and for the mean itself."""
+
+
+@dataclass
+class Lion32bitConfig(Lion8bitConfig):
+    """Lion with states of 32 bits."""
+
+    states, bits = 4.0, 32
+
+
+@dataclass
+class PagedLion8bitConfig(Lion8bitConfig):
+    """Lion with states of 8 bits that move to the memory of the CPU."""
+
+    paged = True
+
+
+@dataclass
+class PagedLion32bitConfig(Lion32bitConfig):
+    """Lion with states of 32 bits that move to the memory of the CPU."""
+
+    paged = True
+
+
+@dataclass
+class RmspropBnb8bitConfig(BitsandbytesConfig):
+    """RMSprop of bitsandbytes with states of 8 bits."""
+
+    made_by, states = "bitsandbytes.optim:RMSprop", 1.0
+
+    def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
+        """Return the arguments; it has no pages."""
+        known = super().arguments(warmup, on_gpu=on_gpu)
+        return {name: value for name, value in known.items() if name != "is_paged"}
+
+
+@dataclass
+class RmspropBnb32bitConfig(RmspropBnb8bitConfig):
+    """RMSprop of bitsandbytes with states of 32 bits."""
+
+    states, bits = 4.0, 32
+
+
+@dataclass
+class RmspropBnbConfig(RmspropBnb32bitConfig):
+    """The same, by the shorter name that transformers has for it."""
+
+
+@dataclass
+class AdafactorConfig(BuiltInConfig):
+    """Adafactor: a number for each row and each column of a matrix instead of one for each weight."""
+
+    made_by = "transformers.optimization:Adafactor"
+    fixed = MappingProxyType({"scale_parameter": False, "relative_step": False})
+
+    def bytes_of(self, weight: TrainedWeight) -> float:
+        """Return the bytes for the rows and the columns of a matrix."""
+        return 4.0 * (sum(weight.shape) if len(weight.shape) >= MATRIX else math.prod(weight.shape))
+
+
+@dataclass
+class AdagradConfig(BuiltInConfig):
+    """Adagrad of torch: rates fall with the sum of the squared gradients."""
+
+    made_by, states = "torch.optim:Adagrad", 4.0
+
+    lr_decay: Annotated[float, Interval(ge=0)] = 0.0
+    """How fast the learning rate falls in addition."""
+    eps: Annotated[float, Gt(0)] = 1e-10
+    """What is added to the square root of the sum."""
+
+
+@dataclass
+class RmspropConfig(BuiltInConfig):
+    """RMSprop of torch."""
+
+    made_by, states = "torch.optim:RMSprop", 4.0
+
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Decay of a running mean of the updates; 0 has none."""
+    alpha: Beta = 0.99
+    """Decay of the running mean of the squared gradients."""
+    eps: Annotated[float, Gt(0)] = 1e-8
+    """What is added to its square root."""
+    centered: bool = False
+    """Divide by the variance of the gradients instead of their square."""
+
+    def bytes_of(self, weight: TrainedWeight) -> float:
+        """Return the bytes of the states, one more for momentum and for the mean of the gradients."""
+        return super().bytes_of(weight) + 4.0 * math.prod(weight.shape) * (bool(self.momentum) + self.centered)
+
+
+@dataclass
+class SgdConfig(BuiltInConfig):
+    """Stochastic gradient descent of torch."""
+
+    made_by, states = "torch.optim:SGD", 0.0
+
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    """Decay of a running sum of the gradients; 0 has none."""
+    dampening: float = 0.0
+    """How much less a new gradient counts in that sum."""
+    nesterov: bool = False
+    """Nesterov's momentum."""
+
+    def bytes_of(self, weight: TrainedWeight) -> float:
+        """Return the bytes of the momentum."""
+        return 4.0 * math.prod(weight.shape) * bool(self.momentum)
+
+
+@dataclass
+class ScheduleFreeConfig(BuiltInConfig):
+    """Averages weights instead of lowering the learning rate, and answers with the average."""
+
+    package = "schedulefree"
+    own_schedule = True
+
+    weight_lr_power: float = 2.0
+    """How much more steps of a higher learning rate count in the average, as a power."""
+    r: float = 0.0
+    """How much more later steps count in the average, as a power."""
+
+
+@dataclass
+class ScheduleFreeRAdamConfig(ScheduleFreeConfig, AdamConfig):
+    """Rectified Adam without a schedule, which warms up by itself."""
+
+    made_by = "schedulefree:RAdamScheduleFree"
+
+
+@dataclass
+class ScheduleFreeAdamWConfig(ScheduleFreeConfig, AdamConfig):
+    """AdamW without a schedule."""
+
+    made_by = "schedulefree:AdamWScheduleFree"
+
+    def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
+        """Return the arguments with the warm-up."""
+        return {**super().arguments(warmup, on_gpu=on_gpu), "warmup_steps": warmup}
+
+
+@dataclass
+class ScheduleFreeSgdConfig(ScheduleFreeConfig):
+    """SGD without a schedule."""
+
+    made_by, states = "schedulefree:SGDScheduleFree", 4.0
+
+    def arguments(self, warmup: int, *, on_gpu: bool) -> dict[str, Any]:
+        """Return the arguments with the warm-up."""
+        return {**super().arguments(warmup, on_gpu=on_gpu), "warmup_steps": warmup}
+
+
+@dataclass
+class StableAdamWConfig(AdamConfig):
+    """AdamW of torch-optimi that limits each update, as Adafactor does."""
+
+    made_by, package = "optimi:StableAdamW", OPTIMI
+    fixed = MappingProxyType({"decouple_lr": False, "kahan_sum": None})
+
+    max_lr: Annotated[float | None, Gt(0)] = None
+    """The learning rate that counts as the highest. null: `trainer.learning_rate`."""
+
+
+@dataclass
+class MuonConfig(BuiltInConfig):
+    """Muon of torch for the matrices between embedding and head, and AdamW for all other weights."""
+
+    made_by = "framework_plugins.hf.settings.muon:MuonAndAdamW"
+    states = 4.0
+
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95
+    """Decay of the running mean of the gradients of matrices."""
+    nesterov: bool = True
+    """Nesterov's momentum."""
+    ns_steps: Annotated[int, Interval(ge=1, lt=100)] = 5
+    """Iterations that make an update orthogonal."""
+    betas: Annotated[list[Beta], Len(2, 2)] = field(default_factory=lambda: [0.9, 0.999])
+    """The betas of AdamW, which updates the other weights."""
+    eps: Annotated[float, Gt(0)] = 1e-8
+    """The eps of AdamW."""
+
+    def bytes_of(self, weight: TrainedWeight) -> float:
+        """Return the bytes of the momentum of a matrix, or of the states of AdamW."""
+        return (self.states if by_muon(weight) else AdamWTorchConfig.states) * math.prod(weight.shape)
+
+    def create(self, groups: Sequence[ParameterGroup], rate: float, warmup: int) -> Any:  # noqa: ARG002 - the schedule's
+        """Make it of two groups for each: the matrices, and the rest."""
+        from framework_plugins.hf.settings.muon import MuonAndAdamW  # noqa: PLC0415 - imports torch
+
+        matrices, rest = (
+            [
+                dataclasses.replace(group, weights=own).for_torch()
+                for group in groups
+                if (own := [weight for weight in group.weights if by_muon(weight) is wanted])
+            ]
+            for wanted in (True, False)
         )
+        adamw = {"lr": rate, "betas": tuple(self.betas), "eps": self.eps}
+        muon = {"lr": rate, "momentum": self.momentum, "nesterov": self.nesterov, "ns_steps": self.ns_steps}
+        return MuonAndAdamW(matrices, muon, rest, adamw)
 
 
-def warmup(config: HFTrainerConfig) -> float:
-    """Return the warm-up as transformers reads it: steps, or below 1 a share of them."""
-    return config.warmup(0) if config.warmup_ratio is None else config.warmup_ratio
+def by_muon(weight: TrainedWeight) -> bool:
+    """Whether Muon updates a weight."""
+    return weight.part is ModelPart.hidden and len(weight.shape) == MATRIX
+
+
+OPTIMIZERS: dict[str, type[BuiltInConfig]] = {
+    "adamw_torch": AdamWTorchConfig,
+    "adamw_torch_fused": AdamWTorchFusedConfig,
+    "adamw_8bit": AdamW8bitConfig,
+    "adamw_bnb_8bit": AdamWBnb8bitConfig,
+    "paged_adamw_8bit": PagedAdamW8bitConfig,
+    "paged_adamw_32bit": PagedAdamW32bitConfig,
+    "adafactor": AdafactorConfig,
+    "adagrad": AdagradConfig,
+    "ademamix": AdEMAMixConfig,
+    "ademamix_8bit": AdEMAMix8bitConfig,
+    "paged_ademamix_8bit": PagedAdEMAMix8bitConfig,
+    "paged_ademamix_32bit": PagedAdEMAMix32bitConfig,
+    "lion_8bit": Lion8bitConfig,
+    "lion_32bit": Lion32bitConfig,
+    "paged_lion_8bit": PagedLion8bitConfig,
+    "paged_lion_32bit": PagedLion32bitConfig,
+    "muon": MuonConfig,
+    "rmsprop": RmspropConfig,
+    "rmsprop_bnb": RmspropBnbConfig,
+    "rmsprop_bnb_8bit": RmspropBnb8bitConfig,
+    "rmsprop_bnb_32bit": RmspropBnb32bitConfig,
+    "schedule_free_adamw": ScheduleFreeAdamWConfig,
+    "schedule_free_radam": ScheduleFreeRAdamConfig,
+    "schedule_free_sgd": ScheduleFreeSgdConfig,
+    "sgd": SgdConfig,
+    "stable_adamw": StableAdamWConfig,
+}
+"""By the names of transformers, which people know (decision 0088)."""
+EXTRAS = {"bitsandbytes": BITSANDBYTES, "schedulefree": SCHEDULE_FREE, OPTIMI: OPTIMI}
+"""How each package is installed."""
+
+
+def optimizer(config: OptimizerFactory) -> OptimizerFactory:
+    """Return what makes an optimizer: the settings do it themselves."""
+    return config
+
+
+def components() -> Iterator[Component]:
+    """Give the options; one that adamw_torch replaces needs nothing installed."""
+    for name, schema in OPTIMIZERS.items():
+        extra = "" if schema.replaced else EXTRAS.get(schema.package, "")
+        yield Component(name, schema, f"{__name__}:{optimizer.__name__}", extra=extra)
+
+
+def problems(plan: Plan) -> Iterator[str]:
+    """Say what of the optimizer contradicts itself or the rest of the plan, a sentence each."""
+    config, training, place = plan.optimizer.config, plan.training, f"optimizer={plan.optimizer.component.name}"
+    for at, group in enumerate(config.groups):
+        try:
+            re.compile(group.match)
+        except re.error as error:
+            yield f"optimizer.groups[{at}].match={group.match} is not a regular expression: {error}"
+    if isinstance(config, SgdConfig) and config.nesterov and not config.momentum:
+        yield "optimizer.nesterov=true needs a momentum: set optimizer.momentum=0.9"
+    if config.own_schedule:
+        if not isinstance(plan.schedule.config, ConstantConfig):
+            yield (
+                f"{place} replaces the schedule: set schedule=constant; trainer.warmup_steps is the optimizer's own "
+                "then"
+            )
+        if training.warmup_ratio is not None:
+            yield f"trainer.warmup_ratio={training.warmup_ratio:g}: {place} takes trainer.warmup_steps only"
+    if training.warmup_steps and isinstance(config, ScheduleFreeRAdamConfig):
+        yield f"trainer.warmup_steps={training.warmup_steps}: {place} warms up by itself: set it to null"
+
+
+def advice(plan: Plan) -> Iterator[str]:
+    """Say what the plan does not know."""
+    factory: OptimizerFactory = plan.optimizer.create()
+    if factory.state_bytes([TrainedWeight("weight", (1, 1))], on_gpu=False) is None:
+        yield (
+            f"optimizer={plan.optimizer.component.name} does not say how much memory its states need: the plan counts "
+            f"{AdamWTorchConfig.states:g} bytes for each trained parameter, as for adamw_torch"
+        )

@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.api.training import Optimizer, TokenRow
+from framework.api.training import TokenRow
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
 from framework_plugins.hf.machine.precision import tf32
 from framework_plugins.hf.packing.parts import Packer, Part
-from framework_plugins.hf.packing.row_sampler import RowSampler
-from framework_plugins.hf.settings import optimizers
 from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import non_default
+from framework_plugins.hf.train.options import TrainingOptions
+from framework_plugins.hf.train.order import Order
 
 ROW_COLUMN = "number"
 """The one column of the trainer's data set: which row."""
@@ -57,6 +57,7 @@ class SupervisedTrainer(SFTTrainer):
     Args:
         passes: how rows go through the model.
         order: in which order the rows are seen.
+        options: the optimizer and the schedule.
         oom_retry: what is done if memory runs out.
         **arguments: the parent's; the collator is ours.
     """
@@ -75,9 +76,12 @@ class SupervisedTrainer(SFTTrainer):
     make_checkpoint: Callable[[], None]
     """Makes a checkpoint, and ends the training if it was asked to end."""
 
-    def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
+    def __init__(
+        self, passes: Passes, order: Order, options: TrainingOptions, oom_retry: OomRetry, **arguments: Any
+    ) -> None:
         self.passes = passes
         self.order = order
+        self.options = options
         self.oom_retry = oom_retry
         model = arguments["model"]
         adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
@@ -96,9 +100,24 @@ class SupervisedTrainer(SFTTrainer):
     def _send_telemetry(self) -> None:
         """Send nothing; TRL's method tells huggingface.co about the machine and the model at each start."""
 
-    def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Have the option of the run make it; the parent knows those of transformers only."""
+        if self.optimizer is None:
+            whole = self.model if model is None else model
+            self.optimizer = self.options.optimizer(whole, {*self.get_decay_parameter_names(whole)})
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LRScheduler:
+        """Let the option of the run say the factor of each step."""
+        if self.lr_scheduler is None:
+            factor = self.options.plan.rate_factor(num_training_steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
@@ -239,7 +258,6 @@ def sft_config(
     more: Mapping[str, Any] = MappingProxyType({}),
 ) -> SFTConfig:
     """Put a trainer's settings into TRL's words; `more` are words already, and win."""
-    schedule, arguments = optimizers.schedule(training)
     return SFTConfig(
         output_dir=scratch,
         learning_rate=training.learning_rate,
@@ -249,17 +267,7 @@ def sft_config(
         per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
         gradient_accumulation_steps=1,
         dataloader_num_workers=training.dataloader_num_workers,
-        warmup_steps=optimizers.warmup(training),
-        lr_scheduler_type=schedule,
-        lr_scheduler_kwargs=arguments or None,
-        # One kernel for all weights of a step; it computes what adamw_torch does.
-        optim="adamw_torch_fused" if hardware.optimizer is Optimizer.adamw_torch else hardware.optimizer.value,
-        optim_args=optimizers.optimizer_arguments(training),
-        adam_beta1=training.adam_beta1,
-        adam_beta2=training.adam_beta2,
-        adam_epsilon=training.adam_epsilon,
         neftune_noise_alpha=training.neftune_noise_alpha,
-        weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         logging_steps=training.logging_steps,
         logging_first_step=True,

@@ -14,17 +14,18 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback
 
-from framework import FrameworkError
+from framework import FrameworkError, Plan
 from framework.api import TrainResult, summarize_error
 from framework.api.training import TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
-from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
+from framework_plugins.hf.train.options import TrainingOptions
+from framework_plugins.hf.train.order import Order, row_order
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
@@ -44,7 +45,7 @@ class Training:
         oom_retry: what is done if memory runs out.
         machine: what was picked.
         config: the settings.
-        seed: of the run.
+        plan: of the run.
         tokenizer: of the model.
         cpu_kernels: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
@@ -55,7 +56,7 @@ class Training:
     oom_retry: OomRetry
     machine: hardware.Hardware
     config: HFTrainerConfig
-    seed: int
+    plan: Plan
     tokenizer: Any
     cpu_kernels: bool
     checkpoints: Checkpoints
@@ -154,19 +155,24 @@ class Training:
         arguments = {
             "model": self.model,
             "args": sft_config(
-                config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+                config, self.machine, self.plan.seed, str(run.scratch), autocast=autocast, more=self._arguments()
             ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
             "train_dataset": Dataset.from_dict({ROW_COLUMN: range(len(rows))}),
             "processing_class": self.tokenizer,
         }
-        order = RowSampler(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        order = row_order(self.plan, rows, self._batch, by_length=by_length)
         return self._make_trainer(order, arguments)
 
-    def _make_trainer(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
         collator = Collator(order.rows, self.passes.packer)
-        return SupervisedTrainer(self.passes, order, self.oom_retry, data_collator=collator, **arguments)
+        return SupervisedTrainer(self.passes, order, self._options, self.oom_retry, data_collator=collator, **arguments)
+
+    @property
+    def _options(self) -> TrainingOptions:
+        """The optimizer that runs here, and the schedule."""
+        return TrainingOptions(self.plan, self.machine.optimizer)
 
     def _arguments(self) -> dict[str, Any]:
         """Return what the trainer's arguments say besides."""
@@ -195,7 +201,7 @@ class Training:
                 f"out of memory in the update of step {step}: {summarize_error(error)}\n"
                 "The optimizer's states do not fit, "
                 "and some weights may have been updated already, so the run ends and saves nothing.\n"
-                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
+                f"Set optimizer=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
             ) from error
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:

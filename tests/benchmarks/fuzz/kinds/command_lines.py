@@ -220,7 +220,7 @@ BAD = (
     "grace_seconds=-1", "grace_seconds=x", "share=x", "experiment=nope", "+experiment=nope", "+experiment=../x",
     "+experiment=/etc/passwd", "+experiment=", "+experiment=[a]", "trainer.dtype=nope", "trainer.device=nope",
     "trainer.device=cuda:x",
-    "trainer.packing=nope", "trainer.max_seq_length=0", "trainer.max_seq_length=-5", "trainer.optim=nope",
+    "trainer.packing=nope", "trainer.max_seq_length=0", "trainer.max_seq_length=-5", "optimizer=nope",
     "trainer.args={}x", "trainer.args=5", "trainer.args={nope: 1}", "trainer.args.nope=1",
     "model.chat_template=gone.jinja", "model.chat_template_kwargs=5", "quantization=nope", "quantization=nf4,int8",
     "launch=nope", "audit=nope", "audit=[nope]", "format=nope", "format.columns=5", "data.mix=5",

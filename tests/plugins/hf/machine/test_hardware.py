@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-from framework.api.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework.util.gpus import Gpu
 from framework_plugins.hf.machine import hardware, precision
@@ -25,8 +24,14 @@ from framework_plugins.hf.machine.allocator import (
 )
 from framework_plugins.hf.settings.config import CPU_DTYPE, Attention, Device, Dtype, HFTrainerConfig, Switch
 from framework_plugins.hf.settings.library_fields import SFTArgs
+from framework_plugins.hf.settings.optimizers import AdamW8bitConfig, AdamWTorchConfig
+from tests.support.training import chosen
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
+
+
+def pick(config: HFTrainerConfig, optimizer: str = "adamw_torch") -> hardware.Hardware:
+    return hardware.pick(config, chosen("optimizer", optimizer))
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +44,7 @@ def unfixed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("name", "taken"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_a_variable_fixes_what_a_cpu_takes(monkeypatch: pytest.MonkeyPatch, name: str, taken: torch.dtype) -> None:
     monkeypatch.setenv(CPU_DTYPE, name)
-    picked = hardware.pick(HFTrainerConfig())
+    picked = pick(HFTrainerConfig())
     assert (picked.dtype, picked.facts["dtype"]) == (taken, f"{name} ({CPU_DTYPE}={name})")
 
 
@@ -47,12 +52,12 @@ def test_a_variable_fixes_what_a_cpu_takes(monkeypatch: pytest.MonkeyPatch, name
 def test_a_variable_that_names_another_dtype_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CPU_DTYPE, "fp16")
     with pytest.raises(FrameworkError, match=r"^FRAMEWORK_CPU_DTYPE=fp16: choose fp32 or bf16, or unset it$"):
-        hardware.pick(HFTrainerConfig())
+        pick(HFTrainerConfig())
 
 
 @no_gpu
 def test_a_cpu_takes_what_measures_faster_and_says_so() -> None:
-    picked = hardware.pick(HFTrainerConfig())
+    picked = pick(HFTrainerConfig())
     assert picked.device == "cpu"
     assert picked.dtype in {torch.float32, torch.bfloat16}
     assert picked.facts["dtype"].startswith(hardware.DTYPE_NAMES[picked.dtype])
@@ -72,15 +77,15 @@ def test_another_start_that_measures_other_speeds_says_the_same(
     for busy in (1.0, 0.8):
         speeds = {torch.float32: 170 * busy, torch.bfloat16: bf16 * busy}
         monkeypatch.setattr(hardware, "cpu_gflops", speeds.__getitem__)
-        picked.append(hardware.pick(HFTrainerConfig()))
+        picked.append(pick(HFTrainerConfig()))
     assert picked[0].facts == picked[1].facts
     assert [each.dtype for each in picked] == [taken, taken]
 
 
 @no_gpu
 def test_an_optimizer_that_cannot_run_here_is_replaced_and_the_reason_given() -> None:
-    picked = hardware.pick(HFTrainerConfig(optim=Optimizer.paged_adamw_8bit, dtype=Dtype.fp32))
-    assert picked.optimizer is Optimizer.adamw_torch
+    picked = pick(HFTrainerConfig(dtype=Dtype.fp32), "paged_adamw_8bit")
+    assert isinstance(picked.optimizer, AdamWTorchConfig)
     assert picked.facts["optimizer"].startswith("adamw_torch (paged_adamw_8bit does not run on this cpu: ")
 
 
@@ -99,19 +104,18 @@ PAGED = "Paged optimizers are not supported on CPU. Falling back to non-paged op
 def test_only_a_known_warning_keeps_from_an_8_bit_optimizer(
     monkeypatch: pytest.MonkeyPatch, warning: str, kind: type[Warning], *, runs: bool
 ) -> None:
-    class Steps:
-        def __init__(self, weights: list[torch.Tensor], lr: float) -> None:
-            (self.weight,) = weights
-            self.rate = lr
+    class Steps(torch.optim.SGD):
+        def __init__(self, groups: list[dict[str, Any]], lr: float, **_: object) -> None:
+            super().__init__(groups, lr)
 
-        def step(self) -> None:
+        def step(self, closure: Any = None) -> None:  # type: ignore[override] # no loss
             if warning:
                 warnings.warn(warning, kind, stacklevel=1)
-            self.weight.data -= self.rate
+            super().step(closure)
 
-    monkeypatch.setattr("bitsandbytes.optim.AdamW8bit", Steps)
-    picked = hardware.pick(HFTrainerConfig(device=Device.cpu, optim=Optimizer.adamw_8bit, dtype=Dtype.fp32))
-    assert (picked.optimizer is Optimizer.adamw_8bit) == runs
+    monkeypatch.setattr("bitsandbytes.optim.AdamW", Steps)
+    picked = pick(HFTrainerConfig(device=Device.cpu, dtype=Dtype.fp32), "adamw_8bit")
+    assert isinstance(picked.optimizer, AdamW8bitConfig) == runs
     assert (picked.facts["optimizer"] == "adamw_8bit") == runs
 
 
@@ -125,25 +129,25 @@ def test_only_a_known_warning_keeps_from_an_8_bit_optimizer(
 )
 def test_what_the_machine_does_not_have_is_refused(config: HFTrainerConfig, told: str) -> None:
     with pytest.raises(FrameworkError, match=told):
-        hardware.pick(config)
+        pick(config)
 
 
 def test_a_release_of_gpu_memory_is_not_used_on_a_cpu_and_said_to_be() -> None:
     with_it, without = (HFTrainerConfig(device=Device.cpu, args=SFTArgs(torch_empty_cache_steps=n)) for n in (2, None))
     name = "torch_empty_cache_steps"
-    assert hardware.pick(with_it).facts[name] == "not used: a CPU has no cache to release"
-    assert name not in hardware.pick(without).facts
+    assert pick(with_it).facts[name] == "not used: a CPU has no cache to release"
+    assert name not in pick(without).facts
 
 
 def test_settings_win_over_probing() -> None:
-    picked = hardware.pick(HFTrainerConfig(device=Device.cpu, dtype=Dtype.bf16, gradient_checkpointing=Switch.enabled))
+    picked = pick(HFTrainerConfig(device=Device.cpu, dtype=Dtype.bf16, gradient_checkpointing=Switch.enabled))
     assert picked.dtype is torch.bfloat16
     assert picked.checkpointing
 
 
 @no_gpu
 def test_a_large_model_is_not_trained_on_a_cpu_unless_asked_for() -> None:
-    picked = hardware.pick(HFTrainerConfig(dtype=Dtype.fp32))
+    picked = pick(HFTrainerConfig(dtype=Dtype.fp32))
     with pytest.raises(FrameworkError, match=r"no GPU found, and llama has 8\.0 billion parameters"):
         hardware.check_size(picked, Device.auto, "llama", 8_000_000_000)
     hardware.check_size(picked, Device.cpu, "llama", 8_000_000_000)
@@ -177,22 +181,22 @@ def test_a_gpu_takes_bf16_and_computes_activations_again_until_the_rows_are_know
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_gpu(monkeypatch)
-    picked = hardware.pick(HFTrainerConfig(optim=Optimizer.adamw_torch))
+    picked = pick(HFTrainerConfig())
     assert (picked.device, picked.dtype, picked.checkpointing) == ("cuda", torch.bfloat16, True)
     assert picked.facts["device"] == "NVIDIA GeForce RTX 4090"
 
 
 def test_a_gpu_without_bf16_takes_fp16_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpu(monkeypatch, get_device_name="Tesla T4", get_device_capability=(7, 5), is_bf16_supported=False)
-    picked = hardware.pick(HFTrainerConfig(optim=Optimizer.adamw_torch))
+    picked = pick(HFTrainerConfig())
     assert picked.dtype is torch.float16
     assert picked.facts["dtype"] == "fp16 (the GPU has no bf16)"
-    picked = hardware.pick(HFTrainerConfig(optim=Optimizer.adamw_torch, dtype=Dtype.fp32))
+    picked = pick(HFTrainerConfig(dtype=Dtype.fp32))
     assert picked.facts["dtype"] == "fp32 (as configured)"
 
 
 T4 = {"get_device_name": "Tesla T4", "get_device_capability": (7, 5), "is_bf16_supported": False}
-FLASH = HFTrainerConfig(attention=Attention.flash_attention_2, optim=Optimizer.adamw_torch)
+FLASH = HFTrainerConfig(attention=Attention.flash_attention_2)
 
 
 @pytest.mark.parametrize(
@@ -247,20 +251,20 @@ def test_what_a_gpu_does_not_have_is_refused_in_two_lines(
 ) -> None:
     with_gpu(monkeypatch, **answers)
     with pytest.raises(FrameworkError) as caught:
-        hardware.pick(config)
+        pick(config)
     assert str(caught.value) == told
 
 
 def test_a_driver_that_is_too_old_keeps_nobody_from_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpu(monkeypatch, is_available=False, init=RuntimeError(OLD_DRIVER))
-    assert hardware.pick(HFTrainerConfig(device=Device.cpu, dtype=Dtype.fp32)).device == "cpu"
+    assert pick(HFTrainerConfig(device=Device.cpu, dtype=Dtype.fp32)).device == "cpu"
 
 
 def test_a_torch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpu(monkeypatch, is_available=False)
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(FrameworkError, match=r"trainer\.device=cuda: torch was built without CUDA"):
-        hardware.pick(HFTrainerConfig(device=Device.cuda))
+        pick(HFTrainerConfig(device=Device.cuda))
 
 
 def test_flash_attention_of_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -272,7 +276,7 @@ def test_flash_attention_of_another_torch_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "flash_attn", raising=False)
     monkeypatch.setattr(hardware, "installed", lambda _: "2.8.3")
     with pytest.raises(FrameworkError) as caught:
-        hardware.pick(FLASH)
+        pick(FLASH)
     first, second = str(caught.value).splitlines()
     assert first == (
         f"trainer.attention=flash_attention_2: flash-attn 2.8.3 is built for another torch than {torch.__version__}: "
@@ -301,7 +305,7 @@ def test_a_gpu_has_what_is_free_what_this_process_has_and_no_more_than_its_fract
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_gpu(monkeypatch, mem_get_info=(5000, 10_000), memory_reserved=2000, get_per_process_memory_fraction=1.0)
-    machine = hardware.pick(HFTrainerConfig(optim=Optimizer.adamw_torch))
+    machine = pick(HFTrainerConfig())
     assert hardware.available_gpu(machine) == Gpu("NVIDIA GeForce RTX 4090", 10_000, 7000)
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: 0.5)
     assert hardware.available_gpu(machine).free == 5000

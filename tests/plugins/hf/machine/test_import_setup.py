@@ -25,7 +25,7 @@ print("bitsandbytes.nn" in sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("words", "imported"), [([], False), (["quantization=nf4"], True), (["trainer.optim=adamw_8bit"], True)]
+    ("words", "imported"), [([], False), (["quantization=nf4"], True), (["optimizer=adamw_8bit"], True)]
 )
 def test_bitsandbytes_is_imported_by_what_needs_it(tmp_path: Path, words: list[str], *, imported: bool) -> None:
     base = tiny_chatml(tmp_path / "model")

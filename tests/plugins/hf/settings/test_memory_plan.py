@@ -53,8 +53,8 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["adapter=full"], "weights", Weights.fp32),
         (["adapter=full"], "rank", 0),
         (["trainer.dtype=fp32"], "weights", Weights.fp32),
-        (["trainer.optim=adamw_8bit"], "state_bytes", 2.0),
-        (["trainer.optim=paged_adamw_8bit"], "state_bytes", 0.0),
+        (["optimizer=adamw_8bit"], "state_bytes", 2.0),
+        (["optimizer=paged_adamw_8bit"], "state_bytes", 0.0),
         (["trainer.gradient_checkpointing=disabled"], "checkpointing", False),
         (["trainer.attention=eager"], "attention", Attention.eager),
         (["trainer.packing=none"], "rows", 1),
@@ -180,14 +180,14 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
 
 
 def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
-    words = [*EIGHT, "trainer.optim=adamw_torch"]
+    words = [*EIGHT, "optimizer=adamw_torch"]
     one, cut = (
         {key for reduction in reductions(plan(*more)) for key in reduction.settings}
         for more in (words[3:], [*words, "launch=fsdp2"])
     )
-    assert {"trainer.optim", "quantization"} <= one
+    assert {"optimizer", "quantization"} <= one
     assert "quantization" in cut
-    assert "trainer.optim" not in cut
+    assert "optimizer" not in cut
 
 
 @pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 610), ("libtorch_cuda.so", 1042)])

@@ -1,8 +1,8 @@
-"""hf/settings/optimizers.py: optimizers and schedules, planned, checked, and resumed bit for bit."""
+"""hf/settings/optimizers.py: optimizers, planned, made as transformers makes them, checked, and resumed bit for bit."""
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,257 +13,169 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from transformers import Trainer
-from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
-from transformers.trainer_utils import SchedulerType
-from transformers.training_args import OptimizerNames
-from trl import SFTConfig
 
-from framework import FrameworkError
+from framework import Component, FrameworkError, Selection
 from framework.api import installed
-from framework.api.plan import Plan
-from framework.api.protocols import TrainRun
+from framework.api.protocols import ParameterGroup, TrainedWeight, TrainRun
 from framework.api.records import Step, StepControl
-from framework.api.schema import Optimizer, Schedule
-from framework.config.check import check
-from framework.config.compose import compose
-from framework.plan.diagnose import diagnose
-from framework.plan.make import make_plan
+from framework.api.schema import OptimizerConfig
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings import optimizers
-from framework_plugins.hf.settings.config import Device, HFTrainerConfig
+from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.settings.optimizers import OPTIMIZERS
+from framework_plugins.hf.settings.schedules import SCHEDULES
 from framework_plugins.hf.train.trainer import sft_config
-from tests.support.training import make, opened
+from tests.plugins.hf.settings.test_schedules import plan, refusal
+from tests.support.training import chosen, make, opened
 
-CPU = Hardware("cpu", torch.float32, checkpointing=False, optimizer=Optimizer.adamw_torch)
 ROWS, COLUMNS = 128, 64
 SHAPE = ["adapter.r=64", "trainer.max_steps=6", "trainer.save_steps=2", "trainer.eval_steps=2"]
 """Matrices of 4096 numbers: bitsandbytes keeps the states of smaller ones in 32 bits."""
-FREE = ["trainer.lr_scheduler_type=constant"]
+FREE = ["schedule=constant"]
 
 
-def plan(*words: str) -> Plan:
-    return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
-
-
-def arguments(config: HFTrainerConfig) -> SFTConfig:
-    machine = Hardware("cpu", torch.float32, checkpointing=False, optimizer=config.optim)
-    return sft_config(config, machine, 0, "unused", autocast=False)
-
-
-def needs(optimizer: Optimizer) -> None:
-    package = optimizers.OPTIMIZERS[optimizer].package
+def needs(name: str) -> None:
+    package = OPTIMIZERS[name].package
     if package and installed(package) is None:
         pytest.skip(f"{package} is not installed")
-    if optimizer is Optimizer.stable_adamw and installed("triton") and not torch.cuda.is_available():
+    if name == "stable_adamw" and installed("triton") and not torch.cuda.is_available():
         pytest.skip("triton is installed, and there is no GPU")
 
 
-def made(config: HFTrainerConfig) -> tuple[torch.nn.Parameter, Any]:
-    """Return a matrix, and the optimizer that transformers makes for it."""
-    needs(config.optim)
-    kind, settings = Trainer.get_optimizer_cls_and_kwargs(arguments(config))
+def planned_weight(value: Any = None) -> TrainedWeight:
+    return TrainedWeight("layers.0.weight", (ROWS, COLUMNS), value=value)
+
+
+def made(name: str, **settings: Any) -> tuple[torch.nn.Parameter, Any]:
+    """Return a matrix, and the optimizer that is made for it."""
+    needs(name)
     weight = torch.nn.Parameter(torch.ones(ROWS, COLUMNS))
-    return weight, kind([{"params": [weight], "weight_decay": config.weight_decay}], **settings)
+    group = ParameterGroup([planned_weight(weight)], 0.01, 0.1)
+    return weight, chosen("optimizer", name, **settings).create().create([group], 0.01, 3)
 
 
-def test_every_name_is_one_of_transformers_and_has_its_facts() -> None:
-    assert {each.value for each in Optimizer} <= {each.value for each in OptimizerNames}
-    assert {each.value for each in Schedule} <= {each.value for each in SchedulerType}
-    assert optimizers.OPTIMIZERS.keys() == {*Optimizer}
-    assert optimizers.SCHEDULES.keys() == {*Schedule}
+THEIRS: dict[str, tuple[dict[str, Any], str]] = {
+    "adagrad": ({"lr_decay": 0.25, "eps": 1e-6}, "lr_decay=0.25,eps=1e-06"),
+    "ademamix": ({"alpha": 4.0, "t_alpha": 7, "t_beta3": 8}, "alpha=4.0,t_alpha=7,t_beta3=8"),
+    "rmsprop": ({"momentum": 0.25, "alpha": 0.5, "centered": True}, "momentum=0.25,alpha=0.5,centered=True"),
+    "schedule_free_adamw": ({"weight_lr_power": 1.0, "r": 0.5}, "weight_lr_power=1.0,r=0.5"),
+    "sgd": ({"momentum": 0.25, "nesterov": True}, "momentum=0.25,nesterov=True"),
+    "stable_adamw": ({"max_lr": 0.25}, "max_lr=0.25"),
+}
+"""Settings of ours, and how transformers is asked for the same."""
 
 
-@pytest.mark.parametrize("schedule", Schedule, ids=lambda each: each.value)
-def test_the_arguments_of_a_schedule_are_those_of_its_function(schedule: Schedule) -> None:
-    function = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(schedule.value)]
-    given = {"optimizer", "num_warmup_steps", "num_training_steps", "last_epoch"}
-    known = optimizers.SCHEDULES[schedule].arguments
-    assert set(known) == inspect.signature(function).parameters.keys() - given
-
-
-@pytest.mark.parametrize("optimizer", Optimizer, ids=lambda each: each.value)
-def test_the_plan_counts_the_states_that_an_optimizer_has(optimizer: Optimizer) -> None:
-    """Those of the unpaged one, of a matrix in fp32; bitsandbytes' tables and a step counter aside."""
-    weight, made_optimizer = made(HFTrainerConfig(optim=optimizers.UNPAGED.get(optimizer, optimizer)))
-    if hasattr(made_optimizer, "train"):
-        made_optimizer.train()
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - {"muon"}))
+def test_an_optimizer_is_made_as_transformers_makes_it(name: str) -> None:
+    settings, theirs = THEIRS.get(name, ({}, ""))
+    adam = "adam" in name or "ademamix" in name
+    betas = [0.5, 0.75, *([0.9999] if "ademamix" in name else [])]
+    settings = settings | ({"betas": betas} if adam or "lion" in name else {}) | ({"eps": 1e-3} if adam else {})
+    _, ours = made(name, **settings)
+    more = {
+        "optim": name + "_fused" * (name == "adamw_torch"), "optim_args": theirs or None, "adam_beta1": 0.5,
+        "adam_beta2": 0.75, "adam_epsilon": 1e-3, "weight_decay": 0.1, "warmup_steps": 3,
+    }  # fmt: skip
+    cpu = Hardware("cpu", torch.float32, checkpointing=False, optimizer=OPTIMIZERS[name]())
+    config = sft_config(HFTrainerConfig(learning_rate=0.01), cpu, 0, "unused", autocast=False, more=more)
+    kind, arguments = Trainer.get_optimizer_cls_and_kwargs(config)
+    weight = torch.nn.Parameter(torch.ones(ROWS, COLUMNS))
     with warnings.catch_warnings(action="ignore"):  # of bitsandbytes, that a CPU has no pages
+        expected = kind([{"params": [weight], "weight_decay": 0.1}], **arguments)
+    assert type(ours) is type(expected)
+    plain = [
+        {key: value for key, value in each.param_groups[0].items() if key != "params"} for each in (ours, expected)
+    ]
+    assert plain[0] == plain[1]
+    bits = [vars(each.args) if hasattr(each, "args") else {} for each in (ours, expected)]  # of bitsandbytes
+    assert bits[0] == bits[1]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_plan_counts_the_states_that_an_optimizer_has(name: str) -> None:
+    """Those of the unpaged one, of a matrix in fp32; bitsandbytes' tables and a step counter aside."""
+    _count_states(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("sgd", {"momentum": 0.9}), ("rmsprop", {"momentum": 0.9, "centered": True})],
+)
+def test_a_setting_that_adds_a_state_is_planned(name: str, settings: dict[str, Any]) -> None:
+    _count_states(name, **settings)
+
+
+def _count_states(name: str, **settings: Any) -> None:
+    with warnings.catch_warnings(action="ignore"):  # of bitsandbytes, that a CPU has no pages
+        weight, made_optimizer = made(name, **settings)
+        if hasattr(made_optimizer, "train"):
+            made_optimizer.train()
         for _ in range(2):
             weight.grad = torch.ones_like(weight)
             made_optimizer.step()
     aside = ("qmap", "absmax")
     state = made_optimizer.state[weight]
     size = sum(value.nbytes for key, value in state.items() if torch.is_tensor(value) and not key.startswith(aside))
-    if optimizer is Optimizer.adafactor:
-        planned = optimizers.state_bytes(optimizer, {}, ROWS, COLUMNS, on_gpu=True)
-    else:
-        planned = optimizers.OPTIMIZERS[optimizer].states
-    assert size / weight.numel() == pytest.approx(planned, abs=0.002)
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "states"),
-    [
-        ("sgd", {}, 0.0),
-        ("sgd", {"momentum": 0.9}, 4.0),
-        ("rmsprop", {"momentum": 0.9, "centered": True}, 12.0),
-    ],
-)
-def test_an_argument_that_adds_a_state_is_planned(name: str, given: dict[str, Any], states: float) -> None:
-    weight, made_optimizer = made(HFTrainerConfig(optim=Optimizer[name], optim_args=given))
-    weight.grad = torch.ones_like(weight)
-    made_optimizer.step()
-    size = sum(value.nbytes for value in made_optimizer.state[weight].values() if torch.is_tensor(value))
-    assert size / weight.numel() == pytest.approx(states, abs=0.002)
-    assert optimizers.state_bytes(Optimizer[name], given, 8, 64, on_gpu=True) == states
+    config = OPTIMIZERS[name](**settings)
+    assert size / weight.numel() == pytest.approx(config.bytes_of(planned_weight()) / weight.numel(), abs=0.002)
 
 
 def test_states_that_are_paged_lie_in_the_memory_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for optimizer, facts in optimizers.OPTIMIZERS.items():
-        on_gpu = optimizers.state_bytes(optimizer, {}, 8, 64, on_gpu=True)
-        assert (on_gpu == 0) == (facts.paged or optimizer is Optimizer.sgd)
-    assert optimizers.state_bytes(Optimizer.paged_lion_8bit, {}, 8, 64, on_gpu=False) == 1.0
-    assert optimizers.state_bytes(Optimizer.paged_adamw_8bit, {}, 8, 64, on_gpu=False) == 8.0  # of adamw_torch
+    weights = [TrainedWeight("weight", (1,))]
+    for name, schema in OPTIMIZERS.items():
+        assert (schema().state_bytes(weights, on_gpu=True) == 0) == (schema.paged or name == "sgd")
+    assert OPTIMIZERS["paged_lion_8bit"]().state_bytes(weights, on_gpu=False) == 1.0
+    assert OPTIMIZERS["paged_adamw_8bit"]().state_bytes(weights, on_gpu=False) == 8.0  # of adamw_torch
     for version, states in (("0.50.0", 2.0), (None, 8.0)):
         monkeypatch.setattr(optimizers, "installed", lambda _, version=version: version)
-        assert optimizers.state_bytes(Optimizer.adamw_8bit, {}, 8, 64, on_gpu=False) == states
+        assert OPTIMIZERS["adamw_8bit"]().state_bytes(weights, on_gpu=False) == states
 
 
-SAMPLES = {float: 0.25, int: 7, bool: True}
-INSIDE = {"beta3": lambda group: group["betas"][2]}
-"""Arguments that an optimizer keeps under another name."""
-
-
-def taken() -> list[Any]:
-    return [
-        pytest.param(optimizer, name, kind, id=f"{optimizer.value}-{name}")
-        for optimizer, facts in optimizers.OPTIMIZERS.items()
-        for name, kind in facts.arguments.items()
-    ]
-
-
-@pytest.mark.parametrize(("optimizer", "name", "kind"), taken())
-def test_each_argument_of_an_optimizer_reaches_it(optimizer: Optimizer, name: str, kind: type) -> None:
-    more = {"momentum": 0.9} if name == "nesterov" else {}
-    _, made_optimizer = made(HFTrainerConfig(optim=optimizer, optim_args={name: SAMPLES[kind], **more}))
-    group = made_optimizer.param_groups[0]
-    assert INSIDE.get(name, lambda group: group[name])(group) == SAMPLES[kind]
-
-
-@pytest.mark.parametrize("optimizer", Optimizer, ids=lambda each: each.value)
-def test_the_numbers_of_adam_reach_the_optimizers_that_have_them_and_no_other(optimizer: Optimizer) -> None:
-    plain, changed = (
-        made(config)[1].param_groups[0]
-        for config in (
-            HFTrainerConfig(optim=optimizer),
-            HFTrainerConfig(optim=optimizer, adam_beta1=0.5, adam_beta2=0.75, adam_epsilon=1e-3),
-        )
-    )
-    facts = optimizers.OPTIMIZERS[optimizer]
-    first = {"betas"} if facts.betas else set()
-    differ = {key for key in plain if key != "params" and plain[key] != changed[key]}
-    assert {"betas" if key.startswith("beta") else key for key in differ} == (
-        first | ({"eps"} if "adam_epsilon" in facts.betas else set())
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "rates"),
-    [
-        (["lr_scheduler_type=linear"], [0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0]),
-        (["lr_scheduler_type=linear", "min_learning_rate=0.2"], [0.0, 0.5, 1.0, 0.8, 0.6, 0.4, 0.2]),
-        (["lr_scheduler_type=cosine", "min_learning_rate=0.2"], [0.0, 0.5, 1.0, 0.883, 0.6, 0.317, 0.2]),
-        (["lr_scheduler_type=polynomial", "lr_scheduler_kwargs.power=2", "min_learning_rate=0.2"],
-         [0.0, 0.5, 1.0, 0.65, 0.4, 0.25, 0.2]),
-        (["lr_scheduler_type=cosine_with_restarts", "lr_scheduler_kwargs.num_cycles=2"],
-         [0.0, 0.5, 1.0, 0.5, 1.0, 0.5, 0.0]),
-        (["lr_scheduler_type=cosine_with_min_lr", "lr_scheduler_kwargs.min_lr_rate=0.2"],
-         [0.0, 0.5, 1.0, 0.883, 0.6, 0.317, 0.2]),
-        (["lr_scheduler_type=cosine_warmup_with_min_lr", "min_learning_rate=0.2"],
-         [0.5, 1.0, 0.883, 0.6, 0.317, 0.2, 0.317]),
-        (["lr_scheduler_type=inverse_sqrt", "lr_scheduler_kwargs.timescale=1"],
-         [0.0, 0.5, 1.0, 0.707, 0.577, 0.5, 0.447]),
-        (["lr_scheduler_type=warmup_stable_decay", "lr_scheduler_kwargs={num_decay_steps: 2, decay_type: linear}",
-          "min_learning_rate=0.2"], [0.2, 0.6, 1.0, 1.0, 1.0, 0.6, 0.2]),
-        (["lr_scheduler_type=constant_with_warmup"], [0.0, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0]),
-        (["lr_scheduler_type=constant", "warmup_steps=null"], [1.0] * 7),
-        (["lr_scheduler_type=constant_with_warmup", "warmup_steps=null", "warmup_ratio=0.5"],
-         [0.0, 0.333, 0.667, 1.0, 1.0, 1.0, 1.0]),
-        (["lr_scheduler_type=constant_with_warmup", "warmup_steps=null"], [0.1 * step for step in range(7)]),
-    ],
-)  # fmt: skip
-def test_the_learning_rate_of_each_step_is_that_of_the_schedule(words: list[str], rates: list[float]) -> None:
-    given = {"warmup_steps": "2", "learning_rate": "1.0", **dict(word.split("=", 1) for word in words)}
-    config = plan(*(f"trainer.{key}={value}" for key, value in given.items())).trainer.config
-    args = arguments(config)
-    weight = torch.nn.Parameter(torch.ones(1))
-    trainer = type("Loop", (), {"args": args, "lr_scheduler": None})()
-    optimizer = torch.optim.SGD([weight], lr=args.learning_rate)
-    schedule = Trainer.create_scheduler(trainer, 6, optimizer)
-    found = []
-    for _ in rates:
-        found.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    assert found == pytest.approx(rates, abs=1e-3)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_setting_of_an_optimizer_reaches_it(name: str) -> None:
+    config = OPTIMIZERS[name]()
+    samples = {"betas": [0.5, 0.75, 0.875][: len(getattr(config, "betas", []))], "nesterov": name != "muon"}
+    more = {"momentum": 0.9} if name == "sgd" else {}
+    for field in dataclasses.fields(config):
+        if field.name == "groups":
+            continue
+        default = getattr(config, field.name)
+        value = samples.get(field.name, not default if isinstance(default, bool) else 7 if default is None else 0.25)
+        value = 3 if field.name == "ns_steps" else value
+        with warnings.catch_warnings(action="ignore"):
+            _, plain = made(name, **more)
+            _, changed = made(name, **{**more, field.name: value})
+        groups = [{**each.param_groups[0], "params": None} for each in (plain, changed)]
+        # AdamW, which has the rest of the weights, has no group if there are only matrices.
+        assert groups[0] != groups[1] or (name == "muon" and field.name in {"betas", "eps"}), field.name
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["optim=lion"], "trainer.optim=lion must be one of "),
-        (["optim=adamw_troch"], "Did you mean 'adamw_torch'?"),
-        (["optim_args.momentum=0.9"], "trainer.optim_args.momentum: trainer.optim=adamw_torch has no such argument. "
-         "Valid: none"),
-        (["optim=sgd", "optim_args.momentun=0.9"], "Did you mean 'momentum'? Valid: dampening, momentum, nesterov"),
-        (["optim=sgd", "optim_args.momentum=much"], "trainer.optim_args.momentum=much must be a number"),
-        (["optim=sgd", "optim_args.momentum=true"], "trainer.optim_args.momentum=true must be a number"),
-        (["optim=sgd", "optim_args.nesterov=1"], "trainer.optim_args.nesterov=1 must be true or false"),
-        (["optim=sgd", "optim_args.nesterov=true"], "needs a momentum"),
-        (["optim=sgd", "optim_args.weight_decay=0.1"], "trainer.optim_args.weight_decay=0.1: set "
-         "trainer.weight_decay"),
-        (["optim=sgd", "adam_beta1=0.5"], "trainer.adam_beta1=0.5 is not used by trainer.optim=sgd: leave it out"),
-        (["optim=lion_8bit", "adam_epsilon=1e-6"], "trainer.adam_epsilon=1e-06 is not used by trainer.optim=lion_8bit"),
-        (["optim=schedule_free_adamw"], "set trainer.lr_scheduler_type=constant"),
-        (["optim=schedule_free_adamw", *FREE, "warmup_ratio=0.1"], "takes trainer.warmup_steps only"),
-        (["optim=schedule_free_radam", *FREE, "warmup_steps=5"], "warms up by itself: set it to null"),
-        (["lr_scheduler_type=cosin"], "Did you mean 'cosine'?"),
-        (["lr_scheduler_type=warmup_stable_decay"], "needs trainer.lr_scheduler_kwargs.num_decay_steps=STEPS"),
-        (["lr_scheduler_type=warmup_stable_decay", "min_learning_rate=1e-5"], "num_decay_steps=STEPS"),
-        (["lr_scheduler_type=cosine_with_min_lr"], "needs trainer.min_learning_rate=RATE"),
-        (["lr_scheduler_type=cosine_with_min_lr", "min_learning_rate=1e-5", "lr_scheduler_kwargs.min_lr=1e-5"],
-         "trainer.lr_scheduler_kwargs.min_lr and trainer.min_learning_rate say the same: set one of them"),
-        (["lr_scheduler_kwargs.num_cycles=2"], "trainer.lr_scheduler_type=linear has no such argument. Valid: none"),
-        (["lr_scheduler_type=warmup_stable_decay", "lr_scheduler_kwargs={num_decay_steps: 2, decay_type: quick}"],
-         "trainer.lr_scheduler_kwargs.decay_type=quick must be one of linear, cosine, 1-sqrt"),
-        (["min_learning_rate=1e-5", "lr_scheduler_type=inverse_sqrt"], "does not use it: set trainer.lr_scheduler"),
-        (["min_learning_rate=0.1"], "trainer.min_learning_rate=0.1 must be below trainer.learning_rate=0.0002"),
-        (["warmup_ratio=0.03", "warmup_steps=5"], "trainer.warmup_ratio=0.03 and trainer.warmup_steps=5 both say"),
-        (["warmup_ratio=1.5"], "trainer.warmup_ratio=1.5 must be a number from 0 to below 1, or null"),
-        (["lr_scheduler_type=constant", "warmup_steps=5"], "has no warm-up: set trainer.lr_scheduler_type="
-         "constant_with_warmup"),
+        (["optimizer=lion"], "unknown optimizer 'lion'"),
+        (["optimizer=adamw_troch"], "Did you mean 'adamw_torch'?"),
+        (["optimizer.momentum=0.9"], "unknown key 'optimizer.momentum': optimizer=adamw_torch does not have it."),
+        (["optimizer=sgd", "optimizer.momentun=0.9"], "Did you mean 'optimizer.momentum'?"),
+        (["optimizer=sgd", "optimizer.momentum=much"], "optimizer.momentum=much must be a number"),
+        (["optimizer=sgd", "optimizer.nesterov=true"], "needs a momentum"),
+        (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9] must be a list of 2, each a number"),
+        (["optimizer=schedule_free_adamw"], "set schedule=constant"),
+        (["optimizer=schedule_free_adamw", *FREE, "trainer.warmup_ratio=0.1"], "takes trainer.warmup_steps only"),
+        (["optimizer=schedule_free_radam", *FREE, "trainer.warmup_steps=5"], "warms up by itself: set it to null"),
+        (["trainer.optim=adamw_8bit"], "trainer.optim is set elsewhere now: type optimizer=adamw_8bit; in a file, "),
+        (["trainer.optim_args.momentum=0.9"], "type optimizer.momentum=0.9"),
+        (["trainer.adam_beta2=0.95"], "type optimizer.betas=[0.9,0.95]"),
+        (["trainer.adam_epsilon=1e-6"], "type optimizer.eps=1e-06"),
+        (["optimizer.groups=[{match: '('}]"], "optimizer.groups[0].match=( is not a regular expression"),
+        (["optimizer.groups=[{learning_rate: 1e-5}]"], "optimizer.groups[0].match has no value"),
+        (["optimizer.groups=[{match: a, rate: 1}]"], "unknown key 'rate'. Did you mean 'learning_rate'?"),
+        (["optimizer.groups=[{match: a, learning_rate: 2}]"], "learning_rate=2 must be a number above 0, up to 1"),
     ],
 )  # fmt: skip
 def test_what_contradicts_or_is_read_by_nothing_is_refused_in_one_line(words: list[str], told: str) -> None:
-    overrides = ["model=llama1b", "data=local_file", "data.path=x.jsonl", *(_word(word) for word in words)]
-    with pytest.raises(FrameworkError) as caught:
-        planned(overrides)
-    assert told in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def planned(overrides: list[str]) -> None:
-    try:
-        config = compose(overrides)
-    except Exception as error:
-        raise diagnose(error, overrides) from error
-    check(config)
-    make_plan(config, run_dir=Path("unused"))
-
-
-def _word(word: str) -> str:
-    return word if word.startswith("trainer.") else f"trainer.{word}"
+    assert told in refusal(*words)
 
 
 @pytest.mark.parametrize(
@@ -273,9 +185,9 @@ def _word(word: str) -> str:
 def test_an_optimizer_without_its_package_is_refused_with_what_installs_it(
     optimizer: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optimizers, "installed", lambda _: None)
-    words = [f"trainer.optim={optimizer}", *(FREE if "free" in optimizer else [])]
-    with pytest.raises(FrameworkError, match=f"trainer.optim={optimizer} needs {package}: pip install {package}$"):
+    monkeypatch.setattr("framework.util.requirements.missing", lambda extras: [each for each in extras if each])
+    words = [f"optimizer={optimizer}", *(FREE if "free" in optimizer else [])]
+    with pytest.raises(FrameworkError, match=f"optimizer={optimizer} needs {package}.*pip install"):
         plan(*words)
     plan(*words, "stages=[plan]")  # that may be for another machine
 
@@ -283,20 +195,43 @@ def test_an_optimizer_without_its_package_is_refused_with_what_installs_it(
 def test_an_optimizer_that_fails_here_is_refused_where_adamw_would_be_another_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bitsandbytes.optim.Lion8bit.step", lambda *_: None)
-    with pytest.raises(
-        FrameworkError, match=r"^trainer.optim=lion_8bit changes nothing on this cpu. Set trainer.optim"
-    ):
-        hardware.pick(HFTrainerConfig(optim=Optimizer.lion_8bit, device=Device.cpu))
+    monkeypatch.setattr("bitsandbytes.optim.Lion.step", lambda *_: None)
+    with pytest.raises(FrameworkError, match=r"^optimizer=lion_8bit changes nothing on this cpu. Set optimizer=adamw"):
+        hardware.runnable(chosen("optimizer", "lion_8bit"), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("create", "told"),
+    [
+        (lambda *_: None, "makes a NoneType, not a torch.optim.Optimizer"),
+        (lambda *_: 1 / 0, "does not run on this cpu: ZeroDivisionError"),
+        (lambda *_: torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), "leaves out weights that it is given"),
+        (
+            lambda groups, *_: torch.optim.SGD([groups[0].for_torch() | {"lr": float("nan")}]),
+            "makes weights that are not",
+        ),
+        (lambda groups, *_: torch.optim.SGD([groups[0].for_torch() | {"lr": 0.0}]), "changes nothing on this cpu"),
+    ],
+)
+def test_an_optimizer_of_a_stranger_that_cannot_train_is_refused(create: Any, told: str) -> None:
+    class Strange(OptimizerConfig):
+        pass
+
+    factory = type("Factory", (), {"state_bytes": lambda *_, **__: None, "create": lambda _, *rest: create(*rest)})
+    strange = Selection(Component("strange", Strange, "x:y"), Strange())
+    object.__setattr__(strange, "create", factory)
+    with pytest.raises(FrameworkError, match=r"^optimizer=strange ") as caught:
+        hardware.runnable(strange, "cpu")
+    assert told in str(caught.value)
 
 
 def test_stable_adamw_is_refused_where_it_would_run_on_triton_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = HFTrainerConfig(optim=Optimizer.stable_adamw, device=Device.cpu)
+    choice = chosen("optimizer", "stable_adamw")
     monkeypatch.setattr(hardware, "installed", lambda _: None)
-    assert hardware.pick(config).optimizer is Optimizer.stable_adamw
+    assert hardware.runnable(choice, "cpu") == (choice.config, "stable_adamw")
     monkeypatch.setattr(hardware, "installed", lambda _: "3.5.0")
-    with pytest.raises(FrameworkError, match=r"and Triton needs a GPU: set trainer.optim=adamw_torch, or uninstall"):
-        hardware.pick(config)
+    with pytest.raises(FrameworkError, match=r"and Triton needs a GPU: set optimizer=adamw_torch, or uninstall"):
+        hardware.runnable(choice, "cpu")
 
 
 @dataclass(frozen=True)
@@ -340,59 +275,57 @@ def resumed(train: Train, name: str, *words: str) -> tuple[Trained, Trained]:
     return whole, again
 
 
-QUICK = (Optimizer.lion_8bit, Optimizer.schedule_free_adamw, Schedule.cosine, Schedule.warmup_stable_decay)
-"""States in 8 bits, weights that change between training and evaluation, and schedules with noise and with stages."""
+QUICK = ("lion_8bit", "schedule_free_adamw", "muon", "cosine", "warmup_stable_decay")
+"""States in 8 bits, weights that change between training and evaluation, two optimizers in one, and schedules with
+noise and with stages."""
 
 
-def each(kind: Iterable[Optimizer] | Iterable[Schedule]) -> list[Any]:
-    """Return the members as parameters, those that repeat what `QUICK` shows as slow ones."""
-    return [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow, id=one.value) for one in kind]
+def each(names: Iterable[str]) -> list[Any]:
+    """Return the names as parameters, those that repeat what `QUICK` shows as slow ones."""
+    return [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow, id=one) for one in names]
 
 
-@pytest.mark.parametrize("optimizer", each(one for one in Optimizer if not one.value.startswith("paged")))
-def test_a_training_is_resumed_bit_for_bit_with_each_optimizer(train: Train, optimizer: Optimizer) -> None:
-    needs(optimizer)
-    name, free = optimizer.value, optimizer in optimizers.SCHEDULE_FREE
-    words = [f"trainer.optim={name}", *([*FREE, "trainer.warmup_steps=null"] if free else [])]
-    words += ["trainer.optim_args={momentum: 0.9}"] if name == "sgd" else []
+@pytest.mark.parametrize("name", each(one for one in OPTIMIZERS if not one.startswith("paged")))
+def test_a_training_is_resumed_bit_for_bit_with_each_optimizer(train: Train, name: str) -> None:
+    needs(name)
+    words = [f"optimizer={name}", *([*FREE, "trainer.warmup_steps=null"] if OPTIMIZERS[name].own_schedule else [])]
+    words += ["optimizer.momentum=0.9"] if name == "sgd" else []
+    words += ["optimizer.groups=[{match: lora_B, learning_rate: 0.01}]"] if name == "muon" else []
     whole, again = resumed(train, name, *words)
     assert again.weights == whole.weights
     assert [step.loss for step in again.steps] == [step.loss for step in whole.steps]
     assert len({step.loss for step in whole.steps}) > 1
 
 
-RESUMED: dict[Schedule, list[str]] = {
-    Schedule.linear: ["trainer.min_learning_rate=0.001"],
-    Schedule.cosine: ["trainer.min_learning_rate=0.001", "trainer.neftune_noise_alpha=1"],
-    Schedule.cosine_with_restarts: ["trainer.lr_scheduler_kwargs.num_cycles=2"],
-    Schedule.cosine_with_min_lr: ["trainer.lr_scheduler_kwargs.min_lr_rate=0.1"],
-    Schedule.cosine_warmup_with_min_lr: ["trainer.min_learning_rate=0.001"],
-    Schedule.polynomial: ["trainer.lr_scheduler_kwargs.power=2"],
-    Schedule.inverse_sqrt: ["trainer.lr_scheduler_kwargs.timescale=1"],
-    Schedule.warmup_stable_decay: ["trainer.lr_scheduler_kwargs.num_decay_steps=2", "trainer.warmup_steps=null",
-                                   "trainer.warmup_ratio=0.3"],
-    Schedule.constant_with_warmup: ["trainer.warmup_steps=4"],
-    Schedule.constant: ["trainer.warmup_steps=null"],
-}  # fmt: skip
+RESUMED: dict[str, list[str]] = {
+    "linear": ["schedule.min_learning_rate=0.001"],
+    "cosine": ["schedule.min_learning_rate=0.001", "trainer.neftune_noise_alpha=1"],
+    "cosine_with_restarts": ["schedule.num_cycles=2"],
+    "cosine_warmup_with_min_lr": ["schedule.min_learning_rate=0.001"],
+    "polynomial": ["schedule.power=2"],
+    "inverse_sqrt": ["schedule.timescale=1"],
+    "warmup_stable_decay": ["schedule.num_decay_steps=2", "trainer.warmup_steps=null", "trainer.warmup_ratio=0.3"],
+    "constant_with_warmup": ["trainer.warmup_steps=4"],
+    "constant": ["trainer.warmup_steps=null"],
+}
 
 
-@pytest.mark.parametrize("schedule", each(Schedule))
-def test_a_training_is_resumed_bit_for_bit_with_each_schedule(train: Train, schedule: Schedule) -> None:
-    words = [f"trainer.lr_scheduler_type={schedule.value}", *RESUMED[schedule]]
-    whole, again = resumed(train, schedule.value, *words)
+@pytest.mark.parametrize("name", each(SCHEDULES))
+def test_a_training_is_resumed_bit_for_bit_with_each_schedule(train: Train, name: str) -> None:
+    whole, again = resumed(train, name, f"schedule={name}", *RESUMED[name])
     rates = [step.learning_rate for step in whole.steps]
     assert again.weights == whole.weights
     assert [step.learning_rate for step in again.steps] == rates
     # A schedule that started again after the checkpoint would have the rates of the first steps.
-    assert schedule is Schedule.constant or rates[4:] != rates[:2]
+    assert name == "constant" or rates[4:] != rates[:2]
 
 
 def test_a_schedule_free_optimizer_answers_and_is_saved_with_its_average(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The validation loss is that of the weights that are kept, and training continues with its own."""
-    needs(Optimizer.schedule_free_adamw)
-    words = ["trainer.optim=schedule_free_adamw", *FREE, "trainer.warmup_steps=null"]
+    needs("schedule_free_adamw")
+    words = ["optimizer=schedule_free_adamw", *FREE, "trainer.warmup_steps=null"]
     averaged = train("averaged", *words, keep=2)
     monkeypatch.setattr("schedulefree.AdamWScheduleFree.eval", lambda _: None)
     own = train("own", *words, keep=2)

@@ -24,7 +24,7 @@ from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
 Run = Callable[..., TrainResult]
-FULL = ("adapter=full", "trainer.lr_scheduler_type=constant_with_warmup", "trainer.warmup_steps=0")
+FULL = ("adapter=full", "schedule=constant_with_warmup", "trainer.warmup_steps=0")
 ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
 DIVERGES = (*FULL, "trainer.learning_rate=1.0", "trainer.weight_decay=1e15", "trainer.max_steps=8")
 """Each step multiplies the weights: after a few they are beyond what 32 bits can hold."""
@@ -90,7 +90,7 @@ def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
     draw = random.Random(1)  # noqa: S311 - rows
     rows.append({**rows[7], "output": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=60))})
     words = ["adapter=full", *ONE_BY_ONE, "trainer.learning_rate=0.003", "trainer.max_steps=125"]
-    alone = ["data.validation_split=0", "objective=train_loss", "trainer.group_by_prefix=false"]
+    alone = ["data.validation_split=0", "objective=train_loss", "sampler.group_by_prefix=false"]
     (issue,) = run(rows, *words, *alone).issues
     assert issue.kind == "spike"
     losses = {step["step"]: step["loss"] for step in steps(tmp_path)}

@@ -12,7 +12,7 @@ from framework_plugins.hf.model import HFModel
 from tests.support.short_memory import DROPOUT, PADDED, Pass, short_memory, trained
 from tests.support.training import make, opened, train
 
-LONG = ("trainer.lr_scheduler_type=constant_with_warmup", PADDED, DROPOUT)
+LONG = ("schedule=constant_with_warmup", PADDED, DROPOUT)
 
 
 def test_the_validation_loss_is_the_same_in_smaller_passes(base: Path, uneven_rows: Path, tmp_path: Path) -> None:

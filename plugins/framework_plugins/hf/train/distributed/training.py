@@ -35,11 +35,11 @@ from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import learned_count
-from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.score.scoring import ROWS_AT_ONCE
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
+from framework_plugins.hf.train.order import Order
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.trainer import SupervisedTrainer
@@ -186,9 +186,12 @@ class GroupTraining(Training):
     def _rank(self) -> int:
         return self.me.rank
 
-    def _make_trainer(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
-        return GroupTrainer(self.group, self.me, passes=self.passes, order=order, oom_retry=self.oom_retry, **arguments)
+        return GroupTrainer(
+            self.group, self.me, passes=self.passes, order=order, options=self._options, oom_retry=self.oom_retry,
+            **arguments,
+        )  # fmt: skip
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress, keeps=self.me.rank == 0, all_gather=self._all_gather)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import Affects, atomic_folder, describe_room, redact, write_failure
-from framework.api.training import TRAINING_STATE, TokenRow
+from framework.api import Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
+from framework.api.training import FORMER, TRAINING_STATE, TokenRow, current_settings
 
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"
@@ -58,6 +58,14 @@ class Checkpoints:
     def __init__(self, plan: Plan, *, writes: bool = True) -> None:
         self.folder = plan.run_dir / TRAINING_STATE
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
+        younger = {name: plan.selections[name] for name in ("optimizer", "schedule", "sampler")}
+        defaults = {
+            f"{name}.{each.name}": as_plain(each.default)
+            for name, one in younger.items()
+            for each in fields(one.component.schema)
+        }
+        self.defaults: Mapping[str, Any] = {**defaults, "sampler": "shuffled", "callback": {}}
+        """What groups that are younger than a checkpoint had for it."""
         self.writes = writes
         self.limit: int = getattr(plan.training, "save_total_limit", 1)
         self._rows: tuple[Sequence[TokenRow], str] | None = None
@@ -83,7 +91,7 @@ class Checkpoints:
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
-            saved = {**manifest["settings"], "rows": manifest["rows"]}
+            saved = {**self._renewed(manifest["settings"]), "rows": manifest["rows"]}
             current = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
             if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, other[0], saved.get(other[0]))
@@ -99,6 +107,15 @@ class Checkpoints:
         if damaged and rows is not None:
             self._say("the training begins at its first step", damaged)
         return None
+
+    def _renewed(self, saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the settings of a checkpoint of an earlier version by the names and groups that they have now."""
+        if "optimizer" in saved:
+            return saved
+        trainer = {key.partition(".")[2]: value for key, value in saved.items() if key.startswith("trainer.")}
+        now = current_settings({name: value for name, value in trainer.items() if name in FORMER})
+        others = {key: value for key, value in saved.items() if key.partition(".")[2] not in FORMER}
+        return {**self.defaults, **others, **now}
 
     def _say(self, text: str, damaged: Sequence[str]) -> None:
         if self.writes:

@@ -101,6 +101,7 @@ class TrainingState:
             "best": best.step,
             "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
             "scaler": self.scaler.state_dict() if self.scaler else None,
+            "run": dict(self.progress.run.state()) if self.keeps else {},
         }
 
         def write(folder: Path) -> None:
@@ -188,6 +189,8 @@ class TrainingState:
             self.progress.best.set_aside(
                 rest["best"], {name: local_shard(shard_like(value, named[name])) for name, value in pieces.items()}
             )
+        if self.keeps:
+            self.progress.run.restore(rest.get("run", {}))  # checkpoints of earlier versions have none
         self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
@@ -227,7 +230,7 @@ def _refusing_damaged(checkpoint: Path) -> Iterator[None]:
     """Turn what a forged checkpoint, whose hashes are right, has libraries raise into one line."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, FrameworkError):
         raise
     except Exception as error:
         raise FrameworkError(

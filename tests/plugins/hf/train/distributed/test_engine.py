@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
 from framework.api.process_group import Engine, Member, ProcessGroup
-from framework.api.schema import Optimizer
 from framework_plugins.hf.machine.hardware import Hardware
+from framework_plugins.hf.settings.optimizers import AdamWTorchConfig
 from framework_plugins.hf.train.distributed.engine import check_started, check_wrapped, trainer_arguments
 
 ALONE = Member(0, 1, 0)
@@ -138,7 +138,7 @@ def test_fsdp_is_asked_for_what_the_run_asks_for(
     names = ("ACCELERATE_USE_FSDP", "FSDP_OFFLOAD_PARAMS")
     for name in names:
         monkeypatch.setenv(name, "")  # what is set is taken back
-    machine = Hardware("cpu", torch.float32, checkpointing, Optimizer.adamw_torch)
+    machine = Hardware("cpu", torch.float32, checkpointing, AdamWTorchConfig())
     asked = trainer_arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine)
     assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
     assert asked["fsdp_config"]["cpu_offload"] is offload

@@ -1,0 +1,109 @@
+"""Settings of `trainer` that are options of groups now: what they are called, for messages and for earlier runs.
+
+Run folders that were made before hold `trainer.optim` and its kin in their overrides, their config and the settings of
+their checkpoints. They are read as what they are now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from framework.api.text.overrides import as_overrides, override_key
+
+FORMER = (
+    "optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "lr_scheduler_type", "lr_scheduler_kwargs",
+    "min_learning_rate", "group_by_prefix",
+)  # fmt: skip
+"""Names that `trainer` had."""
+NAMED = ("optim_args", "lr_scheduler_kwargs")
+"""Those that were named values."""
+OPTIONS = {"optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffled"}
+"""Groups that `trainer` had settings of, and what was taken by default."""
+BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.999, "beta3": 0.9999}
+"""The decays that are one list now, with the values that they had by default."""
+RATES = {"min_lr": "min_learning_rate", "lr_end": "min_learning_rate", "min_lr_rate": "min_lr_ratio"}
+"""Arguments of schedules with another name."""
+
+
+def current_settings(former: Mapping[str, Any]) -> dict[str, Any]:
+    """Return former settings of `trainer`, by name, as overrides by key; those of the optimizer's kind only, if known.
+
+    `{"optim": "sgd", "optim_args": {"momentum": 0.9}}` is `{"optimizer": "sgd", "optimizer.momentum": 0.9}`.
+    """
+    optimizer, schedule = former.get("optim"), former.get("lr_scheduler_type")
+    arguments = {**(former.get("optim_args") or {})}
+    known = str(optimizer or "adam")
+    found: dict[str, Any] = {} if optimizer is None else {"optimizer": optimizer}
+    betas = {name: former[name] for name in BETAS if name in former}
+    betas |= {"beta3": arguments.pop("beta3")} if "beta3" in arguments else {}
+    if betas and ("adam" in known or "ademamix" in known or "lion" in known):
+        three = "beta3" in betas or "ademamix" in known
+        found["optimizer.betas"] = [*({**BETAS, **betas}.values())][: 3 if three else 2]
+    if "adam_epsilon" in former and ("adam" in known or "ademamix" in known):
+        found["optimizer.eps"] = former["adam_epsilon"]
+    found |= {f"optimizer.{name}": value for name, value in arguments.items()}
+    if schedule is not None:
+        found["schedule"] = "cosine" if schedule == "cosine_with_min_lr" else schedule
+    found |= {
+        f"schedule.{RATES.get(name, name)}": value for name, value in (former.get("lr_scheduler_kwargs") or {}).items()
+    }
+    if former.get("min_learning_rate") is not None:
+        found["schedule.min_learning_rate"] = former["min_learning_rate"]
+    if "group_by_prefix" in former:
+        found["sampler.group_by_prefix"] = former["group_by_prefix"]
+    return found
+
+
+def renewed_words(words: Sequence[str]) -> list[str]:
+    """Return the overrides of an earlier run with today's names."""
+    kept, former = list[str](), dict[str, Any]()
+    for word in words:
+        key, text = override_key(word), word.partition("=")[2]
+        now = former_setting(key, text)
+        try:
+            parsed = None if now is None else OverridesParser.create().parse_override(word)
+        except HydraException:  # whoever composes reports it
+            parsed = None
+        if parsed is None or now is None:
+            kept.append(word)
+        elif parsed.is_sweep_override():
+            kept += [f"{name}={text}" for name in now]
+        else:
+            _, name, *below = key.split(".", 2)
+            value = parsed.value()
+            former[name] = (
+                {**former.get(name, {}), **({below[0]: value} if below else value)} if name in NAMED else value
+            )
+    return [*kept, *as_overrides(current_settings(former))]
+
+
+def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the saved config of an earlier run as it would be saved today, and its options in groups that it lacks."""
+    trainer = {**config.get("trainer", {})}
+    now = current_settings({name: trainer.pop(name) for name in FORMER if name in trainer})
+    options = {group: str(now.pop(group, option)) for group, option in OPTIONS.items() if group not in config}
+    if not options:
+        return {**config}, {}
+    new = {
+        group: {key.partition(".")[2]: value for key, value in now.items() if key.startswith(f"{group}.")}
+        for group in options
+    }
+    return {**config, "trainer": trainer, **new}, options
+
+
+def former_setting(key: str, value: Any) -> dict[str, Any] | None:
+    """Return what to set instead of a former setting, by its key; None if it is none.
+
+    Args:
+        key: `trainer.optim`, or `trainer.optim_args.momentum`.
+        value: what it is set to.
+    """
+    group, _, rest = key.partition(".")
+    name, _, below = rest.partition(".")
+    if group != "trainer" or name not in FORMER:
+        return None
+    return current_settings({name: {below: value} if below else value})

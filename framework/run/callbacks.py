@@ -1,0 +1,97 @@
+"""The callbacks of a run: asked after each log entry, and saved with each checkpoint.
+
+They see what monitors see, and answer with what a backend can do anyway. A monitor that raises is left out, since a
+training does not depend on it; a callback that raises ends the run, since the training would be another one without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from framework.api.plan import Plan
+from framework.api.protocols import Callback
+from framework.api.records import Step, StepControl
+from framework.util.errors import FrameworkError, error_location, summarize_error
+
+
+class Callbacks:
+    """Those of one training.
+
+    Args:
+        plan: the run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._all: dict[str, Callback] = {f"callback.{name}": one.create() for name, one in plan.callback.items()}
+
+    def on_step(self, step: Step) -> StepControl:
+        """Ask all, and return what they want together. They do not see the steps of an earlier process again.
+
+        Raises:
+            FrameworkError: one raises, or returns something else than a `StepControl` that can be obeyed.
+        """
+        rate, keep, stop = 1.0, False, ""
+        for place, callback in () if step.repeated else self._all.items():
+            where = f"{place}, step {step.step}"
+            try:
+                asked: Any = callback.on_step(step)
+            except Exception as error:
+                raise _failure(f"{where}: on_step", error) from error
+            if asked is None:
+                continue
+            if not isinstance(asked, StepControl):
+                raise FrameworkError(f"{where}: on_step returns {type(asked).__name__}, not a StepControl or None")
+            if not (math.isfinite(asked.rate) and asked.rate > 0):
+                raise FrameworkError(f"{where}: rate={asked.rate} must be a number above 0")
+            rate, keep = rate * asked.rate, keep or asked.keep
+            stop = stop or (f"step {step.step}, {place}: {asked.stop}" if asked.stop else "")
+        return StepControl(rate, keep, stop)
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what all need to go on.
+
+        Raises:
+            FrameworkError: one raises, or has a state that is not made from plain values.
+        """
+        return {place: _state(place, callback) for place, callback in self._all.items()}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Give each what it had, and look whether it has that now.
+
+        Raises:
+            FrameworkError: it has not, or raises.
+        """
+        for place, callback in self._all.items():
+            if place not in saved:
+                raise FrameworkError(f"{place}: the checkpoint has no state of it")
+            try:
+                callback.restore(saved[place])
+            except Exception as error:
+                raise _failure(f"{place}: restore", error) from error
+            if (now := _state(place, callback)) != saved[place]:
+                raise FrameworkError(f"{place}: the state after restore is {now}, and {saved[place]} was saved")
+
+
+def _state(place: str, callback: Callback) -> Any:
+    try:
+        found = callback.state()
+    except Exception as error:
+        raise _failure(f"{place}: state", error) from error
+    try:
+        plain = json.loads(json.dumps(found))
+    except (TypeError, ValueError):
+        plain = None
+    if not isinstance(found, Mapping) or plain != dict(found):
+        raise FrameworkError(
+            f"{place}: its state has to map texts to numbers, texts, lists and such mappings, not to be {found!r}"
+        )
+    return plain
+
+
+def _failure(what: str, error: Exception) -> FrameworkError:
+    if isinstance(error, FrameworkError):
+        return error
+    return FrameworkError(f"{what} fails: {summarize_error(error)}{error_location(error)}")

@@ -1,0 +1,96 @@
+"""The optimizer of a training, made for the weights of its model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from framework import FrameworkError, Plan
+from framework.api import error_location, summarize_error
+from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight
+
+SHOWN_NAMES = 5
+"""Names of weights that a message lists."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a run chose for its training.
+
+    Attributes:
+        plan: of the run.
+        factory: of the optimizer that runs on this machine.
+    """
+
+    plan: Plan
+    factory: OptimizerFactory
+
+    def optimizer(self, model: Any, decayed: set[str]) -> torch.optim.Optimizer:
+        """Make the optimizer for the trained weights of a model; weight decay is for the weights named `decayed`.
+
+        Raises:
+            FrameworkError: a pattern of a group matches no weight, or the optimizer cannot be made.
+        """
+        training, place = self.plan.training, f"optimizer={self.plan.optimizer.component.name}"
+        groups = list(self._groups(model, decayed))
+        # A schedule-free optimizer is the only one that reads the warm-up; it has a schedule without one.
+        warmup = self.plan.warmup(training.max_steps or 0)
+        try:
+            made: torch.optim.Optimizer = self.factory.create(groups, training.learning_rate, warmup)
+        except FrameworkError:
+            raise
+        except Exception as error:
+            raise FrameworkError(f"{place} cannot be made: {summarize_error(error)}{error_location(error)}") from error
+        given = {id(weight.value): weight.name for group in groups for weight in group.weights}
+        taken = {id(weight) for group in made.param_groups for weight in group["params"]}
+        if left := [name for each, name in given.items() if each not in taken]:
+            raise FrameworkError(f"{place} leaves out {len(left)} of {len(given)} trained weights, such as {left[0]}")
+        return made
+
+    def _groups(self, model: Any, decayed: set[str]) -> Iterator[ParameterGroup]:
+        """Give the groups, those without a pattern first; each with and without weight decay, as in transformers."""
+        training = self.plan.training
+        weights, own = list(trained_weights(model)), self.plan.optimizer.config.groups
+        places = [
+            next((at for at, group in enumerate(own) if re.search(group.match, each.name)), None) for each in weights
+        ]
+        for at, group in enumerate(own):
+            if at not in places:
+                raise FrameworkError(_unmatched(f"optimizer.groups[{at}].match={group.match}", group.match, weights))
+        for at in (None, *range(len(own))):
+            rate = training.learning_rate if at is None or own[at].learning_rate is None else own[at].learning_rate
+            decay = None if at is None else own[at].weight_decay
+            mine = [each for each, place in zip(weights, places, strict=True) if place == at]
+            if decay is not None:
+                yield ParameterGroup(mine, rate, decay)
+                continue
+            with_decay = [each for each in mine if each.name in decayed]
+            yield ParameterGroup(with_decay, rate, training.weight_decay)
+            yield ParameterGroup([each for each in mine if each.name not in decayed], rate, 0.0)
+
+
+def trained_weights(model: Any) -> Iterator[TrainedWeight]:
+    """Give the trained weights of a model in its order."""
+    embeddings = {
+        id(weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)
+        for weight in module.parameters()
+    }  # fmt: skip
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    heads = {id(weight) for weight in head.parameters()} if head is not None else set()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            part = ModelPart.embedding if id(weight) in embeddings else ModelPart.head if id(weight) in heads else None
+            yield TrainedWeight(name, tuple(weight.shape), part or ModelPart.hidden, weight)
+
+
+def _unmatched(place: str, pattern: str, weights: list[TrainedWeight]) -> str:
+    if any(re.search(pattern, weight.name) for weight in weights):
+        return f"{place} matches only weights of the groups before it: move it up, or leave it out"
+    # One block stands for all: the rest of its names is the same.
+    names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".N.", weight.name) for weight in weights))
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f"{place} matches no trained weight. They are, with N for a number: {', '.join(names[:SHOWN_NAMES])}{more}"

@@ -1,0 +1,131 @@
+"""In which order a training sees its rows, as a sampler says it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from framework import FrameworkError, Plan
+from framework.api import count, error_location, summarize_error
+from framework.api.training import TokenRow
+from framework_plugins.hf.packing.row_sampler import RowSampler
+from framework_plugins.hf.settings.config import ShuffledConfig
+
+log = logging.getLogger(__name__)
+
+
+class Shuffled:
+    """A new random order for each epoch."""
+
+    def __init__(self, config: ShuffledConfig) -> None:
+        self.config = config
+
+    def order(self, lengths: NDArray[np.int64], batch: int, steps: int, seed: int) -> Iterable[Sequence[int]]:
+        """Yield the steps of rows of which only the lengths are known, so that none can be grouped."""
+        rows = RowSampler(range(len(lengths)), batch, seed, group=False, by_length=False)  # type: ignore[arg-type] # unread
+        return itertools.islice(_epochs(rows), steps)
+
+    def of_rows(self, rows: Sequence[TokenRow], batch: int, seed: int, *, by_length: bool) -> RowSampler:
+        """Return the order of rows that can be read, and so be grouped; they are read while the training runs."""
+        return RowSampler(rows, batch, seed, group=self.config.group_by_prefix, by_length=by_length)
+
+
+class SampledOrder(torch.utils.data.Sampler[int]):
+    """The order that a sampler gives, checked before the first step.
+
+    Args:
+        rows: of the training.
+        batch: how many make one optimizer step.
+        plan: of the run, with the sampler.
+
+    Raises:
+        FrameworkError: the sampler raises, or gives no steps of this size for these rows.
+    """
+
+    by_length = False
+
+    def __init__(self, rows: Sequence[TokenRow], batch: int, plan: Plan) -> None:
+        self.rows = rows
+        self.batch = batch
+        self.epoch = 0
+        self.epoch_steps = math.ceil(len(rows) / batch)
+        training, self.place = plan.training, f"sampler={plan.sampler.component.name}"
+        steps = training.max_steps or math.ceil(training.num_train_epochs * self.epoch_steps)
+        lengths = np.fromiter((len(row.input_ids) for row in rows), np.int64, len(rows))
+        try:
+            given = plan.sampler.create().order(lengths, batch, steps, plan.seed)
+            found: list[Any] = list(itertools.islice(given, steps))
+        except FrameworkError:
+            raise
+        except Exception as error:
+            raise FrameworkError(f"{self.place} fails: {summarize_error(error)}{error_location(error)}") from error
+        if len(found) < steps:
+            raise FrameworkError(f"{self.place} gives {count(len(found), 'step')}, and the training has {steps}")
+        self.steps = [self._step(number, numbers) for number, numbers in enumerate(found)]
+        if skewed := self._skewed():
+            log.warning("%s", skewed)
+
+    def _step(self, number: int, numbers: Any) -> list[int]:
+        """Check the rows of a step."""
+        place = f"{self.place}, step {number + 1}"
+        try:
+            given = [int(each) for each in numbers]
+        except (TypeError, ValueError) as error:
+            raise FrameworkError(f"{place}: it gives {numbers!r}, not numbers of rows") from error
+        last = number % self.epoch_steps == self.epoch_steps - 1
+        size = len(self.rows) - self.batch * (self.epoch_steps - 1) if last else self.batch
+        if len(given) != size:
+            end = ", the last of an epoch," if last else ""
+            raise FrameworkError(f"{place}: it gives {count(len(given), 'row')}, and this step{end} has {size}")
+        if wrong := [each for each in given if not 0 <= each < len(self.rows)]:
+            raise FrameworkError(f"{place}: there is no row {wrong[0]}; valid are 0 to {len(self.rows) - 1}")
+        return given
+
+    def _skewed(self) -> str:
+        """Say how many rows are dropped or repeated; empty if all are seen as often as the others."""
+        seen = np.bincount(list(itertools.chain(*self.steps)), minlength=len(self.rows))
+        equal = seen.sum() / len(self.rows)
+        rarer, more = int((seen < math.floor(equal)).sum()), int((seen > math.ceil(equal)).sum())
+        never = int((seen == 0).sum()) if equal >= 1 else 0
+        if not rarer and not more:
+            return ""
+        return (
+            f"{self.place}: of {count(len(self.rows), 'row')}, {never} are never seen, {rarer - never} less often than "
+            f"the others, and {more} more often"
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * self.epoch_steps
+        yield from itertools.chain(*self.steps[start : start + self.epoch_steps])
+
+
+Order = RowSampler | SampledOrder
+
+
+def row_order(plan: Plan, rows: Sequence[TokenRow], batch: int, *, by_length: bool) -> Order:
+    """Return the order of the rows, by the sampler of a plan; `by_length`: rows of a pass are padded to the longest."""
+    sampler = plan.sampler.create()
+    if isinstance(sampler, Shuffled):
+        return sampler.of_rows(rows, batch, plan.seed, by_length=by_length)
+    return SampledOrder(rows, batch, plan)
+
+
+def _epochs(rows: RowSampler) -> Iterator[Sequence[int]]:
+    for epoch in itertools.count():
+        rows.set_epoch(epoch)
+        numbers = list(rows)
+        yield from (numbers[at : at + rows.batch] for at in range(0, len(numbers), rows.batch))
