@@ -13,7 +13,7 @@ end_where_it_cannot()  # before anything else is imported that may not be there
 from framework.api.component import Component, hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
-from framework.hooks.decorators import exporter, formatter, metric
+from framework.hooks.decorators import exporter, formatter, loss, metric
 from framework.util.errors import FrameworkError
 from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
 
@@ -32,6 +32,7 @@ __all__ = [
     "hookimpl",
     "load_model",
     "load_report",
+    "loss",
     "metric",
     "train",
 ]

@@ -1,7 +1,7 @@
-"""For authors of trainers, models, quantizations, adapters and monitors of a training. Provisional.
+"""For authors of trainers, methods, losses, models, quantizations, adapters and monitors of a training. Provisional.
 
-What a model and its trainer do for a run (`Backend`, `Model`, `TrainRun`), their settings, the rows of tokens, memory
-estimates, process groups, and hashes for caches.
+What a model and its trainer do for a run (`Backend`, `Model`, `TrainRun`), what is learned from rows (`Method`,
+`Objective`), their settings, the rows of tokens, memory estimates, process groups, and hashes for caches.
 """
 
 from framework.api.chat_templates import (
@@ -16,11 +16,13 @@ from framework.api.component import (
 from framework.api.conversations import (
     BEGIN_THOUGHT,
     END_THOUGHT,
+    check_answered,
     for_each_answer,
     with_thoughts,
 )
 from framework.api.data import (
     NumberedRows,
+    answer_rows,
     set_of,
 )
 from framework.api.fields import (
@@ -38,12 +40,17 @@ from framework.api.protocols import (
     Backend,
     KeepsCheckpoints,
     LimitsLength,
+    LossValue,
+    Method,
     ModelPlace,
     ModelSource,
+    Objective,
     Quantization,
     RemoteTrainer,
     SharesBase,
     SupportsDistributed,
+    SupportsObjectives,
+    TokenScores,
     TrainingMonitor,
     TrainRun,
 )
@@ -51,9 +58,11 @@ from framework.api.records import (
     IGNORE,
     NAN,
     SEPARATOR,
+    GroupedRows,
     MemoryReduction,
     StepControl,
     TextForm,
+    TokenGroup,
     TokenRow,
 )
 from framework.api.registry import (
@@ -66,9 +75,14 @@ from framework.api.run_folder import (
 from framework.api.schema import (
     THINKING_SWITCHES,
     AdapterConfig,
+    LossConfig,
+    MethodConfig,
     ModelConfig,
     Optimizer,
+    PassCost,
     QuantizationConfig,
+    Rates,
+    Role,
     Schedule,
     Thinking,
     Thoughts,
@@ -104,36 +118,50 @@ __all__ = [
     "ChatTemplate",
     "Counter",
     "Engine",
+    "GroupedRows",
     "KeepsCheckpoints",
     "LimitsLength",
     "Loss",
+    "LossConfig",
+    "LossValue",
     "Member",
     "MemoryReduction",
     "MemorySettings",
+    "Method",
+    "MethodConfig",
     "ModelConfig",
     "ModelPlace",
     "ModelSource",
     "NumberedRows",
+    "Objective",
     "Optimizer",
+    "PassCost",
     "ProcessGroup",
     "Quantization",
     "QuantizationConfig",
+    "Rates",
     "RemoteTrainer",
+    "Role",
     "Schedule",
     "Shape",
     "SharesBase",
     "StepControl",
     "SupportsDistributed",
+    "SupportsObjectives",
     "TextForm",
     "Thinking",
     "Thoughts",
+    "TokenGroup",
     "TokenRow",
+    "TokenScores",
     "TrainRun",
     "TrainerConfig",
     "TrainingMonitor",
     "Type",
     "Weights",
+    "answer_rows",
     "chat_template_problem",
+    "check_answered",
     "estimate",
     "for_each_answer",
     "imported_too_late",

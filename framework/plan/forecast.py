@@ -151,7 +151,8 @@ class Planner:
         if isinstance(context, str) or trained.steps < ENOUGH_STEPS or min(trained.seconds, trained.tokens) <= 0:
             return
         computed = trained.computed_tokens or trained.tokens
-        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
+        length = rows.tokens / rows.rows / self.plan.cost.rows
+        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length) * _passes(self.plan)
         if done >= ENOUGH_WORK:
             known.remember_speed(speed_key(context), done / trained.seconds)
         known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
@@ -217,7 +218,9 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
     epochs = steps / an_epoch
     computed = rows.tokens * rows.computed
-    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, rows.tokens / rows.rows)
+    length = rows.tokens / rows.rows / context.plan.cost.rows
+    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, length)
+    operations *= _passes(context.plan)
     past = known.speeds(speed_key(context))
     slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
     return Work(
@@ -230,6 +233,11 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         seconds_low=operations / fastest if fastest else None,
         seconds_high=operations / slowest if slowest else None,
     )
+
+
+def _passes(plan: Plan) -> float:
+    """Return how much more is computed than by one forward and backward pass, which takes twice the forward pass."""
+    return 1 + plan.cost.more_forwards / 3
 
 
 def speed_key(context: PlanContext) -> str:

@@ -34,6 +34,8 @@ from framework.testing.suites import (
     ExporterSuite,
     FormatterSuite,
     LoggerSuite,
+    LossSuite,
+    MethodSuite,
     MetricSuite,
     SourceSuite,
 )
@@ -49,6 +51,8 @@ __all__ = [
     "ExporterSuite",
     "FormatterSuite",
     "LoggerSuite",
+    "LossSuite",
+    "MethodSuite",
     "MetricSuite",
     "SourceSuite",
     "add",

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.methods.config import CrossEntropyConfig
+from framework_plugins.methods.cross_entropy import CrossEntropy
 
-__all__ = ["make", "opened", "train", "with_adapter"]
+__all__ = ["PLAIN_LOSS", "make", "opened", "train", "with_adapter"]
+PLAIN_LOSS = CheckedObjective(CrossEntropy(CrossEntropyConfig()), "loss=cross_entropy", 1 << 20, plain=True)
 
 
 @contextmanager

@@ -26,8 +26,10 @@ from framework.api.protocols.model import (
     RemoteTrainer,
     SharesBase,
     SupportsDistributed,
+    SupportsObjectives,
     TrainRun,
 )
+from framework.api.protocols.objectives import LossValue, Method, Objective, TokenScores
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.sources import (
@@ -66,12 +68,15 @@ __all__ = [
     "LimitsLength",
     "Logger",
     "LooksInStages",
+    "LossValue",
+    "Method",
     "Metric",
     "MetricWithKind",
     "MetricWithUnit",
     "Model",
     "ModelPlace",
     "ModelSource",
+    "Objective",
     "OrderedExporter",
     "Quantization",
     "RemoteTrainer",
@@ -81,6 +86,8 @@ __all__ = [
     "Speaker",
     "SpeakerSource",
     "SupportsDistributed",
+    "SupportsObjectives",
+    "TokenScores",
     "TrainRun",
     "TrainingMonitor",
 ]

@@ -17,7 +17,7 @@ import torch
 
 from framework import FrameworkError, Plan
 from framework.api import GIB, Gpu, cpu_cores, installed, summarize_error
-from framework.api.training import ModelSource, Optimizer, Shape, TokenRow, estimate
+from framework.api.training import ModelSource, Optimizer, Shape, TokenGroup, estimate
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -296,7 +296,7 @@ def available_gpu(machine: Hardware) -> Gpu:
     return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
 
 
-def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, rows: Iterable[TokenRow]) -> Hardware:
+def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup]) -> Hardware:
     """Return the machine, without gradient checkpointing if memory is enough for the longest row without it.
 
     It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
@@ -308,7 +308,7 @@ def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, row
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine
     gpu = available_gpu(machine)
-    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for row in rows), 0)
+    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for group in groups for row in group.rows), 0)
     if not needs.checkpointing:
         high = estimate(shape, needs).high / GIB
         machine.facts[CHECKPOINTING] = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"
