@@ -13,7 +13,7 @@ end_where_it_cannot()  # before anything else is imported that may not be there
 from framework.api.component import Component, hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
-from framework.hooks.decorators import callback, exporter, formatter, metric, optimizer, sampler, schedule
+from framework.hooks.decorators import callback, exporter, formatter, loss, metric, optimizer, sampler, schedule
 from framework.util.errors import FrameworkError
 from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
 
@@ -33,6 +33,7 @@ __all__ = [
     "hookimpl",
     "load_model",
     "load_report",
+    "loss",
     "metric",
     "optimizer",
     "sampler",

@@ -47,6 +47,8 @@ GROUPS = {
         Group("data", schema.DataConfig),
         Group("format", schema.FormatConfig),
         Group("audit", schema.AuditConfig, several=True),
+        Group("method", schema.MethodConfig),
+        Group("loss", schema.LossConfig),
         Group("trainer", schema.TrainerConfig),
         Group("optimizer", schema.OptimizerConfig),
         Group("schedule", schema.ScheduleConfig),

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from framework.api.records import Example, Message
 from framework.api.schema import Thoughts
+from framework.util.errors import FrameworkError
 
 __all__ = [
     "BEGIN_THOUGHT",
     "END_THOUGHT",
+    "check_answered",
     "conversation",
     "for_each_answer",
     "split_thought",
@@ -19,10 +21,27 @@ __all__ = [
     "without_thought",
 ]
 
+SKIP = "; remove the extra turns, or set data.on_bad_row=skip to leave such rows out"
 ANSWER = ", answer "
 """The text between the name of a conversation and the number of its answer."""
 BEGIN_THOUGHT, END_THOUGHT = "<think>", "</think>"
 _TAGGED = re.compile(rf"\s*{BEGIN_THOUGHT}(.*?){END_THOUGHT}\s*", re.DOTALL)
+
+
+def check_answered(example: Example) -> None:
+    """Check that a conversation ends with an answer and that an answer is learned; plain text is.
+
+    Raises:
+        FrameworkError: it is not.
+    """
+    messages = example.messages
+    if example.text is not None:
+        return
+    if not messages or messages[-1].role != "assistant":
+        last = f"ends with '{messages[-1].role}'" if messages else "has no turns"
+        raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {last}{SKIP}")
+    if not any(turn.learned for turn in messages if turn.role == "assistant"):
+        raise FrameworkError("no assistant's turn is learned: all have weight 0")
 
 
 # Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
@@ -46,6 +65,7 @@ def for_each_answer(example: Example) -> Iterator[Example]:
             example.tools,
             example.rejected if place == len(example.messages) - 1 else (),
             cluster=cluster,
+            facts=example.facts,
         )
 
 

@@ -6,29 +6,30 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 from framework.api.plan import Selection
-from framework.api.records import DataResult, Prompt, Scored, TokenRow
+from framework.api.records import DataResult, Prompt, Scored, TokenGroup, TokenRow
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Data", "NumberedRows", "set_of"]
+__all__ = ["Data", "NumberedRows", "answer_rows", "set_of"]
 
 
 @dataclass(frozen=True)
 class Data:
     """What training and evaluation work on. The rows are read from disk as they are needed.
 
-    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows,
-    ordered so that the first N, for any N, are spread over all of them. `format` is the run's, for rows that an
-    evaluator reads. `store` is the folder of the tokenized rows, for other processes that train on them. `selection`
-    are the prompts of the validation rows: a training and a sweep choose by them, while the verdict judges by
-    `prompts`. `clusters` has a number for each validation row, the same for similar rows. `selecting` says that
-    `prompts` are `selection` now. `scored` has what the model that is measured gives of the validation rows, for
-    evaluators that would ask about them again; empty if it was not asked.
+    `train` and `validation` have one row for each group, its answer: they are for evaluators. `train_groups` and
+    `validation_groups` have the groups themselves, for a training. `result` is the part that is saved. `prompts` are
+    the source's own in their order, or else the validation rows, ordered so that the first N, for any N, are spread
+    over all of them. `format` is the run's, for rows that an evaluator reads. `store` is the folder of the tokenized
+    rows, for other processes that train on them. `selection` are the prompts of the validation rows: a training and a
+    sweep choose by them, while the verdict judges by `prompts`. `clusters` has a number for each validation row, the
+    same for similar rows. `selecting` says that `prompts` are `selection` now. `scored` has what the model that is
+    measured gives of the validation rows, for evaluators that would ask about them again; empty if it was not asked.
     """
 
     train: Sequence[TokenRow]
@@ -41,6 +42,8 @@ class Data:
     clusters: Sequence[int] = ()
     selecting: bool = False
     scored: Sequence[Scored] = ()
+    train_groups: Sequence[TokenGroup] = ()
+    validation_groups: Sequence[TokenGroup] = ()
 
     def for_selection(self) -> Data:
         """Return the data to choose weights or settings by: with the prompts of the validation rows, if there are any.
@@ -48,6 +51,26 @@ class Data:
         If there are none, the prompts are those of the verdict.
         """
         return dataclasses.replace(self, prompts=self.selection, selecting=True) if self.selection else self
+
+
+class _Answers(Sequence[TokenRow]):
+    def __init__(self, groups: Sequence[TokenGroup]) -> None:
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TokenRow]: ...
+    def __getitem__(self, index: int | slice) -> TokenRow | Sequence[TokenRow]:
+        return _Answers(self.groups[index]) if isinstance(index, slice) else self.groups[index].answer
+
+
+def answer_rows(groups: Sequence[TokenGroup]) -> Sequence[TokenRow]:
+    """Return the answer of each group, read as it is asked for."""
+    return _Answers(groups)
 
 
 def set_of(where: str) -> str:

@@ -16,7 +16,16 @@ from typing import Any
 
 from framework.api.component import GROUPS, Component
 from framework.api.fields import fields
-from framework.api.schema import Affects, HealthConfig, PlanConfig, RunConfig, Stage, TrainerConfig, VerdictConfig
+from framework.api.schema import (
+    Affects,
+    HealthConfig,
+    PassCost,
+    PlanConfig,
+    RunConfig,
+    Stage,
+    TrainerConfig,
+    VerdictConfig,
+)
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = [
@@ -91,6 +100,8 @@ class Plan:
     data: Selection
     format: Selection
     audit: Mapping[str, Selection]
+    method: Selection
+    loss: Selection
     trainer: Selection
     optimizer: Selection
     schedule: Selection
@@ -195,8 +206,15 @@ class Plan:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """What the evaluators measure besides the metrics, by name."""
-        return tuple(name for evaluator in self.evaluator.values() for name in evaluator.config.measures())
+        """What the evaluators and the method measure besides the metrics, by name."""
+        return tuple(name for choice in (*self.evaluator.values(), self.method) for name in choice.config.measures())
+
+    @property
+    def cost(self) -> PassCost:
+        """What the method takes, with the reference that the loss may need."""
+        cost: PassCost = self.method.config.cost()
+        reference = self.loss.config.needs_reference and not self.method.config.own_objective
+        return dataclasses.replace(cost, more_forwards=cost.more_forwards + reference)
 
     @property
     def is_new_run(self) -> bool:

@@ -113,6 +113,7 @@ from framework.util.errors import (
 if TYPE_CHECKING:
     from framework.api.text.bars import Bars
     from framework.data.lengths import stored_rows
+    from framework.data.stage import load_data
 
 __all__ = [
     "CONTROL",
@@ -151,6 +152,7 @@ __all__ = [
     "is_animated",
     "is_resumed",
     "load_config",
+    "load_data",
     "load_file",
     "load_record",
     "make_plan",
@@ -177,7 +179,11 @@ __all__ = [
 
 
 # rich's bars take a quarter of a second to import, and the rows of a store numpy and Arrow.
-_LATER = {"Bars": "framework.api.text.bars", "stored_rows": "framework.data.lengths"}
+_LATER = {
+    "Bars": "framework.api.text.bars",
+    "load_data": "framework.data.stage",
+    "stored_rows": "framework.data.lengths",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len, Predicate
@@ -36,14 +36,19 @@ __all__ = [
     "LaunchConfig",
     "Learn",
     "LoggerConfig",
+    "LossConfig",
+    "MethodConfig",
     "MetricConfig",
     "ModelConfig",
     "OnBadRow",
     "OptimizerConfig",
     "Overflow",
+    "PassCost",
     "PlanConfig",
     "ProofMode",
     "QuantizationConfig",
+    "Rates",
+    "Role",
     "RunConfig",
     "SamplerConfig",
     "ScheduleConfig",
@@ -117,6 +122,14 @@ class Thoughts(Enum):
     field = "field"
     inline = "inline"
     drop = "drop"
+
+
+class Role(IntEnum):
+    """What a token row is in its group: the answer, one that was not preferred, or a question without an answer."""
+
+    answer = 0
+    rejected = 1
+    prompt = 2
 
 
 class OnBadRow(Enum):
@@ -220,6 +233,70 @@ class FormatConfig:
 @dataclass
 class AuditConfig:
     """Checks of the data before training."""
+
+
+@dataclass(frozen=True)
+class PassCost:
+    """What a training takes beside one row's forward and backward pass: for the plan's time and memory.
+
+    Attributes:
+        rows: rows in a group.
+        more_forwards: forward passes of each row without gradients, such as those of a reference.
+        rollout_tokens: tokens that are generated for a group.
+    """
+
+    rows: float = 1.0
+    more_forwards: float = 0.0
+    rollout_tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates outside of which a training rarely goes well, and the one to take instead."""
+
+    least: float
+    most: float
+    usual: float
+
+
+@dataclass
+class MethodConfig:
+    """What is learned from the rows. The class attributes are what the plan knows before anything is loaded."""
+
+    roles: ClassVar[tuple[Role, ...]] = (Role.answer,)
+    """The roles of the rows in its groups."""
+    own_objective: ClassVar[bool] = False
+    """Whether it brings its objective, so that `loss=` chooses nothing."""
+    adapter_rates: ClassVar[Rates] = Rates(2e-5, 1e-3, 2e-4)
+    full_rates: ClassVar[Rates] = Rates(0.0, 1e-4, 2e-5)
+    health_rules: ClassVar[frozenset[str] | None] = None
+    """The rules of `health` that suit its losses; None for all."""
+
+    def cost(self) -> PassCost:
+        """Return what a group takes."""
+        return PassCost(rows=len(self.roles))
+
+    def measures(self) -> tuple[str, ...]:
+        """Return the names of what it measures on held-out rows in addition to the loss: each can be the objective."""
+        return ()
+
+
+@dataclass
+class LossConfig:
+    """How the log-probabilities of a step become a loss. The class attributes are what the plan knows of it."""
+
+    plain: ClassVar[bool] = False
+    """It is the mean over all learned tokens, what a run has if nothing else is chosen: no weights are computed for it,
+    and a method that brings its own objective may pass it over."""
+    roles: ClassVar[tuple[Role, ...]] = (Role.answer,)
+    """The roles of the rows that it reads in each group."""
+    facts: ClassVar[tuple[str, ...]] = ()
+    arrays: ClassVar[tuple[str, ...]] = ()
+    """The facts and arrays that each group has to have."""
+    linear: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
+    whole_step: ClassVar[bool] = False
+    """See `Objective`."""
 
 
 WARMUP = 10
@@ -513,6 +590,9 @@ class RunConfig:
     data: Annotated[DataConfig, ~ABOUT_MODEL] = MISSING
     format: Annotated[FormatConfig, ~ABOUT_MODEL] = MISSING
     audit: Annotated[dict[str, AuditConfig], Affects.audit | Affects.training] = field(default_factory=dict)
+    # It decides what is encoded of a row, and what is measured.
+    method: Annotated[MethodConfig, ~Affects.base] = MISSING
+    loss: Annotated[LossConfig, ~(ABOUT_ROWS | Affects.base)] = MISSING
     # The data stage reads the length limit and the batch size, which its keys name; audits may read all of it.
     trainer: Annotated[TrainerConfig, ~(Affects.rows | Affects.data | Affects.baseline)] = MISSING
     optimizer: Annotated[OptimizerConfig, OF_TRAINING] = MISSING

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import json
 
+from framework.api.conversations import SKIP
 from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError, summarize_error
 
-SKIP = "; remove the extra turns, or set data.on_bad_row=skip to leave such rows out"
 ROLES = ("system", "user", "assistant", "tool")
 
 
 def check_turns(example: Example) -> None:
-    """Check a conversation; the order of the turns between the first and the last is the template's business.
+    """Check the turns of a conversation one by one; which may be the last one is the method's business.
+
+    The order of the turns between the first and the last is the template's.
 
     Raises:
-        FrameworkError: it does not end with the assistant, begins with another than the user, a role is unknown, a turn
-            is not text, none is to be learned, or a call or a tool's schema is not JSON.
+        FrameworkError: it begins with another than the user, a role is unknown, a turn is not text, or a call or a
+            tool's schema is not JSON.
     """
     if example.text is not None:
         check_text("plain text", example.text)
         return
     messages = example.messages
-    if not messages or messages[-1].role != "assistant":
-        last = f"ends with '{messages[-1].role}'" if messages else "has no turns"
-        raise FrameworkError(f"a conversation has to end with an assistant's turn, and this one {last}{SKIP}")
     first = next((message.role for message in messages if message.role != "system"), "")
     if first in ("assistant", "tool"):
         raise FrameworkError(
             f"a conversation has to begin with a user's turn, and this one begins with the {first}'s{SKIP}"
         )
-    if not any(turn.learned for turn in messages if turn.role == "assistant"):
-        raise FrameworkError("no assistant's turn is learned: all have weight 0")
     for turn in messages:
         _check_turn(turn)
     for turn in example.rejected:

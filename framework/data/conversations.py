@@ -57,6 +57,8 @@ def to_json(example: Example) -> str:
         plain["text"] = example.text
     if example.cluster:
         plain["cluster"] = example.cluster
+    if example.facts:
+        plain["facts"] = dict(example.facts)
     return ENCODER.encode(plain)
 
 
@@ -79,7 +81,8 @@ def from_json(text: str, where: str) -> Example:
     plain = json.loads(text)
     messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
     tools, text = tuple(plain.get("tools", ())), plain.get("text")
-    return Example(messages, plain["format"], where, tools, rejected, text, plain.get("cluster", ""))
+    cluster, facts = plain.get("cluster", ""), plain.get("facts", {})
+    return Example(messages, plain["format"], where, tools, rejected, text, cluster, facts)
 
 
 def _message(turn: dict[str, Any]) -> Message:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.records import Lengths, TokenRow
+from framework.api.records import Lengths, TokenGroup, TokenRow
 from framework.api.schema import Overflow
 from framework.data.store import Rows, Store
 from framework.util.errors import FrameworkError
@@ -124,17 +124,17 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
 
 
-def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenRow]]:
-    """Return rows of the store in a folder, once for each of `numbers`, cut at `limit` tokens."""
+def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenGroup]]:
+    """Return groups of the store in a folder, once for each of `numbers`, cut at `limit` tokens."""
     store = Store(folder)
-    return [token_rows(store, each, limit) for each in numbers]
+    return [token_groups(store, each, limit) for each in numbers]
+
+
+def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:
+    """Return the groups, each row cut at `limit` tokens."""
+    return Rows(numbers, lambda number: store.token_group(number, limit))
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:
-    """Return the rows, cut at `limit` tokens."""
-
-    def cut(number: int) -> TokenRow:
-        row = store.token_row(number)
-        return row if len(row.input_ids) <= limit else TokenRow(row.input_ids[:limit], row.labels[:limit], row.where)
-
-    return Rows(numbers, cut)
+    """Return the answers of the groups, cut at `limit` tokens."""
+    return Rows(numbers, lambda number: store.token_group(number, limit).answer)

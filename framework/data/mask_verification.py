@@ -27,7 +27,7 @@ def prove(store: Store, learn: Learn) -> Proof:
     counted = (columns.part != RowPart.prompts) | (columns.tokens == 0)
     failed, talks = counted & ~columns.proven, counted & ~columns.plain
     # A row that the template refuses has no tokens.
-    share = (columns.supervised / np.maximum(columns.tokens, 1))[talks if talks.any() else counted]
+    share = (columns.supervised / np.maximum(store.total_tokens(), 1))[talks if talks.any() else counted]
     return Proof(
         rows=int(counted.sum()),
         failed=int(failed.sum()),

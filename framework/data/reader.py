@@ -18,13 +18,18 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
-from framework.api.conversations import for_each_answer
+from framework.api.conversations import check_answered, for_each_answer
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import CompositeFormatter, Formatter, Model
-from framework.api.records import IGNORE, Example, MixedIn, RawData, Row, TokenRow
-from framework.api.schema import Affects, Learn, OnBadRow
+from framework.api.protocols import CompositeFormatter, Formatter, Method, Model
+from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
+from framework.api.schema import Affects, Learn, OnBadRow, Role
+from framework.api.text import count as counted
 from framework.data import mixture, sources, store, writer
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
@@ -49,6 +54,7 @@ class Reader:
         self.plan = plan
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
+        self.method: Method = plan.method.create()
         self.source = plan.data.create()
         self.raw: RawData = sources.load(plan.data.component.name, self.source)
         self.others: list[RawData] = [
@@ -102,7 +108,9 @@ class Reader:
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
-        return key_of(self.fingerprint, settings, chosen, places, encoding, code=(*sources, *makers, *asked))
+        return key_of(
+            self.fingerprint, settings, chosen, places, encoding, code=(*sources, *makers, *asked, self.method)
+        )
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)
@@ -126,6 +134,8 @@ class Reader:
             summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
+        if Role.rejected in self.plan.method.config.roles:
+            summary.rejected = 0  # none is left out
 
     def _add(
         self,
@@ -156,7 +166,10 @@ class Reader:
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         rows = _counted(rows, first)
-        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
+        check = check_answered if part == RowPart.prompts else self.method.check
+        examples = read(
+            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check
+        )
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
             examples = _for_each_answer(examples, into.summary, most)
         count = 0
@@ -164,15 +177,28 @@ class Reader:
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 count += len(batch)
                 continue
-            pairs = list(self._encoded(batch, into.summary))
-            into.add([example for example, _ in pairs], [row for _, row in pairs], part, source)
+            pairs = list(self._encoded(batch, part, into.summary))
+            into.add([example for example, _ in pairs], [group for _, group in pairs], part, source)
             count += len(pairs)
         return count
 
-    def _encoded(self, batch: Sequence[Example], summary: ReadSummary) -> Iterator[tuple[Example, TokenRow]]:
-        """Encode examples; a plain text may become several rows."""
+    def _encoded(
+        self, batch: Sequence[Example], part: RowPart, summary: ReadSummary
+    ) -> Iterator[tuple[Example, TokenGroup]]:
+        """Encode examples, each as the rows of its group; a plain text may become several groups."""
         limit, stop_ids = self.plan.data.config.cut, self.model.stop_ids
-        for example, row in zip(batch, self.model.encode(batch), strict=True):
+        # A prompt is an answer to compare with, whatever the method.
+        made = [_alone(each) if part == RowPart.prompts else self._conversations(each) for each in batch]
+        rows = iter(self.model.encode([each for conversations in made for _, each in conversations]))
+        for example, conversations in zip(batch, made, strict=True):
+            some = list(itertools.islice(rows, len(conversations)))
+            group: TokenGroup = some[0] if part == RowPart.prompts else _group(conversations, some)
+            for name in (*group.facts, *group.arrays):
+                summary.given[name] = summary.given.get(name, 0) + 1
+            if not isinstance(group, TokenRow):
+                yield example, group
+                continue
+            row = group
             if example.text is not None and not stop_ids.isdisjoint(row.labels[:-1]):
                 summary.stopped += 1
                 summary.stopped_examples += [example.where] if summary.stopped <= SHOWN_ERRORS else []
@@ -184,6 +210,67 @@ class Reader:
                 summary.cut_texts += 1
                 summary.cut_rows += len(pairs)
             yield from pairs
+
+    def _conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return what a method makes of an example.
+
+        Raises:
+            FrameworkError: it makes nothing, or a row of a role that it does not declare.
+        """
+        made = self.method.conversations(example)
+        name, roles = self.plan.method.component.name, self.plan.method.config.roles
+        if not made:
+            raise FrameworkError(
+                f"{example.where}: method={name} makes no row of it: `conversations` has to return one or more, and "
+                "`check` refuses what cannot be used"
+            )
+        if other := [role for role, _ in made if role not in roles]:
+            raise FrameworkError(
+                f"{example.where}: method={name} makes a row of the role {other[0].name}, which its config does not "
+                f"name: roles={', '.join(role.name for role in roles)}"
+            )
+        return made
+
+
+def _alone(example: Example) -> Sequence[tuple[Role, Example]]:
+    return ((Role.answer, example),)
+
+
+def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) -> TokenGroup:
+    """Return the group of an example's rows, with the facts of the first that has some, and the arrays of each.
+
+    Raises:
+        FrameworkError: an array has another length than the learned tokens.
+    """
+    examples = [example for _, example in conversations]
+    names = dict.fromkeys(name for example in examples for name in example.arrays)
+    facts = next((example.facts for example in examples if example.facts), {})
+    if len(rows) == 1 and conversations[0][0] is Role.answer and not names and not facts:
+        return rows[0]
+    arrays = {
+        name: tuple(_array(name, example, row) for example, row in zip(examples, rows, strict=True)) for name in names
+    }
+    return GroupedRows(tuple(rows), tuple(role for role, _ in conversations), facts, arrays)
+
+
+def _array(name: str, example: Example, row: TokenRow) -> NDArray[Any]:
+    """Return an array of a row as numbers: ids stay whole, anything else is single precision."""
+    wanted = len(row.learned)
+    try:
+        array = np.asarray(example.arrays.get(name, ()))
+        array = array.reshape(len(array), -1 if len(array) else 1)
+        array = array.astype(np.int32 if array.dtype.kind in "iu" else np.float32)
+    except (ValueError, TypeError) as error:
+        raise FrameworkError(
+            f"{example.where}: the array {name} is not a table of numbers: each learned token has a row of them, all "
+            "equally long"
+        ) from error
+    if len(array) != wanted:
+        raise FrameworkError(
+            f"{example.where}: the array {name} has {counted(len(array), 'row')} of numbers, and "
+            f"{counted(wanted, 'token')} are learned: give one for each learned token, the stop token included"
+        )
+    return array
 
 
 def _counted(rows: Iterable[Row], first: int | None) -> Iterator[Row]:

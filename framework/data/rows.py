@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.api.conversations import with_thoughts
+from framework.api.conversations import check_answered, with_thoughts
 from framework.api.protocols import CompositeFormatter, Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
@@ -39,7 +39,8 @@ class ReadSummary:
     answer, which is left out.
     `cut_texts` plain texts became `cut_rows` rows, and `stopped` of them hold a stop token before their end, the first
     of which are `stopped_examples`. `normalized` rows have answers in which the tokenizer writes other characters.
-    `conversations` with several answers became `conversation_rows` rows by `data.learn=each`.
+    `conversations` with several answers became `conversation_rows` rows by `data.learn=each`. `given` counts the groups
+    with a fact or an array of a name.
     """
 
     bad_rows: int = 0
@@ -57,6 +58,7 @@ class ReadSummary:
     normalized_examples: list[str] = field(default_factory=list)
     conversations: int = 0
     conversation_rows: int = 0
+    given: dict[str, int] = field(default_factory=dict)
 
     def bad(self, row: Row, problem: str) -> None:
         """Take note of a bad row."""
@@ -241,11 +243,13 @@ def read(
     *,
     strict: bool = True,
     longest: int | None = None,
+    check: Callable[[Example], None] = check_answered,
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
 
     `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
-    rows held out or mixed in may have others. `longest` is how many characters a row may have.
+    rows held out or mixed in may have others. `longest` is how many characters a row may have, and `check` refuses one
+    that the method cannot use.
 
     Raises:
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
@@ -264,6 +268,7 @@ def read(
             example = with_system_prompt(found, config.system_prompt)
             example = with_thoughts(stripped(example) if config.strip else example, config.thoughts)
             check_turns(example)
+            check(example)
             _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error))
@@ -281,7 +286,10 @@ def read(
 
 def _placed(example: Example, where: str, cluster: str) -> Example:
     # Not dataclasses.replace, which takes three times as long.
-    return Example(example.messages, example.format, where, example.tools, example.rejected, example.text, cluster)
+    return Example(
+        example.messages, example.format, where, example.tools, example.rejected, example.text, cluster,
+        example.facts, example.arrays,
+    )  # fmt: skip
 
 
 def _check_length(example: Example, longest: int | None) -> None:

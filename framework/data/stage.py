@@ -27,10 +27,11 @@ from framework.api.records import (
     Prompt,
     Proof,
     Severity,
+    TokenGroup,
     TokenRow,
     ViewedRow,
 )
-from framework.api.schema import Affects, ProofMode, Stage
+from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
 from framework.data import audit, lengths, mask_verification
 from framework.data.audit import StoredRows
@@ -73,6 +74,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     # A run that neither trains nor asks has no use for them.
     own = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
     rows, cached = reader.store()
+    _check_given(plan, rows)
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
@@ -93,6 +95,21 @@ def load_data(plan: Plan, model: Model) -> Data:
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
         format=plan.format,
     )
+
+
+def _check_given(plan: Plan, rows: Store) -> None:
+    """Make sure that the rows have the facts and arrays that the loss reads.
+
+    Raises:
+        FrameworkError: a row has none.
+    """
+    count = int((rows.columns.part != RowPart.prompts).sum())
+    for name in (*plan.loss.config.facts, *plan.loss.config.arrays):
+        if (have := rows.summary.given.get(name, 0)) < count:
+            raise FrameworkError(
+                f"loss={plan.loss.component.name} reads '{name}' of each row, and {count - have} of {count} rows have "
+                f"none: choose a format that gives `Example.facts` or `Example.arrays` with it, or another loss"
+            )
 
 
 def _own_prompts(chosen: Mapping[str, Selection], form: Selection) -> list[Prompt]:
@@ -135,8 +152,8 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
-    train_rows = lengths.token_rows(rows, fitted.numbers, limit)
-    tokens = np.minimum(rows.columns.tokens[fitted.numbers], limit)
+    train_groups = lengths.token_groups(rows, fitted.numbers, limit)
+    tokens = rows.total_tokens(limit)[fitted.numbers]
     result = DataResult(
         train_rows=len(fitted.numbers),
         validation_rows=len(held_out.numbers),
@@ -144,7 +161,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         formats=rows.summary.formats,
         tokens=int(tokens.sum()),
         supervised_tokens=fitted.supervised,
-        longest=int(tokens.max()),
+        longest=min(int(rows.columns.tokens[fitted.numbers].max()), limit),
         overflow_rows=fitted.long,
         overflow_rows_left_out=fitted.left_out,
         overflow_supervised_tokens=fitted.lost,
@@ -161,7 +178,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
             *_stopped_text(rows),
             *_normalized(rows),
         ],
-        view=preview(train_rows, rows.columns.source[fitted.numbers], model),
+        view=preview(train_groups, rows.columns.source[fitted.numbers], model),
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
         judged_apart=apart or len(judged_by) != len(validation),
@@ -172,9 +189,14 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversations=rows.summary.conversations,
         conversation_rows=rows.summary.conversation_rows,
     )
-    validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
     clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder, selection, clusters), part
+    train, validation = (lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers))
+    validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
+    data = Data(
+        train, validation, prompts, result, plan.format, rows.folder, selection, clusters,
+        train_groups=train_groups, validation_groups=validation_groups,
+    )  # fmt: skip
+    return data, part
 
 
 def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int) -> None:
@@ -407,11 +429,15 @@ def to_prompt(example: Example) -> Prompt:
     return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
 
 
-def preview(rows: Sequence[TokenRow], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:
-    """Show the first rows, and the first of each source that was mixed in."""
+def preview(groups: Sequence[TokenGroup], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:
+    """Show the rows of the first groups, and of the first of each source that was mixed in."""
     firsts = np.sort(np.unique(sources, return_index=True)[1][1:])
-    numbers = dict.fromkeys([*range(min(SHOWN_ROWS, len(rows))), *firsts.tolist()])
-    return [ViewedRow(row.where, _learned_and_not(row, model)) for row in (rows[number] for number in numbers)]
+    numbers = dict.fromkeys([*range(min(SHOWN_ROWS, len(groups))), *firsts.tolist()])
+    return [
+        ViewedRow(row.where if role is Role.answer else f"{row.where}, {role.name}", _learned_and_not(row, model))
+        for group in (groups[number] for number in numbers)
+        for row, role in zip(group.rows, group.roles, strict=True)
+    ]
 
 
 def _learned_and_not(row: TokenRow, model: Model) -> list[Piece]:

@@ -1,9 +1,9 @@
 """Tokenized rows on disk, in Arrow: written once, then memory-mapped, so a million rows need no more memory than a few.
 
 A store is a folder: `tokens.arrow` (ids and what is learned, one row each), `texts.arrow` (question, answer, the
-conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `summary.json`. The
-three have the same batches.
-`writer.py` makes it.
+conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `summary.json`. If
+rows belong to groups with more than an answer, `groups.arrow` has the groups, and everything else is about a group: its
+tokens are those of its answer. The files have the same batches. `writer.py` makes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from framework.api import records
 from framework.api.audit import Texts
-from framework.api.records import IGNORE, Example, TokenRow
+from framework.api.records import IGNORE, Example, GroupedRows, TokenGroup, TokenRow
+from framework.api.schema import Role
 from framework.data.conversations import from_json
 from framework.data.rows import ReadSummary
 from framework.util.files import PART_SUFFIX
@@ -31,11 +32,39 @@ from framework.util.files import PART_SUFFIX
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""
 TOKENS, TEXTS, COLUMNS, SUMMARY = "tokens.arrow", "texts.arrow", "columns.arrow", "summary.json"
+GROUPS = "groups.arrow"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
 TEXTS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("where", "problem", "question", "answer", "earlier", "around", "example")]
+)
+GROUPS_SCHEMA = pa.schema(
+    [
+        (
+            "group",
+            pa.struct(
+                [
+                    ("rows", pa.list_(pa.struct([("ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_()))]))),
+                    ("roles", pa.list_(pa.int8())),
+                    ("facts", pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))),
+                    (
+                        "arrays",
+                        pa.list_(
+                            pa.struct(
+                                [
+                                    ("name", pa.string()),
+                                    ("width", pa.int32()),
+                                    ("kind", pa.string()),
+                                    ("values", pa.binary()),
+                                ]
+                            )
+                        ),
+                    ),
+                ]
+            ),
+        )
+    ]
 )
 COLUMNS_SCHEMA = pa.schema(
     [
@@ -56,8 +85,8 @@ class RowColumns:
     Attributes:
         part: the `RowPart` of each row; none is left out yet.
         source: 0 for the run's own data, 1 and up for what `data.mix` adds.
-        tokens: number of tokens.
-        supervised: number of tokens that are learned.
+        tokens: number of tokens, of a group those of its longest row.
+        supervised: number of tokens that are learned; 0 of a group in which one of the answers has none.
         turns: number of runs of learned tokens, the assistants' turns.
         proven: whether the row teaches what inference will do.
         system: whether the conversation has a system prompt.
@@ -112,6 +141,8 @@ class Store:
         # Not mapped: whoever reads texts reads all of them, and pages that are mapped count as memory.
         self._texts = pa.ipc.open_file(pa.OSFile(str(folder / TEXTS)))
         self._last: tuple[int, Any] = (-1, None)
+        groups = folder / GROUPS
+        self._groups = pa.ipc.open_file(pa.memory_map(str(groups))) if groups.exists() else None
 
     def check(self) -> None:
         """Look whether the files belong together.
@@ -119,7 +150,8 @@ class Store:
         Raises:
             ValueError: they do not.
         """
-        if not self._tokens.num_record_batches == self._texts.num_record_batches == len(self._ends):
+        files = [self._tokens, self._texts, *([self._groups] if self._groups else [])]
+        if any(file.num_record_batches != len(self._ends) for file in files):
             raise ValueError(f"{self.folder} is damaged")
 
     def __len__(self) -> int:
@@ -132,6 +164,49 @@ class Store:
         ids, learned = (_list(batch.column(column), index) for column in (0, 1))
         labels = np.where(learned, ids, IGNORE)
         return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[index].as_py())
+
+    def token_group(self, number: int, limit: int | None = None) -> TokenGroup:
+        """Read a group, each of its rows cut at `limit` tokens; a row that has nothing besides it is its own group."""
+        record = self._group(number)
+        if record is None:
+            row = self.token_row(number)
+            return row if limit is None or len(row.input_ids) <= limit else _cut(row, limit)
+        where, rows = self.where(number), []
+        for each in record["rows"]:
+            labels = [token if on else IGNORE for token, on in zip(each["ids"], each["learned"], strict=True)]
+            rows.append(_cut(TokenRow(each["ids"], labels, where), limit))
+        arrays: dict[str, list[NDArray[Any]]] = {}
+        for each in record["arrays"]:
+            flat = np.frombuffer(each["values"], each["kind"]).reshape(-1, each["width"])
+            row = rows[len(arrays.setdefault(each["name"], []))]
+            arrays[each["name"]].append(flat[: len(row.learned)])
+        return GroupedRows(
+            tuple(rows),
+            tuple(Role(role) for role in record["roles"]),
+            {each["name"]: each["value"] for each in record["facts"]},
+            {name: tuple(each) for name, each in arrays.items()},
+        )
+
+    def _group(self, number: int) -> dict[str, Any] | None:
+        if self._groups is None:
+            return None
+        batch, index = self._place(number)
+        record: dict[str, Any] | None = self._groups.get_batch(batch).column(0)[index].as_py()
+        return record
+
+    def total_tokens(self, limit: int | None = None) -> NDArray[np.int32]:
+        """Return the tokens of each group, of all its rows, each row cut at `limit`."""
+        tokens = self.columns.tokens if limit is None else np.minimum(self.columns.tokens, limit)
+        if self._groups is None:
+            return tokens
+        total, start = tokens.copy(), 0
+        for index in range(self._groups.num_record_batches):
+            for record in self._groups.get_batch(index).column(0):
+                if record.is_valid:
+                    lengths = [len(row["ids"]) for row in record["rows"]]
+                    total[start] = sum(length if limit is None else min(length, limit) for length in lengths)
+                start += 1
+        return total
 
     def example(self, number: int) -> Example:
         """Read the conversation of a row."""
@@ -169,10 +244,22 @@ class Store:
                 start += batch.num_rows
 
     def supervised_after(self, number: int, limit: int) -> int:
-        """Count the learned tokens of a row from position `limit` on."""
+        """Count the learned tokens of a row from position `limit` on.
+
+        If one of the answers of a group has none before it, all of the group are lost.
+        """
+        if self._group(number) is not None:
+            rows, kept = self.token_group(number), self.token_group(number, limit)
+            answers = [row for row, role in zip(kept.rows, kept.roles, strict=True) if role is not Role.prompt]
+            left = sum(row.supervised for row in kept.rows) if all(row.supervised for row in answers) else 0
+            return sum(row.supervised for row in rows.rows) - left
         batch, index = self._tokens_of(number)
         learned = _list(batch.column(1), index)
         return int(learned[limit:].sum())
+
+
+def _cut(row: TokenRow, limit: int | None) -> TokenRow:
+    return TokenRow(row.input_ids[:limit], row.labels[:limit], row.where)
 
 
 def _list(column: Any, index: int) -> NDArray[Any]:

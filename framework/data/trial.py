@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
+from framework.api.conversations import check_answered
 from framework.api.plan import Selection
 from framework.api.protocols import CheckedSource, Formatter
-from framework.api.records import RawData, Row
+from framework.api.records import Example, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.data import mixture, sources
 from framework.data.rows import ReadSummary, read
@@ -21,29 +22,31 @@ SECONDS = 0.5
 """How long good rows are tried. Bad ones that end the run are followed by all rows, for a complete message."""
 
 
-def try_sources(data: Selection, form: Selection) -> None:
+def try_sources(data: Selection, form: Selection, method: Selection) -> None:
     """Ask the sources that can tell whether their rows are there, and try the first ones of them.
 
     Args:
         data: the option of `data=`, which may mix others in.
         form: the option of `format=`.
+        method: the option of `method=`, which says what it cannot use.
 
     Raises:
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
+    check: Callable[[Example], None] = method.create().check
     trial = _Trial(data.config)
     raw = trial.opened(data)
     if raw is not None:
-        found = trial.rows(raw.train, form, data.config.max_rows, strict=True)
-        for rows in (raw.validation, raw.prompts):
-            trial.rows(rows, form, None)
+        found = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
+        trial.rows(raw.validation, form, None, check)
+        trial.rows(raw.prompts, form, None, check_answered)
         trial.check()
         if not found:
             raise no_rows(data, trial.summary)
     for part in mixture.parts(data.config.mix, form):
         mixed = _Trial(data.config)  # bad rows may not be drawn: only if all are bad, they end the run
         raw = mixed.opened(part.source)
-        if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows):
+        if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
 
 
@@ -60,13 +63,24 @@ class _Trial:
         source = choice.create()
         return sources.check(choice.component.name, source) if isinstance(source, CheckedSource) else None
 
-    def rows(self, rows: Iterable[Row], choice: Selection, first: int | None, *, strict: bool = False) -> bool:
+    def rows(
+        self,
+        rows: Iterable[Row],
+        choice: Selection,
+        first: int | None,
+        check: Callable[[Example], None],
+        *,
+        strict: bool = False,
+    ) -> bool:
         """Read and format rows for a moment, and return whether one is good."""
         formatter: Formatter = choice.create()
         end = time.monotonic() + SECONDS
         some = _counted(itertools.islice(rows, first), end)
         summary, longest, found = self.summary, self._longest, False
-        for _ in read(some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest):
+        examples = read(
+            some, formatter, choice.config, OnBadRow.skip, summary, strict=strict, longest=longest, check=check
+        )
+        for _ in examples:
             found = True
             # A bad row ends the run, and its message counts all of them.
             if time.monotonic() > end and not (summary.bad_rows and self._fatal):

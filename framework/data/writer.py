@@ -15,12 +15,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework.api import records
-from framework.api.records import IGNORE, Example, TokenRow
+from framework.api.records import IGNORE, Example, TokenGroup, TokenRow
+from framework.api.schema import Role
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import ReadSummary
 from framework.data.store import (
     COLUMNS,
     COLUMNS_SCHEMA,
+    GROUPS,
+    GROUPS_SCHEMA,
     SUMMARY,
     TEXTS,
     TEXTS_SCHEMA,
@@ -44,30 +47,45 @@ class Writer:
         self._tokens = self._file(TOKENS, TOKENS_SCHEMA)
         self._texts = self._file(TEXTS, TEXTS_SCHEMA, packed)
         self._columns = self._file(COLUMNS, COLUMNS_SCHEMA)
+        self._groups: Any = None
+        self._batches: list[int] = []
 
     def _file(self, name: str, schema: Any, options: Any = None) -> Any:
         file = self._open.enter_context(pa.OSFile(str(self.folder / name), "wb"))
         return self._open.enter_context(pa.ipc.new_file(file, schema, options=options))
 
-    def add(self, examples: Sequence[Example], rows: Sequence[TokenRow], part: int, source: int) -> None:
-        """Write the examples of one part and source with their token rows, as one batch."""
-        if not rows:
+    def add(self, examples: Sequence[Example], groups: Sequence[TokenGroup], part: int, source: int) -> None:
+        """Write the examples of one part and source with their groups of token rows, as one batch."""
+        if not groups:
             return
-        lengths = np.fromiter((len(row.input_ids) for row in rows), np.int32, len(rows))
-        offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
-        ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
-        labels = np.fromiter(itertools.chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
-        learned = labels != IGNORE
+        answers = [group.answer for group in groups]
+        lengths, offsets, ids, learned = _flat(answers)
         places = [example.where for example in examples]
         lists = [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in (ids, learned)]
         _write(self._tokens, [*lists, places], TOKENS_SCHEMA)
+        self._add_groups(groups)
         texts = [[make(example) for example in examples] for make in (asked, answered, earlier, around, to_json)]
-        _write(self._texts, [places, [row.problem for row in rows], *texts], TEXTS_SCHEMA)
+        problems = [problem_of(group) for group in groups]
+        _write(self._texts, [places, problems, *texts], TEXTS_SCHEMA)
         supervised, turns = _counts(lengths, offsets, learned)
-        known: list[Any] = [np.full(len(rows), part), np.full(len(rows), source), lengths, supervised, turns]
-        known += [[not row.problem for row in rows], [has_system(example) for example in examples]]
+        for number, group in enumerate(groups):
+            if len(group.rows) > 1:
+                lengths[number], supervised[number], turns[number] = _group_counts(group)
+        known: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
+        known += [[not problem for problem in problems], [has_system(example) for example in examples]]
         known += [[example.text is not None for example in examples], [_cluster(example) for example in examples]]
         _write(self._columns, known, COLUMNS_SCHEMA)
+
+    def _add_groups(self, groups: Sequence[TokenGroup]) -> None:
+        """Write what groups have besides their answers; without anything there is no file."""
+        records = [None if isinstance(group, TokenRow) else _group_record(group) for group in groups]
+        if self._groups is None and any(records):
+            self._groups = self._file(GROUPS, GROUPS_SCHEMA)
+            for count in self._batches:
+                _write(self._groups, [[None] * count], GROUPS_SCHEMA)
+        self._batches.append(len(groups))
+        if self._groups is not None:
+            _write(self._groups, [records], GROUPS_SCHEMA)
 
     def finish(self) -> None:
         """Write the summary of the rows."""
@@ -76,6 +94,50 @@ class Writer:
 
     def close(self) -> None:
         self._open.close()
+
+
+def problem_of(group: TokenGroup) -> str:
+    """Return why a group does not teach what inference will do, by the first row of which that is not proven."""
+    for row, role in zip(group.rows, group.roles, strict=True):
+        if row.problem:
+            return row.problem if role is Role.answer else f"the {role.name} turns: {row.problem}"
+    return ""
+
+
+def _group_record(group: TokenGroup) -> dict[str, Any]:
+    return {
+        "rows": [{"ids": row.input_ids, "learned": [label != IGNORE for label in row.labels]} for row in group.rows],
+        "roles": [int(role) for role in group.roles],
+        "facts": [{"name": name, "value": float(value)} for name, value in group.facts.items()],
+        "arrays": [
+            {"name": name, "width": array.shape[1], "kind": array.dtype.str, "values": array.tobytes()}
+            for name, arrays in group.arrays.items()
+            for array in arrays
+        ],
+    }
+
+
+def _group_counts(group: TokenGroup) -> tuple[int, int, int]:
+    """Return the tokens of the longest row, and the learned tokens and their runs of all rows.
+
+    Without a learned token in one of its answers, nothing of a group is learned.
+    """
+    flat = (_flat([row]) for row in group.rows)
+    each = [_counts(lengths, offsets, learned) for lengths, offsets, _, learned in flat]
+    whole = all(row.supervised for row, role in zip(group.rows, group.roles, strict=True) if role is not Role.prompt)
+    supervised, turns = (int(sum(counts[which][0] for counts in each)) if whole else 0 for which in (0, 1))
+    return max(len(row.input_ids) for row in group.rows), supervised, turns
+
+
+def _flat(
+    rows: Sequence[TokenRow],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the lengths of rows, where each begins in the joined ones, and their joined ids and learned bits."""
+    lengths = np.fromiter((len(row.input_ids) for row in rows), np.int32, len(rows))
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
+    ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
+    labels = np.fromiter(itertools.chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
+    return lengths, offsets, ids, labels != IGNORE
 
 
 def _cluster(example: Example) -> int:

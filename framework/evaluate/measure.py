@@ -74,6 +74,8 @@ class Measuring:
         for name, validation_set in self.plan.set_losses.items() if losses else ():
             if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
+        if losses:
+            measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):

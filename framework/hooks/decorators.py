@@ -11,6 +11,7 @@ The function stays what it was. Its module becomes a plugin with the option `met
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import math
@@ -19,11 +20,13 @@ from dataclasses import is_dataclass, make_dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 from framework.api.component import Component, hookimpl
+from framework.api.protocols.objectives import LossValue
 from framework.api.records import Artifact, Example, Message
 from framework.api.schema import (
     CallbackConfig,
     ExporterConfig,
     FormatConfig,
+    LossConfig,
     MetricConfig,
     OptimizerConfig,
     SamplerConfig,
@@ -36,8 +39,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from framework.api.protocols import ExportContext, Model, ParameterGroup, TrainedWeight
-    from framework.api.records import Step, StepControl
+    from framework.api.protocols import ExportContext, Model, ParameterGroup, TokenScores, TrainedWeight
+    from framework.api.records import Step, StepControl, TokenGroup
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"
@@ -73,8 +76,8 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
     """Make a function an option of `format=` with the function's name, for rows that have all of `fields`.
 
     It takes the row, a mapping, and returns the turns of the conversation: pairs of role and text, the last one the
-    assistant's. A second parameter, annotated with a subclass of `FormatConfig`, gets the options. The docstring
-    documents the option.
+    assistant's; or an `Example`, which may also have facts, arrays and a rejected answer. A second parameter, annotated
+    with a subclass of `FormatConfig`, gets the options. The docstring documents the option.
 
     Raises:
         TypeError: it is not a plain function, has other parameters or no docstring, or no field is named.
@@ -148,6 +151,63 @@ def optimizer(function: Function | None = None, /, *, state_bytes: float | None 
         names, schema = _signature(function, ("groups", "rate", "warmup"), OptimizerConfig, needed=2)
         schema.shards = shards  # type: ignore[attr-defined] # the attribute of OptimizerConfig
         return _mark(function, schema, functools.partial(FunctionOptimizer, names=names, bytes_each=state_bytes))
+
+    return decorate if function is None else decorate(function)
+
+
+@overload
+def loss(function: Function, /) -> Function: ...
+@overload
+def loss(
+    *,
+    linear: bool = False,
+    needs_reference: bool = False,
+    whole_step: bool = False,
+    facts: Sequence[str] = (),
+    arrays: Sequence[str] = (),
+    ids: str = "",
+) -> Callable[[Function], Function]: ...
+def loss(
+    function: Function | None = None,
+    /,
+    *,
+    linear: bool = False,
+    needs_reference: bool = False,
+    whole_step: bool = False,
+    facts: Sequence[str] = (),
+    arrays: Sequence[str] = (),
+    ids: str = "",
+) -> Any:
+    """Make a function an option of `loss=` with the function's name.
+
+    It takes the `TokenScores` of some groups, `(scores)`, and returns a `LossValue`, or the loss alone as a scalar
+    tensor. A second parameter, annotated with a subclass of `LossConfig`, gets the options. The docstring documents the
+    option.
+
+    Args:
+        function: the function, if the decorator is written without parentheses.
+        linear: as in `Objective`, with the two that follow.
+        needs_reference: see there.
+        whole_step: see there.
+        facts: names of the facts that each group has to have.
+        arrays: names of the arrays that each group has to have.
+        ids: the one of them whose ids are scored instead of the learned tokens.
+
+    Raises:
+        TypeError: it is not a plain function, has other parameters, or no docstring; `facts` or `arrays` are not lists
+            of names.
+    """
+    for name, given in (("facts", facts), ("arrays", arrays)):
+        if isinstance(given, str) or not all(isinstance(each, str) for each in given):
+            raise TypeError(f"@loss takes names as a tuple: {name}=('weight',), not {name}={given!r}")
+    known = {"facts": tuple(facts), "arrays": tuple(dict.fromkeys([*arrays, *([ids] if ids else [])]))}
+    flags = {"linear": linear, "needs_reference": needs_reference, "whole_step": whole_step}
+
+    def decorate(function: Function) -> Function:
+        _, schema = _signature(function, ("scores",), LossConfig)
+        for name, value in {**flags, **known}.items():
+            setattr(schema, name, value)
+        return _mark(function, schema, functools.partial(FunctionLoss, ids_of=ids))
 
     return decorate if function is None else decorate(function)
 
@@ -367,6 +427,24 @@ class FunctionCallback(DecoratedFunction):
         self.memory = copy.deepcopy(dict(state))
 
 
+class FunctionLoss:
+    """An objective of a decorated function."""
+
+    def __init__(self, function: Callable[..., Any], config: LossConfig, *, ids_of: str) -> None:
+        self.function, self.ids_of = function, ids_of
+        self.linear, self.needs_reference, self.whole_step = config.linear, config.needs_reference, config.whole_step
+        self.options = [config] if len(inspect.signature(function).parameters) > 1 else []
+
+    def ids(self, group: TokenGroup) -> Any:
+        """Return the array that the decorator names."""
+        return group.arrays[self.ids_of] if self.ids_of else None
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Call the function; the trainer checks what it returns."""
+        result = self.function(scores, *self.options)
+        return result if isinstance(result, LossValue) else LossValue(result)
+
+
 class FunctionFormatter:
     """A format of a decorated function."""
 
@@ -391,7 +469,10 @@ class FunctionFormatter:
                     f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'none'}"
                 )
         try:
-            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in self._turns(fields)]
+            made = self.function(fields, *self.options)
+            if isinstance(made, Example):
+                return dataclasses.replace(made, format=kind)
+            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in made]
         except KeyError as error:
             raise FrameworkError(
                 f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
@@ -402,9 +483,6 @@ class FunctionFormatter:
                     f"format {kind} makes the {turn.role}'s turn {type(turn.content).__name__}, not text"
                 )
         return Example(tuple(turns), kind)
-
-    def _turns(self, fields: Mapping[str, Any]) -> Turns:
-        return self.function(fields, *self.options)
 
 
 class FunctionExporter:

@@ -153,7 +153,8 @@ class Planner:
         if isinstance(context, str) or trained.steps < ENOUGH_STEPS or min(trained.seconds, trained.tokens) <= 0:
             return
         computed = trained.computed_tokens or trained.tokens
-        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
+        length = rows.tokens / rows.rows / self.plan.cost.rows
+        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length) * _passes(self.plan)
         if done >= ENOUGH_WORK:
             known.remember_speed(speed_key(context), done / trained.seconds)
         known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
@@ -219,7 +220,9 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
     epochs = steps / an_epoch
     computed = rows.tokens * rows.computed
-    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, rows.tokens / rows.rows)
+    length = rows.tokens / rows.rows / context.plan.cost.rows
+    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, length)
+    operations *= _passes(context.plan)
     past = known.speeds(speed_key(context))
     slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
     return Work(
@@ -244,6 +247,11 @@ def rates(plan: Plan, steps: int) -> list[float]:
     factor, points = plan.rate_factor(steps), min(steps, DRAWN_RATES)
     drawn = [round(point * (steps - 1) / max(1, points - 1)) for point in range(points)]
     return [plan.training.learning_rate * factor(step) for step in drawn]
+
+
+def _passes(plan: Plan) -> float:
+    """Return how much more is computed than by one forward and backward pass, which takes twice the forward pass."""
+    return 1 + plan.cost.more_forwards / 3
 
 
 def speed_key(context: PlanContext) -> str:

@@ -198,7 +198,7 @@ def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        saved = dict(_saved_settings(name, run.config[name], config[name], overridden))
+        saved = dict(_saved_settings(name, run.config.get(name) or {}, config[name], overridden))
         config[name] = OmegaConf.merge(config[name], saved)
 
 

@@ -171,6 +171,20 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, al
         )
 
 
+def _objective_problems(plan: Plan) -> Iterator[str]:
+    """Say why a loss cannot be that of a method."""
+    loss, method = plan.loss, plan.method
+    chosen, by = f"loss={loss.component.name}", f"method={method.component.name}"
+    if method.config.own_objective:
+        if not loss.config.plain:
+            yield f"{chosen} has no effect with {by}, which brings its own objective: leave it out"
+    elif other := [role.name for role in loss.config.roles if role not in method.config.roles]:
+        yield (
+            f"{chosen} reads the {' and '.join(other)} rows of a group, and {by} has none: choose another "
+            "loss, or a method with such rows"
+        )
+
+
 def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
@@ -184,6 +198,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"trainer.warmup_ratio={ratio:g} and trainer.warmup_steps={steps} both say how long the warm-up is: set "
             "one of them to null"
         )
+    yield from _objective_problems(plan)
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} cannot be trained further yet; to evaluate and "

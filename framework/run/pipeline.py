@@ -25,6 +25,7 @@ from framework.api.protocols import (
     ModelSource,
     RemoteTrainer,
     SupportsDistributed,
+    SupportsObjectives,
 )
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
@@ -75,7 +76,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             if plan.stages != (Stage.plan,):
                 from framework.data.trial import try_sources  # noqa: PLC0415 - formats, which a plan does without
 
-                try_sources(plan.data, plan.format)
+                try_sources(plan.data, plan.format, plan.method)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
             plan = dataclasses.replace(plan, model_line=line)
@@ -96,6 +97,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 model = stack.enter_context(backend.open(plan))
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
+                check_objective(plan, model)
             finished, failed = _run_stages(plan, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
@@ -237,6 +239,21 @@ def _run_stages(
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
     return RunFinished(report, answers), failed
+
+
+def check_objective(plan: Plan, model: Model) -> None:
+    """Look whether a model can learn by the objective of a plan.
+
+    Raises:
+        FrameworkError: it cannot.
+    """
+    method, loss = plan.method, plan.loss
+    plain = loss.config.plain and not method.config.own_objective
+    if not plain and not isinstance(model, SupportsObjectives):
+        raise FrameworkError(
+            f"method={method.component.name} with loss={loss.component.name}: trainer={plan.trainer.component.name} "
+            "learns by the mean loss of all learned tokens only: leave both out, or set trainer=hf"
+        )
 
 
 def check_distributed(launch: Selection, trainer: Selection, model: Model) -> None:

@@ -74,7 +74,8 @@ class TrainingController:
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
-            trained = self.model.train(self.data.train, self.data.validation, run)
+            data = self.data
+            trained = self.model.train(data.train_groups or data.train, data.validation_groups or data.validation, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, if there are any.

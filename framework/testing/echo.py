@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import Component, hookimpl
-from framework.api.data import set_of
+from framework.api.data import answer_rows, set_of
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
 from framework.api.records import (
@@ -26,6 +26,7 @@ from framework.api.records import (
     Step,
     StepControl,
     TextForm,
+    TokenGroup,
     TokenRow,
     TrainResult,
 )
@@ -256,9 +257,9 @@ class EchoModel:
         finally:
             self.base = before
 
-    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+    def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Learn one row a step."""
-        return EchoTraining(self, rows, validation, run).train()
+        return EchoTraining(self, answer_rows(rows), answer_rows(validation), run).train()
 
     def learn(self, row: TokenRow) -> None:
         """Memorize the last answer of a row."""

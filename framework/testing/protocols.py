@@ -20,6 +20,8 @@ PROTOCOLS: dict[str, type] = {
     "data": protocols.Source,
     "format": protocols.Formatter,
     "audit": protocols.Audit,
+    "method": protocols.Method,
+    "loss": protocols.Objective,
     "trainer": protocols.Backend,
     "optimizer": protocols.OptimizerFactory,
     "schedule": protocols.Schedule,

@@ -16,7 +16,7 @@ import pytest
 
 from framework.api import records
 from framework.api.plan import CHECKPOINT
-from framework.api.records import Answered, Artifact, ExportResult, Origin
+from framework.api.records import Answered, Artifact, Example, ExportResult, Message, Origin
 from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.testing.checks.all import HEAVY
@@ -27,6 +27,8 @@ from framework.testing.suites import (
     ExporterSuite,
     FormatterSuite,
     LoggerSuite,
+    LossSuite,
+    MethodSuite,
     MetricSuite,
     SourceSuite,
     Suite,
@@ -34,6 +36,7 @@ from framework.testing.suites import (
 from framework.util.process import PythonProcess
 from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
+from tests.support.pairs_plugin import row
 from tests.support.tiny import tiny_chatml
 from tests.support.wandb_alone import nobodys
 
@@ -340,6 +343,16 @@ class TestAuto(FormatterSuite):
         ({"text": "Lima", "label": 1}, "label"),
         ({"instruction": "Add", "result": "2"}, "'output'"),
     )
+
+
+class TestSft(MethodSuite):
+    option = "sft"
+    refused: ClassVar = [(Example((Message("user", "Why?"),), "none"), "has to end with an assistant's turn")]
+
+
+class TestCrossEntropy(LossSuite):
+    option = "cross_entropy"
+    groups: ClassVar = [row(start, size) for start, size in ((3, 4), (50, 9), (90, 6))]
 
 
 class TestStandard(AuditSuite):

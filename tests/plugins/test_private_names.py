@@ -53,6 +53,7 @@ TRAINER = "transformers.trainer"
 LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
 TABLE = (
     Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/train/trainer.py",)),
+    Private(TRAINER, "Trainer._prepare_inputs", ("inputs",), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/train/trainer.py",)),
     Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/train/trainer.py",)),

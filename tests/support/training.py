@@ -11,8 +11,12 @@ from framework import Selection
 from framework.api.registry import components
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.methods.config import CrossEntropyConfig
+from framework_plugins.methods.cross_entropy import CrossEntropy
 
-__all__ = ["chosen", "make", "opened", "train", "with_adapter"]
+__all__ = ["PLAIN_LOSS", "chosen", "make", "opened", "train", "with_adapter"]
+PLAIN_LOSS = CheckedObjective(CrossEntropy(CrossEntropyConfig()), "loss=cross_entropy", 1 << 20, plain=True)
 
 
 def chosen(group: str, option: str, **settings: Any) -> Selection:

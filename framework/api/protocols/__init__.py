@@ -26,8 +26,10 @@ from framework.api.protocols.model import (
     RemoteTrainer,
     SharesBase,
     SupportsDistributed,
+    SupportsObjectives,
     TrainRun,
 )
+from framework.api.protocols.objectives import LossValue, Method, Objective, TokenScores
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.sources import (
@@ -78,6 +80,8 @@ __all__ = [
     "LimitsLength",
     "Logger",
     "LooksInStages",
+    "LossValue",
+    "Method",
     "Metric",
     "MetricWithKind",
     "MetricWithUnit",
@@ -85,6 +89,7 @@ __all__ = [
     "ModelPart",
     "ModelPlace",
     "ModelSource",
+    "Objective",
     "OptimizerFactory",
     "OrderedExporter",
     "ParameterGroup",
@@ -98,6 +103,8 @@ __all__ = [
     "Speaker",
     "SpeakerSource",
     "SupportsDistributed",
+    "SupportsObjectives",
+    "TokenScores",
     "TrainRun",
     "TrainedWeight",
     "TrainingMonitor",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Plan
+    from framework.api.protocols.objectives import LossValue, TokenScores
     from framework.api.records import (
         Answer,
         Example,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         Step,
         StepControl,
         TextForm,
+        TokenGroup,
         TokenRow,
         TrainResult,
     )
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength` or a `SupportsDistributed` too.
+    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed` or a `SupportsObjectives`
+    too.
     """
 
     facts: Mapping[str, str]
@@ -109,8 +112,10 @@ class Model(Protocol):
     def as_base(self) -> AbstractContextManager[None]:
         """Let the model answer as the base within a context. Without an adapter, this works only before `train`."""
 
-    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+    def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train on `rows` and save the weights into `run.checkpoint`: those that were set aside, if any.
+
+        For supervised training a group is a row.
 
         After each log entry, `run.on_step` is called, and what it returns is done before the next step. A validation,
         which is the loss of `validation` and the values of `run.measure`, comes after each step for which
@@ -153,6 +158,15 @@ class KeepsCheckpoints(Protocol):
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of this run: its training is complete, or it took the weights of another trial."""
+
+
+@runtime_checkable
+class SupportsObjectives(Protocol):
+    """A model that learns by any objective, not only by the mean loss of the learned tokens."""
+
+    @property
+    def objective(self) -> Callable[[TokenScores], LossValue]:
+        """The objective of the run."""
 
 
 @dataclass(frozen=True)

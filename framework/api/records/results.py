@@ -150,7 +150,8 @@ class Step:
 
     If there was a validation after this step, `eval_loss` is the validation loss, and `metrics` has the metrics of the
     prompts and the loss of each set of `data.validation_sets`, `eval_loss_NAME`. `repeated`: an earlier process made
-    this step, and the resumed training reports it again.
+    this step, and the resumed training reports it again. `loss_metrics` is what the loss measured beside its value,
+    the mean since the last log entry.
     """
 
     step: int
@@ -164,6 +165,7 @@ class Step:
     eval_loss: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     repeated: bool = False
+    loss_metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

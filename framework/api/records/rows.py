@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from framework.api.schema import Role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Example:
         rejected: for a preference pair, the turns that were not preferred; supervised training does not use them.
         text: plain text that is learned from its first to its last token, without a chat template.
         cluster: what `format.cluster` says the row belongs to, such as a customer; empty if nothing.
+        facts: numbers about the row that an objective reads: a label, a reward, a weight.
+        arrays: a row of numbers for each learned token, stop token included: a teacher's top ids and log-probabilities.
     """
 
     messages: tuple[Message, ...]
@@ -83,6 +93,8 @@ class Example:
     rejected: tuple[Message, ...] = ()
     text: str | None = None
     cluster: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 IGNORE = -100
@@ -92,6 +104,8 @@ IGNORE = -100
 @dataclass(frozen=True)
 class TokenRow:
     """A tokenized example. `labels` has the id of each learned token and -100 for any other; the lengths are equal.
+
+    A row is also the `TokenGroup` that has no other row and nothing besides it, at no cost.
 
     `problem` says why the row does not teach what inference will do; empty if it is proven that it does. An answer is
     `normalized` if its tokens stand for other characters of the same meaning, such as 2 for a superscript 2.
@@ -107,6 +121,91 @@ class TokenRow:
     def supervised(self) -> int:
         """Number of tokens that are learned."""
         return sum(label != IGNORE for label in self.labels)
+
+    @property
+    def learned(self) -> list[int]:
+        """The learned tokens that an objective sees: nothing is before the first token, so nothing predicts it."""
+        return [label for label in self.labels[1:] if label != IGNORE]
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """Itself."""
+        return (self,)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """It is an answer."""
+        return _ANSWER
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """None."""
+        return NOTHING
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[NDArray[Any], ...]]:
+        """None."""
+        return NOTHING
+
+    @property
+    def answer(self) -> TokenRow:
+        """Itself."""
+        return self
+
+
+_ANSWER = (Role.answer,)
+
+
+class TokenGroup(Protocol):
+    """The token rows that one term of a loss reads together: one for supervised training, two for a pair."""
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """The rows; at least one."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The role of each row."""
+
+    @property
+    def facts(self) -> Mapping[str, float]:
+        """Numbers about the group: a label, a reward, a weight."""
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[NDArray[Any], ...]]:
+        """For each row a row of numbers for each of its `TokenRow.learned` tokens: (learned tokens, width)."""
+
+    @property
+    def answer(self) -> TokenRow:
+        """The row that the validation loss and the evaluators read."""
+
+    @property
+    def where(self) -> str:
+        """The place of the row of the data."""
+
+
+@dataclass(frozen=True)
+class GroupedRows:
+    """A `TokenGroup` of several rows, or of one with facts or arrays."""
+
+    rows: tuple[TokenRow, ...]
+    roles: tuple[Role, ...] = _ANSWER
+    facts: Mapping[str, float] = field(default_factory=dict)
+    arrays: Mapping[str, tuple[NDArray[Any], ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.rows or len(self.roles) != len(self.rows):
+            raise ValueError(f"a group has {len(self.rows)} rows and {len(self.roles)} roles")
+
+    @property
+    def answer(self) -> TokenRow:
+        """The first row that is an answer, or else the first."""
+        return self.rows[self.roles.index(Role.answer)] if Role.answer in self.roles else self.rows[0]
+
+    @property
+    def where(self) -> str:
+        """The place of the row of the data."""
+        return self.rows[0].where
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from framework.testing.suites.exporter import ExporterSuite
 from framework.testing.suites.formatter import FormatterSuite
 from framework.testing.suites.logger import LoggerSuite
 from framework.testing.suites.metric import MetricSuite
+from framework.testing.suites.objective import LossSuite, MethodSuite
 from framework.testing.suites.source import SourceSuite
 from framework.testing.suites.training import CallbackSuite, OptimizerSuite, SamplerSuite, ScheduleSuite
 
@@ -30,6 +31,8 @@ __all__ = [
     "ExporterSuite",
     "FormatterSuite",
     "LoggerSuite",
+    "LossSuite",
+    "MethodSuite",
     "MetricSuite",
     "OptimizerSuite",
     "SamplerSuite",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from peft import PeftModel
 from framework import Plan
 from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
+    Method,
     ModelPlace,
     ModelSource,
     TextForm,
+    TokenGroup,
     TokenRow,
     TrainRun,
+    answer_rows,
     member,
     shared_cache,
 )
@@ -51,6 +55,8 @@ from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.progress import Validation
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
+from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training, validate
 
 PROBED = "probed"
@@ -62,12 +68,14 @@ class HFModel:
 
     Attributes:
         losses_class: computes the losses of the loaded model.
+        trainer_class: trains it.
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
     """
 
     losses_class: type[Losses] = Losses
+    trainer_class: type[SupervisedTrainer] = SupervisedTrainer
 
     def __init__(
         self,
@@ -249,7 +257,7 @@ class HFModel:
         """The id that fills gaps; it is masked everywhere, so any would do."""
         return int(self.tokenizer.pad_token_id)
 
-    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+    def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`.
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
@@ -263,7 +271,7 @@ class HFModel:
             return together.train(rows, validation, run)
         evaluation = self.open_losses()
         free_memory()  # the baseline's
-        evaluation.rehearse(validation)
+        evaluation.rehearse(answer_rows(validation))
         machine = hardware.choose_checkpointing(self.machine, self.plan, self.source, rows)
         training = Training(**self._parts_of_training(evaluation.passes.losses, machine, writes=True))
         result = training.run(rows, run, partial(self.validate, validation, run))
@@ -274,10 +282,13 @@ class HFModel:
 
     def _parts_of_training(self, losses: Losses, machine: hardware.Hardware, *, writes: bool) -> dict[str, Any]:
         """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
-        rows = self.config.per_device_train_batch_size
+        objective = self.objective
+        packer = self.packer(losses, self.config.per_device_train_batch_size)
+        if not objective.linear:
+            packer = replace(packer, together=True)
         return {
             "model": self.model,
-            "passes": Passes(self.packer(losses, rows), losses, self.model),
+            "passes": Passes(packer, losses, self.model),
             "oom_retry": self.oom_retry,
             "machine": machine,
             "config": self.config,
@@ -285,11 +296,35 @@ class HFModel:
             "tokenizer": self.tokenizer,
             "cpu_kernels": self.forward_plan.cpu_kernels,
             "checkpoints": Checkpoints(self.plan, writes=writes),
+            "objective": objective,
+            "trainer_class": self.trainer_class,
         }
 
-    def validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+    @functools.cached_property
+    def method(self) -> Method:
+        """The method of the run."""
+        method: Method = self.plan.method.create()
+        return method
+
+    @property
+    def objective(self) -> CheckedObjective:
+        """What the run learns: the objective of its method, or else of `loss=`."""
+        plan, own = self.plan, self.method.objective
+        name = f"loss={plan.loss.component.name}" if own is None else f"method={plan.method.component.name}"
+        plain = own is None and plan.loss.config.plain
+        return CheckedObjective(own or plan.loss.create(), name, self.vocabulary, plain)
+
+    def validate(self, validation: Sequence[TokenGroup], run: TrainRun) -> Validation:
         """Measure during a training; see `training.validate`."""
-        return validate(self.model, self.open_losses, validation, self.plan.set_losses, run)
+        rows = answer_rows(validation)
+        return validate(
+            self.model, self.open_losses, rows, self.plan.set_losses, run, partial(self._measure, validation)
+        )
+
+    def _measure(self, validation: Sequence[TokenGroup]) -> dict[str, float]:
+        """Return what the method measures of held-out groups."""
+        measures = self.method.measures(self, validation) if validation else {}
+        return {name: measure.value for name, measure in measures.items()}
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.

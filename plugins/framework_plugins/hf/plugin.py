@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from framework.api import Diagnostic, Gpu, Work
     from framework.api.training import MemoryReduction, MemorySettings, Shape
 
-MAX_FULL_RATE, MAX_LORA_RATE, MIN_LORA_RATE = 1e-4, 1e-3, 2e-5
-"""Learning rates outside of which a training rarely goes well."""
+BITSANDBYTES = "bitsandbytes>=0.49,<1"
+"""Installed if there are wheels of it; the range is that of pyproject.toml."""
 USUAL_ALPHA_RATIO = (0.5, 4.0)
 """lora_alpha / r, where it is usual."""
 
@@ -60,6 +60,11 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         )
     if isinstance(adapter, config.LoraAdapterConfig):
         yield from checks.problems(plan, adapter)
+    if isinstance(adapter, config.FullConfig) and plan.cost.more_forwards:
+        yield (
+            f"adapter=full keeps no base to compare with, which method={plan.method.component.name} with "
+            f"loss={plan.loss.component.name} needs: set adapter=lora"
+        )
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
@@ -112,28 +117,35 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     if isinstance(plan.training, config.HFTrainerConfig):
         yield from optimizers.advice(plan)
         yield from schedules.advice(plan, work.steps) if work is not None else ()
-    adapter, rate = plan.adapter.config, plan.training.learning_rate
-    if isinstance(adapter, config.FullConfig) and rate > MAX_FULL_RATE:
+    adapter, rate, method = plan.adapter.config, plan.training.learning_rate, plan.method.config
+    full, lora = method.full_rates, method.adapter_rates
+    if isinstance(adapter, config.FullConfig) and rate > full.most:
         yield (
-            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {MAX_FULL_RATE:g} "
-            "models forget more than they learn. Set trainer.learning_rate=2e-5"
+            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {full.most:g} "
+            f"models forget more than they learn. Set trainer.learning_rate={_short(full.usual)}"
         )
     if isinstance(adapter, config.LoraAdapterConfig):
-        if rate > MAX_LORA_RATE:
+        if rate > lora.most:
             yield (
-                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {MAX_LORA_RATE:g} "
-                "the loss often diverges. Set trainer.learning_rate=2e-4"
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {lora.most:g} "
+                f"the loss often diverges. Set trainer.learning_rate={_short(lora.usual)}"
             )
-        if rate < MIN_LORA_RATE:
+        if rate < lora.least:
             yield (
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
-                "nothing and needs about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
+                "nothing and needs about ten times the rate of full fine-tuning. Set "
+                f"trainer.learning_rate={_short(lora.usual)}"
             )
         if not USUAL_ALPHA_RATIO[0] <= adapter.lora_alpha / adapter.r <= USUAL_ALPHA_RATIO[1]:
             yield (
                 f"adapter.lora_alpha={adapter.lora_alpha} with adapter.r={adapter.r}: an update is scaled by their "
                 f"ratio, commonly 1 or 2: take adapter.lora_alpha={2 * adapter.r}"
             )
+
+
+def _short(rate: float) -> str:
+    """Write a rate as people do, 2e-4."""
+    return f"{rate:.0e}".replace("e-0", "e-")
 
 
 @hookimpl

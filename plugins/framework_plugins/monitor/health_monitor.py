@@ -50,7 +50,12 @@ class HealthMonitor:
             "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
         }
-        self.rules = {kind: pair for kind, pair in rules.items() if pair[0] is not Action.ignore}
+        suited = plan.method.config.health_rules
+        self.rules = {
+            kind: pair
+            for kind, pair in rules.items()
+            if pair[0] is not Action.ignore and (suited is None or kind in suited)
+        }
         self.reported = dict.fromkeys(self.rules, 0)
         self.at = 0
 

@@ -113,6 +113,9 @@ def curves(
         _panel("learning rate", LOW_HEIGHT, begin, [(step.step, step.learning_rate) for step in steps]),
         _panel("gradient norm", LOW_HEIGHT, begin, [(step.step, step.grad_norm) for step in steps]),
     ]
+    for name in dict.fromkeys(name for step in steps for name in step.loss_metrics):
+        values = [(step.step, step.loss_metrics[name]) for step in steps if name in step.loss_metrics]
+        panels.append(_panel(name, LOW_HEIGHT, begin, values))
     return [panel for panel in panels if panel]
 
 

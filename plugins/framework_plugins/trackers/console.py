@@ -419,7 +419,8 @@ def _size(number: int) -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
-    validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
+    measured = {**step.loss_metrics, **step.metrics}
+    validation += "".join(f"  {name} {number(value, name)}" for name, value in measured.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 

@@ -64,10 +64,11 @@ def measures(report: Report) -> Table:
 
 def step_values(step: Step) -> dict[str, float]:
     """Return the numbers of a log entry by the names of their curves."""
-    values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in {"step", "metrics"}}
+    others = {"step", "metrics", "loss_metrics"}
+    values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in others}
     if step.eval_loss is None:
         del values["train/eval_loss"]
-    return values | {f"train/{name}": value for name, value in step.metrics.items()}
+    return values | {f"train/{name}": value for name, value in {**step.loss_metrics, **step.metrics}.items()}
 
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def settings(plan: Plan) -> Iterator[str]:
             f"optimizer={plan.optimizer.component.name}: Unsloth uses AdamW on a CPU, whatever is set: set "
             f"optimizer=adamw_torch, {HF}"
         )
+    if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
+        yield (
+            f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "
+            f"mean loss of all learned tokens only: leave both out, {HF}"
+        )
     yield from versions.problems()
     if not on_cpu and (other := versions.other()):
         yield other

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from framework import FrameworkError
 from framework import Plan
 from framework.api.training import TrainRun
-from framework.api.training import TokenRow
+from framework.api.training import TokenGroup
 from framework.api.training import HasSubstitute
 from framework_plugins.hf.load.adapt_model import VISION, name_base
 from framework_plugins.hf.load.hub import fetch_weights
@@ -68,7 +68,7 @@ class UnslothModel(HFModel):
         packer = super().packer(losses, rows)
         return PaddingFreePacker(*dataclasses.astuple(packer)) if self.padding_free else packer
 
-    def validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+    def validate(self, validation: Sequence[TokenGroup], run: TrainRun) -> Validation:
         """Measure; answering has switched Unsloth's checkpointing off, which training mode alone does not undo."""
         result = super().validate(validation, run)
         if unsloth.ON_GPU:

@@ -7,22 +7,29 @@ import datetime as dt
 import pytest
 
 from framework import FrameworkError
+from framework.api.conversations import check_answered
 from framework.api.records import Example, Message, ToolCall
 from framework.data.conversation_checks import check_turns
 
 ASKED, ANSWERED = Message("user", "say"), Message("assistant", "it")
 
 
+def check(example: Example) -> None:
+    """Check a row as supervised training does."""
+    check_turns(example)
+    check_answered(example)
+
+
 def refused(example: Example) -> str:
     with pytest.raises(FrameworkError) as caught:
-        check_turns(example)
+        check(example)
     return str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("roles", "text"),
     [
-        (["assistant", "user"], "has to end with an assistant's turn, and this one ends with 'user'"),
+        (["user", "assistant", "user"], "has to end with an assistant's turn, and this one ends with 'user'"),
         (["user", "assistant", "tool"], "has to end with an assistant's turn, and this one ends with 'tool'"),
         ([], "has to end with an assistant's turn, and this one has no turns"),
         (["assistant"], "has to begin with a user's turn, and this one begins with the assistant's; remove"),

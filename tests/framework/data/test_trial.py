@@ -26,7 +26,7 @@ def planned(path: Path, *words: str) -> Plan:
 
 
 def tried(plan: Plan) -> None:
-    trial.try_sources(plan.data, plan.format)
+    trial.try_sources(plan.data, plan.format, plan.method)
 
 
 def lines(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:

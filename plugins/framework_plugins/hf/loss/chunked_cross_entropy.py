@@ -73,33 +73,11 @@ class _SummedCrossEntropy(torch.autograd.Function):
         head: Head,
         logits: int,
     ) -> Tensor:
-        total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
-        needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        d_states = torch.empty_like(states) if needs_states else None
-        # In 16 bits the sum over chunks would lose what is small.
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
-        d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias and bias is not None else None
-        share, raised = _scaled_for_fp16(share, autocast_dtype(states))
-        vocabulary = weight.shape[0]
-        many, few = (
-            max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (fp32_logits_at_once(states.device), 4))
+        total, gradients, raised = _head_gradients(
+            ctx.needs_input_grad[:3], states, weight, bias, target, share, head, logits
         )
-        for start in range(0, len(states), many):
-            rows = slice(start, start + many)
-            grad = nn.functional.linear(states[rows], weight, bias)
-            for some, labels, part in zip(
-                torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
-            ):
-                total += _gradient(some, labels[:, None], part[:, None].to(total.dtype), head.scale, head.cap)
-            if d_states is not None:
-                d_states[rows] = grad @ weight
-            if d_weight is not None:
-                d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
-            if d_bias is not None:
-                d_bias += grad.sum(0, dtype=d_bias.dtype)
         ctx.dtypes = [None if part is None else part.dtype for part in (states, weight, bias)]
-        ctx.save_for_backward(d_states, d_weight, d_bias, raised)
+        ctx.save_for_backward(*gradients, raised)
         return total if raised is None else total / raised
 
     @staticmethod
@@ -112,6 +90,84 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return *found, None, None, None, None
 
 
+class _LogProbs(torch.autograd.Function):
+    """The same inputs without a share, to the log-probability of each target; the head is applied again backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, head: Head, logits: int
+    ) -> Tensor:
+        ctx.save_for_backward(states, weight, bias, target)
+        ctx.head, ctx.logits = head, logits
+        # Under autocast as in the other pass: what is differentiated is what was computed.
+        ctx.autocast = autocast_dtype(states) if torch.is_autocast_enabled(states.device.type) else None
+        few = max(1, min(fp32_logits_at_once(states.device) // 4, logits // 2) // weight.shape[0])
+        chunks = (
+            log_probs_of_logits(head.finish(nn.functional.linear(some, weight, bias).to(_wide(some))), ids)
+            for some, ids in zip(torch.split(states, few), torch.split(target, few), strict=True)
+        )
+        return torch.cat([*chunks]) if len(states) else states.new_zeros(target.shape, dtype=_wide(states))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, bias, target = ctx.saved_tensors
+        with torch.autocast(states.device.type, ctx.autocast, enabled=ctx.autocast is not None):
+            _, gradients, raised = _head_gradients(
+                ctx.needs_input_grad[:3], states, weight, bias, target, -grads[0], ctx.head, ctx.logits
+            )
+        found = (
+            None if part is None else (part if raised is None else part.float() / raised).to(source.dtype)
+            for part, source in zip(gradients, (states, weight, bias), strict=True)
+        )
+        return *found, None, None, None
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _head_gradients(
+    needs: tuple[bool, ...],
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    share: Tensor,
+    head: Head,
+    logits: int,
+) -> tuple[Tensor, tuple[Tensor | None, Tensor | None, Tensor | None], Tensor | None]:
+    """Return the weighted sum, its gradients, and how far all of that is raised for fp16.
+
+    The gradients are those by states, weight and bias, each where it is needed.
+    """
+    total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
+    needs_states, needs_weight, needs_bias = needs
+    d_states = torch.empty_like(states) if needs_states else None
+    # In 16 bits the sum over chunks would lose what is small.
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
+    d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias and bias is not None else None
+    share, raised = _scaled_for_fp16(share, autocast_dtype(states))
+    vocabulary = weight.shape[0]
+    many, few = (
+        max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (fp32_logits_at_once(states.device), 4))
+    )
+    for start in range(0, len(states), many):
+        rows = slice(start, start + many)
+        grad = nn.functional.linear(states[rows], weight, bias)
+        for some, labels, part in zip(
+            torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
+        ):
+            total += _gradient(some, labels, part.to(total.dtype), head.scale, head.cap)
+        if d_states is not None:
+            d_states[rows] = grad @ weight
+        if d_weight is not None:
+            d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
+        if d_bias is not None:
+            d_bias += grad.sum(0, dtype=d_bias.dtype)
+    return total, (d_states, d_weight, d_bias), raised
+
+
 class _SummedCrossEntropyOfLogits(torch.autograd.Function):
     """Logits (tokens, vocabulary) to the weighted sum in nats; their gradient is put in their place."""
 
@@ -121,7 +177,7 @@ class _SummedCrossEntropyOfLogits(torch.autograd.Function):
         share, raised = _scaled_for_fp16(share, logits.dtype)
         few = max(1, fp32_logits_at_once(logits.device) // (4 * logits.shape[1]))
         for some, labels, part in zip(*(torch.split(each, few) for each in (logits, target, share)), strict=True):
-            total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
+            total += _gradient(some, labels, part.to(total.dtype))
         ctx.save_for_backward(logits, raised)
         return total if raised is None else total / raised
 
@@ -141,7 +197,7 @@ def _scaled_for_fp16(share: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor 
     """Return the weights of the tokens, raised where gradients are fp16, and by how much."""
     if dtype is not torch.float16 or not len(share):
         return share, None
-    factor = FP16_GRADIENT_SCALE / share.max().clamp(min=1)
+    factor = FP16_GRADIENT_SCALE / share.abs().max().clamp(min=1)
     return share * factor, factor
 
 
@@ -154,7 +210,11 @@ def _times_upstream(gradient: Tensor, upstream: Tensor, raised: Tensor | None) -
 
 
 def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0, cap: float = 0.0) -> Tensor:
-    """Return the weighted cross entropy of logits, and put its gradient by them in their place."""
+    """Return the weighted cross entropy of logits, and put its gradient by them in their place.
+
+    `target` and `share` are (tokens,), or (tokens, ids) for the sum over several ids at each place.
+    """
+    target, share = (each[:, None] if each.dim() == 1 else each for each in (target, share))
     wide = logits.to(share.dtype, copy=True)
     if scale != 1:
         wide.mul_(scale)
@@ -166,7 +226,7 @@ def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0,
     highest, right = wide.amax(-1, keepdim=True), wide.gather(1, target)
     mass = wide.sub_(highest).exp_().sum(-1, keepdim=True)
     loss = ((highest + mass.log() - right) * share).sum()
-    wide.mul_(share / mass).scatter_add_(1, target, -share)
+    wide.mul_(share.sum(-1, keepdim=True) / mass).scatter_add_(1, target, -share)
     if slope is not None:
         wide.mul_(slope)
     if scale != 1:
@@ -181,13 +241,26 @@ def summed_cross_entropy(states: Tensor, head: Head, target: Tensor, share: Tens
     Args:
         states: (tokens, features), what the head is applied to.
         head: the output head.
-        target: (tokens), the learned token ids.
-        share: (tokens), the weight of each.
+        target: (tokens), the learned token ids; or (tokens, ids).
+        share: the weight of each.
         logits: the size of those that are kept at a time.
     """
     apply: Any = _SummedCrossEntropy.apply
     total: Tensor = apply(states, head.linear.weight, head.linear.bias, target, share, head, logits)
     return total
+
+
+def log_probs(states: Tensor, head: Head, target: Tensor, logits: int = CPU_LOGITS) -> Tensor:
+    """Return the log-probability of each target in fp32, of its shape; arguments as above."""
+    apply: Any = _LogProbs.apply
+    result: Tensor = apply(states, head.linear.weight, head.linear.bias, target, head, logits)
+    return result
+
+
+def log_probs_of_logits(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the log-probability of each target, of its shape, from logits (tokens, vocabulary)."""
+    ids = target[:, None] if target.dim() == 1 else target
+    return logits.log_softmax(-1).gather(1, ids).view(target.shape)
 
 
 def logit_chunks(states: Tensor, head: Head | None, logits: int = CPU_LOGITS) -> Iterator[tuple[slice, Tensor]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from framework import FrameworkError
 from framework_plugins.hf.loss.chunked_cross_entropy import (
     FEWEST_LOGITS,
     Head,
+    log_probs,
+    log_probs_of_logits,
     logit_chunks,
     logits_at_once,
     summed_cross_entropy,
@@ -142,12 +144,28 @@ class Losses:
         That is its summed cross entropy in nats, divided by the learned tokens of the step, not of the part: 4 x 1 and
         1 x 4 are the same training. Of a mixture of experts the auxiliary loss too, weighted by the part's tokens.
         """
-        total, auxiliary = self._sum(part, self.router_loss)
-        loss = torch.div(total, part["count"])
+        total, auxiliary = self.weighted(part)
+        return self.with_auxiliary(torch.div(total, part["count"]), auxiliary, part)
+
+    def weighted(self, part: Part) -> tuple[Tensor, Tensor | None]:
+        """Return the sum of a part's cross entropies, each times its share, and its auxiliary loss."""
+        return self._sum(part, self.router_loss)
+
+    def with_auxiliary(self, loss: Tensor, auxiliary: Tensor | None, part: Part) -> Tensor:
+        """Add the auxiliary loss of a part to its share of the loss."""
         if self.router_loss is None or auxiliary is None:
             return loss
         weight: float = self.router_loss.coefficient * part["tokens"] / part["step_tokens"]
         return loss + weight * auxiliary
+
+    def log_probs(self, part: Part) -> tuple[Tensor, Tensor | None]:
+        """Return the log-probability of each id in `target` in fp32, of its shape, and the auxiliary loss of a part."""
+        if self.head is None:
+            return log_probs_of_logits(self.learned_logits(part).float(), part["target"]), None
+        target = part["target"]
+        return self._of_head(
+            part, self.router_loss, lambda head, states: log_probs(states, head, target, self.logits_at_once)
+        )
 
     def states_or_logits(self, part: Part) -> Tensor:
         """Return what `logit_chunks` makes logits of: the states from which something is learned, or logits already."""
@@ -169,26 +187,40 @@ class Losses:
 
     def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[Tensor, Tensor | None]:
         """Return the summed cross entropy of a part, and its auxiliary loss if that is asked for."""
-        head = self.head
-        if head is None:
+        if self.head is None:
             return summed_cross_entropy_of_logits(self.learned_logits(part), part["target"], part["share"]), None
+        return self._of_head(
+            part,
+            router_loss,
+            lambda head, states: summed_cross_entropy(states, head, part["target"], part["share"], self.logits_at_once),
+        )
+
+    def _of_head(
+        self, part: Part, router_loss: RouterLoss | None, of_states: Callable[[Head, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what is made of the head and the states, and the auxiliary loss if that is asked for."""
+        head = self.head
+        assert head is not None  # noqa: S101 - callers have looked
+
+        def in_head(states: Tensor) -> Tensor:
+            """In a group the result is complex, since FSDP2 casts floats to 16 bits."""
+            result = of_states(head, states)
+            return torch.complex(result, torch.zeros_like(result)) if self.in_group else result
 
         def compute() -> Tensor:
             states, out = self.learned_states(part, **(OUTPUT_ROUTER_LOGITS if router_loss else {}))
-            cross_entropy = partial(self._cross_entropy, head, part)
             # A head that is cut into pieces is whole in its own forward pass only.
-            total = head.linear(states, **{WITHIN_FORWARD: cross_entropy}) if self.in_group else cross_entropy(states)
+            result: Tensor = head.linear(states, **{WITHIN_FORWARD: in_head}) if self.in_group else in_head(states)
             if router_loss:
-                total = torch.complex(total.real, router_loss(out.router_logits, part).to(total.real.dtype))
-            return total
+                real = result.real
+                auxiliary = router_loss(out.router_logits, part).to(real.dtype) / max(1, real.numel())
+                result = torch.complex(real, auxiliary.expand_as(real))
+            return result
 
         found: Tensor = self.within_forward(compute)
-        return (found.real, found.imag if router_loss else None) if found.is_complex() else (found, None)
-
-    def _cross_entropy(self, head: Head, part: Part, states: Tensor) -> Tensor:
-        """Return the summed cross entropy; in a group as a complex number, since FSDP2 casts floats to 16 bits."""
-        total = summed_cross_entropy(states, head, part["target"], part["share"], self.logits_at_once)
-        return torch.complex(total, torch.zeros_like(total)) if self.in_group else total
+        if not found.is_complex():
+            return found, None
+        return found.real, found.imag.sum() if router_loss else None
 
     def within_forward(self, compute: Callable[[], Any]) -> Any:
         """Compute, in a group within the model's own forward pass."""

@@ -11,7 +11,7 @@ from typing import Any
 from peft import PeftModel
 
 from framework.api import count
-from framework.api.training import TokenRow
+from framework.api.training import TokenGroup
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer
 
@@ -33,7 +33,7 @@ class Passes:
         self.losses = losses
         self.model = model
 
-    def reduce_memory(self, rows: Sequence[TokenRow]) -> str:
+    def reduce_memory(self, rows: Sequence[TokenGroup]) -> str:
         """Make passes over these rows need less memory and say how; empty if nothing is left.
 
         The cheapest comes first: more and smaller passes cost some speed, checkpointing a third of it, and few logits
@@ -42,7 +42,9 @@ class Passes:
         smaller = self.packer.smaller(rows)
         if smaller is not None:
             before, self.packer = self.packer, smaller
-            return f"{count(smaller.rows, 'row')} in a pass instead of {before.rows}"
+            if before.together and not smaller.together:
+                return "the rows of a group in passes of their own, scored before the loss is known"
+            return f"{count(smaller.rows, 'group' if before.together else 'row')} in a pass instead of {before.rows}"
         if self.model is not None and enable_checkpointing(self.model):
             return "gradient checkpointing"
         return self.losses.fewer_logits()

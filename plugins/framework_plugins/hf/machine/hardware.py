@@ -24,7 +24,7 @@ from framework.api.training import (
     OptimizerFactory,
     ParameterGroup,
     Shape,
-    TokenRow,
+    TokenGroup,
     TrainedWeight,
     estimate,
 )
@@ -309,7 +309,7 @@ def available_gpu(machine: Hardware) -> Gpu:
     return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
 
 
-def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, rows: Iterable[TokenRow]) -> Hardware:
+def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, groups: Iterable[TokenGroup]) -> Hardware:
     """Return the machine, without gradient checkpointing if memory is enough for the longest row without it.
 
     It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
@@ -321,7 +321,7 @@ def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, row
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine
     gpu = available_gpu(machine)
-    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for row in rows), 0)
+    needs = footprint(plan, shape, gpu, max(len(row.input_ids) for group in groups for row in group.rows), 0)
     if not needs.checkpointing:
         high = estimate(shape, needs).high / GIB
         machine.facts[CHECKPOINTING] = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"

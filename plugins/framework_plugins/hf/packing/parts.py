@@ -3,6 +3,8 @@
 A part is a dict, as a trainer moves it to its device. `source` are places in the flattened states of the part, from
 each of which the token in `target` is learned with the weight in `share`; `row_counts` of a tree is how many rows hold
 each token. `count` is the number of learned tokens in the whole step, and `step_tokens` that of all tokens of its rows.
+
+Rows may be cut apart anywhere. Those of one unit, a `TokenGroup` whose rows an objective reads together, are not.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Any
 
 import torch
 
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenGroup, TokenRow
 from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, Tree, build_tree, common_prefix_length
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
 from framework_plugins.hf.settings.config import Packing
 
 Part = dict[str, Any]
+Unit = Sequence[TokenRow]
+"""Rows that stay in one pass."""
 TOKEN_MULTIPLE = 16
 """Tokens of a tree are rounded up to a multiple: a library has code for a shape that it has seen before."""
 CPU_PASS_TOKENS, MAX_SLOWDOWN = 1024, 1.03
@@ -35,11 +39,13 @@ class Packer:
 
     Attributes:
         packing: one by one, padded, or as a tree.
-        rows: rows in one padded pass; a tree has at most as many tokens as that many of the longest row.
+        rows: units in one padded pass, which are rows unless `together`; a tree has at most as many tokens as that many
+            of the longest.
         pad_id: the token that fills gaps; it is masked everywhere, so any would do.
         pair_cost: what a pair of tokens costs in attention, in tokens.
         dense_mask: whether a tree needs a dense mask, so that all its tokens make pairs; else its branches do.
         small_passes: whether passes are kept to the size that is enough for a CPU.
+        together: whether the rows of a group are one unit.
     """
 
     packing: Packing
@@ -48,33 +54,41 @@ class Packer:
     pair_cost: float = 0.0
     dense_mask: bool = False
     small_passes: bool = False
+    together: bool = False
 
-    def __call__(self, rows: Sequence[TokenRow]) -> list[Part]:
-        parts = list(self._parts(rows))
-        count, tokens = sum(map(learned_count, rows)), sum(len(row.input_ids) for row in rows)
+    def __call__(self, groups: Sequence[TokenGroup]) -> list[Part]:
+        parts = [self._part(some, tree) for some, tree in self._cuts(self.units(groups))]
+        count, tokens = learned_tokens(groups), all_tokens(groups)
         for part in parts:
             part |= {"count": count, "step_tokens": tokens}
         return parts
 
-    def smaller(self, rows: Sequence[TokenRow]) -> Packer | None:
-        """Return one with half as many rows in a pass, or fewer, that cuts these rows smaller; None if none does."""
-        longest, packer = self.largest_part(rows), self
-        while packer.rows > 1:
-            packer = replace(packer, rows=packer.rows // 2)
-            if packer.largest_part(rows) < longest:
+    def units(self, groups: Sequence[TokenGroup]) -> list[Unit]:
+        """Return the rows of groups as they may be cut apart."""
+        return [group.rows for group in groups] if self.together else [(row,) for group in groups for row in group.rows]
+
+    def smaller(self, groups: Sequence[TokenGroup]) -> Packer | None:
+        """Return one with half as many units in a pass, or fewer, that cuts them smaller; None if none does.
+
+        The last resort is to cut groups apart.
+        """
+        longest, packer = self.largest_part(groups), self
+        while packer.rows > 1 or packer.together:
+            packer = replace(packer, rows=packer.rows // 2) if packer.rows > 1 else replace(packer, together=False)
+            if packer.largest_part(groups) < longest:
                 return packer
         return None
 
-    def largest_part(self, rows: Sequence[TokenRow]) -> int:
-        """Return the tokens of the longest part of these rows."""
+    def largest_part(self, groups: Sequence[TokenGroup]) -> int:
+        """Return the tokens of the longest part of these groups."""
         return max(
             len(tree.ids) if tree else len(some) * max(len(row.input_ids) for row in some)
-            for some, tree in self._cuts(rows)
+            for some, tree in self._cuts(self.units(groups))
         )
 
-    def parts_with_rows(self, rows: Sequence[TokenRow]) -> Iterator[tuple[Part, list[tuple[TokenRow, list[int]]]]]:
+    def parts_with_rows(self, groups: Sequence[TokenGroup]) -> Iterator[tuple[Part, list[tuple[TokenRow, list[int]]]]]:
         """Give each part with its rows, and where in its `target` the learned tokens of each row are, in order."""
-        for some, tree in self._cuts(rows):
+        for some, tree in self._cuts(self.units(groups)):
             if tree is None:
                 ends = list(accumulate((learned_count(row) for row in some), initial=0))
                 yield (
@@ -84,52 +98,48 @@ class Packer:
             else:
                 yield self._part(some, tree), list(zip(some, tree.learned_places(some), strict=True))
 
-    def _parts(self, rows: Sequence[TokenRow]) -> Iterator[Part]:
-        for some, tree in self._cuts(rows):
-            yield self._part(some, tree)
-
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         return tree_batch(tree, self.pad_id, dense_mask=self.dense_mask) if tree else padded_batch(rows, self.pad_id)
 
-    def _cuts(self, rows: Sequence[TokenRow]) -> Iterator[tuple[list[TokenRow], Tree | None]]:
-        """Cut rows into what makes a part, with their tree; without one they are padded."""
+    def _cuts(self, units: Sequence[Unit]) -> Iterator[tuple[list[TokenRow], Tree | None]]:
+        """Cut units into what makes a part, with their tree; without one they are padded."""
         if self.packing is Packing.none:
-            yield from (([row], None) for row in rows)
+            yield from (([*unit], None) for unit in units)
         elif self.packing is Packing.pad:
-            yield from ((batch, None) for batch in self._batches(rows))
+            yield from ((batch, None) for batch in self._batches(units))
         else:
-            for some, tree in self._trees(rows):
+            for some, tree in self._trees(units):
                 if self.cost(tree) <= self.cost_padded(some):
-                    yield some, tree
+                    yield _flat(some), tree
                 else:
                     yield from ((batch, None) for batch in self._batches(some))
 
-    def _trees(self, rows: Sequence[TokenRow]) -> list[tuple[list[TokenRow], Tree]]:
-        """Cut rows into groups, each with its tree."""
-        longest = max(len(row.input_ids) for row in rows)
-        groups = [(some, build_tree(some)) for some in _groups_within(rows, self.rows * longest)]
+    def _trees(self, units: Sequence[Unit]) -> list[tuple[list[Unit], Tree]]:
+        """Cut units into those of one tree each."""
+        longest = max(len(unit) * _longest(unit) for unit in units)
+        groups = [(some, build_tree(_flat(some))) for some in _groups_within(units, self.rows * longest)]
         if not self.small_passes or all(len(tree.ids) <= CPU_PASS_TOKENS for _, tree in groups):
             return groups
         smaller = [
-            (some, build_tree(some))
-            for some in _groups_within(rows, min(self.rows * longest, max(CPU_PASS_TOKENS, longest)))
+            (some, build_tree(_flat(some)))
+            for some in _groups_within(units, min(self.rows * longest, max(CPU_PASS_TOKENS, longest)))
         ]
         costs = [sum(self.cost(tree) for _, tree in some) for some in (groups, smaller)]
         return smaller if costs[1] <= MAX_SLOWDOWN * costs[0] else groups
 
-    def _batches(self, rows: Sequence[TokenRow]) -> list[list[TokenRow]]:
-        """Cut rows into batches of similar length."""
-        sorted_ = sorted(rows, key=lambda row: len(row.input_ids))
-        return [sorted_[start : start + self.rows] for start in range(0, len(sorted_), self.rows)]
+    def _batches(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
+        """Cut units into batches of similar length."""
+        sorted_ = sorted(units, key=_longest)
+        return [_flat(sorted_[start : start + self.rows]) for start in range(0, len(sorted_), self.rows)]
 
     def cost(self, tree: Tree) -> float:
         """Return what a tree costs, in tokens of the linear layers."""
         tokens = len(tree.ids)
         return tokens + self.pair_cost * (tokens**2 if self.dense_mask else tree.pairs)
 
-    def cost_padded(self, rows: Sequence[TokenRow]) -> float:
-        """Return what the same rows cost with padding."""
-        shapes = [(len(batch), len(batch[-1].input_ids)) for batch in self._batches(rows)]
+    def cost_padded(self, units: Sequence[Unit]) -> float:
+        """Return what the same units cost with padding."""
+        shapes = [(len(batch), _longest(batch)) for batch in self._batches(units)]
         return sum(count * longest * (1 + self.pair_cost * longest) for count, longest in shapes)
 
 
@@ -138,20 +148,45 @@ def learned_count(row: TokenRow) -> int:
     return row.supervised - (row.labels[0] != IGNORE)
 
 
-def _groups_within(rows: Sequence[TokenRow], budget: int) -> Iterator[list[TokenRow]]:
-    """Cut rows, sorted so that those with a common beginning are neighbours, into groups whose trees fit `budget`."""
-    group: list[TokenRow] = []
+def learned_tokens(groups: Sequence[TokenGroup]) -> int:
+    """Return how many tokens of groups are learned."""
+    return sum(learned_count(row) for group in groups for row in group.rows)
+
+
+def all_tokens(groups: Sequence[TokenGroup]) -> int:
+    """Return how many tokens groups have."""
+    return sum(len(row.input_ids) for group in groups for row in group.rows)
+
+
+def _longest(rows: Unit) -> int:
+    return max(len(row.input_ids) for row in rows)
+
+
+def _flat(units: Sequence[Unit]) -> list[TokenRow]:
+    return [row for unit in units for row in unit]
+
+
+def _groups_within(units: Sequence[Unit], budget: int) -> Iterator[list[Unit]]:
+    """Cut units, sorted so that those with a common beginning are neighbours, into groups whose trees fit `budget`."""
+    group: list[Unit] = []
     size = 0
-    for row in sorted(rows, key=lambda row: row.input_ids):
-        shared = common_prefix_length(group[-1].input_ids, row.input_ids) if group else 0
-        more = len(row.input_ids) - (shared if shared >= MIN_SAVED_TOKENS else 0)
+    for unit in sorted(units, key=lambda unit: [row.input_ids for row in unit]):
+        rows = [*([group[-1][-1]] if group else []), *unit]
+        alone = _tree_tokens(rows[-len(unit) :])
+        more = alone if not group else _tree_tokens(rows) - len(rows[0].input_ids)
         if group and size + more > budget:
             yield group
-            group, size, more = [], 0, len(row.input_ids)
-        group.append(row)
+            group, size, more = [], 0, alone
+        group.append(unit)
         size += more
     if group:
         yield group
+
+
+def _tree_tokens(rows: Sequence[TokenRow]) -> int:
+    """Return about how many tokens neighbours have in a tree."""
+    shared = (common_prefix_length(one.input_ids, two.input_ids) for one, two in pairwise(rows))
+    return sum(len(row.input_ids) for row in rows) - sum(each for each in shared if each >= MIN_SAVED_TOKENS)
 
 
 def tree_batch(tree: Tree, pad_id: int, *, dense_mask: bool) -> Part:

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from torch.utils.data import Sampler
 
-from framework.api.training import TokenRow
+from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.packing.tree import common_prefix_length
 
 SORT_WINDOW = 1024
@@ -33,7 +33,7 @@ class RowSampler(Sampler[int]):
         by_length: whether similar lengths are, too.
     """
 
-    def __init__(self, rows: Sequence[TokenRow], batch: int, seed: int, *, group: bool, by_length: bool) -> None:
+    def __init__(self, rows: Sequence[TokenGroup], batch: int, seed: int, *, group: bool, by_length: bool) -> None:
         self.rows = rows
         self.batch = batch
         self.seed = seed
@@ -57,7 +57,7 @@ class RowSampler(Sampler[int]):
         window = max(1, SORT_WINDOW // self.batch) * self.batch
         for start in range(0, whole, window):
             numbers = shuffled[start : min(start + window, whole)]
-            near = sort_by_kind([self.rows[number] for number in numbers], by_length=self.by_length)
+            near = sort_by_kind([self.rows[number].rows[0] for number in numbers], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
             # Only neighbours are chosen; the place of a row in the epoch stays uniform (decision 0016).
             for place in random.permutation(len(batches)).tolist():

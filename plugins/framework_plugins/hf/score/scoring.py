@@ -10,17 +10,18 @@ from typing import TypeVar
 import torch
 
 from framework.api import Scored, counting
-from framework.api.training import TokenRow, set_of
+from framework.api.training import TokenGroup, TokenRow, set_of
 from framework_plugins.hf.loss.loss import Losses, ProbeResult, to_device
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry
-from framework_plugins.hf.packing.parts import Packer, Part
+from framework_plugins.hf.packing.parts import Packer, Part, all_tokens
 
 Tensor = torch.Tensor
 T = TypeVar("T")
 R = TypeVar("R")
+G = TypeVar("G", bound=TokenGroup)
 ROWS_AT_ONCE = 256
 """Rows among which the validation loss looks for common beginnings."""
 Known = tuple[ProbeResult, int]
@@ -139,9 +140,9 @@ def part_tokens(part: Part) -> int:
     return int(part["input_ids"].numel())
 
 
-def longest_rows(rows: Iterable[TokenRow], count: int) -> list[TokenRow]:
-    """Return the longest rows; they are read once, and not kept."""
-    return heapq.nlargest(count, rows, key=lambda row: len(row.input_ids))
+def longest_rows(rows: Iterable[G], count: int) -> list[G]:
+    """Return the longest rows, or groups; they are read once, and not kept."""
+    return heapq.nlargest(count, rows, key=lambda group: all_tokens([group]))
 
 
 def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> list[Scored]:

@@ -93,7 +93,10 @@ def footprint(
     tree = config.packing is Packing.tree and not noise and not shape.windows
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
-    rows, length = _largest_pass(config, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
+    grouped = replace(
+        config, per_device_train_batch_size=math.ceil(config.per_device_train_batch_size * plan.cost.rows)
+    )
+    rows, length = _largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(

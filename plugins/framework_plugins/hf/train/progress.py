@@ -194,6 +194,7 @@ class Progress(TrainerCallback):
             grad_norm=float(logs["grad_norm"]),
             tokens=self.trainer.tokens,
             seconds=self.seconds,
+            loss_metrics=self.trainer.take_metrics(),
         )
         checked = self.validation != (None, {})
         if not self._report_step(step).stop:

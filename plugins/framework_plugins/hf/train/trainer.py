@@ -2,7 +2,7 @@
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
 much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
-smaller parts. The loss is that of `Losses`: neither TRL's nor the model's own loss function is called.
+smaller parts. `step.py` makes the passes: neither TRL's nor the model's own loss function is called.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.api.training import TokenRow
+from framework.api.training import TokenGroup
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
@@ -28,6 +28,7 @@ from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order
+from framework_plugins.hf.train.step import CheckedObjective, Made, OptimizerStep, StepRows, pack
 
 ROW_COLUMN = "number"
 """The one column of the trainer's data set: which row."""
@@ -36,18 +37,24 @@ ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
 
 @dataclass
 class Collator:
-    """Reads the rows of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
+    """Reads the groups of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
 
-    rows: Sequence[TokenRow]
+    rows: Sequence[TokenGroup]
     packer: Packer
+    objective: CheckedObjective
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""
         numbers = [item[ROW_COLUMN] for item in items]
-        return {"parts": self.packer(self.read_rows(numbers)), "numbers": numbers, "packer": self.packer}
+        parts, rows = self.pack(self.read_rows(numbers))
+        return {"parts": parts, "rows": rows, "numbers": numbers, "packer": self.packer}
 
-    def read_rows(self, numbers: Sequence[int]) -> list[TokenRow]:
-        """Read rows."""
+    def pack(self, groups: Sequence[TokenGroup]) -> tuple[list[Part], StepRows]:
+        """Return the parts of a step; see `step.pack`."""
+        return pack(self.objective, self.packer, groups, slice(0, len(groups)), 1)
+
+    def read_rows(self, numbers: Sequence[int]) -> list[TokenGroup]:
+        """Read groups."""
         return [self.rows[number] for number in numbers]
 
 
@@ -59,8 +66,11 @@ class SupervisedTrainer(SFTTrainer):
         order: in which order the rows are seen.
         options: the optimizer and the schedule.
         oom_retry: what is done if memory runs out.
+        step: makes the passes of a step.
         **arguments: the parent's; the collator is ours.
     """
+
+    data_collator: Collator
 
     tokens = 0
     """Tokens of the rows so far, padding left out."""
@@ -77,12 +87,21 @@ class SupervisedTrainer(SFTTrainer):
     """Makes a checkpoint, and ends the training if it was asked to end."""
 
     def __init__(
-        self, passes: Passes, order: Order, options: TrainingOptions, oom_retry: OomRetry, **arguments: Any
+        self,
+        passes: Passes,
+        order: Order,
+        options: TrainingOptions,
+        oom_retry: OomRetry,
+        step: OptimizerStep,
+        **arguments: Any,
     ) -> None:
         self.passes = passes
         self.order = order
         self.options = options
         self.oom_retry = oom_retry
+        self.step = step
+        self.metrics: dict[str, list[float]] = {}
+        self._compute: Callable[[Part], torch.Tensor] = passes.losses.mean
         model = arguments["model"]
         adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
         config = model.config.get_text_config()
@@ -122,18 +141,25 @@ class SupervisedTrainer(SFTTrainer):
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-        """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
+        """Make the passes of one optimizer step, and return its loss."""
         read = partial(self.data_collator.read_rows, inputs["numbers"])
-        parts = inputs.pop("parts")  # the caller keeps `inputs`, and a failed try has to be free
+        parts, rows = inputs.pop("parts"), inputs["rows"]  # the caller keeps `inputs`, and a failed try has to be free
         if inputs["packer"] != self.passes.packer:  # packed before memory ran out
-            parts = self.passes.packer(read())
-        loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
-        self.loss_sum = self.loss_sum + loss.detach()
-        for part in parts:
-            self.tokens += part["tokens"]
-            self.supervised_tokens += part["supervised"]
-            self.computed_tokens += part["input_ids"].numel()
-        return loss
+            parts, rows = self.data_collator.pack(read())
+        made = self._attempt(model, read, parts, rows, f"training step {self.state.global_step + 1}")
+        self.loss_sum = self.loss_sum + made.loss.detach()
+        for name, value in made.metrics.items():
+            self.metrics.setdefault(name, []).append(value)
+        self.tokens += rows.step_tokens
+        self.supervised_tokens += rows.tokens
+        self.computed_tokens += sum(part["input_ids"].numel() for part in parts)
+        return made.loss
+
+    def take_metrics(self) -> dict[str, float]:
+        """Return the means of what the objective measured since the last log entry, and begin again."""
+        means = {name: sum(values) / len(values) for name, values in self.metrics.items()}
+        self.metrics = {}
+        return means
 
     def counters(self) -> dict[str, int]:
         """Return what was counted so far, in all processes."""
@@ -194,39 +220,63 @@ class SupervisedTrainer(SFTTrainer):
         if hasattr(self.optimizer.optimizer, "eval"):
             self.optimizer.optimizer.eval()
 
-    def rehearse(self, row: TokenRow) -> None:
-        """Take one row through the model and back, and leave everything as it was."""
+    def rehearse(self, group: TokenGroup) -> None:
+        """Take one group through the model and back, and leave everything as it was."""
         before = RandomState.now()
-        self._attempt(self.model, lambda: [row], self.passes.packer([row]), "a pass of the longest row")
+        self._attempt(self.model, lambda: [group], *self.data_collator.pack([group]), "a pass of the longest row")
         self.model.zero_grad()
         before.restore()
 
     def _attempt(
-        self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
-    ) -> torch.Tensor:
-        """Return the loss of passes; after each fallback all are repeated, and `parts` are the new ones."""
-        before = RandomState.now()
+        self,
+        model: torch.nn.Module,
+        read: Callable[[], Sequence[TokenGroup]],
+        parts: list[Part],
+        rows: StepRows,
+        where: str,
+    ) -> Made:
+        """Make passes; after each fallback all are repeated, and `parts` are the new ones."""
+        before, current = RandomState.now(), [rows]
 
         def reduce_memory() -> str:
-            rows = read()
+            groups = read()
             parts.clear()
             model.zero_grad()
             before.restore()
-            fallback = self.passes.reduce_memory(rows)
+            fallback = self.passes.reduce_memory(groups)
             self.data_collator.packer = self.passes.packer
-            parts.extend(self.passes.packer(rows))
+            smaller, current[0] = self.data_collator.pack(groups)
+            parts.extend(smaller)
             return fallback
 
-        return self.oom_retry.attempt(partial(self._passes, model, parts), reduce_memory, where, LENGTH_SETTING)
+        return self.oom_retry.attempt(
+            lambda: self.passes_of(model, parts, current[0]), reduce_memory, where, LENGTH_SETTING
+        )
 
-    def _passes(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
-        return torch.stack([self.one_pass(model, part) for part in parts]).sum()
+    def passes_of(self, model: torch.nn.Module, parts: Sequence[Part], rows: StepRows) -> Made:
+        """Make the passes of a step."""
+        return self.step(parts, rows, partial(self.one_pass, model), self.score)
 
-    def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
+    def one_pass(
+        self,
+        model: torch.nn.Module,
+        part: Part,
+        *,
+        compute: Callable[[Part], torch.Tensor],
+        last: bool,  # noqa: ARG002 - processes of a group meet after it
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
+        self._compute = compute
         with tf32(self.args.device.type):
-            loss: torch.Tensor = super().training_step(model, part)
+            loss: torch.Tensor = super().training_step(model, {**part, **more} if more else part)
         return loss
+
+    @torch.no_grad()
+    def score(self, part: Part, compute: Callable[[Part], torch.Tensor]) -> torch.Tensor:
+        """Take one part through the model."""
+        with tf32(self.args.device.type), self.accelerator.autocast():
+            return compute(self._prepare_inputs(part))
 
     def compute_loss(
         self,
@@ -235,11 +285,11 @@ class SupervisedTrainer(SFTTrainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
         num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
     ) -> torch.Tensor:
-        """Return what one part adds to the loss of the whole optimizer step; see `Losses.mean`."""
+        """Return what one part adds to the loss of the whole optimizer step."""
         if return_outputs:
             raise ValueError("this trainer never builds logits for the caller")
         with self.accelerator.autocast():
-            return self.passes.losses.mean(inputs)
+            return self._compute(inputs)
 
 
 def checkpointing_name() -> str:

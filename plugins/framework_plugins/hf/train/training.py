@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,12 @@ from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
 from framework.api import TrainResult, summarize_error
-from framework.api.training import TokenRow, TrainRun
-from framework_plugins.hf.load.adapt_model import save_weights
+from framework.api.training import TokenGroup, TokenRow, TrainRun
+from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
+from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 from framework_plugins.hf.train.best_weights import BestWeights
@@ -29,6 +31,7 @@ from framework_plugins.hf.train.order import Order, row_order
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
+from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
 
 REHEARSAL_FACTOR = 20
@@ -49,6 +52,8 @@ class Training:
         tokenizer: of the model.
         cpu_kernels: whether layers are replaced by those of that room.
         checkpoints: of the run, from which it may resume.
+        objective: what is learned.
+        trainer_class: trains.
     """
 
     model: Any
@@ -60,8 +65,10 @@ class Training:
     tokenizer: Any
     cpu_kernels: bool
     checkpoints: Checkpoints
+    objective: CheckedObjective
+    trainer_class: type[SupervisedTrainer]
 
-    def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
+    def run(self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
 
         The checkpoints stay until the run has saved the result.
@@ -117,15 +124,15 @@ class Training:
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress)
 
-    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+    def _newest(self, rows: Sequence[TokenGroup]) -> Path | None:
         """Return the checkpoint to resume from."""
         return self.checkpoints.newest(rows)
 
-    def _resume_folder(self, state: TrainingState, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+    def _resume_folder(self, state: TrainingState, rows: Sequence[TokenGroup], scratch: Path) -> str | None:
         newest = self._newest(rows)
         return state.begin(newest, scratch / f"begun-{self._rank}") if newest else None
 
-    def _make_checkpoint(self, state: TrainingState, rows: Sequence[TokenRow]) -> None:
+    def _make_checkpoint(self, state: TrainingState, rows: Sequence[TokenGroup]) -> None:
         """Make a checkpoint, and end the training after it where a signal asks for that."""
         progress = state.progress
         with progress.timer.saving():
@@ -150,7 +157,7 @@ class Training:
         """The number of this process in its group."""
         return 0
 
-    def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
+    def _trainer(self, rows: Sequence[TokenGroup], run: TrainRun) -> SupervisedTrainer:
         config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.cpu_kernels
         arguments = {
             "model": self.model,
@@ -166,13 +173,26 @@ class Training:
 
     def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
-        collator = Collator(order.rows, self.passes.packer)
-        return SupervisedTrainer(self.passes, order, self._options, self.oom_retry, data_collator=collator, **arguments)
+        collator = Collator(order.rows, self.passes.packer, self.objective)
+        step = OptimizerStep(self.objective, self.passes.losses, self._as_reference)
+        return self.trainer_class(
+            self.passes, order, self._options, self.oom_retry, step, data_collator=collator, **arguments
+        )
 
     @property
     def _options(self) -> TrainingOptions:
         """The optimizer that runs here, and the schedule."""
         return TrainingOptions(self.plan, self.machine.optimizer)
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """Let the model be what the objective compares with: the base, without dropout."""
+        self.model.eval()
+        try:
+            with as_base(self.model, trained=True):
+                yield
+        finally:
+            self.model.train()
 
     def _arguments(self) -> dict[str, Any]:
         """Return what the trainer's arguments say besides."""
@@ -204,12 +224,12 @@ class Training:
                 f"Set optimizer=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
             ) from error
 
-    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
+    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
         every = max(1, len(rows) // (steps * self._batch))
-        row = longest_rows((rows[number] for number in range(0, len(rows), every)), 1)[0]
-        if REHEARSAL_FACTOR * len(row.input_ids) <= trainer.computed_tokens * steps:
-            trainer.rehearse(row)
+        group = longest_rows((rows[number] for number in range(0, len(rows), every)), 1)[0]
+        if REHEARSAL_FACTOR * all_tokens([group]) <= trainer.computed_tokens * steps:
+            trainer.rehearse(group)
 
 
 def count_trainable(model: Any) -> int:
@@ -235,6 +255,7 @@ def validate(
     rows: Sequence[TokenRow],
     set_losses: Mapping[str, str],
     run: TrainRun,
+    measure: Callable[[], Mapping[str, float]],
 ) -> Validation:
     """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws.
 
@@ -244,10 +265,11 @@ def validate(
         rows: of the validation; without any only the run measures.
         set_losses: the validation sets by the names of their losses.
         run: the training.
+        measure: returns what the method measures besides.
     """
     before = RandomState.now()
     loss, losses = validation_losses(open_losses(), rows, set_losses) if rows else (None, {})
-    result = loss, {**losses, **run.measure()}
+    result = loss, {**losses, **measure(), **run.measure()}
     before.restore()
     model.train()
     return result

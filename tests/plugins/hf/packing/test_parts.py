@@ -83,7 +83,7 @@ def test_long_rows_without_a_common_beginning_are_padded_where_a_tree_needs_a_de
 def test_a_tree_never_costs_more_than_padding_by_its_own_measure() -> None:
     rows = drawn.make(3, 8, 600)
     packer = Packer(Packing.tree, 8, 0, pair_cost=0.001)
-    assert packer.cost(build_tree(rows)) <= packer.cost_padded(rows)
+    assert packer.cost(build_tree(rows)) <= packer.cost_padded(packer.units(rows))
 
 
 def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginning_is_shared() -> None:

@@ -19,6 +19,7 @@ from framework_plugins.hf.packing.row_sampler import RowSampler, sort_by_kind
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
 from tests.support.examples import examples
+from tests.support.training import PLAIN_LOSS
 
 BATCH = 4
 
@@ -139,7 +140,7 @@ def test_workers_give_the_batches_of_the_process_itself() -> None:
             [{ROW_COLUMN: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
             sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
-            collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),
+            collate_fn=Collator(rows, Packer(Packing.tree, 2, 0), PLAIN_LOSS),
             num_workers=workers,
             multiprocessing_context="fork" if workers else None,
         )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
-from framework.api.training import Member
-from framework_plugins.hf.packing.parts import Packer, Part, learned_count
-from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator
+from framework.api.training import Member, TokenGroup
+from framework_plugins.hf.packing.parts import Packer, Part
+from framework_plugins.hf.train.step import StepRows, pack
+from framework_plugins.hf.train.trainer import Collator
 
 T = TypeVar("T")
 
@@ -24,33 +25,29 @@ def own_share(items: Sequence[T], me: Member) -> Sequence[T]:
     """Return the items that a process takes: neighbours, since those share a beginning."""
     # Not whole batches in turn, as accelerate gives them: a step would depend on how many processes there are
     # (decision 0024).
-    size = math.ceil(len(items) / me.world)
-    return items[me.rank * size : (me.rank + 1) * size]
+    return items[_own(len(items), me)]
 
 
-def zero_weight_part(packer: Packer, rows: Sequence[Any]) -> Part:
+def _own(count: int, me: Member) -> slice:
+    size = math.ceil(count / me.world)
+    return slice(me.rank * size, (me.rank + 1) * size)
+
+
+def zero_weight_part(packer: Packer, groups: Sequence[TokenGroup]) -> Part:
     """Return a part of which nothing is learned, for a process that has fewer of them than another."""
-    (part, *_) = packer([min(rows, key=lambda row: len(row.input_ids))])
+    (part, *_) = packer([min((row for group in groups for row in group.rows), key=lambda row: len(row.input_ids))])
     return part | {"share": torch.zeros_like(part["share"]), "tokens": 0, "supervised": 0}
 
 
 @dataclass
 class ShareCollator(Collator):
-    """Reads the rows of a step and packs those of one process."""
+    """Reads the groups of a step and packs those of one process."""
 
     me: Member
 
-    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """Return this process's parts of a step, one of weight 0, and how much is learned in the whole step.
-
-        A part's loss is divided by `count`. Gradients of the processes are averaged, so that is their share of the
-        learned tokens of the step, and the sum of all is divided by all of them; so with `step_tokens`.
-        """
-        rows = self.read_rows([item[ROW_COLUMN] for item in items])
-        mine = own_share(rows, self.me)
-        parts = self.packer(mine) if mine else []
-        zero_weight = zero_weight_part(self.packer, rows)
-        count, tokens = sum(map(learned_count, rows)), sum(len(row.input_ids) for row in rows)
-        for part in (*parts, zero_weight):
-            part |= {"count": count / self.me.world, "step_tokens": tokens / self.me.world}
-        return {"parts": parts, "zero_weight": zero_weight, "tokens": tokens, "supervised": count}
+    def pack(self, groups: Sequence[TokenGroup]) -> tuple[list[Part], StepRows]:
+        """Return this process's parts of a step, and one of weight 0."""
+        parts, rows = pack(self.objective, self.packer, groups, _own(len(groups), self.me), self.me.world)
+        idle = zero_weight_part(self.packer, groups)
+        idle |= {"count": rows.tokens / self.me.world, "step_tokens": rows.step_tokens / self.me.world}
+        return parts, replace(rows, idle=idle)

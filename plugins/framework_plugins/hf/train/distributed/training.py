@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -20,7 +21,17 @@ from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
 from framework.api import Step, TrainResult
-from framework.api.training import Engine, Member, ProcessGroup, StepControl, TokenRow, TrainRun, set_of
+from framework.api.training import (
+    Engine,
+    Member,
+    ProcessGroup,
+    StepControl,
+    TokenGroup,
+    TokenRow,
+    TrainRun,
+    answer_rows,
+    set_of,
+)
 from framework_plugins.hf.load.adapt_model import save_weights
 from framework_plugins.hf.load.sharded_weights import (
     allocate_trained,
@@ -34,7 +45,7 @@ from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.machine.out_of_memory import RandomState
 from framework_plugins.hf.machine.precision import to_eval_mode
-from framework_plugins.hf.packing.parts import learned_count
+from framework_plugins.hf.packing.parts import Part, learned_count
 from framework_plugins.hf.score.scoring import ROWS_AT_ONCE
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed import engine
@@ -42,6 +53,7 @@ from framework_plugins.hf.train.distributed.steps import ShareCollator, own_shar
 from framework_plugins.hf.train.order import Order
 from framework_plugins.hf.train.progress import Progress
 from framework_plugins.hf.train.resume.training_state import TrainingState
+from framework_plugins.hf.train.step import Made, OptimizerStep, StepRows
 from framework_plugins.hf.train.trainer import SupervisedTrainer
 from framework_plugins.hf.train.training import Training
 
@@ -94,23 +106,34 @@ class GroupTrainer(SupervisedTrainer):
         self.passes.packer = self.data_collator.packer = packer
         self.order.by_length = losses.packing is Packing.pad
 
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-        """Make the passes of this process, and as many without weight as another has more; return its loss."""
-        parts = inputs["parts"]
-        parts += [inputs["zero_weight"]] * (engine.all_reduce_max(len(parts), self.args.device) - len(parts))
-        losses, wrapped = [], cast("Any", model)
-        for number, part in enumerate(parts, start=1):
-            last = number == len(parts)
-            self.accelerator.sync_gradients = last  # as the parent's loop does
-            without_sync = self.group.engine is Engine.ddp and not last
-            with wrapped.no_sync() if without_sync else nullcontext():
-                losses.append(self.one_pass(model, part))
-            self.computed_tokens += part["input_ids"].numel()
-        self.tokens += inputs["tokens"]
-        self.supervised_tokens += inputs["supervised"]
-        loss = torch.stack(losses).sum()
-        self.loss_sum = self.loss_sum + loss.detach()
-        return loss
+    def _attempt(
+        self,
+        model: torch.nn.Module,
+        read: Callable[[], Sequence[TokenGroup]],  # noqa: ARG002 - what one process runs out of, others would wait for
+        parts: list[Part],
+        rows: StepRows,
+        where: str,  # noqa: ARG002
+    ) -> Made:
+        """Make the passes of this process, and as many without weight as another has more."""
+        assert rows.idle is not None  # noqa: S101 - the collator of a group makes one
+        parts += [rows.idle] * (engine.all_reduce_max(len(parts), self.args.device) - len(parts))
+        return self.passes_of(model, parts, rows)
+
+    def one_pass(
+        self,
+        model: torch.nn.Module,
+        part: Part,
+        *,
+        compute: Callable[[Part], torch.Tensor],
+        last: bool,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> torch.Tensor:
+        """Take one part through the model and back; gradients are averaged after the last."""
+        self.accelerator.sync_gradients = last  # as the parent's loop does
+        wrapped = cast("Any", model)
+        without_sync = self.group.engine is Engine.ddp and not last
+        with wrapped.no_sync() if without_sync else nullcontext():
+            return super().one_pass(model, part, compute=compute, last=last, more=more)
 
     def counters(self) -> dict[str, int]:
         """Return what was counted so far; of what went through the model, each process knows its own."""
@@ -146,12 +169,12 @@ class GroupTraining(Training):
     eval_rows: int
     set_losses: Mapping[str, str]
 
-    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+    def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
         allocate_trained(self.model)
         self.passes.losses.prepare_for_engine()
         shared_run = dataclasses.replace(run, on_step=partial(self._control, run.on_step))
-        result = self.run(rows, shared_run, partial(self._validate, validation))
+        result = self.run(rows, shared_run, partial(self._validate, answer_rows(validation)))
         device = self.machine.device
         result = dataclasses.replace(
             result,
@@ -187,10 +210,15 @@ class GroupTraining(Training):
         return self.me.rank
 
     def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
-        arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
-        return GroupTrainer(
+        arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.objective, self.me)
+        rank, world = self.me.rank, self.me.world
+        step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
+        kind, own = GroupTrainer, self.trainer_class
+        if own is not SupervisedTrainer:  # what it changes is below what a group needs
+            kind = type(own.__name__, (GroupTrainer, own), {})
+        return kind(
             self.group, self.me, passes=self.passes, order=order, options=self._options, oom_retry=self.oom_retry,
-            **arguments,
+            step=step, **arguments,
         )  # fmt: skip
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
@@ -201,14 +229,14 @@ class GroupTraining(Training):
         distributed.all_gather_object(objects, mine)
         return objects
 
-    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+    def _newest(self, rows: Sequence[TokenGroup]) -> Path | None:
         """Return the checkpoint that the first process resumes from."""
         return engine.broadcast_from_first(self.me, lambda: self.checkpoints.newest(rows))
 
     def _arguments(self) -> dict[str, Any]:
         return engine.trainer_arguments(self.group, self.machine)
 
-    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
+    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """Try nothing: what one process runs out of, the others would wait for."""
 
     def _save(self, _: SupervisedTrainer, folder: Path) -> None:

@@ -20,12 +20,14 @@ from typing import Any
 
 from framework import FrameworkError, Plan
 from framework.api import Affects, as_plain, atomic_folder, describe_room, fields, redact, write_failure
-from framework.api.training import FORMER, TRAINING_STATE, TokenRow, current_settings
+from framework.api.training import FORMER, TRAINING_STATE, TokenGroup, TokenRow, current_settings
 
 MANIFEST = "manifest.json"
 STEP_FOLDER = "step-{:08d}"
 """The folder of the checkpoint after a step."""
 BLOCK_BYTES = 1 << 20
+BEFORE_METHODS = {"method": "sft", "loss": "cross_entropy"}
+"""What the trainings were whose checkpoints do not say it."""
 log = logging.getLogger(__name__)
 
 
@@ -39,11 +41,15 @@ def settings(plan: Plan) -> dict[str, Any]:
 
 
 # Checkpoints are ours: those of the trainer differ between one process, DDP and FSDP (decision 0026).
-def rows_digest(rows: Sequence[TokenRow]) -> str:
-    """Return a hash over the tokens and labels of all rows, in their order."""
+def rows_digest(groups: Sequence[TokenGroup]) -> str:
+    """Return a hash over the tokens and labels of all rows, in their order, and over what groups have besides."""
     hasher = hashlib.sha256()
-    for row in rows:
-        hasher.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
+    for group in groups:
+        for row in group.rows:
+            hasher.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
+        if not isinstance(group, TokenRow):
+            arrays = [(name, [each.tobytes() for each in rows]) for name, rows in sorted(group.arrays.items())]
+            hasher.update(repr((group.roles, sorted(group.facts.items()), arrays)).encode())
     return hasher.hexdigest()
 
 
@@ -68,15 +74,15 @@ class Checkpoints:
         """What groups that are younger than a checkpoint had for it."""
         self.writes = writes
         self.limit: int = getattr(plan.training, "save_total_limit", 1)
-        self._rows: tuple[Sequence[TokenRow], str] | None = None
+        self._rows: tuple[Sequence[TokenGroup], str] | None = None
 
-    def _digest(self, rows: Sequence[TokenRow]) -> str:
+    def _digest(self, rows: Sequence[TokenGroup]) -> str:
         """Return the hash over the rows of a training, which are read once."""
         if self._rows is None or self._rows[0] is not rows:
             self._rows = rows, rows_digest(rows)
         return self._rows[1]
 
-    def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
+    def newest(self, rows: Sequence[TokenGroup] | None = None) -> Path | None:
         """Return the newest checkpoint that is whole; None if there is none. With the rows known, say which it is.
 
         Args:
@@ -91,7 +97,7 @@ class Checkpoints:
             if manifest is None:
                 damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
-            saved = {**self._renewed(manifest["settings"]), "rows": manifest["rows"]}
+            saved = {**BEFORE_METHODS, **self._renewed(manifest["settings"]), "rows": manifest["rows"]}
             current = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
             if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, other[0], saved.get(other[0]))
@@ -129,7 +135,7 @@ class Checkpoints:
         )
         return FrameworkError(message)
 
-    def save(self, step: int, rows: Sequence[TokenRow], write: Callable[[Path], None], needed: int) -> None:
+    def save(self, step: int, rows: Sequence[TokenGroup], write: Callable[[Path], None], needed: int) -> None:
         """Let `write` fill a folder for a step; it is complete or absent. Where it finds no room, that is said.
 
         Args:

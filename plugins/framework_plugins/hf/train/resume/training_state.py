@@ -99,6 +99,7 @@ class TrainingState:
             "seconds": self.progress.seconds,
             "steps": [dataclasses.asdict(step) for step in self.progress.reported],
             "best": best.step,
+            "loss metrics": self.trainer.metrics,
             "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "run": dict(self.progress.run.state()) if self.keeps else {},
@@ -181,6 +182,7 @@ class TrainingState:
             self.scaler.load_state_dict(rest["scaler"])
         for name, value in rest["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
+        self.trainer.metrics = rest.get("loss metrics", {})
         # In the same precision as before, so that the sum comes to the same digits.
         self.trainer.loss_sum = torch.tensor(rest["lost"], device=self.trainer.args.device)
         if rest["best"] is not None:

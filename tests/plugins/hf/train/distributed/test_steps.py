@@ -13,6 +13,7 @@ from framework_plugins.hf.packing.parts import Packer, learned_count
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
 from framework_plugins.hf.train.trainer import ROW_COLUMN
+from tests.support.training import PLAIN_LOSS
 
 
 def row(start: int, size: int) -> TokenRow:
@@ -34,14 +35,14 @@ def test_each_row_falls_to_one_process_in_its_order(count: int, world: int) -> N
 @given(st.integers(1, 12), st.integers(1, 5))
 def test_the_counts_of_all_processes_are_those_of_one(count: int, world: int) -> None:
     items = [{ROW_COLUMN: number} for number in range(count)]
-    made = [ShareCollator(ROWS, PACKER, Member(rank, world, rank))(items) for rank in range(world)]
+    made = [ShareCollator(ROWS, PACKER, PLAIN_LOSS, Member(rank, world, rank))(items) for rank in range(world)]
     whole = sum(map(learned_count, ROWS[:count]))
-    assert {each["supervised"] for each in made} == {whole}
-    assert {each["tokens"] for each in made} == {sum(len(each.input_ids) for each in ROWS[:count])}
+    assert {each["rows"].tokens for each in made} == {whole}
+    assert {each["rows"].step_tokens for each in made} == {sum(len(each.input_ids) for each in ROWS[:count])}
     parts = [part for each in made for part in each["parts"]]
     assert sum(part["supervised"] for part in parts) == whole
     # Gradients are averaged over the processes: a mean over `count` of each is the sum over all learned tokens.
-    counts = [part["count"] * world for each in made for part in (*each["parts"], each["zero_weight"])]
+    counts = [part["count"] * world for each in made for part in (*each["parts"], each["rows"].idle)]
     assert counts == pytest.approx([whole] * len(counts))
 
 

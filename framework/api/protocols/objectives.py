@@ -1,0 +1,94 @@
+"""What is learned from rows: a method makes groups of them, an objective turns their log-probabilities into a loss.
+
+An objective sees no model and no logits: every loss of the form L(log-probabilities of tokens, of the reference, facts
+and arrays of the groups) is trained as weights on tokens, so packing, trees, accumulation, the fallbacks when memory
+runs out, process groups and checkpoints work for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from framework.api.protocols.model import Model
+    from framework.api.records import Example, Measure, TokenGroup
+    from framework.api.schema import Role
+
+Tensor = Any
+"""A tensor of torch, which the core does not import."""
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """The log-probabilities of some groups of an optimizer step, in nats.
+
+    Attributes:
+        groups: the groups; all of the step if the objective is of the whole step, else those of a pass.
+        policy: for each group a tensor for each of its rows: (learned tokens,), or (learned tokens, ids) at the ids
+            that `Objective.ids` asks for.
+        reference: the same of the reference, without gradients; None unless the objective needs it.
+        tokens: learned tokens of all groups of the step.
+        count: groups of the step.
+    """
+
+    groups: Sequence[TokenGroup]
+    policy: Sequence[Sequence[Tensor]]
+    reference: Sequence[Sequence[Tensor]] | None
+    tokens: int
+    count: int
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """What an objective gives: the loss, a scalar that is differentiable in `TokenScores.policy`, and numbers to log.
+
+    Both add up over the passes and processes of a step: divide by the `tokens` or the `count` of the step, never by
+    what is in `groups`. For an objective of the whole step they are the values themselves.
+    """
+
+    value: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """An option of `loss=`, or what a method brings."""
+
+    linear: bool
+    """The value is an affine function of `policy`, so the weights of the tokens are known before the pass. Such an
+    objective sees all groups of the step, and its metrics are left out."""
+    needs_reference: bool
+    """It reads `TokenScores.reference`: the model with its adapter switched off."""
+    whole_step: bool
+    """It has to see all groups of the step at once, those of other processes too; else its values are added up."""
+
+    def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
+        """Return for each row the ids whose log-probabilities it reads, (learned tokens, ids); None: those learned."""
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Return the loss of these groups."""
+
+
+@runtime_checkable
+class Method(Protocol):
+    """An option of `method=`."""
+
+    objective: Objective | None
+    """The objective that it brings; None: that of `loss=`."""
+
+    def check(self, example: Example) -> None:
+        """Refuse a row that it cannot use; its turns have been checked one by one.
+
+        Raises:
+            FrameworkError: what is missing, and what to do.
+        """
+
+    def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return what is encoded and proven: a conversation for each row of the group, with its role."""
+
+    def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
+        """Measure held-out groups in addition to the loss of their answers, before and after training."""

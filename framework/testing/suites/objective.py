@@ -1,0 +1,179 @@
+"""The suites of `loss=` and `method=`. They need torch, which the objectives of a plugin bring along."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.api.plan import Selection
+from framework.api.protocols import LossValue, Method, Objective, TokenScores
+from framework.api.records import Example, Message, TokenGroup
+from framework.api.schema import Role
+from framework.testing.suites.base import Suite, expect
+from framework.util.errors import FrameworkError
+
+DIFFERENCE = 1e-4
+"""By how much a log-probability is changed to see a slope."""
+EXAMPLES = [
+    Example(
+        (Message("user", f"What is {n} and 1?"), Message("assistant", f"It is {n + 1}.")),
+        "chatml",
+        f"row {n}",
+        rejected=(Message("assistant", "Who knows?"),),
+    )
+    for n in range(3)
+]
+TOLERANCE = 1e-6
+
+
+def _torch() -> Any:
+    """Return torch, of which the core knows nothing: an objective takes its tensors."""
+    return importlib.import_module("torch")
+
+
+class LossSuite(Suite):
+    """What every loss has to do.
+
+    Attributes:
+        groups: groups with the rows, facts and arrays that it reads; at least three, of different lengths.
+    """
+
+    group = "loss"
+    groups: ClassVar[Sequence[TokenGroup]] = ()
+
+    def value(self, objective: Objective, policy: Sequence[Sequence[Any]], part: slice = slice(None)) -> LossValue:
+        """Return the loss of some of the groups, as part of a step with all of them."""
+        tokens = sum(len(row.learned) for group in self.groups for row in group.rows)
+        reference = [[row * 1.25 for row in rows] for rows in self.policy(objective)[part]]
+        known = reference if objective.needs_reference else None
+        return objective(TokenScores(self.groups[part], policy[part], known, tokens, len(self.groups)))
+
+    def policy(self, objective: Objective) -> list[list[Any]]:
+        """Return log-probabilities of the rows, in double precision, each another one."""
+        torch = _torch()
+        draw, found = torch.Generator().manual_seed(0), []
+        for group in self.groups:
+            ids = objective.ids(group)
+            shapes = [(len(row.learned),) for row in group.rows] if ids is None else [each.shape for each in ids]
+            found.append(
+                [-torch.rand(tuple(shape), generator=draw, dtype=torch.float64).mul(3).add(0.05) for shape in shapes]
+            )
+        return found
+
+    def test_it_is_what_its_config_says(self, tmp_path: Path) -> None:
+        """Objective and config agree on what the plan has to know; there are groups to test it with."""
+        choice: Selection = self.choice(tmp_path)
+        objective: Objective = choice.create()
+        expect(len(self.groups) > 2, f"{type(self).__name__}.groups is too short: give three groups or more")  # noqa: PLR2004 - as it says
+        for name in ("linear", "needs_reference", "whole_step"):
+            own, told = getattr(objective, name), getattr(choice.config, name)
+            expect(own == told, f"{name} is {own}, and {type(choice.config).__name__} says {told}")
+
+    def test_it_is_a_scalar_with_the_slopes_that_it_has(self, tmp_path: Path) -> None:
+        """The value is finite, autograd gives the slope that a small change shows, and the metrics are numbers."""
+        objective: Objective = self.create(tmp_path)
+        policy = self.policy(objective)
+        leaf = policy[0][0].requires_grad_()
+        result = self.value(objective, policy)
+        expect(not result.value.shape, f"the loss has the shape {tuple(result.value.shape)}, and has to be a scalar")
+        expect(math.isfinite(float(result.value)), f"the loss is {float(result.value)}")
+        numbers = all(math.isfinite(float(value)) for value in result.metrics.values())
+        expect(numbers, f"the metrics are no numbers: {dict(result.metrics)}")
+        result.value.backward()
+        expect(leaf.grad is not None, "the loss does not depend on the log-probabilities")
+        place = (0,) * leaf.dim()
+        values = []
+        for change in (DIFFERENCE, -DIFFERENCE):
+            moved = [[row.detach().clone() for row in rows] for rows in policy]
+            moved[0][0][place] += change
+            values.append(float(self.value(objective, moved).value))
+        seen = (values[0] - values[1]) / (2 * DIFFERENCE)
+        close = math.isclose(seen, float(leaf.grad[place]), rel_tol=1e-3, abs_tol=1e-6)
+        expect(close, f"autograd gives the slope {float(leaf.grad[place])}, a small change shows {seen}")
+
+    def test_a_step_is_the_same_however_it_is_cut(self, tmp_path: Path) -> None:
+        """The values and metrics of parts of a step add up to those of the whole, unless it asks for the whole."""
+        objective: Objective = self.create(tmp_path)
+        policy = self.policy(objective)
+        for row in itertools.chain.from_iterable(policy):
+            row.requires_grad_()
+        whole = self.value(objective, policy)
+        if objective.whole_step:
+            return
+        for cut in range(1, len(self.groups)):
+            parts = [self.value(objective, policy, slice(0, cut)), self.value(objective, policy, slice(cut, None))]
+            added = sum(float(part.value) for part in parts)
+            same = math.isclose(added, float(whole.value), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            expect(same, f"the whole step has the loss {float(whole.value)}, cut after {cut} groups it is {added}")
+            for name in whole.metrics:
+                total, one = sum(float(part.metrics[name]) for part in parts), float(whole.metrics[name])
+                same = math.isclose(total, one, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+                expect(same, f"{name} of the whole step is {one}, cut after {cut} groups it is {total}")
+
+    def test_a_linear_loss_is_linear(self, tmp_path: Path) -> None:
+        """Its slopes do not depend on the log-probabilities; of a plain one they are all the same."""
+        torch = _torch()
+        choice: Selection = self.choice(tmp_path)
+        objective: Objective = choice.create()
+        if not objective.linear:
+            return
+        slopes = []
+        for factor in (1.0, 0.0):
+            policy = [[(row * factor).requires_grad_() for row in rows] for rows in self.policy(objective)]
+            flat = [*itertools.chain.from_iterable(policy)]
+            slopes.append(torch.autograd.grad(self.value(objective, policy).value, flat))
+        alike = all(torch.allclose(one, other) for one, other in zip(*slopes, strict=True))
+        expect(alike, "linear is set, yet the slopes change with the log-probabilities")
+        if choice.config.plain:
+            every = torch.cat(slopes[0])
+            mean = torch.full_like(every, -1 / len(every))
+            expect(torch.allclose(every, mean), "plain is set, yet it is not the mean over all learned tokens")
+
+
+class MethodSuite(Suite):
+    """What every method has to do.
+
+    Attributes:
+        examples: rows that it can use.
+        refused: rows that it cannot, with a part of what it says.
+    """
+
+    group = "method"
+    examples: ClassVar[Sequence[Example]] = EXAMPLES
+    refused: ClassVar[Sequence[tuple[Example, str]]] = ()
+
+    def test_it_makes_the_rows_that_its_config_names(self, tmp_path: Path) -> None:
+        """Each example passes `check` and gives a row or more, of roles in the config, each ending with an answer."""
+        choice: Selection = self.choice(tmp_path)
+        method: Method = choice.create()
+        for example in self.examples:
+            method.check(example)
+            made = method.conversations(example)
+            expect(made, f"{example.where}: no row is made of it")
+            for role, conversation in made:
+                expect(role in choice.config.roles, f"{example.where}: the role {role!r} is not in `roles`")
+                ends = conversation.text is not None or conversation.messages[-1].role == "assistant"
+                expect(ends or role is Role.prompt, f"{example.where}: the {role.name} row ends without an answer")
+
+    def test_it_refuses_what_it_cannot_use(self, tmp_path: Path) -> None:
+        """A row without turns, and each of `refused`, is refused in words that say why."""
+        method: Method = self.create(tmp_path)
+        for example, why in ((Example((), "none"), ""), *self.refused):
+            try:
+                method.check(example)
+            except FrameworkError as error:
+                expect(why in str(error), f"{example} is refused with {error}, which says nothing of {why!r}")
+            else:
+                raise AssertionError(f"{example} is not refused")
+
+    def test_its_cost_covers_its_rows(self, tmp_path: Path) -> None:
+        """`cost` tells as many rows as a group has on average, and no negative numbers."""
+        choice: Selection = self.choice(tmp_path)
+        method: Method = choice.create()
+        cost, sizes = choice.config.cost(), [len(method.conversations(example)) for example in self.examples]
+        expect(cost.rows >= sum(sizes) / len(sizes), f"cost tells {cost.rows:g} rows a group, there are {sizes}")
+        expect(min(cost.more_forwards, cost.rollout_tokens) >= 0, f"cost is negative: {cost}")

@@ -1,0 +1,401 @@
+"""One optimizer step for any objective, from groups of rows to gradients.
+
+    groups -> passes -> linear objective           weights of the tokens -> backward
+                     -> groups are whole in passes log-probabilities -> objective -> backward, pass by pass
+                     -> else                       log-probabilities of all passes, without gradients -> objective
+                                                   -> weights of the tokens -> backward
+
+A loss that is a function of log-probabilities has the gradient of the sum of its tokens' log-probabilities, each times
+the derivative of the loss by it. So the last way needs no more memory than the first, and costs a forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice, zip_longest
+from typing import Any
+
+import torch
+
+from framework import FrameworkError
+from framework.api import error_location, summarize_error
+from framework.api.training import LossValue, Objective, TokenGroup, TokenRow, TokenScores
+from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
+from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
+
+Tensor = torch.Tensor
+Compute = Callable[[Part], Tensor]
+
+
+@dataclass(frozen=True)
+class CheckedObjective:
+    """An objective whose results are checked.
+
+    Attributes:
+        objective: of the run.
+        name: what chose it: `loss=focal`.
+        vocabulary: ids that it may read.
+        plain: whether it is the mean over all learned tokens, for which no weights are computed.
+    """
+
+    objective: Objective
+    name: str
+    vocabulary: int
+    plain: bool
+
+    @property
+    def linear(self) -> bool:
+        """See `Objective`."""
+        return self.objective.linear
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Return the loss.
+
+        Raises:
+            FrameworkError: the objective raises, or returns what is no loss.
+        """
+        try:
+            result = self.objective(scores)
+        except FrameworkError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise FrameworkError(f"{self.name}: {summarize_error(error)}{error_location(error)}") from error
+        value = getattr(result, "value", None)
+        if not isinstance(result, LossValue) or not isinstance(value, Tensor):
+            given = type(value if isinstance(result, LossValue) else result).__name__
+            raise FrameworkError(f"{self.name} returns {given}: return a LossValue, or the loss as a scalar tensor")
+        if value.shape:
+            raise FrameworkError(
+                f"{self.name} returns a tensor of the shape {tuple(value.shape)}: return a scalar, the sum over all "
+                "that it reads divided by `scores.tokens` or `scores.count`"
+            )
+        rows = [row for rows in scores.policy for row in rows]
+        if any(row.requires_grad for row in rows) and not value.requires_grad:
+            raise FrameworkError(f"{self.name} does not depend on `scores.policy`, so nothing would be learned")
+        if not value.isfinite() and all(bool(row.isfinite().all()) for row in rows):
+            raise FrameworkError(f"{self.name} returns {value.item()} for log-probabilities that are numbers")
+        return result
+
+    def ids(self, groups: Iterable[TokenGroup]) -> list[Tensor] | None:
+        """Return for each row the ids that the objective reads, (learned, ids); None if they are the learned ones.
+
+        Raises:
+            FrameworkError: there are not as many as learned tokens, or the model has none of that number.
+        """
+        found: list[Tensor] = []
+        for group in groups:
+            given = self.objective.ids(group)
+            if given is None:
+                continue
+            for row, ids in zip(group.rows, given, strict=True):
+                if ids.ndim != 2 or len(ids) != learned_count(row):  # noqa: PLR2004 - tokens and ids
+                    raise FrameworkError(
+                        f"{self.name}: {group.where} has ids of the shape {ids.shape} for {learned_count(row)} learned "
+                        "tokens: give a row of ids for each"
+                    )
+                if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
+                    raise FrameworkError(
+                        f"{self.name}: {group.where} has the id {ids.max() if ids.min() >= 0 else ids.min()}, and the "
+                        f"model has {self.vocabulary} tokens: the ids are of another tokenizer"
+                    )
+                found.append(torch.from_numpy(ids.astype("int64")))
+        return found or None
+
+    def weights(self, groups: Sequence[TokenGroup], ids: Sequence[Tensor] | None) -> tuple[list[Tensor], Tensor]:
+        """Return the weight that a linear objective gives each token of each row, and what it adds to their sum.
+
+        Weights of 1 are the mean over all learned tokens.
+        """
+        tokens = learned_tokens(groups)
+        shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
+        policy = [torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups))).value
+        slopes = torch.autograd.grad(value, policy, allow_unused=True)
+        pairs = zip(policy, slopes, strict=True)
+        weights = [torch.zeros(row.shape) if slope is None else (slope * -tokens).float() for row, slope in pairs]
+        return weights, value.detach()
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """What a step knows of its rows beside the parts that go through the model.
+
+    Attributes:
+        tokens: learned tokens of the whole step, of all processes.
+        step_tokens: all tokens of its rows.
+        count: its groups.
+        groups: those of this process, of a linear objective all of them; empty if the objective is plain.
+        members: for each part the rows in it, by their number among those of `groups`, in the order of its targets.
+        ids: for each row of the groups the ids that are scored; None if they are the learned ones.
+        idle: in a group of processes a part of which nothing is learned, for passes that only others make.
+    """
+
+    tokens: int
+    step_tokens: int
+    count: int
+    groups: Sequence[TokenGroup] = ()
+    members: Sequence[Sequence[int]] = ()
+    ids: Sequence[Tensor] | None = None
+    idle: Part | None = None
+
+
+def pack(
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice, world: int
+) -> tuple[list[Part], StepRows]:
+    """Cut the groups of a step that are this process's into parts.
+
+    Gradients of processes are averaged, so what a part is divided by is this process's share.
+
+    Args:
+        objective: of the run.
+        packer: cuts.
+        groups: of the whole step.
+        own: those of this process.
+        world: processes.
+    """
+    mine, tokens, step_tokens = groups[own], learned_tokens(groups), all_tokens(groups)
+    made = StepRows(tokens, step_tokens, len(groups))
+    if objective.plain:
+        parts = packer(mine) if mine else []
+    else:
+        seen, first = (groups, sum(len(group.rows) for group in groups[: own.start])) if objective.linear else (mine, 0)
+        made = replace(made, groups=seen, ids=objective.ids(seen))
+        parts, members = _with_rows(packer, mine, first, made.ids)
+        made = replace(made, members=members)
+    for part in parts:
+        part.update(count=_shared(tokens, world), step_tokens=_shared(step_tokens, world))
+    return parts, made
+
+
+def _shared(number: int, world: int) -> float:
+    return number / world if world > 1 else number
+
+
+def _with_rows(
+    packer: Packer, groups: Sequence[TokenGroup], first: int, ids: Sequence[Tensor] | None
+) -> tuple[list[Part], list[list[int]]]:
+    """Return the parts of groups, with a place for each learned token of each row, and the numbers of their rows.
+
+    What is learned of each is weighted with 0 until the objective has said more.
+    """
+    numbers: dict[int, list[int]] = {}
+    for number, row in enumerate(_rows(groups), start=first):
+        numbers.setdefault(id(row), []).append(number)  # a row that comes twice is one object
+    parts, members = [], []
+    for part, located in packer.parts_with_rows(groups) if groups else ():
+        members.append([numbers[id(row)].pop() for row, _ in located])
+        places = [place for _, each in located for place in each]
+        part |= {name: part[name][places] for name in ("source", "target")}
+        if ids is not None:
+            part["target"] = torch.cat([ids[row] for row in members[-1]])
+        parts.append(part | {"share": torch.zeros(part["target"].shape)})
+    return parts, members
+
+
+@dataclass
+class Made:
+    """What a step gave: its loss, and the metrics of the objective."""
+
+    loss: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def add(self, metrics: Mapping[str, Any]) -> None:
+        """Add the metrics of a pass."""
+        for name, value in metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + float(value)
+
+
+class OptimizerStep:
+    """The forward and backward passes of one optimizer step.
+
+    Args:
+        objective: of the run.
+        losses: of the model.
+        as_reference: lets the model be the reference within a context.
+        rank: the number of this process.
+        world: processes that train together.
+        all_gather: returns what each of them has, in their order.
+    """
+
+    def __init__(
+        self,
+        objective: CheckedObjective,
+        losses: Losses,
+        as_reference: Callable[[], AbstractContextManager[None]],
+        rank: int = 0,
+        world: int = 1,
+        all_gather: Callable[[Any], list[Any]] = lambda mine: [mine],
+    ) -> None:
+        self.objective = objective
+        self.losses = losses
+        self.as_reference = as_reference
+        self.rank, self.world = rank, world
+        self.all_gather = all_gather
+
+    def __call__(
+        self,
+        parts: Sequence[Part],
+        rows: StepRows,
+        backward: Callable[..., Tensor],
+        forward: Callable[[Part, Compute], Tensor],
+    ) -> Made:
+        """Make the passes.
+
+        Args:
+            parts: of this process; those beyond `rows.members` are idle.
+            rows: their rows.
+            backward: takes a part through the model and back by `compute`, with `more` in it, and returns what that
+                gives; `last` says whether it is the last one.
+            forward: takes a part through the model without gradients.
+        """
+        backwards = [partial(backward, part, last=number == len(parts)) for number, part in enumerate(parts, start=1)]
+        if self.objective.plain:
+            return Made(torch.stack([each(compute=self.losses.mean) for each in backwards]).sum())
+        if self.objective.linear:
+            weights, constant = self.objective.weights(rows.groups, rows.ids)
+            shares = [{"share": torch.cat([weights[number] for number in members])} for members in rows.members]
+            pairs = zip_longest(backwards, shares, fillvalue={})
+            loss = torch.stack([each(compute=self.losses.mean, more=more) for each, more in pairs]).sum()
+            return Made(loss + constant.to(loss))
+        wanted, reference = self.objective.objective, None
+        if wanted.needs_reference:
+            with self.as_reference():
+                reference = self._scores(parts, rows, forward)
+        alone = len(parts) == 1 and self.world == 1
+        if (alone or not wanted.whole_step) and all(_is_whole(each, rows) for each in rows.members):
+            return self._at_once(rows, backwards, reference)
+        return self._scored_first(parts, rows, backwards, forward, reference)
+
+    def _scores(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> list[list[Tensor]]:
+        """Return the log-probabilities of the rows of this process by group, without gradients."""
+        found: dict[int, Tensor] = {}
+        for part, members in zip_longest(parts, rows.members, fillvalue=()):
+            scored = forward(part, lambda some: self.losses.log_probs(some)[0])
+            found |= zip(members, scored.split(_sizes(members, rows)), strict=True) if members else ()
+        return _by_group(rows.groups, [found[number] for number in range(len(found))])
+
+    def _at_once(
+        self, rows: StepRows, backwards: Sequence[Callable[..., Tensor]], reference: list[list[Tensor]] | None
+    ) -> Made:
+        """Compute the loss of each pass with its gradients; it has whole groups, and the values add up."""
+        made = Made(torch.zeros(()))
+        owners = [number for number, group in enumerate(rows.groups) for _ in group.rows]
+        losses = []
+        for one, members in zip_longest(backwards, rows.members, fillvalue=()):
+
+            def compute(part: Part, members: Sequence[int] = members) -> Tensor:
+                log_probs, auxiliary = self.losses.log_probs(part)
+                by_row = dict(zip(members, log_probs.split(_sizes(members, rows)), strict=True))
+                numbers = sorted({owners[number] for number in members})
+                groups = [rows.groups[number] for number in numbers]
+                policy = _by_group(groups, [by_row[number] for number in sorted(members)])
+                known = None if reference is None else [reference[number] for number in numbers]
+                value = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+                made.add(value.metrics)
+                return self.losses.with_auxiliary(value.value * self.world, auxiliary, part)
+
+            losses.append(one(compute=compute if members else self.losses.mean))
+        return Made(torch.stack(losses).sum(), self._added(made.metrics))
+
+    def _scored_first(
+        self,
+        parts: Sequence[Part],
+        rows: StepRows,
+        backwards: Sequence[Callable[..., Tensor]],
+        forward: Callable[[Part, Compute], Tensor],
+        reference: list[list[Tensor]] | None,
+    ) -> Made:
+        """Score all rows, take the derivatives of the loss by their log-probabilities as weights, and go backward."""
+        before = RandomState.now()
+        own = self._scores(parts, rows, forward)
+        before.restore()  # dropout falls on the same places in the passes that follow
+        leaves = [row.detach().requires_grad_() for of_group in own for row in of_group]
+        groups, policy, known = rows.groups, _by_group(rows.groups, leaves), reference
+        whole = self.objective.objective.whole_step
+        if whole and self.world > 1:
+            groups, policy, known = self._gathered(rows, policy, reference)
+        made = Made(torch.zeros(()))
+        if groups:
+            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+            made.loss = result.value.detach() * (1 if whole else self.world)
+            made.add(result.metrics)
+        slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()
+        weights = [
+            torch.zeros_like(leaf) if slope is None else -slope * self.world
+            for leaf, slope in zip(leaves, slopes, strict=True)
+        ]
+        extra = []
+
+        def compute(part: Part) -> Tensor:
+            total, auxiliary = self.losses.weighted(part)
+            loss = self.losses.with_auxiliary(total, auxiliary, part)
+            extra.append((loss - total).detach())
+            return loss
+
+        for one, members in zip_longest(backwards, rows.members, fillvalue=()):
+            share = {"share": torch.cat([weights[number] for number in members])} if members else {}
+            one(compute=compute, more=share)
+        loss = torch.stack([made.loss.to(extra[0].device), *extra]).sum()
+        return Made(loss, made.metrics if whole else self._added(made.metrics))
+
+    def _gathered(
+        self, rows: StepRows, policy: list[list[Tensor]], reference: list[list[Tensor]] | None
+    ) -> tuple[list[TokenGroup], list[list[Tensor]], list[list[Tensor]] | None]:
+        """Return the groups and scores of all processes; only this process's have gradients."""
+        plain = [[row.detach().cpu() for row in of_group] for of_group in policy]
+        known = reference and [[row.cpu() for row in of_group] for of_group in reference]
+        every = self.all_gather((list(rows.groups), plain, known))
+        device = next((row.device for of_group in policy for row in of_group), torch.device("cpu"))
+        groups = [group for each in every for group in each[0]]
+        scores = [
+            of_group
+            for number, each in enumerate(every)
+            for of_group in (policy if number == self.rank else [[row.to(device) for row in rows] for rows in each[1]])
+        ]
+        if reference is None:
+            return groups, scores, None
+        return groups, scores, [[row.to(device) for row in rows] for each in every for rows in each[2]]
+
+    def _added(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Return metrics summed over all processes."""
+        if self.world == 1:
+            return metrics
+        made = Made(torch.zeros(()))
+        for each in self.all_gather(metrics):
+            made.add(each)
+        return made.metrics
+
+
+def _rows(groups: Iterable[TokenGroup]) -> Iterator[TokenRow]:
+    return (row for group in groups for row in group.rows)
+
+
+def _by_group(groups: Sequence[TokenGroup], values: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return the values of rows by their groups."""
+    left = iter(values)
+    return [list(islice(left, len(group.rows))) for group in groups]
+
+
+def _sizes(members: Sequence[int], rows: StepRows) -> list[int]:
+    """Return the learned tokens of some rows."""
+    every = list(_rows(rows.groups))
+    return [learned_count(every[number]) for number in members]
+
+
+def _is_whole(members: Sequence[int], rows: StepRows) -> bool:
+    """Whether a part has either all rows of a group or none."""
+    first, inside = 0, {*members}
+    for group in rows.groups:
+        numbers = range(first, first + len(group.rows))
+        if 0 < sum(number in inside for number in numbers) < len(group.rows):
+            return False
+        first += len(group.rows)
+    return True
