@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from framework import FrameworkError, Plan
 from framework.api import count, error_location, summarize_error
-from framework.api.training import TokenRow
+from framework.api.training import TokenGroup
 from framework_plugins.hf.packing.row_sampler import RowSampler
 from framework_plugins.hf.settings.config import ShuffledConfig
 
@@ -32,7 +32,7 @@ class Shuffled:
         rows = RowSampler(range(len(lengths)), batch, seed, group=False, by_length=False)  # type: ignore[arg-type] # unread
         return itertools.islice(_epochs(rows), steps)
 
-    def of_rows(self, rows: Sequence[TokenRow], batch: int, seed: int, *, by_length: bool) -> RowSampler:
+    def of_rows(self, rows: Sequence[TokenGroup], batch: int, seed: int, *, by_length: bool) -> RowSampler:
         """Return the order of rows that can be read, and so be grouped; they are read while the training runs."""
         return RowSampler(rows, batch, seed, group=self.config.group_by_prefix, by_length=by_length)
 
@@ -51,14 +51,14 @@ class SampledOrder(torch.utils.data.Sampler[int]):
 
     by_length = False
 
-    def __init__(self, rows: Sequence[TokenRow], batch: int, plan: Plan) -> None:
+    def __init__(self, rows: Sequence[TokenGroup], batch: int, plan: Plan) -> None:
         self.rows = rows
         self.batch = batch
         self.epoch = 0
         self.epoch_steps = math.ceil(len(rows) / batch)
         training, self.place = plan.training, f"sampler={plan.sampler.component.name}"
         steps = training.max_steps or math.ceil(training.num_train_epochs * self.epoch_steps)
-        lengths = np.fromiter((len(row.input_ids) for row in rows), np.int64, len(rows))
+        lengths = np.fromiter((sum(len(row.input_ids) for row in group.rows) for group in rows), np.int64, len(rows))
         try:
             given = plan.sampler.create().order(lengths, batch, steps, plan.seed)
             found: list[Any] = list(itertools.islice(given, steps))
@@ -116,7 +116,7 @@ class SampledOrder(torch.utils.data.Sampler[int]):
 Order = RowSampler | SampledOrder
 
 
-def row_order(plan: Plan, rows: Sequence[TokenRow], batch: int, *, by_length: bool) -> Order:
+def row_order(plan: Plan, rows: Sequence[TokenGroup], batch: int, *, by_length: bool) -> Order:
     """Return the order of the rows, by the sampler of a plan; `by_length`: rows of a pass are padded to the longest."""
     sampler = plan.sampler.create()
     if isinstance(sampler, Shuffled):
