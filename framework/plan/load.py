@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.api.protocols import Backend, Model, ModelSource
-from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key, quoted
 from framework.config.check import check
@@ -197,7 +197,10 @@ def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        saved = dict(_saved_settings(name, run.config[name], config[name], overridden))
+        held = run.config.get(name)
+        if not isinstance(held, Mapping):
+            raise FrameworkError(f"{run.folder / PLAN} has no settings of {name}: restore the file")
+        saved = dict(_saved_settings(name, held, config[name], overridden))
         config[name] = OmegaConf.merge(config[name], saved)
 
 
