@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.api.protocols import Backend, Model, ModelSource
-from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.run_folder import ENVIRONMENT, PLAN, SavedRun
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key, quoted
 from framework.config.check import check
@@ -43,6 +43,8 @@ PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|plugins")
 """Keys of settings that are paths, or have paths in them."""
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""
+YOUNGER = ("method", "loss", "optimizer", "schedule", "sampler")
+"""Those that a run of an earlier version does not have; it had their defaults, or settings of `trainer`."""
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -198,7 +200,10 @@ def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        saved = dict(_saved_settings(name, run.config.get(name) or {}, config[name], overridden))
+        held = run.config.get(name, {} if name in YOUNGER else None)
+        if not isinstance(held, Mapping):
+            raise FrameworkError(f"{run.folder / PLAN} has no settings of {name}: restore the file")
+        saved = dict(_saved_settings(name, held, config[name], overridden))
         config[name] = OmegaConf.merge(config[name], saved)
 
 

@@ -63,7 +63,7 @@ TABLE = (
         "transformers.utils.chat_template_utils",
         "_compile_jinja_template",
         ("chat_template",),
-        (f"{HF}/tokens/render.py",),
+        (f"{HF}/tokens/template_limits.py",),
     ),
     Private("transformers.configuration_utils", "PreTrainedConfig._attn_implementation", None, (f"{HF}/backend.py",)),
     Private(

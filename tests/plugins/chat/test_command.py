@@ -226,6 +226,8 @@ def damaged(place: Path, name: str) -> Path:
     run = make(place)
     if name == "untrained":
         shutil.rmtree(run / "checkpoint")
+    elif name == "no model":
+        edit(run / "plan.json", "model", None)
     elif name == "a plugin gone":
         edit(run / "plan.json", "plugins", ["./gone.py"])
     return run
@@ -250,6 +252,7 @@ def edit(file: Path, key: str, value: Any) -> None:
         ("planned", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("untrained", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("a plugin gone", "plugins=./gone.py"),
+        ("no model", "plan.json has no settings of model: restore the file"),
     ],
 )
 def test_a_folder_without_a_model_is_reported_in_one_line(place: Path, name: str, told: str) -> None:

@@ -46,6 +46,8 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
+    if tokenizer.eos_token == "":
+        raise FrameworkError(f"{what} has an empty eos_token, which ends no answer: {again}")
     if dropout := getattr(tokenizer.backend_tokenizer.model, "dropout", None):  # of BPE
         raise FrameworkError(
             f"{what} drops merges at random: tokenizer.json has dropout={dropout}: set it to null, or rows and prompts "

@@ -8,16 +8,14 @@ from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils import chat_template_utils
 
 from framework import FrameworkError
 from framework.api import Message, ToolCall, summarize_error
 from framework_plugins.hf.tokens.message_check import OTHER_TEMPLATE
-from framework_plugins.hf.tokens.template_limits import TOOL
+from framework_plugins.hf.tokens.template_limits import COMPILE, TOOL
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6
-COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
 RENAMED_FIELD = "reasoning_content"
 """A field that transformers (5.24) also hands over by the names that other templates read."""
 

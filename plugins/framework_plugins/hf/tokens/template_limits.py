@@ -12,11 +12,13 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError, nodes
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
 
 from framework import FrameworkError
 from framework.api import cache_dir, key_of
@@ -28,6 +30,7 @@ POLL_SECONDS = 0.002
 MEMORY_BYTES = 512 << 20
 """Bytes beyond those that this process has."""
 OUT_OF_MEMORY_EXIT = 3
+COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"word": "a"}}}
 TOOL = {"type": "function", "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}}
 TURNS: list[dict[str, Any]] = [
@@ -120,6 +123,9 @@ def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> 
         resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if not _constants_fit(tokenizer):
+            code = OUT_OF_MEMORY_EXIT
+            return
         for turns in CONVERSATIONS:
             for tools in (None, [TOOL]):
                 for prompt in (True, False):
@@ -135,3 +141,25 @@ def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> 
         code = 0
     finally:
         os._exit(code)
+
+
+def _constants_fit(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether there is memory for the constant expressions of a template.
+
+    Jinja computes them when it compiles, also those that no conversation reaches, and passes over a MemoryError.
+    """
+    template = tokenizer.chat_template
+    for source in template.values() if isinstance(template, dict) else [template]:
+        try:
+            tree = COMPILE(source).environment.parse(source) if COMPILE else nodes.Template([])
+        except TemplateError:
+            continue  # rendering says so
+        for expression in tree.find_all(nodes.Expr):
+            try:
+                expression.as_const()
+            except nodes.Impossible as error:
+                if isinstance(error.__cause__, MemoryError):
+                    return False
+            except Exception:  # noqa: BLE001, S112 - not a constant: only rendering computes it
+                continue
+    return True

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from framework import FrameworkError
 from framework.api.training import THINKING_SWITCHES, ModelConfig, Thinking
 from framework_plugins.hf.settings.config import RESERVED_TEMPLATE_ARGUMENTS
-from framework_plugins.hf.tokens.render import COMPILE
+from framework_plugins.hf.tokens.template_limits import COMPILE
 
 MAX_SWITCHES = 6
 """Names that are tried."""

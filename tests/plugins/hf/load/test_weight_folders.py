@@ -120,6 +120,7 @@ MODELS: dict[str, tuple[Change, str]] = {
         settings("tokenizer_config.json", eos_token="<nope>"),  # noqa: S106 - a token of a text
         r"the token \d+ \(<nope>\) begins, ends or pads a row, and the model has \d+ tokens",
     ),
+    "empty stop": (settings("tokenizer_config.json", eos_token=""), r"the tokenizer has an empty eos_token"),
     "stop beyond": (settings("generation_config.json", eos_token_id=[2, 4000]), r"the token 4000 begins, ends or pads"),
     "stops": (settings("generation_config.json", eos_token_id=list(range(5000))), r"eos_token_id holds 5000 entries"),
     "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),

@@ -24,6 +24,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "does not end within 1 s"),
         ("{{ 'a' * 10**10 }}", "takes more than 512 MiB for a short conversation"),
         ("{{ '%999999999d' % 1 }}", "takes more than 512 MiB for a short conversation"),
+        ("{{ nothing.content }}{{ '%999999999d' % 1 }}", "takes more than 512 MiB for a short conversation"),
     ],
 )
 def test_a_template_that_harms_is_refused_before_it_runs_here(
