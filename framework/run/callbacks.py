@@ -51,7 +51,7 @@ class Callbacks:
         return StepControl(rate, keep, stop)
 
     def state(self) -> Mapping[str, Any]:
-        """Return what all need to go on.
+        """Return what all need to continue.
 
         Raises:
             FrameworkError: one raises, or has a state that is not made from plain values.

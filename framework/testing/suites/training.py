@@ -90,7 +90,7 @@ class OptimizerSuite(Suite):
         expect(not moved, f"{moved} moves with lr=0")
 
     def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
-        """With its state put back, another one goes on as the first would have."""
+        """With its state put back, another one continues as the first would have."""
         weights, optimizer, _ = self.made(tmp_path)
         self.steps(weights, optimizer, STEPS)
         saved = copy.deepcopy(optimizer.state_dict()), {name: one.detach().clone() for name, one in weights.items()}

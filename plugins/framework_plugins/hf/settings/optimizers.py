@@ -39,7 +39,7 @@ class BuiltInConfig(OptimizerConfig):
 
     Attributes:
         made_by: its class, `module:name`.
-        fixed: arguments of the class that are no settings.
+        fixed: arguments of the class that no setting sets.
         states: bytes of its states for a parameter in fp32. bitsandbytes has 4 more for each 256 states of 8 bits.
         package: the distribution that it comes from, if it is another one than torch and transformers.
         paged: whether its states move to the memory of the CPU; on a CPU it is the one without pages.

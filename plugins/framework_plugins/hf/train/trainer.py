@@ -104,6 +104,7 @@ class SupervisedTrainer(SFTTrainer):
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
 
+    # The trainer stays TRL's; these two methods are where it chooses (decision 0091).
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Have the option of the run make it; the parent knows those of transformers only."""
         if self.optimizer is None:

@@ -1,4 +1,4 @@
-"""Options of a training by strangers: those of the page, and such as do not what they should."""
+"""Options of a training by third parties: those of the page, and broken ones."""
 
 from __future__ import annotations
 
