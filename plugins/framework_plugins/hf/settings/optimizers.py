@@ -374,7 +374,6 @@ class StableAdamWConfig(AdamConfig):
 class MuonConfig(BuiltInConfig):
     """Muon of torch for the matrices between embedding and head, and AdamW for all other weights."""
 
-    made_by = "framework_plugins.hf.settings.muon:MuonAndAdamW"
     states = 4.0
 
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95
