@@ -62,6 +62,9 @@ class SupervisedTrainer(SFTTrainer):
         **arguments: the parent's; the collator is ours.
     """
 
+    optimizer: Any
+    """Made by `create_optimizer`; accelerate's wrapper of it during the training."""
+    lr_scheduler: Any
     tokens = 0
     """Tokens of the rows so far, padding left out."""
     supervised_tokens = 0

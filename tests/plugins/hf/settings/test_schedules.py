@@ -79,7 +79,7 @@ def test_the_rate_of_each_step_is_that_of_transformers_to_the_last_bit(
 
 
 def test_every_schedule_is_compared() -> None:
-    marks = test_the_rate_of_each_step_is_that_of_transformers_to_the_last_bit.pytestmark  # type: ignore[attr-defined]
+    marks = test_the_rate_of_each_step_is_that_of_transformers_to_the_last_bit.pytestmark
     assert {row[0] for mark in marks if mark.args[0] != "warmup" for row in mark.args[1]} == SCHEDULES.keys()
 
 

@@ -26,19 +26,21 @@ PLAIN = {
 CHANGED = {
     "trainer.learning_rate": "0.02", "trainer.num_train_epochs": "0.5", "trainer.max_steps": "1",
     "trainer.per_device_train_batch_size": "1", "trainer.gradient_accumulation_steps": "1",
-    "trainer.max_seq_length": "40", "trainer.warmup_steps": "0", "trainer.weight_decay": "0.5",
-    "trainer.max_grad_norm": "0.001", "trainer.logging_steps": "3", "trainer.eval_steps": "1",
+    "trainer.max_seq_length": "30", "trainer.warmup_steps": "0", "trainer.weight_decay": "0.5",
+    "trainer.max_grad_norm": "0.001", "trainer.eval_steps": "1",
     "trainer.neftune_noise_alpha": "5", "trainer.dtype": "bf16", "trainer.attention": "eager",
     "trainer.gradient_checkpointing": "enabled", "trainer.packing": "pad", "trainer.save_seconds": "1e-9",
     "trainer.save_steps": "1", "adapter.r": "8", "adapter.lora_alpha": "64", "adapter.lora_dropout": "0.5",
     "adapter.target_modules": "[q_proj]", "adapter.layers_to_transform": "[0]", "adapter.rank_pattern": "{q_proj: 2}",
-    "adapter.alpha_pattern": "{q_proj: 2}", "adapter.modules_to_save": "[lm_head]", "sampler.group_by_prefix": "false",
+    "adapter.alpha_pattern": "{q_proj: 2}", "adapter.modules_to_save": "[lm_head]",
 }  # fmt: skip
 TOGETHER = {
     "trainer.warmup_ratio": {"trainer.warmup_steps": "null", "trainer.warmup_ratio": "0.9"},
+    "trainer.logging_steps": {"trainer.eval_steps": "null", "trainer.logging_steps": "3"},
+    "sampler.group_by_prefix": {"trainer.packing": "pad", "sampler.group_by_prefix": "false"},
     "trainer.save_total_limit": {"trainer.save_steps": "1", "trainer.save_total_limit": "1"},
 }
-"""Settings that need another one; the first is there in both trainings."""
+"""Settings that need another one, which both trainings have."""
 REASONS = {
     "trainer.early_stopping_patience": "the run decides: tests/framework/run/test_training.py",
     "trainer.early_stopping_metric": "the run decides: tests/framework/run/test_training.py",
