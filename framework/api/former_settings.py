@@ -25,6 +25,8 @@ OPTIONS = {"optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffle
 """Groups that `trainer` had settings of, and what was taken by default."""
 BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.999, "beta3": 0.9999}
 """The decays that are one list now, with the values that they had by default."""
+SCHEDULES = {"cosine_with_min_lr": "cosine", "cosine_warmup_with_min_lr": "cosine_warm_start"}
+"""Schedules that had the names of transformers."""
 RATES = {"min_lr": "min_learning_rate", "lr_end": "min_learning_rate", "min_lr_rate": "min_lr_ratio"}
 """Arguments of schedules with another name."""
 
@@ -47,7 +49,7 @@ def current_settings(former: Mapping[str, Any]) -> dict[str, Any]:
         found["optimizer.eps"] = former["adam_epsilon"]
     found |= {f"optimizer.{name}": value for name, value in arguments.items()}
     if schedule is not None:
-        found["schedule"] = "cosine" if schedule == "cosine_with_min_lr" else schedule
+        found["schedule"] = SCHEDULES.get(schedule, schedule)
     found |= {
         f"schedule.{RATES.get(name, name)}": value for name, value in (former.get("lr_scheduler_kwargs") or {}).items()
     }

@@ -72,7 +72,7 @@ def test_a_run_does_what_a_callback_wants(plan: Plan, monkeypatch: pytest.Monkey
 def test_steps_of_an_earlier_process_are_not_shown_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Step] = []
     monkeypatch.setattr(Follower, "on", seen.append)
-    callbacks = Callbacks(plan)
+    callbacks = Callbacks(plan.callback)
     assert callbacks.on_step(replace(STEP, repeated=True)) == callbacks.on_step(STEP) == StepControl()
     assert seen == [STEP]
 
@@ -89,13 +89,13 @@ def test_steps_of_an_earlier_process_are_not_shown_again(plan: Plan, monkeypatch
 def test_what_cannot_be_obeyed_ends_the_run(plan: Plan, on: Any, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follower, "on", on)
     with pytest.raises(FrameworkError) as caught:
-        Callbacks(plan).on_step(STEP)
+        Callbacks(plan.callback).on_step(STEP)
     assert str(caught.value).startswith(told)
 
 
 def test_a_state_is_given_back(plan: Plan) -> None:
-    saved = Callbacks(plan).state()
-    Callbacks(plan).restore(saved)
+    saved = Callbacks(plan.callback).state()
+    Callbacks(plan.callback).restore(saved)
     assert saved == {"callback.follower": {"seen": 1}}
 
 
@@ -103,12 +103,12 @@ def test_a_state_is_given_back(plan: Plan) -> None:
 def test_a_state_that_no_checkpoint_can_hold_is_refused(plan: Plan, kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follower, "kept", kept)
     with pytest.raises(FrameworkError, match=r"^callback\.follower: its state has to map texts to numbers, "):
-        Callbacks(plan).state()
+        Callbacks(plan.callback).state()
 
 
 def test_another_state_than_was_saved_is_refused(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follower, "restored", {"seen": 2})
     with pytest.raises(FrameworkError, match=r"the state after restore is \{'seen': 2\}, and \{'seen': 1\} was "):
-        Callbacks(plan).restore({"callback.follower": {"seen": 1}})
+        Callbacks(plan.callback).restore({"callback.follower": {"seen": 1}})
     with pytest.raises(FrameworkError, match=r"^callback\.follower: the checkpoint has no state of it$"):
-        Callbacks(plan).restore({})
+        Callbacks(plan.callback).restore({})

@@ -51,7 +51,7 @@ def plan(base: Path, rows: Path, tmp_path: Path) -> Callable[..., Plan]:
 def trained(made: Plan, folder: Path) -> tuple[dict[str, bytes], list[Step], int]:
     """Train, from the newest checkpoint if there is one; return the weights, the steps and where it resumed."""
     told: list[Step] = []
-    callbacks = Callbacks(made)
+    callbacks = Callbacks(made.callback)
 
     def on_step(step: Step) -> Any:
         told.append(step)
