@@ -16,7 +16,7 @@ from pathlib import Path
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
-from framework.api.schema import Affects, Stage
+from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
 from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
