@@ -252,10 +252,11 @@ def test_options_of_third_parties_are_one_training_with_two_processes(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Two go on with what one began, with the state of the callback."""
-    for name, text in FILES.items():
-        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
-        load_plugin(str(tmp_path / f"{name}.py"))
-    words = (*STRANGERS, "trainer.learning_rate=0.01")
+    files = [tmp_path / f"{name}.py" for name in FILES]
+    for file in files:
+        file.write_text(FILES[file.stem], encoding="utf-8")
+        load_plugin(str(file))
+    words = (f"plugins=[{','.join(map(str, files))}]", *STRANGERS, "trainer.learning_rate=0.01")
     whole = run("third", *ALONE, *words)
     interrupted(monkeypatch, run, "third-two", *ALONE, *words)
     done = run("third-two", "launch=ddp", *TWO, *words)
