@@ -251,7 +251,7 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_reporte
 def test_options_of_third_parties_are_one_training_with_two_processes(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Two go on with what one began, with the state of the callback."""
+    """Two continue what one began, with the state of the callback."""
     files = [tmp_path / f"{name}.py" for name in FILES]
     for file in files:
         file.write_text(FILES[file.stem], encoding="utf-8")
