@@ -819,7 +819,7 @@ class Wild(Schedule):
         return 2.0
 
 @option(ScheduleConfig)
-class Moody(Schedule):
+class Whimsical(Schedule):
     def factor(self, step, steps, warmup, rate):
         self.asked += 1
         return 1 / self.asked

@@ -257,7 +257,7 @@ CASES = [
         "state_bytes is 1,000,000,000, and its states take 0 bytes",
     ),
     ("ScheduleSuite", "wild", "every_step_has_a_factor_from_0_to_1", r"factor\(0, 1, 0, 0.01\) is 2.0"),
-    ("ScheduleSuite", "moody", "it_is_pure", "are others when they are asked again"),
+    ("ScheduleSuite", "whimsical", "it_is_pure", "are others when they are asked again"),
     (
         "SamplerSuite",
         "scant",
