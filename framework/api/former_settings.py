@@ -25,6 +25,8 @@ OPTIONS = {"optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffle
 """Groups that `trainer` had settings of, and what was taken by default."""
 BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.999, "beta3": 0.9999}
 """The decays that are one list now, with the values that they had by default."""
+SCHEDULES = {"cosine_with_min_lr": "cosine", "cosine_warmup_with_min_lr": "cosine_warm_start"}
+"""Schedules that had the names of transformers."""
 RATES = {"min_lr": "min_learning_rate", "lr_end": "min_learning_rate", "min_lr_rate": "min_lr_ratio"}
 """Arguments of schedules with another name."""
 
@@ -35,7 +37,7 @@ def current_settings(former: Mapping[str, Any]) -> dict[str, Any]:
     `{"optim": "sgd", "optim_args": {"momentum": 0.9}}` is `{"optimizer": "sgd", "optimizer.momentum": 0.9}`.
     """
     optimizer, schedule = former.get("optim"), former.get("lr_scheduler_type")
-    arguments = {**(former.get("optim_args") or {})}
+    arguments, of_schedule = ({**value} if isinstance(value := former.get(name), Mapping) else {} for name in NAMED)
     known = str(optimizer or "adam")
     found: dict[str, Any] = {} if optimizer is None else {"optimizer": optimizer}
     betas = {name: former[name] for name in BETAS if name in former}
@@ -47,10 +49,8 @@ def current_settings(former: Mapping[str, Any]) -> dict[str, Any]:
         found["optimizer.eps"] = former["adam_epsilon"]
     found |= {f"optimizer.{name}": value for name, value in arguments.items()}
     if schedule is not None:
-        found["schedule"] = "cosine" if schedule == "cosine_with_min_lr" else schedule
-    found |= {
-        f"schedule.{RATES.get(name, name)}": value for name, value in (former.get("lr_scheduler_kwargs") or {}).items()
-    }
+        found["schedule"] = SCHEDULES.get(schedule, schedule)
+    found |= {f"schedule.{RATES.get(name, name)}": value for name, value in of_schedule.items()}
     if former.get("min_learning_rate") is not None:
         found["schedule.min_learning_rate"] = former["min_learning_rate"]
     if "group_by_prefix" in former:
@@ -62,28 +62,26 @@ def renewed_words(words: Sequence[str]) -> list[str]:
     """Return the overrides of an earlier run with today's names."""
     kept, former = list[str](), dict[str, Any]()
     for word in words:
-        key, text = override_key(word), word.partition("=")[2]
-        now = former_setting(key, text)
+        key, _, text = word.partition("=")
+        group, _, rest = override_key(key).partition(".")
+        name, _, below = rest.partition(".")
         try:
-            parsed = None if now is None else OverridesParser.create().parse_override(word)
+            parsed = OverridesParser.create().parse_override(word) if group == "trainer" and name in FORMER else None
         except HydraException:  # whoever composes reports it
             parsed = None
-        if parsed is None or now is None:
+        if parsed is None:
             kept.append(word)
         elif parsed.is_sweep_override():
-            kept += [f"{name}={text}" for name in now]
+            kept += [f"{now}={text}" for now in former_setting(override_key(key), text) or ()]
         else:
-            _, name, *below = key.split(".", 2)
-            value = parsed.value()
-            former[name] = (
-                {**former.get(name, {}), **({below[0]: value} if below else value)} if name in NAMED else value
-            )
+            value: Any = {below: parsed.value()} if below else parsed.value()
+            former[name] = {**former.get(name, {}), **value} if isinstance(value, dict) else value
     return [*kept, *as_overrides(current_settings(former))]
 
 
 def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the saved config of an earlier run as it would be saved today, and its options in groups that it lacks."""
-    trainer = {**config.get("trainer", {})}
+    trainer = {**held} if isinstance(held := config.get("trainer"), Mapping) else {}
     now = current_settings({name: trainer.pop(name) for name in FORMER if name in trainer})
     options = {group: str(now.pop(group, option)) for group, option in OPTIONS.items() if group not in config}
     if not options:

@@ -49,7 +49,7 @@ LOSSES = (EVAL_LOSS, "train_loss")
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
-"""Steps whose factor on the learning rate is looked at before the first one."""
+"""Steps whose factor on the learning rate is checked before the first one."""
 
 
 @dataclass(frozen=True)

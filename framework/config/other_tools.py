@@ -143,6 +143,7 @@ OPTIONS = {
     ("adapter", "qlora"): Equivalent((AXOLOTL,), "quantization=nf4 adapter=lora"),
     ("adapter", "freeze"): Equivalent((FACTORY,), "", "layers cannot be frozen one by one; adapter=lora or full"),
     ("schedule", "cosine_with_min_lr"): Equivalent((TRL,), "schedule=cosine schedule.min_learning_rate={}"),
+    ("schedule", "cosine_warmup_with_min_lr"): Equivalent((TRL,), "schedule=cosine_warm_start"),
     ("trainer", "sft"): Equivalent((FACTORY, TRL), "trainer=hf", "the default"),
     ("trainer", "trl"): Equivalent((TRL,), "trainer=hf", "the default"),
     **{("trainer", name): Equivalent((FACTORY, TRL), "", PREFERENCE) for name in ("dpo", "orpo", "kto", "simpo")},

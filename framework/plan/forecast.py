@@ -10,13 +10,13 @@ import dataclasses
 import functools
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
-from framework.api.schema import Affects, Stage
+from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
 from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
@@ -178,7 +178,8 @@ class Planner:
 
     def advice(self, work: Work | None) -> list[str]:
         """Return the advice of the core and of every plugin, one sentence each."""
-        own = rules_of_thumb(self.plan, work) if Stage.train in self.stages else ()
+        plan, trains = self.plan, Stage.train in self.stages
+        own = rules_of_thumb(plan.data.config, plan.training, plan.warmup, work) if trains else ()
         return [
             *own,
             *(text for _, text in self.session.plugins.ask("framework_advice", str, plan=self.plan, work=work)),
@@ -234,19 +235,15 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
         flops=operations,
         seconds_low=operations / fastest if fastest else None,
         seconds_high=operations / slowest if slowest else None,
-        rates=rates(context.plan, steps),
+        rates=rates(context.plan.rate_factor(steps), training.learning_rate, steps),
     )
 
 
-def rates(plan: Plan, steps: int) -> list[float]:
-    """Return the learning rates of a training with this many steps, of at most `DRAWN_RATES` steps from first to last.
-
-    Raises:
-        FrameworkError: the schedule does not give a number.
-    """
-    factor, points = plan.rate_factor(steps), min(steps, DRAWN_RATES)
+def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float]:
+    """Return the learning rates of at most `DRAWN_RATES` steps of a training, from the first to the last."""
+    points = min(steps, DRAWN_RATES)
     drawn = [round(point * (steps - 1) / max(1, points - 1)) for point in range(points)]
-    return [plan.training.learning_rate * factor(step) for step in drawn]
+    return [peak * factor(step) for step in drawn]
 
 
 def _passes(plan: Plan) -> float:
@@ -279,9 +276,11 @@ def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float,
     return tokens * (weights + adapter + attention) + learned * head
 
 
-def rules_of_thumb(plan: Plan, work: Work | None) -> Iterator[str]:
+def rules_of_thumb(
+    data: DataConfig, training: TrainerConfig, warmup_steps: Callable[[int], int], work: Work | None
+) -> Iterator[str]:
     """Give the advice of the core: rules of thumb of the field, each with its reason. It refuses nothing."""
-    own, data, training = ("validation_path", "validation_sets"), plan.data.config, plan.training
+    own = ("validation_path", "validation_sets")
     if not data.validation_split and not any(getattr(data, name, None) for name in own):
         yield "data.validation_split=0 holds out no rows: overfitting will go unnoticed. Set data.validation_split=0.1"
     if work is None:
@@ -296,7 +295,7 @@ def rules_of_thumb(plan: Plan, work: Work | None) -> Iterator[str]:
             f"{count(work.epochs, 'epoch')} over {work.rows:,} rows are {work.steps} steps: so few rows have to be "
             "seen more than once. Set trainer.num_train_epochs=3"
         )
-    warmup = plan.warmup(work.steps)
+    warmup = warmup_steps(work.steps)
     if warmup > WARM_UP * work.steps:
         few = max(1, round(0.05 * work.steps))
         below = "the training ends before it reaches the learning rate that you set"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.protocols import Callback
 from framework.api.records import Step, StepControl
 from framework.util.errors import FrameworkError, error_location, summarize_error
@@ -21,11 +21,11 @@ class Callbacks:
     """Those of one training.
 
     Args:
-        plan: the run.
+        chosen: those of the plan, by name.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._all: dict[str, Callback] = {f"callback.{name}": one.create() for name, one in plan.callback.items()}
+    def __init__(self, chosen: Mapping[str, Selection]) -> None:
+        self._all: dict[str, Callback] = {f"callback.{name}": one.create() for name, one in chosen.items()}
 
     def on_step(self, step: Step) -> StepControl:
         """Ask all, and return what they want together. They do not see the steps of an earlier process again.
@@ -51,7 +51,7 @@ class Callbacks:
         return StepControl(rate, keep, stop)
 
     def state(self) -> Mapping[str, Any]:
-        """Return what all need to go on.
+        """Return what all need to continue.
 
         Raises:
             FrameworkError: one raises, or has a state that is not made from plain values.

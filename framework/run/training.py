@@ -57,7 +57,7 @@ class TrainingController:
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
         monitors = self.plugins.ask(MONITORS_HOOK, TrainingMonitor, plan=plan)  # type: ignore[type-abstract] # its protocol
         self.monitors = {f"{plugin}:{number}": monitor for number, (plugin, monitor) in enumerate(monitors)}
-        self.callbacks = Callbacks(plan)
+        self.callbacks = Callbacks(plan.callback)
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""

@@ -130,7 +130,7 @@ class Callback(Protocol):
         """Return what to do after this log entry; None for nothing. `trainer.logging_steps` says how often it comes."""
 
     def state(self) -> Mapping[str, Any]:
-        """Return what it needs to go on after an interruption, as plain values; saved with each checkpoint."""
+        """Return what it needs to continue after an interruption, as plain values; saved with each checkpoint."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""

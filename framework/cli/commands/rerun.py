@@ -131,7 +131,7 @@ def _check_config(
     """
     before, after = flat(run.config), flat(json.loads(json.dumps(config)))
     if environment is not None:
-        before, after = before | environment.options | run.options, after | dict(options)
+        before, after = {**before, **environment.options, **run.options}, after | dict(options)
     lines = [
         f"  {name}: {quoted(old)} then, {quoted(new)} now"
         for name, (old, new) in differences(before, after).items()

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from framework.api.protocols import Callback, OptimizerFactory, ParameterGroup, Sampler, Schedule, TrainedWeight
 from framework.api.records import Step, StepControl
 from framework.run import pipeline
@@ -90,7 +88,7 @@ class OptimizerSuite(Suite):
         expect(not moved, f"{moved} moves with lr=0")
 
     def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
-        """With its state put back, another one goes on as the first would have."""
+        """With its state put back, another one continues as the first would have."""
         weights, optimizer, _ = self.made(tmp_path)
         self.steps(weights, optimizer, STEPS)
         saved = copy.deepcopy(optimizer.state_dict()), {name: one.detach().clone() for name, one in weights.items()}
@@ -153,6 +151,8 @@ class SamplerSuite(Suite):
 
     def orders(self, sampler: Sampler, seed: int = 1) -> Iterator[tuple[int, int, list[list[int]]]]:
         """Yield for several sizes the number of rows, the rows of a step, and the steps of three epochs."""
+        import numpy as np  # noqa: PLC0415 - the kit is imported without it
+
         for rows, batch in ((1, 1), (7, 2), (32, 8), (5, 8)):
             lengths = np.random.default_rng(rows).integers(2, 500, rows)
             steps = 3 * math.ceil(rows / batch)

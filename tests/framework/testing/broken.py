@@ -5,8 +5,11 @@ import dataclasses
 import json
 import math
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunPlanned, RunStarted, TrainingStep
@@ -756,6 +759,125 @@ class Held(EchoModel):
     def __init__(self, plan):
         super().__init__(plan)
         KEPT.append(self)
+
+
+class Optimizer:
+    known = None
+
+    def __init__(self, config):
+        pass
+
+    def state_bytes(self, weights, *, on_gpu):
+        return self.known
+
+    def create(self, groups, rate, warmup):
+        return self.kind([group.for_torch() for group in groups], lr=rate)
+
+    kind = torch.optim.SGD
+
+@option(OptimizerConfig)
+class Forgets(Optimizer):
+    def create(self, groups, rate, warmup):
+        return torch.optim.SGD([groups[0].for_torch()], lr=rate)
+
+@option(OptimizerConfig)
+class Still(Optimizer):
+    class kind(torch.optim.SGD):
+        def step(self, closure=None):
+            pass
+
+@option(OptimizerConfig)
+class Stubborn(Optimizer):
+    class kind(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                group["lr"] = 0.1
+            super().step()
+
+@option(OptimizerConfig)
+class Oblivious(Optimizer):
+    class kind(torch.optim.SGD):
+        made = 0
+        def step(self, closure=None):
+            self.made += 1
+            for group in self.param_groups:
+                group["lr"] = 0.1 / self.made
+            super().step()
+
+@option(OptimizerConfig)
+class Boasts(Optimizer):
+    known = 1e9
+
+
+class Schedule:
+    def __init__(self, config):
+        self.asked = 0
+
+@option(ScheduleConfig)
+class Wild(Schedule):
+    def factor(self, step, steps, warmup, rate):
+        return 2.0
+
+@option(ScheduleConfig)
+class Whimsical(Schedule):
+    def factor(self, step, steps, warmup, rate):
+        self.asked += 1
+        return 1 / self.asked
+
+
+class Sampler:
+    def __init__(self, config):
+        pass
+
+@option(SamplerConfig)
+class Scant(Sampler):
+    def order(self, lengths, batch, steps, seed):
+        return [[0]] * steps
+
+@option(SamplerConfig)
+class Dice(Sampler):
+    def order(self, lengths, batch, steps, seed):
+        for step in range(steps):
+            yield [random.randrange(1000) for _ in range(batch)]
+
+@option(SamplerConfig)
+class Again(Sampler):
+    def order(self, lengths, batch, steps, seed):
+        epoch = -(-len(lengths) // batch)
+        for step in range(steps):
+            yield [0] * (len(lengths) - batch * (epoch - 1) if step % epoch == epoch - 1 else batch)
+
+
+class Callback:
+    seen = 0
+
+    def __init__(self, config):
+        pass
+
+    def on_step(self, step):
+        self.seen += 1
+        return StepControl(rate=0.5) if self.seen == 3 else None
+
+    def state(self):
+        return {"seen": self.seen}
+
+    def restore(self, state):
+        self.seen = state["seen"]
+
+@option(CallbackConfig)
+class Idle(Callback):
+    def on_step(self, step):
+        return None
+
+@option(CallbackConfig)
+class Lost(Callback):
+    def restore(self, state):
+        pass
+
+@option(CallbackConfig)
+class Bomb(Callback):
+    def on_step(self, step):
+        raise LookupError("bang")
 
 
 @hookimpl

@@ -25,8 +25,10 @@ testing.load_file("broken_options.py")
 """
 TESTS = """
 from framework.testing import (
-    AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite, SourceSuite
+    AuditSuite, BackendSuite, CallbackSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite, OptimizerSuite,
+    SamplerSuite, ScheduleSuite, SourceSuite
 )
+import torch
 
 ALPACA = {"overrides": ["format=alpaca"]}  # the broken formats claim what is not theirs
 ROW = {"ask": "Capital of Peru?", "say": "Lima"}
@@ -42,6 +44,10 @@ DETAILS = {
     },
     BackendSuite: ALPACA,
     SourceSuite: {"count": 1},
+    OptimizerSuite: {"torch": torch, **ALPACA},
+    ScheduleSuite: ALPACA,
+    SamplerSuite: ALPACA,
+    CallbackSuite: {"losses": [1.0] * 5, **ALPACA},
 }
 SUITES = {suite.__name__: suite for suite in DETAILS}
 
@@ -240,6 +246,29 @@ CASES = [
         "on_step raised an error, and train continues",
     ),
     (BACKEND, "held", "the_memory_is_free_after_open", "the model is still held"),
+    ("OptimizerSuite", "forgets", "each_weight_is_in_one_group_with_its_rate_and_its_decay", "weights are missing"),
+    ("OptimizerSuite", "still", "the_weights_move_and_stay_numbers", "layers.0.weight has not become smaller"),
+    ("OptimizerSuite", "stubborn", "a_rate_of_zero_changes_nothing", r"moves with lr=0"),
+    ("OptimizerSuite", "oblivious", "it_resumes_bit_for_bit", "differs after its state was saved and put back"),
+    (
+        "OptimizerSuite",
+        "boasts",
+        "the_plan_knows_the_bytes_of_its_states_or_says_that_it_does_not",
+        "state_bytes is 1,000,000,000, and its states take 0 bytes",
+    ),
+    ("ScheduleSuite", "wild", "every_step_has_a_factor_from_0_to_1", r"factor\(0, 1, 0, 0.01\) is 2.0"),
+    ("ScheduleSuite", "whimsical", "it_is_pure", "are others when they are asked again"),
+    (
+        "SamplerSuite",
+        "scant",
+        "the_steps_have_the_right_size_and_rows_that_exist",
+        "step 0 of 7 rows has 1 rows, not 2",
+    ),
+    ("SamplerSuite", "dice", "it_is_pure", "the order is another one when it is asked again"),
+    ("SamplerSuite", "again", "each_row_is_seen_once_in_an_epoch", r"an epoch of 7 rows has \[0, 0, 0"),
+    ("CallbackSuite", "idle", "it_answers_with_what_can_be_obeyed_and_acts", "it asks for nothing with these losses"),
+    ("CallbackSuite", "lost", "it_goes_on_from_its_state", r"and \{'seen': 1\} was saved"),
+    ("CallbackSuite", "bomb", "a_run_with_it_ends", "callback.bomb, step 1: on_step fails: LookupError: bang"),
 ]
 OTHERS = [
     (

@@ -39,7 +39,7 @@ class BuiltInConfig(OptimizerConfig):
 
     Attributes:
         made_by: its class, `module:name`.
-        fixed: arguments of the class that are no settings.
+        fixed: arguments of the class that no setting sets.
         states: bytes of its states for a parameter in fp32. bitsandbytes has 4 more for each 256 states of 8 bits.
         package: the distribution that it comes from, if it is another one than torch and transformers.
         paged: whether its states move to the memory of the CPU; on a CPU it is the one without pages.
@@ -374,7 +374,6 @@ class StableAdamWConfig(AdamConfig):
 class MuonConfig(BuiltInConfig):
     """Muon of torch for the matrices between embedding and head, and AdamW for all other weights."""
 
-    made_by = "framework_plugins.hf.settings.muon:MuonAndAdamW"
     states = 4.0
 
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.95

@@ -1,7 +1,8 @@
 """The schedules of transformers: their settings, and the same arithmetic to the last bit, without torch.
 
 Not offered, though transformers names them: reduce_lr_on_plateau and greedy, which only the validations of
-transformers' own loop move, and cosine_with_min_lr, which is `cosine` with an end.
+transformers' own loop move, and cosine_with_min_lr, which is `cosine` with an end. cosine_warmup_with_min_lr is called
+`cosine_warm_start` here.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ SCHEDULES: dict[str, type[ScheduleConfig]] = {
     "linear": LinearConfig,
     "cosine": CosineConfig,
     "cosine_with_restarts": CosineWithRestartsConfig,
-    "cosine_warmup_with_min_lr": CosineFromAWarmRateConfig,
+    "cosine_warm_start": CosineFromAWarmRateConfig,
     "polynomial": PolynomialConfig,
     "inverse_sqrt": InverseSqrtConfig,
     "warmup_stable_decay": WarmupStableDecayConfig,

@@ -71,7 +71,9 @@ class SupervisedTrainer(SFTTrainer):
     """
 
     data_collator: Collator
-
+    optimizer: Any
+    """Made by `create_optimizer`; accelerate's wrapper of it during the training."""
+    lr_scheduler: Any
     tokens = 0
     """Tokens of the rows so far, padding left out."""
     supervised_tokens = 0
@@ -123,6 +125,7 @@ class SupervisedTrainer(SFTTrainer):
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
 
+    # The trainer stays TRL's; these two methods are where it chooses (decision 0091).
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Have the option of the run make it; the parent knows those of transformers only."""
         if self.optimizer is None:

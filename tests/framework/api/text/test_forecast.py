@@ -1,5 +1,7 @@
 """framework/api/text/forecast.py: what a run will need, in sentences."""
 
+from dataclasses import replace
+
 import pytest
 
 from framework.api.records import Disk, FitStatus, Forecast, Memory, SuggestedChange, Work
@@ -33,8 +35,6 @@ def test_what_fits_asks_for_no_attention() -> None:
 
 
 def test_what_does_not_fit_comes_with_its_changes() -> None:
-    from dataclasses import replace
-
     memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
     changes = [
         SuggestedChange(["a=1", "b=2"], GIB, "nothing", FitStatus.tight),
@@ -72,3 +72,9 @@ def test_too_little_disk_is_amiss() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_times_are_reported_as_people_say_them(seconds: float, text: str) -> None:
     assert roughly(seconds) == text
+
+
+def test_the_learning_rate_is_drawn_from_the_first_step_to_the_last() -> None:
+    forecast = replace(PLAIN, work=replace(WORK, rates=[0.0, 2e-4, 1e-4]))
+    (fact,) = (each for each in forecast_facts(forecast) if each.name == "learning rate")
+    assert fact.text == "▁█▅ 0 in the first step, at most 0.0002, 0.0001 in the last"

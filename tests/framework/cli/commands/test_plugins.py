@@ -141,7 +141,7 @@ def test_a_mistake_ends_with_exit_code_2_and_prints_no_json(tmp_path: Path) -> N
     result = project(tmp_path).run("plugins", "trainr", "--json")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(
-        "unknown group 'trainr'. Did you mean 'trainer'? Valid: adapter, audit, command, data, "
+        "unknown group 'trainr'. Did you mean 'trainer'? Valid: adapter, audit, callback, command, data, "
     )
 
 
@@ -228,7 +228,7 @@ def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
     assert list(told["groups"]) == list(ALL_GROUPS)
     assert told["skipped"] == told["disabled"] == []
     assert [name for name, group in told["groups"].items() if group["several"]] == [
-        "audit", "metric", "evaluator", "exporter", "logger",
+        "audit", "callback", "metric", "evaluator", "exporter", "logger",
     ]  # fmt: skip
     option = told["groups"]["logger"]["options"]["wandb"]
     assert option["package"].startswith("framework-finetune ")
@@ -335,7 +335,13 @@ def test_experiments_are_described_as_a_group(capsys: pytest.CaptureFixture[str]
     )
     assert run_command("plugins", ["experiment", "gpu_8gb", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["choices"] == {"model": "qwen3_4b", "quantization": "nf4", "adapter": "lora", "data": "hub"}
+    assert found["choices"] == {
+        "model": "qwen3_4b",
+        "quantization": "nf4",
+        "adapter": "lora",
+        "data": "hub",
+        "optimizer": "adamw_8bit",
+    }
     assert found["settings"]["adapter.r"] == 16  # its own, in place of the 32 that it is built on
     assert found["settings"]["trainer.max_seq_length"] == 2048
     assert run_command("plugins", ["experiment", "gpu_8gb"]) == 0

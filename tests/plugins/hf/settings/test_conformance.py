@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def each(names: Any) -> Any:
 @pytest.mark.usefixtures("option")
 @each([name for name, schema in OPTIMIZERS.items() if not (schema.paged and schema.replaced)])  # adamw_torch, on a CPU
 class TestOptimizers(OptimizerSuite):
-    torch = torch
+    torch: ClassVar[Any] = torch
 
 
 @pytest.mark.usefixtures("option")

@@ -19,10 +19,12 @@ from framework.api import installed
 from framework.api.protocols import ParameterGroup, TrainedWeight, TrainRun
 from framework.api.records import Step, StepControl
 from framework.api.schema import OptimizerConfig
+from framework.memory import Shape
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.settings import optimizers
 from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.settings.memory_plan import footprint
 from framework_plugins.hf.settings.optimizers import OPTIMIZERS
 from framework_plugins.hf.settings.schedules import SCHEDULES
 from framework_plugins.hf.train.trainer import sft_config
@@ -130,6 +132,16 @@ def test_states_that_are_paged_lie_in_the_memory_of_the_cpu(monkeypatch: pytest.
     for version, states in (("0.50.0", 2.0), (None, 8.0)):
         monkeypatch.setattr(optimizers, "installed", lambda _, version=version: version)
         assert OPTIMIZERS["adamw_8bit"]().state_bytes(weights, on_gpu=False) == states
+
+
+def test_the_plan_says_that_it_does_not_know_the_states_of_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_plan = plan("optimizer=sgd")
+    assert list(optimizers.advice(made_plan)) == []
+    monkeypatch.setattr(OPTIMIZERS["sgd"], "state_bytes", lambda *_, **__: None)
+    (told,) = optimizers.advice(made_plan)
+    assert told.startswith("optimizer=sgd does not say how much memory its states need: the plan counts 8 bytes for ")
+    shape = Shape(hidden=64, layers=1, heads=1, kv_heads=1, head_dim=64, intermediate=64, vocab=10, tied=True)
+    assert footprint(made_plan, shape, None, 16, 0).state_bytes == 8.0
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -301,7 +313,7 @@ RESUMED: dict[str, list[str]] = {
     "linear": ["schedule.min_learning_rate=0.001"],
     "cosine": ["schedule.min_learning_rate=0.001", "trainer.neftune_noise_alpha=1"],
     "cosine_with_restarts": ["schedule.num_cycles=2"],
-    "cosine_warmup_with_min_lr": ["schedule.min_learning_rate=0.001"],
+    "cosine_warm_start": ["schedule.min_learning_rate=0.001"],
     "polynomial": ["schedule.power=2"],
     "inverse_sqrt": ["schedule.timescale=1"],
     "warmup_stable_decay": ["schedule.num_decay_steps=2", "trainer.warmup_steps=null", "trainer.warmup_ratio=0.3"],

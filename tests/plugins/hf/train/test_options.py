@@ -1,4 +1,4 @@
-"""Options of a training by strangers: those of the page, and such as do not what they should."""
+"""Options of a training by third parties: those of the page, and broken ones."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plan(base: Path, rows: Path, tmp_path: Path) -> Callable[..., Plan]:
 def trained(made: Plan, folder: Path) -> tuple[dict[str, bytes], list[Step], int]:
     """Train, from the newest checkpoint if there is one; return the weights, the steps and where it resumed."""
     told: list[Step] = []
-    callbacks = Callbacks(made)
+    callbacks = Callbacks(made.callback)
 
     def on_step(step: Step) -> Any:
         told.append(step)

@@ -350,6 +350,25 @@ def test_another_training_is_refused_before_anything_is_measured(
         run(model, data, tmp_path / "ended", None)
 
 
+FORMERLY = {
+    "trainer.optim": "adamw_torch", "trainer.optim_args": {}, "trainer.adam_beta1": 0.9, "trainer.adam_beta2": 0.999,
+    "trainer.adam_epsilon": 1e-8, "trainer.lr_scheduler_type": "linear", "trainer.lr_scheduler_kwargs": {},
+    "trainer.min_learning_rate": None, "trainer.group_by_prefix": True,
+}  # fmt: skip
+"""Settings that checkpoints had before they were options of groups."""
+
+
+def test_a_checkpoint_of_an_earlier_version_is_one_of_the_same_training(train: Train, ended: Ends) -> None:
+    for file in ended(5).glob(f"{TRAINING_STATE}/*/{MANIFEST}"):
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        younger = {"optimizer", "schedule", "sampler", "callback"}
+        known = {key: value for key, value in manifest["settings"].items() if key.partition(".")[0] not in younger}
+        file.write_text(json.dumps({**manifest, "settings": known | FORMERLY}), encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"belongs to a training with optimizer\.eps=1e-08: restore that"):
+        train("ended", "optimizer.eps=1e-6")
+    assert train("ended")[0].resumed == 4
+
+
 def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train, ended: Ends) -> None:
     ended(5)
     words = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=2")
