@@ -359,8 +359,9 @@ REASONS = [
     (
         "component 'other'",
         "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
-        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, "
-        "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
+        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, MethodConfig, LossConfig, "
+        "TrainerConfig, LaunchConfig, MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, "
+        "SpeakerConfig",
     ),
     (
         "component 'text'",

@@ -211,6 +211,7 @@ class Made:
             self.metrics[name] = self.metrics.get(name, 0.0) + float(value)
 
 
+# One step for all objectives: another trainer would have all of this a second time (decision 0092).
 class OptimizerStep:
     """The forward and backward passes of one optimizer step.
 
