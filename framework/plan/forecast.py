@@ -152,9 +152,8 @@ class Planner:
             return
         computed = trained.computed_tokens or trained.tokens
         length = rows.tokens / rows.rows / self.plan.cost.rows
-        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length) * _passes(
-            self.plan.cost
-        )
+        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length)
+        done *= _passes(self.plan.cost)
         if done >= ENOUGH_WORK:
             known.remember_speed(speed_key(context), done / trained.seconds)
         known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))

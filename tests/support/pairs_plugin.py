@@ -28,6 +28,9 @@ class PairsConfig(MethodConfig):
     def cost(self) -> Cost:
         return Cost(rows=2, more_forwards=1)
 
+    def measures(self) -> tuple[str, ...]:
+        return ("chosen_is_likelier",)
+
 
 class Pairs:
     """The method, and its objective."""
