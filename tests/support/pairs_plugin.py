@@ -100,7 +100,7 @@ def taught_loss(scores: TokenScores) -> Any:
 
 
 @formatter("question", "answer", "ids")
-def taught(row: Mapping[str, Any]) -> Example:
+def taught_ids(row: Mapping[str, Any]) -> Example:
     """A question, an answer and the ids of a teacher."""
     turns = Message("user", row["question"]), Message("assistant", row["answer"])
     return Example(turns, "", arrays={"ids": row["ids"]})

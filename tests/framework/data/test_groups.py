@@ -120,12 +120,12 @@ def test_pairs_are_split_counted_and_shown_by_group(load: Load) -> None:
         (("method=empty",), pair_rows(3), "rows.jsonl:1: method=empty makes no row of it"),
         (("method=undeclared",), pair_rows(3), "makes a row of the role rejected, which its config does not name"),
         (
-            ("format=taught", "loss=taught_loss"),
+            ("format=taught_ids", "loss=taught_loss"),
             '{"question": "say", "answer": "it", "ids": [[1, 2]]}\n',
             "rows.jsonl:1: the array ids has 1 row of numbers, and 2 tokens are learned",
         ),
         (
-            ("format=taught", "loss=taught_loss"),
+            ("format=taught_ids", "loss=taught_loss"),
             '{"question": "say", "answer": "it", "ids": [[1, 2], [1]]}\n',
             "rows.jsonl:1: the array ids is not a table of numbers",
         ),
