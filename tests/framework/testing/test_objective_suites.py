@@ -66,7 +66,7 @@ def contrary(scores: TokenScores) -> Any:
     return -torch.cat(flat(scores)).sum() / scores.tokens
 
 
-contrary.create = lambda config: Contrary()  # type: ignore[attr-defined] # as a class would do it
+contrary.create = lambda _: Contrary()  # type: ignore[attr-defined] # as a class would do it
 
 
 class Contrary:

@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from framework.api import records
 from framework.api.protocols import Launcher, TrainRun
-from framework.api.records import Step, TrainResult
+from framework.api.records import GroupedRows, Step, TrainResult
 from framework.api.registry import load_file as load_plugin
+from framework.api.schema import Role
 from framework.hooks.session import current
+from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
 from tests.support import pairs_plugin
 from tests.support.pairs import pair_rows, pairs
+from tests.support.pairs_plugin import token_row
 from tests.support.training import make, opened
 
 PAGE = ROOT / "docs/how-to/methods-and-losses.md"
@@ -131,6 +135,19 @@ def test_two_processes_train_as_one(
         assert step["grad_norm"] == pytest.approx(expected.grad_norm, rel=1e-3)
         assert step["loss_metrics"] == pytest.approx(expected.loss_metrics, rel=1e-4, abs=1e-5)
     assert records.load(TrainResult, tmp_path / "together/train.json").steps == len(alone)
+
+
+def test_a_label_a_role_or_an_array_that_changed_is_another_training() -> None:
+    plain, array = token_row(3, 6), np.ones((3, 2), np.float32)
+    group = GroupedRows((plain, token_row(9, 5)), (Role.answer, Role.rejected), {"label": 1.0}, {"old": (array, array)})
+    changed = [
+        plain,
+        group,
+        dataclasses.replace(group, facts={"label": 0.0}),
+        dataclasses.replace(group, roles=(Role.answer, Role.answer)),
+        dataclasses.replace(group, arrays={"old": (array, array * 2)}),
+    ]
+    assert len({rows_digest([each]) for each in changed}) == len(changed)
 
 
 def test_the_losses_of_the_page_train(base: Path, rows: Path, tmp_path: Path) -> None:
