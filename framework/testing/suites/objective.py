@@ -82,7 +82,7 @@ class LossSuite(Suite):
         expect(not result.value.shape, f"the loss has the shape {tuple(result.value.shape)}, and has to be a scalar")
         expect(math.isfinite(float(result.value)), f"the loss is {float(result.value)}")
         numbers = all(math.isfinite(float(value)) for value in result.metrics.values())
-        expect(numbers, f"the metrics are no numbers: {dict(result.metrics)}")
+        expect(numbers, f"the metrics are not finite: {dict(result.metrics)}")
         result.value.backward()
         expect(leaf.grad is not None, "the loss does not depend on the log-probabilities")
         place = (0,) * leaf.dim()
@@ -160,7 +160,7 @@ class MethodSuite(Suite):
                 expect(ends or role is Role.prompt, f"{example.where}: the {role.name} row ends without an answer")
 
     def test_it_refuses_what_it_cannot_use(self, tmp_path: Path) -> None:
-        """A row without turns, and each of `refused`, is refused in words that say why."""
+        """A row without turns, and each of `refused`, is refused, and the message says why."""
         method: Method = self.create(tmp_path)
         for example, why in ((Example((), "none"), ""), *self.refused):
             try:

@@ -12,7 +12,7 @@ from framework.api.training import LossConfig, LossValue, TokenGroup, TokenScore
 
 
 class CrossEntropy:
-    """Weights all learned tokens alike."""
+    """Weights all learned tokens the same."""
 
     linear = True
     needs_reference = whole_step = False

@@ -47,7 +47,7 @@ def held(scores: TokenScores) -> Any:
 
 @loss
 def table(scores: TokenScores) -> Any:
-    """Is no scalar."""
+    """Is not a scalar."""
     return -torch.cat(flat(scores))
 
 

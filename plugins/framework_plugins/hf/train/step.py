@@ -56,7 +56,7 @@ class CheckedObjective:
         """Return the loss.
 
         Raises:
-            FrameworkError: the objective raises, or returns what is no loss.
+            FrameworkError: the objective raises, or returns something that is not a loss.
         """
         try:
             result = self.objective(scores)

@@ -296,7 +296,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_no_loss_is_refused_by_name(mistake: str, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_loss_is_refused_by_name(mistake: str, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     function, message = MISTAKES[mistake]
     monkeypatch.setattr(pairs_plugin, "RETURNS", [function])
     objective = CheckedObjective(of_plugin("untrue"), "loss=untrue", 1000, plain=False)

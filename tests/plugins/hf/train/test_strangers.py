@@ -1,4 +1,4 @@
-"""Methods, losses and a trainer of strangers, in whole trainings: on trees, cut, interrupted, in two processes."""
+"""Methods, losses and a trainer of third parties, in whole trainings: on trees, cut, interrupted, in two processes."""
 
 from __future__ import annotations
 
