@@ -190,10 +190,10 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversation_rows=rows.summary.conversation_rows,
     )
     clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    train, validation = (lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers))
+    answers = [lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers)]
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(
-        train, validation, prompts, result, plan.format, rows.folder, selection, clusters,
+        *answers, prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
     )  # fmt: skip
     return data, part

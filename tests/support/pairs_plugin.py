@@ -54,13 +54,14 @@ class Pairs:
     def measures(self, model: Any, groups: Any) -> dict[str, Measure]:
         sums = [[sum(row.log_probs) for row in model.score(list(group.rows))] for group in groups]
         items = [float(chosen > rejected) for chosen, rejected in sums]
-        return {"chosen_is_likelier": Measure(sum(items) / max(1, len(items)), items)}
+        return {"chosen_is_likelier": Measure(sum(items) / max(1, len(items)), [*items], higher_is_better=True)}
 
     def ids(self, group: Any) -> None:
         del group
 
     def __call__(self, scores: Any) -> LossValue:
-        total, margins = 0.0, 0.0
+        total: Any = 0.0
+        margins: Any = 0.0
         for policy, reference in zip(scores.policy, scores.reference, strict=True):
             chosen, rejected = (row.sum() - known.sum() for row, known in zip(policy, reference, strict=True))
             total = total - torch.nn.functional.logsigmoid(BETA * (chosen - rejected))

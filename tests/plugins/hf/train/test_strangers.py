@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from framework.api import records
 from framework.api.protocols import Launcher, TrainRun
-from framework.api.records import GroupedRows, Step, TrainResult
+from framework.api.records import GroupedRows, Step, TokenGroup, TrainResult
 from framework.api.registry import load_file as load_plugin
 from framework.api.schema import Role
 from framework.hooks.session import current
@@ -140,7 +140,7 @@ def test_two_processes_train_as_one(
 def test_a_label_a_role_or_an_array_that_changed_is_another_training() -> None:
     plain, array = token_row(3, 6), np.ones((3, 2), np.float32)
     group = GroupedRows((plain, token_row(9, 5)), (Role.answer, Role.rejected), {"label": 1.0}, {"old": (array, array)})
-    changed = [
+    changed: list[TokenGroup] = [
         plain,
         group,
         dataclasses.replace(group, facts={"label": 0.0}),
