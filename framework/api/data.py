@@ -45,6 +45,12 @@ class Data:
     train_groups: Sequence[TokenGroup] = ()
     validation_groups: Sequence[TokenGroup] = ()
 
+    def __post_init__(self) -> None:
+        # Without groups of their own the rows are the groups.
+        for name in ("train", "validation"):
+            if not getattr(self, f"{name}_groups"):
+                object.__setattr__(self, f"{name}_groups", getattr(self, name))
+
     def for_selection(self) -> Data:
         """Return the data to choose weights or settings by: with the prompts of the validation rows, if there are any.
 

@@ -277,7 +277,10 @@ class MethodConfig:
         return PassCost(rows=len(self.roles))
 
     def measures(self) -> tuple[str, ...]:
-        """Return the names of what it measures on held-out rows in addition to the loss: each can be the objective."""
+        """Return the names of what it measures on held-out rows in addition to the loss; higher is better.
+
+        Each can be the objective of a sweep, and decide which validation is the best.
+        """
         return ()
 
 

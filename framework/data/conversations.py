@@ -50,7 +50,7 @@ def has_system(example: Example) -> bool:
 
 def to_json(example: Example) -> str:
     """Write a conversation as JSON; what is empty is left out."""
-    plain = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
+    plain: dict[str, Any] = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
     more = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
     plain |= {name: value for name, value in more.items() if value}
     if example.text is not None:

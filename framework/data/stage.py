@@ -74,7 +74,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     # A run that neither trains nor asks has no use for them.
     own = [] if set(plan.stages) <= {Stage.export, Stage.report} else _own_prompts(plan.evaluator, plan.format)
     rows, cached = reader.store()
-    _check_given(plan, rows)
+    _check_given(plan.loss, rows)
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     # An empty key shares nothing: a model without `encoding` cannot say what its rows depend on.
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes, bool(own)) if model.encoding else ""
@@ -97,17 +97,17 @@ def load_data(plan: Plan, model: Model) -> Data:
     )
 
 
-def _check_given(plan: Plan, rows: Store) -> None:
+def _check_given(loss: Selection, rows: Store) -> None:
     """Make sure that the rows have the facts and arrays that the loss reads.
 
     Raises:
         FrameworkError: a row has none.
     """
     count = int((rows.columns.part != RowPart.prompts).sum())
-    for name in (*plan.loss.config.facts, *plan.loss.config.arrays):
+    for name in (*loss.config.facts, *loss.config.arrays):
         if (have := rows.summary.given.get(name, 0)) < count:
             raise FrameworkError(
-                f"loss={plan.loss.component.name} reads '{name}' of each row, and {count - have} of {count} rows have "
+                f"loss={loss.component.name} reads '{name}' of each row, and {count - have} of {count} rows have "
                 f"none: choose a format that gives `Example.facts` or `Example.arrays` with it, or another loss"
             )
 
@@ -190,10 +190,10 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversation_rows=rows.summary.conversation_rows,
     )
     clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    train, validation = (lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers))
+    answers = [lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers)]
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(
-        train, validation, prompts, result, plan.format, rows.folder, selection, clusters,
+        *answers, prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
     )  # fmt: skip
     return data, part

@@ -16,7 +16,7 @@ from pathlib import Path
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
-from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
+from framework.api.schema import Affects, DataConfig, PassCost, Stage, TrainerConfig
 from framework.api.text import count
 from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
@@ -154,7 +154,8 @@ class Planner:
             return
         computed = trained.computed_tokens or trained.tokens
         length = rows.tokens / rows.rows / self.plan.cost.rows
-        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length) * _passes(self.plan)
+        done = flops(context.shape, context.settings, computed, trained.supervised_tokens, length)
+        done *= _passes(self.plan.cost)
         if done >= ENOUGH_WORK:
             known.remember_speed(speed_key(context), done / trained.seconds)
         known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
@@ -223,7 +224,7 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     computed = rows.tokens * rows.computed
     length = rows.tokens / rows.rows / context.plan.cost.rows
     operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, length)
-    operations *= _passes(context.plan)
+    operations *= _passes(context.plan.cost)
     past = known.speeds(speed_key(context))
     slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
     return Work(
@@ -246,9 +247,9 @@ def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float
     return [peak * factor(step) for step in drawn]
 
 
-def _passes(plan: Plan) -> float:
+def _passes(cost: PassCost) -> float:
     """Return how much more is computed than by one forward and backward pass, which takes twice the forward pass."""
-    return 1 + plan.cost.more_forwards / 3
+    return 1 + cost.more_forwards / 3
 
 
 def speed_key(context: PlanContext) -> str:

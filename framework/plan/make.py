@@ -171,9 +171,8 @@ def _unavailable(selections: Mapping[str, Selection], reported: list[str], *, al
         )
 
 
-def _objective_problems(plan: Plan) -> Iterator[str]:
+def _objective_problems(method: Selection, loss: Selection) -> Iterator[str]:
     """Say why a loss cannot be that of a method."""
-    loss, method = plan.loss, plan.method
     chosen, by = f"loss={loss.component.name}", f"method={method.component.name}"
     if method.config.own_objective:
         if not loss.config.plain:
@@ -198,7 +197,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
             f"trainer.warmup_ratio={ratio:g} and trainer.warmup_steps={steps} both say how long the warm-up is: set "
             "one of them to null"
         )
-    yield from _objective_problems(plan)
+    yield from _objective_problems(plan.method, plan.loss)
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} cannot be trained further yet; to evaluate and "

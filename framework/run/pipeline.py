@@ -97,7 +97,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 model = stack.enter_context(backend.open(plan))
             if Stage.train in plan.stages:
                 check_distributed(plan.launch, plan.trainer, model)
-                check_objective(plan, model)
+                check_objective(plan.method, plan.loss, plan.trainer, model)
             finished, failed = _run_stages(plan, planner, model, stages, events, interruption, remote_trainer)
             if failed:  # the loggers show what there is; for the hooks the run has failed
                 events.show(finished)
@@ -241,17 +241,16 @@ def _run_stages(
     return RunFinished(report, answers), failed
 
 
-def check_objective(plan: Plan, model: Model) -> None:
-    """Look whether a model can learn by the objective of a plan.
+def check_objective(method: Selection, loss: Selection, trainer: Selection, model: Model) -> None:
+    """Look whether a model can learn by the objective of a run.
 
     Raises:
         FrameworkError: it cannot.
     """
-    method, loss = plan.method, plan.loss
     plain = loss.config.plain and not method.config.own_objective
     if not plain and not isinstance(model, SupportsObjectives):
         raise FrameworkError(
-            f"method={method.component.name} with loss={loss.component.name}: trainer={plan.trainer.component.name} "
+            f"method={method.component.name} with loss={loss.component.name}: trainer={trainer.component.name} "
             "learns by the mean loss of all learned tokens only: leave both out, or set trainer=hf"
         )
 

@@ -48,6 +48,7 @@ class TrainingController:
         self.metrics = measuring.metrics
         self.base = base
         self.best = BestValidation(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        self.best.higher_is_better = self.best.name in plan.method.config.measures()
         evaluators = measuring.evaluators
         # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
         # `metric=` is named by none of them: then all are tried once.
@@ -74,8 +75,7 @@ class TrainingController:
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
-            data = self.data
-            trained = self.model.train(data.train_groups or data.train, data.validation_groups or data.validation, run)
+            trained = self.model.train(self.data.train_groups, self.data.validation_groups, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, if there are any.
@@ -94,7 +94,8 @@ class TrainingController:
             FrameworkError: no evaluator gives the metric.
         """
         name, training = self.best.name, self.plan.training
-        by_loss = name in {EVAL_LOSS, *self.plan.set_losses}
+        own = self.plan.method.config.measures()  # which the model measures itself, as it does its loss
+        by_loss = name in {EVAL_LOSS, *self.plan.set_losses, *own}
         if by_loss or not (training.keep_best or training.early_stopping_patience):
             return {}
         notes = []

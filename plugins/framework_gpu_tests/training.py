@@ -40,4 +40,4 @@ def train(model: HFModel, data: Data, folder: Path, steps: list[Step] | None = N
     """Train into `folder`; `steps` grows meanwhile."""
     steps = [] if steps is None else steps
     run = TrainRun(folder / "checkpoint", folder / "scratch", steps.append)
-    return model.train(data.train, data.validation, run), steps
+    return model.train(data.train_groups, data.validation_groups, run), steps

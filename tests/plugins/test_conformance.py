@@ -36,7 +36,7 @@ from framework.testing.suites import (
 from framework.util.process import PythonProcess
 from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
-from tests.support.pairs_plugin import row
+from tests.support.pairs_plugin import token_row
 from tests.support.tiny import tiny_chatml
 from tests.support.wandb_alone import nobodys
 
@@ -352,7 +352,7 @@ class TestSft(MethodSuite):
 
 class TestCrossEntropy(LossSuite):
     option = "cross_entropy"
-    groups: ClassVar = [row(start, size) for start, size in ((3, 4), (50, 9), (90, 6))]
+    groups: ClassVar = [token_row(start, size) for start, size in ((3, 4), (50, 9), (90, 6))]
 
 
 class TestStandard(AuditSuite):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from framework import Component, FrameworkError, hookimpl, loss
+from framework import Component, FrameworkError, formatter, hookimpl, loss
 from framework.api import Measure
-from framework.api.records import IGNORE, Example, TokenRow
+from framework.api.records import IGNORE, Example, Message, TokenRow
 from framework.api.training import LossValue, MethodConfig, Role, TokenScores
 from framework.api.training import PassCost as Cost
 
@@ -26,6 +27,9 @@ class PairsConfig(MethodConfig):
 
     def cost(self) -> Cost:
         return Cost(rows=2, more_forwards=1)
+
+    def measures(self) -> tuple[str, ...]:
+        return ("chosen_is_likelier",)
 
 
 class Pairs:
@@ -50,13 +54,14 @@ class Pairs:
     def measures(self, model: Any, groups: Any) -> dict[str, Measure]:
         sums = [[sum(row.log_probs) for row in model.score(list(group.rows))] for group in groups]
         items = [float(chosen > rejected) for chosen, rejected in sums]
-        return {"chosen_is_likelier": Measure(sum(items) / max(1, len(items)), items)}
+        return {"chosen_is_likelier": Measure(sum(items) / max(1, len(items)), [*items], higher_is_better=True)}
 
     def ids(self, group: Any) -> None:
         del group
 
     def __call__(self, scores: Any) -> LossValue:
-        total, margins = 0.0, 0.0
+        total: Any = 0.0
+        margins: Any = 0.0
         for policy, reference in zip(scores.policy, scores.reference, strict=True):
             chosen, rejected = (row.sum() - known.sum() for row, known in zip(policy, reference, strict=True))
             total = total - torch.nn.functional.logsigmoid(BETA * (chosen - rejected))
@@ -83,16 +88,66 @@ def untrue(scores: TokenScores) -> Any:
     return RETURNS[0](scores)
 
 
+@loss(facts=("weight",))
+def weighted(scores: TokenScores) -> Any:
+    """Reads a weight that rows may not have."""
+    return scores
+
+
+@loss(arrays=("ids",), ids="ids")
+def taught_loss(scores: TokenScores) -> Any:
+    """Reads ids of a teacher."""
+    return scores
+
+
+@formatter("question", "answer", "ids")
+def taught_ids(row: Mapping[str, Any]) -> Example:
+    """A question, an answer and the ids of a teacher."""
+    turns = Message("user", row["question"]), Message("assistant", row["answer"])
+    return Example(turns, "", arrays={"ids": row["ids"]})
+
+
+@loss
+def of_pairs(scores: TokenScores) -> Any:
+    """Reads pairs."""
+    return scores
+
+
+of_pairs.schema.roles = (Role.answer, Role.rejected)  # type: ignore[attr-defined] # as a dataclass would say it
+
+
+@dataclass
+class EmptyConfig(MethodConfig):
+    """Makes no rows."""
+
+
+class Empty(Pairs):
+    """Makes no rows."""
+
+    def conversations(self, example: Example) -> list[tuple[Role, Example]]:
+        del example
+        return []
+
+
+@dataclass
+class UndeclaredConfig(MethodConfig):
+    """Makes a row more than it says."""
+
+
 RETURNS: list[Any] = [lambda _: None]
 
 
 @hookimpl
 def framework_components() -> list[Component]:
-    """The method."""
-    return [Component("pairs", PairsConfig, f"{__name__}:Pairs")]
+    """The method, and two that are wrong."""
+    return [
+        Component("pairs", PairsConfig, f"{__name__}:Pairs"),
+        Component("empty", EmptyConfig, f"{__name__}:Empty"),
+        Component("undeclared", UndeclaredConfig, f"{__name__}:Pairs"),
+    ]
 
 
-def row(start: int, size: int, learned: int = 3) -> TokenRow:
+def token_row(start: int, size: int, learned: int = 3) -> TokenRow:
     """Return a row that learns its last tokens."""
     ids = list(range(start, start + size))
     return TokenRow(ids, [IGNORE] * (size - learned) + ids[size - learned :])

@@ -26,10 +26,9 @@ from framework.api.protocols.model import (
     RemoteTrainer,
     SharesBase,
     SupportsDistributed,
-    SupportsObjectives,
     TrainRun,
 )
-from framework.api.protocols.objectives import LossValue, Method, Objective, TokenScores
+from framework.api.protocols.objectives import LossValue, Method, Objective, SupportsObjectives, TokenScores
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.sources import (

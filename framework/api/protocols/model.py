@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Plan
-    from framework.api.protocols.objectives import LossValue, TokenScores
     from framework.api.records import (
         Answer,
         Example,
@@ -158,15 +157,6 @@ class KeepsCheckpoints(Protocol):
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of this run: its training is complete, or it took the weights of another trial."""
-
-
-@runtime_checkable
-class SupportsObjectives(Protocol):
-    """A model that learns by any objective, not only by the mean loss of the learned tokens."""
-
-    @property
-    def objective(self) -> Callable[[TokenScores], LossValue]:
-        """The objective of the run."""
 
 
 @dataclass(frozen=True)

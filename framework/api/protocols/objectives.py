@@ -7,7 +7,7 @@ runs out, process groups and checkpoints work for all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -92,3 +92,12 @@ class Method(Protocol):
 
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
         """Measure held-out groups in addition to the loss of their answers, before and after training."""
+
+
+@runtime_checkable
+class SupportsObjectives(Protocol):
+    """A model that learns by any objective, not only by the mean loss of the learned tokens."""
+
+    @property
+    def objective(self) -> Callable[[TokenScores], LossValue]:
+        """The objective of the run."""

@@ -79,10 +79,11 @@ class LossSuite(Suite):
         policy = self.policy(objective)
         leaf = policy[0][0].requires_grad_()
         result = self.value(objective, policy)
+        loss = float(result.value.detach()) if not result.value.shape else math.nan
         expect(not result.value.shape, f"the loss has the shape {tuple(result.value.shape)}, and has to be a scalar")
-        expect(math.isfinite(float(result.value)), f"the loss is {float(result.value)}")
-        numbers = all(math.isfinite(float(value)) for value in result.metrics.values())
-        expect(numbers, f"the metrics are no numbers: {dict(result.metrics)}")
+        expect(math.isfinite(loss), f"the loss is {loss}")
+        numbers = all(math.isfinite(_torch().as_tensor(value).detach()) for value in result.metrics.values())
+        expect(numbers, f"the metrics are not finite: {dict(result.metrics)}")
         result.value.backward()
         expect(leaf.grad is not None, "the loss does not depend on the log-probabilities")
         place = (0,) * leaf.dim()
@@ -99,8 +100,6 @@ class LossSuite(Suite):
         """The values and metrics of parts of a step add up to those of the whole, unless it asks for the whole."""
         objective: Objective = self.create(tmp_path)
         policy = self.policy(objective)
-        for row in itertools.chain.from_iterable(policy):
-            row.requires_grad_()
         whole = self.value(objective, policy)
         if objective.whole_step:
             return
@@ -160,7 +159,7 @@ class MethodSuite(Suite):
                 expect(ends or role is Role.prompt, f"{example.where}: the {role.name} row ends without an answer")
 
     def test_it_refuses_what_it_cannot_use(self, tmp_path: Path) -> None:
-        """A row without turns, and each of `refused`, is refused in words that say why."""
+        """A row without turns, and each of `refused`, is refused, and the message says why."""
         method: Method = self.create(tmp_path)
         for example, why in ((Example((), "none"), ""), *self.refused):
             try:

@@ -49,7 +49,7 @@ class Trained(Suite):
             return order(step) if order else None
 
         run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", on_step)
-        return model.train(data.train, data.validation, run), steps
+        return model.train(data.train_groups, data.validation_groups, run), steps
 
     def same(self, one: float, two: float) -> bool:
         """Whether two losses are the same within the tolerance."""

@@ -12,7 +12,7 @@ from framework.api.training import LossConfig, LossValue, TokenGroup, TokenScore
 
 
 class CrossEntropy:
-    """Weights all learned tokens alike."""
+    """Weights all learned tokens the same."""
 
     linear = True
     needs_reference = whole_step = False
@@ -23,6 +23,7 @@ class CrossEntropy:
     def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
         """Read the learned tokens."""
         del group
+        return None
 
     def __call__(self, scores: TokenScores) -> LossValue:
         """Divide by the learned tokens of the whole step."""

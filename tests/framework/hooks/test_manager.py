@@ -359,8 +359,8 @@ REASONS = [
     (
         "component 'other'",
         "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
-        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, "
-        "OptimizerConfig, ScheduleConfig, SamplerConfig, CallbackConfig, LaunchConfig, "
+        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, MethodConfig, LossConfig, "
+        "TrainerConfig, OptimizerConfig, ScheduleConfig, SamplerConfig, CallbackConfig, LaunchConfig, "
         "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
     ),
     (

@@ -69,6 +69,15 @@ def test_the_plan_is_what_the_run_was_made_of(place: Path) -> None:
     assert (again.seed, again.run_dir, again.checkpoint) == (7, made.run_dir, made.checkpoint)
 
 
+def test_a_run_from_before_methods_and_losses_was_supervised(place: Path) -> None:
+    made = make(place)
+    file = made.run_dir / "plan.json"
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({key: saved[key] for key in saved if key not in {"method", "loss"}}), encoding="utf-8")
+    again = saved_plan(read_run(made.run_dir))
+    assert (again.options["method"], again.options["loss"]) == ("sft", "cross_entropy")
+
+
 def test_rows_that_were_mixed_in_are_in_it(place: Path) -> None:
     made = make(place, MIX)
     assert saved_plan(read_run(made.run_dir)).data == made.data

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class CheckedObjective:
         """Return the loss.
 
         Raises:
-            FrameworkError: the objective raises, or returns what is no loss.
+            FrameworkError: the objective raises, or returns something that is not a loss.
         """
         try:
             result = self.objective(scores)
@@ -208,9 +208,10 @@ class Made:
     def add(self, metrics: Mapping[str, Any]) -> None:
         """Add the metrics of a pass."""
         for name, value in metrics.items():
-            self.metrics[name] = self.metrics.get(name, 0.0) + float(value)
+            self.metrics[name] = self.metrics.get(name, 0.0) + float(torch.as_tensor(value).detach())
 
 
+# One step for all objectives: another trainer would have all of this a second time (decision 0092).
 class OptimizerStep:
     """The forward and backward passes of one optimizer step.
 
@@ -259,10 +260,12 @@ class OptimizerStep:
             return Made(torch.stack([each(compute=self.losses.mean) for each in backwards]).sum())
         if self.objective.linear:
             weights, constant = self.objective.weights(rows.groups, rows.ids)
-            shares = [{"share": torch.cat([weights[number] for number in members])} for members in rows.members]
-            pairs = zip_longest(backwards, shares, fillvalue={})
-            loss = torch.stack([each(compute=self.losses.mean, more=more) for each, more in pairs]).sum()
-            return Made(loss + constant.to(loss))
+            members = _of_parts(rows, len(parts))
+            losses = [
+                each(compute=self.losses.mean, more=_share(weights, some))
+                for each, some in zip(backwards, members, strict=True)
+            ]
+            return Made(torch.stack(losses).sum() + constant.to(losses[0]))
         wanted, reference = self.objective.objective, None
         if wanted.needs_reference:
             with self.as_reference():
@@ -277,9 +280,10 @@ class OptimizerStep:
     ) -> list[list[Tensor]]:
         """Return the log-probabilities of the rows of this process by group, without gradients."""
         found: dict[int, Tensor] = {}
-        for part, members in zip_longest(parts, rows.members, fillvalue=()):
+        for part, members in zip(parts, _of_parts(rows, len(parts)), strict=True):
             scored = forward(part, lambda some: self.losses.log_probs(some)[0])
-            found |= zip(members, scored.split(_sizes(members, rows)), strict=True) if members else ()
+            if members:
+                found |= zip(members, torch.split(scored, _sizes(members, rows)), strict=True)
         return _by_group(rows.groups, [found[number] for number in range(len(found))])
 
     def _at_once(
@@ -289,11 +293,11 @@ class OptimizerStep:
         made = Made(torch.zeros(()))
         owners = [number for number, group in enumerate(rows.groups) for _ in group.rows]
         losses = []
-        for one, members in zip_longest(backwards, rows.members, fillvalue=()):
+        for one, members in zip(backwards, _of_parts(rows, len(backwards)), strict=True):
 
             def compute(part: Part, members: Sequence[int] = members) -> Tensor:
                 log_probs, auxiliary = self.losses.log_probs(part)
-                by_row = dict(zip(members, log_probs.split(_sizes(members, rows)), strict=True))
+                by_row = dict(zip(members, torch.split(log_probs, _sizes(members, rows)), strict=True))
                 numbers = sorted({owners[number] for number in members})
                 groups = [rows.groups[number] for number in numbers]
                 policy = _by_group(groups, [by_row[number] for number in sorted(members)])
@@ -340,9 +344,8 @@ class OptimizerStep:
             extra.append((loss - total).detach())
             return loss
 
-        for one, members in zip_longest(backwards, rows.members, fillvalue=()):
-            share = {"share": torch.cat([weights[number] for number in members])} if members else {}
-            one(compute=compute, more=share)
+        for one, members in zip(backwards, _of_parts(rows, len(backwards)), strict=True):
+            one(compute=compute, more=_share(weights, members))
         loss = torch.stack([made.loss.to(extra[0].device), *extra]).sum()
         return Made(loss, made.metrics if whole else self._added(made.metrics))
 
@@ -372,6 +375,16 @@ class OptimizerStep:
         for each in self.all_gather(metrics):
             made.add(each)
         return made.metrics
+
+
+def _of_parts(rows: StepRows, count: int) -> list[Sequence[int]]:
+    """Return the rows of each part; an idle one has none."""
+    return [*rows.members, *[()] * (count - len(rows.members))]
+
+
+def _share(weights: Sequence[Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+    """Return the weights of the rows of a part; an idle one keeps its own."""
+    return {"share": torch.cat([weights[number] for number in members])} if members else {}
 
 
 def _rows(groups: Iterable[TokenGroup]) -> Iterator[TokenRow]:

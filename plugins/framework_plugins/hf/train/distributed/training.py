@@ -213,13 +213,15 @@ class GroupTraining(Training):
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.objective, self.me)
         rank, world = self.me.rank, self.me.world
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference, rank, world, self._all_gather)
-        kind, own = GroupTrainer, self.trainer_class
+        kind: Any = GroupTrainer
+        own = self.trainer_class
         if own is not SupervisedTrainer:  # what it changes is below what a group needs
             kind = type(own.__name__, (GroupTrainer, own), {})
-        return kind(
+        trainer: SupervisedTrainer = kind(
             self.group, self.me, passes=self.passes, order=order, options=self._options, oom_retry=self.oom_retry,
             step=step, **arguments,
         )  # fmt: skip
+        return trainer
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress, keeps=self.me.rank == 0, all_gather=self._all_gather)

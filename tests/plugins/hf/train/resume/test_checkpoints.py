@@ -148,6 +148,16 @@ def asked_after(step: int) -> Callable[[], BaseException | None]:
     return ask
 
 
+def test_a_checkpoint_from_before_methods_and_losses_is_resumed(train: Train, ended: Ends) -> None:
+    there = ended(6)
+    for file in there.glob(f"{TRAINING_STATE}/*/{MANIFEST}"):
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        for name in ("method", "loss"):
+            del manifest["settings"][name]
+        file.write_text(json.dumps(manifest), encoding="utf-8")
+    assert train("ended")[0].resumed == 4
+
+
 @pytest.mark.parametrize("logging_steps", [1, 3])
 def test_a_signal_makes_a_checkpoint_after_its_step(
     base: Path, rows: Path, train: Train, tmp_path: Path, logging_steps: int

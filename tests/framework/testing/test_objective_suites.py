@@ -1,0 +1,163 @@
+"""framework/testing/suites/objective.py: each rule is broken by one option and kept by the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework import Component, hookimpl, loss
+from framework.api.training import MethodConfig, PassCost, Role, TokenScores
+from framework.hooks.session import current
+from framework.testing import LossSuite, MethodSuite
+from framework_plugins.methods.sft import Sft
+from tests.support.pairs import pairs
+from tests.support.pairs_plugin import token_row
+
+NAME = "broken_objectives"
+GROUPS = [token_row(start, size, learned) for start, size, learned in ((3, 6, 2), (50, 9, 4), (90, 7, 3))]
+
+
+def flat(scores: TokenScores) -> list[Any]:
+    return [row for rows in scores.policy for row in rows]
+
+
+@loss(linear=True)
+def square(scores: TokenScores) -> Any:
+    """Says that it is linear."""
+    return sum((row**2).sum() for row in flat(scores)) / scores.tokens
+
+
+@loss
+def of_the_pass(scores: TokenScores) -> Any:
+    """Divides by what is in the pass."""
+    return -torch.cat(flat(scores)).mean()
+
+
+@loss
+def held(scores: TokenScores) -> Any:
+    """Has a part without its slope."""
+    return sum((row * row.detach()).sum() for row in flat(scores)) / scores.tokens
+
+
+@loss
+def table(scores: TokenScores) -> Any:
+    """Is not a scalar."""
+    return -torch.cat(flat(scores))
+
+
+@loss(linear=True)
+def uneven(scores: TokenScores) -> Any:
+    """Says that it is the mean over all learned tokens."""
+    return -sum(row.mean() for row in flat(scores)) / scores.count
+
+
+uneven.schema.plain = True  # type: ignore[attr-defined] # as a dataclass would say it
+
+
+@loss
+def contrary(scores: TokenScores) -> Any:
+    """Says in its config what it is not."""
+    return -torch.cat(flat(scores)).sum() / scores.tokens
+
+
+contrary.create = lambda _: Contrary()  # type: ignore[attr-defined] # as a class would do it
+
+
+class Contrary:
+    """Differs from its config."""
+
+    linear, needs_reference, whole_step = True, False, False
+
+
+@dataclass
+class CheapConfig(MethodConfig):
+    """Tells too small a cost."""
+
+    def cost(self) -> PassCost:
+        return PassCost(rows=0.5)
+
+
+@dataclass
+class StrayConfig(MethodConfig):
+    """Makes a row of another role."""
+
+
+@dataclass
+class LaxConfig(MethodConfig):
+    """Refuses nothing."""
+
+
+class Stray(Sft):
+    """Makes a row of another role."""
+
+    def conversations(self, example: Any) -> Any:
+        return [(Role.rejected, example)]
+
+
+class Lax(Sft):
+    """Refuses nothing."""
+
+    def check(self, example: Any) -> None:
+        """Refuse nothing."""
+
+
+@hookimpl
+def framework_components() -> list[Component]:
+    """The methods."""
+    kinds = (("cheap", CheapConfig, "Sft"), ("stray", StrayConfig, "Stray"), ("lax", LaxConfig, "Lax"))
+    return [Component(name, schema, f"{__name__}:{kind}") for name, schema, kind in kinds]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plugin() -> Iterator[None]:
+    plugins = current().plugins
+    plugins.add(sys.modules[__name__], name=NAME)
+    with pairs():
+        yield
+    for name in (NAME, f"{NAME}:functions"):
+        plugins.manager.unregister(name=name)
+
+
+CUT, SLOPES, LINEAR = (
+    "a_step_is_the_same_however_it_is_cut",
+    "it_is_a_scalar_with_the_slopes",
+    "a_linear_loss_is_linear",
+)
+BROKEN = [
+    ("square", LINEAR, "linear is set, yet the slopes change"),
+    ("uneven", LINEAR, "plain is set, yet it is not the mean"),
+    ("of_the_pass", CUT, "cut after 1 groups it is"),
+    ("held", SLOPES, "autograd gives the slope"),
+    ("table", SLOPES, r"the loss has the shape \(9,\)"),
+    ("contrary", "it_is_what_its_config_says", "linear is True, and contrary_config says False"),
+    ("cheap", "its_cost_covers_its_rows", "cost tells 0.5 rows a group"),
+    ("stray", "it_makes_the_rows_that_its_config_names", "the role <Role.rejected: 1> is not in `roles`"),
+    ("lax", "it_refuses_what_it_cannot_use", "is not refused"),
+]
+
+
+def tests(suite: type[Any]) -> list[str]:
+    return [name for name in dir(suite) if name.startswith("test_")]
+
+
+@pytest.mark.parametrize(("option", "rule", "message"), BROKEN)
+def test_a_broken_option_fails_by_the_rule_that_it_breaks(option: str, rule: str, message: str, tmp_path: Path) -> None:
+    kind: type[Any] = MethodSuite if option in {"cheap", "stray", "lax"} else LossSuite
+    suite = type("Broken", (kind,), {"option": option, "groups": GROUPS})()
+    (name,) = (name for name in tests(kind) if rule in name)
+    with pytest.raises(AssertionError, match=message):
+        getattr(suite, name)(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["by_row", "spread", "pairs"])
+def test_third_party_options_pass(option: str, tmp_path: Path) -> None:
+    kind: type[Any] = MethodSuite if option == "pairs" else LossSuite
+    suite = type("Passing", (kind,), {"option": option, "groups": GROUPS})()
+    for name in tests(kind):
+        getattr(suite, name)(tmp_path / name)

@@ -1,0 +1,180 @@
+"""Methods, losses and a trainer of third parties, in whole trainings: on trees, cut, interrupted, in two processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from framework.api import records
+from framework.api.protocols import Launcher, TrainRun
+from framework.api.records import GroupedRows, Step, TokenGroup, TrainResult
+from framework.api.registry import load_file as load_plugin
+from framework.api.schema import Role
+from framework.hooks.session import current
+from framework_plugins.hf.train.resume.checkpoints import rows_digest
+from tests.docs.test_docs import ROOT, write_files
+from tests.support import pairs_plugin
+from tests.support.pairs import pair_rows, pairs
+from tests.support.pairs_plugin import token_row
+from tests.support.training import make, opened
+
+PAGE = ROOT / "docs/how-to/methods-and-losses.md"
+PAIRS = ("method=pairs", "format=preference", "data.validation_split=0.25", "trainer.eval_steps=2")
+NAMES = ("loss", "grad_norm", "eval_loss", "metrics", "loss_metrics", "learning_rate", "tokens")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Register the pairs and the files of the page while these tests run."""
+    place = tmp_path_factory.mktemp("docs")
+    write_files(PAGE, None, place)
+    names = ("focal", "distill", "loud")
+    with pairs():
+        for name in names:
+            load_plugin(str(place / f"{name}.py"))
+        yield place
+    plugins = current().plugins
+    for name in names:
+        for each in (name, f"{name}:functions"):
+            if plugins.manager.has_plugin(each):
+                plugins.manager.unregister(name=each)
+        sys.modules.pop(name, None)
+        plugins.files = {file for file in plugins.files if Path(file).stem != name}
+
+
+@pytest.fixture(scope="module")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    file.write_text(pair_rows(16), encoding="utf-8")
+    return file
+
+
+class EndedError(Exception):
+    """The training ends here."""
+
+
+def trained(base: Path, rows: Path, folder: Path, *words: str, end: int = 0) -> list[Step]:
+    """Train four steps, or end after one of them, and return them."""
+    steps: list[Step] = []
+
+    def on_step(step: Step) -> None:
+        steps.append(dataclasses.replace(step, seconds=0.0, repeated=False))
+        if step.step == end:
+            raise EndedError
+
+    with opened(make(base, rows, folder, *words)) as (model, data), suppress(EndedError):
+        run = TrainRun(folder / "checkpoint", folder / "scratch", on_step)
+        model.train(data.train_groups, data.validation_groups, run)
+    return steps
+
+
+def close(made: list[Step], expected: list[Step]) -> None:
+    for one, other in zip(made, expected, strict=True):
+        for name in NAMES:
+            mine, theirs = getattr(one, name), getattr(other, name)
+            assert mine == (theirs if theirs is None else pytest.approx(theirs, rel=1e-4, abs=1e-5)), name
+
+
+def test_pairs_begin_at_ln_2_and_are_the_same_training_however_a_step_is_cut(
+    base: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    cuts = (("4", "1", "tree"), ("1", "4", "tree"), ("2", "2", "pad"), ("1", "4", "none"))
+    made = []
+    for rows, accumulation, packing in cuts:
+        batch = f"trainer.per_device_train_batch_size={rows}", f"trainer.gradient_accumulation_steps={accumulation}"
+        # Padded rows come in an order of their own, by length, unless nothing is brought together.
+        words = (*PAIRS, *batch, f"trainer.packing={packing}", "trainer.group_by_prefix=false")
+        made.append(trained(base, pairs_file, tmp_path / f"{rows}{packing}", *words))
+    for each in made[1:]:
+        close(each, made[0])
+    first, last = made[0][0], made[0][-1]
+    assert first.loss == pytest.approx(math.log(2), abs=1e-6)
+    assert first.loss_metrics == {"margin": pytest.approx(0, abs=1e-6)}
+    assert last.loss < first.loss
+    assert last.loss_metrics["margin"] > 0
+    assert any("chosen_is_likelier" in step.metrics and step.eval_loss is not None for step in made[0])
+
+
+def test_an_interrupted_training_of_pairs_goes_on_to_the_same_weights(
+    base: Path, pairs_file: Path, tmp_path: Path
+) -> None:
+    words = (*PAIRS, "trainer.save_steps=1", "trainer.logging_steps=2", "adapter.lora_dropout=0.1")
+    straight = trained(base, pairs_file, tmp_path / "straight", *words)
+    trained(base, pairs_file, tmp_path / "ended", *words, end=2)
+    again = trained(base, pairs_file, tmp_path / "ended", *words)
+    assert again == straight
+    weights = [load_file(tmp_path / name / "checkpoint/adapter_model.safetensors") for name in ("straight", "ended")]
+    assert all(weight.equal(weights[1][name]) for name, weight in weights[0].items())
+
+
+@pytest.mark.parametrize("words", [PAIRS, pytest.param(("loss=spread",), marks=pytest.mark.slow)])
+def test_two_processes_train_as_one(
+    base: Path, pairs_file: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "pairs_plugin.py"
+    file.write_text(Path(pairs_plugin.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
+    words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]", "format=preference")
+    alone = trained(base, pairs_file, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
+    group = ("launch=ddp", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
+    plan = make(base, pairs_file, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
+    launcher: Launcher = plan.launch.create()
+    launcher.launch(plan)
+    lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = [line for line in lines if line["event"] == "step"]
+    for step, expected in zip(steps, alone, strict=True):
+        assert step["loss"] == pytest.approx(expected.loss, rel=1e-4, abs=1e-6)
+        assert step["grad_norm"] == pytest.approx(expected.grad_norm, rel=1e-3)
+        assert step["loss_metrics"] == pytest.approx(expected.loss_metrics, rel=1e-4, abs=1e-5)
+    assert records.load(TrainResult, tmp_path / "together/train.json").steps == len(alone)
+
+
+def test_a_label_a_role_or_an_array_that_changed_is_another_training() -> None:
+    plain, array = token_row(3, 6), np.ones((3, 2), np.float32)
+    group = GroupedRows((plain, token_row(9, 5)), (Role.answer, Role.rejected), {"label": 1.0}, {"old": (array, array)})
+    changed: list[TokenGroup] = [
+        plain,
+        group,
+        dataclasses.replace(group, facts={"label": 0.0}),
+        dataclasses.replace(group, roles=(Role.answer, Role.answer)),
+        dataclasses.replace(group, arrays={"old": (array, array * 2)}),
+    ]
+    assert len({rows_digest([each]) for each in changed}) == len(changed)
+
+
+def test_the_losses_of_the_page_train(base: Path, rows: Path, tmp_path: Path) -> None:
+    focal = trained(base, rows, tmp_path / "focal", "loss=focal", "loss.gamma=0.5")
+    plain = trained(base, rows, tmp_path / "plain")
+    nothing = trained(base, rows, tmp_path / "nothing", "loss=focal", "loss.gamma=0")
+    assert focal[0].loss < plain[0].loss
+    assert focal[-1].loss < focal[0].loss
+    for one, other in zip(nothing, plain, strict=True):  # gamma 0 is cross entropy
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+
+
+def test_a_trainer_built_on_hf_trains_the_same_and_does_more(
+    base: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = trained(base, rows, tmp_path / "plain")
+    plan = make(base, rows, tmp_path / "loud", "trainer=loud")
+    steps: list[Step] = []
+    with plan.trainer.create().open(plan) as model:
+        from framework.api.program import load_data
+
+        data = load_data(plan, model)
+        run = TrainRun(tmp_path / "loud/checkpoint", tmp_path / "loud/scratch", steps.append)
+        model.train(data.train_groups, data.validation_groups, run)
+    assert [step.loss for step in steps] == [step.loss for step in plain]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")] == [
+        f"step {step.step}: {step.loss:.2f}" for step in steps
+    ]
