@@ -40,6 +40,8 @@ from framework.api.protocols.sources import (
     ModelSource,
     Quantization,
     Source,
+    Start,
+    StartsFromAdapter,
 )
 
 __all__ = [
@@ -80,6 +82,8 @@ __all__ = [
     "Source",
     "Speaker",
     "SpeakerSource",
+    "Start",
+    "StartsFromAdapter",
     "SupportsDistributed",
     "TrainRun",
     "TrainingMonitor",

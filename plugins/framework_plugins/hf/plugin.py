@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from framework import Component, hookimpl
+from framework import Component, Stage, hookimpl
 from framework.api.training import chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers
 from framework_plugins.hf.settings.library_fields import LoraArgs
@@ -30,10 +30,10 @@ def framework_components() -> Iterable[Component]:
     yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.settings.quantizations:NoQuantization")
     yield Component("int8", config.Int8Config, "framework_plugins.hf.settings.quantizations:Int8", extra=BITSANDBYTES)
     yield Component("nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=BITSANDBYTES)
-    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Lora")
-    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Dora")
-    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapter_config:RsLora")
-    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapter_config:Full")
+    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapters:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapters:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapters:RsLora")
+    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapters:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
 
 
@@ -47,6 +47,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is not a switch of a "
             f"chat template; the program sets {name} itself: leave it out"
         )
+    if plan.model.config.new_tokens and {Stage.plan, Stage.train} & {*plan.stages}:
+        yield from checks.token_problems(plan)
     adapter, quantization = plan.adapter.config, plan.quantization.config
     if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
         yield (
@@ -55,6 +57,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         )
     if isinstance(adapter, config.LoraAdapterConfig):
         yield from checks.problems(plan, adapter)
+        if (adapter.start or adapter.merge_first) and {Stage.plan, Stage.train} & {*plan.stages}:
+            from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
+
+            yield from start.problems(plan, adapter)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return

@@ -189,6 +189,8 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
     single, local = components("launch")["single"], components("model")["local"]
     adapter = plan.adapter
+    if adapter.config.starts_from():
+        adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, start=None))
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
     return dataclasses.replace(

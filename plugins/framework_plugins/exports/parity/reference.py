@@ -162,7 +162,8 @@ class TrainedModel:
         """Return the logits of the base at the answers of the short rows."""
         if not self._base_answers:
             rows = [row for row in reference.rows if not row.last]
-            logits = folder_logits(self._base_folder(), rows, reference.placement, trust=self.trust, name="base model")
+            folder, more = self._base_folder(), {"trust": self.trust, "checkpoint": self.context.checkpoint}
+            logits = folder_logits(folder, rows, reference.placement, name="base model", **more)
             self._base_answers = [answer_logits(row, each) for row, each in zip(rows, logits, strict=True)]
         return self._base_answers
 
