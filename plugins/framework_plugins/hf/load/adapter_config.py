@@ -54,7 +54,8 @@ def trained_config(plan: Plan) -> PeftConfig | None:
             return config
         saved: Any = start_config(start)
         saved.lora_dropout = getattr(config, "lora_dropout", 0.0)
-        return saved  # type: ignore[no-any-return] # one of peft's
+        config = saved
+        return config
     if not any(weights.glob("*.safetensors")):
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"

@@ -47,7 +47,7 @@ def begin_from_rows(model: PeftModel, rows: Sequence[TokenRow], at_once: int) ->
 
 
 def _batches(rows: Sequence[TokenRow], at_once: int, tokens: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Give rows as a model reads them, each time so many tokens at least: peft needs more of them than directions."""
+    """Give rows as a model reads them, in batches of at least `tokens`: peft needs more of them than directions."""
     batch: list[torch.Tensor] = []
     if sum(len(rows[number].input_ids) for number in range(min(len(rows), tokens))) < tokens:
         raise FrameworkError(

@@ -33,6 +33,8 @@ TRAINED, FROZEN = "default", "frozen"
 class FixedLinear(nn.Module):
     """A linear layer whose weight is a buffer: peft lets all parameters of active adapters be trained."""
 
+    weight: torch.Tensor
+
     def __init__(self, weight: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach().clone())

@@ -27,7 +27,7 @@ def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
     """Return the adapter that `adapter.start` names; without `weights` its settings are enough.
 
     Raises:
-        FrameworkError: there is none, it is no LoRA, or it cannot be read.
+        FrameworkError: there is none, it is not a LoRA, or it cannot be read.
     """
     place = str(config.start)
     folder = _folder(place, weights=weights)
