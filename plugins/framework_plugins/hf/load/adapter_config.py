@@ -54,8 +54,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
             return config
         saved: Any = start_config(start)
         saved.lora_dropout = getattr(config, "lora_dropout", 0.0)
-        config = saved
-        return config
+        return saved
     if not any(weights.glob("*.safetensors")):
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
