@@ -125,7 +125,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {MAX_LORA_RATE:g} "
                 "the loss often diverges. Set trainer.learning_rate=2e-4"
             )
-        if rate < MIN_LORA_RATE:
+        if rate < MIN_LORA_RATE and not adapter.starts_from():
             yield (
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
                 "nothing and needs about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"

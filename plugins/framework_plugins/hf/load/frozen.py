@@ -9,7 +9,6 @@ compare with. peft's `path_initial_model_for_weight_conversion` makes the same o
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,19 +128,18 @@ def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) ->
         state: the weights themselves, where the model does not hold them whole.
     """
     weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
-    config, ranks = copy.deepcopy(model.peft_config[TRAINED]), {}
-    for name, layer in _layers(model):
-        held = [each for each in (TRAINED, FROZEN) if each in layer.lora_A]
-        key = f"base_model.model.{name}"
-        a = torch.cat([layer.lora_A[each].weight.data for each in held])
-        b = torch.cat([layer.lora_B[each].weight.data * layer.scaling[each] for each in held], dim=1)
-        weights[f"{key}.lora_A.weight"], weights[f"{key}.lora_B.weight"], ranks[name] = a, b, len(a)
-    if any(TRAINED not in layer.lora_A for _, layer in _layers(model)):
-        config.target_modules, config.exclude_modules, config.layers_to_transform = {*ranks}, None, None
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    config.r = config.lora_alpha = rank
-    config.rank_pattern = {name: each for name, each in ranks.items() if each != rank}
-    config.alpha_pattern = dict(config.rank_pattern)
+    config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))
+    held = {name: [each for each in (TRAINED, FROZEN) if each in layer.lora_A] for name, layer in layers.items()}
+    rank = max(sum(len(layers[name].lora_A[each].weight) for each in both) for name, both in held.items())
+    for name, layer in layers.items():
+        a = torch.cat([layer.lora_A[each].weight.data for each in held[name]])
+        b = torch.cat([layer.lora_B[each].weight.data * layer.scaling[each] for each in held[name]], dim=1)
+        # Zeros, so that all have one rank: a GGUF adapter and servers know only one.
+        weights[f"base_model.model.{name}.lora_A.weight"] = functional.pad(a, (0, 0, 0, rank - len(a)))
+        weights[f"base_model.model.{name}.lora_B.weight"] = functional.pad(b, (0, rank - len(a)))
+    if any(TRAINED not in both for both in held.values()):
+        config.target_modules, config.exclude_modules, config.layers_to_transform = {*layers}, None, None
+    config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern = rank, rank, {}, {}
     config.use_rslora, config.init_lora_weights, config.inference_mode = False, True, True
     whole = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
     save_file(whole, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
