@@ -91,6 +91,7 @@ from framework.api.protocols import (
     Source,
 )
 from framework.api.records import (
+    Ancestor,
     Answer,
     Answered,
     Artifact,
@@ -238,6 +239,7 @@ __all__ = [
     "WORD",
     "Action",
     "Affects",
+    "Ancestor",
     "Answer",
     "AnswerMetric",
     "Answered",

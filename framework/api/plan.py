@@ -16,6 +16,7 @@ from typing import Any
 
 from framework.api.component import GROUPS, Component
 from framework.api.fields import fields
+from framework.api.protocols.sources import Start, StartsFromAdapter
 from framework.api.schema import (
     Affects,
     HealthConfig,
@@ -46,6 +47,8 @@ WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
+START_HASH = "SHA-256 of adapter.start"
+"""What of the adapter that a training starts from makes it another training, beside the settings."""
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
 """Settings of the run that have another name in a `Plan`."""
 CHECKED_FACTORS = 1000
@@ -151,7 +154,21 @@ class Plan:
         names = (field.name for field in fields(RunConfig) if field.name != "plugins")
         values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
         values["plugins"] = self.config["plugins"]
-        return _affecting(RunConfig, values, what)
+        found = _affecting(RunConfig, values, what)
+        if what & (Affects.training | Affects.resume) and (start := self.start(weights=True)):
+            found[START_HASH] = start.sha256
+        return found
+
+    def start(self, *, weights: bool) -> Start | None:
+        """Return the trained adapter that this training starts from; None if there is none, or nothing is trained.
+
+        Raises:
+            FrameworkError: it is not available.
+        """
+        if Stage.train not in self.stages or not self.adapter.config.starts_from():
+            return None
+        adapter: StartsFromAdapter = self.adapter.create()
+        return adapter.start(weights=weights)
 
     @property
     def training(self) -> TrainerConfig:

@@ -49,6 +49,7 @@ from framework.api.schema import (
 from framework.api.text import (
     CONTROL,
     Lines,
+    ancestor_text,
     brief,
     clock,
     data_facts,
@@ -134,6 +135,7 @@ __all__ = [
     "Speaker",
     "SpeakerConfig",
     "SpeakerSource",
+    "ancestor_text",
     "ask",
     "brief",
     "check_model",

@@ -164,6 +164,9 @@ class ModelConfig:
     """Switches of the chat template, for training and generation, such as {enable_thinking: false} for Qwen3."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. false: such a model is refused."""
+    new_tokens: list[str] = field(default_factory=list)
+    """Tokens to add to the tokenizer, such as `["<tool>"]`: their rows of the embedding and of the output head are
+    trained, and saved with the adapter."""
 
     @property
     def template_switches(self) -> dict[str, Any]:
@@ -181,6 +184,10 @@ class QuantizationConfig:
 @dataclass
 class AdapterConfig:
     """Which weights are trained."""
+
+    def starts_from(self) -> str:
+        """Return the trained adapter that the training starts from, as the user names it; empty for a new adapter."""
+        return ""
 
 
 @dataclass

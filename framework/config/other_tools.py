@@ -110,7 +110,8 @@ NAMES = _all(
         "flash_attention": "trainer.attention=flash_attention_2", "tf32": "trainer.dtype=fp32 # it uses TF32 on a GPU",
         "wandb_project": "logger=[console,wandb] logger.wandb.project={}", "wandb_name": "name={}",
         "early_stopping_patience": "trainer.early_stopping_patience={}", "fsdp_version": "launch=fsdp2",
-        "special_tokens": " # tokens are not added to a vocabulary", "rl": f" # {PREFERENCE}",
+        "special_tokens": " # the roles of tokens stay as the tokenizer has them; model.new_tokens adds tokens",
+        "tokens": "model.new_tokens={}", "lora_model_dir": "adapter.start={}", "rl": f" # {PREFERENCE}",
     }),
     ((FACTORY,), {
         "stage": f" # a run is stage sft, and stages=[…] selects its steps; {PREFERENCE}",
@@ -127,6 +128,7 @@ NAMES = _all(
         "flash_attn": "trainer.attention=flash_attention_2", "neftune_noise_alpha": "trainer.neftune_noise_alpha={}",
         "overwrite_output_dir": " # a run has a folder of its own; run_dir=FOLDER continues an earlier run",
         "preprocessing_num_workers": " # all rows are read in one process, and kept in the cache",
+        "adapter_name_or_path": "adapter.start={}", "add_tokens": "model.new_tokens={}",
         "do_train": "stages=[plan,data,baseline,train,evaluate,export,report] # the default",
     }),
     ((TRL,), {

@@ -39,7 +39,7 @@ from framework.rundir.folder import check_kinds
 from framework.util.errors import FrameworkError
 from framework.util.redact import HIDDEN
 
-PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|plugins")
+PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|adapter\.start|plugins")
 """Keys of settings that are paths, or have paths in them."""
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""

@@ -16,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
 from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, WINS, Plan, Selection, as_plain
+from framework.api.protocols import StartsFromAdapter
 from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
 from framework.config.check import problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
@@ -78,6 +80,7 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
 
 
 def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], plugins: Plugins) -> Plan:
+    _take_settings_of_start(config, overrides, plugins)
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
         node = config[group.name]
@@ -101,6 +104,20 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         grace_seconds=config.grace_seconds,
         **chosen,
     )
+
+
+def _take_settings_of_start(config: DictConfig, overrides: tuple[str, ...], plugins: Plugins) -> None:
+    """Let settings of the adapter that nobody set be those of the trained adapter that the training starts from."""
+    chosen = plugins.selection_of(config.adapter)
+    adapter = chosen.create() if chosen.config.starts_from() else None
+    if not isinstance(adapter, StartsFromAdapter):
+        return
+    with suppress(FrameworkError):  # the plugin's check of the plan says why it cannot be read
+        start = adapter.start(weights=False)
+        defaults, given = chosen.component.schema(), {override_key(word) for word in overrides}
+        for name, value in start.settings.items() if not start.merged else ():
+            if f"adapter.{name}" not in given and getattr(chosen.config, name) == getattr(defaults, name):
+                config.adapter[name] = value
 
 
 def _plain(config: DictConfig) -> Mapping[str, Any]:
@@ -200,8 +217,8 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     yield from _objective_problems(plan.method, plan.loss)
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
-            f"checkpoint={plan.config['checkpoint']} cannot be trained further yet; to evaluate and "
-            "export it, set stages=[evaluate,export,report]"
+            f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "
+            f"adapter.start={plan.config['checkpoint']}; to evaluate and export it, stages=[evaluate,export,report]"
         )
     if (folder := plan.external_checkpoint) and plan.stages != (Stage.report,) and not folder.is_dir():
         yield f"checkpoint={plan.config['checkpoint']}: no such folder"

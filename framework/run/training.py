@@ -20,6 +20,7 @@ from framework.monitor.early_stopping import BestValidation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.callbacks import Callbacks
 from framework.run.interruption import Interruption
+from framework.run.lineage import lineage
 from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
 
@@ -83,6 +84,7 @@ class TrainingController:
         return dataclasses.replace(
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
+            lineage=lineage(self.plan),
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:

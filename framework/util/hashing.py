@@ -36,6 +36,12 @@ def key_of(*parts: Any, code: Iterable[Any] = ()) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file, as `sha256sum` prints it."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def code_hash(thing: Any) -> str:
     """Return a hash over the source of a class, function or object, including what it imports from the same package.
 

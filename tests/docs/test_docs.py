@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import itertools
+import json
 import os
 import re
 import shlex
@@ -53,6 +54,7 @@ SHOWN = {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.TrainingIssue, records.Artifact,
+    records.Ancestor,
     records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
     records.Finding,
     records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Sample,
@@ -202,6 +204,11 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         if config.checkpoint and not Path(config.checkpoint).is_absolute():  # the plan looks whether it is there
             monkeypatch.chdir(tmp_path)
             (tmp_path / config.checkpoint).mkdir(parents=True, exist_ok=True)
+        if start := config.adapter.get("start"):
+            monkeypatch.chdir(tmp_path)
+            (tmp_path / start).mkdir(parents=True, exist_ok=True)
+            settings = {"peft_type": "LORA", "r": config.adapter.r, "lora_alpha": config.adapter.lora_alpha}
+            (tmp_path / start / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
         make_plan(config, run_dir=None if config.run_dir else tmp_path)
 
 

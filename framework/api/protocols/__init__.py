@@ -41,6 +41,8 @@ from framework.api.protocols.sources import (
     ModelSource,
     Quantization,
     Source,
+    Start,
+    StartsFromAdapter,
 )
 from framework.api.protocols.training import (
     Callback,
@@ -101,6 +103,8 @@ __all__ = [
     "Source",
     "Speaker",
     "SpeakerSource",
+    "Start",
+    "StartsFromAdapter",
     "SupportsDistributed",
     "SupportsObjectives",
     "TokenScores",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from framework.util.hashing import file_sha256
+
 if TYPE_CHECKING:
     from framework.api.records import Example, RawData
 
@@ -61,6 +63,44 @@ class Adapter(Protocol):
 
     def config(self) -> Any:
         """Return a `peft.PeftConfig`, or None to train all weights."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The trained adapter that a training starts from.
+
+    Attributes:
+        place: what the user named.
+        folder: where it is.
+        base: the base that it was trained on, as it says itself.
+        settings: its settings, by the names of those of `adapter=` that have to be the same.
+        merged: whether a new adapter is trained beside it, as if it were merged into the base.
+        weights: the file that a hash of it is made from.
+    """
+
+    place: str
+    folder: Path
+    base: str
+    settings: Mapping[str, Any]
+    merged: bool
+    weights: Path
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of its weights."""
+        return file_sha256(self.weights)
+
+
+@runtime_checkable
+class StartsFromAdapter(Protocol):
+    """An adapter that can start from a trained one, which `starts_from` of its config names."""
+
+    def start(self, *, weights: bool) -> Start:
+        """Find the trained adapter, without torch; without `weights` its settings are enough.
+
+        Raises:
+            FrameworkError: there is none, or it cannot be read.
+        """
 
 
 @runtime_checkable

@@ -25,6 +25,7 @@ from framework.api.records.planned import (
 )
 from framework.api.records.progress import Progress
 from framework.api.records.results import (
+    Ancestor,
     Artifact,
     Aspect,
     Change,
@@ -69,6 +70,7 @@ __all__ = [
     "IGNORE",
     "NAN",
     "SEPARATOR",
+    "Ancestor",
     "Answer",
     "Answered",
     "Artifact",

@@ -169,6 +169,22 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A trained adapter that a training started from.
+
+    `place` is what `adapter.start` named, `run` the folder of the run that trained it, empty if it is
+    unknown. `sha256` is the hash of its weights, and `base` the model that it was trained on. `merged`: it was
+    kept as it is, and a new adapter was trained beside it.
+    """
+
+    place: str
+    run: str
+    sha256: str
+    base: str
+    merged: bool = False
+
+
+@dataclass(frozen=True)
 class TrainResult:
     """The train stage. `seconds` covers the training loop only; `train_loss` is its mean loss, `last_loss` the last.
 
@@ -180,7 +196,8 @@ class TrainResult:
     other numbers are those of the whole training, except `oom_fallbacks` and the peak memory. `candidates` is how many
     validations the weights were chosen from, 0 if nothing was chosen, and `chosen_on` the measure whose items were
     compared. `taken_from` is the folder, relative to the run's own, of the trial of a sweep that trained with the same
-    settings, and whose weights and numbers these are; empty if the run itself trained.
+    settings, and whose weights and numbers these are; empty if the run itself trained. `lineage` has the adapter that
+    the training started from, the one that this was trained from, and so on; empty for a new adapter.
     """
 
     steps: int
@@ -204,6 +221,7 @@ class TrainResult:
     taken_from: str = ""
     candidates: int = 0
     chosen_on: str = ""
+    lineage: list[Ancestor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

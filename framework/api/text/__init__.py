@@ -10,6 +10,7 @@ from framework.api.text.progress import Lines, clock, is_animated
 from framework.api.text.results import (
     CONTROL,
     Fact,
+    ancestor_text,
     count,
     data_facts,
     difference,
@@ -42,6 +43,7 @@ __all__ = [
     "HIDDEN",
     "Fact",
     "Lines",
+    "ancestor_text",
     "as_overrides",
     "as_text",
     "brief",

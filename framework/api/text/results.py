@@ -6,7 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Report, Severity, TrainResult, Trial
+from framework.api.records import (
+    Ancestor,
+    Change,
+    DataResult,
+    FormatRun,
+    MixedIn,
+    Proof,
+    Report,
+    Severity,
+    TrainResult,
+    Trial,
+)
 from framework.api.run_folder import FINISHED
 from framework.api.schema import TrainerConfig
 from framework.util.host import GIB
@@ -40,6 +51,12 @@ class Fact:
     text: str
     more: tuple[str, ...] = ()
     amiss: bool = False
+
+
+def ancestor_text(ancestor: Ancestor) -> str:
+    """Name an adapter that a training started from."""
+    beside = ", kept as it is beside a new adapter" if ancestor.merged else ""
+    return f"{ancestor.place}, SHA-256 {ancestor.sha256[:12]}, trained on {model_name(ancestor.base)}{beside}"
 
 
 def data_facts(data: DataResult) -> Iterator[Fact]:

@@ -89,13 +89,19 @@ def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
 def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     """Compare keys and, if both runs tell them, the options chosen; `run_dir` is a place, no setting."""
     environments = _both(runs, Environment, ENVIRONMENT)
-    flats = [flat(run.config) for run in runs]
+    flats = [flat(run.config) | _start(run) for run in runs]
     if all(environments):
         # `plan.json` has the settings of an option, not its name.
         flats = [one | each.options | run.options for one, each, run in zip(flats, environments, runs, strict=True)]
     differing = differences(flats[0], flats[1])
     differing.pop("run_dir", None)
     return differing
+
+
+def _start(run: SavedRun) -> dict[str, str]:
+    """Return the hash of the adapter that a training started from: with the same one, all before it is the same too."""
+    trained = run.record(TrainResult, "train.json")
+    return {"adapter.start.sha256": trained.lineage[0].sha256} if trained and trained.lineage else {}
 
 
 def _overrides(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import ExpectedRows
+from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import Launcher
-from framework.api.records import DataResult
+from framework.api.records import DataResult, TrainResult
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
 from framework.cli.arguments import load_plugins, reject_duplicate_overrides, without_replaced
@@ -62,6 +62,8 @@ class RerunCommand:
         if not anyway:
             now = load_plan(saved) if changes else plan
             _check_config(run, environment, now.config, now.options, keys)
+            if not _covered("adapter.start", keys):
+                _check_start(run, plan)
         for line in _other_surroundings(environment, plugin_origins(plan.selections.values(), session.plugins)):
             print(line, file=sys.stderr)
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
@@ -143,6 +145,21 @@ def _check_config(
         )
         last = f"Give the values to use, for example {_example(lines[0])}, or continue with {ANYWAY}"
         raise FrameworkError("\n".join([head, *lines, last]))
+
+
+def _check_start(run: SavedRun, plan: Plan) -> None:
+    """Refuse if the adapter that the training starts from has other weights now.
+
+    Raises:
+        FrameworkError: with both hashes.
+    """
+    trained = run.record(TrainResult, "train.json")
+    start = plan.start(weights=True) if trained and trained.lineage else None
+    if trained and start and start.sha256 != (before := trained.lineage[0].sha256):
+        raise FrameworkError(
+            f"adapter.start={start.place} has changed: the SHA-256 of its weights was {before[:12]} then, and is "
+            f"{start.sha256[:12]} now. Restore it, give another adapter.start, or continue with {ANYWAY}"
+        )
 
 
 def _covered(name: str, keys: set[str]) -> bool:

@@ -9,7 +9,7 @@ import copy
 import gc
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,12 +29,13 @@ from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import summarize_error, unknown
+from framework.api import count, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter
-from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.adapter_config import start_config, token_rows, trained_config
 from framework_plugins.hf.load.loading import check_quantized, without_weights
 from framework_plugins.hf.load.model_settings import attention_named
+from framework_plugins.hf.load.start import NEW_ADAPTER
 from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
@@ -108,6 +109,11 @@ class HFBackend:
             if here:
                 check_files(place, empty, values=bool(WEIGHT_STAGES & set(plan.stages)))
             self._check_checkpoint(plan, place, empty)
+        if start := plan.start(weights=True):
+            machine.facts["starts from"] = (
+                f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with {place.copy_of or place.name} "
+                "without it"
+            )
         _check_targets(plan, empty, machine)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
@@ -117,7 +123,7 @@ class HFBackend:
         chosen, machine.facts["packing"] = self.forward_plan(plan, machine, empty, attention)
         if me:  # the layers of `cpu_kernels` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, cpu_kernels=False)
-        vocabulary = len(empty.get_input_embeddings().weight)
+        vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
         model = self.model_class(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
         check_token_ids(place, model.tokenizer, model.stop_ids, vocabulary)
         return model
@@ -125,8 +131,10 @@ class HFBackend:
     def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
         """Refuse trained weights that lie elsewhere and are not whole, before the data are read."""
         folder, trained = plan.external_checkpoint, trained_config(plan)
-        if folder and trained is not None:
-            check_adapter(plan, trained, empty, place)
+        if start := plan.start(weights=True):
+            check_adapter(start.folder, f"adapter.start={start.place}", start_config(start), empty, place)
+        elif folder and trained is not None:
+            check_adapter(folder, f"checkpoint={plan.config['checkpoint']}", trained, empty, place)
         elif folder:
             given = ModelPlace(folder, f"checkpoint={folder}")
             other = without_weights(given, self.config, trust=plan.model.config.trust_remote_code)
@@ -175,7 +183,11 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
                 raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
     _check_layers_to_transform(plan, empty)
     head = empty.get_output_embeddings()
-    _check_layer_names(plan, config, {name for name in linear if modules[name] is not head or targets != ALL_LINEAR})
+    inner = {name for name in linear if modules[name] is not head}
+    start = plan.start(weights=False)
+    if start and not start.merged and plan.adapter.config.target_modules != start.settings["target_modules"]:
+        _check_layers_of_start(plan, start.place, config, linear, inner)
+    _check_layer_names(plan, config, inner if targets == ALL_LINEAR else linear)
     names = {name.rpartition(".")[2] for name in modules} - {""}
     for saved in config.modules_to_save or ():
         if saved not in names:
@@ -201,16 +213,42 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
             raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
 
 
+def _adapted(config: LoraConfig, linear: Iterable[str]) -> list[str]:
+    """Return the layers that peft adapts."""
+    chosen = copy.copy(config)
+    if chosen.target_modules == ALL_LINEAR:
+        chosen.target_modules = ".*"
+    return [name for name in linear if check_target_module_exists(chosen, name)]
+
+
+def _check_layers_of_start(
+    plan: Plan, place: str, config: LoraConfig, linear: Collection[str], inner: Collection[str]
+) -> None:
+    """Refuse settings that choose other layers than those of the adapter that training starts from."""
+    own: LoraConfig = plan.adapter.create().config()
+    given, saved = (_adapted(each, inner if each.target_modules == ALL_LINEAR else linear) for each in (own, config))
+    if {*given} != {*saved}:
+        named = plan.adapter.config.target_modules
+        raise FrameworkError(
+            f"adapter.target_modules=[{','.join(named)}] adapts {_names(given)}, and the adapter of "
+            f"adapter.start={place} has {_names(saved)}: leave adapter.target_modules out, {NEW_ADAPTER}"
+        )
+
+
+def _names(layers: Collection[str]) -> str:
+    """Say which layers these are."""
+    kinds = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+    return f"{count(len(layers), 'layer')} ({kinds})"
+
+
 def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) -> None:
     """Refuse names in settings of single layers that fit no adapted layer: peft passes over them."""
     settings, chosen = plan.adapter.config, copy.copy(config)
     if not isinstance(settings, LoraAdapterConfig):
         return
-    if chosen.target_modules == ALL_LINEAR:
-        chosen.target_modules = ".*"
-    adapted = [name for name in linear if check_target_module_exists(chosen, name)]
+    adapted = _adapted(chosen, linear)
     chosen.exclude_modules = None
-    targeted = [name for name in linear if check_target_module_exists(chosen, name)]
+    targeted = _adapted(chosen, linear)
     for setting, patterns, layers in (
         ("args.exclude_modules", {each: layer_pattern(each) for each in settings.args.exclude_modules}, targeted),
         ("rank_pattern", {each: rf"(.*\.)?({each})" for each in settings.rank_pattern}, adapted),
@@ -224,8 +262,8 @@ def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) ->
 
 def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
     blocks = plan.adapter.config.layers_to_transform
-    count = empty.config.get_text_config().num_hidden_layers
-    if blocks and max(blocks) >= count:
+    number = empty.config.get_text_config().num_hidden_layers
+    if blocks and max(blocks) >= number:
         raise FrameworkError(
-            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {count - 1}"
+            f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {number - 1}"
         )

@@ -16,7 +16,7 @@ from typing import Any
 import transformers
 from peft import PeftModel
 
-from framework import Plan
+from framework import Plan, Stage
 from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
     Method,
@@ -32,13 +32,21 @@ from framework.api.training import (
 )
 from framework_plugins.hf.generate.generate import complete
 from framework_plugins.hf.generate.stream import sampler, stream
-from framework_plugins.hf.load.adapt_model import as_base, restore_adapter
-from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter
+from framework_plugins.hf.load.adapter_config import has_frozen, initialization, saved_config, trained_config
 from framework_plugins.hf.load.base_cache import base_key
+from framework_plugins.hf.load.from_rows import begin_from_rows
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.load.loading import load, without_weights
 from framework_plugins.hf.load.model_settings import max_positions
-from framework_plugins.hf.load.tokenizer import load_tokenizer, set_padding, stop_ids, text_form, tokenizer_place
+from framework_plugins.hf.load.tokenizer import (
+    add_tokens,
+    load_tokenizer,
+    set_padding,
+    stop_ids,
+    text_form,
+    tokenizer_place,
+)
 from framework_plugins.hf.load.weight_files import check_files
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.passes import Passes
@@ -51,6 +59,7 @@ from framework_plugins.hf.score import scoring
 from framework_plugins.hf.score.divergence import DivergenceFromBase
 from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.hf.settings.config import HFTrainerConfig
+from framework_plugins.hf.settings.library_fields import EVA
 from framework_plugins.hf.tokens import chat, template_switches
 from framework_plugins.hf.tokens.template_limits import check_template
 from framework_plugins.hf.train.progress import Validation
@@ -91,7 +100,6 @@ class HFModel:
     ) -> None:
         self.plan = plan
         self.checked = checked
-        self.vocabulary = vocabulary
         self.config = config
         self.machine = machine
         self.source = source
@@ -99,7 +107,12 @@ class HFModel:
         self.forward_plan = forward_plan
         self.facts: Mapping[str, str] = machine.facts
         settings = plan.model.config
-        self.tokenizer = load_tokenizer(tokenizer_place(place, plan.external_checkpoint), settings)
+        training = Stage.train in plan.stages
+        start = plan.start(weights=False)
+        trained = start.folder if start else None if training else plan.checkpoint
+        self.tokenizer = load_tokenizer(tokenizer_place(place, trained), settings)
+        self.new_ids = add_tokens(self.tokenizer, settings.new_tokens, known=not training)
+        self.vocabulary = max([vocabulary, *(number + 1 for number in self.new_ids)])
         check_template(self.tokenizer, settings.template_switches, settings.chat_template or f"model {place.name}")
         if thinking := template_switches.thinking_fact(self.tokenizer, settings, place.name):
             machine.facts["thinking"] = thinking
@@ -156,7 +169,11 @@ class HFModel:
         if self._model is None:
             transformers.set_seed(self.plan.seed)
             with counting(None, "", "loading the weights"):
-                self._model = self.load(self.weights(), trained_config(self.plan))
+                config = trained_config(self.plan)
+                if self.new_ids and Stage.train in self.plan.stages:
+                    config.trainable_token_indices = list(self.new_ids)  # type: ignore[union-attr] # LoRA's: the plan checks it
+                self._model = self.load(self.weights(), config)
+                begin(self.plan, self._model, self.machine.device)
         return self._model
 
     def weights(self) -> Path:
@@ -262,6 +279,8 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        if initialization(self.plan) == EVA and Checkpoints(self.plan).newest() is None:
+            begin_from_rows(self.model, rows, self.config.per_device_train_batch_size)
         if me := member():
             from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
 
@@ -332,6 +351,9 @@ class HFModel:
         Raises:
             FrameworkError: they do not fit this base and adapter.
         """
+        if has_frozen(self.plan) and not self.plan.external_checkpoint:
+            self.close()  # two adapters were saved as one, which is another model than the one that was trained
+            self._model = self.load(self.weights(), saved_config(checkpoint, f"checkpoint={checkpoint}"))
         if not isinstance(self.model, PeftModel):
             self._model = self.load(checkpoint, None)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from framework import Component, hookimpl
+from framework import Component, Stage, hookimpl
 from framework.api.training import chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, schedules
 from framework_plugins.hf.settings.library_fields import LoraArgs
@@ -32,10 +32,10 @@ def framework_components() -> Iterable[Component]:
     yield Component(
         "nf4", config.NF4Config, "framework_plugins.hf.settings.quantizations:NF4", extra=optimizers.BITSANDBYTES
     )
-    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Lora")
-    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapter_config:Dora")
-    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapter_config:RsLora")
-    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapter_config:Full")
+    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.load.adapters:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.load.adapters:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.load.adapters:RsLora")
+    yield Component("full", config.FullConfig, "framework_plugins.hf.load.adapters:Full")
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
     yield Component("shuffled", config.ShuffledConfig, "framework_plugins.hf.train.order:Shuffled")
     yield from optimizers.components()
@@ -52,6 +52,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is not a switch of a "
             f"chat template; the program sets {name} itself: leave it out"
         )
+    if plan.model.config.new_tokens and {Stage.plan, Stage.train} & {*plan.stages}:
+        yield from checks.token_problems(plan)
     adapter, quantization = plan.adapter.config, plan.quantization.config
     if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
         yield (
@@ -65,6 +67,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"adapter=full keeps no base to compare with, which method={plan.method.component.name} with "
             f"loss={plan.loss.component.name} needs: set adapter=lora"
         )
+        if (adapter.start or adapter.merge_first) and {Stage.plan, Stage.train} & {*plan.stages}:
+            from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
+
+            yield from start.problems(plan, adapter)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
@@ -130,7 +136,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {lora.most:g} "
                 f"the loss often diverges. Set trainer.learning_rate={_short(lora.usual)}"
             )
-        if rate < lora.least:
+        if rate < lora.least and not adapter.starts_from():
             yield (
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
                 "nothing and needs about ten times the rate of full fine-tuning. Set "

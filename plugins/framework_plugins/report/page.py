@@ -43,7 +43,15 @@ from framework.api import (
     redact,
     visible,
 )
-from framework.api.program import data_facts, forecast_facts, headline, health_facts, readiness, shared_start
+from framework.api.program import (
+    ancestor_text,
+    data_facts,
+    forecast_facts,
+    headline,
+    health_facts,
+    readiness,
+    shared_start,
+)
 from framework_plugins.report import charts
 
 MAX_TEXT_CHARS = 4000
@@ -188,6 +196,10 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         part = train.trainable_parameters / max(train.total_parameters, 1)
         yield "trainable parameters", f"{train.trainable_parameters:,} of {train.total_parameters:,} ({part:.2%})"
         yield "peak memory", f"{train.peak_memory_bytes / GIB:.2f} GiB"
+        for ancestor in train.lineage:
+            yield "starts from", ancestor_text(ancestor)
+        if train.lineage:
+            yield "before", "the base, without the adapter that the training starts from"
         if train.oom_fallbacks:
             yield "ran out of memory", "; ".join(train.oom_fallbacks)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())

@@ -71,6 +71,8 @@ def _adapter(plan: Plan) -> Iterator[str]:
     asked = [
         f"adapter.{name}" for name in ("layers_to_transform", "rank_pattern", "alpha_pattern") if getattr(config, name)
     ]
+    asked += ["adapter.merge_first"] if config.merge_first else []
+    asked += ["model.new_tokens"] if plan.model.config.new_tokens else []
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
     asked += [f"adapter.args.{name}" for name in non_default(config.args)]
     for name in asked:

@@ -190,6 +190,8 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
         components("schedule")["linear"],
     )
     adapter = plan.adapter
+    if adapter.config.starts_from():
+        adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, start=None))
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
     return dataclasses.replace(

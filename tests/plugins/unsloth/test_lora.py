@@ -8,7 +8,7 @@ import pytest
 from peft import IA3Config, LoraConfig
 
 from framework import FrameworkError
-from framework_plugins.hf.load.adapter_config import Dora, Lora, RsLora
+from framework_plugins.hf.load.adapters import Dora, Lora, RsLora
 from framework_plugins.hf.settings.config import DoraAdapterConfig, LoraAdapterConfig, RsLoraAdapterConfig
 from framework_plugins.unsloth.lora import lora_settings
 

@@ -107,6 +107,8 @@ def _adapter_problems(key: str, plan: Plan) -> Iterator[str]:
         yield f"{key}: adapter.bias={bias.name} trains biases, which a GGUF adapter cannot store: set exporter=[gguf]"
     elif getattr(getattr(plan.adapter.config, "args", None), "trainable_token_indices", None):
         yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
+    elif plan.model.config.new_tokens:
+        yield f"{key}: model.new_tokens trains embeddings: set exporter=[gguf], which merges them"
     elif kind not in PLAIN_ADAPTERS:
         valid = "|".join(PLAIN_ADAPTERS)
         yield f"{key}: only adapter={valid} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

@@ -243,6 +243,10 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     if not facts.trained_elsewhere:
         yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"
         yield "quantization in training", plan.quantization.component.name
+    for ancestor in facts.report.train.lineage if facts.report.train else ():
+        # Its base is that of the card; the run is a folder of this machine.
+        merged = " (kept as it is, beside a new adapter)" if ancestor.merged else ""
+        yield "starts from", f"{escaped(ancestor.place)}{merged}, SHA-256 `{ancestor.sha256}`"
     for name, value in facts.adapter.items():
         yield f"adapter.{name}", escaped(value)
     if not facts.trained_elsewhere:

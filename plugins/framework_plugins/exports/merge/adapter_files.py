@@ -144,7 +144,8 @@ class AdapterFolder:
                     f"and {target} of the base is {_shape_text(model.shape(target))}, which needs "
                     f"{_shape_text(expected)}"
                 )
-        if delta.rows and (delta.low_rank or max(delta.indices) >= shape[0]):
+        added = {*range(shape[0], 1 + max(delta.indices, default=0))}
+        if delta.rows and (delta.low_rank or not added <= {*delta.indices} or (added and not grows)):
             raise FrameworkError(
                 f"{self.folder}: tokens were trained that {target} does not have, or {target} was trained in two ways"
             )

@@ -217,6 +217,7 @@ def _same_values(one: StoredTensor, other: StoredTensor) -> bool:
 
 def _output_tensor(base: StoredTensor, delta: WeightDelta, name: str) -> OutputTensor:
     shape = delta.replacement.shape if delta.replacement else base.shape
+    shape = (max(shape[0], 1 + max(delta.indices)), *shape[1:]) if delta.indices else shape
     return OutputTensor(base, delta, StoredTensor(base.file, name, base.dtype, shape))
 
 

@@ -112,6 +112,8 @@ def rounding_loss(plan: Plan, checkpoint: Path, dtype: Dtype) -> float:
                 torch.cat([chunk.float() for chunk in merged_chunks(output.base, output.delta, kind, reader)])
                 for kind in (SAFETENSORS_DTYPES[Dtype.fp32], SAFETENSORS_DTYPES[dtype])
             )
+            if added := len(exact) - len(base) if base.dim() else 0:  # rows of new tokens are all of them an update
+                base = torch.cat([base, base.new_zeros(added, *base.shape[1:])])
             error += float((rounded - exact).double().square().sum())
             update += float((exact - base).double().square().sum())
     finally:

@@ -159,6 +159,8 @@ def merged_chunks(
             changed = changed.clone() if changed is chunk else changed
             changed[index - start] = rows[index].to(changed.dtype)
         yield changed if changed is chunk and changed.dtype == TORCH_DTYPES[dtype] else _rounded(changed, dtype, source)
+    if added := sorted(index for index in rows if index >= len(weight)):
+        yield _rounded(torch.stack([rows[index] for index in added]), dtype, source)
 
 
 def _chunks(weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:

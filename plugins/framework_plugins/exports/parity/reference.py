@@ -162,7 +162,9 @@ class TrainedModel:
         """Return the logits of the base at the answers of the short rows."""
         if not self._base_answers:
             rows = [row for row in reference.rows if not row.last]
-            logits = folder_logits(self._base_folder(), rows, reference.placement, trust=self.trust, name="base model")
+            folder, checkpoint = self._base_folder(), self.context.checkpoint
+            placement, trust = reference.placement, self.trust
+            logits = folder_logits(folder, rows, placement, trust=trust, name="base model", checkpoint=checkpoint)
             self._base_answers = [answer_logits(row, each) for row, each in zip(rows, logits, strict=True)]
         return self._base_answers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, trained_products
 
 Logits = NDArray[np.float32]
+ADAPTER_CONFIG = "adapter_config.json"
 BYTES_PER_WEIGHT = {torch.float32: 4, torch.bfloat16: 2}
 DTYPES_16_BIT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 LOADING_FACTOR = 1.2
@@ -94,11 +96,24 @@ def rounded_logits(
 
 def _load_trained(plan: Plan, checkpoint: Path, placement: Placement) -> Any:
     trust = plan.model.config.trust_remote_code
-    if not (checkpoint / "adapter_config.json").is_file():
+    if not (checkpoint / ADAPTER_CONFIG).is_file():
         return _load_folder(checkpoint, placement, trust=trust)
     source: ModelSource = plan.model.create()
     base = _load_folder(source.fetch(weights=True).folder, placement, trust=trust)
+    _add_rows(base, checkpoint)
     return PeftModel.from_pretrained(base, checkpoint, torch_device=placement.device)
+
+
+@torch.no_grad()
+def _add_rows(base: Any, checkpoint: Path) -> None:
+    """Give a base the rows of the tokens that an adapter adds, as its training did: each the mean of all others."""
+    trained = read_json(checkpoint / ADAPTER_CONFIG).get("trainable_token_indices") or []
+    ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
+    rows, known = 1 + max(ids, default=-1), len(base.get_input_embeddings().weight)
+    if rows > known:
+        base.resize_token_embeddings(rows, mean_resizing=False)
+        for part in filter(None, (base.get_input_embeddings(), base.get_output_embeddings())):
+            part.weight[known:] = part.weight[:known].float().mean(dim=0)
 
 
 def _merge_and_round(model: nn.Module) -> None:
@@ -121,9 +136,20 @@ def folder_logits(
     trust: bool,
     name: str = "merged model",
     at_end: Callable[[nn.Module], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> Iterator[Logits]:
-    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile, `at_end` gets the model."""
-    return _logits(name, lambda: _load_folder(folder, placement, trust=trust), rows, placement, at_end=at_end)
+    """Give the logits of a complete model folder, row by row; `name` is shown meanwhile, `at_end` gets the model.
+
+    If it is the base of an adapter, `checkpoint`, it has rows for the tokens that this adds.
+    """
+
+    def load() -> Any:
+        model = _load_folder(folder, placement, trust=trust)
+        if checkpoint and (checkpoint / ADAPTER_CONFIG).is_file():
+            _add_rows(model, checkpoint)
+        return model
+
+    return _logits(name, load, rows, placement, at_end=at_end)
 
 
 def find_placement(folder: Path, *, gpu: bool = True) -> Placement | None:

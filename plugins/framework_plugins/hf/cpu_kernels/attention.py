@@ -62,6 +62,11 @@ class BranchAttention(nn.Module):
             setattr(self, name, getattr(plain, name))
         self._plain = (plain,)  # in a tuple, so that its layers are not listed twice
 
+    def share_layers(self) -> None:
+        """Give the layers that are here now to the attention that was here: it computes what is unusual."""
+        for name in ATTENTION_LAYERS:
+            setattr(self._plain[0], name, getattr(self, name))
+
     def forward(
         self, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor] | None = None, **more: Any
     ) -> tuple[Tensor, Tensor | None]:

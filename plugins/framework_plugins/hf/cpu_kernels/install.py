@@ -62,6 +62,13 @@ def install(model: nn.Module) -> None:
                 setattr(parent, name, fast)
 
 
+def refresh(model: nn.Module) -> None:
+    """Let attention of ours have the layers that peft has put in its place since."""
+    for module in model.modules():
+        if isinstance(module, attention.BranchAttention):
+            module.share_layers()
+
+
 def use_branches(model: Any) -> None:
     """Let a model attend along branches where a batch has them, and by sdpa where not."""
     branches.register()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,15 +20,23 @@ from peft import (
     load_peft_weights,
     set_peft_model_state_dict,
 )
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from framework import FrameworkError, Plan
+from framework import FrameworkError, Plan, Stage
 from framework.api import atomic_folder, model_name, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.load.adapter_config import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from framework_plugins.hf.load.adapter_config import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    begins_within_weights,
+    start_config,
+    token_rows,
+)
+from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
 from framework_plugins.hf.load.weight_files import (
     not_finite,
     not_floats,
@@ -45,11 +53,12 @@ VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
 
 
-def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
+def check_adapter(folder: Path, setting: str, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
     """Make sure that an adapter that lies elsewhere is whole, and one of this base.
 
     Args:
-        plan: names its folder.
+        folder: where it is.
+        setting: what names it.
         config: the adapter.
         empty: the base, without memory for its weights; it is left as it is.
         place: the base, as an adapter names it.
@@ -57,16 +66,13 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
     Raises:
         FrameworkError: it is not.
     """
-    folder = plan.checkpoint
     trained_on = json.loads((folder / ADAPTER_CONFIG_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
     if trained_on and model_name(str(trained_on)) != model_name(place.name):
         raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
+            f"{setting} was trained on {trained_on}, and the base here is {place.name}: "
             f"choose that base, or, if both are the same weights, write {place.name} into its {ADAPTER_CONFIG_FILE}"
         )
-    with refusing_errors(
-        f"checkpoint={plan.config['checkpoint']}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"
-    ):
+    with refusing_errors(f"{setting}: peft cannot make an adapter from {ADAPTER_CONFIG_FILE}"):
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, cpu_kernels=False, empty=True)
     _check_tensors(adapted, folder)
 
@@ -110,6 +116,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
         given = config.exclude_modules or []
         also = [given] if isinstance(given, str) else sorted(given)
         config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
+    grow(model, token_rows(config))
     if cpu_kernels:
         install.use_fast_lora(config)
     with without_bitsandbytes():
@@ -121,6 +128,26 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
     if cpu_kernels:
         install.install(adapted)
     return adapted
+
+
+@torch.no_grad()
+def grow(model: Any, rows: int) -> None:
+    """Give embedding and head as many rows as tokens that were added need; a new one is the mean of all."""
+    known = len(model.get_input_embeddings().weight)
+    if rows <= known:
+        return
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+        part.weight[known:] = part.weight[:known].float().mean(dim=0)
+
+
+def with_head(model: Any, ids: Sequence[int]) -> Sequence[int] | dict[str, list[int]]:
+    """Say in peft's words which rows are trained: of the embedding, and of a head that is not tied to it."""
+    parts = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if parts[1] is None or parts[0].weight is parts[1].weight:
+        return ids
+    names = [name.rpartition(".")[2] for part in parts for name, each in model.named_modules() if each is part]
+    return {name: list(ids) for name in names}
 
 
 def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:
@@ -201,18 +228,47 @@ def name_base(adapted: Any, place: ModelPlace) -> None:
     config.base_model_name_or_path, config.revision = place.name, place.revision or None
 
 
-def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+def save_weights(model: Any, folder: Path, tokenizer: Any, state: dict[str, Any] | None = None) -> None:
     """Write the trained weights, only the adapter's if there is one; `folder` is complete or absent.
 
     Args:
         model: whose weights they are.
         folder: where to.
+        tokenizer: written too if tokens were trained, since the base may not have them.
         state: the weights themselves, where the model does not hold them whole.
     """
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
     extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
     with atomic_folder(folder, replace=True) as half:
-        model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
+        if isinstance(model, PeftModel) and token_rows(model.peft_config["default"]):
+            tokenizer.save_pretrained(half)
+        if is_beside(model):
+            save_as_one(model, half, state)
+        else:
+            model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
+
+
+def begin(plan: Plan, model: Any, device: str) -> None:
+    """Let a new adapter begin as the plan says: where a trained one ended, beside it, or as a part of the weights.
+
+    Raises:
+        FrameworkError: the trained one does not fit this model.
+    """
+    if Stage.train not in plan.stages:
+        return
+    start, within = plan.start(weights=True), begins_within_weights(plan)
+    if start and start.merged:
+        config: Any = start_config(start)
+        freeze_beside(model, config, start.folder, f"adapter.start={start.place}")
+    elif start:
+        restore_adapter(model, start.folder, device)
+    elif within:
+        begin_within_weights(model, within)
+    for module in model.modules() if plan.model.config.new_tokens else ():
+        if isinstance(module, TrainableTokensLayer) and not module.tied_adapter:
+            # A base may have rows to spare, which nobody has trained.
+            mean = module.get_base_layer().weight.data.float().mean(dim=0)
+            module.trainable_tokens_delta["default"].data[:] = mean
 
 
 def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
@@ -221,6 +277,8 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
     Raises:
         FrameworkError: they do not fit this base and adapter, or are not all of it.
     """
+    if any(weight.is_meta for weight in model.parameters()):
+        return  # of a group whose first process has the weights
     _check_tensors(model, checkpoint)
     try:
         set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))

@@ -1,23 +1,25 @@
-"""What is trained: three kinds of peft's LoRA, or all weights; or the adapter in the folder that `checkpoint` names."""
+"""What the trained weights are, as peft describes an adapter: that of the plan, or one that lies in a folder."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig
+from peft import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from framework import FrameworkError, Plan
+from framework import FrameworkError, Plan, Stage
 from framework.api import installed
-from framework.api.training import Adapter
+from framework.api.training import Adapter, Start
+from framework_plugins.hf.load.adapters import TASK
 from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.load.weight_files import NAMES_SHOWN
 from framework_plugins.hf.machine.library_errors import refusing_errors
-from framework_plugins.hf.settings.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
-from framework_plugins.hf.settings.library_fields import LORA_REASONS, non_default
+from framework_plugins.hf.settings.config import LoraAdapterConfig
+from framework_plugins.hf.settings.library_fields import LORA_REASONS, WITHIN_WEIGHTS
 
 ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 METADATA_FIELDS = ("peft_version", "runtime_config")
@@ -28,76 +30,31 @@ UNUSABLE = {
     "alora_invocation_tokens": "such an adapter works only after these tokens, and here it works on the whole text",
 }
 """Settings in a file that no adapter may have here, and why."""
-TASK, LONGEST_TASK = "CAUSAL_LM", 40
-
-
-class Lora:
-    """LoRA (Hu et al., arXiv 2106.09685)."""
-
-    flags: dict[str, bool] = {}  # noqa: RUF012 - read only
-
-    def __init__(self, config: LoraAdapterConfig) -> None:
-        self.settings = config
-
-    def config(self) -> LoraConfig:
-        settings: Any = self.settings
-        targets = settings.target_modules
-        pattern = ALL_LINEAR if targets == [ALL_LINEAR] else target_pattern(targets)
-        blocks = settings.layers_to_transform
-        # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
-        outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
-        more = non_default(settings.args)
-        outside += more.pop("exclude_modules", [])
-        return LoraConfig(
-            task_type=TASK,
-            r=settings.r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=pattern or list(targets),
-            exclude_modules=target_pattern(outside) or outside or None,
-            layers_to_transform=None if pattern else blocks,
-            rank_pattern=dict(settings.rank_pattern),
-            alpha_pattern=dict(settings.alpha_pattern),
-            bias=settings.bias.value,
-            modules_to_save=list(settings.modules_to_save) or None,
-            **self.flags,
-            **more,
-        )
-
-
-class Dora(Lora):
-    """DoRA (Liu et al., arXiv 2402.09353)."""
-
-    flags = {"use_dora": True}  # noqa: RUF012
-
-
-class RsLora(Lora):
-    """rsLoRA (Kalajdzievski, arXiv 2312.03732)."""
-
-    flags = {"use_rslora": True}  # noqa: RUF012
-
-
-class Full:
-    """All weights."""
-
-    def __init__(self, config: FullConfig) -> None:
-        self.settings = config
-
-    def config(self) -> None:
-        """No adapter."""
+LONGEST_TASK = 40
 
 
 def trained_config(plan: Plan) -> PeftConfig | None:
     """Return what the trained weights are: the plan's adapter, or the one in the folder that `checkpoint` names.
+
+    An adapter that starts from a trained one is like that one, except for its dropout.
 
     Raises:
         FrameworkError: the folder holds no weights, or an adapter that peft cannot read.
     """
     adapter: Adapter = plan.adapter.create()
     weights = plan.external_checkpoint
+    if weights is None and Stage.train not in plan.stages and is_saved_otherwise(plan):
+        own = plan.checkpoint / ADAPTER_CONFIG_FILE
+        if own.is_file():
+            return saved_config(own.parent, f"run_dir={plan.run_dir}")
     if weights is None:
         config: PeftConfig | None = adapter.config()
-        return config
+        start = plan.start(weights=False)
+        if start is None or start.merged:
+            return config
+        saved: Any = start_config(start)
+        saved.lora_dropout = getattr(config, "lora_dropout", 0.0)
+        return saved
     if not any(weights.glob("*.safetensors")):
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
@@ -105,7 +62,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     setting = f"checkpoint={plan.config['checkpoint']}"
     check_inside(weights, setting)
     if (weights / ADAPTER_CONFIG_FILE).is_file():
-        return _saved_config(weights / ADAPTER_CONFIG_FILE, setting)
+        return saved_config(weights, setting)
     if (weights / ADAPTER_WEIGHTS_FILE).is_file() or not (weights / "config.json").is_file():
         lacks = ADAPTER_CONFIG_FILE if (weights / ADAPTER_WEIGHTS_FILE).is_file() else "config.json"
         raise FrameworkError(f"{setting}: the folder lacks {lacks}, which describes the weights: save them again")
@@ -114,13 +71,54 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     return None
 
 
-def _saved_config(file: Path, setting: str) -> PeftConfig:
-    """Return what peft makes of the settings of an adapter.
+def is_saved_otherwise(plan: Plan) -> bool:
+    """Whether the file of the trained adapter, not the plan, says what it is like."""
+    tokens = plan.model.config.new_tokens
+    return bool(plan.adapter.config.starts_from() or has_frozen(plan) or tokens)
+
+
+def token_rows(config: PeftConfig | None) -> int:
+    """Return how many rows an embedding needs for the tokens that an adapter trains; 0 if it trains none."""
+    trained = getattr(config, "trainable_token_indices", None) or ()
+    ids = itertools.chain(*trained.values()) if isinstance(trained, dict) else trained
+    return 1 + max(ids, default=-1)
+
+
+def has_frozen(plan: Plan) -> bool:
+    """Whether a frozen adapter is beside the one that is trained; see `frozen.py`."""
+    return bool(getattr(plan.adapter.config, "merge_first", False) or begins_within_weights(plan))
+
+
+def begins_within_weights(plan: Plan) -> str:
+    """Return what peft calls the way in which the adapter begins, if it begins as a part of the weights; else empty."""
+    start = initialization(plan)
+    return start if WITHIN_WEIGHTS.fullmatch(start) else ""
+
+
+def initialization(plan: Plan) -> str:
+    """Return how a new adapter begins, `adapter.args.init_lora_weights`; empty for another kind of adapter."""
+    config = plan.adapter.config
+    return str(config.args.init_lora_weights) if isinstance(config, LoraAdapterConfig) else ""
+
+
+def start_config(start: Start) -> PeftConfig:
+    """Return what peft makes of the settings of the adapter that a training starts from.
+
+    Raises:
+        FrameworkError: as `trained_config`.
+    """
+    saved = saved_config(start.folder, f"adapter.start={start.place}")
+    saved.inference_mode = False
+    return saved
+
+
+def saved_config(folder: Path, setting: str) -> PeftConfig:
+    """Return what peft makes of the settings of the adapter in a folder, which `setting` names.
 
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
     """
-    content = read_settings(file, setting)
+    content = read_settings(folder / ADAPTER_CONFIG_FILE, setting)
     kind = content.get("peft_type")
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise FrameworkError(f"{setting}: {ADAPTER_CONFIG_FILE} has peft_type={kind}: {VALID_KINDS}")

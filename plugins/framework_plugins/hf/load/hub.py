@@ -189,48 +189,67 @@ class LocalModel:
         return False
 
     def _ask(self, download: Any, **arguments: Any) -> str:
-        """Call the Hub and put its refusals into words."""
-        setting = f"model.path={self.config.path}"
-        if not sys.stderr.isatty():
-            disable_progress_bars()
-        try:
-            offline = not reachable(ENDPOINT)
-            with with_limits(setting):
-                return str(
-                    download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
-                )
-        except GatedRepoError as error:
+        path, revision = self.config.path, self.config.revision
+        return ask_hub(download, path, revision, setting=f"model.path={path}", **arguments)
+
+
+def ask_hub(
+    download: Any,
+    repo: str,
+    revision: str | None,
+    *,
+    setting: str,
+    kind: str = "model",
+    instead: str = "model=local model.path=FOLDER",
+    **arguments: Any,
+) -> str:
+    """Call the Hub and put its refusals into words.
+
+    Args:
+        download: a function of huggingface_hub that downloads.
+        repo: the id.
+        revision: of it.
+        setting: names it, and begins each message.
+        kind: of what is there.
+        instead: the setting that names a folder.
+        **arguments: for `download`.
+    """
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    try:
+        offline = not reachable(ENDPOINT)
+        with with_limits(setting):
+            return str(download(repo, revision=revision, local_files_only=offline, **arguments))
+    except GatedRepoError as error:
+        raise FrameworkError(
+            f"{setting}: the {kind} is gated. Accept its terms at huggingface.co/{repo}, then log in: "
+            "hf auth login, or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise FrameworkError(f"{setting}: the Hub has no revision model.revision={revision} of it") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise FrameworkError(
+            f"{setting}: no such folder here and no such {kind} on the Hub (a private one needs HF_TOKEN). "
+            "An id is written owner/name"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        answer = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else None
+        state = f"answers with an error ({summarize_error(answer)})" if answer else "cannot be reached"
+        raise UnreachableError(
+            f"{setting}: not on this machine, and the Hub {state}. Check the network and HF_ENDPOINT, or "
+            f"give a folder: {instead}"
+        ) from error
+    except EntryNotFoundError as error:
+        raise FrameworkError(
+            f"{setting}: the repository has no config.json, so it holds no model for transformers"
+        ) from error
+    except (HTTP_ERROR, OSError) as error:
+        if (number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:
             raise FrameworkError(
-                f"{setting}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
-                "hf auth login, or set HF_TOKEN"
+                f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
+                f"Set HF_HUB_CACHE=FOLDER, or give a folder: {instead}"
             ) from error
-        except RevisionNotFoundError as error:
-            raise FrameworkError(
-                f"{setting}: the Hub has no revision model.revision={self.config.revision} of it"
-            ) from error
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise FrameworkError(
-                f"{setting}: no such folder here and no such model on the Hub (a private one needs HF_TOKEN). "
-                "An id is written owner/name"
-            ) from error
-        except LocalEntryNotFoundError as error:
-            answer = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else None
-            state = f"answers with an error ({summarize_error(answer)})" if answer else "cannot be reached"
-            raise UnreachableError(
-                f"{setting}: not on this machine, and the Hub {state}. Check the network and HF_ENDPOINT, or "
-                "give a folder: model=local model.path=FOLDER"
-            ) from error
-        except EntryNotFoundError as error:
-            raise FrameworkError(
-                f"{setting}: the repository has no config.json, so it holds no model for transformers"
-            ) from error
-        except (HTTP_ERROR, OSError) as error:
-            if (number := getattr(error, "errno", None)) in UNWRITABLE_ERRORS:
-                raise FrameworkError(
-                    f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
-                    "Set HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
-                ) from error
-            raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
+        raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
 
 
 def fetch_weights(source: ModelSource) -> ModelPlace:

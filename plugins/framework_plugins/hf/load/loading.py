@@ -18,8 +18,8 @@ from framework.api import unknown
 from framework.api.training import ModelPlace, Quantization, member
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
-from framework_plugins.hf.load.adapt_model import with_adapter
-from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.adapt_model import grow, with_adapter, with_head
+from framework_plugins.hf.load.adapter_config import token_rows, trained_config
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
@@ -132,6 +132,9 @@ def load(
         install.use_branches(model)
     if peft_config is None:
         return model
+    if plan.model.config.new_tokens and isinstance(peft_config.trainable_token_indices, list):
+        grow(model, token_rows(peft_config))
+        peft_config.trainable_token_indices = with_head(model, peft_config.trainable_token_indices)
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
     with refusing_errors("adapter: peft cannot put it on this model"):
         return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from framework import FrameworkError
@@ -57,6 +59,29 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
         tokenizer(string.printable, add_special_tokens=False)
     set_template(tokenizer, config.chat_template, place)
     return tokenizer
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str], *, known: bool) -> list[int]:
+    """Add tokens to a tokenizer, and return their ids.
+
+    Args:
+        tokenizer: it is changed.
+        tokens: their texts.
+        known: whether it may have them already, since an earlier training has added them.
+
+    Raises:
+        FrameworkError: it has one of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for token in tokens:
+        if token in vocabulary and not known:
+            raise FrameworkError(
+                f"model.new_tokens: the tokenizer has the token {token} already, with the id {vocabulary[token]}: "
+                f"leave it out; to train its row, set adapter.args.trainable_token_indices=[{vocabulary[token]}]"
+            )
+    tokenizer.add_tokens([AddedToken(token, normalized=False) for token in tokens if token not in vocabulary])
+    ids: list[int] = tokenizer.convert_tokens_to_ids(list(tokens))
+    return ids
 
 
 def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

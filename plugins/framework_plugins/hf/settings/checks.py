@@ -10,7 +10,14 @@ from framework import Plan
 from framework.api import as_text, nearest
 from framework.api.training import WORKER
 from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN_NAME, Bias, LoraAdapterConfig, NoQuantizationConfig
-from framework_plugins.hf.settings.library_fields import INIT_LORA_WEIGHTS, INITS_THAT_MOVE_BASE, SFTArgs, non_default
+from framework_plugins.hf.settings.library_fields import (
+    EVA,
+    INIT_LORA_WEIGHTS,
+    NOT_STARTS,
+    WITHIN_WEIGHTS,
+    SFTArgs,
+    non_default,
+)
 
 QUANTIZED_NAMES = re.compile(
     r"\w+_proj|c_attn|c_proj|c_fc|query_key_value|dense\w*|fc[12]|(self_)?(attn|attention)|mlp|feed_forward"
@@ -46,7 +53,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         for key, number in numbers.items():
             if number < 1:
                 yield f"adapter.{name}.{key}={number} must be a whole number above 0"
-    yield from _initialization(config)
+    yield from _initialization(plan, config)
     for saved in config.modules_to_save:
         if saved in targets:
             yield f"adapter.modules_to_save=[{saved}]: adapter.target_modules adapts it too: take it out of one of them"
@@ -61,26 +68,68 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
                 "bits, which cannot be trained: set quantization=none, or adapt it, adapter.target_modules"
             )
     group = plan.launch.config.group()
-    if group and group.sharded and (config.modules_to_save or config.bias is not Bias.none):
-        what = "modules_to_save" if config.modules_to_save else f"bias={config.bias.value}"
+    start = str(config.args.init_lora_weights)
+    uncut = {
+        "modules_to_save": config.modules_to_save,
+        f"bias={config.bias.value}": config.bias is not Bias.none,
+        "merge_first=true": config.merge_first,
+        f"args.init_lora_weights={start}": start == EVA or WITHIN_WEIGHTS.fullmatch(start),
+        "args.trainable_token_indices": plan.model.config.new_tokens,
+    }
+    if group and group.sharded and (what := next((name for name, asked in uncut.items() if asked), "")):
         yield f"adapter.{what} cannot be cut into pieces by launch={plan.launch.component.name}: set launch=ddp"
 
 
-def _initialization(config: LoraAdapterConfig) -> Iterator[str]:
+def token_problems(plan: Plan) -> Iterator[str]:
+    """Say what keeps new tokens from being trained, a sentence each."""
+    tokens, adapter = plan.model.config.new_tokens, plan.adapter.config
+    place = f"model.new_tokens=[{','.join(tokens)}]"
+    if any(not token.strip() for token in tokens):
+        yield f"{place}: a token is blank: give each some letters, such as <tool>"
+    if twice := next((token for token in tokens if tokens.count(token) > 1), ""):
+        yield f"{place}: {twice} is there twice: leave one out"
+    if not isinstance(adapter, LoraAdapterConfig):
+        yield (
+            f"{place} trains rows of the embedding beside an adapter, and adapter={plan.adapter.component.name} has "
+            "none: set adapter=lora"
+        )
+        return
+    if adapter.args.trainable_token_indices:
+        yield f"{place}: adapter.args.trainable_token_indices trains rows too: leave it out"
+    if whole := {"embed_tokens", "lm_head"} & {*adapter.modules_to_save, *adapter.target_modules}:
+        yield f"{place}: {min(whole)} is trained as a whole already: take it out of adapter.modules_to_save"
+    if adapter.start and not adapter.merge_first:
+        yield (
+            f"{place}: the adapter of adapter.start={adapter.start} keeps its own tokens: leave "
+            "model.new_tokens out, or set adapter.merge_first=true"
+        )
+
+
+def _initialization(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     """Check how the matrices begin: peft takes any word, and begins with some as with true."""
     start = config.args.init_lora_weights
     place = f"adapter.args.init_lora_weights={as_text(start)}"
     if any(isinstance(start, type(each)) and start == each for each in INIT_LORA_WEIGHTS):
         if start == "orthogonal" and config.r % 2:
             yield f"{place} needs an even adapter.r, not {config.r}"
+        if start == EVA and config.rank_pattern:
+            yield f"{place} gives layers with one input one rank: leave adapter.rank_pattern out"
         return
-    if str(start).partition("_")[0] in INITS_THAT_MOVE_BASE:
-        yield (
-            f"{place} changes the base that the verdict and the exports compare with, or reads rows first: set "
-            "true, gaussian or orthogonal"
-        )
+    if str(start) in NOT_STARTS:
+        yield f"{place} {NOT_STARTS[str(start)]}. Set true, gaussian, orthogonal, pissa or olora"
         return
-    names = [as_text(each) for each in INIT_LORA_WEIGHTS]
+    if WITHIN_WEIGHTS.fullmatch(str(start)):
+        if not isinstance(plan.quantization.config, NoQuantizationConfig):
+            yield (
+                f"{place} begins with a part of the weights, and quantization={plan.quantization.component.name} keeps "
+                "them in few bits, from which no such part can be taken exactly: set quantization=none, or true"
+            )
+        if plan.adapter.component.name == "dora":
+            yield f"{place} begins with a sum, and adapter=dora scales whole weights: set adapter=lora"
+        if config.bias is not Bias.none:
+            yield f"{place} is saved as a sum of two adapters, which has no biases: set adapter.bias=none"
+        return
+    names = [as_text(each) for each in (*INIT_LORA_WEIGHTS, "pissa", "pissa_niter_16", "olora")]
     close = nearest(str(start), names)
     hint = f". Did you mean '{close[0]}'?" if close else ""
     yield f"{place} must be one of {', '.join(names)}{hint}"

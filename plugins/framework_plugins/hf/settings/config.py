@@ -145,6 +145,12 @@ class LoraAdapterConfig(AdapterConfig):
 
     instead: ClassVar[Mapping[str, str]] = LORA_INSTEAD
 
+    start: Annotated[str | None, Len(1), ~Affects.resume] = None
+    """Train on from this adapter: the folder of a run, the folder of an adapter, or its id on the Hub. Settings below
+    that you do not set are those of the adapter, except the dropout. The verdict compares with the base."""
+    merge_first: bool = False
+    """Keep the adapter of `start` as it is, as if it were merged into the base, and train a new one beside it. Both are
+    saved as one adapter of the base, whose rank is the sum of theirs."""
     r: Annotated[int, Gt(0), ~Affects.base] = 16
     """Rank of the matrices."""
     lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
@@ -169,6 +175,9 @@ class LoraAdapterConfig(AdapterConfig):
     lm_head. Layers that `quantization` stores in few bits cannot be trained in this way."""
     args: LoraArgs = field(default_factory=LoraArgs)
     """Fields of peft's LoraConfig that have no setting of their own here."""
+
+    def starts_from(self) -> str:
+        return self.start or ""
 
 
 def target_pattern(targets: Sequence[str]) -> str:
@@ -200,6 +209,11 @@ class RsLoraAdapterConfig(LoraAdapterConfig):
 @dataclass
 class FullConfig(AdapterConfig):
     """No adapter: train all weights."""
+
+    instead: ClassVar[Mapping[str, str]] = {
+        "start": "is for adapters: adapter=full starts from a whole model, model=local model.path=FOLDER, such as the "
+        "folder merged/ of a run with exporter=[merged]"
+    }
 
 
 @dataclass

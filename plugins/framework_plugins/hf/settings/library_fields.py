@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -145,7 +146,7 @@ LORA_REASONS = {
         "this program tells peft what the adapter is for",
     ),
     **dict.fromkeys(("megatron_config", "megatron_core"), "Megatron is not used"),
-    "eva_config": "its activations would have to be gathered from the rows before the training",
+    "eva_config": "adapter.args.init_lora_weights=eva keeps all ranks as they are set",
     "fan_in_fan_out": "peft reads it from the layer",
     "layers_pattern": "the number of a block is the first number in the name of a layer",
     "ensure_weight_tying": "no test shows its effect",
@@ -244,7 +245,9 @@ class LoraArgs:
     plan's memory estimate counts them nevertheless."""
     init_lora_weights: Annotated[Any, ~Affects.base] = True
     """How the matrices are initialized. true: A by Kaiming, B zero; gaussian: A normal, B zero; orthogonal: both
-    orthogonal, for an even `r`; false: both random, so that the training does not begin at the base."""
+    orthogonal, for an even `r`; pissa, pissa_niter_N or olora: a part of the weights, which a second, frozen adapter
+    takes away again, so that the base stays as it is (needs `quantization=none`; saved with twice the rank); eva: A by
+    what the layers see of the rows, B zero; false: both random, so that the training does not begin at the base."""
     trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
     """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter. The
     plan's memory estimate does not count them (rows times features)."""
@@ -258,10 +261,18 @@ LORA_INSTEAD = Refusals(
     "peft", {**LORA_SETTINGS, "rank": "adapter.r"}, LORA_REASONS, "adapter", [each.name for each in fields(LoraArgs)]
 )
 """The same for names beside our own settings, where a user may try them first."""
-INIT_LORA_WEIGHTS = (True, False, "gaussian", "orthogonal")
+EVA = "eva"
+INIT_LORA_WEIGHTS = (True, False, "gaussian", "orthogonal", EVA)
 """What `init_lora_weights` may be."""
-INITS_THAT_MOVE_BASE = ("pissa", "olora", "corda", "eva", "loftq")
-"""Initializations that move a part of the base into the adapter, or read rows first; pissa_niter_N is another."""
+WITHIN_WEIGHTS = re.compile(r"pissa(_niter_[1-9]\d*)?|olora")
+"""Initializations that begin with a part of the weights, which they take from the base."""
+NOT_STARTS = {
+    "loftq": "fits the adapter to the error of weights in four bits, so it is right on these weights only: on the base "
+    "of 16 bits, which the exports are merged into, that error would count twice",
+    "corda": "reads rows before the training, and no test shows its effect",
+    "lora_ga": "reads rows before the training, and no test shows its effect",
+}
+"""Initializations that are not used here, and why."""
 
 
 def non_default(args: Any) -> dict[str, Any]:

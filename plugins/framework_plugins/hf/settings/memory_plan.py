@@ -383,7 +383,8 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
         yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield MemoryReduction({"quantization.double_quant": True}, "no noticeable difference", price=0)
-    rank = getattr(adapter, "r", MIN_USEFUL_RANK)
+    trained_before = adapter.starts_from() and not adapter.merge_first
+    rank = MIN_USEFUL_RANK if trained_before else getattr(adapter, "r", MIN_USEFUL_RANK)
     while rank > MIN_USEFUL_RANK:
         rank = max(MIN_USEFUL_RANK, rank // 2)
         yield MemoryReduction({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

@@ -202,7 +202,7 @@ class Training:
         # Out of the trainer's autocast again: answers before and after are computed the same way.
         trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.eval()
-        save_weights(self.model, folder)
+        save_weights(self.model, folder, self.tokenizer)
 
     def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
         """Train, from a `checkpoint` if there is one.

@@ -53,7 +53,9 @@ def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
         plan(place, "none", "stages=[plan]", "checkpoint=nowhere")
     with pytest.raises(FrameworkError, match=r"the folder holds no \.safetensors, so no trained weights"):
         pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
-    with pytest.raises(FrameworkError, match=r"cannot be trained further yet; to evaluate and export it, set"):
+    with pytest.raises(
+        FrameworkError, match=r"is evaluated and exported, not trained: to train on from it, set adapter\.start="
+    ):
         plan(place, "none", f"checkpoint='{tmp_path}'")
     assert not (place / "none").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -21,7 +22,8 @@ from framework.util.errors import FrameworkError
 from framework.util.network import reachable
 from framework_plugins.hf.load import hub as hub_module
 from framework_plugins.hf.load.hub import LocalModel
-from framework_plugins.hf.settings.config import LocalModelConfig
+from framework_plugins.hf.load.start import find_start
+from framework_plugins.hf.settings.config import LocalModelConfig, LoraAdapterConfig
 from tests.support.hub import HubStandIn
 from tests.support.loopback import Handler, Loopback
 
@@ -77,6 +79,23 @@ def large_model(folder: Path) -> Path:
     (folder / "config.json").write_text("{}", encoding="utf-8")
     (folder / "model.safetensors").write_bytes(bytes(25_000_000))
     return folder
+
+
+def small_adapter(folder: Path) -> Path:
+    """Write a folder like one of an adapter."""
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}', encoding="utf-8")
+    (folder / "adapter_model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("hub", [small_adapter], indirect=True)
+def test_an_adapter_to_start_from_comes_from_the_hub_and_its_weights_once_they_are_needed(hub: HubStandIn) -> None:
+    config = LoraAdapterConfig(start="acme/thing")
+    start = find_start(config, weights=False)
+    assert (start.settings["r"], start.weights.exists()) == (4, False)
+    assert find_start(config, weights=True).sha256 == hashlib.sha256(b"weights").hexdigest()
+    assert hub.requests
 
 
 def told() -> str:

@@ -144,9 +144,9 @@ def test_every_setting_that_a_field_is_said_to_be_is_one() -> None:
          "torch_empty_cache_steps is called trainer.args.torch_empty_cache_steps here"),
         (["adapter.args.use_dora=true"], "use_dora is adapter=dora here"),
         (["adapter.init_lora_weights=gaussian"], "init_lora_weights is called adapter.args.init_lora_weights here"),
-        (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal. Did you mean "
-         "'gaussian'?"),
-        (["adapter.args.init_lora_weights=pissa_niter_4"], "changes the base that the verdict and the exports"),
+        (["adapter.args.init_lora_weights=gaussain"], "must be one of true, false, gaussian, orthogonal, eva, pissa, "
+         "pissa_niter_16, olora. Did you mean 'gaussian'?"),
+        (["adapter.args.init_lora_weights=pissa_niter_0"], "must be one of true, false"),
         (["adapter.args.init_lora_weights=orthogonal", "adapter.r=3"], "needs an even adapter.r, not 3"),
         (["adapter.args.exclude_modules=['(']"], "adapter.args.exclude_modules: ( is neither a name nor a regular"),
         (["adapter.args.lora_bias=true"], "lora_bias is not used here: no exporter can merge an adapter with it"),

@@ -246,7 +246,7 @@ class GroupTraining(Training):
         state = {name: full_tensor(weight) for name, weight in trained_weights(self.model)}
         if self.me.rank == 0:
             unwrap_checkpointing(self.model)
-            save_weights(self.model, folder, state)
+            save_weights(self.model, folder, self.tokenizer, state)
 
 
 @torch.no_grad()

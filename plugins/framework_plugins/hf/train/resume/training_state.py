@@ -19,6 +19,7 @@ from transformers.trainer_callback import TrainerState
 
 from framework import FrameworkError
 from framework.api import Step, summarize_error
+from framework_plugins.hf.load.frozen import fixed_weights
 from framework_plugins.hf.load.sharded_weights import full_tensor, local_shard, shard_like, trained_weights
 from framework_plugins.hf.load.weight_files import shape_text
 from framework_plugins.hf.machine.out_of_memory import RandomState
@@ -28,7 +29,8 @@ from framework_plugins.hf.train.trainer import SupervisedTrainer
 
 LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "sum")
 """States of torch's optimizers and of Adafactor, each of the shape of its weight; others have shapes of their own."""
-WEIGHTS, BEST, OPTIMIZER, OTHER_STATE = "weights.safetensors", "best.safetensors", "optimizer.pt", "rest.pt"
+WEIGHTS, BEST, FIXED = "weights.safetensors", "best.safetensors", "fixed.safetensors"
+OPTIMIZER, OTHER_STATE = "optimizer.pt", "rest.pt"
 
 
 class TrainingState:
@@ -81,6 +83,7 @@ class TrainingState:
         own = {
             name: self._full_tensor(as_shard(pieces[name], weight)) for name, weight in self._named() if name in pieces
         }
+        fixed = {name: weight.cpu().contiguous() for name, weight in fixed_weights(self.trainer.model)}
         optimizer = self._optimizer()
         now = RandomState.now()
         random = self.all_gather((now.cpu, now.cuda))
@@ -107,6 +110,8 @@ class TrainingState:
 
         def write(folder: Path) -> None:
             save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+            if fixed:
+                save_file(fixed, folder / FIXED)
             if own:
                 save_file({name: value.contiguous() for name, value in own.items()}, folder / BEST)
             torch.save(optimizer, folder / OPTIMIZER)
@@ -174,6 +179,9 @@ class TrainingState:
             raise ValueError(f"{WEIGHTS} has other weights")
         for name, value in weights.items():
             local_shard(named[name].data).copy_(local_shard(shard_like(value, named[name])))
+        if fixed := dict(fixed_weights(self.trainer.model)):  # they were computed, perhaps on another machine
+            for name, value in load_file(folder / FIXED).items():
+                fixed[name].copy_(value)
         self._restore_optimizer(folder, named)
         rest = torch.load(folder / OTHER_STATE, weights_only=True)
         self.trainer.lr_scheduler.load_state_dict(rest["scheduler"])

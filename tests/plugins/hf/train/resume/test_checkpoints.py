@@ -137,6 +137,16 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     assert (there / TRAINING_STATE).exists()  # until the run has saved the result
 
 
+@pytest.mark.parametrize("more", ["adapter.args.init_lora_weights=pissa_niter_2", "model.new_tokens=['<new>']"])
+def test_what_begins_in_another_way_goes_on_bit_for_bit_too(train: Train, tmp_path: Path, more: str) -> None:
+    _, steps = train("straight", more)
+    with suppress(Ended):
+        train("ended", more, end=3)
+    _, told = train("ended", more)
+    assert bare(told) == bare(steps)
+    assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
+
+
 def asked_after(step: int) -> Callable[[], BaseException | None]:
     """Return what asks a training to end after a step."""
     calls: list[None] = []

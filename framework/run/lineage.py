@@ -1,0 +1,28 @@
+"""The adapters that a training goes back to: the one that it starts from, the one that this started from, and so on."""
+
+from __future__ import annotations
+
+from framework.api.plan import Plan
+from framework.api.records import Ancestor, TrainResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
+from framework.util.errors import FrameworkError
+from framework.util.redact import redact
+
+
+def lineage(plan: Plan) -> list[Ancestor]:
+    """Return the adapter that a training starts from and those before it, as far as run folders tell.
+
+    Raises:
+        FrameworkError: that adapter is not there any more.
+    """
+    if (start := plan.start(weights=True)) is None:
+        return []
+    folder = start.folder.parent
+    try:
+        trained = RunFolder(folder).load_result(Stage.train, TrainResult)
+    except FrameworkError:  # of another version, or damaged: the adapter itself is whole
+        trained = None
+    run = str(folder) if trained else ""
+    first = Ancestor(redact(start.place), redact(run), start.sha256, redact(start.base), start.merged)
+    return [first, *(trained.lineage if trained else [])]

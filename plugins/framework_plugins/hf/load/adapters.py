@@ -1,0 +1,77 @@
+"""The options of `adapter=`: three kinds of peft's LoRA, or all weights. Without torch until peft is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from framework.api.training import Start
+from framework_plugins.hf.load.start import find_start
+from framework_plugins.hf.settings.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
+from framework_plugins.hf.settings.library_fields import EVA, WITHIN_WEIGHTS, non_default
+
+TASK = "CAUSAL_LM"
+
+
+class Lora:
+    """LoRA (Hu et al., arXiv 2106.09685)."""
+
+    flags: dict[str, bool] = {}  # noqa: RUF012 - read only
+
+    def __init__(self, config: LoraAdapterConfig) -> None:
+        self.settings = config
+
+    def config(self) -> Any:
+        from peft import LoraConfig  # noqa: PLC0415 - torch, and a plan asks only what an adapter starts from
+
+        settings: Any = self.settings
+        targets = settings.target_modules
+        pattern = ALL_LINEAR if targets == [ALL_LINEAR] else target_pattern(targets)
+        blocks = settings.layers_to_transform
+        # peft picks blocks only of layers that are given by name; of others it can leave out the rest.
+        outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
+        more = non_default(settings.args)
+        outside += more.pop("exclude_modules", [])
+        start = str(more.get("init_lora_weights"))
+        if start == EVA or WITHIN_WEIGHTS.fullmatch(start):  # `from_rows.py` and `frozen.py` begin so
+            del more["init_lora_weights"]
+        return LoraConfig(
+            task_type=TASK,
+            r=settings.r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=pattern or list(targets),
+            exclude_modules=target_pattern(outside) or outside or None,
+            layers_to_transform=None if pattern else blocks,
+            rank_pattern=dict(settings.rank_pattern),
+            alpha_pattern=dict(settings.alpha_pattern),
+            bias=settings.bias.value,
+            modules_to_save=list(settings.modules_to_save) or None,
+            **self.flags,
+            **more,
+        )
+
+    def start(self, *, weights: bool) -> Start:
+        """Find the adapter that `adapter.start` names."""
+        return find_start(self.settings, weights=weights)
+
+
+class Dora(Lora):
+    """DoRA (Liu et al., arXiv 2402.09353)."""
+
+    flags = {"use_dora": True}  # noqa: RUF012
+
+
+class RsLora(Lora):
+    """rsLoRA (Kalajdzievski, arXiv 2312.03732)."""
+
+    flags = {"use_rslora": True}  # noqa: RUF012
+
+
+class Full:
+    """All weights."""
+
+    def __init__(self, config: FullConfig) -> None:
+        self.settings = config
+
+    def config(self) -> None:
+        """No adapter."""

@@ -1,0 +1,153 @@
+"""A frozen adapter beside the one that is trained. The base stays as it is, and both are saved as one adapter of it.
+
+`adapter.merge_first`: the frozen one is that of `adapter.start`, so training begins as if it were merged into the base.
+PiSSA and OLoRA: the new adapter begins as a part of the weights, and they take that part from the base. Here the frozen
+one is its negative, which gives the same sum: the base is still the one on disk, which baseline, verdict and exports
+compare with. peft's `path_initial_model_for_weight_conversion` makes the same of such an adapter once it is trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from framework import FrameworkError
+from framework_plugins.hf.cpu_kernels import install
+from framework_plugins.hf.load.adapter_config import ADAPTER_WEIGHTS_FILE
+from framework_plugins.hf.machine.library_errors import refusing_errors
+
+TRAINED, FROZEN = "default", "frozen"
+"""What peft calls the two."""
+
+
+class FixedLinear(nn.Module):
+    """A linear layer whose weight is a buffer: peft lets all parameters of active adapters be trained."""
+
+    weight: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.weight)
+
+
+# The base on disk is what all is compared with (decision 0091).
+def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str) -> None:
+    """Put a trained adapter beside that of a model.
+
+    Args:
+        model: with a new adapter.
+        config: of the trained one.
+        folder: where its weights are.
+        setting: names it.
+
+    Raises:
+        FrameworkError: it changes something else than linear layers.
+    """
+    _add(model, config)
+    install.refresh(model)
+    with refusing_errors(f"{setting} does not fit this model"):
+        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"), adapter_name=FROZEN)
+    for name, layer in _layers(model):
+        if FROZEN in layer.lora_embedding_A:
+            raise FrameworkError(
+                f"{setting} adapts the embedding, {name}, and adapter.merge_first=true adds adapters of linear layers "
+                "only: merge it into a folder, exporter=[merged], and train on that"
+            )
+    _fix(model)
+
+
+def begin_within_weights(model: PeftModel, start: str) -> None:
+    """Let the adapter of a model begin as a part of the weights, and put the negative of it beside it.
+
+    Args:
+        model: with a new adapter.
+        start: what peft calls the way to begin: pissa, pissa_niter_16, olora.
+    """
+    config = copy.deepcopy(model.peft_config[TRAINED])
+    config.modules_to_save = config.trainable_token_indices = None
+    _add(model, config)
+    for name, layer in _layers(model):
+        base: Any = layer.get_base_layer()
+        weight = base.weight.data
+        base.weight.data = weight.clone()
+        with refusing_errors(f"adapter.args.init_lora_weights={start}: peft cannot begin with {name}"):
+            layer.olora_init(TRAINED) if start == "olora" else layer.pissa_init(TRAINED, start)
+        base.weight.data = weight
+        for parts, sign in ((layer.lora_A, 1), (layer.lora_B, -1)):
+            part: Any = parts[TRAINED]
+            part.weight.data = part.weight.data.contiguous()
+            other: Any = parts[FROZEN]
+            other.weight.data = sign * part.weight.data
+    _fix(model)
+
+
+def _add(model: PeftModel, config: LoraConfig) -> None:
+    config.lora_dropout, config.init_lora_weights = 0.0, True
+    model.add_adapter(FROZEN, config)
+
+
+def _fix(model: PeftModel) -> None:
+    """Make buffers of the weights of the frozen adapter, and let both adapters be active."""
+    for _, layer in _layers(model):
+        for parts in (layer.lora_A, layer.lora_B):
+            if FROZEN in parts:
+                parts[FROZEN] = FixedLinear(parts[FROZEN].weight)
+    model.base_model.set_adapter([TRAINED, FROZEN])
+
+
+def is_beside(model: Any) -> bool:
+    """Whether a model has a frozen adapter beside the one that is trained."""
+    return isinstance(model, PeftModel) and FROZEN in model.peft_config
+
+
+def fixed_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Give the weights of the frozen adapter, by their names."""
+    for name, module in model.named_modules():
+        if isinstance(module, FixedLinear):
+            yield f"{name}.weight", module.weight
+
+
+def save_as_one(model: PeftModel, folder: Path, state: dict[str, Any] | None) -> None:
+    """Write both adapters as one of the base: the sum of two products is one product, of a rank that is their sum.
+
+    Args:
+        model: has both.
+        folder: where to.
+        state: the weights themselves, where the model does not hold them whole.
+    """
+    weights = dict(get_peft_model_state_dict(model, state, TRAINED, save_embedding_layers=False))
+    config, layers = copy.deepcopy(model.peft_config[TRAINED]), dict(_layers(model))
+    held = {name: [each for each in (TRAINED, FROZEN) if each in layer.lora_A] for name, layer in layers.items()}
+    rank = max(sum(len(layers[name].lora_A[each].weight) for each in both) for name, both in held.items())
+    for name, layer in layers.items():
+        a = torch.cat([layer.lora_A[each].weight.data for each in held[name]])
+        b = torch.cat([layer.lora_B[each].weight.data * layer.scaling[each] for each in held[name]], dim=1)
+        # Zeros, so that all have one rank: a GGUF adapter and servers know only one.
+        weights[f"base_model.model.{name}.lora_A.weight"] = functional.pad(a, (0, 0, 0, rank - len(a)))
+        weights[f"base_model.model.{name}.lora_B.weight"] = functional.pad(b, (0, rank - len(a)))
+    if any(TRAINED not in both for both in held.values()):
+        config.target_modules, config.exclude_modules, config.layers_to_transform = {*layers}, None, None
+    config.r, config.lora_alpha, config.rank_pattern, config.alpha_pattern = rank, rank, {}, {}
+    config.use_rslora, config.init_lora_weights, config.inference_mode = False, True, True
+    whole = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    save_file(whole, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
+
+
+def _layers(model: PeftModel) -> Iterator[tuple[str, LoraLayer]]:
+    """Give the adapted layers by their names in the base."""
+    for name, module in model.base_model.model.named_modules():
+        if isinstance(module, LoraLayer):
+            yield name, module

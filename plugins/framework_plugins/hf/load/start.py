@@ -1,0 +1,149 @@
+"""`adapter.start`: the trained adapter that a training starts from. Without torch: the plan compares its settings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from framework import FrameworkError, Plan
+from framework.api import CHECKPOINT, as_plain, as_text, summarize_error
+from framework.api.training import Start
+from framework_plugins.hf.load.hub import ADAPTER_CONFIG, SETTINGS_PATTERNS, WEIGHT_PATTERNS, ask_hub, check_inside
+from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, read_settings, value_problem
+from framework_plugins.hf.settings.config import ALL_LINEAR, Bias, LoraAdapterConfig
+from framework_plugins.hf.settings.library_fields import non_default
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+NEW_ADAPTER = "or adapter.merge_first=true, which trains a new adapter beside it"
+NOT_A_SUM = {"modules_to_save": "whole modules", "trainable_token_indices": "rows of tokens", "use_dora": "magnitudes"}
+"""Settings of an adapter that is more than something added to the weights of layers, and what it trains then."""
+
+
+def find_start(config: LoraAdapterConfig, *, weights: bool) -> Start:
+    """Return the adapter that `adapter.start` names; without `weights` its settings are enough.
+
+    Raises:
+        FrameworkError: there is none, it is not a LoRA, or it cannot be read.
+    """
+    place = str(config.start)
+    folder = _folder(place, weights=weights)
+    setting = f"adapter.start={place}"
+    content = _content(folder, setting)
+    file = folder / ADAPTER_WEIGHTS
+    if weights and not file.is_file():
+        raise FrameworkError(
+            f"{setting}: {folder} has no {ADAPTER_WEIGHTS}: the weights are missing, or pickled, which is not read"
+        )
+    base = str(content.get("base_model_name_or_path") or "")
+    return Start(place, folder, base, _settings(content, setting), config.merge_first, file)
+
+
+def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
+    """Say what of a plan does not suit the adapter that it starts from, a sentence each."""
+    if config.start is None:
+        if config.merge_first:
+            yield "adapter.merge_first=true needs the trained adapter: set adapter.start=RUN_DIR|FOLDER|HUB_ID"
+        return
+    place, option = f"adapter.start={config.start}", plan.adapter.component.name
+    try:
+        content = _content(_folder(config.start, weights=False), place)
+        settings = _settings(content, place)
+    except FrameworkError as error:
+        yield str(error)
+        return
+    kind = "dora" if content.get("use_dora") else "rslora" if content.get("use_rslora") else "lora"
+    if config.merge_first:
+        both = {**content, "use_dora": content.get("use_dora") or option == "dora"}
+        more = [what for name, what in NOT_A_SUM.items() if both.get(name)]
+        more += ["biases"] if both.get("bias", "none") != "none" or config.bias is not Bias.none else []
+        if more:
+            yield (
+                f"adapter.merge_first=true adds a new adapter to that of {place}, and a sum cannot have "
+                f"{' and '.join(more)}: merge it, stages=[export] checkpoint={config.start} exporter=[merged], and "
+                "train on the folder that this makes, model=local model.path=FOLDER"
+            )
+        return
+    if kind != option:
+        yield f"adapter={option}, and the adapter of {place} is {kind}: set adapter={kind}, {NEW_ADAPTER}"
+    for name, saved in settings.items():
+        given = as_plain(getattr(config, name))
+        if name != "target_modules" and given != as_plain(saved):  # layers are compared, once the model is known
+            yield (
+                f"adapter.{name}={as_text(given)}, and the adapter of {place} has {as_text(as_plain(saved))}: leave "
+                f"adapter.{name} out, {NEW_ADAPTER}"
+            )
+    for name in non_default(config.args):
+        yield f"adapter.args.{name} is set, and the adapter of {place} stays as it is: leave it out, {NEW_ADAPTER}"
+
+
+def _folder(place: str, *, weights: bool) -> Path:
+    """Return the folder of an adapter: the checkpoint of a run, the folder itself, or the files of an id of the Hub."""
+    setting, folder = f"adapter.start={place}", Path(place).expanduser()
+    if folder.is_dir():
+        for found in (folder, folder / CHECKPOINT):
+            if (found / ADAPTER_CONFIG).is_file():
+                check_inside(found, setting)
+                return found.absolute()
+        if (folder / CHECKPOINT).is_dir():
+            raise FrameworkError(
+                f"{setting}: this run trained all weights, not an adapter: export them, stages=[export] "
+                f"run_dir={place} exporter=[merged], and train on that, adapter=full model=local model.path=FOLDER"
+            )
+        raise FrameworkError(
+            f"{setting}: the folder has no {ADAPTER_CONFIG}, and no {CHECKPOINT}/ with one: give the folder of a "
+            "finished run, the folder of an adapter, or its id on the Hub"
+        )
+    if place.startswith((".", "/", "~")) or place.count("/") != 1:
+        raise FrameworkError(f"{setting}: there is no such folder")
+    found = _from_hub(place, weights=weights)
+    if not (found / ADAPTER_CONFIG).is_file():
+        raise FrameworkError(f"{setting}: the repository has no {ADAPTER_CONFIG}, so it holds no adapter of peft")
+    return found
+
+
+@functools.cache
+def _from_hub(place: str, *, weights: bool) -> Path:
+    """Return the folder of a repository, which is downloaded once."""
+    patterns = [*SETTINGS_PATTERNS, *(WEIGHT_PATTERNS if weights else ())]
+    names = {"setting": f"adapter.start={place}", "kind": "adapter", "instead": "adapter.start=FOLDER"}
+    return Path(ask_hub(snapshot_download, place, None, **names, allow_patterns=patterns))
+
+
+def _content(folder: Path, setting: str) -> Mapping[str, Any]:
+    """Return the settings in the file of an adapter."""
+    content = read_settings(folder / ADAPTER_CONFIG, setting)
+    if (kind := content.get("peft_type")) != "LORA":
+        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} has peft_type={kind}, and only LORA is trained here")
+    if problem := value_problem(content, ADAPTER_RANGES):
+        raise FrameworkError(f"{setting}: {ADAPTER_CONFIG} {problem}")
+    return content
+
+
+def _settings(content: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Return what of an adapter's file settings of `adapter=` say; where the file says nothing, peft's defaults.
+
+    Raises:
+        FrameworkError: one has another type.
+    """
+    targets, blocks = content.get("target_modules") or ALL_LINEAR, content.get("layers_to_transform")
+    try:
+        return {
+            "r": int(content.get("r", 8)),
+            "lora_alpha": int(content.get("lora_alpha", 8)),
+            "target_modules": [targets] if isinstance(targets, str) else sorted(map(str, targets)),
+            "layers_to_transform": [blocks] if isinstance(blocks, int) else blocks and list(map(int, blocks)),
+            **{
+                name: {str(layer): int(number) for layer, number in dict(content.get(name) or {}).items()}
+                for name in ("rank_pattern", "alpha_pattern")
+            },
+            "bias": Bias(content.get("bias") or "none"),
+            "modules_to_save": list(map(str, content.get("modules_to_save") or [])),
+        }
+    except (TypeError, ValueError) as error:
+        raise FrameworkError(
+            f"{setting}: {ADAPTER_CONFIG} cannot be read: {summarize_error(error)}: save the adapter again"
+        ) from error
