@@ -36,6 +36,7 @@ from framework.api.process_group import (
 from framework.api.protocols import (
     Adapter,
     Backend,
+    CountedModelSource,
     KeepsCheckpoints,
     LimitsLength,
     ModelPlace,
@@ -102,6 +103,7 @@ __all__ = [
     "Attention",
     "Backend",
     "ChatTemplate",
+    "CountedModelSource",
     "Counter",
     "Engine",
     "KeepsCheckpoints",

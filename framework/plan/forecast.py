@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.api.protocols import ModelSource
+from framework.api.protocols import CountedModelSource, ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
 from framework.api.schema import Affects, DataConfig, Stage, TrainerConfig
 from framework.api.text import count
@@ -71,7 +71,8 @@ class Planner:
         config = self._source.config_json()
         if not config:
             raise FrameworkError("the model has no config.json")
-        return Shape.from_config(config)
+        counted = isinstance(self._source, CountedModelSource)
+        return Shape.from_config(config, self._source.parameters() if counted else 0)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -29,6 +29,7 @@ from framework.api import atomic_folder, model_name, summarize_error
 from framework.api.training import ModelPlace
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load.adapter_config import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from framework_plugins.hf.load.adapter_targets import choose_layers
 from framework_plugins.hf.load.weight_files import (
     not_finite,
     not_floats,
@@ -39,10 +40,6 @@ from framework_plugins.hf.load.weight_files import (
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
-from framework_plugins.hf.settings.config import target_pattern
-
-VISION = "vision_tower"
-"""Names the image part of models such as Gemma 3."""
 
 
 def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
@@ -101,15 +98,13 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
     """Return a model with new adapter weights, which name `place` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
-    memory.
+    memory. The settings are changed to those that mean the same to peft for this model.
 
     Raises:
+        FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
         ValueError: the model has no such layers.
     """
-    if any(VISION in name for name, _ in model.named_modules()):
-        given = config.exclude_modules or []
-        also = [given] if isinstance(given, str) else sorted(given)
-        config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
+    choose_layers(model, config)
     if cpu_kernels:
         install.use_fast_lora(config)
     with without_bitsandbytes():

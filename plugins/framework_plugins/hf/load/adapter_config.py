@@ -16,7 +16,14 @@ from framework_plugins.hf.load.hub import check_inside
 from framework_plugins.hf.load.model_settings import ADAPTER_RANGES, config_problem, read_settings, value_problem
 from framework_plugins.hf.load.weight_files import NAMES_SHOWN
 from framework_plugins.hf.machine.library_errors import refusing_errors
-from framework_plugins.hf.settings.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
+from framework_plugins.hf.settings.config import (
+    ALL_EXPERTS,
+    ALL_LINEAR,
+    Experts,
+    FullConfig,
+    LoraAdapterConfig,
+    target_pattern,
+)
 from framework_plugins.hf.settings.library_fields import LORA_REASONS, non_default
 
 ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -48,6 +55,8 @@ class Lora:
         outside = [rf"(?!\D*\.(?:{'|'.join(map(str, blocks))})\.).*"] if pattern and blocks else []
         more = non_default(settings.args)
         outside += more.pop("exclude_modules", [])
+        if settings.experts is Experts.all:
+            more["target_parameters"] = [ALL_EXPERTS]
         return LoraConfig(
             task_type=TASK,
             r=settings.r,

@@ -17,7 +17,7 @@ import torch
 
 from framework import FrameworkError, Plan
 from framework.api import GIB, Gpu, cpu_cores, installed, summarize_error
-from framework.api.training import ModelSource, Optimizer, Shape, TokenRow, estimate
+from framework.api.training import CountedModelSource, ModelSource, Optimizer, Shape, TokenRow, estimate
 from framework_plugins.hf.settings.config import (
     CPU_DTYPE,
     CPU_LIMIT,
@@ -304,7 +304,8 @@ def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, row
     if machine.device != "cuda" or not decides_checkpointing(plan):
         return machine
     try:
-        shape = Shape.from_config(source.config_json())
+        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
+        shape = Shape.from_config(source.config_json(), stored)
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine
     gpu = available_gpu(machine)

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping
 from framework import Plan
 from framework.api import as_text, nearest
 from framework.api.training import WORKER
-from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN_NAME, Bias, LoraAdapterConfig, NoQuantizationConfig
+from framework_plugins.hf.settings.config import (
+    ALL_LINEAR,
+    PLAIN_NAME,
+    Bias,
+    Experts,
+    LoraAdapterConfig,
+    NoQuantizationConfig,
+)
 from framework_plugins.hf.settings.library_fields import INIT_LORA_WEIGHTS, INITS_THAT_MOVE_BASE, SFTArgs, non_default
 
 QUANTIZED_NAMES = re.compile(
@@ -61,8 +68,13 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
                 "bits, which cannot be trained: set quantization=none, or adapt it, adapter.target_modules"
             )
     group = plan.launch.config.group()
-    if group and group.sharded and (config.modules_to_save or config.bias is not Bias.none):
-        what = "modules_to_save" if config.modules_to_save else f"bias={config.bias.value}"
+    whole = {
+        "modules_to_save": config.modules_to_save,
+        f"bias={config.bias.value}": config.bias is not Bias.none,
+        "experts=all": config.experts is Experts.all,
+    }
+    if group and group.sharded and any(whole.values()):
+        what = next(name for name, chosen in whole.items() if chosen)
         yield f"adapter.{what} cannot be cut into pieces by launch={plan.launch.component.name}: set launch=ddp"
 
 
