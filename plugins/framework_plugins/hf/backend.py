@@ -171,7 +171,12 @@ def try_adapter(plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> str:
     if plan.external_checkpoint or not isinstance(config, LoraConfig):
         return ""
     config.init_lora_weights = False  # the matrices have no memory to begin with
-    layers = TextLayers.of(empty)
+    layers = TextLayers.of(empty, config)
+    if not layers.linear:
+        raise FrameworkError(
+            f"model {place.name}: {type(empty).__name__} has no linear layers that read text, so there is nothing to "
+            "adapt: choose another model"
+        )
     with refusing_errors("adapter: peft cannot put it on this model"):
         return layers.describe(with_adapter(empty, config, place, cpu_kernels=False, empty=True))
 

@@ -33,9 +33,12 @@ TWINS = {
     "gpt_oss all": (ALL, "8 of 8 linear layers; experts: yes, router: no"),
     "lfm2": ("", ""),
     "granitemoehybrid": ("", f"10 of 10 linear layers; {NONE}"),
-    "deepseek_v3": ("", f"10 of 16 linear layers; {NONE}"),
+    "deepseek_v3": (
+        "",
+        f"10 of 16 linear layers; {NONE}; peft does not adapt down_proj, gate_proj, up_proj of this family",
+    ),
     "mistral3": ("", f"14 of 14 linear layers; left out: {TOWERS}, which read no text"),
-    "falcon_h1": ("", ""),
+    "falcon_h1": ("", "16 of 18 linear layers; peft does not adapt out_proj of this family"),
 }  # fmt: skip
 """What is set, and what the run says of its adapter."""
 IDS = torch.arange(3, 40)[None]

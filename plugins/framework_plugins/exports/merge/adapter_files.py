@@ -91,13 +91,32 @@ class AdapterFolder:
             else:
                 target, delta = self._delta_of(model, name.replace(".base_layer.", "."), deltas)
                 deltas[target] = replace(delta, replacement=tensor)
-        wrapped = wrapped_parameters(model, self.config) if self.config.get("target_parameters") else {}
+        wrapped = self._wrapped_parameters(model) if self.config.get("target_parameters") else {}
         for module, low_rank in parts.items():
             target, delta = self._delta_of(model, wrapped.get(module, f"{module}.weight"), deltas)
             deltas[target] = replace(delta, low_rank=self._low_rank(module, low_rank, model, target))
         for target, delta in deltas.items():
             self._check_shapes(model, target, delta)
         return deltas
+
+    def _wrapped_parameters(self, model: MetaModel) -> Mapping[str, str]:
+        """Return which parameter each of peft's layers around one changes, by the layer's name in the file.
+
+        Of several parameters of one module each is around the next, so peft is asked.
+        """
+        known = {field.name for field in dataclasses.fields(LoraConfig)} - {"peft_type", "base_model_name_or_path"}
+        try:
+            config = LoraConfig(**{name: value for name, value in self.config.items() if name in known})
+            adapted = get_peft_model(copy.deepcopy(model.model), config, low_cpu_mem_usage=True).get_base_model()
+        except (ValueError, TypeError) as error:
+            raise FrameworkError(
+                f"{self.folder / ADAPTER_CONFIG}: peft cannot make its adapter on the base: {summarize_error(error)}"
+            ) from error
+        return {
+            name: f"{name.replace('.base_layer', '')}.{layer.parameter_name}"
+            for name, layer in adapted.named_modules()
+            if isinstance(layer, ParamWrapper)
+        }
 
     def _delta_of(self, model: MetaModel, name: str, deltas: Mapping[str, WeightDelta]) -> tuple[str, WeightDelta]:
         """Return the name of a weight in the model, and its delta so far."""
@@ -159,21 +178,6 @@ class AdapterFolder:
             raise FrameworkError(
                 f"{self.folder}: tokens were trained that {target} does not have, or {target} was trained in two ways"
             )
-
-
-def wrapped_parameters(model: MetaModel, settings: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return which parameter each of peft's layers around one changes, by the layer's name in the adapter's file.
-
-    Of several parameters of one module each is around the next, so peft is asked.
-    """
-    known = {field.name for field in dataclasses.fields(LoraConfig)}
-    config = LoraConfig(**{name: value for name, value in settings.items() if name in known - {"peft_type"}})
-    adapted = get_peft_model(copy.deepcopy(model.model), config, low_cpu_mem_usage=True).get_base_model()
-    return {
-        name: f"{name.replace('.base_layer', '')}.{layer.parameter_name}"
-        for name, layer in adapted.named_modules()
-        if isinstance(layer, ParamWrapper)
-    }
 
 
 def _expected_shapes(

@@ -53,16 +53,19 @@ def check_names(model: PreTrainedModel, config: LoraConfig) -> None:
     asked = {target.rpartition(".")[2] for target in config.target_modules or ()}
     names = {name.rpartition(".")[2] for name in model_parts.linear_layers(model)}
     family = model.config.model_type
-    mamba = MAMBA_LAYERS if family in MAMBA_FAMILIES else frozenset()
-    for refused, reason in (
-        (mamba, "its kernels read these weights themselves"),
-        (replaced_names(model) or frozenset(), "it takes them for the names of experts"),
-    ):
+    reasons = ("its kernels read these weights themselves", "it takes them for the names of experts")
+    for refused, reason in zip(_refused_names(model), reasons, strict=True):
         if wrong := sorted(asked & refused):
             raise FrameworkError(
                 f"adapter.target_modules=[{','.join(sorted(asked))}]: peft does not adapt {', '.join(wrong)} of "
                 f"{family}, because {reason}: leave them out. Valid: {', '.join(sorted(names - refused))}"
             )
+
+
+def _refused_names(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of layers that peft does not adapt because of Mamba kernels, and because of experts."""
+    mamba = MAMBA_LAYERS if model.config.model_type in MAMBA_FAMILIES else frozenset()
+    return mamba, replaced_names(model) or frozenset()
 
 
 def _not_meant(model: PreTrainedModel, config: LoraConfig) -> list[str]:
@@ -73,8 +76,8 @@ def _not_meant(model: PreTrainedModel, config: LoraConfig) -> list[str]:
     names = model_parts.routers(model, layers)
     if ALL_EXPERTS not in (config.target_parameters or ()):
         names += model_parts.single_experts(layers)
-    if model.config.model_type in MAMBA_FAMILIES:
-        names += [name for name in layers if name.rpartition(".")[2] in MAMBA_LAYERS]
+    mamba, _ = _refused_names(model)
+    names += [name for name in layers if name.rpartition(".")[2] in mamba]
     return model_parts.patterns(names)
 
 
@@ -138,16 +141,18 @@ class TextLayers:
         experts: those of experts, and the parameters of fused ones.
         routers: layers that choose experts.
         outside: the parts that read no text.
+        refused: names of layers that `all-linear` means, and peft does not adapt in this family.
     """
 
     linear: frozenset[str]
     experts: frozenset[str]
     routers: frozenset[str]
     outside: tuple[str, ...]
+    refused: frozenset[str]
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> TextLayers:
-        """Read them from a model, with or without memory for its weights."""
+    def of(cls, model: PreTrainedModel, config: LoraConfig) -> TextLayers:
+        """Read them from a model, with or without memory for its weights, and the adapter that it is to have."""
         linear = model_parts.linear_layers(model)
         experts = {*model_parts.fused_experts(model), *model_parts.single_experts(linear)}
         return cls(
@@ -155,11 +160,13 @@ class TextLayers:
             frozenset(experts),
             frozenset(model_parts.routers(model, linear)),
             tuple(model_parts.outside_text(model)),
+            _refused_names(model)[0] | _refused_names(model)[1] if config.target_modules == ALL_LINEAR else frozenset(),
         )
 
     def describe(self, adapted: PeftModel) -> str:
         """Say what peft adapts, if the model has more than plain layers that read text; else nothing."""
-        if not (self.experts or self.outside):
+        names = sorted({name.rpartition(".")[2] for name in self.linear} & self.refused)
+        if not (self.experts or self.outside or names):
             return ""
         changed = {name for name, part in adapted.get_base_model().named_modules() if isinstance(part, LoraLayer)}
         matrices = {name for name in changed if name in self.linear}
@@ -168,6 +175,7 @@ class TextLayers:
         if self.experts:
             experts, router = (matrices | wrapped) & self.experts, matrices & self.routers or wrapped - self.experts
             text += f"; experts: {'yes' if experts else 'no'}, router: {'yes' if router else 'no'}"
+        text += f"; peft does not adapt {', '.join(names)} of this family" if names else ""
         return text + (f"; left out: {', '.join(self.outside)}, which read no text" if self.outside else "")
 
 

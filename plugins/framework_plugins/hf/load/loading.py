@@ -20,7 +20,7 @@ from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import with_adapter
 from framework_plugins.hf.load.adapter_config import trained_config
-from framework_plugins.hf.load.model_parts import auto_class, family_problem, freeze, outside_text
+from framework_plugins.hf.load.model_parts import auto_class, family_problem, freeze, outside_text, reads_tokens
 from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
@@ -49,6 +49,10 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
         empty: PreTrainedModel = auto_class(loaded).from_config(
             loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
+        )
+    if not reads_tokens(empty):
+        raise FrameworkError(
+            f"model {place.name}: {type(empty).__name__} has no embedding of tokens: choose a model that reads text"
         )
     return empty
 

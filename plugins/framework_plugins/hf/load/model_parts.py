@@ -23,6 +23,8 @@ from transformers.pytorch_utils import Conv1D
 from framework.api import installed
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
+"""In the names of configs of parts that do not read text."""
 EXPERTS = "experts"
 """What families call the part that holds the experts of a layer."""
 
@@ -41,19 +43,29 @@ def family_problem(model_type: str, written_by: str) -> str:
         model_type: the name of the family in config.json.
         written_by: the version of transformers that wrote config.json; empty if it does not say.
     """
-    here = f"transformers {installed('transformers')}"
+    version = installed("transformers")
+    here = f"transformers {version}"
     if model_type not in CONFIG_MAPPING:
         newer = f"; transformers {written_by} wrote its config.json, so install that version or a newer one"
-        return f"{here} does not know model_type={model_type}{newer if written_by else ': install a newer version'}"
+        fix = newer if written_by not in {"", version} else ": install a newer version"
+        return f"{here} does not know model_type={model_type}{fix}"
     known = CONFIG_MAPPING[model_type]
     if known not in MODEL_FOR_CAUSAL_LM_MAPPING and known not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
         return f"model_type={model_type} does not write text in {here}: choose a model with a causal head"
     return ""
 
 
+def reads_tokens(model: PreTrainedModel) -> bool:
+    """Whether a model has one embedding of tokens, as all that read text alone have."""
+    try:
+        return hasattr(model.get_input_embeddings(), "weight")
+    except NotImplementedError:
+        return False
+
+
 def outside_text(model: PreTrainedModel) -> list[str]:
     """Return the names of the parts that a text does not go through: towers for images and sound, and projectors."""
-    if not getattr(model.config, "sub_configs", None):
+    if not any(SENSES.search(name) for name in getattr(model.config, "sub_configs", ())):
         return []
     decoder = model.get_decoder()
     kept = [name for name, part in model.named_modules() if part is decoder or part is model.get_output_embeddings()]

@@ -22,7 +22,6 @@ from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
 
 WINDOW = 24
-pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
