@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import (
+    CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
     AutoModelForCausalLM,
@@ -14,6 +16,18 @@ from transformers import (
 
 def auto_class(config: Any) -> Any:
     """Return what makes the model of a config: of some families with images or sound there is no causal class."""
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
-    multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
+    return _class(type(config), getattr(config, "auto_map", None) or {})
+
+
+def auto_class_name(settings: Mapping[str, Any]) -> str:
+    """Return the name of the same for the content of a config.json."""
+    kind = settings.get("model_type")
+    return str(
+        _class(CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else None, settings.get("auto_map") or {}).__name__
+    )
+
+
+def _class(config: Any, code: Mapping[str, Any]) -> Any:
+    causal = config in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in code
+    multimodal = config in MODEL_FOR_MULTIMODAL_LM_MAPPING
     return AutoModelForMultimodalLM if multimodal and not causal else AutoModelForCausalLM

@@ -235,7 +235,5 @@ def test_what_the_converter_lacks_in_a_config_is_refused_before_the_training(run
     config = json.loads((run.base / "config.json").read_text(encoding="utf-8"))
     del config["hidden_size"]
     (run.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(
-        FrameworkError, match=r"^exporter=gguf: llama\.cpp's converter cannot read .*hidden_size"
-    ):
+    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp's converter cannot read .*hidden_size"):
         exporter.check(testing.EchoModel(plan), plan)
