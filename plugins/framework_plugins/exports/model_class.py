@@ -21,10 +21,8 @@ def auto_class(config: Any) -> Any:
 
 def auto_class_name(settings: Mapping[str, Any]) -> str:
     """Return the name of the same for the content of a config.json."""
-    kind = settings.get("model_type")
-    return str(
-        _class(CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else None, settings.get("auto_map") or {}).__name__
-    )
+    known = CONFIG_MAPPING.get(settings.get("model_type"), None)
+    return str(_class(known, settings.get("auto_map") or {}).__name__)
 
 
 def _class(config: Any, code: Mapping[str, Any]) -> Any:

@@ -21,8 +21,8 @@ from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
-from framework_plugins.exports.model_class import auto_class_name
 from framework_plugins.exports.merge import adapter_files
+from framework_plugins.exports.model_class import auto_class_name
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""

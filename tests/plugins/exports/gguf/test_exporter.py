@@ -229,7 +229,8 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
 
 
 def test_what_the_converter_lacks_in_a_config_is_refused_before_the_training(run: Run) -> None:
-    plan = testing.plan(["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"])
+    words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
+    plan = testing.plan(words, run_dir=run.folder)
     exporter = GgufExporter(plan.exporter["gguf"].config)
     exporter.check(testing.EchoModel(plan), plan)
     config = json.loads((run.base / "config.json").read_text(encoding="utf-8"))
