@@ -41,7 +41,7 @@ def test_files_that_hold_what_config_json_describes_are_estimated(stored: int) -
 
 
 def test_files_that_hold_more_than_config_json_describes_are_not_estimated() -> None:
-    with pytest.raises(FrameworkError, match="describes 134,515,008 parameters .*: its files hold 140,000,000$"):
+    with pytest.raises(FrameworkError, match=r"describes 134,515,008 parameters .*: its files hold 140,000,000$"):
         Shape.from_config(SMOLLM, 140_000_000)
 
 
