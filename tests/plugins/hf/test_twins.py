@@ -114,3 +114,26 @@ def test_what_peft_cannot_adapt_is_refused_before_the_data(
     base = tiny_base(tmp_path / "model", family)
     with pytest.raises(FrameworkError, match=told), opened(make(base, rows, tmp_path / "run", *words)):
         pass
+
+
+def test_a_quantization_leaves_fused_experts_in_16_bits_and_says_so(tmp_path: Path, rows: Path) -> None:
+    base = tiny_base(tmp_path / "model", "qwen3_moe")
+    with opened(make(base, rows, tmp_path / "run", "quantization=nf4")) as (model, _):
+        assert re.fullmatch(
+            "nf4, except the experts: bitsandbytes does not quantize .*, so [0-9]+% of the parameters stay in 16 bits",
+            model.facts["quantization"],
+        )
+
+
+def test_full_fine_tuning_leaves_the_parts_that_read_no_text_as_they_are(tmp_path: Path, rows: Path) -> None:
+    base = tiny_base(tmp_path / "model", "mistral3")
+    with opened(make(base, rows, tmp_path / "run", "adapter=full", "trainer.max_steps=1")) as (model, data):
+        weights = dict(model.model.named_parameters())
+        before = {name: weight.detach().clone() for name, weight in weights.items()}
+        train(model, data, tmp_path)
+        changed = {name for name, weight in weights.items() if not torch.equal(weight, before[name])}
+    outside = {name for name in weights if "vision" in name or "projector" in name}
+    assert outside
+    assert changed
+    assert not changed & outside
+    assert {name for name, weight in weights.items() if not weight.requires_grad} == outside
