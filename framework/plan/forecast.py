@@ -71,8 +71,8 @@ class Planner:
         config = self._source.config_json()
         if not config:
             raise FrameworkError("the model has no config.json")
-        counted = isinstance(self._source, CountedModelSource)
-        return Shape.from_config(config, self._source.parameters() if counted else 0)
+        source = self._source
+        return Shape.from_config(config, source.parameters() if isinstance(source, CountedModelSource) else 0)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -69,7 +69,7 @@ def distance_dependence(model: Any) -> str:
         return f"the model has layers of the kind {', '.join(sorted(kinds))}"
     if getattr(model, "_is_stateful", False):
         return "the model keeps a state that each token changes"
-    windows = {getattr(layer, "sliding_window", None) for layer in _layer_configs(config)} - {None, 0}
+    windows = _window_sizes(config)
     if windows and getattr(config, "use_sliding_window", True):
         return f"the model has a sliding window of {' and '.join(map(str, sorted(windows)))} tokens"
     if any("sink" in name.rpartition(".")[2] for name, _ in model.named_parameters()):
@@ -84,7 +84,7 @@ def mask_windows(model: Any) -> Mapping[str, int]:
     """
     config = model.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []}
-    sizes = {getattr(layer, "sliding_window", None) or 0 for layer in _layer_configs(config)} - {0}
+    sizes = _window_sizes(config)
     if (
         getattr(model, "_is_stateful", False)
         or kinds - MASKED_KINDS
@@ -133,6 +133,11 @@ def pair_cost(model: Any) -> float:
 def _layer_configs(config: Any) -> list[Any]:
     """Return the config of each layer: in some models, layers differ in what others have once."""
     return list(config.per_layer_config) if hasattr(config, "num_hidden_layers") else []
+
+
+def _window_sizes(config: Any) -> set[int]:
+    """Return the sizes of the sliding windows of all layers."""
+    return {int(getattr(layer, "sliding_window", None) or 0) for layer in _layer_configs(config)} - {0}
 
 
 def _attention_features(layer: Any) -> int:
