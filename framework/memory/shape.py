@@ -15,8 +15,23 @@ MLP = ("gate", "up", "down")
 LINEARS = (*ATTENTION, *MLP)
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 OPTIONAL = ("num_key_value_heads", "head_dim")
-UNGATED = frozenset({"gpt_neox", "phi", "starcoder2", "nemotron", "arcee", "apertus"})
+UNGATED = frozenset(
+    {
+        "gpt_neox",
+        "phi",
+        "starcoder2",
+        "nemotron",
+        "arcee",
+        "apertus",
+        "apertus1p5_text",
+        "jais2",
+        "nanochat",
+        "persimmon",
+    }
+)
 """Model types whose MLP has two layers."""
+UNEXPLAINED = 0.02
+"""Share of the parameters in the files that the formula may miss."""
 LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers that hold the same weights and states."""
 
@@ -56,18 +71,22 @@ class Shape:
     windows: bool = False
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Shape:
+    def from_config(cls, config: Mapping[str, Any], stored: int = 0) -> Shape:
         """Read a config.json of transformers.
 
+        Args:
+            config: its content.
+            stored: parameters in the files of the weights; 0 if it is not known.
+
         Raises:
-            FrameworkError: it does not describe a decoder of equal dense layers.
+            FrameworkError: it does not describe a decoder of equal dense layers, or describes less than is stored.
         """
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
         if problem := _unknown(config, text):
             raise FrameworkError(f"config.json of model_type {kind} {problem}")
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
-        return cls(
+        shape = cls(
             family=kind,
             hidden=hidden,
             layers=text["num_hidden_layers"],
@@ -82,6 +101,14 @@ class Shape:
             other=_image_parameters(config),
             windows="sliding_attention" in _kinds(text) or _window(text),
         )
+        # Some files hold the output head although it is the embedding.
+        head = shape.vocab * hidden if shape.tied else 0
+        if stored and min(abs(stored - shape.total), abs(stored - shape.total - head)) > UNEXPLAINED * stored:
+            raise FrameworkError(
+                f"config.json of model_type {kind} describes {shape.total:,} parameters to this estimate, which does "
+                f"not cover the model: its files hold {stored:,}"
+            )
+        return shape
 
     @property
     def q(self) -> int:
@@ -129,10 +156,17 @@ def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
     missing += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
     experts = any("expert" in name and value for name, value in text.items())
     other = sorted(_kinds(text) - LIKE_OTHERS)
+    mamba = any(name.startswith("mamba_") and value for name, value in text.items())
+    mixed = text.get("per_layer_config") or text.get("global_head_dim")
     holds = {
         f"has no {', '.join(missing)}": bool(missing),
         "has experts, which this estimate does not cover": experts,
         f"has layers of the kind {', '.join(other)}, which this estimate does not cover": bool(other),
+        "has state-space layers, which this estimate does not cover": mamba,
+        "has layers of several shapes, which this estimate does not cover": bool(mixed),
+        "has an embedding in each layer, which this estimate does not cover": bool(
+            text.get("hidden_size_per_layer_input")
+        ),
         "keeps keys and values compressed, which this estimate does not cover": bool(text.get("kv_lora_rank")),
         "says that the weights in the file are already quantized": bool(config.get("quantization_config")),
     }

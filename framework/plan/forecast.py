@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.api.protocols import ModelSource
+from framework.api.protocols import CountedModelSource, ModelSource
 from framework.api.records import DataResult, Disk, ExportNeed, Forecast, Memory, TokenRow, TrainResult, Work
 from framework.api.schema import Affects, DataConfig, PassCost, Stage, TrainerConfig
 from framework.api.text import count
@@ -73,7 +73,8 @@ class Planner:
         config = self._source.config_json()
         if not config:
             raise FrameworkError("the model has no config.json")
-        return Shape.from_config(config)
+        source = self._source
+        return Shape.from_config(config, source.parameters() if isinstance(source, CountedModelSource) else 0)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -25,7 +25,9 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str = "5GB", **changes: Any) -> Path:
     """Write a random model of a family with a ChatML tokenizer; `changes` are of its config."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
+
+    from framework_plugins.hf.load.model_parts import auto_class
 
     words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
     tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
@@ -33,7 +35,7 @@ def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str 
     config = AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        model = auto_class(config).from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=shards)
     for name in (*TOKENIZER, "generation_config.json"):
         shutil.copy(words / name, folder / name)
@@ -63,6 +65,30 @@ def _gemma3(vocab: int) -> dict[str, Any]:
     return {"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}
 
 
+LINEAR_ATTENTION = {
+    "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "layer_types": ["linear_attention", "full_attention"],
+}  # fmt: skip
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 16}
+WINDOWS = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 24}
+ROUTED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+
+
+def _gemma4(vocab: int) -> dict[str, Any]:
+    sizes = _like("gemma4_text", global_head_dim=16, hidden_size_per_layer_input=8, **WINDOWS)(vocab)
+    return {**sizes, "vocab_size_per_layer_input": vocab, "tie_word_embeddings": True}
+
+
+def _mistral3(vocab: int) -> dict[str, Any]:
+    """Return the wrapper in which Ministral 3 and Mistral Small 3 are published."""
+    vision = {
+        "model_type": "pixtral", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "head_dim": 8, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    text = _like("ministral3")(vocab)
+    return {"model_type": "mistral3", "text_config": text, "vision_config": vision, "image_token_index": 5}
+
+
 FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "llama": _like("llama", tie_word_embeddings=False),
     "qwen3": _like("qwen3", tie_word_embeddings=True),
@@ -71,7 +97,26 @@ FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "mixtral": _like("mixtral", tie_word_embeddings=False, num_local_experts=2),
     "gpt2": _gpt2,
     "gemma3": _gemma3,
-}
+    "qwen3_moe": _like("qwen3_moe", tie_word_embeddings=False, **ROUTED),
+    "qwen3_5_text": _like("qwen3_5_text", tie_word_embeddings=True, **LINEAR_ATTENTION),
+    "qwen3_5_moe_text": _like(
+        "qwen3_5_moe_text", shared_expert_intermediate_size=16, **ROUTED, **LINEAR_ATTENTION
+    ),
+    "gemma4_text": _gemma4,
+    "gpt_oss": _like("gpt_oss", num_local_experts=4, num_experts_per_tok=2, **WINDOWS),
+    "lfm2": _like("lfm2", layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False),
+    "granitemoehybrid": _like(
+        "granitemoehybrid", num_local_experts=4, shared_intermediate_size=32,
+        layer_types=["linear_attention", "full_attention"], **MAMBA,
+    ),
+    "deepseek_v3": _like(
+        "deepseek_v3", q_lora_rank=16, kv_lora_rank=8, qk_rope_head_dim=4, v_head_dim=8, qk_nope_head_dim=4,
+        n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2, moe_intermediate_size=16,
+        first_k_dense_replace=1, num_key_value_heads=4, head_dim=4,
+    ),
+    "mistral3": _mistral3,
+    "falcon_h1": _like("falcon_h1", mamba_d_ssm=64, **MAMBA),
+}  # fmt: skip
 
 
 def adapted(base: Path, folder: Path, **settings: Any) -> Any:

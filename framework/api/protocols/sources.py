@@ -50,6 +50,14 @@ class ModelSource(Protocol):
 
 
 @runtime_checkable
+class CountedModelSource(Protocol):
+    """A model source that knows how many parameters the model has, so that the plan sees what it does not cover."""
+
+    def parameters(self) -> int:
+        """Return the parameters in the files of the weights, without torch; 0 if they are not on this machine."""
+
+
+@runtime_checkable
 class Quantization(Protocol):
     """An option of `quantization=`."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import CHECKPOINT, ExportResult, RunFolder, plain_name, unknown
 from framework_plugins.exports import ollama as ollama_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,
+    GgufExporterConfig,
     MergedExporterConfig,
     ModelCardExporterConfig,
     PushExporterConfig,
@@ -21,6 +23,8 @@ NOT_PUSHED = frozenset({"push", "model_card"})
 """Exporters whose artifacts are not artifacts of their own on the Hub: a card goes with its folder."""
 PUSHABLE = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
 """Exporters whose artifacts can be pushed."""
+MERGING = (MergedExporterConfig, GgufExporterConfig)
+"""Exporters that merge the adapter into the weights."""
 MARKING = (AdapterExporterConfig, MergedExporterConfig)
 """Exporters that leave the mark of an export in their folder."""
 
@@ -35,6 +39,21 @@ def problems(plan: Plan) -> Iterator[str]:
                 yield f"exporter.{name}.datasets: {wrong} is not a Hub id: write owner/name"
     yield from ollama_checks.problems(plan, {*_earlier_kinds(plan)})
     yield from _push(plan)
+
+
+def model_problems(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse exports that cannot be made of a model, by its config.json."""
+    yield from checks.model_problems(plan, config)
+    saved = config.get("quantization_config") or (config.get("text_config") or {}).get("quantization_config")
+    if not saved or Stage.export not in plan.stages or plan.external_checkpoint:
+        return
+    kind = saved.get("quant_method") or "an unnamed method"
+    for name, choice in plan.exporter.items():
+        if isinstance(choice.config, MERGING):
+            yield (
+                f"exporter.{name}: the weights of the model are quantized ({kind}), so nothing can be merged into "
+                "them: take the model in 16 bits, or keep the adapter separate, exporter=[adapter]"
+            )
 
 
 def _folders(plan: Plan) -> Iterator[str]:

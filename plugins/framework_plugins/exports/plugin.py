@@ -50,8 +50,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 @hookimpl
 def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
-    """Refuse a model that llama.cpp's converter does not know, for a GGUF file."""
-    from framework_plugins.exports.gguf import checks  # noqa: PLC0415 - --help need not pay for it
+    """Refuse a model that llama.cpp's converter does not know, and weights into which nothing can be merged."""
+    from framework_plugins.exports import checks  # noqa: PLC0415 - --help need not pay for it
 
     return checks.model_problems(plan, config)
 

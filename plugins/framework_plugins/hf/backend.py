@@ -20,7 +20,6 @@ import framework_plugins.hf.machine.allocator  # before torch, which reads what 
 import torch
 import transformers
 from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 import framework_plugins.hf.machine.import_setup  # noqa: F401 - before all that imports peft
 
@@ -31,14 +30,17 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from framework import FrameworkError, Plan, Stage
 from framework.api import count, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
-from framework_plugins.hf.load.adapt_model import check_adapter
+from framework_plugins.hf.load.adapt_model import check_adapter, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, token_rows, trained_config
+from framework_plugins.hf.load.adapter_targets import TextLayers, check_names
 from framework_plugins.hf.load.loading import check_quantized, without_weights
+from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
 from framework_plugins.hf.load.model_settings import attention_named
 from framework_plugins.hf.load.start import NEW_ADAPTER
 from framework_plugins.hf.load.tokenizer import check_token_ids
 from framework_plugins.hf.load.weight_files import check_files, is_downloaded
 from framework_plugins.hf.machine import hardware
+from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.machine.out_of_memory import is_out_of_memory
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan
@@ -62,9 +64,11 @@ class HFBackend:
 
     Attributes:
         model_class: what is made of an opened model.
+        tries_adapter: whether peft makes the adapter, which is tried before the weights are read.
     """
 
     model_class: type[HFModel] = HFModel
+    tries_adapter = True
 
     def __init__(self, config: HFTrainerConfig) -> None:
         self.config = config
@@ -114,7 +118,9 @@ class HFBackend:
                 f"{start.place} (SHA-256 {start.sha256[:12]}); the verdict compares with {place.copy_of or place.name} "
                 "without it"
             )
-        _check_targets(plan, empty, machine)
+        check_targets(plan, empty, machine.dtype)
+        if kept := _experts_in_full(plan, empty):
+            machine.facts["quantization"] = kept
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         other = attention_named(source.config_json()) - {attention} if self.config.attention is Attention.auto else ()
@@ -126,6 +132,8 @@ class HFBackend:
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
         model = self.model_class(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
         check_token_ids(place, model.tokenizer, model.stop_ids, vocabulary)
+        if self.tries_adapter and (adapted := try_adapter(plan, place, empty)):
+            machine.facts["adapted"] = adapted
         return model
 
     def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
@@ -149,6 +157,38 @@ class HFBackend:
         return forward_plan(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
 
 
+def _experts_in_full(plan: Plan, empty: PreTrainedModel) -> str:
+    """Say how much of a model a quantization leaves as it is: bitsandbytes knows only linear layers."""
+    experts = sum(weight.numel() for weight in fused_experts(empty).values())
+    if not experts or isinstance(plan.quantization.config, NoQuantizationConfig):
+        return ""
+    every = sum(weight.numel() for weight in empty.parameters())
+    return (
+        f"{plan.quantization.component.name}, except the experts: bitsandbytes does not quantize fused ones, so "
+        f"{experts / every:.0%} of the parameters stay in 16 bits"
+    )
+
+
+def try_adapter(plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> str:
+    """Put the adapter on the model without weights, and say what of a model with more than plain layers it changes.
+
+    Raises:
+        FrameworkError: peft cannot adapt this model so.
+    """
+    config = trained_config(plan)
+    if plan.external_checkpoint or not isinstance(config, LoraConfig):
+        return ""
+    config.init_lora_weights = False  # the matrices have no memory to begin with
+    layers = TextLayers.of(empty, config)
+    if not layers.linear:
+        raise FrameworkError(
+            f"model {place.name}: {type(empty).__name__} has no linear layers that read text, so there is nothing to "
+            "adapt: choose another model"
+        )
+    with refusing_errors("adapter: peft cannot put it on this model"):
+        return layers.describe(with_adapter(empty, config, place, cpu_kernels=False, empty=True))
+
+
 def _silence_libraries() -> None:
     """Let the run's own loggers speak: no progress bars and notes of the libraries in between."""
     transformers.logging.set_verbosity_error()
@@ -157,7 +197,7 @@ def _silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 
-def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
+def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:
     """Refuse what of an adapter this model does not have, before its weights are fetched.
 
     Raises:
@@ -166,8 +206,8 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
     config = trained_config(plan)
     if plan.external_checkpoint or not isinstance(config, LoraConfig):
         return
-    modules = dict(empty.named_modules())
-    linear = {name for name, part in modules.items() if isinstance(part, torch.nn.Linear | Conv1D)}
+    modules, head = dict(empty.named_modules()), empty.get_output_embeddings()
+    linear = {*linear_layers(empty), *(name for name, part in modules.items() if part is head and is_linear(part))}
     layers = {name.rpartition(".")[2] for name in linear}
     targets = config.target_modules
     if isinstance(targets, str):
@@ -181,8 +221,8 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
         for target in sorted(targets or ()):
             if target.rpartition(".")[2] not in layers:
                 raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")
+        check_names(empty, config)
     _check_layers_to_transform(plan, empty)
-    head = empty.get_output_embeddings()
     inner = {name for name in linear if modules[name] is not head}
     start = plan.start(weights=False)
     if start and not start.merged and plan.adapter.config.target_modules != start.settings["target_modules"]:
@@ -209,7 +249,7 @@ def _check_targets(plan: Plan, empty: Any, machine: hardware.Hardware) -> None:
                 f"adapter.bias={config.bias}: the {'adapted ' if adapted else ''}layers of {type(empty).__name__} have "
                 "no biases, so nothing would be trained: set adapter.bias=none"
             )
-        if machine.dtype is torch.float16:
+        if dtype is torch.float16:
             raise FrameworkError(f"adapter.bias={config.bias} does not train in fp16: set trainer.dtype=fp32")
 
 
@@ -262,8 +302,8 @@ def _check_layer_names(plan: Plan, config: LoraConfig, linear: Iterable[str]) ->
 
 def _check_layers_to_transform(plan: Plan, empty: Any) -> None:
     blocks = plan.adapter.config.layers_to_transform
-    number = empty.config.get_text_config().num_hidden_layers
-    if blocks and max(blocks) >= number:
+    number = getattr(empty.config.get_text_config(), "num_hidden_layers", None)
+    if blocks and number and max(blocks) >= number:
         raise FrameworkError(
             f"adapter.layers_to_transform: the model has no block {max(blocks)}, only blocks 0 to {number - 1}"
         )

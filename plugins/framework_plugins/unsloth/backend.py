@@ -23,6 +23,7 @@ class Loading(HFBackend):
     """Opens models with Unsloth. What a GPU needs differently from a CPU is in `forward_plan`."""
 
     model_class = UnslothModel
+    tries_adapter = False  # Unsloth makes it
 
     def forward_plan(
         self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from framework import Plan, Stage
 from framework.api import gpu_count
 from framework.api.training import Engine
-from framework_plugins.hf.settings.config import Device, Int8Config, LoraAdapterConfig, NF4Config, target_pattern
+from framework_plugins.hf.settings.config import (
+    Device,
+    Experts,
+    Int8Config,
+    LoraAdapterConfig,
+    NF4Config,
+    target_pattern,
+)
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
 from framework_plugins.unsloth import versions
@@ -74,6 +81,7 @@ def _adapter(plan: Plan) -> Iterator[str]:
     asked += ["adapter.merge_first"] if config.merge_first else []
     asked += ["model.new_tokens"] if plan.model.config.new_tokens else []
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
+    asked += ["adapter.experts=all"] if config.experts is Experts.all else []
     asked += [f"adapter.args.{name}" for name in non_default(config.args)]
     for name in asked:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"

@@ -18,12 +18,13 @@ from framework import Plan
 from framework.api.training import TrainRun
 from framework.api.training import TokenGroup
 from framework.api.training import HasSubstitute
-from framework_plugins.hf.load.adapt_model import VISION, name_base
+from framework_plugins.hf.load.adapt_model import name_base
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.load.loading import attention_implementation, without_weights
+from framework_plugins.hf.load.model_parts import outside_text, patterns
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Packer
@@ -128,10 +129,10 @@ class UnslothModel(HFModel):
         return max(self.plan.training.max_seq_length, positions)
 
     def _adapted(self, model: Any, settings: dict[str, Any]) -> Any:
-        if any(VISION in name for name, _ in model.named_modules()):  # rows of text teach it nothing
+        if outside := outside_text(model):  # rows of text teach it nothing
             settings["finetune_vision_layers"] = False
             if self.machine.device == "cpu":
-                settings["exclude_modules"] = f".*{VISION}.*"
+                settings["exclude_modules"] = "|".join(patterns(outside))
         try:
             adapted = unsloth.FastLanguageModel.get_peft_model(
                 model, use_gradient_checkpointing=self.checkpointing, random_state=self.plan.seed, **settings

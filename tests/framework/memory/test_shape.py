@@ -35,6 +35,16 @@ def test_parameters_are_those_of_the_real_model(config: dict[str, Any], paramete
     assert Shape.from_config(config).total == parameters
 
 
+@pytest.mark.parametrize("stored", [0, 134_515_008, 134_515_008 + 576 * 49152])
+def test_files_that_hold_what_config_json_describes_are_estimated(stored: int) -> None:
+    assert Shape.from_config(SMOLLM, stored).total == 134_515_008
+
+
+def test_files_that_hold_more_than_config_json_describes_are_not_estimated() -> None:
+    with pytest.raises(FrameworkError, match=r"describes 134,515,008 parameters .*: its files hold 140,000,000$"):
+        Shape.from_config(SMOLLM, 140_000_000)
+
+
 def test_a_known_number_of_parameters_wins() -> None:
     shape = Shape(64, 2, 4, 2, 16, 128, 100, tied=True, parameters=12345)
     assert shape.total == 12345
@@ -61,6 +71,12 @@ def test_lora_counts_inputs_and_outputs_of_each_layer() -> None:
     [
         ({"hidden_size": None}, "config.json of model_type llama has no hidden_size"),
         ({"num_local_experts": 8}, "config.json of model_type llama has experts"),
+        ({"mamba_d_state": 8}, "config.json of model_type llama has state-space layers"),
+        ({"hidden_size_per_layer_input": 256}, "config.json of model_type llama has an embedding in each layer"),
+        (
+            {"per_layer_config": {"5": {"head_dim": 512}}},
+            "config.json of model_type llama has layers of several shapes",
+        ),
     ],
 )
 def test_what_the_arithmetic_does_not_know_is_refused(change: dict[str, Any], told: str) -> None:

@@ -51,7 +51,7 @@ def test_a_gpu_keeps_activations_where_the_longest_row_leaves_room_for_them(
         assert hardware.choose_checkpointing(card, plan, source, data.train).checkpointing
 
 
-def _unknown(_: object) -> Shape:
+def _unknown(*_: object) -> Shape:
     raise FrameworkError("config.json does not say how many layers there are")
 
 
@@ -233,7 +233,7 @@ def broken(base: Path, folder: Path, **changes: Any) -> Path:
     [
         ({"model_safetensors": None}, r"the folder has no weights, no file \*\.safetensors$"),
         ({"chat_template_jinja": None}, r"no chat template.*model\.chat_template=FILE"),
-        ({"config_json": {"model_type": "no_such_model"}}, "transformers cannot build it"),
+        ({"config_json": {"model_type": "no_such_model"}}, "does not know model_type=no_such_model: install a newer"),
         ({"config_json": {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "x"}}, "trust_remote_code=true"),
     ],
     ids=["no weights", "no template", "unknown architecture", "own code"],

@@ -109,6 +109,8 @@ def _adapter_problems(key: str, plan: Plan) -> Iterator[str]:
         yield f"{key}: adapter.args.trainable_token_indices trains embeddings: set exporter=[gguf], which merges them"
     elif plan.model.config.new_tokens:
         yield f"{key}: model.new_tokens trains embeddings: set exporter=[gguf], which merges them"
+    elif (experts := getattr(plan.adapter.config, "experts", None)) is not None and experts.name != "none":
+        yield f"{key}: adapter.experts={experts.name} cannot be stored in a GGUF adapter: set exporter=[gguf]"
     elif kind not in PLAIN_ADAPTERS:
         valid = "|".join(PLAIN_ADAPTERS)
         yield f"{key}: only adapter={valid} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from framework import FrameworkError
-from framework.api import Artifact, ExportContext, Model, cpu_threads
+from framework import FrameworkError, Plan, Stage
+from framework.api import Artifact, ExportContext, Model, ProcessError, PythonProcess, cpu_threads
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
@@ -22,9 +23,9 @@ from framework_plugins.exports.export_folder import TOKENIZER, read_json
 from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.gguf.convert import sentencepiece
 from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, general_name
-from framework_plugins.exports.llama.process import run_in_process
+from framework_plugins.exports.llama.process import QUIET, run_in_process
 from framework_plugins.exports.llama.quantizations import lower_names
-from framework_plugins.exports.merge import number_format
+from framework_plugins.exports.merge import number_format, tokenizer_and_config
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.exports.merge.safetensors_io import DTYPE_BITS, FLOAT_DTYPES, read_headers, weight_files
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
@@ -83,6 +84,36 @@ class GgufExporter:
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
         self.quantizations = lower_names(config.quantizations)
+
+    def check(self, model: Model, plan: Plan) -> None:
+        """Let the converter read config and tokenizer: what it lacks there, it would lack after the training.
+
+        Raises:
+            FrameworkError: llama.cpp cannot have this model.
+        """
+        del model
+        place = plan.model.create().fetch(weights=False)
+        if Stage.train not in plan.stages or not any(place.folder.glob("*.safetensors")):
+            return
+        with TemporaryDirectory() as scratch:
+            folder, log = Path(scratch, "model"), Path(scratch, LOG)
+            folder.mkdir()
+            tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], folder, {})
+            for file in place.folder.glob("*.safetensors*"):
+                (folder / file.name).symlink_to(file.absolute())
+            sentencepiece.complete_folder(folder)
+            try:
+                with PythonProcess(log=log, env=QUIET, override=True) as process:
+                    process.call(
+                        "framework_plugins.exports.gguf.convert.model:convert", folder=str(folder),
+                        target=str(Path(scratch, "none")), dtype="f32", name="model", tree=self.config.llama_cpp_dir,
+                        settings_only=True,
+                    )  # fmt: skip
+            except ProcessError as error:
+                raise FrameworkError(
+                    f"exporter=gguf: llama.cpp's converter cannot read config or tokenizer of model {place.name}: "
+                    f"{error}: leave the exporter out, or set llama_cpp_dir to a newer llama.cpp"
+                ) from error
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the files; they appear under their names when all of them are made and checked.

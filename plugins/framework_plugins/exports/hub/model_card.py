@@ -22,6 +22,7 @@ from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
 from framework_plugins.exports.merge import adapter_files
+from framework_plugins.exports.model_class import auto_class_name
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
@@ -42,13 +43,14 @@ class ModelCardExporter:
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
         facts = self._facts(context)
+        kind = auto_class_name(context.plan.model.create().config_json())
         cards = []
         for folder, artifacts in _artifacts_by_folder(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
             chat = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
             name = escaped(context.plan.name).lower()
-            snippets = list(usage_snippets(artifacts, facts.base_id or facts.base_name, name, chat))
+            snippets = list(usage_snippets(artifacts, facts.base_id or facts.base_name, name, chat, kind))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
             text = render_card(CardFolder([artifact.kind for artifact in artifacts], snippets, compared), facts)
             file = context.run_dir / folder / README

@@ -18,19 +18,19 @@ inputs = tokenizer.apply_chat_template(
 output = model.generate(**inputs, max_new_tokens=256, do_sample=False)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
 MERGED_CODE = """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {kind}, AutoTokenizer
 
 folder = "."  # this folder, or its id on the Hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", device_map="auto")
+model = {kind}.from_pretrained(folder, dtype="auto", device_map="auto")
 """
 ADAPTER_CODE = """\
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {kind}, AutoTokenizer
 
 folder = "."  # this folder, or its id on the Hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
-base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto", device_map="auto")
+base = {kind}.from_pretrained("{base}", dtype="auto", device_map="auto")
 model = PeftModel.from_pretrained(base, folder)
 """
 
@@ -60,7 +60,9 @@ class ChatSettings:
         return CHAT_CODE.format(messages=json.dumps(turns, ensure_ascii=False), switches=switches)
 
 
-def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings) -> Iterator[UsageSnippet]:
+def usage_snippets(
+    artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings, kind: str
+) -> Iterator[UsageSnippet]:
     """Give the ways to use what lies in one folder.
 
     Args:
@@ -68,15 +70,16 @@ def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: Ch
         base: Hub id of the base, or what it is called.
         name: of the run.
         chat: how the model is asked.
+        kind: the class of transformers that loads the model.
     """
     for artifact in artifacts:
         file = PurePosixPath(artifact.path).name
         match artifact.kind:
             case "merged":
-                yield UsageSnippet("With transformers:", "python", MERGED_CODE + chat.code())
+                yield UsageSnippet("With transformers:", "python", MERGED_CODE.format(kind=kind) + chat.code())
             case "adapter":
                 yield UsageSnippet(
-                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base) + chat.code()
+                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base, kind=kind) + chat.code()
                 )
             case "gguf":
                 yield UsageSnippet("With llama.cpp:", "bash", f"llama-cli -m {file} -cnv")

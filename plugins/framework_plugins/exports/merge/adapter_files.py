@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import math
 import re
@@ -10,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.other import get_pattern_key
 
 from framework import FrameworkError
@@ -27,7 +31,7 @@ MERGEABLE_SETTINGS = frozenset(
         "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
         "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "modules_to_save", "peft_type",
         "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
-        "task_type", "trainable_token_indices", "use_dora", "use_rslora",
+        "target_parameters", "task_type", "trainable_token_indices", "use_dora", "use_rslora",
     )
 )  # fmt: skip
 """Settings that are merged right, or that say nothing about the merged weights. Any other one that is on is refused."""
@@ -87,12 +91,32 @@ class AdapterFolder:
             else:
                 target, delta = self._delta_of(model, name.replace(".base_layer.", "."), deltas)
                 deltas[target] = replace(delta, replacement=tensor)
+        wrapped = self._wrapped_parameters(model) if self.config.get("target_parameters") else {}
         for module, low_rank in parts.items():
-            target, delta = self._delta_of(model, f"{module}.weight", deltas)
-            deltas[target] = replace(delta, low_rank=self._low_rank(module, low_rank, model.transposed(target)))
+            target, delta = self._delta_of(model, wrapped.get(module, f"{module}.weight"), deltas)
+            deltas[target] = replace(delta, low_rank=self._low_rank(module, low_rank, model, target))
         for target, delta in deltas.items():
             self._check_shapes(model, target, delta)
         return deltas
+
+    def _wrapped_parameters(self, model: MetaModel) -> Mapping[str, str]:
+        """Return which parameter each of peft's layers around one changes, by the layer's name in the file.
+
+        Of several parameters of one module each is around the next, so peft is asked.
+        """
+        known = {field.name for field in dataclasses.fields(LoraConfig)} - {"peft_type", "base_model_name_or_path"}
+        try:
+            config = LoraConfig(**{name: value for name, value in self.config.items() if name in known})
+            adapted = get_peft_model(copy.deepcopy(model.model), config, low_cpu_mem_usage=True).get_base_model()
+        except (ValueError, TypeError) as error:
+            raise FrameworkError(
+                f"{self.folder / ADAPTER_CONFIG}: peft cannot make its adapter on the base: {summarize_error(error)}"
+            ) from error
+        return {
+            name: f"{name.replace('.base_layer', '')}.{layer.parameter_name}"
+            for name, layer in adapted.named_modules()
+            if isinstance(layer, ParamWrapper)
+        }
 
     def _delta_of(self, model: MetaModel, name: str, deltas: Mapping[str, WeightDelta]) -> tuple[str, WeightDelta]:
         """Return the name of a weight in the model, and its delta so far."""
@@ -103,19 +127,25 @@ class AdapterFolder:
             )
         return renamed, deltas.get(renamed, WeightDelta())
 
-    def _low_rank(self, module: str, parts: Mapping[str, StoredTensor], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
+    def _low_rank(self, module: str, parts: Mapping[str, StoredTensor], model: MetaModel, target: str) -> LowRank:
         if not {"A", "B"} <= parts.keys() or (self.config.get("use_dora", False) and "magnitude_vector" not in parts):
             raise FrameworkError(
                 f"{self.folder / ADAPTER_WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
             )
+        experts = model.experts(target)
+        if experts:  # peft looks for the name of a parameter in the patterns
+            module = target
         rank = self._module_setting("rank_pattern", "r", module)
-        if parts["A"].shape[0] != rank or parts["B"].shape[-1] != rank:
+        ranks = rank * (experts or 1)
+        if parts["A"].shape[0] != ranks or parts["B"].shape[-1] != ranks:
             raise FrameworkError(
-                f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {ADAPTER_CONFIG} says {rank}"
+                f"{self.folder}: {module} has rank {parts['A'].shape[0] / (experts or 1):g} and {ADAPTER_CONFIG} says "
+                f"{rank}"
             )
         alpha = self._module_setting("alpha_pattern", "lora_alpha", module)
         scaling = alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
-        return LowRank(parts["A"], parts["B"], scaling, parts.get("magnitude_vector"), transposed)
+        magnitude, transposed = parts.get("magnitude_vector"), model.transposed(target)
+        return LowRank(parts["A"], parts["B"], scaling, magnitude, transposed, experts)
 
     def _module_setting(self, pattern: str, name: str, module: str) -> float:
         """Return r or lora_alpha of a module: a pattern may set another value than the other modules have."""
@@ -158,7 +188,7 @@ def _expected_shapes(
     if delta.replacement:
         yield (*shape[:1], *base[1:]) if grows else base, delta.replacement
     if low_rank := delta.low_rank:
-        outputs, inputs = reversed(shape) if low_rank.transposed else shape
+        outputs, inputs = reversed(shape[-2:]) if low_rank.transposed else shape[-2:]
         rank = low_rank.lora_a.shape[0]
         yield (rank, inputs), low_rank.lora_a
         yield (outputs, rank), low_rank.lora_b

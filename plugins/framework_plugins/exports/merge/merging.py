@@ -96,10 +96,7 @@ def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergeP
     tensors, model, tensor_map = _read_model(place.folder, trust=trust)
     deltas = adapter.weight_deltas(model)
     for name in deltas.keys() & tensor_map.fused.keys():
-        raise FrameworkError(
-            f"{checkpoint} changes {name}, which transformers assembles from {', '.join(tensor_map.fused[name])}: "
-            "such an adapter cannot be merged, keep it separate"
-        )
+        deltas |= _in_files(model, tensors, name, tensor_map.fused[name], deltas[name], checkpoint)
     tying = bool(adapter.config.get("ensure_weight_tying"))
     extra_heads, untied = _resolve_tied_weights(model, tensors, tensor_map, deltas, keep=tying)
     in_model = {on_disk: name for name, on_disk in tensor_map.one_to_one.items()}
@@ -112,6 +109,37 @@ def _plan_adapter(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergeP
         ]
     settings: dict[str, Any] = {"tie_word_embeddings": False} if untied else {}
     return MergePlan(outputs, settings | _vocabulary_size(outputs, model, tensor_map))
+
+
+def _in_files(
+    model: MetaModel,
+    tensors: Mapping[str, StoredTensor],
+    name: str,
+    files: list[str],
+    delta: WeightDelta,
+    checkpoint: Path,
+) -> Mapping[str, WeightDelta]:
+    """Return the deltas of tensors in the files, of which transformers makes one weight with all experts.
+
+    Raises:
+        FrameworkError: it makes it in another way than expert after expert.
+    """
+    places = {file: model.place_in_fused(file) for file in files}
+    low_rank, outputs = delta.low_rank, model.shape(name)[1]
+    parts = len({place[1] for place in places.values() if place}) or 1
+    plain = delta == WeightDelta(low_rank=low_rank) and low_rank is not None and not low_rank.transposed
+    whole = all(place and tensors[file].shape[0] * parts == outputs for file, place in places.items())
+    if low_rank is None or not plain or not whole:
+        shown = f"{', '.join(sorted(files)[:2])} and {len(files) - 2} more" if len(files) > 2 else ", ".join(files)  # noqa: PLR2004
+        raise FrameworkError(
+            f"{checkpoint} changes {name}, which transformers assembles from {shown}: "
+            "such an adapter cannot be merged, keep it separate: exporter=[adapter]"
+        )
+    return {
+        file: WeightDelta(low_rank=replace(low_rank, expert=place[0], first_row=place[1] * tensors[file].shape[0]))
+        for file, place in places.items()
+        if place
+    }
 
 
 def _plan_full_model(checkpoint: Path, place: ModelPlace, *, trust: bool) -> MergePlan:

@@ -7,19 +7,27 @@ without memory for its weights, and transformers' own table is asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.core_model_loading import (
+    Concatenate,
+    MergeModulelist,
+    WeightConverter,
+    WeightRenaming,
+    rename_source_key,
+)
 from transformers.pytorch_utils import Conv1D
 
 from framework import FrameworkError
 from framework.api import summarize_error
+from framework_plugins.exports.model_class import auto_class
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class MetaModel:
         trust_remote_code: whether code beside it may be run.
 
     Raises:
-        FrameworkError: transformers makes no causal language model of it.
+        FrameworkError: transformers makes no language model of it.
     """
 
     def __init__(self, folder: Path, *, trust_remote_code: bool) -> None:
@@ -55,10 +63,10 @@ class MetaModel:
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
             with torch.device("meta"):
-                self.model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+                self.model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError, ImportError) as error:
             raise FrameworkError(
-                f"{folder}/config.json does not describe a causal language model: {summarize_error(error)}"
+                f"{folder}/config.json does not describe a language model: {summarize_error(error)}"
             ) from error
         self.state_dict = self.model.state_dict()
         table = get_model_conversion_mapping(self.model)
@@ -121,4 +129,26 @@ class MetaModel:
 
     def transposed(self, name: str) -> bool:
         """Whether a weight is stored inputs first, as an embedding and GPT-2's layers are: tokens are inputs."""
-        return isinstance(self.model.get_submodule(name.rpartition(".")[0]), nn.Embedding | Conv1D)
+        module = self.model.get_submodule(name.rpartition(".")[0])
+        return isinstance(module, nn.Embedding | Conv1D) or bool(getattr(module, "is_transposed", False))
+
+    def experts(self, name: str) -> int:
+        """Return how many matrices a weight holds, one for each expert; 0 if it is one matrix."""
+        shape = self.shape(name)
+        return shape[0] if len(shape) == 3 else 0  # noqa: PLR2004
+
+    def place_in_fused(self, name: str) -> tuple[int, int] | None:
+        """Return which expert a tensor of a file is in the weight that holds all, and the number of its rows' part.
+
+        None if the weight is put together in another way than expert after expert, part after part.
+        """
+        prefix = self.model.base_model_prefix
+        renamed, pattern = rename_source_key(name, self._renamings, self._converters, prefix, self.state_dict)
+        converter = next((each for each in self._converters if pattern in each.source_patterns), None)
+        number = re.search(r"\.(\d+)\.(?!.*\.\d+\.)", name)
+        if converter is None or number is None or renamed not in self.state_dict:
+            return None
+        steps = [(type(step), getattr(step, "dim", None)) for step in converter.operations]
+        if steps not in ([(MergeModulelist, 0)], [(MergeModulelist, 0), (Concatenate, 1)]):
+            return None
+        return int(number[1]), converter.source_patterns.index(pattern)

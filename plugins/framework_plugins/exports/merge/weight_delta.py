@@ -28,6 +28,10 @@ class LowRank:
         scaling: lora_alpha / r, or lora_alpha / sqrt(r).
         magnitude: (outputs); the length that each output's weights are brought to.
         transposed: whether the weight is stored (inputs, outputs), else (outputs, inputs).
+        experts: how many matrices the weight holds, (experts, outputs, inputs); 0: it is one matrix. Then `lora_a` is
+            (experts x rank, inputs) and `lora_b` (outputs, rank x experts).
+        expert: the one of them that the file has as a tensor of its own; None: it has all in one.
+        first_row: where the rows of that tensor begin in the matrix of the expert.
     """
 
     lora_a: StoredTensor
@@ -35,6 +39,9 @@ class LowRank:
     scaling: float
     magnitude: StoredTensor | None
     transposed: bool
+    experts: int = 0
+    expert: int | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,10 @@ class TensorReader:
 
 @dataclass(frozen=True)
 class LoadedLowRank:
-    """The low-rank part of a change, ready for chunks of the weight as it is stored: rows x rank and rank x columns."""
+    """The low-rank part of a change, ready for chunks of the weight as it is stored: rows x rank and rank x columns.
+
+    Both have one such matrix for each expert if the weight has them.
+    """
 
     left: torch.Tensor
     right: torch.Tensor
@@ -97,13 +107,19 @@ class LoadedLowRank:
     @classmethod
     def load(cls, low_rank: LowRank, read: Callable[[StoredTensor], torch.Tensor]) -> LoadedLowRank:
         lora_a, lora_b = read(low_rank.lora_a).float(), read(low_rank.lora_b).float()
-        left, right = (lora_a.T, lora_b.T) if low_rank.transposed else (lora_b, lora_a)
+        if low_rank.experts:  # the layout of peft's ParamWrapper
+            lora_a = lora_a.reshape(low_rank.experts, -1, lora_a.shape[-1])
+            lora_b = lora_b.reshape(len(lora_b), -1, low_rank.experts).permute(2, 0, 1)
+        left, right = (lora_a.mT, lora_b.mT) if low_rank.transposed else (lora_b, lora_a)
+        if low_rank.expert is not None:
+            left, right = left[low_rank.expert, low_rank.first_row :], right[low_rank.expert]
         magnitude = read(low_rank.magnitude).float() if low_rank.magnitude else None
         return cls(left, right, low_rank.scaling, magnitude, low_rank.transposed)
 
     def add_to(self, chunk: torch.Tensor, start: int) -> torch.Tensor:
         """Return rows of the weight from `start` on with the product added, before DoRA's lengths."""
-        product = self.left[start : start + len(chunk)] @ self.right
+        chosen = slice(start, start + len(chunk))
+        product = self.left[chosen] @ (self.right if self.right.dim() == 2 else self.right[chosen])  # noqa: PLR2004
         return product.mul_(self.scaling).add_(chunk)  # in place: a chunk is large
 
     def column_factors(self, weight: torch.Tensor) -> torch.Tensor | None:

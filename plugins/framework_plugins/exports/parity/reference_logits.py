@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig
 
 from framework import Plan
 from framework.api import counting, host_memory
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
+from framework_plugins.exports.model_class import auto_class
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, trained_products
 
@@ -199,9 +200,8 @@ def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
         else DTYPES_16_BIT.get(stored_dtype(folder), placement.dtype)
     )
     place = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place
-    )
+    kind = auto_class(AutoConfig.from_pretrained(folder, trust_remote_code=trust))
+    return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place)
 
 
 def _logits(

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -98,7 +99,8 @@ def weights_problem(model: nn.Module, trained: Mapping[str, Product]) -> str:
 @contextmanager
 def merged_in_fp32(module: BaseTunerLayer) -> Iterator[list[nn.Parameter]]:
     """Merge what peft added to a layer, in fp32, and give its weights; they have their own format again afterwards."""
-    weights = list(module.get_base_layer().parameters(recurse=False))
+    own = isinstance(module, ParamWrapper)  # of several around a module, each changes one of its parameters
+    weights = [module.get_param()] if own else list(module.get_base_layer().parameters(recurse=False))
     kept = [weight.dtype for weight in weights]
     for weight in weights:
         weight.data = weight.data.float()

@@ -36,6 +36,7 @@ from framework_plugins.hf.load.adapter_config import (
     start_config,
     token_rows,
 )
+from framework_plugins.hf.load.adapter_targets import choose_layers
 from framework_plugins.hf.load.frozen import begin_within_weights, freeze_beside, is_beside, save_as_one
 from framework_plugins.hf.load.weight_files import (
     not_finite,
@@ -47,10 +48,6 @@ from framework_plugins.hf.load.weight_files import (
 )
 from framework_plugins.hf.machine.import_setup import without_bitsandbytes
 from framework_plugins.hf.machine.library_errors import refusing_errors
-from framework_plugins.hf.settings.config import target_pattern
-
-VISION = "vision_tower"
-"""Names the image part of models such as Gemma 3."""
 
 
 def check_adapter(folder: Path, setting: str, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
@@ -107,16 +104,14 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
     """Return a model with new adapter weights, which name `place` as their base.
 
     With `cpu_kernels` its layers are those of that room, where they give the same. With `empty` the weights take no
-    memory.
+    memory. The settings are changed to those that mean the same to peft for this model.
 
     Raises:
+        FrameworkError: the model has no experts to adapt, or peft cannot adapt them.
         ValueError: the model has no such layers.
     """
-    if any(VISION in name for name, _ in model.named_modules()):
-        given = config.exclude_modules or []
-        also = [given] if isinstance(given, str) else sorted(given)
-        config.exclude_modules = target_pattern([f".*{VISION}.*", *also])  # rows of text teach it nothing
     grow(model, token_rows(config))
+    choose_layers(model, config)
     if cpu_kernels:
         install.use_fast_lora(config)
     with without_bitsandbytes():

@@ -6,7 +6,14 @@ from typing import Any
 
 from framework.api.training import Start
 from framework_plugins.hf.load.start import find_start
-from framework_plugins.hf.settings.config import ALL_LINEAR, FullConfig, LoraAdapterConfig, target_pattern
+from framework_plugins.hf.settings.config import (
+    ALL_EXPERTS,
+    ALL_LINEAR,
+    Experts,
+    FullConfig,
+    LoraAdapterConfig,
+    target_pattern,
+)
 from framework_plugins.hf.settings.library_fields import EVA, WITHIN_WEIGHTS, non_default
 
 TASK = "CAUSAL_LM"
@@ -34,6 +41,8 @@ class Lora:
         start = str(more.get("init_lora_weights"))
         if start == EVA or WITHIN_WEIGHTS.fullmatch(start):  # `from_rows.py` and `frozen.py` begin so
             del more["init_lora_weights"]
+        if settings.experts is Experts.all:
+            more["target_parameters"] = [ALL_EXPERTS]
         return LoraConfig(
             task_type=TASK,
             r=settings.r,

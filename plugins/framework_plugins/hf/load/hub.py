@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -52,6 +54,8 @@ PRESETS = Path(__file__).parent / "presets.json"
 """What config.json says of the sizes of the models in conf/model, for a plan without a network."""
 WEIGHT_INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
+LARGEST_HEADER, PLAIN_DTYPES = 100 * 2**20, frozenset({"F64", "F32", "F16", "BF16"})
+"""Bytes of the header of a file of weights, the limit of safetensors; and types of weights that are not quantized."""
 PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SETTINGS_PATTERNS = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 SPEED_WINDOW = 30.0
@@ -134,6 +138,26 @@ class LocalModel:
         if self._config is None:
             self._config = self._read()
         return self._config
+
+    def parameters(self) -> int:
+        """Count the parameters in the headers of a folder's files; 0 if they cannot be read, or are not plain numbers.
+
+        A file that is damaged is reported when the weights are checked.
+        """
+        counts: Counter[bool] = Counter()
+        try:
+            index = self.folder / WEIGHT_INDEX
+            listed = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
+            for name in set(listed) if self._is_folder() else ():
+                with (self.folder / name).open("rb") as opened:
+                    size = int.from_bytes(opened.read(8), "little")
+                    header = json.loads(opened.read(size)) if size <= LARGEST_HEADER else {}
+                header.pop("__metadata__", None)
+                for tensor in header.values():
+                    counts[tensor["dtype"] in PLAIN_DTYPES] += math.prod(tensor["shape"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return 0
+        return counts[True] if counts[True] > counts[False] else 0
 
     def _read(self) -> Mapping[str, Any]:
         if self._is_folder():

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
 from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
@@ -20,6 +20,8 @@ from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
 from framework_plugins.hf.load.adapt_model import grow, with_adapter, with_head
 from framework_plugins.hf.load.adapter_config import token_rows, trained_config
+from framework_plugins.hf.load.model_parts import auto_class, family_problem, freeze, outside_text, reads_tokens
+from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
@@ -39,10 +41,18 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
         FrameworkError: transformers makes none of its config.json.
     """
     problem = f"model {place.name}: transformers cannot build it from config.json"
+    settings = read_settings(place.folder / "config.json", f"model {place.name}")
+    unknown_family = family_problem(str(settings.get("model_type")), str(settings.get("transformers_version") or ""))
+    if unknown_family and not settings.get("auto_map"):
+        raise FrameworkError(f"model {place.name}: {unknown_family}")
     with refusing_errors(problem, code=f"model {place.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
-        empty: PreTrainedModel = AutoModelForCausalLM.from_config(
+        empty: PreTrainedModel = auto_class(loaded).from_config(
             loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
+        )
+    if not reads_tokens(empty):
+        raise FrameworkError(
+            f"model {place.name}: {type(empty).__name__} has no embedding of tokens: choose a model that reads text"
         )
     return empty
 
@@ -131,6 +141,7 @@ def load(
     if forward_plan.branch_attention:
         install.use_branches(model)
     if peft_config is None:
+        freeze(model, outside_text(model))  # an optimizer step needs a gradient, and a group one for each weight
         return model
     if plan.model.config.new_tokens and isinstance(peft_config.trainable_token_indices, list):
         grow(model, token_rows(peft_config))
@@ -152,7 +163,7 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
     with refusing_errors(f"model {place.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(place.folder, trust_remote_code=settings["trust_remote_code"])
-        model, info = AutoModelForCausalLM.from_pretrained(
+        model, info = auto_class(config).from_pretrained(
             place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked

@@ -32,11 +32,14 @@ from framework_plugins.hf.loss.router_loss import (
     auxiliary_coefficient,
     find_router_loss,
 )
+from framework_plugins.hf.packing.eligibility import mask_windows
 from framework_plugins.hf.packing.parts import Part
+from framework_plugins.hf.packing.tree_attention import masks_of_layers
 from framework_plugins.hf.settings.config import Packing
 
 Tensor = torch.Tensor
 MODEL_INPUTS = ("input_ids", "attention_mask", "position_ids", "branches")
+TREE_MASK_DIMS = 4
 WITHIN_FORWARD = "framework_within_forward"
 """Argument of a model's forward pass: what is computed within it instead."""
 
@@ -82,9 +85,12 @@ class Losses:
         self.plain = model.get_base_model() if isinstance(model, PeftModel) else model
         self.body = self.plain.base_model
         linear = self.plain.get_output_embeddings()
-        self.head = Head(linear) if type(linear) is torch.nn.Linear else None
+        # A body that is the whole model, as Llama 4's, gives logits itself.
+        split = self.body is not self.plain
+        self.head = Head(linear) if split and type(linear) is torch.nn.Linear else None
         self.router_loss: RouterLoss | None = find_router_loss(self.plain)
         self.selects_logits = True
+        self.windows = mask_windows(self.plain)
         self.packing = packing
         self.dense_mask = dense_mask
         self.logits_at_once = logits_at_once(self.plain.device)
@@ -226,9 +232,19 @@ class Losses:
         """Compute, in a group within the model's own forward pass."""
         return self.wrapped(**{WITHIN_FORWARD: compute}) if self.in_group else compute()
 
+    def inputs(self, part: Part) -> dict[str, Any]:
+        """Return what of a part the model is called with; the mask of a tree is that of each kind of its layers."""
+        given = model_inputs(part)
+        if "branches" in given or "attention_mask" not in given or given["attention_mask"].dim() != TREE_MASK_DIMS:
+            return given
+        # The simplest implementation adds the mask to the scores.
+        added = self.plain.dtype if self.plain.config._attn_implementation == "eager" else None  # noqa: SLF001 - no public name
+        masks = masks_of_layers(given["attention_mask"], given["position_ids"], self.windows, added)
+        return given | {"attention_mask": masks}
+
     def learned_states(self, part: Part, **more: Any) -> tuple[Tensor, Any]:
         """Return the states from which something is learned, (learned, features), and all that the body gives."""
-        out = self.body(**model_inputs(part), use_cache=False, **more)
+        out = self.body(**self.inputs(part), use_cache=False, **more)
         states = out[0]
         return states.reshape(-1, states.shape[-1])[part["source"]], out
 
@@ -236,7 +252,7 @@ class Losses:
         """Return the logits of the same places, made by the model itself: (learned, vocabulary)."""
         columns = torch.unique(part["source"] % part["input_ids"].shape[1])
         keep = {"logits_to_keep": columns} if self.selects_logits else {}
-        return self.pick_learned(part, self.wrapped(**model_inputs(part), **keep, use_cache=False).logits)
+        return self.pick_learned(part, self.wrapped(**self.inputs(part), **keep, use_cache=False).logits)
 
     def pick_learned(self, part: Part, logits: Tensor) -> Tensor:
         """Pick those of the learned places from logits of all positions, or of those where something is learned.

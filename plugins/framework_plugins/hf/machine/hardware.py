@@ -19,6 +19,7 @@ import torch
 from framework import FrameworkError, Plan, Selection
 from framework.api import GIB, Gpu, cpu_cores, error_location, installed, summarize_error
 from framework.api.training import (
+    CountedModelSource,
     HasSubstitute,
     ModelSource,
     OptimizerFactory,
@@ -317,7 +318,8 @@ def choose_checkpointing(machine: Hardware, plan: Plan, source: ModelSource, gro
     if machine.device != "cuda" or not decides_checkpointing(plan):
         return machine
     try:
-        shape = Shape.from_config(source.config_json())
+        stored = source.parameters() if isinstance(source, CountedModelSource) else 0
+        shape = Shape.from_config(source.config_json(), stored)
     except FrameworkError:  # of a shape that the arithmetic does not know
         return machine
     gpu = available_gpu(machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,10 @@ import torch
 
 from framework_plugins.hf.packing.parts import ATTENTION_COST
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+
+FULL_KIND, WINDOW_KIND = "full_attention", "sliding_attention"
+MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
+"""Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,14 @@ def forward_plan(
         adapter: the peft config, None if all weights are trained.
         quantized: whether the base is.
     """
-    far = distance_dependence(model)
-    why = far or tree_refusal(model, attention, getattr(adapter, "lora_dropout", 0.0), config.neftune_noise_alpha)
+    far, windows = distance_dependence(model), mask_windows(model)
+    dropout = getattr(adapter, "lora_dropout", 0.0)
+    why = "" if windows else far  # masks of the layers' windows make the rows the same
+    why = why or tree_refusal(model, attention, dropout, config.neftune_noise_alpha)
     packing = Packing.pad if why and config.packing is Packing.tree else config.packing
     # Measured on CPUs only: elsewhere the plain layers stay, and a dense mask goes to the GPU's own kernels.
     on_cpu = device == "cpu"
-    branches = on_cpu and packing is Packing.tree and attention == "sdpa"
+    branches = on_cpu and packing is Packing.tree and attention == "sdpa" and not far
     fast = on_cpu and adapter is not None and not quantized
     fact = packing.value if packing is config.packing else f"{packing.value}, not tree: {why}"
     return ForwardPlan(packing, pair_cost(model), not far, branches, fast), fact
@@ -60,11 +67,35 @@ def distance_dependence(model: Any) -> str:
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []} - {"full_attention"}
     if kinds:
         return f"the model has layers of the kind {', '.join(sorted(kinds))}"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return f"the model has a sliding window of {config.sliding_window} tokens"
+    if getattr(model, "_is_stateful", False):
+        return "the model keeps a state that each token changes"
+    windows = _window_sizes(config)
+    if windows and getattr(config, "use_sliding_window", True):
+        return f"the model has a sliding window of {' and '.join(map(str, sorted(windows)))} tokens"
     if any("sink" in name.rpartition(".")[2] for name, _ in model.named_parameters()):
         return "the model has attention sinks"
     return ""
+
+
+def mask_windows(model: Any) -> Mapping[str, int]:
+    """Return how many tokens back a token sees in each kind of layer, 0 for all, if a mask can say it.
+
+    The kind "" stands for all layers of a model that takes one mask. Empty if a mask does not say what a token sees.
+    """
+    config = model.config.get_text_config()
+    kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []}
+    sizes = _window_sizes(config)
+    if (
+        getattr(model, "_is_stateful", False)
+        or kinds - MASKED_KINDS
+        or getattr(config, "use_bidirectional_attention", None)
+    ):
+        return {}
+    if WINDOW_KIND in kinds:
+        return {FULL_KIND: 0, WINDOW_KIND: sizes.pop()} if len(sizes) == 1 else {}
+    if sizes and not kinds and getattr(config, "use_sliding_window", True):
+        return {"": sizes.pop()} if len(sizes) == 1 else {}
+    return dict.fromkeys(kinds or {""}, 0)
 
 
 def tree_refusal(model: Any, attention: str, lora_dropout: float, noise: float | None = None) -> str:
@@ -93,8 +124,23 @@ def pair_cost(model: Any) -> float:
 
     A token takes 2 multiplications and additions a weight, a pair 4 a feature of the heads and layer: scores and sum.
     """
-    config = model.config.get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     tables = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part}
     weights = sum(part.numel() for part in model.parameters() if id(part) not in tables)
-    return float(ATTENTION_COST * 4 * config.num_attention_heads * size * config.num_hidden_layers / (2 * weights))
+    features = sum(_attention_features(layer) for layer in _layer_configs(model.config.get_text_config()))
+    return float(ATTENTION_COST * 4 * features / (2 * weights))
+
+
+def _layer_configs(config: Any) -> list[Any]:
+    """Return the config of each layer: in some models, layers differ in what others have once."""
+    return list(config.per_layer_config) if hasattr(config, "num_hidden_layers") else []
+
+
+def _window_sizes(config: Any) -> set[int]:
+    """Return the sizes of the sliding windows of all layers."""
+    return {int(getattr(layer, "sliding_window", None) or 0) for layer in _layer_configs(config)} - {0}
+
+
+def _attention_features(layer: Any) -> int:
+    """Return the features of all heads of a layer; 0 if it has no attention heads."""
+    heads = getattr(layer, "num_attention_heads", None) or 0
+    return heads * (getattr(layer, "head_dim", None) or layer.hidden_size // heads) if heads else 0

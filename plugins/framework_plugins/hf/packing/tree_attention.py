@@ -8,7 +8,7 @@ FlexAttention would skip the masked pairs too, but has no backward pass on a CPU
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -107,6 +107,25 @@ def branch_mask(tree: Tree, length: int) -> Tensor:
             mask[own, start : start + count] = True
         mask[own, own] = torch.ones(node.length, node.length, dtype=torch.bool).tril()
     return mask[None, None]
+
+
+def masks_of_layers(
+    mask: Tensor, positions: Tensor, windows: Mapping[str, int], dtype: torch.dtype | None
+) -> Tensor | dict[str, Tensor]:
+    """Return the mask of a tree for each kind of layer, as transformers takes them; one mask if there is one kind.
+
+    Args:
+        mask: which token sees which, see `branch_mask`.
+        positions: of the tokens, (1, tokens).
+        windows: how many tokens back a token sees in each kind of layer; 0: all.
+        dtype: of masks that are added to scores; None if they say which scores count.
+    """
+    back = positions[0][:, None] - positions[0][None]
+    masks = {kind: mask & (back < window) if window else mask for kind, window in windows.items()} or {"": mask}
+    if dtype is not None:
+        lowest = torch.finfo(dtype).min
+        masks = {kind: torch.zeros_like(each, dtype=dtype).masked_fill(~each, lowest) for kind, each in masks.items()}
+    return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 def _groups(stretches: Sequence[Stretch], limit: int) -> Iterator[list[Stretch]]:

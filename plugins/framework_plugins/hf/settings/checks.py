@@ -9,7 +9,14 @@ from collections.abc import Iterator, Mapping
 from framework import Plan
 from framework.api import as_text, nearest
 from framework.api.training import WORKER
-from framework_plugins.hf.settings.config import ALL_LINEAR, PLAIN_NAME, Bias, LoraAdapterConfig, NoQuantizationConfig
+from framework_plugins.hf.settings.config import (
+    ALL_LINEAR,
+    PLAIN_NAME,
+    Bias,
+    Experts,
+    LoraAdapterConfig,
+    NoQuantizationConfig,
+)
 from framework_plugins.hf.settings.library_fields import (
     EVA,
     INIT_LORA_WEIGHTS,
@@ -72,6 +79,7 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
     uncut = {
         "modules_to_save": config.modules_to_save,
         f"bias={config.bias.value}": config.bias is not Bias.none,
+        "experts=all": config.experts is Experts.all,
         "merge_first=true": config.merge_first,
         f"args.init_lora_weights={start}": start == EVA or WITHIN_WEIGHTS.fullmatch(start),
         "args.trainable_token_indices": plan.model.config.new_tokens,

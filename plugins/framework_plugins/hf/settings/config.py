@@ -26,7 +26,8 @@ CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
 """The variable that replaces the choice of `trainer.dtype=auto` on a CPU: tests run in bf16 and fp32 on any machine."""
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
-ALL_LINEAR = "all-linear"
+ALL_LINEAR, ALL_EXPERTS = "all-linear", "all-experts"
+"""What stands for the names of all linear layers, and of all parameters of experts, until the model is known."""
 PLAIN_NAME = re.compile(r"[\w.-]+")
 """A plain name of a layer; anything else is a regular expression."""
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(
@@ -101,6 +102,13 @@ class Bias(Enum):
     all = "all"
 
 
+class Experts(Enum):
+    """Which experts of a mixture of experts get an adapter."""
+
+    none = "none"
+    all = "all"
+
+
 class OutOfMemory(Enum):
     """What to do when memory runs out."""
 
@@ -159,7 +167,11 @@ class LoraAdapterConfig(AdapterConfig):
     """Dropout before the first matrix."""
     target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: [ALL_LINEAR])
     """Names of the layers to adapt, or regular expressions that match their whole names, such as
-    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer except the output head."""
+    `.*self_attn.(q|v)_proj`; all-linear takes every linear layer that reads text, except the output head and what
+    chooses experts."""
+    experts: Experts = Experts.none
+    """Whether the experts of a mixture of experts also get an adapter, each matrix of each expert one of rank `r`: none
+    or all."""
     layers_to_transform: Annotated[list[Annotated[int, Ge(0)]] | None, Len(1)] = None
     """Numbers of the blocks whose layers are adapted, from 0. null: all blocks."""
     rank_pattern: Annotated[dict[str, int], ~Affects.base] = field(default_factory=dict)

@@ -129,7 +129,7 @@ LORA_SETTINGS = {
     "target_modules": "adapter.target_modules", "bias": "adapter.bias", "use_rslora": "adapter=rslora",
     "use_dora": "adapter=dora", "modules_to_save": "adapter.modules_to_save",
     "layers_to_transform": "adapter.layers_to_transform", "rank_pattern": "adapter.rank_pattern",
-    "alpha_pattern": "adapter.alpha_pattern",
+    "alpha_pattern": "adapter.alpha_pattern", "target_parameters": "adapter.experts",
 }  # fmt: skip
 """Fields of LoraConfig that settings of ours are."""
 CHANGES_BASE = "it changes the base that the verdict and the exports compare with"
@@ -138,7 +138,7 @@ LORA_REASONS = {
     **dict.fromkeys(("loftq_config", "corda_config", "lora_ga_config", "layer_replication"), CHANGES_BASE),
     **dict.fromkeys(
         ("lora_bias", "use_qalora", "qalora_group_size", "alora_invocation_tokens", "use_bdlora", "arrow_config",
-         "kasa_config", "velora_config", "monteclora_config", "target_parameters"),
+         "kasa_config", "velora_config", "monteclora_config"),
         CANNOT_MERGE,
     ),
     **dict.fromkeys(

@@ -90,7 +90,8 @@ def footprint(
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
     noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
-    tree = config.packing is Packing.tree and not noise and not shape.windows
+    shared_prefixes = config.packing is Packing.tree and not noise
+    tree = shared_prefixes and not shape.windows  # with windows a tree may cost more than padding, which is taken then
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
     grouped = replace(
@@ -117,7 +118,7 @@ def footprint(
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) else Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
-        masked=on_gpu and tree,
+        masked=on_gpu and shared_prefixes,
         activation_bytes=0.0 if on_gpu else _activation_bytes(plan, shape, longest, wide=wide, fast=fast, tree=tree),
         process=0.0 if on_gpu else _process() + PRIMITIVES * (not wide),
         heap=0.0 if on_gpu else HEAP_SHARE,

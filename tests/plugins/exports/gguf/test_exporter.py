@@ -226,3 +226,15 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(FrameworkError, match=r"model\.safetensors is not a complete safetensors file"):
         WeightCount.read(tmp_path)
+
+
+def test_what_the_converter_lacks_in_a_config_is_refused_before_the_training(run: Run) -> None:
+    words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
+    plan = testing.plan(words, run_dir=run.folder)
+    exporter = GgufExporter(plan.exporter["gguf"].config)
+    exporter.check(testing.EchoModel(plan), plan)
+    config = json.loads((run.base / "config.json").read_text(encoding="utf-8"))
+    del config["hidden_size"]
+    (run.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp's converter cannot read .*hidden_size"):
+        exporter.check(testing.EchoModel(plan), plan)

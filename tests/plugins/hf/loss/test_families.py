@@ -16,12 +16,12 @@ from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.loss.test_loss import assert_same, build, packed, reference
 from tests.plugins.hf.packing import drawn
+from tests.support import bases
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
 
 WINDOW = 24
-pytestmark = pytest.mark.filterwarnings("ignore:The following .*_pattern keys did not match:RuntimeWarning")
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,36 @@ def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
     some = drawn.make(5, 4, 60)
     assert max(len(row.input_ids) for row in some) > WINDOW
     wanted = reference(model, some)
-    # `packing.eligibility` refuses the tree where layers see a window: the window counts places, not positions.
-    for packing in (Packing.none, Packing.pad, *([Packing.tree] if "sliding" not in kinds else [])):
+    assert losses.packing is Packing.tree
+    for packing in Packing:
         assert_same(packed(model, losses, Packer(packing, 2, 0, dense_mask=True), some), wanted)
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes"),
+    [
+        ("gemma3_text", bases.WINDOWS),
+        ("gemma4_text", {}),
+        ("gpt_oss", {}),
+        ("llama", {"model_type": "mistral", "sliding_window": WINDOW}),
+        ("llama", {"model_type": "olmo3", **bases.WINDOWS}),
+    ],
+)
+def test_a_tree_has_the_loss_of_rows_one_by_one_where_layers_see_a_window(
+    tmp_path: Path, family: str, sizes: dict[str, Any]
+) -> None:
+    model = build(tiny_base(tmp_path / "model", family, **sizes), "plain")
+    losses = probe(Losses(model.eval(), Packing.tree, dense_mask=True))
+    assert (losses.packing, losses.problem) == (Packing.tree, "")
+    model.train()
+    some = drawn.make(5, 4, 60)
+    assert_same(packed(model, losses, Packer(Packing.tree, 4, 0, dense_mask=True), some), reference(model, some))
 
 
 def test_gemma_3_with_its_part_for_images_is_trained_by_a_run(tmp_path: Path, rows: Path) -> None:
     base = tiny_base(tmp_path / "model", "gemma3")
     with opened(make(base, rows, tmp_path / "run", "data.validation_split=0.2")) as (model, data):
-        assert model.facts["packing"] == "pad, not tree: the model has layers of the kind sliding_attention"
+        assert model.facts["packing"] == "tree"
         before = model.loss(data.validation)
         result, _ = train(model, data, tmp_path)
         assert result.steps == 4

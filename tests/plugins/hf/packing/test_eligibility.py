@@ -9,11 +9,13 @@ import torch
 from transformers import AutoModelForCausalLM as Auto
 from transformers import (
     GptOssConfig,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
+    RwkvConfig,
 )
 
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
@@ -61,28 +63,30 @@ def test_models_with_full_attention_take_a_tree(config: PretrainedConfig) -> Non
     assert made.prefix_reusable
 
 
+GPT_OSS = GptOssConfig(
+    **SMALL, num_local_experts=2, num_experts_per_tok=1, layer_types=["full_attention"] * 2, sliding_window=None
+)
+SLIDING = Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=64, max_window_layers=0)
+
+
+@pytest.mark.parametrize(
+    "config", [MistralConfig(**SMALL, sliding_window=64), GPT_OSS, SLIDING], ids=["window", "sinks", "kinds of layers"]
+)
+def test_models_that_see_a_token_by_its_distance_take_a_tree_with_masks(config: PretrainedConfig) -> None:
+    made, fact = chosen(config)
+    assert fact == "tree"
+    assert (made.packing, made.branch_attention, made.prefix_reusable) == (Packing.tree, False, False)
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (MistralConfig(**SMALL, sliding_window=64), "the model has a sliding window of 64 tokens"),
-        (
-            GptOssConfig(
-                **SMALL,
-                num_local_experts=2,
-                num_experts_per_tok=1,
-                layer_types=["full_attention"] * 2,
-                sliding_window=None,
-            ),
-            "the model has attention sinks",
-        ),
-        (
-            Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=64, max_window_layers=0),
-            "the model has layers of the kind sliding_attention",
-        ),
+        (Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]), "the model has layers of the kind conv"),
+        (RwkvConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model keeps a state that each token"),
     ],
-    ids=["sliding window", "sinks", "kinds of layers"],
+    ids=["convolutions", "states"],
 )
-def test_models_that_see_a_token_by_its_distance_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
+def test_models_with_states_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
     made, fact = chosen(config)
     assert fact.startswith(f"pad, not tree: {why}")
     assert (made.packing, made.branch_attention, made.prefix_reusable) == (Packing.pad, False, False)

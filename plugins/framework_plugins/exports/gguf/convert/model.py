@@ -16,7 +16,9 @@ FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 """Names of `gguf.LlamaFileType`."""
 
 
-def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = None) -> None:
+def convert(
+    folder: str, target: str, dtype: str, name: str, tree: str | None = None, *, settings_only: bool = False
+) -> None:
     """Convert.
 
     Args:
@@ -25,6 +27,7 @@ def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = 
         dtype: f32, f16 or bf16.
         name: what `general.name` says.
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
+        settings_only: convert config and tokenizer, and write nothing.
 
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
@@ -52,7 +55,11 @@ def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = 
                 return _known_pre_tokenizer(tokenizer)
 
     with torch.inference_mode():
-        Converted(Path(folder), gguf.LlamaFileType[FILE_TYPES[dtype]], Path(target), model_name=name).write()
+        made = Converted(Path(folder), gguf.LlamaFileType[FILE_TYPES[dtype]], Path(target), model_name=name)
+        if settings_only:
+            made.prepare_metadata(vocab_only=False)
+        else:
+            made.write()
 
 
 def model_class(conversion: Any, config: dict[str, Any]) -> Any:

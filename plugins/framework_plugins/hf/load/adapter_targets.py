@@ -1,0 +1,184 @@
+"""Which matrices of a model an adapter changes: layers that read text, with or without experts, never a router unasked.
+
+peft knows some families of experts by the names that their layers had in earlier versions of transformers, and replaces
+those names by the experts' parameters and the router. Here names mean the layers that the model has.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from peft import LoraConfig, PeftConfig, PeftModel
+from peft.tuners.lora.layer import LoraLayer, ParamWrapper
+from peft.tuners.tuners_utils import check_target_module_exists
+from transformers import PreTrainedModel
+
+from framework import FrameworkError
+from framework.api import count
+from framework_plugins.hf.load import model_parts
+from framework_plugins.hf.settings.config import ALL_EXPERTS, ALL_LINEAR, target_pattern
+
+MAMBA_FAMILIES = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+MAMBA_LAYERS = frozenset({"out_proj", "conv1d"})
+"""Layers that peft does not adapt in these families: their kernels read the weights themselves."""
+
+
+def choose_layers(model: PreTrainedModel, config: PeftConfig) -> None:
+    """Change the settings of a new adapter so that peft adapts the layers that they mean in this model.
+
+    Raises:
+        FrameworkError: the model does not have what is asked for, or peft cannot adapt it.
+    """
+    left_out = model_parts.patterns(model_parts.outside_text(model))
+    if isinstance(config, LoraConfig):
+        left_out += _not_meant(model, config)
+    if left_out:
+        given = config.exclude_modules or []
+        also = [given] if isinstance(given, str) else sorted(given)
+        config.exclude_modules = target_pattern([*left_out, *also])
+    if isinstance(config, LoraConfig):
+        _name_experts(model, config)
+        _keep_names(model, config)
+
+
+def check_names(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Refuse names of layers that peft does not adapt in this family.
+
+    Raises:
+        FrameworkError: names them, and the ones that it adapts.
+    """
+    asked = {target.rpartition(".")[2] for target in config.target_modules or ()}
+    names = {name.rpartition(".")[2] for name in model_parts.linear_layers(model)}
+    family = model.config.model_type
+    reasons = ("its kernels read these weights themselves", "it takes them for the names of experts")
+    for refused, reason in zip(_refused_names(model), reasons, strict=True):
+        if wrong := sorted(asked & refused):
+            raise FrameworkError(
+                f"adapter.target_modules=[{','.join(sorted(asked))}]: peft does not adapt {', '.join(wrong)} of "
+                f"{family}, because {reason}: leave them out. Valid: {', '.join(sorted(names - refused))}"
+            )
+
+
+def _refused_names(model: PreTrainedModel) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of layers that peft does not adapt because of Mamba kernels, and because of experts."""
+    mamba = MAMBA_LAYERS if model.config.model_type in MAMBA_FAMILIES else frozenset()
+    return mamba, replaced_names(model) or frozenset()
+
+
+def _not_meant(model: PreTrainedModel, config: LoraConfig) -> list[str]:
+    """Return patterns for what `all-linear` does not mean."""
+    if config.target_modules != ALL_LINEAR:
+        return []
+    layers = model_parts.linear_layers(model)
+    names = model_parts.routers(model, layers)
+    if ALL_EXPERTS not in (config.target_parameters or ()):
+        names += model_parts.single_experts(layers)
+    mamba, _ = _refused_names(model)
+    names += [name for name in layers if name.rpartition(".")[2] in mamba]
+    return model_parts.patterns(names)
+
+
+def _name_experts(model: PreTrainedModel, config: LoraConfig) -> None:
+    if ALL_EXPERTS not in (config.target_parameters or ()):
+        return
+    fused = model_parts.fused_experts(model)
+    if not fused and not model_parts.single_experts(model_parts.linear_layers(model)):
+        raise FrameworkError(f"adapter.experts=all: {type(model).__name__} has no experts: set adapter.experts=none")
+    for setting, value in (("adapter.lora_dropout", config.lora_dropout), ("adapter=dora", config.use_dora)):
+        if fused and value:
+            fix = "adapter.lora_dropout=0" if setting != "adapter=dora" else "adapter=lora"
+            raise FrameworkError(f"adapter.experts=all: peft does not adapt fused experts with {setting}: set {fix}")
+    blocks = config.layers_to_transform
+    chosen = [name for name in fused if blocks is None or _block(name) in blocks]
+    config.target_parameters = chosen or None
+
+
+def _block(name: str) -> int:
+    """Return the number of the block that a parameter is in."""
+    number = re.search(r"\.(\d+)\.", name)
+    return int(number[1]) if number else -1
+
+
+def _keep_names(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Name each layer in full in the families whose names peft replaces, without those that it would replace."""
+    replaced = replaced_names(model)
+    if replaced is None or not isinstance(config.target_modules, str):
+        return
+    layers, meant = model_parts.linear_layers(model), copy.copy(config)
+    if meant.target_modules == ALL_LINEAR:
+        meant.target_modules = ".*"
+    names = {name for name in layers if check_target_module_exists(meant, name)}
+    config.target_modules = {name for name in names if name.rpartition(".")[2] not in replaced}
+    # These are in `target_modules` already, and peft takes numbers of blocks only of names that are not in full.
+    config.layers_to_transform = None
+
+
+def replaced_names(model: PreTrainedModel) -> frozenset[str] | None:
+    """Return the names of linear layers that peft takes for experts and routers; None if it takes no names so."""
+    try:
+        from peft.utils.transformers_weight_conversion import (  # noqa: PLC0415 - peft has it since 0.19
+            convert_peft_config_for_transformers,
+        )
+    except ImportError:
+        return None
+    names = {name.rpartition(".")[2] for name in model_parts.linear_layers(model)}
+    probe = LoraConfig(target_modules=ALL_LINEAR)
+    convert_peft_config_for_transformers(probe, model=model, conversions=None)
+    if not probe.target_parameters:
+        return None
+    return frozenset(names - set(probe.target_modules or ()))
+
+
+@dataclass(frozen=True)
+class TextLayers:
+    """What an adapter could change in a model, before it has one.
+
+    Attributes:
+        linear: the linear layers of the text part.
+        experts: those of experts, and the parameters of fused ones.
+        routers: layers that choose experts.
+        outside: the parts that read no text.
+        refused: names of layers that `all-linear` means, and peft does not adapt in this family.
+    """
+
+    linear: frozenset[str]
+    experts: frozenset[str]
+    routers: frozenset[str]
+    outside: tuple[str, ...]
+    refused: frozenset[str]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, config: LoraConfig) -> TextLayers:
+        """Read them from a model, with or without memory for its weights, and the adapter that it is to have."""
+        linear = model_parts.linear_layers(model)
+        experts = {*model_parts.fused_experts(model), *model_parts.single_experts(linear)}
+        return cls(
+            frozenset(linear),
+            frozenset(experts),
+            frozenset(model_parts.routers(model, linear)),
+            tuple(model_parts.outside_text(model)),
+            _refused_names(model)[0] | _refused_names(model)[1] if config.target_modules == ALL_LINEAR else frozenset(),
+        )
+
+    def describe(self, adapted: PeftModel) -> str:
+        """Say what peft adapts, if the model has more than plain layers that read text; else nothing."""
+        names = sorted({name.rpartition(".")[2] for name in self.linear} & self.refused)
+        if not (self.experts or self.outside or names):
+            return ""
+        changed = {name for name, part in adapted.get_base_model().named_modules() if isinstance(part, LoraLayer)}
+        matrices = {name for name in changed if name in self.linear}
+        wrapped = {_parameter(name, adapted.get_base_model().get_submodule(name)) for name in changed - matrices}
+        text = f"{len(matrices)} of {count(len(self.linear), 'linear layer')}"
+        if self.experts:
+            experts, router = (matrices | wrapped) & self.experts, matrices & self.routers or wrapped - self.experts
+            text += f"; experts: {'yes' if experts else 'no'}, router: {'yes' if router else 'no'}"
+        text += f"; peft does not adapt {', '.join(names)} of this family" if names else ""
+        return text + (f"; left out: {', '.join(self.outside)}, which read no text" if self.outside else "")
+
+
+def _parameter(name: str, layer: Any) -> str:
+    """Return the name that the parameter which peft adapts has in the base; the layer's own name if it is a layer."""
+    return f"{name.replace('.base_layer', '')}.{layer.parameter_name}" if isinstance(layer, ParamWrapper) else name

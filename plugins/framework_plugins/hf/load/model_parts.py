@@ -1,0 +1,158 @@
+"""The parts of a model: the class that holds them, those that read no text, experts and their routers.
+
+They are found by what they are, not by their names: families name them differently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForMultimodalLM,
+    PreTrainedModel,
+)
+from transformers.pytorch_utils import Conv1D
+
+from framework.api import installed
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
+"""In the names of configs of parts that do not read text."""
+EXPERTS = "experts"
+"""What families call the part that holds the experts of a layer."""
+
+
+def auto_class(config: Any) -> Any:
+    """Return what makes the model of a config: of some families with images or sound there is no causal class."""
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
+    multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
+    return AutoModelForMultimodalLM if multimodal and not causal else AutoModelForCausalLM
+
+
+def family_problem(model_type: str, written_by: str) -> str:
+    """Say why transformers has no class for a family, as the end of a sentence; empty if it may.
+
+    Args:
+        model_type: the name of the family in config.json.
+        written_by: the version of transformers that wrote config.json; empty if it does not say.
+    """
+    version = installed("transformers")
+    here = f"transformers {version}"
+    if model_type not in CONFIG_MAPPING:
+        newer = f"; transformers {written_by} wrote its config.json, so install that version or a newer one"
+        fix = newer if written_by not in {"", version} else ": install a newer version"
+        return f"{here} does not know model_type={model_type}{fix}"
+    known = CONFIG_MAPPING[model_type]
+    if known not in MODEL_FOR_CAUSAL_LM_MAPPING and known not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        return f"model_type={model_type} does not write text in {here}: choose a model with a causal head"
+    return ""
+
+
+def reads_tokens(model: PreTrainedModel) -> bool:
+    """Whether a model has one embedding of tokens, as all that read text alone have."""
+    try:
+        return hasattr(model.get_input_embeddings(), "weight")
+    except NotImplementedError:
+        return False
+
+
+def outside_text(model: PreTrainedModel) -> list[str]:
+    """Return the names of the parts that a text does not go through: towers for images and sound, and projectors."""
+    if not any(SENSES.search(name) for name in getattr(model.config, "sub_configs", ())):
+        return []
+    decoder = model.get_decoder()
+    kept = [name for name, part in model.named_modules() if part is decoder or part is model.get_output_embeddings()]
+    outside = list(_beside(model, "", kept))
+    start = next((f"{name}." for name, part in model.named_modules() if part is decoder and name), "")
+    for name, part in decoder.named_children():
+        towers = (inner for inner in part.modules() if isinstance(inner, PreTrainedModel))
+        if any(type(tower.config) is not type(decoder.config) for tower in towers):
+            outside.append(f"{start}{name}")
+    return outside
+
+
+def _beside(module: nn.Module, place: str, kept: list[str]) -> Iterator[str]:
+    """Give the outermost parts that neither are one of those to keep, nor hold one, nor are in one."""
+    for name, part in module.named_children():
+        path = f"{place}.{name}".removeprefix(".")
+        if any(each.startswith(f"{path}.") for each in kept):
+            yield from _beside(part, path, kept)
+        elif path not in kept and "" not in kept:
+            yield path
+
+
+def is_linear(part: nn.Module) -> bool:
+    """Whether a part is a linear layer, GPT-2's kind or a quantized one too."""
+    return isinstance(part, nn.Linear | Conv1D)
+
+
+def linear_layers(model: PreTrainedModel) -> dict[str, nn.Module]:
+    """Return the linear layers of the text part by name, the output head aside."""
+    head, outside = model.get_output_embeddings(), tuple(f"{name}." for name in outside_text(model))
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if is_linear(part) and part is not head and not f"{name}.".startswith(outside)
+    }
+
+
+def fused_experts(model: PreTrainedModel) -> dict[str, nn.Parameter]:
+    """Return the matrices of experts that are one parameter, (experts, rows, columns), by name."""
+    outside = tuple(f"{name}." for name in outside_text(model))
+    return {
+        f"{name}.{key}": weight
+        for name, part in model.named_modules()
+        if not isinstance(part, CONVOLUTIONS) and not f"{name}.".startswith(outside)
+        for key, weight in part.named_parameters(recurse=False)
+        if weight.dim() == 3  # noqa: PLR2004
+    }
+
+
+def single_experts(layers: dict[str, nn.Module]) -> list[str]:
+    """Return which of the linear layers are those of experts that are modules of their own."""
+    return [name for name in layers if re.search(rf"(^|\.){EXPERTS}\.\d+\.", name)]
+
+
+def routers(model: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
+    """Return which of the linear layers choose experts: they have one output for each, and are beside them."""
+    counts = {name.rpartition(".")[0]: len(weight) for name, weight in fused_experts(model).items()}
+    counts |= {
+        name: len(part)
+        for name, part in model.named_modules()
+        if isinstance(part, nn.ModuleList) and name.rpartition(".")[2] == EXPERTS
+    }
+    # A layer's experts are in its block, `mlp.experts`; a router is beside them or one level below, `mlp.router.layer`.
+    blocks = {name.rpartition(".")[0]: count for name, count in counts.items()}
+    return [
+        name
+        for name, part in layers.items()
+        if any(outputs(part) == blocks.get(place) for place in (_above(name), _above(_above(name))))
+    ]
+
+
+def _above(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def outputs(layer: Any) -> int:
+    """Return the outputs of a linear layer."""
+    return int(layer.nf if isinstance(layer, Conv1D) else layer.out_features)
+
+
+def freeze(model: nn.Module, names: list[str]) -> None:
+    """Let parts of a model not be trained."""
+    for name in names:
+        model.get_submodule(name).requires_grad_(False)  # noqa: FBT003 - torch's name for it
+
+
+def patterns(names: list[str]) -> list[str]:
+    """Return regular expressions for parts and all that is in them, the same one for all blocks."""
+    in_any_block = {re.sub(r"\.\d+(?=\.)", ".@", name) for name in names}
+    return [re.escape(name).replace("@", r"\d+") + r"(\..*)?" for name in sorted(in_any_block)]

@@ -1,0 +1,77 @@
+"""Every causal class of the installed transformers opens, or is refused in a line, before weights are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
+
+from framework import FrameworkError, Plan
+from framework.api.training import ModelPlace
+from framework.memory import Shape
+from framework_plugins.hf.backend import check_targets, try_adapter
+from framework_plugins.hf.load.loading import without_weights
+from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.packing.eligibility import forward_plan
+from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from tests.support.training import make
+
+TRAINED = (
+    "gemma3", "gemma3_text", "gemma4", "gemma4_text", "glm4_moe_lite", "gpt_oss", "granitemoehybrid", "lfm2", "llama",
+    "mamba", "ministral3", "mistral3", "nemotron_h", "olmo3", "phi3", "qwen3", "qwen3_5_text", "qwen3_5_moe_text",
+    "qwen3_moe", "qwen3_vl", "rwkv", "smollm3",
+)  # fmt: skip
+"""Families that people train, and two without attention."""
+EVERY = dict.fromkeys((*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES))
+
+
+def outcome(family: str, plan: Plan, folder: Path) -> str:
+    """Open the default model of a family without weights, as a run does; say how it is packed, or how it is refused."""
+    try:
+        CONFIG_MAPPING[family]().save_pretrained(folder)
+    except Exception as error:  # noqa: BLE001 - a family whose default sizes are none
+        return f"not tried: {type(error).__name__}"
+    settings, place = HFTrainerConfig(), ModelPlace(folder, family)
+    try:
+        model = without_weights(place, settings, trust=False)
+        check_targets(plan, model, torch.float32)
+        _, packing = forward_plan(settings, model, "sdpa", "cpu", None, quantized=False)
+        len(model.get_input_embeddings().weight)
+        Losses(model, Packing.tree, dense_mask=True)
+        stored = sum(weight.numel() for weight in model.parameters())
+        adapted = try_adapter(plan, place, model)
+    except FrameworkError as error:
+        return f"refused: {error}"
+    except Exception as error:  # noqa: BLE001 - all of them are told together
+        return f"raised: {type(error).__name__}: {error}"
+    try:
+        Shape.from_config(model.config.to_dict(), stored)
+    except FrameworkError as error:
+        return f"{packing}; {adapted}; not estimated: {error}"
+    return f"{packing}; {adapted}"
+
+
+def outcomes(families: Iterable[str], folder: Path) -> dict[str, str]:
+    plan = make(folder, folder / "rows.jsonl", folder / "run")
+    return {family: outcome(family, plan, folder) for family in families}
+
+
+def test_the_families_that_people_train_open(tmp_path: Path) -> None:
+    found = outcomes(TRAINED, tmp_path)
+    assert {family: said for family, said in found.items() if said.startswith(("refused", "raised"))} == {}
+    assert found["llama"] == "tree; "
+
+
+@pytest.mark.slow
+def test_every_class_opens_or_is_refused_in_a_line(tmp_path: Path) -> None:
+    found = outcomes(EVERY, tmp_path)
+    assert {family: said for family, said in found.items() if said.startswith("raised") or "\n" in said} == {}
+    refused = {family for family in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if found[family].startswith("refused")}
+    assert len(refused) < len(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) // 10
