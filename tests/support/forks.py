@@ -39,9 +39,9 @@ from typing import Any, NamedTuple, NoReturn
 
 STARTS = (
     "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
-    "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests",
+    "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests", "framework_plugins.sweeps.sweeping",
 )  # fmt: skip
-"""What a run of the echo backend imports, but for what reads variables while it is imported."""
+"""What a run or a sweep of the echo backend imports, but for what reads variables while it is imported."""
 
 
 LONGEST = 1 << 18
@@ -214,6 +214,7 @@ def serve(listener: socket.socket, process: int) -> list[str]:
 
 def prepare(*modules: str) -> None:
     """Import what the copies would; a start of the program has looked for its plugins and for those of Hydra."""
+    gc.disable()  # nothing of it is garbage, and to look for some takes longer the more there is
     for name in modules:
         importlib.import_module(name)
     if "framework.cli.main" in modules:
@@ -230,6 +231,7 @@ def prepare(*modules: str) -> None:
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
+    gc.enable()
 
 
 def skip_the_mode() -> None:
