@@ -9,7 +9,6 @@ check it: another CPU takes other times.
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Callable, Generator, Iterator
@@ -27,7 +26,7 @@ LONGEST = 40
 
 def read(path: str) -> str:
     """Return what is in a file of Linux; nothing if its process has just ended."""
-    # Not by `Path`: a test that is just over may have put something else in place of its methods.
+    # Neither `Path` nor `os.scandir`: a test that is just over may have put something else in their place.
     with suppress(OSError), open(path, encoding="utf-8") as file:  # noqa: PTH123
         return file.read()
     return ""
@@ -36,8 +35,11 @@ def read(path: str) -> str:
 def processes(process: int) -> Iterator[int]:
     """Yield a process and all that it began, as far as they live."""
     yield process
-    for task in glob.glob(f"/proc/{process}/task/*/children"):  # noqa: PTH207 - as above
-        for child in read(task).split():
+    tasks = list[str]()
+    with suppress(OSError):  # it has just ended
+        tasks = os.listdir(f"/proc/{process}/task")  # noqa: PTH208 - as above
+    for task in tasks:
+        for child in read(f"/proc/{process}/task/{task}/children").split():
             yield from processes(int(child))
 
 
