@@ -1,5 +1,6 @@
 """Adds the echo backend before anything composes, and what several test files share."""
 
+import gc
 import json
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from tests.support import (
     kinds,
 )
 
+gc.disable()  # until the tests are collected: what that imports and makes stays, and each look through it takes longer
 testing.install()
 forks.skip_the_mode()
 
@@ -54,3 +56,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the kinds, and start the longest file first, so that the other worker does the rest beside it."""
     kinds.mark(items)
     items.sort(key=lambda item: item.path.name != "test_main_job.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Look for garbage again, but a tenth as often through all that is old, which takes up to a second."""
+    gc.freeze()
+    gc.set_threshold(700, 10, 100)
+    gc.enable()

@@ -19,8 +19,8 @@ from tests.support.program import environment, framework
 
 LESS = (
     "data.max_rows=140", "data.validation_split=0.143", "evaluator.prompts.count=24",
-    "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2", "evaluator.memorization.rows=6",
-    "exporter=[adapter]",
+    "evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2",
+    "evaluator.memorization.rows=6", "exporter=[adapter]",
 )  # fmt: skip
 
 

@@ -382,9 +382,18 @@ def test_a_secret_in_any_setting_is_refused_or_left_nowhere(
 
     for number, (chosen, found) in enumerate(planted()):
         words = {name: word for name, word in found.items() if name not in SLOW}
-        why = refused(tmp_path / f"{number}", chosen, words, lambda _: None) if words else ""
-        for name in (name for name in words if not re.search(rf"(?<![\w.]){name}[=:.]", why)):
-            refused(tmp_path / f"{number} {name}", chosen, {name: words[name]}, pipeline.run)
         tried |= {*words}
+        # Those that the user asks to be shown run by themselves: beside them, a leak of another could not be seen.
+        alone = [name for name in words if name in (*PROMPTS, *PLACES)]
+        left = {name: word for name, word in words.items() if name not in alone}
+        while left:
+            why, before = refused(tmp_path / f"{number} {len(left)}", chosen, left, pipeline.run), len(wrong)
+            named = {name for name in left if re.search(rf"(?<![\w.]){name}[=:.]", why)}
+            if len(left) > 1 and (wrong[before:] or (why and not named)):  # which one, or whether the others are right
+                alone += [name for name in left if name not in named]
+                break
+            left = {name: word for name, word in left.items() if name not in named} if named else {}
+        for name in alone:
+            refused(tmp_path / f"{number} {name}", chosen, {name: words[name]}, pipeline.run)
     assert wrong == []
     assert len(tried) > 60

@@ -22,7 +22,7 @@ class EndingConfig(EchoTrainerConfig):
     kills_once: bool = False
     """Kill the process in its first training, with SIGKILL."""
     naps: float = 0.0
-    """Seconds that the training takes."""
+    """Seconds that the training takes, if there is no file `enough` before."""
 
 
 class Ending(EchoBackend):
@@ -43,7 +43,9 @@ class Ending(EchoBackend):
                 if self.config.kills_once and not Path("killed").exists():
                     Path("killed").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
-                time.sleep(100 if self.config.end == "never" else self.config.naps)
+                end = time.monotonic() + (100 if self.config.end == "never" else self.config.naps)
+                while time.monotonic() < end and not Path("enough").exists():
+                    time.sleep(0.05)
                 return train(*arguments)
 
             model.train = ending

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.forks import STARTS, Call, Forks
+from tests.support.forks import STARTS, Call, Copy, Forks
 from tests.support.program import environment
 
 ECHO = (
@@ -37,8 +37,12 @@ def forks() -> Forks:
 
 @functools.cache
 def trainers() -> Forks:
-    """Return one that has imported what opens a model, too, which takes six seconds."""
-    return Forks(environment(Path("/nowhere"), HF_HUB_OFFLINE="1"), *STARTS, "framework_plugins.hf.backend")
+    """Return one that has imported what opens a model and converts one, too, which takes six seconds.
+
+    Not `conversion` and `gguf`: which ones are imported is what some tests are about.
+    """
+    more = ("framework_plugins.hf.backend", "framework_plugins.exports.gguf.convert.lora")
+    return Forks(environment(Path("/nowhere"), HF_HUB_OFFLINE="1"), *STARTS, *more)
 
 
 @functools.cache
@@ -72,6 +76,11 @@ def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, st
         out, err = Path(folder, "out"), Path(folder, "err")
         code = forks.run(Call([*command], str(cwd), env, os.devnull, str(out), str(err)), timeout=120)
         return Result(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+def begun(*words: str, cwd: Path) -> Copy:
+    """Begin to run `python -m framework`, and do not wait."""
+    return forks().start(Call([*MODULE[1:], *words], str(cwd), environment(cwd.parent), *[os.devnull] * 3))
 
 
 def program(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:

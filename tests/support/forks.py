@@ -3,9 +3,9 @@
 To start the program takes longer than most of what tests look at. A copy has its own folder, variables, files for what
 it reads and prints, and exit code. It ends as any Python does, but does not take its modules apart, which would cost
 more than most calls: what an object prints as it is deleted at the very end is not seen. What only a true start shows
-(which modules it imports, what `PYTHONPATH` does) needs a process of its own.
+(which modules it imports, what `PYTHONPATH` does) needs a process of its own. The workers of one pytest share it.
 
-    python forks.py MODULES…    answers a line of JSON (see `Call`) with two: the process, its exit code
+    python forks.py SOCKET PROCESS MODULES…    each connection is a call; ends with that process
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import atexit
 import fcntl
 import functools
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -21,24 +22,34 @@ import runpy
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import termios
 import threading
 import types
+import uuid
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 STARTS = (
     "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
-    "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests",
+    "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests", "framework_plugins.sweeps.sweeping",
 )  # fmt: skip
-"""What a run of the echo backend imports, but for what reads variables while it is imported."""
+"""What a run or a sweep of the echo backend imports, but for what reads variables while it is imported."""
+
+
+LONGEST = 1 << 18
+"""Bytes of a call, which is one message: Linux sends none that is longer."""
+FILES = 8
+"""Descriptors that come with one, at most."""
+FEW = 32
+"""Bytes of an answer, a number."""
 
 
 class Call(NamedTuple):
@@ -52,6 +63,50 @@ class Call(NamedTuple):
     err: str
 
 
+class Copy:
+    """A fork, with what is used of a `subprocess.Popen`."""
+
+    def __init__(self, told: socket.socket) -> None:
+        self.returncode: int | None = None
+        self._told = told
+        self.pid = int(told.recv(FEW))
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, and return its exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended after `timeout` seconds.
+        """
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            try:
+                self.returncode = int(self._told.recv(FEW))
+            except TimeoutError as error:
+                raise subprocess.TimeoutExpired("a copy", timeout or 0) from error
+            self._told.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        """Return its exit code, if it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.001)  # 0 is another mode of sockets
+        return self.returncode
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.returncode is None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.pid, signal.SIGKILL)
+
+
+@functools.cache
+def sockets() -> Path:
+    """Return the folder in which the workers of one pytest find what they share; nobody else knows its name."""
+    folder = Path(tempfile.gettempdir(), f"forks-{os.environ.get('PYTEST_XDIST_TESTRUNUID') or uuid.uuid4().hex}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 class Forks:
     """The Python that forks.
 
@@ -62,10 +117,23 @@ class Forks:
     """
 
     def __init__(self, environment: Mapping[str, str], *modules: str, python: str = sys.executable) -> None:
-        pipe, command = subprocess.PIPE, [python, __file__, *modules]
-        # Without a buffer: it would read ahead, and select sees nothing of an end that is in it already.
-        self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe, bufsize=0)
-        atexit.register(self.close)
+        variables = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+        made_of = json.dumps([sorted(variables.items()), modules, python])
+        self._path = str(sockets() / hashlib.sha256(made_of.encode()).hexdigest()[:16])
+        with Path(f"{self._path}.lock").open("w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if Path(self._path).exists():
+                return
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(self._path)
+                listener.listen()
+                lives = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+                # -P: the folder of this file has modules with the names of Python's own.
+                command = [python, "-P", __file__, str(listener.fileno()), str(lives), *modules]
+                process = subprocess.Popen(
+                    command, env=variables, pass_fds=[listener.fileno()], stdin=subprocess.DEVNULL
+                )
+        atexit.register(process.poll)  # held to the end: Python would warn of a process that nobody waits for
 
     def run(self, call: Call, timeout: float) -> int:
         """Run `python -m MODULE WORDS…` or `python -c CODE WORDS…`, given without `python`; return its exit code.
@@ -75,71 +143,78 @@ class Forks:
         """
         copy = self.start(call)
         try:
-            return self.wait(timeout)
-        except TimeoutError:
-            with suppress(ProcessLookupError):  # it has just ended
-                os.kill(copy, signal.SIGKILL)
-            self.wait(timeout)
+            return copy.wait(timeout)
+        except subprocess.TimeoutExpired:
+            copy.kill()
+            copy.wait(timeout)
             raise TimeoutError(f"{call.command} took longer than {timeout} s") from None
 
-    def start(self, call: Call) -> int:
-        """Begin to run it, and return its process; `wait` has to follow before another call."""
-        asked, told = self.process.stdin, self.process.stdout
-        assert asked is not None
-        assert told is not None
-        asked.write(json.dumps(call).encode() + b"\n")
-        asked.flush()
-        return int(told.readline())
-
-    def wait(self, timeout: float) -> int:
-        """Wait for its end, and return its exit code.
-
-        Raises:
-            TimeoutError: it has not ended after `timeout` seconds.
-        """
-        told = self.process.stdout
-        assert told is not None
-        in_time, _, _ = select.select([told], [], [], timeout)
-        if not in_time:
-            raise TimeoutError
-        return int(told.readline())
-
-    def close(self) -> None:
-        """End it."""
-        self.process.communicate()
-
-
-def serve(asked: IO[str]) -> list[str]:
-    """Fork for each call; return what to run, in the copy."""
-    for line in asked:
-        call = Call(*json.loads(line))
+    def start(self, call: Call) -> Copy:
+        """Begin to run it."""
         writes = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
-        ways = ((call.stdin, os.O_RDONLY), (call.out, writes), (call.err, writes))
-        # Before the caller learns of the process: a terminal that nobody holds would be at its end.
-        files = [os.open(path, way | os.O_NOCTTY) for path, way in ways]
+        with ExitStack() as stack:
+            files = []
+            for path, way in ((call.stdin, os.O_RDONLY), (call.out, writes), (call.err, writes)):
+                files.append(os.open(path, way | os.O_NOCTTY, 0o666))
+                stack.callback(os.close, files[-1])
+            return self.copy(call.command, call.cwd, call.env, files)
+
+    def copy(self, command: Sequence[str], cwd: str, env: Mapping[str, str], files: Sequence[int]) -> Copy:
+        """Begin to run it with open files: input, output and errors; the numbers of more are its last words."""
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        told.connect(self._path)
+        socket.send_fds(told, [json.dumps([command, cwd, dict(env)]).encode()], files)
+        return Copy(told)
+
+
+def serve(listener: socket.socket, process: int) -> list[str]:
+    """Fork for each call; return what to run, in the copy, and nothing once the process has ended."""
+    ended, copies = os.pidfd_open(process), dict[int, tuple[int, socket.socket]]()
+    while True:
+        ready, _, _ = select.select([listener.fileno(), ended, *copies], [], [])
+        for descriptor in copies.keys() & ready:
+            copy, told = copies.pop(descriptor)
+            os.close(descriptor)
+            code = os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+            with told, suppress(OSError):  # nobody waits for it
+                told.send(b"%d" % code)
+        if ended in ready:
+            for left in (Path(listener.getsockname()), Path(f"{listener.getsockname()}.lock")):
+                left.unlink(missing_ok=True)
+            with suppress(OSError):  # others use it
+                left.parent.rmdir()
+            return []
+        if listener.fileno() not in ready:
+            continue
+        told, _ = listener.accept()
+        message, files, _, _ = socket.recv_fds(told, LONGEST, FILES)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # libraries have threads by now, which wait for work
             copy = os.fork()
         if copy:
             for file in files:
                 os.close(file)
-            os.write(1, b"%d\n" % copy)
-            os.write(1, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+            told.send(b"%d" % copy)
+            copies[os.pidfd_open(copy)] = copy, told
             continue
+        for each in (listener, told, *(told for _, told in copies.values())):
+            each.close()
         if os.isatty(files[0]):  # Ctrl-C reaches who owns the terminal
             os.setsid()
             fcntl.ioctl(files[0], termios.TIOCSCTTY, 0)
-        for number, file in enumerate(files):
+        for number, file in enumerate(files[:3]):
             os.dup2(file, number)
-        os.chdir(call.cwd)
+            os.close(file)
+        command, cwd, env = json.loads(message)
+        os.chdir(cwd)
         os.environ.clear()
-        os.environ.update(call.env)
-        return call.command
-    sys.exit()
+        os.environ.update(env)
+        return [*command, *map(str, files[3:])]
 
 
 def prepare(*modules: str) -> None:
     """Import what the copies would; a start of the program has looked for its plugins and for those of Hydra."""
+    gc.disable()  # nothing of it is garbage, and to look for some takes longer the more there is
     for name in modules:
         importlib.import_module(name)
     if "framework.cli.main" in modules:
@@ -156,6 +231,7 @@ def prepare(*modules: str) -> None:
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
+    gc.enable()
 
 
 def skip_the_mode() -> None:
@@ -189,7 +265,7 @@ def start(option: str, what: str, *words: str) -> None:
     """Do what Python does with these words."""
     sys.argv = [option, *words]
     added = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    sys.path[:1] = [str(Path.cwd()) if option == "-m" else "", *added]
+    sys.path[:0] = [str(Path.cwd()) if option == "-m" else "", *added]
     if option == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
@@ -197,11 +273,12 @@ def start(option: str, what: str, *words: str) -> None:
         exec(what, main.__dict__)  # noqa: S102 - as -c does
 
 
-def end(option: str, what: str, *words: str) -> NoReturn:
-    """Do what Python does with these words, and leave with its exit code."""
+def end(*command: str) -> NoReturn:
+    """Do what Python does with these words, if there are some, and leave with its exit code."""
     code = 0
     try:
-        start(option, what, *words)
+        if command:
+            start(*command)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         if code and not isinstance(ended.code, int):
@@ -223,5 +300,5 @@ def end(option: str, what: str, *words: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    prepare(*sys.argv[1:])
-    end(*serve(sys.stdin))
+    prepare(*sys.argv[3:])
+    end(*serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])))

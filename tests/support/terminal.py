@@ -6,39 +6,17 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from tests.support.forks import Call, Forks
+from tests.support.forks import Call, Copy, Forks
 
 SECONDS = 60
-
-
-class Forked:
-    """A fork, with the methods of a process of its own."""
-
-    def __init__(self, forks: Forks, call: Call) -> None:
-        self._forks, self._copy = forks, forks.start(call)
-        self._code: int | None = None
-
-    def kill(self) -> None:
-        """End it."""
-        if self._code is None:
-            with suppress(ProcessLookupError):  # it has just ended
-                os.kill(self._copy, signal.SIGKILL)
-
-    def wait(self, timeout: float = 60) -> int:
-        """Return its exit code."""
-        if self._code is None:
-            self._code = self._forks.wait(timeout)
-        return self._code
 
 
 class Terminal:
@@ -62,9 +40,8 @@ class Terminal:
         variables = {**env, "TERM": "xterm", "COLUMNS": str(columns)}
         if forks:
             name = os.ttyname(there)
-            self._process: subprocess.Popen[bytes] | Forked = Forked(
-                forks, Call([*command[1:]], str(cwd), variables, name, name, name)
-            )
+            call = Call([*command[1:]], str(cwd), variables, name, name, name)
+            self._process: subprocess.Popen[bytes] | Copy = forks.start(call)
         else:
             self._process = subprocess.Popen(
                 list(command), cwd=cwd, env=variables, stdin=there, stdout=there, stderr=there,

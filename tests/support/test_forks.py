@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-import types
 from pathlib import Path
 
 import pytest
 
 from tests.support.forked_program import ECHO, MODULE, execute, forks, launch, loggers
-from tests.support.forks import Call, Forks
+from tests.support.forks import Call
 
 RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
 
@@ -61,19 +59,3 @@ def test_a_fork_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with pytest.raises(TimeoutError, match=r"took longer than 0\.2 s"):
         forks().run(Call(wait, str(tmp_path), {}, os.devnull, out, out), timeout=0.2)
     assert launch((MODULE[0], "-c", "print(1)"), cwd=tmp_path).out == "1\n"
-
-
-def test_a_fork_that_ends_before_anybody_looks_is_no_late_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, out = Forks(dict(os.environ)), str(tmp_path / "out")
-    asked = made.process.stdin
-    assert asked is not None
-
-    def flush() -> None:
-        asked.flush()
-        time.sleep(1)  # both answers lie in the pipe by then
-
-    monkeypatch.setattr(made.process, "stdin", types.SimpleNamespace(write=asked.write, flush=flush))
-    call = Call(["-c", "raise SystemExit(3)"], str(tmp_path), dict(os.environ), os.devnull, out, out)
-    assert [made.run(call, timeout=10) for _ in range(2)] == [3, 3]
-    monkeypatch.undo()
-    made.close()

@@ -27,7 +27,7 @@ from framework.hooks.session import Session, current
 from framework.plan.load import load_plan, typed_in
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.folder import locked
-from framework.rundir.read import differences, flat, read_run
+from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_path
 from framework.util.redact import HIDDEN
@@ -134,17 +134,21 @@ def _check_config(
     before, after = flat(run.config), flat(json.loads(json.dumps(config)))
     if environment is not None:
         before, after = {**before, **environment.options, **run.options}, after | dict(options)
-    lines = [
-        f"  {name}: {quoted(old)} then, {quoted(new)} now"
+    changed_settings = {
+        name: (old, new)
         for name, (old, new) in differences(before, after).items()
         if not _covered(name, changed | {"run_dir"}) and HIDDEN not in f"{old}{new}"
-    ]
-    if lines:
+    }
+    if changed_settings:
         head = (
             f"{run.folder} was made with a different config than its overrides give now: defaults or files have changed"
         )
-        last = f"Give the values to use, for example {_example(lines[0])}, or continue with {ANYWAY}"
-        raise FrameworkError("\n".join([head, *lines, last]))
+        lines = [f"  {name}: {quoted(old)} then, {quoted(new)} now" for name, (old, new) in changed_settings.items()]
+        # A setting that one of the two versions does not have cannot be given its former value.
+        known = (f"{name}={quoted(old)}" for name, (old, new) in changed_settings.items() if ABSENT not in (old, new))
+        example = next(known, "")
+        give = f"Give the values to use, for example {example}, or continue" if example else "Continue"
+        raise FrameworkError("\n".join([head, *lines, f"{give} with {ANYWAY}"]))
 
 
 def _check_start(run: SavedRun, plan: Plan) -> None:
@@ -165,11 +169,6 @@ def _check_start(run: SavedRun, plan: Plan) -> None:
 def _covered(name: str, keys: set[str]) -> bool:
     """Whether a key is one of `keys` or lies below one."""
     return any(name == key or name.startswith(f"{key}.") for key in keys)
-
-
-def _example(line: str) -> str:
-    name, _, rest = line.strip().partition(": ")
-    return f"{name}={rest.partition(' then, ')[0]}"
 
 
 def _other_surroundings(environment: Environment | None, plugins: Mapping[str, str]) -> Iterator[str]:

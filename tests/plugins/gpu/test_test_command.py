@@ -13,6 +13,8 @@ from framework import FrameworkError
 from framework.cli.main import run_command
 from framework_plugins.gpu import test_command
 from framework_plugins.gpu.card import Probe
+from tests.support.forked_program import forked, trainers
+from tests.support.program import environment
 
 INI = """[pytest]
 addopts = --import-mode=importlib --strict-markers
@@ -75,10 +77,12 @@ def test_without_pytest_the_command_that_installs_it_is_named(monkeypatch: pytes
         run_command("test-gpu", [])
 
 
-def test_the_tests_of_the_distribution_are_about_twenty_on_a_gpu() -> None:
+def test_the_tests_of_the_distribution_are_about_twenty_on_a_gpu(tmp_path: Path) -> None:
     spec = find_spec("framework_gpu_tests")
     assert spec
     folder = next(iter(spec.submodule_search_locations or ()))
-    code, printed = test_command._tested(Path(folder), "gpu", "--collect-only", "-q")  # noqa: SLF001 - the seam
-    assert code == 0
-    assert 18 <= sum("::" in line for line in printed) <= 25
+    words = ["-c", f"{folder}/installed.ini", "-m", "gpu", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    env = environment(tmp_path, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    done = forked(trainers(), ["-m", "pytest", folder, *words], tmp_path, env)
+    assert done.code == 0, done.out
+    assert 18 <= sum("::" in line for line in done.out.splitlines()) <= 25

@@ -12,9 +12,9 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.process_group import Engine, Member, ProcessGroup, member
 from framework.api.protocols import Launcher
-from framework.config.compose import compose
 from framework.plan.load import load_config
 from framework.plan.make import make_plan
+from framework.testing import compose
 from framework.util import gpus
 from framework_plugins.launch.config import GroupConfig
 

@@ -56,13 +56,6 @@ def test_without_the_report_stage_there_is_none(data_file: Path, tmp_path: Path)
     assert plan.launch.create().launch(plan) is None
 
 
-def test_a_plugin_of_one_file_goes_along(place: Path) -> None:
-    done = program(*WORDS, "run_dir=run", cwd=place)
-    assert (done.code, done.err) == (0, "")
-    report = records.load(Report, place / "run" / "report.json")
-    assert report.hardware["device"] == "none"
-
-
 def test_a_mistake_is_reported_once_with_exit_code_2(place: Path) -> None:
     done = program(*WORDS, "run_dir=run", "trainer.end=mistake", cwd=place)
     assert (done.code, done.err) == (2, "first line\nsecond line\n")
@@ -226,8 +219,10 @@ def test_settings_that_cannot_be_written_down_are_refused_too(data_file: Path, t
     assert not (tmp_path / "run").exists()
 
 
-def test_a_rerun_holds_the_rows_against_the_saved_ones_in_the_child_too(place: Path) -> None:
-    assert program(*WORDS, "run_dir=run", cwd=place).code == 0
+def test_a_plugin_of_one_file_goes_along_and_a_rerun_compares_the_rows_in_the_child_too(place: Path) -> None:
+    done = program(*WORDS, "run_dir=run", cwd=place)
+    assert (done.code, done.err) == (0, "")
+    assert records.load(Report, place / "run" / "report.json").hardware["device"] == "none"
     with (place / "rows.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"instruction": "more", "output": "rows"}\n')
     done = program("rerun", "run", "run_dir=again", cwd=place)

@@ -54,6 +54,8 @@ def test_a_conversion_for_which_there_is_no_room_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Full.from_pretrained)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", Small.from_pretrained)
+    monkeypatch.setattr(smollm2, "byte_level_tokenizer", lambda read: read)
     with pytest.raises(FrameworkError, match=r"models cannot be written: No space left.*Set FRAMEWORK_CACHE=FOLDER"):
         smollm2.convert(smollm2.gguf_file(), tmp_path / "models" / "one")
     assert not list((tmp_path / "models").iterdir())

@@ -203,13 +203,14 @@ def test_what_another_machine_is_at_work_on_is_left_to_it_until_the_sweep_is_res
 
 
 def test_a_point_that_was_taken_over_ends_without_a_word_to_the_study(place: Path) -> None:
-    words = [*WORDS, *OPTUNA, "hydra.sweeper.n_trials=1", "hydra.sweeper.pruner=median", RATES, "trainer.naps=6"]
+    words = [*WORDS, *OPTUNA, "hydra.sweeper.n_trials=1", "hydra.sweeper.pruner=median", RATES, "trainer.naps=60"]
     command = [*MODULE, "-m", *words]
     with subprocess.Popen(command, cwd=place, env=environment(place.parent), stderr=subprocess.PIPE, text=True) as one:
         while not (place / "x" / "0" / "status.json").exists():
             assert one.poll() is None
             time.sleep(0.1)
         study(place).tell(0, state=optuna.trial.TrialState.FAIL)
+        (place / "enough").touch()
         _, told = one.communicate(timeout=60)
     assert one.returncode == 0, told
     assert told.startswith("trial 0: another process took it over and runs it again; ")

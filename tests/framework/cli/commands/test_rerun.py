@@ -126,6 +126,17 @@ def test_a_config_that_its_words_no_longer_make_is_refused_with_each_key(place: 
     assert not (place / "second").exists()
 
 
+def test_settings_that_one_version_does_not_have_are_not_to_be_given(place: Path) -> None:
+    first = make(place)
+    saved = json.loads((first / "plan.json").read_text(encoding="utf-8"))
+    del saved["verdict"]["fail_on"]
+    (first / "plan.json").write_text(json.dumps(saved), encoding="utf-8")
+    with pytest.raises(
+        FrameworkError, match=r"\n  verdict.fail_on: \(absent\) then, \[\] now\nContinue with --anyway$"
+    ):
+        rerun(first)
+
+
 def test_a_key_that_is_given_need_not_be_the_same(place: Path) -> None:
     first = make(place)
     edit(first, "plan.json", adapter__r=99)

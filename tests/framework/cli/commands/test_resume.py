@@ -1,15 +1,16 @@
 """`python -m framework resume`: a run continues, and only what is missing of a sweep runs again."""
 
 import json
+import os
+import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.forked_program import ECHO, MODULE, Result, launch
-from tests.support.program import environment, typed
+from tests.support.forked_program import ECHO, MODULE, Result, begun, launch
+from tests.support.program import typed
 from tests.support.project import project
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
@@ -67,9 +68,8 @@ def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
 
 def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
     place = prepare(tmp_path / "place")
-    words = ["-m", *WORDS_OF_SWEPT, "seed=1,2", "trainer.naps=4", "objective=train_loss"]
-    quiet = subprocess.DEVNULL
-    working = subprocess.Popen([*MODULE, *words], cwd=place, env=environment(tmp_path), stdout=quiet, stderr=quiet)
+    words = ["-m", *WORDS_OF_SWEPT, "seed=1,2", "trainer.naps=60", "objective=train_loss"]
+    working = begun(*words, cwd=place)
     while not (place / "x" / "0" / "status.json").exists():
         assert working.poll() is None
         time.sleep(0.1)
@@ -81,6 +81,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         assert done.err == f"{locked}Wait for it to finish or set hydra.sweep.dir=FOLDER\n"
         assert done.out == ""
     assert started(place / "x").items() >= before.items()
+    (place / "enough").touch()
     assert working.wait(60) == 0
     assert [trial["state"] for trial in points(place)] == ["finished"] * 2
     assert project(place).run("resume", "x").code == 0
@@ -158,8 +159,8 @@ def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> Non
     place = prepare(tmp_path / "place")
     words = [*WORDS_OF_SWEPT, "trainer.end=never", "run_dir=outputs/run/x"]
     words = [word for word in words if not word.startswith("hydra.sweep.dir")]
-    quiet, run = subprocess.DEVNULL, place / "outputs" / "run" / "x"
-    working = subprocess.Popen([*MODULE, *words], cwd=place, env=environment(tmp_path), stdout=quiet, stderr=quiet)
+    run = place / "outputs" / "run" / "x"
+    working = begun(*words, cwd=place)
     while not (run / "status.json").exists():
         assert working.poll() is None
         time.sleep(0.1)
@@ -171,6 +172,6 @@ def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> Non
         assert done.err == f"{locked}Wait for it to finish or set run_dir=FOLDER\n"
     assert {file: file.read_bytes() for file in before} == before
     assert project(place).run("resume").out == "nothing to resume: no run below outputs/ was interrupted\n"
-    working.terminate()
+    os.kill(working.pid, signal.SIGTERM)
     assert working.wait(60) == 143
     assert not (run / ".lock").exists()

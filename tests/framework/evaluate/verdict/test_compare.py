@@ -103,6 +103,12 @@ def test_answers_without_a_grade_are_counted_against_what_they_could_show() -> N
     assert change(before, measured([None] * 20, unit="points", value=4.0)).outcome is Outcome.unknown
 
 
+def test_one_item_has_no_interval_and_rules_no_loss_out() -> None:
+    for up in (True, False):
+        found = change(measured([4.0], unit="points", up=up), measured([5.0], unit="points", up=up))
+        assert (found.low, found.high, found.outcome) == (None, None, Outcome.undecided)
+
+
 def test_before_and_after_are_shown_over_the_same_items() -> None:
     found = change(measured([*[0.0] * 10, *[1.0] * 10]), measured([*[0.0] * 10, *[None] * 10]))
     assert (found.before, found.after) == (0.0, 0.0)

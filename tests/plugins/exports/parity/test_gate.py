@@ -17,10 +17,10 @@ from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Artifact, ExportResult
-from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
 from framework.run.export import ExportError
+from framework.testing import compose
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf.exporter import GgufExporter
 from framework_plugins.exports.merge.merging import merge

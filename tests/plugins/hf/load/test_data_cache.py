@@ -11,10 +11,10 @@ import pytest
 from framework import FrameworkError
 from framework.api import PythonProcess
 from framework.api.data import Data
-from framework.config import compose
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
 from framework.run import pipeline
+from framework.testing import compose
 from framework_plugins.hf.backend import HFBackend
 from tests.support.copies import in_place_of_processes
 from tests.support.tiny import chat_rows, tiny_chatml
@@ -43,7 +43,7 @@ def words(base: Path, rows: Path, *more: str) -> list[str]:
 
 
 def load(base: Path, rows: Path, *more: str) -> Data:
-    plan = make_plan(compose.compose(words(base, rows, *more)), run_dir=rows.parent / "run")
+    plan = make_plan(compose(words(base, rows, *more)), run_dir=rows.parent / "run")
     with HFBackend(plan.trainer.config).open(plan) as model:
         return load_data(plan, model)
 
@@ -125,7 +125,7 @@ def test_a_cache_that_cannot_be_written_is_named(base: Path, rows: Path, tmp_pat
 
 def stage(base: Path, rows: Path, folder: Path) -> None:
     """Run the data stage."""
-    pipeline.run(make_plan(compose.compose(words(base, rows, "stages=[data]")), run_dir=folder))
+    pipeline.run(make_plan(compose(words(base, rows, "stages=[data]")), run_dir=folder))
 
 
 def test_runs_at_the_same_time_share_the_cache(base: Path, rows: Path, tmp_path: Path, cache: Path) -> None:

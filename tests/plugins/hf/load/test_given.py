@@ -13,9 +13,9 @@ from framework import FrameworkError
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import EvalResult
-from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
+from framework.testing import compose
 from tests.support.tiny import tiny_chatml
 
 

@@ -21,9 +21,9 @@ from trl import SFTConfig
 from framework import FrameworkError
 from framework.api.fields import fields
 from framework.config.check import check
-from framework.config.compose import compose
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
+from framework.testing import compose
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.settings import library_fields
 from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig

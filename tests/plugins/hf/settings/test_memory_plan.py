@@ -8,9 +8,9 @@ import pytest
 
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
-from framework.config.compose import compose
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.plan.make import make_plan
+from framework.testing import compose
 from framework.util.gpus import CONTEXT, Gpu, named
 from framework.util.host import GIB
 from framework_plugins.hf.packing.parts import Packer
