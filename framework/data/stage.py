@@ -190,7 +190,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversation_rows=rows.summary.conversation_rows,
     )
     clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    answers = [lengths.token_rows(rows, numbers, limit) for numbers in (fitted.numbers, held_out.numbers)]
+    answers = lengths.token_rows(rows, fitted.numbers, limit), lengths.token_rows(rows, held_out.numbers, limit)
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(
         *answers, prompts, result, plan.format, rows.folder, selection, clusters,

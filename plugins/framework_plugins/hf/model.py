@@ -280,7 +280,7 @@ class HFModel:
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
         if initialization(self.plan) == EVA and Checkpoints(self.plan).newest() is None:
-            begin_from_rows(self.model, rows, self.config.per_device_train_batch_size)
+            begin_from_rows(self.model, answer_rows(rows), self.config.per_device_train_batch_size)
         if me := member():
             from framework_plugins.hf.train.distributed.training import GroupTraining  # noqa: PLC0415 - of a group only
 

@@ -62,15 +62,15 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         )
     if isinstance(adapter, config.LoraAdapterConfig):
         yield from checks.problems(plan, adapter)
+        if (adapter.start or adapter.merge_first) and {Stage.plan, Stage.train} & {*plan.stages}:
+            from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
+
+            yield from start.problems(plan, adapter)
     if isinstance(adapter, config.FullConfig) and plan.cost.more_forwards:
         yield (
             f"adapter=full keeps no base to compare with, which method={plan.method.component.name} with "
             f"loss={plan.loss.component.name} needs: set adapter=lora"
         )
-        if (adapter.start or adapter.merge_first) and {Stage.plan, Stage.train} & {*plan.stages}:
-            from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
-
-            yield from start.problems(plan, adapter)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return

@@ -131,7 +131,8 @@ class SupervisedTrainer(SFTTrainer):
         if self.optimizer is None:
             whole = self.model if model is None else model
             self.optimizer = self.options.optimizer(whole, {*self.get_decay_parameter_names(whole)})
-        return self.optimizer
+        made: torch.optim.Optimizer = self.optimizer
+        return made
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LRScheduler:
         """Let the option of the run say the factor of each step."""
@@ -139,7 +140,8 @@ class SupervisedTrainer(SFTTrainer):
             factor = self.options.plan.rate_factor(num_training_steps)
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
-        return self.lr_scheduler
+        made: torch.optim.lr_scheduler.LRScheduler = self.lr_scheduler
+        return made
 
     # The batch is a whole optimizer step, with a loss of our own: rows that share a prefix have to be in one pass, and
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
