@@ -193,7 +193,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     answers = lengths.token_rows(rows, fitted.numbers, limit), lengths.token_rows(rows, held_out.numbers, limit)
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(
-        *answers, prompts, result, plan.format, rows.folder, selection, clusters,
+        answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
     )  # fmt: skip
     return data, part
