@@ -31,8 +31,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 folder = "."  # this folder, or its id on the Hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
 base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto", device_map="auto")
-model = PeftModel.from_pretrained(base, folder)
+{resize}model = PeftModel.from_pretrained(base, folder)
 """
+RESIZE_CODE = "base.resize_token_embeddings(max(len(tokenizer), base.config.vocab_size))  # for its new tokens\n"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class ChatSettings:
         return CHAT_CODE.format(messages=json.dumps(turns, ensure_ascii=False), switches=switches)
 
 
-def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings) -> Iterator[UsageSnippet]:
+def usage_snippets(
+    artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings, *, new_tokens: bool
+) -> Iterator[UsageSnippet]:
     """Give the ways to use what lies in one folder.
 
     Args:
@@ -68,6 +71,7 @@ def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: Ch
         base: Hub id of the base, or what it is called.
         name: of the run.
         chat: how the model is asked.
+        new_tokens: whether the adapter trains tokens that the base may lack.
     """
     for artifact in artifacts:
         file = PurePosixPath(artifact.path).name
@@ -75,9 +79,8 @@ def usage_snippets(artifacts: Sequence[Artifact], base: str, name: str, chat: Ch
             case "merged":
                 yield UsageSnippet("With transformers:", "python", MERGED_CODE + chat.code())
             case "adapter":
-                yield UsageSnippet(
-                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base) + chat.code()
-                )
+                code = ADAPTER_CODE.format(base=base, resize=RESIZE_CODE if new_tokens else "")
+                yield UsageSnippet("With transformers and peft:", "python", code + chat.code())
             case "gguf":
                 yield UsageSnippet("With llama.cpp:", "bash", f"llama-cli -m {file} -cnv")
             case "gguf_adapter":
