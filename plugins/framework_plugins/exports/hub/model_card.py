@@ -26,9 +26,10 @@ from framework_plugins.exports.model_class import auto_class_name
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
+TOKENS = "trainable_token_indices"
 ADAPTER_SETTINGS = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
-    "alpha_pattern", "bias",
+    "alpha_pattern", "bias", TOKENS,
 )  # fmt: skip
 """Settings of an adapter that say how it was trained."""
 
@@ -50,7 +51,8 @@ class ModelCardExporter:
         ).items():
             chat = ChatSettings(system_prompt(context), context.plan.model.config.template_switches)
             name = escaped(context.plan.name).lower()
-            snippets = list(usage_snippets(artifacts, facts.base_id or facts.base_name, name, chat, kind))
+            base, tokens = facts.base_id or facts.base_name, TOKENS in facts.adapter
+            snippets = list(usage_snippets(artifacts, base, name, chat, kind, new_tokens=tokens))
             compared = {PurePosixPath(each.path).name: each.parity for each in artifacts if each.parity}
             text = render_card(CardFolder([artifact.kind for artifact in artifacts], snippets, compared), facts)
             file = context.run_dir / folder / README

@@ -31,8 +31,9 @@ from transformers import {kind}, AutoTokenizer
 folder = "."  # this folder, or its id on the Hub
 tokenizer = AutoTokenizer.from_pretrained(folder)
 base = {kind}.from_pretrained("{base}", dtype="auto", device_map="auto")
-model = PeftModel.from_pretrained(base, folder)
+{resize}model = PeftModel.from_pretrained(base, folder)
 """
+RESIZE_CODE = "base.resize_token_embeddings(max(len(tokenizer), base.config.vocab_size))  # for its new tokens\n"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class ChatSettings:
 
 
 def usage_snippets(
-    artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings, kind: str
+    artifacts: Sequence[Artifact], base: str, name: str, chat: ChatSettings, kind: str, *, new_tokens: bool
 ) -> Iterator[UsageSnippet]:
     """Give the ways to use what lies in one folder.
 
@@ -71,6 +72,7 @@ def usage_snippets(
         name: of the run.
         chat: how the model is asked.
         kind: the class of transformers that loads the model.
+        new_tokens: whether the adapter trains tokens that the base may lack.
     """
     for artifact in artifacts:
         file = PurePosixPath(artifact.path).name
@@ -78,9 +80,8 @@ def usage_snippets(
             case "merged":
                 yield UsageSnippet("With transformers:", "python", MERGED_CODE.format(kind=kind) + chat.code())
             case "adapter":
-                yield UsageSnippet(
-                    "With transformers and peft:", "python", ADAPTER_CODE.format(base=base, kind=kind) + chat.code()
-                )
+                code = ADAPTER_CODE.format(base=base, kind=kind, resize=RESIZE_CODE if new_tokens else "")
+                yield UsageSnippet("With transformers and peft:", "python", code + chat.code())
             case "gguf":
                 yield UsageSnippet("With llama.cpp:", "bash", f"llama-cli -m {file} -cnv")
             case "gguf_adapter":

@@ -50,11 +50,14 @@ def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:
         return
     place, option = f"adapter.start={config.start}", plan.adapter.component.name
     try:
-        content = _content(_folder(config.start, weights=False), place)
+        folder = _folder(config.start, weights=False)
+        content = _content(folder, place)
         settings = _settings(content, place)
     except FrameworkError as error:
         yield str(error)
         return
+    if folder.resolve().parent == plan.run_dir.resolve():
+        yield f"{place} is in the folder of this run, which would replace it: set another run_dir"
     kind = "dora" if content.get("use_dora") else "rslora" if content.get("use_rslora") else "lora"
     if config.merge_first:
         both = {**content, "use_dora": content.get("use_dora") or option == "dora"}

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework import FrameworkError, Plan, testing
 from framework.api import Data, records
@@ -134,6 +136,11 @@ def test_an_adapter_of_something_else_is_refused_before_weights_are_read(
     with pytest.raises(FrameworkError, match=told):
         pipeline.run(plan(base, rows, tmp_path / "run", f"adapter.start={other}", *more))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_start_from_itself(base: Path, rows: Path, first: Path) -> None:
+    with pytest.raises(FrameworkError, match="is in the folder of this run, which would replace it: set another run_"):
+        plan(base, rows, first, f"adapter.start={first}")
 
 
 def test_a_low_rate_is_fine_for_an_adapter_that_was_trained(
@@ -284,8 +291,6 @@ def test_eva_begins_with_what_the_layers_see(base: Path, rows: Path, tmp_path: P
 @pytest.fixture(scope="module")
 def tied(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a base whose head is its embedding."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     folder = Path(shutil.copytree(base, tmp_path_factory.mktemp("tied") / "base"))
     config = AutoConfig.from_pretrained(folder)
     config.tie_word_embeddings = True
@@ -302,13 +307,22 @@ def test_new_tokens_are_trained_saved_and_exported_with_parity(
     calls = [{"instruction": f"call {n}", "output": f"<tool>{n}"} for n in range(12)]
     file.write_text("".join(json.dumps(call) + "\n" for call in calls), "utf-8")
     words = (*LORA, *WHOLE, "model.new_tokens=['<tool>']", "trainer.max_steps=6", "trainer.learning_rate=0.05")
-    exports = ("stages=[data,train,export]", "exporter=[adapter,merged,gguf]", "exporter.gguf.quantizations=[f16]")
+    exports = ("stages=[data,train,export]", "exporter=[adapter,merged,gguf,model_card]",
+               "exporter.gguf.quantizations=[f16]")  # fmt: skip
     pipeline.run(plan(folder, file, tmp_path / "run", *words, *exports))
     config = json.loads((tmp_path / "run" / "merged" / "config.json").read_text("utf-8"))
     vocabulary = json.loads((folder / "config.json").read_text("utf-8"))["vocab_size"]
     assert (config["vocab_size"], config["tie_word_embeddings"]) == (vocabulary + 1, kind == "tied")
     saved = load_file(tmp_path / "run" / "checkpoint" / WEIGHTS)
     assert len([name for name in saved if "trainable_tokens_delta" in name]) == (1 if kind == "tied" else 2)
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    plain.resize_token_embeddings(vocabulary + 1, mean_resizing=False)  # as the card says
+    assert "base.resize_token_embeddings(" in (tmp_path / "run" / "adapter" / "README.md").read_text("utf-8")
+    both = [PeftModel.from_pretrained(plain, tmp_path / "run" / "adapter"),
+            AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "merged")]  # fmt: skip
+    with torch.no_grad():
+        adapted, merged = (each(torch.tensor([[5, vocabulary, 7]])).logits for each in both)
+    torch.testing.assert_close(adapted, merged, rtol=1e-4, atol=1e-4)
     with opened(plan(folder, file, tmp_path / "new", *words)) as (model, data):
         assert model.new_ids == [vocabulary]
         assert all(vocabulary in row.input_ids for row in data.train)
