@@ -63,8 +63,8 @@ def test_a_function_is_called_with_what_it_takes() -> None:
 
 
 def test_what_a_decorator_says_is_known_before_anything_is_made() -> None:
-    marked: Any = (heavy, light, flat, warm)
-    schemas = [function.schema for function in marked]
+    parts: Any = (heavy, light, flat, warm)
+    schemas = [function.schema for function in parts]
     assert [schemas[0].shards, schemas[1].shards, schemas[2].warms_up, schemas[3].warms_up] == [
         True,
         False,

@@ -126,7 +126,7 @@ class SupervisedTrainer(SFTTrainer):
         return self.order
 
     # The trainer stays TRL's; these two methods are where it chooses (decision 0091).
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+    def create_optimizer(self, model: Any = None) -> Any:
         """Have the option of the run make it; the parent knows those of transformers only."""
         if self.optimizer is None:
             whole = self.model if model is None else model
@@ -134,7 +134,7 @@ class SupervisedTrainer(SFTTrainer):
         made: torch.optim.Optimizer = self.optimizer
         return made
 
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> torch.optim.lr_scheduler.LRScheduler:
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Let the option of the run say the factor of each step."""
         if self.lr_scheduler is None:
             factor = self.options.plan.rate_factor(num_training_steps)
