@@ -65,12 +65,21 @@ TABLE = (
         ("chat_template",),
         (f"{HF}/tokens/template_limits.py",),
     ),
-    Private("transformers.configuration_utils", "PreTrainedConfig._attn_implementation", None, (f"{HF}/backend.py",)),
+    Private(
+        "transformers.configuration_utils",
+        "PreTrainedConfig._attn_implementation",
+        None,
+        (f"{HF}/backend.py", f"{HF}/loss/loss.py"),
+    ),
     Private(
         "transformers.core_model_loading",
         "rename_source_key",
         ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
         (f"{EXPORTS}/merge/tensor_names.py",),
+    ),
+    *(
+        Private("transformers.core_model_loading", name, None, (f"{EXPORTS}/merge/tensor_names.py",))
+        for name in ("Concatenate", "MergeModulelist")
     ),
     Private("transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/merge/tensor_names.py",)),
     Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/merge/tensor_names.py",)),
@@ -83,6 +92,13 @@ TABLE = (
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
     Private(
         "peft.tuners.lora.layer", "Linear", None, (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py")
+    ),
+    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/load/adapter_targets.py",)),
+    Private(
+        "peft.tuners.lora.layer",
+        "ParamWrapper",
+        None,
+        (f"{HF}/load/adapter_targets.py", f"{EXPORTS}/merge/adapter_files.py", f"{EXPORTS}/parity/weights.py"),
     ),
     Private(
         "lm_eval.api.model",

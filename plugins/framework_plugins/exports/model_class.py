@@ -21,7 +21,8 @@ def auto_class(config: Any) -> Any:
 
 def auto_class_name(settings: Mapping[str, Any]) -> str:
     """Return the name of the same for the content of a config.json."""
-    known = CONFIG_MAPPING.get(settings.get("model_type"), None)
+    kind = settings.get("model_type")
+    known = CONFIG_MAPPING[kind] if kind in CONFIG_MAPPING else None  # noqa: SIM401 - its get() finds nothing
     return str(_class(known, settings.get("auto_map") or {}).__name__)
 
 

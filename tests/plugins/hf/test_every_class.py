@@ -49,7 +49,7 @@ def outcome(family: str, plan: Plan, folder: Path) -> str:
         adapted = try_adapter(plan, place, model)
     except FrameworkError as error:
         return f"refused: {error}"
-    except Exception as error:  # noqa: BLE001 - all of them are told together
+    except Exception as error:  # noqa: BLE001 - all of them are reported together
         return f"raised: {type(error).__name__}: {error}"
     try:
         Shape.from_config(model.config.to_dict(), stored)

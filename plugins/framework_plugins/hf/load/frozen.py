@@ -42,7 +42,7 @@ class FixedLinear(nn.Module):
         return functional.linear(x, self.weight)
 
 
-# The base on disk is what all is compared with (decision 0091).
+# The base on disk is what all is compared with (decision 0093).
 def freeze_beside(model: PeftModel, config: LoraConfig, folder: Path, setting: str) -> None:
     """Put a trained adapter beside that of a model.
 

@@ -120,8 +120,8 @@ def masks_of_layers(
         windows: how many tokens back a token sees in each kind of layer; 0: all.
         dtype: of masks that are added to scores; None if they say which scores count.
     """
-    back = positions[0][:, None] - positions[0][None]
-    masks = {kind: mask & (back < window) if window else mask for kind, window in windows.items()} or {"": mask}
+    query, key = positions[0][:, None], positions[0][None]
+    masks = {kind: mask & (query < key + window) if window else mask for kind, window in windows.items()} or {"": mask}
     if dtype is not None:
         lowest = torch.finfo(dtype).min
         masks = {kind: torch.zeros_like(each, dtype=dtype).masked_fill(~each, lowest) for kind, each in masks.items()}
