@@ -77,6 +77,12 @@ TABLE = (
         ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
         (f"{EXPORTS}/merge/tensor_names.py",),
     ),
+    Private(
+        "transformers.models.mamba.modeling_mamba",
+        "MambaPreTrainedModel._is_stateful",
+        None,
+        (f"{HF}/packing/eligibility.py",),
+    ),
     *(
         Private("transformers.core_model_loading", name, None, (f"{EXPORTS}/merge/tensor_names.py",))
         for name in ("Concatenate", "MergeModulelist")
