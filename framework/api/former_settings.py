@@ -21,8 +21,10 @@ FORMER = (
 """Names that `trainer` had."""
 NAMED = ("optim_args", "lr_scheduler_kwargs")
 """Those that were named values."""
-OPTIONS = {"optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffled"}
-"""Groups that `trainer` had settings of, and what was taken by default."""
+YOUNGER_GROUPS = {
+    "method": "sft", "loss": "cross_entropy", "optimizer": "adamw_torch", "schedule": "linear", "sampler": "shuffled",
+}  # fmt: skip
+"""Groups that earlier versions did not have, and what they did: `trainer` had the settings of the last three."""
 BETAS = {"adam_beta1": 0.9, "adam_beta2": 0.999, "beta3": 0.9999}
 """The decays that are one list now, with the values that they had by default."""
 SCHEDULES = {"cosine_with_min_lr": "cosine", "cosine_warmup_with_min_lr": "cosine_warm_start"}
@@ -83,7 +85,7 @@ def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     """Return the saved config of an earlier run as it would be saved today, and its options in groups that it lacks."""
     trainer = {**held} if isinstance(held := config.get("trainer"), Mapping) else {}
     now = current_settings({name: trainer.pop(name) for name in FORMER if name in trainer})
-    options = {group: str(now.pop(group, option)) for group, option in OPTIONS.items() if group not in config}
+    options = {group: str(now.pop(group, option)) for group, option in YOUNGER_GROUPS.items() if group not in config}
     if not options:
         return {**config}, {}
     new = {

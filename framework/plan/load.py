@@ -43,8 +43,6 @@ PATH = re.compile(r"([\w.]+[._])?(path|dir|sets|mix)|checkpoint|adapter\.start|p
 """Keys of settings that are paths, or have paths in them."""
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""
-YOUNGER = ("method", "loss", "optimizer", "schedule", "sampler")
-"""Those that a run of an earlier version does not have; it had their defaults, or settings of `trainer`."""
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -200,7 +198,7 @@ def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        held = run.config.get(name, {} if name in YOUNGER else None)
+        held = run.config.get(name)
         if not isinstance(held, Mapping):
             raise FrameworkError(f"{run.folder / PLAN} has no settings of {name}: restore the file")
         saved = dict(_saved_settings(name, held, config[name], overridden))

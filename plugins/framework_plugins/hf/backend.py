@@ -32,7 +32,7 @@ from framework.api import count, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
 from framework_plugins.hf.load.adapt_model import check_adapter, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, token_rows, trained_config
-from framework_plugins.hf.load.adapter_targets import TextLayers, check_names
+from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers
 from framework_plugins.hf.load.loading import check_quantized, without_weights
 from framework_plugins.hf.load.model_parts import fused_experts, is_linear, linear_layers
 from framework_plugins.hf.load.model_settings import attention_named
@@ -226,7 +226,7 @@ def check_targets(plan: Plan, empty: Any, dtype: torch.dtype) -> None:
     inner = {name for name in linear if modules[name] is not head}
     start = plan.start(weights=False)
     if start and not start.merged and plan.adapter.config.target_modules != start.settings["target_modules"]:
-        _check_layers_of_start(plan, start.place, config, linear, inner)
+        _check_layers_of_start(plan, start.place, empty, config, linear, inner)
     _check_layer_names(plan, config, inner if targets == ALL_LINEAR else linear)
     names = {name.rpartition(".")[2] for name in modules} - {""}
     for saved in config.modules_to_save or ():
@@ -262,10 +262,16 @@ def _adapted(config: LoraConfig, linear: Iterable[str]) -> list[str]:
 
 
 def _check_layers_of_start(
-    plan: Plan, place: str, config: LoraConfig, linear: Collection[str], inner: Collection[str]
+    plan: Plan,
+    place: str,
+    empty: PreTrainedModel,
+    config: LoraConfig,
+    linear: Collection[str],
+    inner: Collection[str],
 ) -> None:
     """Refuse settings that choose other layers than those of the adapter that training starts from."""
     own: LoraConfig = plan.adapter.create().config()
+    choose_layers(empty, own)
     given, saved = (_adapted(each, inner if each.target_modules == ALL_LINEAR else linear) for each in (own, config))
     if {*given} != {*saved}:
         named = plan.adapter.config.target_modules
