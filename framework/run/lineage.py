@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.api.plan import Plan
+from framework.api.protocols import Start
 from framework.api.records import Ancestor, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
@@ -10,14 +10,8 @@ from framework.util.errors import FrameworkError
 from framework.util.redact import redact
 
 
-def lineage(plan: Plan) -> list[Ancestor]:
-    """Return the adapter that a training starts from and those before it, as far as run folders tell.
-
-    Raises:
-        FrameworkError: that adapter is not there any more.
-    """
-    if (start := plan.start(weights=True)) is None:
-        return []
+def lineage(start: Start) -> list[Ancestor]:
+    """Return the adapter that a training starts from and those before it, as far as run folders tell."""
     folder = start.folder.parent
     try:
         trained = RunFolder(folder).load_result(Stage.train, TrainResult)

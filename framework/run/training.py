@@ -84,7 +84,7 @@ class TrainingController:
         return dataclasses.replace(
             trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value,
             candidates=best.seen if chose else 0, chosen_on=EVAL_LOSS if on_rows else best.name,
-            lineage=lineage(self.plan),
+            lineage=lineage(start) if (start := self.plan.start(weights=True)) else [],
         )  # fmt: skip
 
     def measure(self) -> Mapping[str, float]:

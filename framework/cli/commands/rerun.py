@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import ExpectedRows, Plan
-from framework.api.protocols import Launcher
+from framework.api.plan import ExpectedRows
+from framework.api.protocols import Launcher, Start
 from framework.api.records import DataResult, TrainResult
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES, SavedRun
 from framework.api.text import override_key, quoted
@@ -63,7 +63,7 @@ class RerunCommand:
             now = load_plan(saved) if changes else plan
             _check_config(run, environment, now.config, now.options, keys)
             if not _covered("adapter.start", keys):
-                _check_start(run, plan)
+                _check_start(run, plan.start(weights=True))
         for line in _other_surroundings(environment, plugin_origins(plan.selections.values(), session.plugins)):
             print(line, file=sys.stderr)
         if plan.config["data"] == run.config["data"] and not any(_covered(name, {"data"}) for name in keys):
@@ -151,15 +151,14 @@ def _check_config(
         raise FrameworkError("\n".join([head, *lines, f"{give} with {ANYWAY}"]))
 
 
-def _check_start(run: SavedRun, plan: Plan) -> None:
+def _check_start(run: SavedRun, start: Start | None) -> None:
     """Refuse if the adapter that the training starts from has other weights now.
 
     Raises:
         FrameworkError: with both hashes.
     """
     trained = run.record(TrainResult, "train.json")
-    start = plan.start(weights=True) if trained and trained.lineage else None
-    if trained and start and start.sha256 != (before := trained.lineage[0].sha256):
+    if start and trained and trained.lineage and start.sha256 != (before := trained.lineage[0].sha256):
         raise FrameworkError(
             f"adapter.start={start.place} has changed: the SHA-256 of its weights was {before[:12]} then, and is "
             f"{start.sha256[:12]} now. Restore it, give another adapter.start, or continue with {ANYWAY}"

@@ -194,7 +194,8 @@ def _hydra(line: tuple[str, ...]) -> Case:
 
 # ---- overrides
 
-# Not `trainer=[hf]`, a list of one option, nor `data.path=5`, a file that may have that name: a plan does not read it.
+# Not `trainer=[hf]`, a list of one option, nor `data.path=5` and `adapter.target_modules=[5]`, a file and a layer that
+# may have that name: a plan reads neither.
 BAD = (
     "trainer.max_steps", "=5", "==", "seed==5", "seed=", "seed=[", "seed=]", "seed={", "seed=}", "seed=(", "seed=)",
     'seed="', "seed='", "seed=${", "seed=${nope}", "seed=a:b", "seed=[1", "seed={a:1", "seed=1.5", "seed=true",
@@ -204,7 +205,7 @@ BAD = (
     "metric=[[exact_match]]", "metric=[nope]", "metric={a:1}", "metric=[exact_match,exact_match]",
     "logger=[console,nope]", "logger=5", "evaluator=[null]", "exporter=[5]",
     "adapter.target_modules=[[q_proj]]", "adapter.target_modules=5", "adapter.target_modules=[]",
-    "adapter.target_modules=[5]", "adapter.r=0", "adapter.r=x", "adapter.r=1e3", "adapter.r=2.5", "adapter.r=[2]",
+    "adapter.r=0", "adapter.r=x", "adapter.r=1e3", "adapter.r=2.5", "adapter.r=[2]",
     "trainer.learning_rate=0", "trainer.learning_rate=-1", "trainer.learning_rate=nan", "trainer.learning_rate=inf",
     "trainer.learning_rate=x", "trainer.learning_rate=[1]", "trainer.learning_rate=1e-3x",
     "trainer.max_steps=-2", "trainer.max_steps=1.5", "trainer.max_steps=x", "trainer.max_steps=1e400",

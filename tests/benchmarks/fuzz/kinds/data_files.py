@@ -116,7 +116,7 @@ def _written_columns(draw: DrawFn) -> Case:
 def _broken_lines() -> Sequence[tuple[str, Callable[[str], str]]]:
     return (
         ("a line that is cut", lambda line: line[: len(line) // 2]),
-        ("two rows in a line", lambda line: line + line),
+        ("two rows and a comma in a line", lambda line: f"{line},{line}"),
         ("a list", lambda line: f"[{line}]"),
         ("a number", lambda _: "5"),
         ("null", lambda _: "null"),

@@ -51,6 +51,9 @@ REASONS = {
     "trainer.dataloader_num_workers": "the weights are the same: tests/plugins/hf/settings/test_library_fields.py",
     "trainer.args": "each of its fields has a test: tests/plugins/hf/settings/test_library_fields.py",
     "adapter.args": "each of its fields has a test: tests/plugins/hf/load/test_adapter_settings.py",
+    "adapter.start": "there is no adapter yet: tests/plugins/hf/load/test_start.py",
+    "adapter.merge_first": "there is no adapter yet: tests/plugins/hf/load/test_start.py",
+    "adapter.experts": "a Llama has no experts: tests/plugins/hf/test_twins.py",
     "adapter.bias": "a Llama has no biases: tests/plugins/hf/load/test_adapter_settings.py",
 }
 Outcome = Callable[..., Any]

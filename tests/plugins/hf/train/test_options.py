@@ -15,7 +15,7 @@ from safetensors.numpy import load_file as load_weights
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
-from framework.api.records import Step
+from framework.api.records import Step, TokenRow
 from framework.run.callbacks import Callbacks
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import SampledOrder
@@ -153,7 +153,7 @@ def test_a_sampler_that_drops_repeats_or_breaks_is_told(
     plan: Callable[..., Plan], order: Any, told: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("framework_plugins.hf.train.order.Shuffled.order", lambda _, *rest: order(*rest))
-    rows: Any = [type("Row", (), {"input_ids": [1] * (each + 1)}) for each in range(5)]
+    rows = [TokenRow([1] * each, [1] * each) for each in range(1, 6)]
     with caplog.at_level(logging.WARNING):
         try:
             list(SampledOrder(rows, 2, plan()))

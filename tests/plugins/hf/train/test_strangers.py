@@ -92,7 +92,7 @@ def test_pairs_begin_at_ln_2_and_are_the_same_training_however_a_step_is_cut(
     for rows, accumulation, packing in cuts:
         batch = f"trainer.per_device_train_batch_size={rows}", f"trainer.gradient_accumulation_steps={accumulation}"
         # Padded rows come in an order of their own, by length, unless nothing is brought together.
-        words = (*PAIRS, *batch, f"trainer.packing={packing}", "trainer.group_by_prefix=false")
+        words = (*PAIRS, *batch, f"trainer.packing={packing}", "sampler.group_by_prefix=false")
         made.append(trained(base, pairs_file, tmp_path / f"{rows}{packing}", *words))
     for each in made[1:]:
         close(each, made[0])
