@@ -12,16 +12,17 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from types import ModuleType
+from typing import TypeGuard
 
 from framework.testing.checks.hooks import Offer
 from framework.util.hashing import package_of
 
 READS_EVERY_FIELD = {"asdict", "astuple", "vars", "fields"}
 """Functions that read all settings at once, if they are called with a config."""
-CONFIGS = {"config", "settings", "options", "cfg"}
+CONFIGS = frozenset({"config", "settings", "options", "cfg"})
 GETTERS = {"getattr", "attrgetter"}
 
 
@@ -32,10 +33,13 @@ def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
     schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _has_file(owner)}
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     read = {name for file, tree in trees.items() for name in _reads(tree, {n for f, n in schemas if f == file})}
+    whole = {node.name for tree in trees.values() for node in ast.walk(tree) if _takes_itself(node)}
     reported: set[tuple[type, str]] = set()
     for offer in offers:
         home, _, attribute = offer.component.factory.partition(":")
         if (tree := trees.get(_file(home) or Path())) and _takes_all(tree, attribute.partition(".")[0]):
+            continue
+        if whole & {owner.__name__ for owner in offer.component.schema.__mro__ if owner in owners}:
             continue
         for owner, name in _own_fields(offer.component.schema, files):
             if name not in read and (owner, name) not in reported:
@@ -115,8 +119,13 @@ def _takes_all(tree: ast.Module, factory: str) -> bool:
     return any(_hands_on(part) for node in (definitions or [tree]) for part in ast.walk(node))
 
 
-def _hands_on(node: ast.AST) -> bool:
+def _takes_itself(node: ast.AST) -> TypeGuard[ast.ClassDef]:
+    """Whether a method of a class reads all fields of its object."""
+    return isinstance(node, ast.ClassDef) and any(_hands_on(part, {"self"}) for part in ast.walk(node))
+
+
+def _hands_on(node: ast.AST, configs: Set[str] = CONFIGS) -> bool:
     if isinstance(node, ast.Call) and _called(node) in READS_EVERY_FIELD and node.args:
         first = node.args[0]
-        return getattr(first, "attr", getattr(first, "id", "")) in CONFIGS
-    return isinstance(node, ast.Attribute) and node.attr == "__dict__"
+        return getattr(first, "attr", getattr(first, "id", "")) in configs
+    return configs is CONFIGS and isinstance(node, ast.Attribute) and node.attr == "__dict__"

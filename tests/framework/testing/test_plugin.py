@@ -581,6 +581,15 @@ def test_a_setting_of_a_decorated_function_that_it_does_not_read_is_reported(tmp
     assert check_plugin(str(file)) == ["metric 'polite': nothing in acme reads PoliteConfig.word"]
 
 
+def test_a_config_that_reads_all_of_its_fields_reads_each(tmp_path: Path) -> None:
+    file, method = tmp_path / "acme.py", "\n\n    def arguments(self):\n        return asdict(self)\n"
+    head, mark, rest = (
+        dedent(GOOD).replace("options.word", "'please'").replace("acme_good", "acme").partition("@metric")
+    )
+    file.write_text(f"{head.rstrip()}{method}\n\n{mark}{rest}", encoding="utf-8")
+    assert check_plugin(str(file)) == []
+
+
 def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path: Path) -> None:
     file = tmp_path / "acme.py"
     text = """
