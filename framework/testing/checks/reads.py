@@ -12,7 +12,7 @@ import dataclasses
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TypeGuard
@@ -121,10 +121,10 @@ def _takes_all(tree: ast.Module, factory: str) -> bool:
 
 def _takes_itself(node: ast.AST) -> TypeGuard[ast.ClassDef]:
     """Whether a method of a class reads all fields of its object."""
-    return isinstance(node, ast.ClassDef) and any(_hands_on(part, {"self"}) for part in ast.walk(node))
+    return isinstance(node, ast.ClassDef) and any(_hands_on(part, frozenset({"self"})) for part in ast.walk(node))
 
 
-def _hands_on(node: ast.AST, configs: Set[str] = CONFIGS) -> bool:
+def _hands_on(node: ast.AST, configs: frozenset[str] = CONFIGS) -> bool:
     if isinstance(node, ast.Call) and _called(node) in READS_EVERY_FIELD and node.args:
         first = node.args[0]
         return getattr(first, "attr", getattr(first, "id", "")) in configs
