@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from tests.contrib.installed import ECHO, Installed
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("framework-plugin-template", "framework-textstats", "framework-trackio")
+NAMES = ("framework-plugin-template", "framework-plateau", "framework-textstats", "framework-trackio")
 ROWS = [
     {"instruction": "Please describe the weather there.", "output": "It rains. The forecast mentions thunderstorms."},
     {"instruction": "Where do the cats sleep?", "output": "The cats sleep on the mat, in the sun, all day long."},
@@ -115,6 +115,7 @@ def test_framework_is_the_wheel_and_so_are_the_plugins(installed: Installed, emp
         "framework_plugins.hf",
         "framework_gpu_tests",
         "framework_plugin_template",
+        "framework_plateau",
         "framework_textstats",
         "framework_trackio",
     )
@@ -126,7 +127,7 @@ def test_framework_is_the_wheel_and_so_are_the_plugins(installed: Installed, emp
     ]
 
 
-@pytest.mark.parametrize(("name", "library"), list(zip(NAMES, ("", "textstat", "trackio"), strict=True)))
+@pytest.mark.parametrize(("name", "library"), list(zip(NAMES, ("", "", "textstat", "trackio"), strict=True)))
 def test_a_distribution_says_what_it_is_and_needs(installed: Installed, name: str, library: str) -> None:
     (folder,) = installed.site_packages.glob(f"{name.replace('-', '_')}-*.dist-info")
     about = message_from_string((folder / "METADATA").read_text(encoding="utf-8"))
@@ -265,6 +266,7 @@ def test_a_distribution_passes_its_own_tests(installed: Installed, checkout: Pat
     ("name", "schema"),
     [
         ("framework-plugin-template", "framework_plugin_template.config:WordLimitConfig"),
+        ("framework-plateau", "framework_plateau.config:PlateauConfig"),
         ("framework-textstats", "framework_textstats.config:ReadabilityConfig"),
         ("framework-trackio", "framework_trackio.config:TrackioConfig"),
     ],

@@ -1,0 +1,1 @@
+"""A callback: a lower learning rate once the loss no longer falls."""
