@@ -38,7 +38,7 @@ def test_the_plugin_has_no_problems() -> None:
     [
         ([3, 2, 1], [1, 1, 1]),
         ([1, 1, 1, 1, 1], [1, 1, 0.5, 1, 0.5]),
-        ([1, 1, 0.9995, 0.5], [1, 1, 0.5, 1]),  # 0.05% lower is no new lowest value
+        ([1, 1, 0.9995, 0.5], [1, 1, 0.5, 1]),  # 0.05% lower does not count
         ([1, float("nan"), float("nan")], [1, 1, 0.5]),
     ],
 )
