@@ -101,7 +101,7 @@ installed-unsloth: $(UNSLOTH_VENV)/dev
 	$(UNSLOTH_VENV)/bin/python -m build --wheel --outdir build/wheel
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps --force-reinstall build/wheel/*.whl
 	mkdir -p build/tests
-	cp -r pyproject.toml README.md docs tests build/tests
+	cp -r pyproject.toml *.md docs tests build/tests
 
 test-unsloth: installed-unsloth
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m "$(UNSLOTH)" tests/plugins/test_conformance.py
