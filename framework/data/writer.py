@@ -77,7 +77,7 @@ class Writer:
         _write(self._columns, known, COLUMNS_SCHEMA)
 
     def _add_groups(self, groups: Sequence[TokenGroup]) -> None:
-        """Write what groups have besides their answers; without anything there is no file."""
+        """Write what groups have besides their answers; if they have nothing else, write no file."""
         records = [None if isinstance(group, TokenRow) else _group_record(group) for group in groups]
         if self._groups is None and any(records):
             self._groups = self._file(GROUPS, GROUPS_SCHEMA)

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from framework import Plan, testing
 from framework.api import Data, Step, TrainResult
-from framework.api.program import make_plan
+from framework.api.program import load_data, make_plan
 from framework.api.training import TrainRun
-from framework.config.check import check
-from framework.data.stage import load_data
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.model import HFModel
 
@@ -25,7 +23,6 @@ def make(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:
             *([] if "adapter=full" in more else ["adapter.r=4"]), *more,
         ]
     )  # fmt: skip
-    check(config)
     return make_plan(config, run_dir=run_dir)
 
 

@@ -126,7 +126,7 @@ class LossSuite(Suite):
             flat = [*itertools.chain.from_iterable(policy)]
             slopes.append(torch.autograd.grad(self.value(objective, policy).value, flat))
         alike = all(torch.allclose(one, other) for one, other in zip(*slopes, strict=True))
-        expect(alike, "linear is set, yet the slopes change with the log-probabilities")
+        expect(alike, "linear=True, but the slopes change with the log-probabilities")
         if choice.config.plain:
             every = torch.cat(slopes[0])
             mean = torch.full_like(every, -1 / len(every))

@@ -15,7 +15,7 @@ from transformers import (
 
 
 def auto_class(config: Any) -> Any:
-    """Return what makes the model of a config: of some families with images or sound there is no causal class."""
+    """Return the auto class that loads the model of a config; some families with images or sound have no causal one."""
     return _class(type(config), getattr(config, "auto_map", None) or {})
 
 

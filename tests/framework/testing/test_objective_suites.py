@@ -128,7 +128,7 @@ CUT, LINEAR = "a_step_is_the_same_however_it_is_cut", "a_linear_loss_is_linear"
 SLOPES = "it_is_a_scalar_with_the_slopes_that_it_has"
 METHODS = {"cheap", "stray", "lax"}
 BROKEN = [
-    ("square", LINEAR, "linear is set, yet the slopes change"),
+    ("square", LINEAR, "linear=True, but the slopes change"),
     ("uneven", LINEAR, "plain is set, yet it is not the mean"),
     ("of_the_pass", CUT, "cut after 1 groups it is"),
     ("held", SLOPES, "autograd gives the slope"),

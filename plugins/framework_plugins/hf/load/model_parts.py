@@ -30,7 +30,7 @@ EXPERTS = "experts"
 
 
 def auto_class(config: Any) -> Any:
-    """Return what makes the model of a config: of some families with images or sound there is no causal class."""
+    """Return the auto class that loads the model of a config; some families with images or sound have no causal one."""
     causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
     return AutoModelForMultimodalLM if multimodal and not causal else AutoModelForCausalLM

@@ -80,7 +80,7 @@ def distance_dependence(model: Any) -> str:
 def mask_windows(model: Any) -> Mapping[str, int]:
     """Return how many tokens back a token sees in each kind of layer, 0 for all, if a mask can say it.
 
-    The kind "" stands for all layers of a model that takes one mask. Empty if a mask does not say what a token sees.
+    The kind "" means all layers of a model that takes one mask. Empty if a mask does not say what a token sees.
     """
     config = model.config.get_text_config()
     kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []}

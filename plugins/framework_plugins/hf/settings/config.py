@@ -27,7 +27,7 @@ CPU_DTYPE = "FRAMEWORK_CPU_DTYPE"
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 ALL_LINEAR, ALL_EXPERTS = "all-linear", "all-experts"
-"""What stands for the names of all linear layers, and of all parameters of experts, until the model is known."""
+"""Placeholders for the names of all linear layers, and of all parameters of experts, until the model is known."""
 PLAIN_NAME = re.compile(r"[\w.-]+")
 """A plain name of a layer; anything else is a regular expression."""
 RESERVED_TEMPLATE_ARGUMENTS = frozenset(

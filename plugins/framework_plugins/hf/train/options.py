@@ -90,7 +90,7 @@ def trained_weights(model: Any) -> Iterator[TrainedWeight]:
 def _unmatched(place: str, pattern: str, weights: list[TrainedWeight]) -> str:
     if any(re.search(pattern, weight.name) for weight in weights):
         return f"{place} matches only weights of the groups before it: move it up, or leave it out"
-    # One block stands for all: the rest of its names is the same.
+    # The names of all blocks differ only in their number, so one is shown.
     names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".N.", weight.name) for weight in weights))
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
     return f"{place} matches no trained weight. They are, with N for a number: {', '.join(names[:SHOWN_NAMES])}{more}"
