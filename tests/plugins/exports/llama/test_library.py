@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,14 +30,30 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.usefixtures("anew")
-def test_a_library_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("library, fix", [("libgomp.so.1", " Install it: apt install libgomp1"), ("libggml.so.0", "")])
+def test_a_library_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch, library: str, fix: str) -> None:
+    message = f"{library}: cannot open shared object file"
+
     def get_lib() -> None:
-        raise RuntimeError("libgomp.so.1: cannot open shared object file")
+        raise RuntimeError(message)
 
     monkeypatch.setattr(module, "missing", lambda _: [])
     monkeypatch.setattr("importlib.import_module", lambda _: SimpleNamespace(get_lib=get_lib))
-    with pytest.raises(FrameworkError, match="does not load: RuntimeError: libgomp"):
+    with pytest.raises(FrameworkError, match=f"does not load: RuntimeError: {re.escape(message + fix)}$"):
         module.library()
+
+
+def test_a_system_without_openmp_takes_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def get_lib() -> str:
+        if not loaded:
+            raise RuntimeError("libgomp.so.1: cannot open shared object file")
+        return "functions"
+
+    monkeypatch.setattr("ctypes.CDLL", lambda path, mode: loaded.append(path))
+    assert module._load(SimpleNamespace(get_lib=get_lib)) == "functions"
+    assert [Path(path).parent for path in loaded] == [Path(find_spec("torch").origin).parent / "lib"]
 
 
 def test_it_is_loaded_once() -> None:
