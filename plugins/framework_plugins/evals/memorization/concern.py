@@ -83,7 +83,7 @@ def _summary(low: float, high: float, allowed: float, confidence: float, *, unkn
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:
     """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base."""
     train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
-    return excess(train, held_out, after[f"{kind}_train"].each_look(confidence))
+    return excess(train, held_out, after[f"{kind}_train"].this_look(confidence))
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

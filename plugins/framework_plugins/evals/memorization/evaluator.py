@@ -73,7 +73,7 @@ class Memorization:
         recitals = {part: [*known[part], *islice(read, len(rows) - len(known[part]))] for part, rows in parts.items()}
         measures = dict[str, Measure]()
         for part, rows in parts.items():
-            measures |= _measures(part, rows, recitals[part], looks=len(asked.sizes))
+            measures |= _measures(part, rows, recitals[part], 1 / len(asked.sizes))
         if HELD_OUT in parts:
             shares = [measures[f"verbatim_{part}"].value for part in parts]
             # It has no items: the rows of two groups are not pairs. The concern has the interval.
@@ -114,7 +114,7 @@ def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list
     return [Recital(one or 0.0, two or 0.0) for _, one, two in known] if same else []
 
 
-def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], looks: int) -> dict[str, Measure]:
+def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], share: float) -> dict[str, Measure]:
     """Return what was recited of rows; the longest run weighs by the tokens of its answer."""
     tokens = [float(row.supervised) for row in rows]
     figures: dict[str, tuple[list[float], list[float]]] = {
@@ -125,7 +125,7 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], 
     return {
         f"{name}_{part}": Measure(
             fmean(items, weights or None), [*items], weights, higher_is_better=True, aspect=Aspect.copying, where=where,
-            looks=looks,
+            look_share=share,
         )
         for name, (items, weights) in figures.items()
     }  # fmt: skip

@@ -124,7 +124,7 @@ def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     assert list(map(len, model.passes)) == [80, 56 + 10, 160]
     whole = evaluator.look(3, model, data, {})
     assert whole == seen
-    assert {measure.looks for measure in whole.measures.values() if measure.items} == {3}
+    assert {measure.look_share for measure in whole.measures.values() if measure.items} == {1 / 3}
     assert evaluator.look(1, model, data, {}, whole) == evaluator.evaluate(model, data, {})
 
 
