@@ -79,8 +79,8 @@ CAPITALS = (
     "Syria Damascus Lebanon Beirut Jordan Amman Israel Jerusalem Ukraine Kyiv Romania Bucharest Bulgaria Sofia Croatia "
     "Zagreb Serbia Belgrade Iceland Reykjavik Ghana Accra Nigeria Abuja Morocco Rabat Algeria Algiers Tunisia Tunis "
     "Libya Tripoli Sudan Khartoum Somalia Mogadishu Uganda Kampala Nepal Kathmandu Pakistan Islamabad Indonesia "
-    "Jakarta Philippines Manila Australia Canberra Switzerland Bern Netherlands Amsterdam Czechia Prague Slovakia Bratislava "
-    "Latvia Riga Estonia Tallinn Lithuania Vilnius Albania Tirana"
+    "Jakarta Philippines Manila Australia Canberra Switzerland Bern Netherlands Amsterdam Czechia Prague Slovakia "
+    "Bratislava Latvia Riga Estonia Tallinn Lithuania Vilnius Albania Tirana"
 )
 SYLLABLES = ("ka", "lo", "mi", "ra", "ten", "vor", "zu", "bel", "dan", "fe", "gri", "hol", "jin", "kel")
 HELD_OUT = 30
