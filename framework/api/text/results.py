@@ -12,6 +12,7 @@ from framework.api.records import (
     DataResult,
     FormatRun,
     MixedIn,
+    Outcome,
     Proof,
     Report,
     Severity,
@@ -284,6 +285,8 @@ def headline(report: Report) -> str:
 
 def outcome_text(change: Change) -> str:
     """Say what a change comes to; empty if nothing was tested."""
+    if change.held_back and change.outcome is Outcome.worse:
+        return "better in form, worse in content"
     if change.held_back:
         return {"form": "better in form only", "constant": "no better than one answer to everything"}[change.held_back]
     return change.outcome.value if change.outcome else ""

@@ -136,18 +136,15 @@ class Prompts:
         answers = [sample.answer for sample in samples]
         answers += [""] * (len(known.items) - len(samples))  # these are scored
         for prompt, begun in zip(more, texts, strict=True):
-            if prompt.reference is None:
-                answers.append(samples[0].answer)  # it is not scored
-            elif begun is None:
-                answers.append(next(generated).text)
-            else:  # its end is not known, and changes no score: perhaps it is an answer that another prompt got
-                answers.append(next((one.answer for one in samples if one.answer.startswith(begun)), begun))
+            text = begun or ""  # its end may not be known, and changes no score
+            answers.append(next(generated).text if begun is None and prompt.reference is not None else text)
         asked = [
             Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
             for one, text in zip(prompts, answers, strict=True)
         ]
         measures, _ = scoring.measure({name: metric}, asked, {name: known})
-        others = {text.strip() for text in answers[len(known.items) :]} - {one.answer.strip() for one in samples}
+        new = {text.strip() for text in answers[len(known.items) :]}
+        others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
         return replace(measures[name], answers=known.answers + len(others))
 
     def decided(self, results: Results, confidence: float) -> bool:  # noqa: ARG002 - the changes are judged at it

@@ -77,7 +77,7 @@ def _summary(low: float, high: float, allowed: float, confidence: float, *, unkn
         limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
         return f"at least {low:.0%} {part} {sure}{limit}"
     beyond = f"at most {_bound(high)} {part} {sure}"
-    return f"{beyond}; the limit of {allowed:.0%} takes more rows to rule out" if unknown else beyond
+    return f"{beyond}; more rows are needed to rule out more than {allowed:.0%}" if unknown else beyond
 
 
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:
