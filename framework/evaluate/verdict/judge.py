@@ -181,7 +181,7 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
         return ""
     return (
         f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
-        f"and the model is {distance:.2g} nats per token from its base"
+        f"and tokens are as likely as before ({distance:.2g} nats per token from the base)"
     )
 
 

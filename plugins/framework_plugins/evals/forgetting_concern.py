@@ -170,7 +170,7 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
         more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
-    far = "changed: answers to general questions are far from the base's, "
+    far = "changed: it answers general questions very differently from its base, "
     far += f"{change.after:.2g} nats per token; the limit is {settings.max_divergence:g}"
     summary = far if too_much else ""
     yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)

@@ -151,7 +151,7 @@ def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) 
     assert (far.flagged, far.aspect) == (True, Aspect.task)
     assert far.text.endswith(", more than max_divergence=1")
     assert far.summary == (
-        "changed: answers to general questions are far from the base's, 2.5 nats per token; the limit is 1"
+        "changed: it answers general questions very differently from its base, 2.5 nats per token; the limit is 1"
     )
     near = found(plan, general(divergence=1.0), general(divergence=0))["forgetting_divergence"]
     assert not near.flagged

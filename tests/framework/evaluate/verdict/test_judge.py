@@ -177,8 +177,8 @@ def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, 
     pair = one(0, 0)
     changes = compare(EvalResult({"a": pair[0]}), EvalResult({"a": pair[1], "far": far}), CONFIG)
     verdict = judge(changes, (), CONFIG, same=(same, 60))
-    text = "The training changed nothing: 58 of 60 answers are as before, and the model is 0.003 nats per token from "
-    assert (verdict.summary == f"{text}its base.") is nothing
+    text = "The training changed nothing: 58 of 60 answers are as before, and tokens are as likely as before (0.003 "
+    assert (verdict.summary == f"{text}nats per token from the base).") is nothing
 
 
 def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -> None:
