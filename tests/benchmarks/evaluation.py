@@ -21,6 +21,12 @@ from framework.config.compose import compose
 from framework.data.stage import load_data
 from framework.evaluate.deciding import with_deciding
 from framework.plan.make import make_plan
+from framework_plugins.evals.config import ExactMatchConfig, PromptsConfig
+from framework_plugins.evals.metrics.exact_match import ExactMatch
+from framework_plugins.evals.read_answers import read_answers
+
+READ = "60 references read"
+"""What a later look costs a model instead of generation."""
 
 
 @contextmanager
@@ -56,6 +62,10 @@ def main() -> None:
                 model.train(data.train, data.validation, run)
             training = cost.pop("training")
             measure("trained")
+            with timed(READ, cost):
+                read_answers(model, data.prompts, ExactMatch(ExactMatchConfig()), PromptsConfig.max_new_tokens)
+    read = cost.pop(READ)
+    print(f"{READ:32} {read:6.1f} s, which is not in the sum")  # noqa: T201
     for name, spent in cost.items():
         print(f"{name:32} {spent:6.1f} s  {spent / training:5.1%} of the training")  # noqa: T201
     whole = sum(cost.values())
