@@ -30,7 +30,7 @@ from framework.evaluate.verdict import compare
 from framework_plugins.evals.config import ForgettingConfig, MemorizationConfig, PromptsConfig
 from framework_plugins.evals.forgetting_concern import concerns
 from framework_plugins.evals.memorization.concern import excess_of, memorization_concern
-from framework_plugins.evals.memorization.evaluator import LOOKS
+from framework_plugins.evals.memorization.evaluator import look_sizes as row_sizes
 from framework_plugins.evals.prompts import look_sizes, shares
 
 Floats = NDArray[np.float64]
@@ -167,17 +167,18 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
     """Return the results of trainings that recite this much, with this number of held-out rows."""
     config, tally = MemorizationConfig(), Tally()
     random = np.random.default_rng([seed, available, round(100 * known), round(100 * recited)])
+    sizes = row_sizes(config.rows, available, config.rows)
     for _ in range(runs):
         parts = {
             "train": recitals(random, config.rows, known, recited),
             "heldout": recitals(random, min(config.rows, available), known, 0.0),
         }
-        for size in (*LOOKS, config.rows):
+        for size in sizes:
             measures = {}
             for part, figures in parts.items():
                 for name, values in zip(("verbatim", "common_run"), figures, strict=True):
                     items = values[:size].tolist()
-                    where, share = [f"{part}:{number}" for number in range(len(items))], 1 / (len(LOOKS) + 1)
+                    where, share = [f"{part}:{number}" for number in range(len(items))], 1 / len(sizes)
                     weights = [20.0] * len(items)
                     measures[f"{name}_{part}"] = Measure(fmean(items), items, weights, where=where, look_share=share)
             base = {

@@ -170,7 +170,7 @@ class Prompts:
             return [may_answer]
         early = isinstance(metric, Metric) and isinstance(metric, EarlyMetric)
         most = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer
-        return look_sizes(most, may_answer, self.config.first)
+        return look_sizes(most, may_answer, may_answer if data.trial else self.config.first)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
         """Return the user's own prompts, of which both evaluations ask the same; else the data's.

@@ -157,6 +157,14 @@ def test_there_are_more_looks_where_they_can_decide(
     assert Prompts(config).looks(Letters(tmp_path, said), data, metrics) == looks
 
 
+def test_trials_of_a_sweep_are_asked_as_many_prompts(tmp_path: Path) -> None:
+    data, said = asked(60)
+    model, evaluator = Letters(tmp_path, said), Prompts(PromptsConfig())
+    for trial in (True, False):
+        result = evaluator.evaluate(model, replace(data, trial=trial), METRICS)
+        assert len(result.samples) == (60 if trial else 20)
+
+
 @pytest.mark.parametrize(
     ("outcome", "share", "decided"),
     [

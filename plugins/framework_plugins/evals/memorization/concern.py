@@ -58,7 +58,9 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
     harm = max(0.0, most.low)  # as much as is certain
-    summary = _summary(most.low, highest, allowed, confidence, unknown=unknown)
+    counts = [len(after[f"verbatim_{part}"].items) for part in ("train", "heldout") if f"verbatim_{part}" in after]
+    more = "more held-out rows" if counts[-1] < counts[0] else "more rows"
+    summary = _summary(most.low, highest, allowed, confidence, more if unknown else "")
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown, summary)
 
 
@@ -67,8 +69,8 @@ def _bound(high: float) -> str:
     return f"{math.ceil(100 * max(high, 0.0))}%" if math.isfinite(high) else f"{high:.0%}"
 
 
-def _summary(low: float, high: float, allowed: float, confidence: float, *, unknown: bool) -> str:
-    """Say in a sentence how many rows are recited, as far as that is known."""
+def _summary(low: float, high: float, allowed: float, confidence: float, more: str) -> str:
+    """Say in a sentence how many rows are recited, as far as that is known; `more` is what would show the rest."""
     sure, part = (
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
@@ -77,7 +79,7 @@ def _summary(low: float, high: float, allowed: float, confidence: float, *, unkn
         limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
         return f"at least {low:.0%} {part} {sure}{limit}"
     beyond = f"at most {_bound(high)} {part} {sure}"
-    return f"{beyond}; more rows are needed to rule out more than {allowed:.0%}" if unknown else beyond
+    return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
 
 
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:

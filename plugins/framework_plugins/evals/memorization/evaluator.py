@@ -22,6 +22,8 @@ MIN_HELD_OUT_ROWS = 4
 """Held-out rows that can stand for the task; of fewer one that is hard or easy would decide."""
 LOOKS = (40, 96)
 """Rows of each kind after which it may be decided, before all that are asked. The first can rule out 10%."""
+MORE = 3
+"""Times the rows of the other kind that may be asked of one: the fewer ones decide how much is uncertain."""
 TRAIN, HELD_OUT = "train", "heldout"
 
 
@@ -91,17 +93,23 @@ class Memorization:
         few = len(held_out.rows) < MIN_HELD_OUT_ROWS
         if few:
             train = with_unique_words(train, model)
-        rows = {TRAIN: train.rows[: self.config.rows]}
-        if not few:
-            rows[HELD_OUT] = held_out.rows[: self.config.rows]
-        most = max(map(len, rows.values())) if rows[TRAIN] else 0
-        sizes = [*(size for size in LOOKS if 2 * size <= most), *([most] if most else [])]
+        parts = {TRAIN: train.rows} if few else {TRAIN: train.rows, HELD_OUT: held_out.rows}
+        sizes = look_sizes(len(train.rows), 0 if few else len(held_out.rows), self.config.rows)
+        rows = {part: some[: sizes[-1] if sizes else 0] for part, some in parts.items()}
         scored = [
             scored_part(data.validation[number], row, data.scored[number])
             for number, row in zip(held_out.numbers, rows.get(HELD_OUT, ()), strict=False)
             if data.scored
         ]
         return Asked(rows, sizes, list(_notes(train, held_out, self.config.min_tokens, few=few)), scored)
+
+
+def look_sizes(train: int, held_out: int, most: int) -> list[int]:
+    """Return how many rows of each kind the looks take, if there are this many; no held-out rows if none are asked."""
+    if held_out:
+        most = min(most, max(LOOKS[0], MORE * min(train, held_out)))
+    most = min(most, max(train, held_out)) if train else 0
+    return [*(size for size in LOOKS if 2 * size <= most), *([most] if most else [])]
 
 
 def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:

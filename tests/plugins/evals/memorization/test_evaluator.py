@@ -113,15 +113,15 @@ def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
 
 def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     evaluator, model = Memorization(MemorizationConfig()), Reciter({"train:7": "x" * ANSWER})
-    data = Data(rows("train", 900), rows("held", 50), [], EVEN)
+    data = Data(rows("train", 900), rows("held", 100), [], EVEN)
     assert evaluator.looks(model, data, {}) == 3
     seen: EvalResult | None = None
     sizes = []
     for number in (1, 2, 3):
         seen = evaluator.look(number, model, data, {}, seen)
         sizes.append([len(seen.measures[f"verbatim_{part}"].items) for part in ("train", "heldout")])
-    assert sizes == [[40, 40], [96, 50], [256, 50]]
-    assert list(map(len, model.passes)) == [80, 56 + 10, 160]
+    assert sizes == [[40, 40], [96, 96], [256, 100]]
+    assert list(map(len, model.passes)) == [80, 56 + 56, 160 + 4]
     whole = evaluator.look(3, model, data, {})
     assert whole == seen
     assert {measure.look_share for measure in whole.measures.values() if measure.items} == {1 / 3}
@@ -139,7 +139,8 @@ def test_rows_that_the_validation_loss_has_read_are_not_read_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "looks"), [(79, 60, 1), (80, 4, 2), (192, 150, 3), (9, 200, 3), (0, 9, 1)]
+    ("train", "held_out", "looks"),
+    [(79, 60, 1), (900, 4, 1), (900, 32, 2), (192, 150, 3), (9, 200, 1), (0, 9, 1)],
 )
 def test_few_rows_are_looked_at_fewer_times(train: int, held_out: int, looks: int) -> None:
     data = Data(rows("train", train), rows("held", held_out), [], EVEN)
