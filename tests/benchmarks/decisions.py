@@ -30,7 +30,7 @@ from framework.evaluate.verdict import compare
 from framework_plugins.evals.config import ForgettingConfig, MemorizationConfig, PromptsConfig
 from framework_plugins.evals.forgetting_concern import concerns
 from framework_plugins.evals.memorization.concern import excess_of, memorization_concern
-from framework_plugins.evals.memorization.evaluator import look_sizes as row_sizes
+from framework_plugins.evals.memorization.evaluator import LOOKS, Memorization
 from framework_plugins.evals.prompts import look_sizes, shares
 
 Floats = NDArray[np.float64]
@@ -167,7 +167,7 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
     """Return the results of trainings that recite this much, with this number of held-out rows."""
     config, tally = MemorizationConfig(), Tally()
     random = np.random.default_rng([seed, available, round(100 * known), round(100 * recited)])
-    sizes = row_sizes(config.rows, available, config.rows)
+    sizes = (*LOOKS, config.rows)
     for _ in range(runs):
         parts = {
             "train": recitals(random, config.rows, known, recited),
@@ -185,10 +185,10 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
                 name: Measure(0, [0.37 if "run" in name else 0.0] * len(one.items), where=one.where)
                 for name, one in measures.items()
             }
-            found = memorization_concern(config, Results(EvalResult(base), EvalResult(measures)), 0.95)
-            assert found is not None
-            if not found.unknown:
+            results = Results(EvalResult(base), EvalResult(measures))
+            if Memorization(config).decided(results, 0.95):
                 break
+        found = memorization_concern(config, results, 0.95)
         assert found is not None
         tally.add(flagged=found.flagged, unknown=found.unknown)
         tally.rows.append(size)

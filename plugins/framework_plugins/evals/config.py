@@ -69,7 +69,7 @@ class MemorizationConfig(EvaluatorConfig):
 
     rows: Annotated[int, Gt(0)] = 256
     """How many training rows are asked at most, and how many held-out rows: 40 of each first, then 96, then all, until
-    copying is certain or ruled out. Of neither kind more than three times as many as of the other."""
+    copying is certain or ruled out."""
     max_new_tokens: Annotated[int, Gt(0)] = 48
     """How many tokens of an answer, from the first, are compared with the true answer."""
     min_tokens: Annotated[int, Gt(1)] = 4

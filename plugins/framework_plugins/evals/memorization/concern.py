@@ -22,6 +22,8 @@ RECOMMENDATION = (
     "Train for fewer epochs, at a lower learning rate or rank, on more rows without duplicates; and remove from the "
     "rows what not everyone may see: whoever has the model can ask for it"
 )
+MANY = 1000
+"""Times as many rows, of whose mean nothing is uncertain."""
 Measures = Mapping[str, Measure]
 
 
@@ -82,10 +84,23 @@ def _summary(low: float, high: float, allowed: float, confidence: float, more: s
     return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
 
 
-def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:
-    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base."""
+def more_rows_help(config: MemorizationConfig, results: Results, confidence: float) -> bool:
+    """Whether more training rows like these could show what was copied, if no more rows are held out."""
+    after = results.after.measures
+    if "verbatim_heldout" not in after or len(after["verbatim_heldout"].items) >= len(after["verbatim_train"].items):
+        return True
+    before = _same_rows(results.before, after)
+    excesses = [excess_of(kind, before, after, confidence, times=MANY) for kind in KINDS]
+    return any(one.low > config.excess for one in excesses) or all(one.high <= config.excess for one in excesses)
+
+
+def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
+    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base.
+
+    `times`: as if there were so many times as many training rows like these.
+    """
     train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
-    return excess(train, held_out, after[f"{kind}_train"].this_look(confidence))
+    return excess([*train] * times, held_out, after[f"{kind}_train"].this_look(confidence))
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

@@ -14,7 +14,7 @@ from statistics import fmean
 from framework.api import AnyMetric, Aspect, Data, EvalResult, Measure, Model, Results, Scored
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.concern import memorization_concern
+from framework_plugins.evals.memorization.concern import memorization_concern, more_rows_help
 from framework_plugins.evals.memorization.drawn import SampledRows, sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import Recital, recital, scored_part
 
@@ -22,8 +22,6 @@ MIN_HELD_OUT_ROWS = 4
 """Held-out rows that can stand for the task; of fewer one that is hard or easy would decide."""
 LOOKS = (40, 96)
 """Rows of each kind after which it may be decided, before all that are asked. The first can rule out 10%."""
-MORE = 3
-"""Times the rows of the other kind that may be asked of one: the fewer ones decide how much is uncertain."""
 TRAIN, HELD_OUT = "train", "heldout"
 
 
@@ -83,9 +81,12 @@ class Memorization:
         return EvalResult(measures, notes=asked.notes)
 
     def decided(self, results: Results, confidence: float) -> bool:
-        """Whether copying is certain, or ruled out."""
+        """Whether copying is certain, or ruled out, or more training rows would not show it either."""
         concern = memorization_concern(self.config, results, confidence)
-        return concern is None or not concern.unknown
+        if concern is None or not concern.unknown:
+            return True
+        few = len(results.after.measures[f"verbatim_{TRAIN}"].items) <= LOOKS[0]  # which may mislead
+        return not few and not more_rows_help(self.config, results, confidence)
 
     def _asked(self, model: Model, data: Data) -> Asked:
         """Choose the rows, the same each time."""
@@ -93,23 +94,17 @@ class Memorization:
         few = len(held_out.rows) < MIN_HELD_OUT_ROWS
         if few:
             train = with_unique_words(train, model)
-        parts = {TRAIN: train.rows} if few else {TRAIN: train.rows, HELD_OUT: held_out.rows}
-        sizes = look_sizes(len(train.rows), 0 if few else len(held_out.rows), self.config.rows)
-        rows = {part: some[: sizes[-1] if sizes else 0] for part, some in parts.items()}
+        rows = {TRAIN: train.rows[: self.config.rows]}
+        if not few:
+            rows[HELD_OUT] = held_out.rows[: self.config.rows]
+        most = max(map(len, rows.values())) if rows[TRAIN] else 0
+        sizes = [*(size for size in LOOKS if 2 * size <= most), *([most] if most else [])]
         scored = [
             scored_part(data.validation[number], row, data.scored[number])
             for number, row in zip(held_out.numbers, rows.get(HELD_OUT, ()), strict=False)
             if data.scored
         ]
         return Asked(rows, sizes, list(_notes(train, held_out, self.config.min_tokens, few=few)), scored)
-
-
-def look_sizes(train: int, held_out: int, most: int) -> list[int]:
-    """Return how many rows of each kind the looks take, if there are this many; no held-out rows if none are asked."""
-    if held_out:
-        most = min(most, max(LOOKS[0], MORE * min(train, held_out)))
-    most = min(most, max(train, held_out)) if train else 0
-    return [*(size for size in LOOKS if 2 * size <= most), *([most] if most else [])]
 
 
 def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list[Recital]:

@@ -113,15 +113,15 @@ def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
 
 def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     evaluator, model = Memorization(MemorizationConfig()), Reciter({"train:7": "x" * ANSWER})
-    data = Data(rows("train", 900), rows("held", 100), [], EVEN)
+    data = Data(rows("train", 900), rows("held", 50), [], EVEN)
     assert evaluator.looks(model, data, {}) == 3
     seen: EvalResult | None = None
     sizes = []
     for number in (1, 2, 3):
         seen = evaluator.look(number, model, data, {}, seen)
         sizes.append([len(seen.measures[f"verbatim_{part}"].items) for part in ("train", "heldout")])
-    assert sizes == [[40, 40], [96, 96], [256, 100]]
-    assert list(map(len, model.passes)) == [80, 56 + 56, 160 + 4]
+    assert sizes == [[40, 40], [96, 50], [256, 50]]
+    assert list(map(len, model.passes)) == [80, 56 + 10, 160]
     whole = evaluator.look(3, model, data, {})
     assert whole == seen
     assert {measure.look_share for measure in whole.measures.values() if measure.items} == {1 / 3}
@@ -140,7 +140,7 @@ def test_rows_that_the_validation_loss_has_read_are_not_read_again() -> None:
 
 @pytest.mark.parametrize(
     ("train", "held_out", "looks"),
-    [(79, 60, 1), (900, 4, 1), (900, 32, 2), (192, 150, 3), (9, 200, 1), (0, 9, 1)],
+    [(79, 60, 1), (80, 4, 2), (192, 150, 3), (9, 200, 3), (0, 9, 1)],
 )
 def test_few_rows_are_looked_at_fewer_times(train: int, held_out: int, looks: int) -> None:
     data = Data(rows("train", train), rows("held", held_out), [], EVEN)
@@ -159,3 +159,13 @@ def test_it_goes_on_until_copying_is_certain_or_ruled_out() -> None:
     assert [decided(share, 1) for share in (0, 1, 2, 9)] == [True, False, False, True]
     assert [decided(share, 3) for share in (0, 1, 2, 9)] == [True, False, True, True]
     assert evaluator.decided(Results(None, EvalResult({})), 0.95)  # nothing to ask
+
+
+@pytest.mark.parametrize(("held_out", "helps"), [(32, False), (900, True)])
+def test_it_ends_where_only_more_held_out_rows_would_help(held_out: int, *, helps: bool) -> None:
+    """Half of the answers are right on both: what is uncertain is how many of the held-out ones are."""
+    data, evaluator = Data(rows("train", 900), rows("held", held_out), [], EVEN), Memorization(MemorizationConfig())
+    known = {f"{part}:{number}": "x" * ANSWER for part in ("train", "held") for number in range(0, 900, 2)}
+    for number in (1, 2):
+        base, tuned = (evaluator.look(number, model, data, {}) for model in (Reciter(), Reciter(known)))
+        assert evaluator.decided(Results(base, tuned), 0.95) is (number > 1 and not helps)

@@ -30,7 +30,7 @@ def test_a_model_that_learns_by_heart_is_flagged_in_the_verdict(
     assert report.verdict.copied
     (concern,) = report.verdict.concerns
     assert concern.text.startswith(
-        "40 of 40 training rows are answered word for word, and none of 6 held-out rows, which were not trained on; "
+        "54 of 54 training rows are answered word for word, and none of 6 held-out rows, which were not trained on; "
         "by the base none and none"
     )
     assert f"most of all {file.name}:" in concern.text
