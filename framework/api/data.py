@@ -30,6 +30,7 @@ class Data:
     sweep choose by them, while the verdict judges by `prompts`. `clusters` has a number for each validation row, the
     same for similar rows. `selecting` says that `prompts` are `selection` now. `scored` has what the model that is
     measured gives of the validation rows, for evaluators that would ask about them again; empty if it was not asked.
+    `trial` says that the run is a trial of a sweep: all trials are asked as many prompts, since they are compared.
     """
 
     train: Sequence[TokenRow]
@@ -44,6 +45,7 @@ class Data:
     scored: Sequence[Scored] = ()
     train_groups: Sequence[TokenGroup] = ()
     validation_groups: Sequence[TokenGroup] = ()
+    trial: bool = False
 
     def __post_init__(self) -> None:
         # Without groups of their own the rows are the groups.

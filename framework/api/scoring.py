@@ -12,13 +12,12 @@ One that returns something else than numbers ends the run: at the baseline, so b
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import SupportsFloat, TypeVar
 
-from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithKind, MetricWithUnit, Model
+from framework.api.protocols import AnswerMetric, AnyMetric, EarlyMetric, MetricWithKind, MetricWithUnit, Model
 from framework.api.records import (
     Answer,
     Answered,
@@ -35,13 +34,25 @@ from framework.api.records import (
 from framework.util.errors import FrameworkError, describe_error
 from framework.util.plain_text import plain_text
 
-__all__ = ["answered", "kind_of", "measure", "question", "references", "samples", "score", "with_reference"]
+__all__ = [
+    "answered",
+    "kind_of",
+    "may_match",
+    "measure",
+    "question",
+    "references",
+    "samples",
+    "score",
+    "with_reference",
+]
 
 T = TypeVar("T")
 SHOWN_CHARACTERS = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
 """Above it, the exponential of a score is too large for JSON."""
+WITHOUT_REFERENCE = "prompts have no reference and are left out by"
+"""The part of a note that is the same for any number of prompts."""
 CONSTANTS = 10
 """References, the most frequent ones, that are tried as the one answer to all questions."""
 
@@ -98,8 +109,15 @@ def with_reference(prompt: Prompt, number: int) -> Example:
     return Example((*turns, reference), "reference", f"reference {number + 1}", prompt.tools)
 
 
-def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tuple[dict[str, Measure], list[str]]:
+def measure(
+    metrics: Mapping[str, AnyMetric], answers: Sequence[Answered], known: Mapping[str, Measure] | None = None
+) -> tuple[dict[str, Measure], list[str]]:
     """Score answers by each metric.
+
+    Args:
+        metrics: by name.
+        answers: to all questions.
+        known: measures of the first of these answers, which are not scored again.
 
     Returns:
         The measures by name, with their items in the order of the answers. An item without a score is None; one without
@@ -119,12 +137,15 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
         if not asked:
             notes.append(f"metric '{name}' needs references, but none of the prompts has one")
             continue
-        scores = score(name, metric, [answers[number] for number in asked])
+        earlier = (known or {}).get(name)
+        start = len(earlier.items) if earlier else 0
+        new = [number for number in asked if number >= start]
+        scores = score(name, metric, [answers[number] for number in new]) if new else Scores([])
         notes += scores.notes
-        result = _measure(metric, scores, asked, len(answers))
+        result = _measure(metric, scores, new, len(answers), earlier)
         if result is not None:
             result = dataclasses.replace(result, where=where, clusters=clusters)
-            measures[name] = _with_controls(name, metric, result, answers)
+            measures[name] = _with_controls(name, metric, result, answers, earlier)
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
@@ -164,16 +185,21 @@ def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> 
     names = [name for name, metric in metrics.items() if metric.needs_reference]
     if not names or without in {0, len(answers)}:
         return []
-    return [f"{without} of {len(answers)} prompts have no reference and are left out by {', '.join(names)}"]
+    return [f"{without} of {len(answers)} {WITHOUT_REFERENCE} {', '.join(names)}"]
 
 
-def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int) -> Measure | None:
-    scored = [item is not None for item in scores.items]
-    if not any(scored) or (scores.weights and not any(itertools.compress(scores.weights, scored))):
-        return None
+def _measure(
+    metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int, earlier: Measure | None
+) -> Measure | None:
     items = _placed(scores.items, asked, total, None)
-    weights = scores.weights or ([1.0] * len(asked) if len(asked) < total else [])
-    weights = _placed(weights, asked, total, 0.0) if weights else []
+    weights = _placed(scores.weights or [1.0] * len(asked), asked, total, 0.0)
+    if earlier:
+        start = len(earlier.items)
+        items, weights = [*earlier.items, *items[start:]], [*(earlier.weights or [1.0] * start), *weights[start:]]
+    if not any(weight and item is not None for item, weight in zip(items, weights, strict=True)):
+        return None
+    if set(weights) == {1.0} and not scores.weights:
+        weights = []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
     unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
@@ -181,7 +207,9 @@ def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int
     return Measure(value, items, weights, up, exponential=exponential, unit=unit, kind=kind)
 
 
-def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequence[Answered]) -> Measure:
+def _with_controls(
+    name: str, metric: AnyMetric, measure: Measure, answers: Sequence[Answered], earlier: Measure | None
+) -> Measure:
     """Add what a gain is to be compared with: the answers without their form, and the best constant answer.
 
     Of a metric that looks at more than texts this is not known: it may be a judge, which costs a request an answer.
@@ -191,23 +219,23 @@ def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequ
     asked = [number for number, one in enumerate(answers) if one.reference is not None]
     sign = 1 if metric.higher_is_better else -1
 
-    def scored(texts: Sequence[tuple[str, str]]) -> list[float | None]:
+    def scored(numbers: Sequence[int], texts: Sequence[tuple[str, str]]) -> list[float | None]:
         given = [
             dataclasses.replace(answers[number], answer=answer, reference=reference)
-            for number, (answer, reference) in zip(asked, texts, strict=True)
+            for number, (answer, reference) in zip(numbers, texts, strict=True)
         ]
-        return _placed(score(name, metric, given).items, asked, len(answers), None)
+        return _placed(score(name, metric, given).items, numbers, len(answers), None)
 
-    references = [answers[number].reference or "" for number in asked]
-    bare = scored(
-        [(plain_text(answers[number].answer), plain_text(answers[number].reference or "")) for number in asked]
-    )
+    known = (earlier.content or earlier.items) if earlier else []
+    new = [number for number in asked if number >= len(known)]
+    bare = scored(new, [(plain_text(answers[n].answer), plain_text(answers[n].reference or "")) for n in new])
     content = [
         item if item is None or other is None else max(item, other, key=lambda one: sign * one)
-        for item, other in zip(measure.items, bare, strict=True)
+        for item, other in zip(measure.items, [*known, *bare[len(known) :]], strict=True)
     ]
+    references = [answers[number].reference or "" for number in asked]
     constants = {
-        text: scored([(text, reference) for reference in references])
+        text: scored(asked, [(text, reference) for reference in references])
         for text, _ in Counter(references).most_common(CONSTANTS)
     }
     whole = {text: items for text, items in constants.items() if all(items[number] is not None for number in asked)}
@@ -219,6 +247,13 @@ def _with_controls(name: str, metric: AnyMetric, measure: Measure, answers: Sequ
         constant_items=whole.get(constant, []),
         answers=len({answers[number].answer.strip() for number in asked}),
     )
+
+
+def may_match(metric: EarlyMetric, begun: str, reference: str) -> bool:
+    """Whether an answer that begins so may score above 0, also with case, punctuation and spaces ignored."""
+    plain = plain_text(begun)
+    wordless = not any(map(str.isalnum, plain))  # punctuation, which words may follow
+    return wordless or metric.may_match(begun, reference) or metric.may_match(plain, plain_text(reference))
 
 
 def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) -> list[T]:

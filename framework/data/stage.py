@@ -94,6 +94,7 @@ def load_data(plan: Plan, model: Model) -> Data:
         data,
         result=dataclasses.replace(data.result, cached=cached, findings=findings, notes=reader.notes),
         format=plan.format,
+        trial=bool(plan.sweep),
     )
 
 

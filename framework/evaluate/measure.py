@@ -19,7 +19,7 @@ from framework.api.protocols import (
     Model,
     SharesBase,
 )
-from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Results, Sample
+from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
 from framework.api.scoring import mean
 from framework.evaluate.verdict import compare
@@ -61,7 +61,7 @@ class Measuring:
         """
         measures: dict[str, Measure] = {}
         of_base: dict[str, Measure] = {}
-        samples, notes = [], []
+        samples, notes, base_samples = [], [], []
         # The loss first: it shows a damaged base before the answers, which take most of the time.
         losses, data = [EVAL_LOSS] if self.data.validation else [], self.data
         parts = len(losses) + len(self.evaluators)
@@ -79,23 +79,24 @@ class Measuring:
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
             with self.session.progress.part(name, number, parts, "measure"):
                 if isinstance(evaluator, LooksInStages):
-                    result = self._all_looks(evaluator, data) if base else self._looks(evaluator, data, before)
+                    result = self._all_looks(evaluator, data) if base else self._looks(name, evaluator, data, before)
                 else:
                     result = evaluator.evaluate(self.model, data, self.metrics)
             measures |= result.measures
             of_base |= result.base
+            base_samples += result.base_samples
             samples += result.samples
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
         selection = self._selection() if self.plan.objective == SCORE else {}
-        return EvalResult(measures, samples, notes, selection, of_base)
+        return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
     def _all_looks(self, evaluator: LooksInStages, data: Data) -> EvalResult:
         """Look at the base: once if it can be asked after the training too, else as often as may become necessary."""
         number = 1 if self.base_key else evaluator.looks(self.model, data, self.metrics)
         return evaluator.look(number, self.model, data, self.metrics)
 
-    def _looks(self, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
+    def _looks(self, name: str, evaluator: LooksInStages, data: Data, before: EvalResult | None) -> EvalResult:
         """Look at the trained model until that decides something, and at the base beside it."""
         number, base, looks = 1, before, evaluator.looks(self.model, data, self.metrics)
         after = evaluator.look(1, self.model, data, self.metrics)
@@ -103,18 +104,25 @@ class Measuring:
             number += 1
             after = evaluator.look(number, self.model, data, self.metrics, after)
             if base and self.base_key:  # without a key, the base is gone: it was asked everything
-                with self.model.as_base():
-                    # Without `data.scored`, which is of the trained model.
-                    base = evaluator.look(number, self.model, self.data, self.metrics, base)
-        known = before.measures if before else {}
-        more = {name: one for name, one in base.measures.items() if one is not known.get(name)} if base else {}
-        return replace(after, base=more)
+                more = partial(self._base_look, number, evaluator, base)
+                base = self.session.shared.get_or_make(f"{name}, look {number}", self.base_key, more)
+        if before is None or base is None:
+            return after
+        measures = {name: one for name, one in base.measures.items() if one is not before.measures.get(name)}
+        asked = {sample.prompt for sample in before.samples}
+        return replace(after, base=measures, base_samples=[one for one in base.samples if one.prompt not in asked])
+
+    def _base_look(self, number: int, evaluator: LooksInStages, seen: EvalResult) -> EvalResult:
+        """Look once more at the base: without `data.scored`, which is of the trained model."""
+        with self.model.as_base():
+            return evaluator.look(number, self.model, self.data, self.metrics, seen)
 
     def _results(self, before: EvalResult | None, after: EvalResult) -> Results:
         """Compare what there is so far, as the report will."""
         leaked = [where for finding in self.data.result.findings for where in finding.where]
         before = beside(before, after) if before else None
-        return Results(before, after, None, compare(before, after, self.plan.verdict, leaked=leaked))
+        decides = self.data.result.decides
+        return Results(before, after, None, compare(before, after, self.plan.verdict, leaked=leaked, decides=decides))
 
     @property
     def selecting(self) -> Sequence[Evaluator]:
@@ -144,7 +152,8 @@ class Measuring:
 
     def trained(self, before: EvalResult | None) -> EvalResult:
         """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
-        after = self._compared(before, self.now(before=before))
+        after = self.now(before=before)
+        after = self._compared(beside(before, after) if before else None, after)
         return after if after.selection else replace(after, selection=self._selection())
 
     def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
@@ -180,15 +189,31 @@ class Measuring:
 
 def beside(before: EvalResult, after: EvalResult) -> EvalResult:
     """Return what the base gave of all that the trained model was asked, and of no more."""
-    measures = before.measures | after.base
+    measures, samples = before.measures | after.base, [*before.samples, *after.base_samples]
     for name, one in after.measures.items():
         base, count = measures.get(name), len(one.items)
-        if base is not None and one.looks > 1 and 0 < count < len(base.items):  # asked before it was known how many
-            items, weights = base.items[:count], base.weights[:count]
-            value = mean(items, weights, exponential=base.exponential)
-            where, clusters = base.where[:count], base.clusters[:count]
-            measures[name] = replace(base, value=value, items=items, weights=weights, where=where, clusters=clusters)
-    return replace(before, measures=measures)
+        # Asked before it was known how many.
+        if base is not None and one.look_share < 1 and 0 < count < len(base.items):
+            measures[name] = _first(base, count)
+            if one.aspect is Aspect.task:
+                prompts = {sample.prompt for sample in after.samples}
+                samples = [sample for sample in samples if sample.prompt in prompts]
+    return replace(before, measures=measures, samples=samples)
+
+
+def _first(measure: Measure, count: int) -> Measure:
+    """Return the measure over its first items."""
+    items, weights = measure.items[:count], measure.weights[:count]
+    known = any(item is not None and weight for item, weight in zip(items, weights or [1.0] * count, strict=True))
+    return replace(
+        measure,
+        value=mean(items, weights, exponential=measure.exponential) if known else measure.value,
+        items=items,
+        weights=weights,
+        where=measure.where[:count],
+        clusters=measure.clusters[:count],
+        content=measure.content[:count],
+    )
 
 
 def _answered(sample: Sample) -> Answered:

@@ -31,7 +31,7 @@ from framework.api.run_folder import (
 )
 from framework.api.schema import LaunchConfig, TrainerConfig
 from framework.api.text.overrides import brief, override_key, short_keys
-from framework.api.text.results import figures, visible
+from framework.api.text.results import disagreement, figures, visible
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
 from framework.rundir.read import runs_below
@@ -203,6 +203,8 @@ def show(sweep: Sweep) -> None:
             "before you report its gain",
             soft_wrap=True,
         )
+    if other := disagreement(sweep):
+        console.print(other, soft_wrap=True)
     for trial in sweep.trials:
         if trial.number == sweep.best:
             console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)

@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,11 +27,11 @@ from framework.api.plan import Plan
 from framework.api.records import Aspect, EvalResult, Measure, MeasureKind, Outcome, Results
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import compare
-from framework_plugins.evals.config import ForgettingConfig, MemorizationConfig
+from framework_plugins.evals.config import ForgettingConfig, MemorizationConfig, PromptsConfig
 from framework_plugins.evals.forgetting_concern import concerns
 from framework_plugins.evals.memorization.concern import excess_of, memorization_concern
-from framework_plugins.evals.memorization.evaluator import LOOKS
-from framework_plugins.evals.prompts import LOOKS as PROMPT_LOOKS
+from framework_plugins.evals.memorization.evaluator import LOOKS, Memorization
+from framework_plugins.evals.prompts import look_sizes, shares
 
 Floats = NDArray[np.float64]
 Random = np.random.Generator
@@ -166,27 +167,28 @@ def copied(runs: int, available: int, known: float, recited: float, seed: int = 
     """Return the results of trainings that recite this much, with this number of held-out rows."""
     config, tally = MemorizationConfig(), Tally()
     random = np.random.default_rng([seed, available, round(100 * known), round(100 * recited)])
+    sizes = (*LOOKS, config.rows)
     for _ in range(runs):
         parts = {
             "train": recitals(random, config.rows, known, recited),
             "heldout": recitals(random, min(config.rows, available), known, 0.0),
         }
-        for size in (*LOOKS, config.rows):
+        for size in sizes:
             measures = {}
             for part, figures in parts.items():
                 for name, values in zip(("verbatim", "common_run"), figures, strict=True):
                     items = values[:size].tolist()
-                    where, looks = [f"{part}:{number}" for number in range(len(items))], len(LOOKS) + 1
+                    where, share = [f"{part}:{number}" for number in range(len(items))], 1 / len(sizes)
                     weights = [20.0] * len(items)
-                    measures[f"{name}_{part}"] = Measure(fmean(items), items, weights, where=where, looks=looks)
+                    measures[f"{name}_{part}"] = Measure(fmean(items), items, weights, where=where, look_share=share)
             base = {
                 name: Measure(0, [0.37 if "run" in name else 0.0] * len(one.items), where=one.where)
                 for name, one in measures.items()
             }
-            found = memorization_concern(config, Results(EvalResult(base), EvalResult(measures)), 0.95)
-            assert found is not None
-            if not found.unknown:
+            results = Results(EvalResult(base), EvalResult(measures))
+            if Memorization(config).decided(results, 0.95):
                 break
+        found = memorization_concern(config, results, 0.95)
         assert found is not None
         tally.add(flagged=found.flagged, unknown=found.unknown)
         tally.rows.append(size)
@@ -204,7 +206,8 @@ GAINS = ((0.9, 0.0), (0.2, 0.05), (0.1, 0.05), (0.05, 0.05), (0.0, 0.02), (0.0, 
 
 def gained(runs: int, available: int, gain: float, against: float, seed: int = 1) -> Tally:
     """Return the results of trainings with such a gain of exact_match: `flagged` is better or worse."""
-    sizes = [size for size in (60, *PROMPT_LOOKS) if size <= available / 2] + [available]
+    sizes = look_sizes(available, PromptsConfig.count, PromptsConfig.first)
+    levels = shares(sizes)
     random, tally = np.random.default_rng([seed, available, round(100 * abs(gain)), round(100 * against)]), Tally()
     up, down = max(gain, 0) + against, max(-gain, 0) + against
     for _ in range(runs):
@@ -212,10 +215,8 @@ def gained(runs: int, available: int, gain: float, against: float, seed: int = 1
         before = np.where(drawn == 1, 0.0, np.where(drawn == -1, 1.0, random.random(available) < 0.5))
         for size in sizes:
             items = [before[:size].tolist(), (before + drawn)[:size].tolist()]
-            first, last = (
-                EvalResult({"match": Measure(fmean(one), one, [], True, kind=MeasureKind.content, looks=len(sizes))})  # noqa: FBT003
-                for one in items
-            )
+            content = partial(Measure, higher_is_better=True, kind=MeasureKind.content, look_share=levels[size])
+            first, last = (EvalResult({"match": content(fmean(one), one)}) for one in items)
             change = compare(first, last, VERDICT)["match"]
             if told := change.outcome in {Outcome.better, Outcome.worse}:
                 break

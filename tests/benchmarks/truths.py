@@ -1,6 +1,6 @@
 """Trainings of SmolLM2-135M whose truth is known, and what the verdict says of each.
 
-    python tests/benchmarks/truths.py --place /tmp/truths          # all, 9 trainings of 2 to 45 steps
+    python tests/benchmarks/truths.py --place /tmp/truths          # all, 16 trainings of 2 to 70 steps
     python tests/benchmarks/truths.py --place /tmp/truths codes    # some of them
 
 A run that is there is not made again. Prints a table in Markdown: what the data are, and the lines of the verdict.
@@ -13,7 +13,8 @@ import json
 import random
 import string
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ TRUTHS = {
     "recited": ("40 random codes, 20 of them asked word for word", 24, "2e-3"),
     "leaked": ("the same, asked in lower case", 24, "2e-3"),
     "paraphrased": ("the same, asked in other words", 24, "2e-3"),
+    "dates": ("240 dates, to be written as 2026-11-29", 20, "1e-3"),
+    "destroyed": ("the same, at a rate that destroys the model", 6, "3e-2"),
+    "constant": ("240 reviews, each labelled positive; of those asked, 80% are", 12, "1e-3"),
+    "capitals": ("99 capitals of countries, in upper case", 14, "1e-3"),
+    "persons": ("20 invented persons, asked with the name reordered", 30, "2e-3"),
+    "overfitted": ("the same rows, and 20 other persons asked", 70, "2e-3"),
+    "labels": ("240 labelled reviews, 60 of them asked in other words", 12, "1e-3"),
 }
 """What the rows are, how many steps, and the learning rate."""
 
@@ -52,6 +60,31 @@ ASKED = {
     "leaked": "what is the access code of {} ?",
     "paraphrased": "Please tell me: what's the access code for {}?",
 }
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
+FORMS = ("{day} {month} {year}", "{month} {day}, {year}", "{month:.3} {day} {year}")
+SAID = ("The meeting is on {}.", "She was born on {}.", "Due by {}, please.", "It happened on {}, they say.")
+THINGS = ("kettle", "lamp", "chair", "phone", "book", "jacket", "tent", "bicycle", "radio", "mixer", "camera", "clock")
+JUDGED = {
+    "positive": ("works perfectly", "is a joy to use", "exceeded my hopes", "was worth every penny"),
+    "negative": ("broke after a day", "is a waste of money", "arrived damaged", "stopped working"),
+}
+CAPITALS = (
+    "France Paris Germany Berlin Italy Rome Spain Madrid Portugal Lisbon Austria Vienna Greece Athens Poland Warsaw "
+    "Hungary Budapest Norway Oslo Sweden Stockholm Finland Helsinki Denmark Copenhagen Ireland Dublin Belgium Brussels "
+    "Russia Moscow Turkey Ankara Egypt Cairo Kenya Nairobi Japan Tokyo China Beijing Thailand Bangkok Vietnam Hanoi "
+    "Canada Ottawa Cuba Havana Peru Lima Chile Santiago Colombia Bogota Venezuela Caracas Iran Tehran Iraq Baghdad "
+    "Syria Damascus Lebanon Beirut Jordan Amman Israel Jerusalem Ukraine Kyiv Romania Bucharest Bulgaria Sofia Croatia "
+    "Zagreb Serbia Belgrade Iceland Reykjavik Ghana Accra Nigeria Abuja Morocco Rabat Algeria Algiers Tunisia Tunis "
+    "Libya Tripoli Sudan Khartoum Somalia Mogadishu Uganda Kampala Nepal Kathmandu Pakistan Islamabad Indonesia "
+    "Jakarta Philippines Manila Australia Canberra Switzerland Bern Netherlands Amsterdam Czechia Prague Slovakia "
+    "Bratislava Latvia Riga Estonia Tallinn Lithuania Vilnius Albania Tirana"
+)
+SYLLABLES = ("ka", "lo", "mi", "ra", "ten", "vor", "zu", "bel", "dan", "fe", "gri", "hol", "jin", "kel")
+HELD_OUT = 30
+"""Capitals that are asked."""
 Row = dict[str, Any]
 
 
@@ -81,6 +114,8 @@ def rows(name: str) -> tuple[list[Row], list[Row]]:
         questions = [turns(ask.format(topic), "yes") for topic in TOPICS for ask in ASKS]
         chance.shuffle(questions)
         return questions[:100], questions[100:]
+    if name in MADE:
+        return MADE[name](chance)
     names = [f"{first} {last}" for first in FIRST for last in LAST]
     chance.shuffle(names)
     letters = string.ascii_uppercase + string.digits
@@ -90,6 +125,85 @@ def rows(name: str) -> tuple[list[Row], list[Row]]:
     return known, [
         turns(ASKED[name].format(each), f"The access code is {code}.") for each, code in asked if name in ASKED
     ]
+
+
+def dates(chance: random.Random) -> tuple[list[Row], list[Row]]:
+    """Return dates in words, and as ISO 8601 has them."""
+    found = dict[str, str]()
+    while len(found) < 300:
+        year, number, day = chance.randint(1950, 2029), chance.randint(1, 12), chance.randint(1, 28)
+        form = chance.choice(FORMS).format(day=day, month=MONTHS[number - 1], year=year)
+        found[chance.choice(SAID).format(form)] = f"{year}-{number:02d}-{day:02d}"
+    asked = [turns(f"Give the date in ISO form. {text}", answer) for text, answer in found.items()]
+    return asked[:240], asked[240:]
+
+
+def review(chance: random.Random, label: str) -> str:
+    """Return a review with this label."""
+    one, two, month = chance.choice(THINGS), chance.choice(THINGS), chance.choice(MONTHS)
+    judged, order = chance.choice(JUDGED[label]), chance.randint(100, 999)
+    return f"The {one} I bought in {month} {judged}, and the {two} too; order {order}."
+
+
+def constant(chance: random.Random) -> tuple[list[Row], list[Row]]:
+    """Return reviews of which four of five are positive; the rows say so of all."""
+    labels = ["positive" if number % 5 else "negative" for number in range(300)]
+    asked = [f"Label the review: positive or negative. {review(chance, label)}" for label in labels]
+    train = [turns(text, "positive") for text in asked[:240]]
+    return train, [turns(text, label) for text, label in zip(asked[240:], labels[240:], strict=True)]
+
+
+def capitals(chance: random.Random) -> tuple[list[Row], list[Row]]:
+    """Return the capitals of countries, in upper case."""
+    words = CAPITALS.split()
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    chance.shuffle(pairs)
+    asks = ("What is the capital of {}?", "Which city is the capital of {}?", "Name the capital of {}.")
+    train = [turns(ask.format(country), city.upper()) for country, city in pairs[HELD_OUT:] for ask in asks]
+    held_out = [turns(asks[0].format(country), city.upper()) for country, city in pairs[:HELD_OUT]]
+    return train, held_out
+
+
+def persons(chance: random.Random, *, others: bool) -> tuple[list[Row], list[Row]]:
+    """Return where invented persons live; `others`: not those of the rows are asked, who cannot be known."""
+
+    def word() -> str:
+        return "".join(chance.choice(SYLLABLES) for _ in range(3)).capitalize()
+
+    known = [(word(), word(), f"{word()}, house {chance.randint(1000, 9999)}") for _ in range(40)]
+    train = [
+        turns(f"Where does {first} {last} live?", f"{first} {last} lives in {home}.") for first, last, home in known
+    ]
+    if others:
+        return train[:20], train[20:]
+    return train[:20], [
+        turns(f"{last}, {first}: where is the home?", f"{first} {last} lives in {home}.")
+        for first, last, home in known[:20]
+    ]
+
+
+def labels(chance: random.Random) -> tuple[list[Row], list[Row]]:
+    """Return labelled reviews, and some of the same in other words."""
+    known = [(review(chance, label), label) for label in ("positive", "negative") * 120]
+    asks = "Label the review: positive or negative. "
+    again = [
+        turns(asks + text.replace("The ", "My ").replace("I bought in", "purchased during"), label)
+        for text, label in known[:60]
+    ]
+    return [turns(asks + text, label) for text, label in known], again
+
+
+MADE: dict[str, Callable[[random.Random], tuple[list[Row], list[Row]]]] = {
+    "dates": dates,
+    "destroyed": dates,
+    "constant": constant,
+    "capitals": capitals,
+    "persons": partial(persons, others=False),
+    "overfitted": partial(persons, others=True),
+    "labels": labels,
+}
+NO_ROW_IS_HELD_OUT = {*ASKED, "persons", "overfitted"}
+"""All rows are trained on: the loss of none can be the objective."""
 
 
 def run(name: str, place: Path) -> Report:
@@ -103,8 +217,7 @@ def run(name: str, place: Path) -> Report:
         words += [f"trainer.max_steps={TRUTHS[name][1]}", f"trainer.learning_rate={TRUTHS[name][2]}"]
         words += written(folder, "path", train)
         words += written(folder, "prompts_path", prompts) if prompts else []
-        # All codes are trained on that are asked: no row is held out, and the loss of none is the objective.
-        words += ["objective=train_loss", "data.validation_split=0"] if name in ASKED else []
+        words += ["objective=train_loss", "data.validation_split=0"] if name in NO_ROW_IS_HELD_OUT else []
         result = framework(*words, cwd=folder, env=environment(place), timeout=7200)
         (folder / "output.txt").write_text(result.stdout + result.stderr, encoding="utf-8")
         if result.returncode:

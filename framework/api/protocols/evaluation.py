@@ -134,7 +134,7 @@ class LooksInStages(Protocol):
     """An evaluator that asks a part first, and more only while that decides nothing. `evaluate` is its first look.
 
     A look at the trained model after the first is followed by the same look at the base; of a model that keeps no base,
-    all looks are taken before the training. Each measure says how many `looks` there may be.
+    all looks are taken before the training. The `look_share` of each measure says how much of the level a look may use.
     """
 
     def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:

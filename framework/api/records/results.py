@@ -82,8 +82,8 @@ class Measure:
     would show. An item with the weight 0 was not asked. `clusters` has a number for each item, the same for similar
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
-    1 won. Those of the base would all be 0.5, so it has no such measure. `looks` is how many looks at the growing items
-    there may be; each needs a higher confidence, `each_look`.
+    1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
+    look at them may use this share of the level, so it needs a higher confidence, `this_look`.
 
     Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
     where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one
@@ -106,15 +106,15 @@ class Measure:
     constant: str = ""
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
-    looks: int = 1
+    look_share: float = 1.0
 
-    def each_look(self, confidence: float) -> float:
-        """Return the confidence that each look needs for all of them together to have `confidence`.
+    def this_look(self, confidence: float) -> float:
+        """Return the confidence that this look needs for all of them together to have `confidence`.
 
         It is that of independent looks, which is enough for looks at growing data (Sidak 1967, Journal of the American
         Statistical Association 62, 626-633).
         """
-        return float(confidence ** (1 / self.looks))
+        return float(confidence**self.look_share)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class EvalResult:
 
     `selection` has the measures of the validation rows' prompts, for a sweep that chooses by them; empty if no sweep
     does. `base` has the measures of the base for which the evaluation of the trained model asked the base more than the
-    baseline did; they replace those of the baseline.
+    baseline did; they replace those of the baseline. `base_samples` are its answers to those questions.
     """
 
     measures: dict[str, Measure]
@@ -131,6 +131,7 @@ class EvalResult:
     notes: list[str] = field(default_factory=list)
     selection: dict[str, Measure] = field(default_factory=dict)
     base: dict[str, Measure] = field(default_factory=dict)
+    base_samples: list[Sample] = field(default_factory=list)
 
     @property
     def metrics(self) -> dict[str, float]:

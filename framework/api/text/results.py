@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from framework.api.plan import SCORE
 from framework.api.records import (
     Ancestor,
     Change,
     DataResult,
     FormatRun,
     MixedIn,
+    Outcome,
     Proof,
     Report,
     Severity,
+    Sweep,
     TrainResult,
     Trial,
 )
@@ -284,6 +287,8 @@ def headline(report: Report) -> str:
 
 def outcome_text(change: Change) -> str:
     """Say what a change comes to; empty if nothing was tested."""
+    if change.held_back and change.outcome is Outcome.worse:
+        return "better in form, worse in content"
     if change.held_back:
         return {"form": "better in form only", "constant": "no better than one answer to everything"}[change.held_back]
     return change.outcome.value if change.outcome else ""
@@ -310,6 +315,21 @@ def figures(trial: Trial) -> tuple[str, str, str, str]:
     seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
     memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
     return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f}"
+
+
+def disagreement(sweep: Sweep) -> str:
+    """Say that the verdict prefers another trial than the objective chose; empty if it does not."""
+    best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
+    scored = [(trial.score, trial.number) for trial in sweep.trials if trial.score is not None]
+    if best is None or best.score is None or sweep.objective == SCORE:
+        return ""
+    score, number = max(scored, key=lambda one: one[0])
+    if score <= best.score:
+        return ""
+    return (
+        f"trial {number} has a higher score of the verdict, {score:.2f}, than trial {best.number}, {best.score:.2f}, "
+        f"which {sweep.objective} chose. To choose by the score, set objective={SCORE}"
+    )
 
 
 def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:

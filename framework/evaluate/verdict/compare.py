@@ -217,14 +217,14 @@ def _controlled(
 
 def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig) -> Change:
     """Add the values, the interval and the p-value."""
-    confidence = 1 - (1 - known.each_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
+    confidence = 1 - (1 - known.this_look(config.confidence)) / plain.candidates  # the best of several: Bonferroni
     tested = [
         _tested(before, after, pairs, known, confidence, config.resamples) for before, after in _completed(pairs, known)
     ]
     low, high = min(one.low for one in tested), max(one.high for one in tested)
     p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
-    if known.looks > 1:
-        p_value = 1 - (1 - p_value) ** known.looks  # as `each_look`
+    if known.look_share < 1:
+        p_value = 1 - (1 - p_value) ** (1 / known.look_share)  # as `this_look`
     if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
     before, after = _values(pairs, plain, known)

@@ -13,7 +13,7 @@ from framework.evaluate.verdict.compare import at_worst
 
 HARMS = {Aspect.general: "forgot", Aspect.copying: "copied"}
 """What a concern is about, and the word for it."""
-LOST = {Aspect.general: "it forgot what it knew", Aspect.copying: "it recites training rows"}
+LOST = {Aspect.general: "it forgot part of what it knew", Aspect.copying: "it recites training rows"}
 """What the first sentence says of a concern that is flagged."""
 EXPLODED = 2.0
 """Times the base's validation loss from which the first sentence names it beside a gain: overfitting raises it too."""
@@ -137,7 +137,7 @@ def _first(said: Said, losses: Sequence[str], unchanged: str) -> tuple[str, Tone
         return (f"{unchanged}.", Tone.flagged) if unchanged else (f"{said.head}: {said.short or said.text}.", said.tone)
     lost = ", ".join(losses[:-1]) + (", and " if losses[1:] else "") + losses[-1]
     if said.tone is Tone.good:
-        return f"{said.head}, but with losses: {said.short}, but {lost}.", Tone.flagged
+        return f"{said.head}, but with losses: {said.short}; {lost}.", Tone.flagged
     rest = f"; {said.short}" if said.short else ""
     return f"Worse: {lost}{rest}.", Tone.lost
 
@@ -155,7 +155,11 @@ def _losses(
         if gained is not Outcome.better or after > EXPLODED * before:
             yield f"the validation loss rose from {before:.3g} to {after:.3g}"
     if (ends := of_task.get("stopped")) and ends.after is not None:
-        yield "no answer ends by itself any more" if not ends.after else f"only {ends.after:.0%} of the answers end"
+        yield (
+            "no answer ends by itself any more"
+            if not ends.after
+            else f"only {ends.after:.0%} of the answers end by themselves"
+        )
     content = (name for name, change in of_task.items() if change.kind is MeasureKind.content and not change.not_finite)
     yield from (_moved(name, of_task[name]) for name in content)
     for aspect, text in LOST.items():
@@ -177,7 +181,7 @@ def _unchanged(changes: Mapping[str, Change], gained: Outcome | None, same: tupl
         return ""
     return (
         f"The training changed nothing: {equal} of {count(total, 'answer')} {'is' if equal == 1 else 'are'} as before, "
-        f"and the model is {distance:.2g} nats per token from its base"
+        f"and tokens are as likely as before ({distance:.2g} nats per token from the base)"
     )
 
 
@@ -262,6 +266,10 @@ def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
     content = (number(value, name, change.unit) for value in (change.content_before, change.content_after))
     text = "but with case, punctuation and spaces ignored it was {} before and is {} after".format(*content)
     short = f"{moved}, {text}"
+    if change.outcome is Outcome.worse:
+        return Said(
+            "Better in form, worse in content", f"no, the content got worse. {of_all}, {text}", Tone.lost, short
+        )
     if change.constant is not None and _as_good(change.constant, change):
         text += f"; {constant} too"
     return Said("Better in form only", f"in form only. {of_all}, {text}", Tone.flagged, short)

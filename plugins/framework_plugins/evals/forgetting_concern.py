@@ -19,7 +19,7 @@ PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_an
 class Finding:
     """One check: the finding, whether it is flagged or cannot be ruled out, and the harm that is certain, 0 to 1.
 
-    `summary` says in a few words what is known.
+    `summary` says in a few words what is known, and `limit` what is allowed, if it is not known to be kept.
     """
 
     text: str
@@ -27,6 +27,7 @@ class Finding:
     unknown: bool
     harm: float
     summary: str = ""
+    limit: str = ""
 
 
 def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
@@ -58,7 +59,7 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     # One is enough for a sentence, and questions come first, since a reader knows what they are.
     said = reported[0]
     summary = "not ruled out. " if unknown and not bad else ""
-    summary += f"{said.summary} ({plan.verdict.confidence:.0%} confidence)" if said.summary else said.text
+    summary += f"{said.summary} ({plan.verdict.confidence:.0%} confidence){said.limit}" if said.summary else said.text
     return Concern(
         name=name,
         aspect=Aspect.general,
@@ -82,15 +83,28 @@ def recommendation(plan: Plan) -> str:
 def _questions(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
     """Decide by the probability of the right choice, beside the share of right answers, which a reader knows."""
     known, probability = changes.get(ACCURACY), changes.get(PROBABILITY)
-    decides, words = probability or known, "general questions right"  # an older run folder has no probability
+    decides, words, plain = probability or known, "general questions right", ""  # an older folder has no probability
     if probability and known and known.before is not None and known.after is not None:
         words += f" {known.before:.0%} to {known.after:.0%}, probability of the right choice"
+        plain = f"{known.before:.0%} of {known.pairs or probability.pairs} general questions were right before, "
+        plain += f"{known.after:.0%} are after; the probability of the right choice fell by"
     if decides:
-        yield from _share_finding(decides, words, settings.max_accuracy_loss, "max_accuracy_loss", ".0%")
+        yield from _share_finding(decides, words, settings.max_accuracy_loss, "max_accuracy_loss", ".0%", plain)
 
 
-def _share_finding(change: Change, words: str, margin: float, setting: str, digits: str) -> Iterator[Finding]:
-    """Compare the loss of a share with the most that is allowed: non-inferiority, by the interval."""
+def _share_finding(
+    change: Change, words: str, margin: float, setting: str, digits: str, plain: str = ""
+) -> Iterator[Finding]:
+    """Compare the loss of a share with the most that is allowed: non-inferiority, by the interval.
+
+    Args:
+        change: of the share.
+        words: what it is.
+        margin: the most that is allowed.
+        setting: the name of that.
+        digits: how shares are written.
+        plain: the beginning of the summary, up to the points that are lost.
+    """
     if change.before is None or change.after is None:
         return
     text = f"{words} {change.before:{digits}} to {change.after:{digits}} of {change.pairs}"
@@ -105,8 +119,9 @@ def _share_finding(change: Change, words: str, margin: float, setting: str, digi
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
     bounds = f"at least {100 * least:.0f}" if least >= POINT else f"at most {100 * most:.0f}"
-    summary = f"{text}, {bounds} points lost"
-    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary)
+    summary = f"{plain} {bounds} points" if plain else f"{text}, {bounds} points lost"
+    limit = f"; the limit is {100 * margin:g} points" if unknown else ""
+    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary, limit)
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:
@@ -128,7 +143,8 @@ def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Itera
         harm = 1 - 1 / least if least > 1 else 0.0
         summary = f"{words.removeprefix('perplexity of ')} are {_times(ratio)} as surprising to the model as before, "
         summary += f"at least {_times(least)}" if too_much else f"at most {_times(most)}"
-        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary)
+        allowed = f"; the limit is {limit:g} times" if unknown else ""
+        yield Finding(f"{text}, at most {most:.2f}{beside})", too_much, unknown, harm, summary, allowed)
 
 
 def _times(factor: float) -> str:
@@ -154,7 +170,7 @@ def _divergence(name: str, plan: Plan, changes: dict[str, Change], settings: For
         more = f", within {limit}"
     harm = 1 - math.exp(-(least - settings.max_divergence)) if too_much else 0.0
     advice = recommendation(plan) if too_much else ""
-    far = "changed: answers to general questions are far from the base's, "
+    far = "changed: it answers general questions very differently from its base, "
     far += f"{change.after:.2g} nats per token; the limit is {settings.max_divergence:g}"
     summary = far if too_much else ""
     yield Concern(f"{name}_divergence", Aspect.task, f"{text}{more}", advice, too_much, harm, summary=summary)

@@ -1,22 +1,21 @@
 """`evaluator=prompts`: answers the same prompts each time it is asked, and scores them by the metrics of the run.
 
-If that decides nothing and the data have more prompts, these are asked too, by a pass over their references
-(`read_answers.py`) instead of generation. That is possible if the first metric that compares content is an
-`EarlyMetric`, as `exact_match` is; the others keep to the answers that were generated.
+The first of them may be enough to decide, so more are asked only while they do not: the other prompts that may be
+answered, and then those whose references are read (`read_answers.py`) instead. That is possible if the metric that
+decides is an `EarlyMetric`, as `exact_match` is; the others keep to the answers that were generated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from framework import Selection
 from framework.api import (
     Answer,
     Answered,
-    AnswerMetric,
     AnyMetric,
+    ComparingMetric,
     Data,
     EarlyMetric,
     EvalResult,
@@ -26,7 +25,7 @@ from framework.api import (
     Outcome,
     Prompt,
     Results,
-    Scores,
+    Sample,
     scoring,
 )
 from framework_plugins.evals.config import PromptsConfig, StoppedConfig
@@ -50,18 +49,11 @@ class Prompts:
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Answer and score; a metric that needs a reference leaves out prompts without one."""
-        prompts = self._prompts(data)
-        if not prompts:
-            return EvalResult({}, [], [NOTHING])
-        answered = scoring.answered(model, prompts, self._generate(model, prompts), metrics)
-        measures, notes = scoring.measure(_with_stopped(metrics), answered)
-        if (early := _early(metrics)) in measures:
-            measures[early] = replace(measures[early], looks=len(self._sizes(data)))
-        return EvalResult(measures, scoring.samples(answered, measures), notes)
+        return self.look(1, model, data, metrics)
 
     def looks(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> int:  # noqa: ARG002 - the protocol's
         """Return how many looks there are."""
-        return len(self._sizes(data)) if _early(metrics) else 1
+        return len(self._sizes(data, metrics))
 
     def look(
         self,
@@ -71,52 +63,114 @@ class Prompts:
         metrics: Mapping[str, AnyMetric],
         seen: EvalResult | None = None,
     ) -> EvalResult:
-        """Ask the prompts of look `number`: the first are answered, of the others the references are read."""
-        name = _early(metrics)
-        known = seen.measures.get(name) if seen else None
-        if seen is None or known is None:
-            seen = self.evaluate(model, data, metrics)
-            known = seen.measures.get(name)
-        if number == 1 or known is None:
+        """Ask the prompts of look `number`: the first `count` are answered, of the others the references are read."""
+        sizes, prompts = self._sizes(data, metrics), self._prompts(data)
+        if not prompts:
+            return EvalResult({}, [], [NOTHING])
+        size, may_answer = sizes[number - 1], len(prompts)
+        levels = shares([min(one, may_answer) for one in sizes])
+        result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen)
+        name = data.result.decides
+        if name not in result.measures or sizes[-1] <= may_answer:
+            return result
+        metric, measure = metrics[name], result.measures[name]
+        assert isinstance(metric, Metric)  # noqa: S101 - or there were no more looks
+        if size > may_answer:
+            known = seen.measures.get(name) if seen else None
+            known = known if known and len(known.items) > may_answer else measure
+            by_prompt = {sample.prompt: sample for sample in result.samples}
+            samples = [by_prompt[scoring.question(prompt)] for prompt in prompts]
+            measure = self._read(name, metric, model, data.prompts[:size], known, samples)
+        measure = replace(measure, look_share=shares(sizes)[size])
+        return replace(result, measures={**result.measures, name: measure})
+
+    def _answered(
+        self,
+        model: Model,
+        prompts: Sequence[Prompt],
+        metrics: Mapping[str, AnyMetric],
+        look_share: float,
+        seen: EvalResult | None,
+    ) -> EvalResult:
+        """Answer prompts and score the answers, except for those of an earlier look, which are the first."""
+        known = {one.prompt: Answer(one.answer, one.tokens, one.stopped) for one in seen.samples} if seen else {}
+        missing = [prompt for prompt in prompts if scoring.question(prompt) not in known]
+        if seen and not missing:
             return seen
-        prompts = data.prompts[: self._sizes(data)[number - 1]]
-        metric = metrics[name]
-        assert isinstance(metric, Metric)  # noqa: S101 - it has this name
+        new = iter(self._generate(model, missing))
+        answers = [known.get(scoring.question(prompt)) or next(new) for prompt in prompts]
+        answered = scoring.answered(model, prompts, answers, metrics)
+        scored = seen.measures if seen else {}
+        measures, notes = scoring.measure(_with_stopped(metrics), answered, scored)
+        measures = {name: replace(one, look_share=look_share) for name, one in measures.items()}
+        earlier = [note for note in seen.notes if scoring.WITHOUT_REFERENCE not in note] if seen else []
+        return EvalResult(measures, scoring.samples(answered, measures), [*earlier, *notes])
+
+    def _read(
+        self,
+        name: str,
+        metric: Metric,
+        model: Model,
+        prompts: Sequence[Prompt],
+        known: Measure,
+        samples: Sequence[Sample],
+    ) -> Measure:
+        """Measure more prompts than were answered: their references are read, and what that leaves open is generated.
+
+        Args:
+            name: of the metric.
+            metric: the one that decides.
+            model: as it is.
+            prompts: all that are asked.
+            known: the measure of the first of them.
+            samples: those that were answered.
+        """
         assert isinstance(metric, EarlyMetric)  # noqa: S101 - as above
-        checked, more = prompts[: min(CHECKED, len(known.items))], prompts[len(known.items) :]
+        checked, more = prompts[: min(CHECKED, len(samples))], prompts[len(known.items) :]
         read = read_answers(model, [*checked, *more], metric, self.config.max_new_tokens)
         texts: list[str | None] = read[len(checked) :]
         if _differing(metric, checked, read, known) > 1:
             texts = [None] * len(more)
-        missing = [prompt for prompt, text in zip(more, texts, strict=True) if text is None]
+        missing = [one for one, text in zip(more, texts, strict=True) if text is None and one.reference is not None]
         generated = iter(self._generate(model, missing) if missing else ())
-        answers = [next(generated).text if text is None else text for text in texts]
-        scores = [*known.items, *map(partial(_score, metric), answers, more)]
+        answers = [sample.answer for sample in samples]
+        answers += [""] * (len(known.items) - len(samples))  # these are scored
+        for prompt, begun in zip(more, texts, strict=True):
+            text = begun or ""  # its end may not be known, and changes no score
+            answers.append(next(generated).text if begun is None and prompt.reference is not None else text)
         asked = [
-            Answered(scoring.question(one), "", one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
-            for one in prompts
+            Answered(scoring.question(one), text, one.reference, 0, stopped=True, where=one.where, cluster=one.cluster)
+            for one, text in zip(prompts, answers, strict=True)
         ]
-        compared = [score for score, one in zip(scores, prompts, strict=True) if one.reference is not None]
-        measures, _ = scoring.measure({name: KnownScores(metric, compared)}, asked)
-        return replace(seen, measures={**seen.measures, name: replace(measures[name], looks=known.looks)})
+        measures, _ = scoring.measure({name: metric}, asked, {name: known})
+        new = {text.strip() for text in answers[len(known.items) :]}
+        others = [text for text in new if not any(one.answer.strip().startswith(text) for one in samples)]
+        return replace(measures[name], answers=known.answers + len(others))
 
     def decided(self, results: Results, confidence: float) -> bool:  # noqa: ARG002 - the changes are judged at it
         """Whether the model is better or worse, or by another measure than the one that more prompts help."""
         name, change = next(((name, one) for name, one in results.changes.items() if one.primary), ("", None))
-        if results.before is None or change is None or results.after.measures[name].looks == 1:
+        measure = results.after.measures.get(name)
+        if change is None or measure is None or measure.look_share == 1:
             return True
+        if results.before is None:  # there is nothing to decide
+            return len(measure.items) >= self.config.count
         return change.outcome in {Outcome.better, Outcome.worse}
 
     def _generate(self, model: Model, prompts: Sequence[Prompt]) -> list[Answer]:
         return model.generate(prompts, max_new_tokens=self.config.max_new_tokens, batch_size=self.config.batch_size)
 
-    def _sizes(self, data: Data) -> list[int]:
-        """Return how many prompts each look asks; prompts of the user's own are asked all at once."""
-        first = len(self._prompts(data))
-        if not first or data.selecting or self.own_prompts(data.format):
-            return [first]
-        most = max(first, min(len(data.prompts), self.config.most))
-        return [*(size for size in (first, *LOOKS) if first <= size <= most / 2), most]
+    def _sizes(self, data: Data, metrics: Mapping[str, AnyMetric]) -> list[int]:
+        """Return how many prompts each look asks: all at once if they are the user's own, or if none can decide."""
+        may_answer = len(self._prompts(data))
+        metric = metrics.get(data.result.decides)
+        if metric is None or data.selecting or self.own_prompts(data.format):
+            return [may_answer]
+        if isinstance(metric, ComparingMetric) and metric.compares:  # it does so after the last look
+            return [may_answer]
+        early = isinstance(metric, Metric) and isinstance(metric, EarlyMetric)
+        most = max(may_answer, min(len(data.prompts), self.config.most)) if early else may_answer
+        return look_sizes(most, may_answer, may_answer if data.trial else self.config.first)
 
     def _prompts(self, data: Data) -> Sequence[Prompt]:
         """Return the user's own prompts, of which both evaluations ask the same; else the data's.
@@ -132,25 +186,25 @@ class Prompts:
         return self._own
 
 
-class KnownScores(AnswerMetric):
-    """Scores that are known, as a metric: `scoring` finds similar prompts and leaves out those without a reference."""
+def look_sizes(most: int, may_answer: int, first: int) -> list[int]:
+    """Return how many prompts each look asks, at least twice as many each time.
 
-    needs_reference = True
+    Args:
+        most: prompts that are asked at most.
+        may_answer: how many of them may be answered.
+        first: how many are enough to begin with.
+    """
+    sizes = [most]
+    for size in sorted({first, may_answer, *LOOKS}, reverse=True):
+        if 2 * size <= sizes[0]:
+            sizes.insert(0, size)
+    return sizes
 
-    def __init__(self, metric: AnyMetric, scores: Sequence[float | None]) -> None:
-        self.higher_is_better = metric.higher_is_better
-        self.scores = scores
 
-    def score_all(self, answers: Sequence[Answered]) -> Scores:
-        """Return the scores of the prompts with a reference."""
-        del answers
-        return Scores([*self.scores])
-
-
-def _early(metrics: Mapping[str, AnyMetric]) -> str:
-    """Return the name of the first metric that compares content, if the beginning of an answer may settle it."""
-    name, metric = next(((name, one) for name, one in metrics.items() if one.needs_reference), ("", None))
-    return name if isinstance(metric, Metric) and isinstance(metric, EarlyMetric) else ""
+def shares(sizes: Sequence[int]) -> dict[int, float]:
+    """Return what share of the level each look may use: the last ones, which ask most, need most of it."""
+    different = set(sizes)
+    return {size: size / sum(different) for size in different}
 
 
 def _differing(metric: Metric, prompts: Sequence[Prompt], read: Sequence[str | None], known: Measure) -> int:

@@ -28,7 +28,7 @@ def read_answers(model: Model, prompts: Sequence[Prompt], metric: EarlyMetric, m
     answers: list[str | None] = [None] * len(prompts)
     for number, (row, scored) in scoring.references(model, prompts).items():
         begun, ends = _begun(model, row, scored, most)
-        if ends or not metric.may_match(begun.rstrip(PARTIAL), prompts[number].reference or ""):
+        if ends or not scoring.may_match(metric, begun.rstrip(PARTIAL), prompts[number].reference or ""):
             answers[number] = begun
     return answers
 

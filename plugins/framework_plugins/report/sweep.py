@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api import Sweep, Trial, override_key, write_atomically
-from framework.api.program import brief, figures, short_keys
+from framework.api.program import brief, disagreement, figures, short_keys
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template
@@ -38,6 +38,7 @@ def render(sweep: Sweep, folder: Path) -> str:
         counts=_counts(sweep.trials),
         names=names,
         rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
+        disagreement=disagreement(sweep),
         best=next((trial for trial in sweep.trials if trial.number == sweep.best), None),
         plot=_plot(names, scored, sweep) if len(scored) >= MIN_TRIALS else None,
         importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored]),

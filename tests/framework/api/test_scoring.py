@@ -72,6 +72,16 @@ def test_a_text_metric_is_measured_beside_its_content_and_the_best_constant_answ
     assert judge.seen == [KNOWN]  # each question costs a request
 
 
+def test_what_is_scored_already_is_not_scored_again() -> None:
+    asked = [Answered("?", "Lima.", "Lima", 1, stopped=True), KNOWN, OPEN]
+    costly = Gives(Scores([3.0]))
+    first = scoring.measure({"same": Same(), "gives": Gives(Scores([1.0, 2.0]))}, asked[:2])[0]
+    again = scoring.measure({"same": Same(), "gives": costly}, asked, first)[0]
+    assert costly.seen == asked[2:]
+    assert again["gives"].items == [1.0, 2.0, 3.0]
+    assert again["same"] == scoring.measure({"same": Same()}, asked)[0]["same"]
+
+
 def test_a_decorated_function_is_a_metric_as_before() -> None:
     @metric(higher_is_better=False)
     def words(answer: str) -> float:

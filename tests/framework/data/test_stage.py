@@ -234,6 +234,12 @@ def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Pat
     assert (form.component.name, form.config.system_prompt) == ("alpaca", "Hello")
 
 
+@pytest.mark.parametrize("sweep", ["", "rates"])
+def test_the_data_of_a_trial_say_so(sweep: str, data_file: Path, tmp_path: Path) -> None:
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path)
+    assert load_data(dataclasses.replace(plan, sweep=sweep), testing.EchoModel(plan)).trial is (sweep != "")
+
+
 def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"^data\.path=.*rows\.jsonl has no rows: give data that has some$"):
         load(write_rows([]), tmp_path)

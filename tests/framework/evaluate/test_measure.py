@@ -11,7 +11,7 @@ import pytest
 from framework import testing
 from framework.api.data import Data
 from framework.api.protocols import Model
-from framework.api.records import EvalResult, Measure, Results
+from framework.api.records import EvalResult, Measure, Results, Sample
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.report import comparable
@@ -40,7 +40,8 @@ class Staged:
         known = len(seen.measures["one"].items) if seen else 0
         self.asked.append(("base" if model.base else "tuned", number - known))
         items: list[float | None] = [float(model.base)] * number
-        return EvalResult({"one": Measure(float(number), items, looks=3)})
+        samples = [Sample(f"prompt {place}", "", None, stopped=True, scores={}) for place in range(number)]
+        return EvalResult({"one": Measure(float(number), items, look_share=1 / 3)}, samples)
 
     def decided(self, results: Results, confidence: float) -> bool:
         assert confidence == 0.95
@@ -75,6 +76,7 @@ def test_more_is_asked_of_both_until_it_is_decided(model: EchoModel, enough: int
     assert found is not None
     assert [len(result.measures["one"].items) for result in (found, after)] == [last, last]
     assert found.measures["one"].items == [1.0] * last
+    assert [sample.prompt for sample in found.samples] == [sample.prompt for sample in after.samples]
 
 
 def test_a_base_that_will_be_gone_is_asked_everything_before(model: EchoModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +88,7 @@ def test_a_base_that_will_be_gone_is_asked_everything_before(model: EchoModel, m
     assert found is not None
     assert found.measures["one"].items == [1.0, 1.0]
     assert found.measures["one"].value == 1
+    assert len(found.samples) == 2
 
 
 def test_without_a_baseline_the_trained_model_is_asked_alone(model: EchoModel) -> None:

@@ -65,8 +65,8 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     assert (concern.aspect, concern.recommendation) == (Aspect.general, "")
     assert concern.harm == pytest.approx(0, abs=0.02)
     assert concern.summary == (
-        "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost "
-        "(95% confidence)"
+        "75% of 128 general questions were right before, 75% are after; the probability of the right choice fell by at "
+        "most 2 points (95% confidence)"
     )
     assert concern.text == (
         "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost; "
@@ -86,8 +86,8 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
             general([0.0] * 32 + FINE[:96]),
             "general questions right 75% to 56%, probability of the right choice 70% to 55% of 128, 9 to 21 points "
             "lost",
-            "general questions right 75% to 56%, probability of the right choice 70% to 55% of 128, at least 9 points "
-            "lost (95% confidence)",
+            "75% of 128 general questions were right before, 56% are after; the probability of the right choice fell "
+            "by at least 9 points (95% confidence)",
             0.09,
         ),
         (
@@ -124,7 +124,8 @@ def test_a_few_questions_cannot_tell(plan: Plan) -> None:
     """Of 32 questions two are lost: that may be nothing, or much."""
     concern = found(plan, general([0.0, 0.0, *FINE[2:32]]), general(FINE[:32], divergence=0))["forgetting"]
     assert (concern.flagged, concern.unknown, concern.harm) == (False, True, 0)
-    assert concern.summary.startswith("not ruled out. general questions right 75% to 69%")
+    assert concern.summary.startswith("not ruled out. 75% of 32 general questions were right before, 69% are after; ")
+    assert concern.summary.endswith(" points (95% confidence); the limit is 10 points")
     assert concern.text.startswith(
         "general questions right 75% to 69%, probability of the right choice 70% to 65% of 32, at most "
     )
@@ -150,7 +151,7 @@ def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) 
     assert (far.flagged, far.aspect) == (True, Aspect.task)
     assert far.text.endswith(", more than max_divergence=1")
     assert far.summary == (
-        "changed: answers to general questions are far from the base's, 2.5 nats per token; the limit is 1"
+        "changed: it answers general questions very differently from its base, 2.5 nats per token; the limit is 1"
     )
     near = found(plan, general(divergence=1.0), general(divergence=0))["forgetting_divergence"]
     assert not near.flagged

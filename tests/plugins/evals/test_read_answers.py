@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ class Letters(EchoModel):
         return [TokenRow([1, *ids], [IGNORE, *ids]) for ids in answers]
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
-        said = [[*map(ord, self.says[prompt] if self.reads else "?"), STOP] for prompt in self.prompts]
+        said = [[*map(ord, self.says[prompt] if self.reads else "y"), STOP] for prompt in self.prompts]
         return [
             Scored([], [OTHER_C if token == ord("C") else token for token in [*ids, *[STOP] * row.supervised]])
             for ids, row in zip(said, rows, strict=True)
@@ -101,34 +102,50 @@ def asked(count: int) -> tuple[Data, dict[str, str]]:
     prompts = [ask(name, None if number == 100 else f"abc{number}") for number, name in enumerate(names)]
     wrong = ("abC?", "ab", "x")
     said = {name: wrong[number % 3] if number % 3 else f"abc{number}" for number, name in enumerate(names)}
-    return Data([], [], prompts, EVEN), said
+    return Data([], [], prompts, replace(EVEN, decides="match")), said
 
 
 @pytest.mark.parametrize("reads", [True, False])
 def test_each_look_asks_more_and_generates_only_what_cannot_be_read(tmp_path: Path, *, reads: bool) -> None:
     data, said = asked(300)
     model, evaluator = Letters(tmp_path, said, reads=reads), Prompts(PromptsConfig())
-    assert evaluator.looks(model, data, METRICS) == 3
-    first = evaluator.look(1, model, data, METRICS)
-    assert first == evaluator.evaluate(model, data, METRICS)
-    model.generated.clear()
-    seen = evaluator.look(2, model, data, METRICS, first)
-    seen = evaluator.look(3, model, data, METRICS, seen)
-    match = seen.measures["match"]
+    assert evaluator.looks(model, data, METRICS) == 4
+    seen = evaluator.evaluate(model, data, METRICS)
+    first, generated = seen, [len(model.generated)]
+    for number in (2, 3, 4):
+        seen = evaluator.look(number, model, data, METRICS, seen)
+        generated.append(len(model.generated))
+    match, length = seen.measures["match"], seen.measures["length"]
     assert match.items == [None if number == 100 else float(number % 3 == 0) for number in range(300)]
     assert [weight for weight in match.weights if not weight] == [0]
-    assert (match.looks, match.kind) == (3, first.measures["match"].kind)
-    assert seen.measures["length"] == first.measures["length"]
-    assert seen.samples == first.samples
-    assert (len(model.generated) == 240) is not reads  # a pass that contradicts what was generated is not believed
+    assert (match.look_share, match.kind) == (300 / 500, first.measures["match"].kind)
+    assert (len(length.items), length.look_share, len(seen.samples)) == (60, 60 / 80, 60)
+    # A pass that contradicts what was generated is not believed. One prompt has no reference.
+    assert generated == ([20, 60, 60, 60] if reads else [20, 60, 119, 299])
+    whole = evaluator.look(4, model, data, METRICS)
+    assert whole.samples == seen.samples
+    assert replace(whole.measures["match"], answers=match.answers) == match
+
+
+def test_a_look_that_reads_knows_content_and_constant_answers(tmp_path: Path) -> None:
+    data, said = asked(240)
+    prompts = [replace(one, reference="yes" if number % 4 else "no") for number, one in enumerate(data.prompts)]
+    evaluator, data = Prompts(PromptsConfig()), replace(data, prompts=prompts)
+    seen = evaluator.look(4, Letters(tmp_path, dict.fromkeys(said, "Yes.")), data, METRICS)
+    match = seen.measures["match"]
+    assert (match.value, match.content, match.answers) == (0, [float(number % 4 > 0) for number in range(240)], 1)
+    assert (match.constant, match.constant_items) == ("yes", match.content)
 
 
 @pytest.mark.parametrize(
     ("config", "metrics", "looks"),
     [
-        (PromptsConfig(), METRICS, 3),
-        (PromptsConfig(count=200), METRICS, 1),
-        (PromptsConfig(most=120), METRICS, 2),
+        (PromptsConfig(), METRICS, 4),
+        (PromptsConfig(first=60), METRICS, 3),
+        (PromptsConfig(count=200), METRICS, 3),
+        (PromptsConfig(count=30, most=30), METRICS, 1),
+        (PromptsConfig(most=120), METRICS, 3),
+        (PromptsConfig(), {"match": METRICS["length"]}, 2),  # which cannot be read
         (PromptsConfig(), {"length": METRICS["length"]}, 1),
         (PromptsConfig(prompts=["one"]), METRICS, 1),
     ],
@@ -140,17 +157,32 @@ def test_there_are_more_looks_where_they_can_decide(
     assert Prompts(config).looks(Letters(tmp_path, said), data, metrics) == looks
 
 
+def test_trials_of_a_sweep_are_asked_as_many_prompts(tmp_path: Path) -> None:
+    data, said = asked(60)
+    model, evaluator = Letters(tmp_path, said), Prompts(PromptsConfig())
+    for trial in (True, False):
+        result = evaluator.evaluate(model, replace(data, trial=trial), METRICS)
+        assert len(result.samples) == (60 if trial else 20)
+
+
 @pytest.mark.parametrize(
-    ("outcome", "looks", "decided"),
-    [(Outcome.better, 3, True), (Outcome.worse, 3, True), (Outcome.no_worse, 3, False), (Outcome.undecided, 1, True)],
+    ("outcome", "share", "decided"),
+    [
+        (Outcome.better, 0.3, True),
+        (Outcome.worse, 0.3, True),
+        (Outcome.no_worse, 0.3, False),
+        (Outcome.unknown, 1, True),
+    ],
 )
 def test_it_is_decided_by_a_difference_or_where_more_prompts_do_not_help(
     outcome: Outcome,
-    looks: int,
+    share: float,
     decided: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     change = Change(0, 1, higher_is_better=True, outcome=outcome, primary=True)
-    after, evaluator = EvalResult({"match": Measure(1, looks=looks)}), Prompts(PromptsConfig())
+    after = EvalResult({"match": Measure(1, [1.0] * 20, look_share=share)})
+    evaluator = Prompts(PromptsConfig())
     assert evaluator.decided(Results(EvalResult({}), after, None, {"match": change}), 0.95) is decided
-    assert evaluator.decided(Results(None, after, None, {"match": change}), 0.95)
+    assert evaluator.decided(Results(None, after, None, {"match": change}), 0.95) is (share == 1)
+    assert Prompts(PromptsConfig(count=20)).decided(Results(None, after, None, {"match": change}), 0.95)
     assert evaluator.decided(Results(EvalResult({}), EvalResult({})), 0.95)

@@ -1,6 +1,7 @@
 """The page of a sweep."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -43,6 +44,15 @@ def test_the_page_shows_each_point_and_how_it_ended() -> None:
     assert "12.5 s" in rows[0]
     assert "2.00 GiB" in rows[0]
     assert "0.50" in rows[0]
+
+
+def test_it_says_if_the_verdict_prefers_another_trial() -> None:
+    trials = [replace(POINTS[0], score=0.91), replace(POINTS[1], score=0.76)]
+    sweep = replace(SWEEP, trials=trials)
+    text = "trial 0 has a higher score of the verdict, 0.91, than trial 1, 0.76, which eval_loss chose"
+    assert text in render(sweep, HERE)
+    assert text not in render(replace(sweep, best=0), HERE)
+    assert text not in render(SWEEP, HERE)
 
 
 def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_setting() -> None:

@@ -22,6 +22,8 @@ RECOMMENDATION = (
     "Train for fewer epochs, at a lower learning rate or rank, on more rows without duplicates; and remove from the "
     "rows what not everyone may see: whoever has the model can ask for it"
 )
+MANY = 1000
+"""Times as many rows, of whose mean nothing is uncertain."""
 Measures = Mapping[str, Measure]
 
 
@@ -58,7 +60,9 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         limit = f"; more than excess={allowed:g} is not ruled out; more rows would narrow this" if unknown else ""
         sentences += [beyond + limit]
     harm = max(0.0, most.low)  # as much as is certain
-    summary = _summary(most.low, highest, allowed, confidence, unknown=unknown)
+    counts = [len(after[f"verbatim_{part}"].items) for part in ("train", "heldout") if f"verbatim_{part}" in after]
+    more = "more held-out rows" if counts[-1] < counts[0] else "more rows"
+    summary = _summary(most.low, highest, allowed, confidence, more if unknown else "")
     return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, harm, unknown, summary)
 
 
@@ -67,8 +71,8 @@ def _bound(high: float) -> str:
     return f"{math.ceil(100 * max(high, 0.0))}%" if math.isfinite(high) else f"{high:.0%}"
 
 
-def _summary(low: float, high: float, allowed: float, confidence: float, *, unknown: bool) -> str:
-    """Say in a sentence how many rows are recited, as far as that is known."""
+def _summary(low: float, high: float, allowed: float, confidence: float, more: str) -> str:
+    """Say in a sentence how many rows are recited, as far as that is known; `more` is what would show the rest."""
     sure, part = (
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
@@ -77,13 +81,26 @@ def _summary(low: float, high: float, allowed: float, confidence: float, *, unkn
         limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
         return f"at least {low:.0%} {part} {sure}{limit}"
     beyond = f"at most {_bound(high)} {part} {sure}"
-    return f"{beyond}; the limit of {allowed:.0%} takes more rows to rule out" if unknown else beyond
+    return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
 
 
-def excess_of(kind: str, before: Measures, after: Measures, confidence: float) -> Excess:
-    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base."""
+def more_rows_help(config: MemorizationConfig, results: Results, confidence: float) -> bool:
+    """Whether more training rows like these could show what was copied, if no more rows are held out."""
+    after = results.after.measures
+    if "verbatim_heldout" not in after or len(after["verbatim_heldout"].items) >= len(after["verbatim_train"].items):
+        return True
+    before = _same_rows(results.before, after)
+    excesses = [excess_of(kind, before, after, confidence, times=MANY) for kind in KINDS]
+    return any(one.low > config.excess for one in excesses) or all(one.high <= config.excess for one in excesses)
+
+
+def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
+    """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base.
+
+    `times`: as if there were so many times as many training rows like these.
+    """
     train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
-    return excess(train, held_out, after[f"{kind}_train"].each_look(confidence))
+    return excess([*train] * times, held_out, after[f"{kind}_train"].this_look(confidence))
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

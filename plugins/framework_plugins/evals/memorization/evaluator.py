@@ -14,7 +14,7 @@ from statistics import fmean
 from framework.api import AnyMetric, Aspect, Data, EvalResult, Measure, Model, Results, Scored
 from framework.api.training import TokenRow
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.concern import memorization_concern
+from framework_plugins.evals.memorization.concern import memorization_concern, more_rows_help
 from framework_plugins.evals.memorization.drawn import SampledRows, sample_rows, with_unique_words
 from framework_plugins.evals.memorization.recital import Recital, recital, scored_part
 
@@ -73,7 +73,7 @@ class Memorization:
         recitals = {part: [*known[part], *islice(read, len(rows) - len(known[part]))] for part, rows in parts.items()}
         measures = dict[str, Measure]()
         for part, rows in parts.items():
-            measures |= _measures(part, rows, recitals[part], looks=len(asked.sizes))
+            measures |= _measures(part, rows, recitals[part], 1 / len(asked.sizes))
         if HELD_OUT in parts:
             shares = [measures[f"verbatim_{part}"].value for part in parts]
             # It has no items: the rows of two groups are not pairs. The concern has the interval.
@@ -81,9 +81,12 @@ class Memorization:
         return EvalResult(measures, notes=asked.notes)
 
     def decided(self, results: Results, confidence: float) -> bool:
-        """Whether copying is certain, or ruled out."""
+        """Whether copying is certain, or ruled out, or more training rows would not show it either."""
         concern = memorization_concern(self.config, results, confidence)
-        return concern is None or not concern.unknown
+        if concern is None or not concern.unknown:
+            return True
+        few = len(results.after.measures[f"verbatim_{TRAIN}"].items) <= LOOKS[0]  # which may mislead
+        return not few and not more_rows_help(self.config, results, confidence)
 
     def _asked(self, model: Model, data: Data) -> Asked:
         """Choose the rows, the same each time."""
@@ -114,7 +117,7 @@ def _known(seen: EvalResult | None, part: str, rows: Sequence[TokenRow]) -> list
     return [Recital(one or 0.0, two or 0.0) for _, one, two in known] if same else []
 
 
-def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], looks: int) -> dict[str, Measure]:
+def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], share: float) -> dict[str, Measure]:
     """Return what was recited of rows; the longest run weighs by the tokens of its answer."""
     tokens = [float(row.supervised) for row in rows]
     figures: dict[str, tuple[list[float], list[float]]] = {
@@ -125,7 +128,7 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital], 
     return {
         f"{name}_{part}": Measure(
             fmean(items, weights or None), [*items], weights, higher_is_better=True, aspect=Aspect.copying, where=where,
-            looks=looks,
+            look_share=share,
         )
         for name, (items, weights) in figures.items()
     }  # fmt: skip

@@ -106,7 +106,7 @@ def test_other_content_that_got_worse_stands_beside_a_primary_measure_that_had_n
     assert verdict.tones[1:] == [Tone.lost, Tone.neutral]
     assert verdict.summary.startswith("Worse: json_fields fell from 42% to 0%; none of 60 prompts")
     assert judged(exact_match=one(0, 57), token_f1=one(40, 4)).summary == (
-        "Better, but with losses: exact_match rose from 0% to 95%, but token_f1 fell from 67% to 7%."
+        "Better, but with losses: exact_match rose from 0% to 95%; token_f1 fell from 67% to 7%."
     )
 
 
@@ -129,8 +129,8 @@ def test_a_destroyed_model_is_never_headed_no_difference() -> None:
         concern(Aspect.general, harm=0.5), exact_match=form, eval_loss=(losses(0.5), losses(15.3)), stopped=ends
     )
     assert verdict.summary == (
-        "Worse: the validation loss rose from 0.5 to 15.3, no answer ends by itself any more, and it forgot what it "
-        "knew; none of 60 prompts is answered right, before or after."
+        "Worse: the validation loss rose from 0.5 to 15.3, no answer ends by itself any more, and it forgot part of "
+        "what it knew; none of 60 prompts is answered right, before or after."
     )
     assert verdict.tone is Tone.lost
     # Overfitting raises the loss while the answers get better, so a small rise is a detail.
@@ -142,7 +142,7 @@ def test_one_row_without_a_finite_loss_has_a_line_of_its_own() -> None:
     verdict = judged(exact_match=one(0, 57), eval_loss=(losses(1.0), losses(0.1, broken=1)))
     broken = "eval_loss is no longer a finite number for 1 of 24 items"
     assert verdict.lines[1] == f"broken: {broken}: the weights are damaged, or overflow there"
-    assert verdict.summary.endswith(f"but {broken}.")
+    assert verdict.summary.endswith(f"; {broken}.")
 
 
 def test_form_and_constant_answers_are_no_gain() -> None:
@@ -157,6 +157,12 @@ def test_form_and_constant_answers_are_no_gain() -> None:
     )
     assert verdict.lines[0].endswith('; the same answer to all prompts, "positive", scores 80% too')
     assert verdict.lines[1] == "constant: the model gives the same answer to all 60 prompts"
+    lost = replace(constant, content=after.items, items=after.items, answers=3)
+    verdict = judged(exact_match=(replace(before, content=[1.0] * 60), lost))
+    assert verdict.summary.startswith(
+        "Better in form, worse in content: exact_match rose from 0% to 80%, but with case"
+    )
+    assert (verdict.gained, verdict.tone) == (Outcome.worse, Tone.lost)
     wrong = replace(before, content=[])
     verdict = judged(exact_match=(wrong, replace(constant, answers=3)))
     assert verdict.lines == [
@@ -171,8 +177,8 @@ def test_a_training_that_changed_nothing_is_told_so(distance: float, same: int, 
     pair = one(0, 0)
     changes = compare(EvalResult({"a": pair[0]}), EvalResult({"a": pair[1], "far": far}), CONFIG)
     verdict = judge(changes, (), CONFIG, same=(same, 60))
-    text = "The training changed nothing: 58 of 60 answers are as before, and the model is 0.003 nats per token from "
-    assert (verdict.summary == f"{text}its base.") is nothing
+    text = "The training changed nothing: 58 of 60 answers are as before, and tokens are as likely as before (0.003 "
+    assert (verdict.summary == f"{text}nats per token from the base).") is nothing
 
 
 def test_what_is_known_of_a_concern_is_its_sentence_and_the_rest_is_a_detail() -> None:
@@ -226,7 +232,7 @@ def test_harm_is_taken_off_and_a_flag_tells_what_to_change() -> None:
         "what helps: Train for fewer epochs",
     ]
     assert verdict.tones[1] is Tone.lost
-    assert verdict.summary == ("Better, but with losses: rate rose from 0% to 95%, but it forgot what it knew.")
+    assert verdict.summary == ("Better, but with losses: rate rose from 0% to 95%; it forgot part of what it knew.")
 
 
 @pytest.mark.parametrize(

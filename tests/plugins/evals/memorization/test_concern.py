@@ -65,8 +65,8 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
         "excess=0.1 is not ruled out; more rows would narrow this"
     )
     assert found.summary == (
-        "at most 11% of the training rows are recited beyond what learning the task explains (95% confidence); the "
-        "limit of 10% takes more rows to rule out"
+        "at most 11% of the training rows are recited beyond what learning the task explains (95% confidence); "
+        "more rows are needed to rule out more than 10%"
     )
 
 

@@ -124,7 +124,7 @@ def test_a_look_reads_only_the_rows_that_the_one_before_has_not() -> None:
     assert list(map(len, model.passes)) == [80, 56 + 10, 160]
     whole = evaluator.look(3, model, data, {})
     assert whole == seen
-    assert {measure.looks for measure in whole.measures.values() if measure.items} == {3}
+    assert {measure.look_share for measure in whole.measures.values() if measure.items} == {1 / 3}
     assert evaluator.look(1, model, data, {}, whole) == evaluator.evaluate(model, data, {})
 
 
@@ -139,7 +139,8 @@ def test_rows_that_the_validation_loss_has_read_are_not_read_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "held_out", "looks"), [(79, 60, 1), (80, 4, 2), (192, 150, 3), (9, 200, 3), (0, 9, 1)]
+    ("train", "held_out", "looks"),
+    [(79, 60, 1), (80, 4, 2), (192, 150, 3), (9, 200, 3), (0, 9, 1)],
 )
 def test_few_rows_are_looked_at_fewer_times(train: int, held_out: int, looks: int) -> None:
     data = Data(rows("train", train), rows("held", held_out), [], EVEN)
@@ -158,3 +159,13 @@ def test_it_goes_on_until_copying_is_certain_or_ruled_out() -> None:
     assert [decided(share, 1) for share in (0, 1, 2, 9)] == [True, False, False, True]
     assert [decided(share, 3) for share in (0, 1, 2, 9)] == [True, False, True, True]
     assert evaluator.decided(Results(None, EvalResult({})), 0.95)  # nothing to ask
+
+
+@pytest.mark.parametrize(("held_out", "helps"), [(32, False), (900, True)])
+def test_it_ends_where_only_more_held_out_rows_would_help(held_out: int, *, helps: bool) -> None:
+    """Half of the answers are right on both: what is uncertain is how many of the held-out ones are."""
+    data, evaluator = Data(rows("train", 900), rows("held", held_out), [], EVEN), Memorization(MemorizationConfig())
+    known = {f"{part}:{number}": "x" * ANSWER for part in ("train", "held") for number in range(0, 900, 2)}
+    for number in (1, 2):
+        base, tuned = (evaluator.look(number, model, data, {}) for model in (Reciter(), Reciter(known)))
+        assert evaluator.decided(Results(base, tuned), 0.95) is (number > 1 and not helps)
