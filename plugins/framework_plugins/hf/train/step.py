@@ -7,6 +7,8 @@
 
 A loss that is a function of log-probabilities has the gradient of the sum of its tokens' log-probabilities, each times
 the derivative of the loss by it. So the last way needs no more memory than the first, and costs a forward pass.
+
+Rows from which nothing is learned, `ReadsBeside`, are scored first, in parts of their own.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ import torch
 
 from framework import FrameworkError
 from framework.api import error_location, summarize_error
-from framework.api.training import LossValue, Objective, TokenGroup, TokenRow, TokenScores
+from framework.api.training import LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
+from framework_plugins.hf.train.reference import StartScores
 
 Tensor = torch.Tensor
 Compute = Callable[[Part], Tensor]
@@ -115,7 +118,7 @@ class CheckedObjective:
         tokens = learned_tokens(groups)
         shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
         policy = [torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups))).value
+        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
         slopes = torch.autograd.grad(value, policy, allow_unused=True)
         pairs = zip(policy, slopes, strict=True)
         weights = [torch.zeros(row.shape) if slope is None else (slope * -tokens).float() for row, slope in pairs]
@@ -131,18 +134,22 @@ class StepRows:
         step_tokens: all tokens of its rows.
         count: its groups.
         groups: those of this process, of a linear objective all of them; empty if the objective is plain.
+        step: all of them.
         members: for each part the rows in it, by their number among those of `groups`, in the order of its targets.
         ids: for each row of the groups the ids that are scored; None if they are the learned ones.
         idle: in a group of processes a part of which nothing is learned, for passes that only others make.
+        beside: the parts and rows that are only scored; None if there are none.
     """
 
     tokens: int
     step_tokens: int
     count: int
     groups: Sequence[TokenGroup] = ()
+    step: Sequence[TokenGroup] = ()
     members: Sequence[Sequence[int]] = ()
     ids: Sequence[Tensor] | None = None
     idle: Part | None = None
+    beside: tuple[Sequence[Part], StepRows] | None = None
 
 
 def pack(
@@ -165,12 +172,32 @@ def pack(
         parts = packer(mine) if mine else []
     else:
         seen, first = (groups, sum(len(group.rows) for group in groups[: own.start])) if objective.linear else (mine, 0)
-        made = replace(made, groups=seen, ids=objective.ids(seen))
+        made = replace(made, groups=seen, step=groups, ids=objective.ids(seen))
         parts, members = _with_rows(packer, mine, first, made.ids)
-        made = replace(made, members=members)
+        made = replace(made, members=members, beside=_beside(objective, packer, groups, own))
     for part in parts:
         part.update(count=_shared(tokens, world), step_tokens=_shared(step_tokens, world))
     return parts, made
+
+
+def rows_to_score(objective: CheckedObjective, groups: Sequence[TokenGroup]) -> list[TokenRow]:
+    """Return all rows that a step scores."""
+    reads = objective.objective
+    made = reads.beside(groups) if isinstance(reads, ReadsBeside) else ()
+    return [*_rows(groups), *_rows(made)]
+
+
+def _beside(
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice
+) -> tuple[list[Part], StepRows] | None:
+    """Return the parts of the rows that an objective makes from those of a step; None if it makes none."""
+    reads = objective.objective
+    made = reads.beside(groups) if isinstance(reads, ReadsBeside) else ()
+    if not made:
+        return None
+    mine = made[own]
+    parts, members = _with_rows(packer, mine, 0, None)
+    return parts, StepRows(learned_tokens(made), all_tokens(made), len(made), mine, made, members)
 
 
 def _shared(number: int, world: int) -> float:
@@ -222,7 +249,12 @@ class OptimizerStep:
         rank: the number of this process.
         world: processes that train together.
         all_gather: returns what each of them has, in their order.
+
+    Attributes:
+        known: the log-probabilities of the reference, if they are known beforehand.
     """
+
+    known: StartScores | None = None
 
     def __init__(
         self,
@@ -266,14 +298,42 @@ class OptimizerStep:
                 for each, some in zip(backwards, members, strict=True)
             ]
             return Made(torch.stack(losses).sum() + constant.to(losses[0]))
-        wanted, reference = self.objective.objective, None
-        if wanted.needs_reference:
-            with self.as_reference():
-                reference = self._scores(parts, rows, forward)
+        reference, beside = self._reference(parts, rows, forward), self._beside(rows, forward)
         alone = len(parts) == 1 and self.world == 1
-        if (alone or not wanted.whole_step) and all(_is_whole(each, rows) for each in rows.members):
-            return self._at_once(rows, backwards, reference)
-        return self._scored_first(parts, rows, backwards, forward, reference)
+        whole = all(_is_whole(each, rows) for each in rows.members)
+        if (alone or not self.objective.objective.whole_step) and whole:
+            return self._at_once(rows, backwards, reference, beside)
+        return self._scored_first(parts, rows, backwards, forward, reference, beside)
+
+    def _reference(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> list[list[Tensor]] | None:
+        """Return the log-probabilities of the reference; None if the objective does not read it."""
+        if not self.objective.objective.needs_reference:
+            return None
+        if self.known is not None and rows.ids is None:
+            return _by_group(rows.groups, self.known.log_probs(_rows(rows.groups)))
+        with self.as_reference():
+            return self._scores(parts, rows, forward)
+
+    def _beside(self, rows: StepRows, forward: Callable[[Part, Compute], Tensor]) -> TokenScores | None:
+        """Return the scores of all rows of the step that are only scored."""
+        if rows.beside is None:
+            return None
+        parts, made = rows.beside
+        if rows.idle is not None:  # every process makes as many passes
+            parts = [*parts, *[rows.idle] * (max(self.all_gather(len(parts))) - len(parts))]
+        scored = self._scores(parts, made, forward), self._reference(parts, made, forward)
+        groups, policy, reference = (made.groups, *scored) if self.world == 1 else self._gathered(made, *scored)
+        return TokenScores(groups, policy, reference, made.tokens, made.count, made.step)
+
+    def score(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> Iterator[tuple[TokenRow, Tensor]]:
+        """Yield the log-probabilities of all rows of this process, those that are only scored too."""
+        for some, made in [(parts, rows), *([rows.beside] if rows.beside else [])]:
+            for group, scored in zip(made.groups, self._scores(some, made, forward), strict=True):
+                yield from zip(group.rows, scored, strict=True)
 
     def _scores(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -286,8 +346,31 @@ class OptimizerStep:
                 found |= zip(members, torch.split(scored, _sizes(members, rows)), strict=True)
         return _by_group(rows.groups, [found[number] for number in range(len(found))])
 
+    def at_start(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> tuple[float, float, float]:
+        """Return the loss of a step, that of the reference in place of the model, and how far apart both are.
+
+        The last is the mean over the tokens, in nats.
+        """
+        policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
+        beside = self._beside(rows, forward)
+        assert reference is not None  # noqa: S101 - asked for by objectives with one only
+        other = None if beside is None else replace(beside, policy=beside.reference or beside.policy)
+        known = reference, rows.tokens, rows.count, rows.step
+        values = [
+            self.objective(TokenScores(rows.groups, scores, *known, more)).value.item()
+            for scores, more in ((policy, beside), (reference, other))
+        ]
+        apart = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]
+        return values[0], values[1], float((apart[0] - apart[1]).abs().mean())
+
     def _at_once(
-        self, rows: StepRows, backwards: Sequence[Callable[..., Tensor]], reference: list[list[Tensor]] | None
+        self,
+        rows: StepRows,
+        backwards: Sequence[Callable[..., Tensor]],
+        reference: list[list[Tensor]] | None,
+        beside: TokenScores | None,
     ) -> Made:
         """Compute the loss of each pass with its gradients; it has whole groups, and the values add up."""
         made = Made(torch.zeros(()))
@@ -302,7 +385,8 @@ class OptimizerStep:
                 groups = [rows.groups[number] for number in numbers]
                 policy = _by_group(groups, [by_row[number] for number in sorted(members)])
                 known = None if reference is None else [reference[number] for number in numbers]
-                value = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+                scores = TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside)
+                value = self.objective(scores)
                 made.add(value.metrics)
                 return self.losses.with_auxiliary(value.value * self.world, auxiliary, part)
 
@@ -316,6 +400,7 @@ class OptimizerStep:
         backwards: Sequence[Callable[..., Tensor]],
         forward: Callable[[Part, Compute], Tensor],
         reference: list[list[Tensor]] | None,
+        beside: TokenScores | None,
     ) -> Made:
         """Score all rows, take the derivatives of the loss by their log-probabilities as weights, and go backward."""
         before = RandomState.now()
@@ -328,7 +413,7 @@ class OptimizerStep:
             groups, policy, known = self._gathered(rows, policy, reference)
         made = Made(torch.zeros(()))
         if groups:
-            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside))
             made.loss = result.value.detach() * (1 if whole else self.world)
             made.add(result.metrics)
         slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()
