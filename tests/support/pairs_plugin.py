@@ -107,6 +107,14 @@ def taught_ids(row: Mapping[str, Any]) -> Example:
     return Example(turns, "", arrays={"ids": row["ids"]})
 
 
+@formatter("prompt", "chosen", "rejected")
+def labelled(row: Mapping[str, Any]) -> Example:
+    """The chosen answer, which is good, or the rejected one, which is bad, in turn."""
+    good = int(row["prompt"].split()[-1].rstrip("?")) % 2
+    turns = Message("user", row["prompt"]), Message("assistant", row["chosen" if good else "rejected"])
+    return Example(turns, "", facts={"desirable": float(good)})
+
+
 @loss
 def of_pairs(scores: TokenScores) -> Any:
     """Reads pairs."""

@@ -132,7 +132,7 @@ def open_scores(
         model: as it is when the training starts, in evaluation mode.
         template: stands for tokenizer, template and masks.
         rows_digest: stands for the rows of the training.
-        computed: what else changes the numbers: how the rows go through the model.
+        computed: what else changes the numbers: device, number format and layers.
         device: where the model is.
 
     Raises:

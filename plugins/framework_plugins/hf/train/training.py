@@ -127,6 +127,7 @@ class Training:
             resumed=progress.resumed_at,
         )
 
+    # Not the base at each step: a training may start from something else (decision 0096).
     def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
         """Score all rows of the training with the model that it starts from, and compare the first loss with theory.
 
@@ -142,7 +143,7 @@ class Training:
         epoch = math.ceil(len(rows) / order.batch)
         total = training.max_steps or math.ceil(training.num_train_epochs * epoch)
         model = to_eval_mode(self.model, self.machine.device)
-        computed = f"{self.machine.device} {trainer.passes.packer} {self.cpu_kernels}"
+        computed = f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}"
         known = open_scores(self.plan, model, self.template, rows_digest(rows), computed, trainer.args.device)
         # Without rows of the objective's own, the later epochs have the rows of the first.
         steps = total if isinstance(objective, ReadsBeside) else min(total, epoch)
