@@ -224,20 +224,23 @@ def steps_of(order: Order, total: int) -> Iterator[list[int]]:
         order.set_epoch(0)
 
 
-def start_problem(found: float, expected: float, deviation: float, *, half: bool) -> str:
+def start_problem(found: float, expected: float, deviation: float, known: StartScores, *, half: bool) -> str:
     """Say what is wrong with the first loss; empty if it is what it is for a model that is its own reference.
 
     Args:
         found: the loss of the first step.
         expected: that of the reference in place of the model.
         deviation: how far a log-probability is from the reference, on average.
+        known: the scores of the reference.
         half: whether the model computes in 16 bits.
     """
     if deviation <= (HALF_TOLERANCE if half else TOLERANCE):
         return ""
+    kept = f"the scores in {known.file} are of other weights: remove the file"
+    why = kept if known.kept else "the model does not give the same scores twice"
     return (
         f"the first loss is {found:.4f}, and {expected:.4f} for a model that is its own reference; the log-probability "
-        f"of a token is {deviation:.2g} away from that of the reference"
+        f"of a token is {deviation:.2g} away from that of the reference: {why}"
     )
 
 

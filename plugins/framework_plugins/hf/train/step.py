@@ -1,8 +1,9 @@
 """One optimizer step for any objective, from groups of rows to gradients.
 
     groups -> passes -> linear objective           weights of the tokens -> backward
-                     -> groups are whole in passes log-probabilities -> objective -> backward, pass by pass
-                     -> else                       log-probabilities of all passes, without gradients -> objective
+                     -> groups are whole in passes log-probabilities -> objective -> backward, pass by pass, or of all
+                                                   passes at once if the objective needs the whole step
+                     -> else, or out of memory     log-probabilities of all passes, without gradients -> objective
                                                    -> weights of the tokens -> backward
 
 A loss that is a function of log-probabilities has the gradient of the sum of its tokens' log-probabilities, each times
@@ -25,7 +26,7 @@ import torch
 from framework import FrameworkError
 from framework.api import error_location, summarize_error
 from framework.api.training import LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
-from framework_plugins.hf.loss.loss import Losses
+from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
 from framework_plugins.hf.train.reference import StartScores
@@ -252,9 +253,11 @@ class OptimizerStep:
 
     Attributes:
         known: the log-probabilities of the reference, if they are known beforehand.
+        keeps_graphs: whether an objective of the whole step keeps what all its passes need to go backward.
     """
 
     known: StartScores | None = None
+    keeps_graphs = True
 
     def __init__(
         self,
@@ -299,10 +302,12 @@ class OptimizerStep:
             ]
             return Made(torch.stack(losses).sum() + constant.to(losses[0]))
         reference, beside = self._reference(parts, rows, forward), self._beside(rows, forward)
-        alone = len(parts) == 1 and self.world == 1
-        whole = all(_is_whole(each, rows) for each in rows.members)
-        if (alone or not self.objective.objective.whole_step) and whole:
-            return self._at_once(rows, backwards, reference, beside)
+        every = range(len(parts))
+        batches = [every] if self.objective.objective.whole_step else [range(number, number + 1) for number in every]
+        kept = len(batches) == len(parts) or self.keeps_graphs
+        alone = self.world == 1 or not self.objective.objective.whole_step
+        if alone and kept and all(_is_whole(each, rows) for each in rows.members):
+            return self._at_once(batches, parts, rows, backwards, reference, beside)
         return self._scored_first(parts, rows, backwards, forward, reference, beside)
 
     def _reference(
@@ -326,6 +331,13 @@ class OptimizerStep:
         scored = self._scores(parts, made, forward), self._reference(parts, made, forward)
         groups, policy, reference = (made.groups, *scored) if self.world == 1 else self._gathered(made, *scored)
         return TokenScores(groups, policy, reference, made.tokens, made.count, made.step)
+
+    def reduce_memory(self) -> str:
+        """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
+        if not self.keeps_graphs or not self.objective.objective.whole_step:
+            return ""
+        self.keeps_graphs = False
+        return "the rows of a step scored before the loss is known"
 
     def score(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -367,19 +379,25 @@ class OptimizerStep:
 
     def _at_once(
         self,
+        batches: Sequence[range],
+        parts: Sequence[Part],
         rows: StepRows,
         backwards: Sequence[Callable[..., Tensor]],
         reference: list[list[Tensor]] | None,
         beside: TokenScores | None,
     ) -> Made:
-        """Compute the loss of each pass with its gradients; it has whole groups, and the values add up."""
+        """Compute the loss of each batch of parts with its gradients; it has whole groups, and the values add up."""
         made = Made(torch.zeros(()))
         owners = [number for number, group in enumerate(rows.groups) for _ in group.rows]
-        losses = []
-        for one, members in zip(backwards, _of_parts(rows, len(backwards)), strict=True):
+        losses, of_parts = [], _of_parts(rows, len(parts))
+        for batch in batches:
+            members = [number for each in batch for number in of_parts[each]]
 
-            def compute(part: Part, members: Sequence[int] = members) -> Tensor:
-                log_probs, auxiliary = self.losses.log_probs(part)
+            def compute(last: Part, batch: range = batch, members: Sequence[int] = members) -> Tensor:
+                device = last["input_ids"].device
+                some = [*(to_device(parts[each], device) for each in batch[:-1]), last]
+                scored = [self.losses.log_probs(part) for part in some]
+                log_probs = torch.cat([each for each, _ in scored])
                 by_row = dict(zip(members, torch.split(log_probs, _sizes(members, rows)), strict=True))
                 numbers = sorted({owners[number] for number in members})
                 groups = [rows.groups[number] for number in numbers]
@@ -388,9 +406,12 @@ class OptimizerStep:
                 scores = TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside)
                 value = self.objective(scores)
                 made.add(value.metrics)
-                return self.losses.with_auxiliary(value.value * self.world, auxiliary, part)
+                loss = value.value * self.world
+                for part, (_, auxiliary) in zip(some, scored, strict=True):
+                    loss = self.losses.with_auxiliary(loss, auxiliary, part)
+                return loss
 
-            losses.append(one(compute=compute if members else self.losses.mean))
+            losses.append(backwards[batch[-1]](compute=compute if members else self.losses.mean))
         return Made(torch.stack(losses).sum(), self._added(made.metrics))
 
     def _scored_first(

@@ -266,7 +266,7 @@ class SupervisedTrainer(SFTTrainer):
             parts.clear()
             model.zero_grad()
             before.restore()
-            fallback = self.passes.reduce_memory(groups)
+            fallback = self.step.reduce_memory() or self.passes.reduce_memory(groups)
             self.data_collator.packer = self.passes.packer
             smaller, current[0] = self.data_collator.pack(groups)
             parts.extend(smaller)

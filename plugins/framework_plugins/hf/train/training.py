@@ -18,7 +18,7 @@ from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
 from framework.api import TrainResult, count, counting, summarize_error
-from framework.api.training import ReadsBeside, TokenGroup, TokenRow, TrainRun
+from framework.api.training import TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
@@ -32,7 +32,7 @@ from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order, row_order
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
 from framework_plugins.hf.train.reference import open_scores, start_problem, steps_of
-from framework_plugins.hf.train.resume.checkpoints import Checkpoints, rows_digest
+from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep, rows_to_score
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
@@ -140,30 +140,24 @@ class Training:
         if not objective.needs_reference or objective.ids(rows[0]) is not None:
             return
         before, order, training = RandomState.now(), trainer.order, self.plan.training
-        epoch = math.ceil(len(rows) / order.batch)
-        total = training.max_steps or math.ceil(training.num_train_epochs * epoch)
-        model = to_eval_mode(self.model, self.machine.device)
-        computed = f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}"
-        known = open_scores(self.plan, model, self.template, rows_digest(rows), computed, trainer.args.device)
-        # Without rows of the objective's own, the later epochs have the rows of the first.
-        steps = total if isinstance(objective, ReadsBeside) else min(total, epoch)
-        with counting(steps, "step", "scoring the reference") as counter:
-            for numbers in steps_of(order, steps):
-                groups = trainer.data_collator.read_rows(numbers)
+        total = training.max_steps or math.ceil(training.num_train_epochs * math.ceil(len(rows) / order.batch))
+        model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
+        computed, digest = (
+            f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
+            self.checkpoints.digest(rows),
+        )
+        known = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
+        with counting(total, "step", "scoring the reference") as counter:
+            for numbers in steps_of(order, total):
+                groups = read(numbers)
                 if not all(row in known for row in rows_to_score(self.objective, groups)):
                     trainer.score_start(groups, known)
                 counter.advance()
         trainer.step.known = known
-        first = trainer.data_collator.read_rows(next(steps_of(order, 1)))
-        found, expected, deviation = trainer.start_values(first)
+        found, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
         half = self.machine.dtype is not torch.float32
-        if problem := start_problem(found, expected, deviation, half=half):
-            stale = (
-                f"the scores in {known.file} are of other weights: remove the file"
-                if known.kept
-                else ("the model does not give the same scores twice")
-            )
-            raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}: {stale}")
+        if problem := start_problem(found, expected, deviation, known, half=half):
+            raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
         known.save()
         start = self.plan.start(weights=False)
         whose = f"adapter.start={start.place}" if start else "the model before the training"
