@@ -107,12 +107,11 @@ def taught_ids(row: Mapping[str, Any]) -> Example:
     return Example(turns, "", arrays={"ids": row["ids"]})
 
 
-@formatter("prompt", "chosen", "rejected")
+@formatter("question", "said", "good")
 def labelled(row: Mapping[str, Any]) -> Example:
-    """The chosen answer, which is good, or the rejected one, which is bad, in turn."""
-    good = int(row["prompt"].split()[-1].rstrip("?")) % 2
-    turns = Message("user", row["prompt"]), Message("assistant", row["chosen" if good else "rejected"])
-    return Example(turns, "", facts={"desirable": float(good)})
+    """A question, an answer, and whether that is good."""
+    turns = Message("user", row["question"]), Message("assistant", row["said"])
+    return Example(turns, "", facts={"desirable": float(row["good"])})
 
 
 @loss

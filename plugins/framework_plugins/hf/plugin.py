@@ -66,10 +66,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
 
             yield from start.problems(plan, adapter)
-    if plan.cost.more_forwards and plan.launch.config.group() and (start := _start_beside_base(adapter)):
+    if plan.cost.more_forwards and plan.launch.config.group() and (begins := _start_beside_base(adapter)):
         yield (
             f"launch={plan.launch.component.name} has the base, its adapter switched off, as the reference of "
-            f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {start} starts the "
+            f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
             "training from something else: train in one process, launch=single"
         )
     trainer = plan.trainer.config

@@ -28,7 +28,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
         ),
         ("deepspeed=ds.json", "unknown key 'deepspeed': it is launch=fsdp2 here (there is no DeepSpeed; FSDP2"),
         ("base_model=a/b", "it is model=local model.path=a/b here."),
-        ("rl=dpo", "unknown key 'rl': it is method=dpo here (dpo, kto, orpo or simpo)"),
+        ("rl=dpo", "it is called method here: type method=dpo (dpo, kto, orpo or simpo)."),
         (
             "trainer.callbacks=[mine]",
             "unknown key 'trainer.callbacks': it is callback=[NAME] here",
@@ -46,7 +46,8 @@ def test_a_setting_of_another_tool_is_answered_with_ours(word: str, told: str) -
 
 
 def test_what_is_to_be_typed_exists() -> None:
-    config = compose(["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local", "method=dpo"])
+    words = ["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local", "method=dpo"]
+    config = compose(words)
     for each in [*NAMES.values(), *OPTIONS.values()]:
         for word in each.here.split():
             *above, name = word.partition("=")[0].split(".")

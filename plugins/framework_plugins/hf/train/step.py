@@ -406,7 +406,7 @@ class OptimizerStep:
                 scores = TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside)
                 value = self.objective(scores)
                 made.add(value.metrics)
-                loss = value.value * self.world
+                loss: Tensor = value.value * self.world
                 for part, (_, auxiliary) in zip(some, scored, strict=True):
                     loss = self.losses.with_auxiliary(loss, auxiliary, part)
                 return loss

@@ -242,7 +242,7 @@ class SupervisedTrainer(SFTTrainer):
             for row, scored in self.step.score(parts, rows, self.score):
                 into.add(row, scored)
 
-        self._attempt(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
+        self._retried(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
         before.restore()
 
     def start_values(self, groups: Sequence[TokenGroup]) -> tuple[float, float, float]:
@@ -256,7 +256,18 @@ class SupervisedTrainer(SFTTrainer):
         parts: list[Part],
         rows: StepRows,
         where: str,
-        make: Callable[[Sequence[Part], StepRows], T] | None = None,
+    ) -> Made:
+        """Make the passes of a step; see `_retried`."""
+        return self._retried(model, read, parts, rows, where, partial(self.passes_of, model))
+
+    def _retried(
+        self,
+        model: torch.nn.Module,
+        read: Callable[[], Sequence[TokenGroup]],
+        parts: list[Part],
+        rows: StepRows,
+        where: str,
+        make: Callable[[Sequence[Part], StepRows], T],
     ) -> T:
         """Make passes; after each fallback all are repeated, and `parts` are the new ones."""
         before, current = RandomState.now(), [rows]
@@ -272,9 +283,7 @@ class SupervisedTrainer(SFTTrainer):
             parts.extend(smaller)
             return fallback
 
-        call: Any = make or partial(self.passes_of, model)
-        result: T = self.oom_retry.attempt(lambda: call(parts, current[0]), reduce_memory, where, LENGTH_SETTING)
-        return result
+        return self.oom_retry.attempt(lambda: make(parts, current[0]), reduce_memory, where, LENGTH_SETTING)
 
     def passes_of(self, model: torch.nn.Module, parts: Sequence[Part], rows: StepRows) -> Made:
         """Make the passes of a step."""

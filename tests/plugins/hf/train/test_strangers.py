@@ -59,6 +59,15 @@ def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def labels_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("labels") / "labels.jsonl"
+    said = [(n, f"It is {n + 1}." if n % 2 else "Say odd.") for n in range(16)]
+    rows = ({"question": f"Which number follows {n}?", "said": text, "good": n % 2} for n, text in said)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
 class EndedError(Exception):
     """The training ends here."""
 
@@ -106,12 +115,12 @@ def test_pairs_begin_at_ln_2_and_are_the_same_training_however_a_step_is_cut(
 
 
 def test_labels_begin_at_a_half_and_are_the_same_training_however_a_step_is_cut(
-    base: Path, pairs_file: Path, tmp_path: Path
+    base: Path, labels_file: Path, tmp_path: Path
 ) -> None:
     made = []
     for rows, accumulation in (("4", "1"), ("1", "4")):
         batch = f"trainer.per_device_train_batch_size={rows}", f"trainer.gradient_accumulation_steps={accumulation}"
-        made.append(trained(base, pairs_file, tmp_path / rows, *LABELS, *batch, "trainer.learning_rate=1e-2"))
+        made.append(trained(base, labels_file, tmp_path / rows, *LABELS, *batch, "trainer.learning_rate=1e-2"))
     close(made[1], made[0])
     assert made[0][0].loss == pytest.approx(0.5, abs=1e-6)
     assert made[0][0].loss_metrics["kl"] == 0
@@ -140,15 +149,21 @@ def test_an_interrupted_training_of_pairs_goes_on_to_the_same_weights(
     ],
 )
 def test_two_processes_train_as_one(
-    base: Path, pairs_file: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    pairs_file: Path,
+    labels_file: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    rows = labels_file if words is LABELS else pairs_file
     file = tmp_path / "pairs_plugin.py"
     file.write_text(Path(pairs_plugin.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
     words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]")
-    alone = trained(base, pairs_file, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
+    alone = trained(base, rows, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
     group = ("launch=ddp", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
-    plan = make(base, pairs_file, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
+    plan = make(base, rows, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
     launcher: Launcher = plan.launch.create()
     launcher.launch(plan)
     lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]
