@@ -111,6 +111,23 @@ class CheckedObjective:
                 found.append(torch.from_numpy(ids.astype("int64")))
         return found or None
 
+    def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
+        """Return what the objective makes from the groups of a step to read it too; see `ReadsBeside`.
+
+        Raises:
+            FrameworkError: it is not as much as there is.
+        """
+        made = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
+        if made and len(made) != len(step):
+            raise FrameworkError(
+                f"{self.name}: `beside` has {len(made)} groups for a step of {len(step)}: one for each"
+            )
+        return made
+
+    def rows(self, step: Sequence[TokenGroup]) -> list[TokenRow]:
+        """Return all rows of a step that are scored."""
+        return [*_rows(step), *_rows(self.beside(step))]
+
     def weights(self, groups: Sequence[TokenGroup], ids: Sequence[Tensor] | None) -> tuple[list[Tensor], Tensor]:
         """Return the weight that a linear objective gives each token of each row, and what it adds to their sum.
 
@@ -181,19 +198,11 @@ def pack(
     return parts, made
 
 
-def rows_to_score(objective: CheckedObjective, groups: Sequence[TokenGroup]) -> list[TokenRow]:
-    """Return all rows that a step scores."""
-    reads = objective.objective
-    made = reads.beside(groups) if isinstance(reads, ReadsBeside) else ()
-    return [*_rows(groups), *_rows(made)]
-
-
 def _beside(
     objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice
 ) -> tuple[list[Part], StepRows] | None:
     """Return the parts of the rows that an objective makes from those of a step; None if it makes none."""
-    reads = objective.objective
-    made = reads.beside(groups) if isinstance(reads, ReadsBeside) else ()
+    made = objective.beside(groups)
     if not made:
         return None
     mine = made[own]

@@ -34,7 +34,7 @@ from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Valid
 from framework_plugins.hf.train.reference import open_scores, start_problem, steps_of
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
-from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep, rows_to_score
+from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
 
 REHEARSAL_FACTOR = 20
@@ -150,7 +150,7 @@ class Training:
         with counting(total, "step", "scoring the reference") as counter:
             for numbers in steps_of(order, total):
                 groups = read(numbers)
-                if not all(row in known for row in rows_to_score(self.objective, groups)):
+                if not all(row in known for row in self.objective.rows(groups)):
                     trainer.score_start(groups, known)
                 counter.advance()
         trainer.step.known = known

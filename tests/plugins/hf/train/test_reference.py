@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from framework import Plan
-from framework.api import cache_dir
+from framework.api import cache_dir, records
 from framework.api.protocols import TrainRun
 from framework.api.records import Step
+from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.train.reference import check_model
@@ -64,6 +65,18 @@ def test_the_reference_is_kept_for_other_runs_and_is_the_adapter_that_a_training
     full, _ = trained(base, pairs_file, tmp_path / "full", "adapter=full", "trainer.learning_rate=1e-3")
     assert full[0].loss == pytest.approx(math.log(2), abs=1e-6)
     assert full[-1].loss < full[0].loss
+
+
+def test_a_run_reports_the_preferences_of_held_out_pairs(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(pair_rows(40), encoding="utf-8")
+    words = ("evaluator=[]", "exporter=[]", "data.validation_split=0.5", "trainer.max_steps=6")
+    pipeline.run(make(base, tmp_path / "pairs.jsonl", tmp_path / "run", *WORDS, *words))
+    report = records.load(records.Report, tmp_path / "run/report.json")
+    margin = report.metrics["preference_margin"]
+    assert (margin.pairs, margin.outcome, margin.unit) == (20, records.Outcome.better, "nats")
+    assert margin.low is not None
+    assert margin.low > 0
+    assert report.metrics["preference_accuracy"].after == 1
 
 
 @pytest.mark.usefixtures("own_cache")
