@@ -125,11 +125,15 @@ class Thoughts(Enum):
 
 
 class Role(IntEnum):
-    """What a token row is in its group: the answer, one that was not preferred, or a question without an answer."""
+    """What a token row is in its group.
+
+    The answer, one that was not preferred, a question without an answer, or a question with the answer to another one.
+    """
 
     answer = 0
     rejected = 1
     prompt = 2
+    mismatched = 3
 
 
 class OnBadRow(Enum):
@@ -542,6 +546,9 @@ class HealthConfig:
     rising_eval_loss: Action = Action.warn
     """The validation loss rises by more than its validations scatter. If the training loss does not rise, the rows are
     memorized."""
+    falling_likelihood: Action = Action.warn
+    """Of a training of preferences: chosen answers become much less likely than they were, while the margin to the
+    rejected ones grows."""
     truncated_answers: Action = Action.warn
     """Answers do not end by themselves. Detected after the training, and during it if `trainer.early_stopping_metric`
     is a metric that has prompts answered."""

@@ -17,7 +17,6 @@ from framework.config.limits import check_file
 from framework.util.errors import FrameworkError, summarize_error
 
 AXOLOTL, FACTORY, TRL = "Axolotl", "LLaMA-Factory", "TRL"
-PREFERENCE = "no preference training yet: of rows with chosen and rejected answers, the chosen ones are learned"
 REWARDS = "no training by rewards"
 SETTINGS_LISTED = 60
 """Settings of a file that are listed."""
@@ -111,10 +110,12 @@ NAMES = _all(
         "wandb_project": "logger=[console,wandb] logger.wandb.project={}", "wandb_name": "name={}",
         "early_stopping_patience": "trainer.early_stopping_patience={}", "fsdp_version": "launch=fsdp2",
         "special_tokens": " # the roles of tokens stay as the tokenizer has them; model.new_tokens adds tokens",
-        "tokens": "model.new_tokens={}", "lora_model_dir": "adapter.start={}", "rl": f" # {PREFERENCE}",
+        "tokens": "model.new_tokens={}", "lora_model_dir": "adapter.start={}",
+        "rl": "method={} # dpo, kto, orpo or simpo", "rl_beta": "method.beta={}",
     }),
     ((FACTORY,), {
-        "stage": f" # a run is stage sft, and stages=[…] selects its steps; {PREFERENCE}",
+        "stage": "method={} # sft, dpo or kto; stages=[…] selects the steps of a run",
+        "pref_beta": "method.beta={}", "pref_loss": "method=dpo method.loss_type=[{}]",
         "finetuning_type": "adapter={} # lora or full",
         "quantization_bit": "quantization=nf4 # or int8 for 8 bits",
         "quantization_method": " # quantization=nf4 and int8 use bitsandbytes", "lora_rank": "adapter.r={}",
@@ -138,7 +139,10 @@ NAMES = _all(
         "completion_only_loss": "data.learn=assistant # the default",
         "eval_strategy": "trainer.eval_steps={} # a number of steps",
         "callbacks": "callback=[NAME] # a function of a plugin; health stops or warns, and loggers receive each step",
-        "loss_type": " # the loss of the learned tokens is the only one",
+        "loss_type": "method=dpo method.loss_type=[{}] # of DPOConfig; loss={} for a loss of a plugin",
+        "label_smoothing": "method.label_smoothing={} # of DPOConfig", "loss_weights": "method.loss_weights={}",
+        "precompute_ref_log_probs": " # the reference is always scored before the first step, and kept for other runs",
+        "use_weighting": " # WPO needs the whole distribution at each token, and losses see log-probabilities only",
     }),
 )  # fmt: skip
 OPTIONS = {
@@ -148,7 +152,10 @@ OPTIONS = {
     ("schedule", "cosine_warmup_with_min_lr"): Equivalent((TRL,), "schedule=cosine_warm_start"),
     ("trainer", "sft"): Equivalent((FACTORY, TRL), "trainer=hf", "the default"),
     ("trainer", "trl"): Equivalent((TRL,), "trainer=hf", "the default"),
-    **{("trainer", name): Equivalent((FACTORY, TRL), "", PREFERENCE) for name in ("dpo", "orpo", "kto", "simpo")},
+    **{
+        ("trainer", name): Equivalent((FACTORY, TRL), f"method={name}")
+        for name in ("dpo", "kto", "orpo", "cpo", "simpo")
+    },
     **{("trainer", name): Equivalent((FACTORY, TRL), "", REWARDS) for name in ("grpo", "ppo", "rm", "reward")},
 }
 """Options that other tools have in a group of ours."""

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.metadata import entry_points
 from importlib.resources import files
 from importlib.util import find_spec
@@ -16,7 +17,8 @@ import pytest
 
 from framework.api import records
 from framework.api.plan import CHECKPOINT
-from framework.api.records import Answered, Artifact, Example, ExportResult, Message, Origin
+from framework.api.records import Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
+from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.testing.checks.all import HEAVY
@@ -348,6 +350,56 @@ class TestAuto(FormatterSuite):
 class TestSft(MethodSuite):
     option = "sft"
     refused: ClassVar = [(Example((Message("user", "Why?"),), "none"), "has to end with an assistant's turn")]
+
+
+CONTEXT = Message("user", "Capital of Peru?")
+SINGLE = Example((CONTEXT, Message("assistant", "Lima")), "none")
+LABELLED = replace(SINGLE, facts={"desirable": 1.0})
+
+
+class PairSuite(MethodSuite):
+    """What every method of pairs has to do."""
+
+    groups: ClassVar = [
+        GroupedRows((token_row(start, size), token_row(start + 9, size, learned)), (Role.answer, Role.rejected))
+        for start, size, learned in ((3, 6, 2), (50, 9, 5), (90, 7, 3))
+    ]
+    refused: ClassVar = [
+        (SINGLE, "set method=sft"),
+        (LABELLED, "set method=kto"),
+        (replace(SINGLE, rejected=SINGLE.messages[1:]), "the same text as both"),
+    ]
+
+
+class TestDpo(PairSuite):
+    option = "dpo"
+    overrides = ("method.loss_type=[sigmoid,sft]",)
+
+
+class TestOrpo(PairSuite):
+    option = "orpo"
+
+
+class TestCpo(PairSuite):
+    option = "cpo"
+
+
+class TestSimpo(PairSuite):
+    option = "simpo"
+
+
+class TestKto(MethodSuite):
+    option = "kto"
+    examples: ClassVar = [LABELLED, replace(LABELLED, facts={"desirable": 0})]
+    groups: ClassVar = [
+        GroupedRows((token_row(start, size),), facts={"desirable": label})
+        for start, size, label in ((3, 6, 1.0), (50, 9, 0.0), (90, 7, 1.0))
+    ]
+    refused: ClassVar = [
+        (SINGLE, "set method=sft"),
+        (replace(LABELLED, facts={"desirable": 0.3}), "the label 0.3: write 1 or 0"),
+        (replace(SINGLE, rejected=(Message("assistant", "Quito"),)), "set method=dpo"),
+    ]
 
 
 class TestCrossEntropy(LossSuite):

@@ -107,6 +107,13 @@ def taught_ids(row: Mapping[str, Any]) -> Example:
     return Example(turns, "", arrays={"ids": row["ids"]})
 
 
+@formatter("question", "said", "good")
+def labelled(row: Mapping[str, Any]) -> Example:
+    """A question, an answer, and whether that is good."""
+    turns = Message("user", row["question"]), Message("assistant", row["said"])
+    return Example(turns, "", facts={"desirable": float(row["good"])})
+
+
 @loss
 def of_pairs(scores: TokenScores) -> Any:
     """Reads pairs."""

@@ -28,7 +28,14 @@ from framework.api.protocols.model import (
     SupportsDistributed,
     TrainRun,
 )
-from framework.api.protocols.objectives import LossValue, Method, Objective, SupportsObjectives, TokenScores
+from framework.api.protocols.objectives import (
+    LossValue,
+    Method,
+    Objective,
+    ReadsBeside,
+    SupportsObjectives,
+    TokenScores,
+)
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.sources import (
@@ -97,6 +104,7 @@ __all__ = [
     "OrderedExporter",
     "ParameterGroup",
     "Quantization",
+    "ReadsBeside",
     "RemoteTrainer",
     "ReusableExporter",
     "Sampler",

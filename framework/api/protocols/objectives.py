@@ -33,6 +33,8 @@ class TokenScores:
         reference: the same of the reference, without gradients; None unless the objective needs it.
         tokens: learned tokens of all groups of the step.
         count: groups of the step.
+        step: all groups of the step, those of other passes and processes too.
+        beside: the scores of what `ReadsBeside.beside` makes, without gradients; None if that is nothing.
     """
 
     groups: Sequence[TokenGroup]
@@ -40,6 +42,8 @@ class TokenScores:
     reference: Sequence[Sequence[Tensor]] | None
     tokens: int
     count: int
+    step: Sequence[TokenGroup] = ()
+    beside: TokenScores | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Objective(Protocol):
     """The value is an affine function of `policy`, so the weights of the tokens are known before the pass. Such an
     objective sees all groups of the step, and its metrics are left out."""
     needs_reference: bool
-    """It reads `TokenScores.reference`: the model with its adapter switched off."""
+    """It reads `TokenScores.reference`: the model as it is when the training starts."""
     whole_step: bool
     """It has to see all groups of the step at once, those of other processes too; else its values are added up."""
 
@@ -71,6 +75,14 @@ class Objective(Protocol):
 
     def __call__(self, scores: TokenScores) -> LossValue:
         """Return the loss of these groups."""
+
+
+@runtime_checkable
+class ReadsBeside(Protocol):
+    """An objective that also reads rows which it makes from those of a step, and from which nothing is learned."""
+
+    def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
+        """Return a group for each group of a step, or none at all; every pass gets the scores of all of them."""
 
 
 @runtime_checkable

@@ -79,7 +79,8 @@ class Example:
         format: the option of `format=` that made it.
         where: the place of its row.
         tools: JSON schemas of the functions that the assistant may call.
-        rejected: for a preference pair, the turns that were not preferred; supervised training does not use them.
+        rejected: for a preference pair, the turns that were not preferred, instead of those from the first learned
+            answer on; supervised training does not use them.
         text: plain text that is learned from its first to its last token, without a chat template.
         cluster: what `format.cluster` says the row belongs to, such as a customer; empty if nothing.
         facts: numbers about the row that an objective reads: a label, a reward, a weight.

@@ -6,11 +6,12 @@ import importlib
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api.plan import Selection
-from framework.api.protocols import LossValue, Method, Objective, TokenScores
+from framework.api.protocols import LossValue, Method, Objective, ReadsBeside, TokenScores
 from framework.api.records import Example, Message, TokenGroup
 from framework.api.schema import Role
 from framework.testing.suites.base import Suite, expect
@@ -35,28 +36,41 @@ def _torch() -> Any:
     return importlib.import_module("torch")
 
 
-class LossSuite(Suite):
-    """What every loss has to do.
+class ObjectiveSuite(Suite):
+    """What every objective has to do, that of a loss and that of a method.
 
     Attributes:
         groups: groups with the rows, facts and arrays that it reads; at least three, of different lengths.
     """
 
-    group = "loss"
     groups: ClassVar[Sequence[TokenGroup]] = ()
+
+    def objective(self, folder: Path) -> Objective | None:
+        """Return the objective; None if a method brings none."""
+        raise NotImplementedError
 
     def value(self, objective: Objective, policy: Sequence[Sequence[Any]], part: slice = slice(None)) -> LossValue:
         """Return the loss of some of the groups, as part of a step with all of them."""
-        tokens = sum(len(row.learned) for group in self.groups for row in group.rows)
-        reference = [[row * 1.25 for row in rows] for rows in self.policy(objective)[part]]
-        known = reference if objective.needs_reference else None
-        return objective(TokenScores(self.groups[part], policy[part], known, tokens, len(self.groups)))
+        scores = self._scores(objective, self.groups, policy)
+        made = objective.beside(self.groups) if isinstance(objective, ReadsBeside) else ()
+        beside = self._scores(objective, made, self.policy(objective, made)) if made else None
+        reference = scores.reference and scores.reference[part]
+        known = replace(scores, groups=self.groups[part], policy=policy[part], reference=reference, beside=beside)
+        return objective(known)
 
-    def policy(self, objective: Objective) -> list[list[Any]]:
+    def _scores(
+        self, objective: Objective, groups: Sequence[TokenGroup], policy: Sequence[Sequence[Any]]
+    ) -> TokenScores:
+        tokens = sum(len(row.learned) for group in groups for row in group.rows)
+        reference = [[row * 1.25 for row in rows] for rows in self.policy(objective, groups)]
+        known = reference if objective.needs_reference else None
+        return TokenScores(groups, policy, known, tokens, len(groups), groups)
+
+    def policy(self, objective: Objective, groups: Sequence[TokenGroup] | None = None) -> list[list[Any]]:
         """Return log-probabilities of the rows, in double precision, each another one."""
         torch = _torch()
         draw, found = torch.Generator().manual_seed(0), []
-        for group in self.groups:
+        for group in self.groups if groups is None else groups:
             ids = objective.ids(group)
             shapes = [(len(row.learned),) for row in group.rows] if ids is None else [each.shape for each in ids]
             found.append(
@@ -64,18 +78,12 @@ class LossSuite(Suite):
             )
         return found
 
-    def test_it_is_what_its_config_says(self, tmp_path: Path) -> None:
-        """Objective and config agree on what the plan has to know; there are groups to test it with."""
-        choice: Selection = self.choice(tmp_path)
-        objective: Objective = choice.create()
-        expect(len(self.groups) > 2, f"{type(self).__name__}.groups is too short: give three groups or more")  # noqa: PLR2004 - as it says
-        for name in ("linear", "needs_reference", "whole_step"):
-            own, told = getattr(objective, name), getattr(choice.config, name)
-            expect(own == told, f"{name} is {own}, and {type(choice.config).__name__} says {told}")
-
     def test_it_is_a_scalar_with_the_slopes_that_it_has(self, tmp_path: Path) -> None:
         """The value is finite, autograd gives the slope that a small change shows, and the metrics are numbers."""
-        objective: Objective = self.create(tmp_path)
+        objective = self.objective(tmp_path)
+        if objective is None:
+            return
+        expect(len(self.groups) > 2, f"{type(self).__name__}.groups is too short: give three groups or more")  # noqa: PLR2004 - as it says
         policy = self.policy(objective)
         leaf = policy[0][0].requires_grad_()
         result = self.value(objective, policy)
@@ -98,20 +106,39 @@ class LossSuite(Suite):
 
     def test_a_step_is_the_same_however_it_is_cut(self, tmp_path: Path) -> None:
         """The values and metrics of parts of a step add up to those of the whole, unless it asks for the whole."""
-        objective: Objective = self.create(tmp_path)
+        objective = self.objective(tmp_path)
+        if objective is None or objective.whole_step:
+            return
         policy = self.policy(objective)
         whole = self.value(objective, policy)
-        if objective.whole_step:
-            return
         for cut in range(1, len(self.groups)):
             parts = [self.value(objective, policy, slice(0, cut)), self.value(objective, policy, slice(cut, None))]
             added = sum(float(part.value) for part in parts)
             same = math.isclose(added, float(whole.value), rel_tol=TOLERANCE, abs_tol=TOLERANCE)
             expect(same, f"the whole step has the loss {float(whole.value)}, cut after {cut} groups it is {added}")
             for name in whole.metrics:
-                total, one = sum(float(part.metrics[name]) for part in parts), float(whole.metrics[name])
+                total, one = sum(float(part.metrics.get(name, 0)) for part in parts), float(whole.metrics[name])
                 same = math.isclose(total, one, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
                 expect(same, f"{name} of the whole step is {one}, cut after {cut} groups it is {total}")
+
+
+class LossSuite(ObjectiveSuite):
+    """What every loss has to do; `groups` as in `ObjectiveSuite`."""
+
+    group = "loss"
+
+    def objective(self, folder: Path) -> Objective:
+        """Return the loss."""
+        made: Objective = self.create(folder)
+        return made
+
+    def test_it_is_what_its_config_says(self, tmp_path: Path) -> None:
+        """Objective and config agree on what the plan has to know."""
+        choice: Selection = self.choice(tmp_path)
+        objective: Objective = choice.create()
+        for name in ("linear", "needs_reference", "whole_step"):
+            own, told = getattr(objective, name), getattr(choice.config, name)
+            expect(own == told, f"{name} is {own}, and {type(choice.config).__name__} says {told}")
 
     def test_a_linear_loss_is_linear(self, tmp_path: Path) -> None:
         """Its slopes do not depend on the log-probabilities; of a plain one they are all the same."""
@@ -133,8 +160,8 @@ class LossSuite(Suite):
             expect(torch.allclose(every, mean), "plain is set, yet it is not the mean over all learned tokens")
 
 
-class MethodSuite(Suite):
-    """What every method has to do.
+class MethodSuite(ObjectiveSuite):
+    """What every method has to do; one with an objective of its own has `groups`, as in `ObjectiveSuite`.
 
     Attributes:
         examples: rows that it can use.
@@ -144,6 +171,11 @@ class MethodSuite(Suite):
     group = "method"
     examples: ClassVar[Sequence[Example]] = EXAMPLES
     refused: ClassVar[Sequence[tuple[Example, str]]] = ()
+
+    def objective(self, folder: Path) -> Objective | None:
+        """Return what the method brings."""
+        method: Method = self.create(folder)
+        return method.objective
 
     def test_it_makes_the_rows_that_its_config_names(self, tmp_path: Path) -> None:
         """Each example passes `check` and gives a row or more, of roles in the config, each ending with an answer."""

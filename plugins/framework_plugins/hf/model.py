@@ -317,6 +317,7 @@ class HFModel:
             "checkpoints": Checkpoints(self.plan, writes=writes),
             "objective": objective,
             "trainer_class": self.trainer_class,
+            "template": self.encoding,
         }
 
     @functools.cached_property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from framework import Component, Stage, hookimpl
 from framework.api.training import chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, schedules
-from framework_plugins.hf.settings.library_fields import LoraArgs
+from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS, LoraArgs
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -66,10 +66,11 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             from framework_plugins.hf.load import start  # noqa: PLC0415 - the client of the Hub
 
             yield from start.problems(plan, adapter)
-    if isinstance(adapter, config.FullConfig) and plan.cost.more_forwards:
+    if plan.cost.more_forwards and plan.launch.config.group() and (begins := _start_beside_base(adapter)):
         yield (
-            f"adapter=full keeps no base to compare with, which method={plan.method.component.name} with "
-            f"loss={plan.loss.component.name} needs: set adapter=lora"
+            f"launch={plan.launch.component.name} has the base, its adapter switched off, as the reference of "
+            f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
+            "training from something else: train in one process, launch=single"
         )
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
@@ -80,6 +81,17 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     yield from optimizers.problems(plan)
     yield from schedules.problems(plan)
     yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
+
+
+def _start_beside_base(adapter: Any) -> str:
+    """Return the setting by which a training starts from something else than the base; empty if none does."""
+    if isinstance(adapter, config.FullConfig):
+        return "adapter=full"  # which keeps no base
+    if not isinstance(adapter, config.LoraAdapterConfig):
+        return ""
+    start = str(adapter.args.init_lora_weights)
+    within = f"adapter.args.init_lora_weights={start}" if WITHIN_WEIGHTS.fullmatch(start) else ""
+    return f"adapter.start={adapter.start}" if adapter.start else within
 
 
 @hookimpl

@@ -2,15 +2,227 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, ClassVar
 
-from framework.api.training import LossConfig, MethodConfig
+from annotated_types import Ge, Interval
+
+from framework.api import Affects
+from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role
+
+LABEL = "desirable"
+"""The fact of a row of `method=kto`: 1 for a good answer, 0 for a bad one."""
+ACCURACY, MARGIN = "preference_accuracy", "preference_margin"
+"""What is measured of held-out pairs."""
+BY_LABEL = "label_margin"
+"""What is measured of held-out answers with a label."""
+WITH_REFERENCE = frozenset({"nan", "exploding_gradient", "falling_likelihood"})
+"""The rules of `health` that suit a loss which compares with a reference."""
+OF_LOSS = ~(Affects.rows | Affects.data | Affects.audit | Affects.baseline)
+"""Marks a setting that changes only the loss, so that the trials of a sweep share rows and baseline."""
+Beta = Annotated[float, Interval(gt=0, le=1000), OF_LOSS]
+Smoothing = Annotated[float, Interval(ge=0, lt=0.5), OF_LOSS]
 
 
 @dataclass
 class SftConfig(MethodConfig):
     """Supervised fine-tuning: each row teaches its learned answers."""
+
+
+@dataclass
+class PreferenceConfig(MethodConfig):
+    """What methods of preferences have in common."""
+
+    own_objective: ClassVar[bool] = True
+    adapter_rates: ClassVar[Rates] = Rates(1e-6, 2e-4, 2e-5)
+    full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
+    health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+
+    def problems(self) -> Iterator[str]:
+        """Say which settings do not go together, a sentence each."""
+        return iter(())
+
+
+@dataclass
+class PairConfig(PreferenceConfig):
+    """What methods of pairs have in common."""
+
+    roles: ClassVar[tuple[Role, ...]] = (Role.answer, Role.rejected)
+
+    def measures(self) -> tuple[str, ...]:
+        """Return the names of what is measured of held-out pairs."""
+        return ACCURACY, MARGIN
+
+
+class DpoLoss(Enum):
+    """A loss of `method=dpo`; see TRL's DPOConfig for the paper of each."""
+
+    sigmoid = "sigmoid"
+    hinge = "hinge"
+    ipo = "ipo"
+    sigmoid_norm = "sigmoid_norm"
+    exo_pair = "exo_pair"
+    nca_pair = "nca_pair"
+    robust = "robust"
+    bco_pair = "bco_pair"
+    sppo_hard = "sppo_hard"
+    aot = "aot"
+    aot_unpaired = "aot_unpaired"
+    apo_zero = "apo_zero"
+    apo_down = "apo_down"
+    discopop = "discopop"
+    sft = "sft"
+
+
+ACROSS_PAIRS = frozenset({DpoLoss.aot, DpoLoss.aot_unpaired})
+"""Losses that sort the pairs of a step."""
+SMOOTHED = (DpoLoss.exo_pair, DpoLoss.robust, *sorted(ACROSS_PAIRS, key=lambda kind: kind.value))
+"""Losses that read `label_smoothing`."""
+
+
+class Divergence(Enum):
+    """What keeps the model near its reference."""
+
+    reverse_kl = "reverse_kl"
+    forward_kl = "forward_kl"
+    js_divergence = "js_divergence"
+    alpha_divergence = "alpha_divergence"
+
+
+@dataclass
+class DpoConfig(PairConfig):
+    """Direct preference optimization of pairs; the settings have TRL's names and meanings."""
+
+    health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
+
+    beta: Beta = 0.1
+    """How strongly the model is kept near the one that the training starts from; the smaller, the further it goes."""
+    loss_type: Annotated[list[DpoLoss], OF_LOSS] = field(default_factory=lambda: [DpoLoss.sigmoid])
+    """The loss, or several that are added up: `[sigmoid,sft]` also learns the chosen answer."""
+    loss_weights: Annotated[list[float] | None, OF_LOSS] = None
+    """The weight of each loss. null: 1 each."""
+    label_smoothing: Smoothing = 0.0
+    """The share of pairs that are the wrong way round; only exo_pair, robust, aot and aot_unpaired read it."""
+    f_divergence_type: Annotated[Divergence, OF_LOSS] = Divergence.reverse_kl
+    """What is measured between the model and its reference."""
+    f_alpha_divergence_coef: Annotated[float, Interval(ge=0, le=10), OF_LOSS] = 0.5
+    """The alpha of `f_divergence_type=alpha_divergence`."""
+    discopop_tau: Annotated[float, Interval(gt=0, le=100), OF_LOSS] = 0.05
+    """The temperature of `loss_type=[discopop]`."""
+    ld_alpha: Annotated[float | None, Interval(ge=0, le=1), OF_LOSS] = None
+    """The weight of tokens past the end of the shorter answer, against long answers (LD-DPO). null: 1."""
+
+    def cost(self) -> PassCost:
+        """Return what a pair takes: the reference reads both answers once."""
+        return PassCost(rows=2, more_forwards=1)
+
+    def problems(self) -> Iterator[str]:
+        """Say which settings do not go together, a sentence each."""
+        kinds, weights = self.loss_type, self.loss_weights
+        given = f"method.loss_type=[{','.join(kind.value for kind in kinds)}]"
+        if not kinds or len({*kinds}) < len(kinds):
+            yield f"{given}: name each loss once, and at least one"
+        if weights is not None and (len(weights) != len(kinds) or min(weights) < 0 or not any(weights)):
+            yield f"method.loss_weights={weights}: give a weight of 0 or more for each loss of {given}, not 0 for all"
+        if DpoLoss.exo_pair in kinds and not self.label_smoothing:
+            yield f"{given}: exo_pair takes the logarithm of method.label_smoothing: set it above 0, such as 0.001"
+        if self.label_smoothing and not {*SMOOTHED} & {*kinds}:
+            yield (
+                f"method.label_smoothing={self.label_smoothing:g} has no effect with {given}: leave it out, or choose "
+                f"{', '.join(kind.value for kind in SMOOTHED)}"
+            )
+
+
+class KtoLoss(Enum):
+    """A loss of `method=kto`."""
+
+    kto = "kto"
+    apo_zero_unpaired = "apo_zero_unpaired"
+
+
+@dataclass
+class KtoConfig(PreferenceConfig):
+    """Kahneman-Tversky optimization of answers with a label; the settings have TRL's names and meanings."""
+
+    health_rules: ClassVar[frozenset[str] | None] = WITH_REFERENCE
+
+    beta: Beta = 0.1
+    """How strongly the model is kept near the one that the training starts from; the smaller, the further it goes."""
+    loss_type: Annotated[KtoLoss, OF_LOSS] = KtoLoss.kto
+    """The loss; apo_zero_unpaired compares with nothing, which saves the passes of the comparison."""
+    desirable_weight: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 1.0
+    """The weight of good answers. It times their number should be 1 to 4/3 of the same product of the bad ones."""
+    undesirable_weight: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 1.0
+    """The weight of bad answers."""
+
+    def cost(self) -> PassCost:
+        """Return what a row takes: the reference reads it, and both read an answer to another question."""
+        return PassCost(rows=1, more_forwards=1 if self.loss_type is KtoLoss.apo_zero_unpaired else 3)
+
+    def measures(self) -> tuple[str, ...]:
+        """Return the name of what is measured of held-out answers."""
+        return (BY_LABEL,)
+
+    def problems(self) -> Iterator[str]:
+        """Say which settings do not go together, a sentence each."""
+        if not self.desirable_weight and not self.undesirable_weight:
+            yield "method.desirable_weight=0 and method.undesirable_weight=0: nothing would be learned: set one above 0"
+
+
+@dataclass
+class OrpoConfig(PairConfig):
+    """Odds ratio preference optimization: learns the chosen answers and a margin at once, without a reference."""
+
+    adapter_rates: ClassVar[Rates] = Rates(5e-6, 1e-3, 1e-4)
+    full_rates: ClassVar[Rates] = Rates(0.0, 1e-4, 8e-6)
+    beta: Beta = 0.1
+    """The weight of the odds ratio, lambda in the paper."""
+
+
+class CpoLoss(Enum):
+    """A loss of `method=cpo`."""
+
+    sigmoid = "sigmoid"
+    hinge = "hinge"
+    ipo = "ipo"
+
+
+@dataclass
+class CpoConfig(PairConfig):
+    """Contrastive preference optimization: a margin and the chosen answers, without a reference."""
+
+    beta: Beta = 0.1
+    """What the margin is multiplied by."""
+    loss_type: Annotated[CpoLoss, OF_LOSS] = CpoLoss.sigmoid
+    """The loss of the margin."""
+    label_smoothing: Smoothing = 0.0
+    """The share of pairs that are the wrong way round; only sigmoid reads it."""
+    cpo_alpha: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 1.0
+    """The weight of the chosen answers' own loss."""
+    alpha: Annotated[float, Interval(ge=0, le=10), OF_LOSS] = 0.0
+    """The shape of the reward, AlphaPO; 0: the log-probability."""
+
+    def problems(self) -> Iterator[str]:
+        """Say which settings do not go together, a sentence each."""
+        if self.label_smoothing and self.loss_type is not CpoLoss.sigmoid:
+            kind = self.loss_type.value
+            yield f"method.label_smoothing={self.label_smoothing:g} has no effect with method.loss_type={kind}"
+
+
+@dataclass
+class SimpoConfig(PairConfig):
+    """Simple preference optimization: a margin between mean log-probabilities, without a reference."""
+
+    beta: Beta = 2.0
+    """What the margin is multiplied by."""
+    simpo_gamma: Annotated[float, Ge(0), OF_LOSS] = 1.0
+    """The margin that is asked for, after the multiplication; half of `beta` in the paper."""
+    label_smoothing: Smoothing = 0.0
+    """The share of pairs that are the wrong way round."""
+    alpha: Annotated[float, Interval(ge=0, le=10), OF_LOSS] = 0.0
+    """The shape of the reward, AlphaPO; 0: the log-probability."""
 
 
 @dataclass

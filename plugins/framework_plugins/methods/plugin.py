@@ -1,15 +1,45 @@
-"""Registers the built-in method and loss."""
+"""Registers the built-in methods and losses."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework import Component, hookimpl
-from framework_plugins.methods.config import CrossEntropyConfig, SftConfig
+from framework import Component, Plan, Stage, hookimpl
+from framework.api import Concern, Results
+from framework_plugins.methods import config
 
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """What a run learns by if nothing else is chosen."""
-    yield Component("sft", SftConfig, "framework_plugins.methods.sft:Sft")
-    yield Component("cross_entropy", CrossEntropyConfig, "framework_plugins.methods.cross_entropy:CrossEntropy")
+    """What a run learns by if nothing else is chosen, and what learns from preferences."""
+    here = "framework_plugins.methods"
+    yield Component("sft", config.SftConfig, f"{here}.sft:Sft")
+    yield Component("dpo", config.DpoConfig, f"{here}.dpo:Dpo")
+    yield Component("kto", config.KtoConfig, f"{here}.kto:Kto")
+    yield Component("orpo", config.OrpoConfig, f"{here}.orpo:Orpo")
+    yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
+    yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
+    yield Component("cross_entropy", config.CrossEntropyConfig, f"{here}.cross_entropy:CrossEntropy")
+
+
+@hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """Preferences that are over-optimized."""
+    from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - of a report only
+
+    yield from over_optimization(plan, results)
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse settings of a method that do not go together."""
+    method, training = plan.method.config, plan.training
+    if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
+        return
+    yield from method.problems()
+    rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    if isinstance(method, config.KtoConfig) and method.loss_type is config.KtoLoss.kto and rows == 1:
+        yield (
+            "method=kto compares each answer with those to other questions of its step, and a step has one row: set "
+            "trainer.gradient_accumulation_steps=8, or method.loss_type=apo_zero_unpaired"
+        )

@@ -12,12 +12,13 @@ from framework.api.training import NAN
 from framework_plugins.monitor.evidence import Found
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
+from framework_plugins.monitor.preferences import FallingLikelihood
 from framework_plugins.monitor.recommendations import recommendation
 from framework_plugins.monitor.validation import RisingEvalLoss
 
 MAX_REPORTS = 3
 """How often a run tells one kind: after that it is known."""
-REPORTED_ONCE = frozenset({NAN, "plateau"})
+REPORTED_ONCE = frozenset({NAN, "plateau", "falling_likelihood"})
 """Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
@@ -49,6 +50,10 @@ class HealthMonitor:
             "plateau": (config.plateau, Plateau(plan.warmup)),
             "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
+            "falling_likelihood": (
+                config.falling_likelihood,
+                FallingLikelihood(getattr(plan.method.config, "beta", 1)),
+            ),
         }
         suited = plan.method.config.health_rules
         self.rules = {

@@ -103,6 +103,12 @@ def _memorized(plan: Plan) -> str:
     return f"The rows are memorized: {fewer}{stop}, or more rows"
 
 
+def _over_optimized(plan: Plan) -> str:
+    beta = getattr(plan.method.config, "beta", None)
+    higher = f"raise method.beta from {beta:g} to {3 * beta:g}, or " if beta else ""
+    return f"Learn the chosen answers too, method.loss_type=[sigmoid,sft], {higher}{_lower(plan)}"
+
+
 def _capitalized(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -115,6 +121,7 @@ RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     "plateau": _plateau,
     "exploding_gradient": _exploding,
     "rising_eval_loss": _memorized,
+    "falling_likelihood": _over_optimized,
     HARDER_ROWS: _harder_rows,
     NO_GRADIENT: lambda _: NO_GRADIENT_ADVICE,
     NOTHING_LEFT: lambda _: NOTHING_LEFT_ADVICE,

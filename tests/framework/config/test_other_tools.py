@@ -28,12 +28,12 @@ PAGE = Path(__file__).parents[3] / "docs" / "tutorial" / "coming-from.md"
         ),
         ("deepspeed=ds.json", "unknown key 'deepspeed': it is launch=fsdp2 here (there is no DeepSpeed; FSDP2"),
         ("base_model=a/b", "it is model=local model.path=a/b here."),
-        ("rl=dpo", "it is not available: no preference training yet: of rows with chosen and rejected answers, the"),
+        ("rl=dpo", "it is called method here: type method=dpo (dpo, kto, orpo or simpo)."),
         (
             "trainer.callbacks=[mine]",
             "unknown key 'trainer.callbacks': it is callback=[NAME] here",
         ),
-        ("trainer=dpo", "trainer=dpo is not available: no preference training yet"),
+        ("trainer=dpo", "trainer=dpo is method=dpo here"),
         ("trainer=sft", "trainer=sft is trainer=hf here (the default)"),
         ("adapter=qlora", "adapter=qlora is quantization=nf4 adapter=lora here"),
     ],
@@ -46,7 +46,8 @@ def test_a_setting_of_another_tool_is_answered_with_ours(word: str, told: str) -
 
 
 def test_what_is_to_be_typed_exists() -> None:
-    config = compose(["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local"])
+    words = ["exporter=[adapter,push]", "logger=[console,wandb]", "data=local_file", "model=local", "method=dpo"]
+    config = compose(words)
     for each in [*NAMES.values(), *OPTIONS.values()]:
         for word in each.here.split():
             *above, name = word.partition("=")[0].split(".")
@@ -79,7 +80,7 @@ def test_a_config_of_another_tool_is_translated(tmp_path: Path, monkeypatch: pyt
     assert lines[:3] == [
         "  base_model: model=local model.path=a/b", "  adapter: quantization=nf4 adapter=lora", "  lora_r: adapter.r=8",
     ]  # fmt: skip
-    assert lines[3].startswith("  rl: not available (no preference training yet")
+    assert lines[3] == "  rl: method=dpo (dpo, kto, orpo or simpo)"
     assert lines[-1] == "  not known: foo"
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from framework import Component, hookimpl, loss
-from framework.api.training import MethodConfig, PassCost, Role, TokenScores
+from framework.api.training import GroupedRows, MethodConfig, PassCost, Role, TokenScores
 from framework.hooks.session import current
 from framework.testing import LossSuite, MethodSuite
 from framework_plugins.methods.sft import Sft
@@ -20,6 +20,10 @@ from tests.support.pairs import pairs
 from tests.support.pairs_plugin import token_row
 
 NAME = "broken_objectives"
+PAIRS = [
+    GroupedRows((token_row(start, size), token_row(start + 9, size, 2)), (Role.answer, Role.rejected))
+    for start, size in ((3, 6), (50, 9), (90, 7))
+]
 GROUPS = [token_row(start, size, learned) for start, size, learned in ((3, 6, 2), (50, 9, 4), (90, 7, 3))]
 
 
@@ -154,7 +158,8 @@ def test_a_broken_option_fails_by_the_rule_that_it_breaks(option: str, rule: str
 @pytest.mark.parametrize("option", ["by_row", "spread", "pairs"])
 def test_third_party_options_pass(option: str, tmp_path: Path) -> None:
     kind: type[Any] = MethodSuite if option == "pairs" else LossSuite
-    suite = type("Passing", (kind,), {"option": option, "groups": GROUPS})()
-    for name in vars(kind):
+    groups = PAIRS if option == "pairs" else GROUPS
+    suite = type("Passing", (kind,), {"option": option, "groups": groups})()
+    for name in dir(kind):
         if name.startswith("test_"):
             getattr(suite, name)(tmp_path / name)

@@ -35,6 +35,11 @@ from tests.support.curves import plan
         ("harder_rows", [], "Compare the rows of these steps with earlier ones: if they are not harder, lower trainer"),
         ("rises_with_training", [], "The training loss rose too. The learning rate is too high: lower trainer"),
         ("validation_nan", [], "Check the validation rows for ones without a learned token"),
+        (
+            "falling_likelihood",
+            ["method=dpo"],
+            "method.loss_type=[sigmoid,sft], raise method.beta from 0.1 to 0.3, or lower",
+        ),
         ("exploding_gradient", [], "or warm up for longer than trainer.warmup_steps=5"),
         ("rising_eval_loss", [], "fewer than 3 epochs, trainer.early_stopping_patience=2, or more rows"),
         (

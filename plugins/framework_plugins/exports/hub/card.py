@@ -158,7 +158,7 @@ def _template() -> Template:
 def _front_matter(folder: CardFolder, facts: RunFacts) -> str:
     """Return the front matter; what is not known is left out."""
     names = [f"lora-{name}" for name in ("dora", "rslora") if facts.adapter.get(f"use_{name}")]
-    tags = [*(kind.replace("_", "-") for kind in folder.kinds), "sft", *names]
+    tags = [*(kind.replace("_", "-") for kind in folder.kinds), facts.plan.method.component.name, *names]
     library = next((LIBRARY_NAMES[kind] for kind in folder.kinds if kind in LIBRARY_NAMES), None)
     relation = next((BASE_RELATIONS[kind] for kind in folder.kinds if kind in BASE_RELATIONS), None)
     data = ModelCardData(
@@ -241,7 +241,8 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
     """Give the settings of the training: of weights that were trained elsewhere, only those of the adapter."""
     plan = facts.plan
     if not facts.trained_elsewhere:
-        yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"
+        what = re.split("[:;.]", plan.method.component.schema.__doc__ or plan.method.component.name)[0]
+        yield "method", f"{what}, `method={plan.method.component.name}` `adapter={plan.adapter.component.name}`"
         yield "quantization in training", plan.quantization.component.name
     for ancestor in facts.report.train.lineage if facts.report.train else ():
         # Its base is that of the card; the run is a folder of this machine.
@@ -254,8 +255,9 @@ def _setting_rows(facts: RunFacts) -> Iterator[tuple[str, str]]:
         training.pop("num_train_epochs" if plan.training.max_steps else "max_steps")
         for name, value in training.items():
             yield f"trainer.{name}", escaped(value)
-        for group, choice in (("optimizer", plan.optimizer), ("schedule", plan.schedule)):
-            yield group, choice.component.name
+        for group, choice in (("method", plan.method), ("optimizer", plan.optimizer), ("schedule", plan.schedule)):
+            if choice is not plan.method:
+                yield group, choice.component.name
             for name, value in choice.settings.items():
                 if value not in (None, []):
                     yield f"{group}.{name}", escaped(value)

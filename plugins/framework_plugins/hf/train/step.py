@@ -1,12 +1,15 @@
 """One optimizer step for any objective, from groups of rows to gradients.
 
     groups -> passes -> linear objective           weights of the tokens -> backward
-                     -> groups are whole in passes log-probabilities -> objective -> backward, pass by pass
-                     -> else                       log-probabilities of all passes, without gradients -> objective
+                     -> groups are whole in passes log-probabilities -> objective -> backward, pass by pass, or of all
+                                                   passes at once if the objective needs the whole step
+                     -> else, or out of memory     log-probabilities of all passes, without gradients -> objective
                                                    -> weights of the tokens -> backward
 
 A loss that is a function of log-probabilities has the gradient of the sum of its tokens' log-probabilities, each times
 the derivative of the loss by it. So the last way needs no more memory than the first, and costs a forward pass.
+
+Rows from which nothing is learned, `ReadsBeside`, are scored first, in parts of their own.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ import torch
 
 from framework import FrameworkError
 from framework.api import error_location, summarize_error
-from framework.api.training import LossValue, Objective, TokenGroup, TokenRow, TokenScores
-from framework_plugins.hf.loss.loss import Losses
+from framework.api.training import LossValue, Objective, ReadsBeside, TokenGroup, TokenRow, TokenScores
+from framework_plugins.hf.loss.loss import Losses, to_device
 from framework_plugins.hf.machine.out_of_memory import RandomState, is_out_of_memory
 from framework_plugins.hf.packing.parts import Packer, Part, all_tokens, learned_count, learned_tokens
+from framework_plugins.hf.train.reference import StartScores
 
 Tensor = torch.Tensor
 Compute = Callable[[Part], Tensor]
@@ -107,6 +111,23 @@ class CheckedObjective:
                 found.append(torch.from_numpy(ids.astype("int64")))
         return found or None
 
+    def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
+        """Return what the objective makes from the groups of a step to read it too; see `ReadsBeside`.
+
+        Raises:
+            FrameworkError: it is not as much as there is.
+        """
+        made = self.objective.beside(step) if isinstance(self.objective, ReadsBeside) else ()
+        if made and len(made) != len(step):
+            raise FrameworkError(
+                f"{self.name}: `beside` has {len(made)} groups for a step of {len(step)}: one for each"
+            )
+        return made
+
+    def rows(self, step: Sequence[TokenGroup]) -> list[TokenRow]:
+        """Return all rows of a step that are scored."""
+        return [*_rows(step), *_rows(self.beside(step))]
+
     def weights(self, groups: Sequence[TokenGroup], ids: Sequence[Tensor] | None) -> tuple[list[Tensor], Tensor]:
         """Return the weight that a linear objective gives each token of each row, and what it adds to their sum.
 
@@ -115,7 +136,7 @@ class CheckedObjective:
         tokens = learned_tokens(groups)
         shapes = [tuple(each.shape) for each in ids] if ids else [(learned_count(row),) for row in _rows(groups)]
         policy = [torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
-        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups))).value
+        value = self(TokenScores(groups, _by_group(groups, policy), None, tokens, len(groups), groups)).value
         slopes = torch.autograd.grad(value, policy, allow_unused=True)
         pairs = zip(policy, slopes, strict=True)
         weights = [torch.zeros(row.shape) if slope is None else (slope * -tokens).float() for row, slope in pairs]
@@ -131,18 +152,22 @@ class StepRows:
         step_tokens: all tokens of its rows.
         count: its groups.
         groups: those of this process, of a linear objective all of them; empty if the objective is plain.
+        step: all of them.
         members: for each part the rows in it, by their number among those of `groups`, in the order of its targets.
         ids: for each row of the groups the ids that are scored; None if they are the learned ones.
         idle: in a group of processes a part of which nothing is learned, for passes that only others make.
+        beside: the parts and rows that are only scored; None if there are none.
     """
 
     tokens: int
     step_tokens: int
     count: int
     groups: Sequence[TokenGroup] = ()
+    step: Sequence[TokenGroup] = ()
     members: Sequence[Sequence[int]] = ()
     ids: Sequence[Tensor] | None = None
     idle: Part | None = None
+    beside: tuple[Sequence[Part], StepRows] | None = None
 
 
 def pack(
@@ -165,12 +190,24 @@ def pack(
         parts = packer(mine) if mine else []
     else:
         seen, first = (groups, sum(len(group.rows) for group in groups[: own.start])) if objective.linear else (mine, 0)
-        made = replace(made, groups=seen, ids=objective.ids(seen))
+        made = replace(made, groups=seen, step=groups, ids=objective.ids(seen))
         parts, members = _with_rows(packer, mine, first, made.ids)
-        made = replace(made, members=members)
+        made = replace(made, members=members, beside=_beside(objective, packer, groups, own))
     for part in parts:
         part.update(count=_shared(tokens, world), step_tokens=_shared(step_tokens, world))
     return parts, made
+
+
+def _beside(
+    objective: CheckedObjective, packer: Packer, groups: Sequence[TokenGroup], own: slice
+) -> tuple[list[Part], StepRows] | None:
+    """Return the parts of the rows that an objective makes from those of a step; None if it makes none."""
+    made = objective.beside(groups)
+    if not made:
+        return None
+    mine = made[own]
+    parts, members = _with_rows(packer, mine, 0, None)
+    return parts, StepRows(learned_tokens(made), all_tokens(made), len(made), mine, made, members)
 
 
 def _shared(number: int, world: int) -> float:
@@ -222,7 +259,14 @@ class OptimizerStep:
         rank: the number of this process.
         world: processes that train together.
         all_gather: returns what each of them has, in their order.
+
+    Attributes:
+        known: the log-probabilities of the reference, if they are known beforehand.
+        keeps_graphs: whether an objective of the whole step keeps what all its passes need to go backward.
     """
+
+    known: StartScores | None = None
+    keeps_graphs = True
 
     def __init__(
         self,
@@ -266,14 +310,51 @@ class OptimizerStep:
                 for each, some in zip(backwards, members, strict=True)
             ]
             return Made(torch.stack(losses).sum() + constant.to(losses[0]))
-        wanted, reference = self.objective.objective, None
-        if wanted.needs_reference:
-            with self.as_reference():
-                reference = self._scores(parts, rows, forward)
-        alone = len(parts) == 1 and self.world == 1
-        if (alone or not wanted.whole_step) and all(_is_whole(each, rows) for each in rows.members):
-            return self._at_once(rows, backwards, reference)
-        return self._scored_first(parts, rows, backwards, forward, reference)
+        reference, beside = self._reference(parts, rows, forward), self._beside(rows, forward)
+        every = range(len(parts))
+        batches = [every] if self.objective.objective.whole_step else [range(number, number + 1) for number in every]
+        kept = len(batches) == len(parts) or self.keeps_graphs
+        alone = self.world == 1 or not self.objective.objective.whole_step
+        if alone and kept and all(_is_whole(each, rows) for each in rows.members):
+            return self._at_once(batches, parts, rows, backwards, reference, beside)
+        return self._scored_first(parts, rows, backwards, forward, reference, beside)
+
+    def _reference(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> list[list[Tensor]] | None:
+        """Return the log-probabilities of the reference; None if the objective does not read it."""
+        if not self.objective.objective.needs_reference:
+            return None
+        if self.known is not None and rows.ids is None:
+            return _by_group(rows.groups, self.known.log_probs(_rows(rows.groups)))
+        with self.as_reference():
+            return self._scores(parts, rows, forward)
+
+    def _beside(self, rows: StepRows, forward: Callable[[Part, Compute], Tensor]) -> TokenScores | None:
+        """Return the scores of all rows of the step that are only scored."""
+        if rows.beside is None:
+            return None
+        parts, made = rows.beside
+        if rows.idle is not None:  # every process makes as many passes
+            parts = [*parts, *[rows.idle] * (max(self.all_gather(len(parts))) - len(parts))]
+        scored = self._scores(parts, made, forward), self._reference(parts, made, forward)
+        groups, policy, reference = (made.groups, *scored) if self.world == 1 else self._gathered(made, *scored)
+        return TokenScores(groups, policy, reference, made.tokens, made.count, made.step)
+
+    def reduce_memory(self) -> str:
+        """Score the rows of a step first, if that needs less memory, and say so; else return an empty text."""
+        if not self.keeps_graphs or not self.objective.objective.whole_step:
+            return ""
+        self.keeps_graphs = False
+        return "the rows of a step scored before the loss is known"
+
+    def score(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> Iterator[tuple[TokenRow, Tensor]]:
+        """Yield the log-probabilities of all rows of this process, those that are only scored too."""
+        for some, made in [(parts, rows), *([rows.beside] if rows.beside else [])]:
+            for group, scored in zip(made.groups, self._scores(some, made, forward), strict=True):
+                yield from zip(group.rows, scored, strict=True)
 
     def _scores(
         self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
@@ -286,27 +367,60 @@ class OptimizerStep:
                 found |= zip(members, torch.split(scored, _sizes(members, rows)), strict=True)
         return _by_group(rows.groups, [found[number] for number in range(len(found))])
 
+    def at_start(
+        self, parts: Sequence[Part], rows: StepRows, forward: Callable[[Part, Compute], Tensor]
+    ) -> tuple[float, float, float]:
+        """Return the loss of a step, that of the reference in place of the model, and how far apart both are.
+
+        The last is the mean over the tokens, in nats.
+        """
+        policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
+        beside = self._beside(rows, forward)
+        assert reference is not None  # noqa: S101 - asked for by objectives with one only
+        other = None if beside is None else replace(beside, policy=beside.reference or beside.policy)
+        known = reference, rows.tokens, rows.count, rows.step
+        values = [
+            self.objective(TokenScores(rows.groups, scores, *known, more)).value.item()
+            for scores, more in ((policy, beside), (reference, other))
+        ]
+        apart = [torch.cat([*map(torch.cat, scores)]) for scores in (policy, reference)]
+        return values[0], values[1], float((apart[0] - apart[1]).abs().mean())
+
     def _at_once(
-        self, rows: StepRows, backwards: Sequence[Callable[..., Tensor]], reference: list[list[Tensor]] | None
+        self,
+        batches: Sequence[range],
+        parts: Sequence[Part],
+        rows: StepRows,
+        backwards: Sequence[Callable[..., Tensor]],
+        reference: list[list[Tensor]] | None,
+        beside: TokenScores | None,
     ) -> Made:
-        """Compute the loss of each pass with its gradients; it has whole groups, and the values add up."""
+        """Compute the loss of each batch of parts with its gradients; it has whole groups, and the values add up."""
         made = Made(torch.zeros(()))
         owners = [number for number, group in enumerate(rows.groups) for _ in group.rows]
-        losses = []
-        for one, members in zip(backwards, _of_parts(rows, len(backwards)), strict=True):
+        losses, of_parts = [], _of_parts(rows, len(parts))
+        for batch in batches:
+            members = [number for each in batch for number in of_parts[each]]
 
-            def compute(part: Part, members: Sequence[int] = members) -> Tensor:
-                log_probs, auxiliary = self.losses.log_probs(part)
+            def compute(last: Part, batch: range = batch, members: Sequence[int] = members) -> Tensor:
+                device = last["input_ids"].device
+                some = [*(to_device(parts[each], device) for each in batch[:-1]), last]
+                scored = [self.losses.log_probs(part) for part in some]
+                log_probs = torch.cat([each for each, _ in scored])
                 by_row = dict(zip(members, torch.split(log_probs, _sizes(members, rows)), strict=True))
                 numbers = sorted({owners[number] for number in members})
                 groups = [rows.groups[number] for number in numbers]
                 policy = _by_group(groups, [by_row[number] for number in sorted(members)])
                 known = None if reference is None else [reference[number] for number in numbers]
-                value = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+                scores = TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside)
+                value = self.objective(scores)
                 made.add(value.metrics)
-                return self.losses.with_auxiliary(value.value * self.world, auxiliary, part)
+                loss: Tensor = value.value * self.world
+                for part, (_, auxiliary) in zip(some, scored, strict=True):
+                    loss = self.losses.with_auxiliary(loss, auxiliary, part)
+                return loss
 
-            losses.append(one(compute=compute if members else self.losses.mean))
+            losses.append(backwards[batch[-1]](compute=compute if members else self.losses.mean))
         return Made(torch.stack(losses).sum(), self._added(made.metrics))
 
     def _scored_first(
@@ -316,6 +430,7 @@ class OptimizerStep:
         backwards: Sequence[Callable[..., Tensor]],
         forward: Callable[[Part, Compute], Tensor],
         reference: list[list[Tensor]] | None,
+        beside: TokenScores | None,
     ) -> Made:
         """Score all rows, take the derivatives of the loss by their log-probabilities as weights, and go backward."""
         before = RandomState.now()
@@ -328,7 +443,7 @@ class OptimizerStep:
             groups, policy, known = self._gathered(rows, policy, reference)
         made = Made(torch.zeros(()))
         if groups:
-            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count))
+            result = self.objective(TokenScores(groups, policy, known, rows.tokens, rows.count, rows.step, beside))
             made.loss = result.value.detach() * (1 if whole else self.world)
             made.add(result.metrics)
         slopes = torch.autograd.grad(result.value, leaves, allow_unused=True) if leaves else ()

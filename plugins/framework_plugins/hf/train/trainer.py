@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from trl import SFTConfig, SFTTrainer
@@ -28,8 +28,10 @@ from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order
+from framework_plugins.hf.train.reference import StartScores
 from framework_plugins.hf.train.step import CheckedObjective, Made, OptimizerStep, StepRows, pack
 
+T = TypeVar("T")
 ROW_COLUMN = "number"
 """The one column of the trainer's data set: which row."""
 ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
@@ -232,6 +234,21 @@ class SupervisedTrainer(SFTTrainer):
         self.model.zero_grad()
         before.restore()
 
+    def score_start(self, groups: Sequence[TokenGroup], into: StartScores) -> None:
+        """Score groups with the model as it is, those rows too that the objective makes from them."""
+        before = RandomState.now()
+
+        def score(parts: Sequence[Part], rows: StepRows) -> None:
+            for row, scored in self.step.score(parts, rows, self.score):
+                into.add(row, scored)
+
+        self._retried(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
+        before.restore()
+
+    def start_values(self, groups: Sequence[TokenGroup]) -> tuple[float, float, float]:
+        """Return what `OptimizerStep.at_start` gives of a step."""
+        return self.step.at_start(*self.data_collator.pack(groups), self.score)
+
     def _attempt(
         self,
         model: torch.nn.Module,
@@ -240,6 +257,18 @@ class SupervisedTrainer(SFTTrainer):
         rows: StepRows,
         where: str,
     ) -> Made:
+        """Make the passes of a step; see `_retried`."""
+        return self._retried(model, read, parts, rows, where, partial(self.passes_of, model))
+
+    def _retried(
+        self,
+        model: torch.nn.Module,
+        read: Callable[[], Sequence[TokenGroup]],
+        parts: list[Part],
+        rows: StepRows,
+        where: str,
+        make: Callable[[Sequence[Part], StepRows], T],
+    ) -> T:
         """Make passes; after each fallback all are repeated, and `parts` are the new ones."""
         before, current = RandomState.now(), [rows]
 
@@ -248,15 +277,13 @@ class SupervisedTrainer(SFTTrainer):
             parts.clear()
             model.zero_grad()
             before.restore()
-            fallback = self.passes.reduce_memory(groups)
+            fallback = self.step.reduce_memory() or self.passes.reduce_memory(groups)
             self.data_collator.packer = self.passes.packer
             smaller, current[0] = self.data_collator.pack(groups)
             parts.extend(smaller)
             return fallback
 
-        return self.oom_retry.attempt(
-            lambda: self.passes_of(model, parts, current[0]), reduce_memory, where, LENGTH_SETTING
-        )
+        return self.oom_retry.attempt(lambda: make(parts, current[0]), reduce_memory, where, LENGTH_SETTING)
 
     def passes_of(self, model: torch.nn.Module, parts: Sequence[Part], rows: StepRows) -> Made:
         """Make the passes of a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from peft import PeftModel
 from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
-from framework.api import TrainResult, summarize_error
+from framework.api import TrainResult, count, counting, summarize_error
 from framework.api.training import TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState, clear_frames, is_out_of_memory
+from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import all_tokens
 from framework_plugins.hf.score.scoring import Evaluation, longest_rows, validation_losses
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
@@ -29,6 +31,7 @@ from framework_plugins.hf.train.best_weights import BestWeights
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order, row_order
 from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Validation
+from framework_plugins.hf.train.reference import open_scores, start_problem, steps_of
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
@@ -54,6 +57,7 @@ class Training:
         checkpoints: of the run, from which it may resume.
         objective: what is learned.
         trainer_class: trains.
+        template: stands for tokenizer, template and masks.
     """
 
     model: Any
@@ -67,6 +71,7 @@ class Training:
     checkpoints: Checkpoints
     objective: CheckedObjective
     trainer_class: type[SupervisedTrainer]
+    template: str
 
     def run(self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
@@ -92,6 +97,7 @@ class Training:
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
         try:
+            self._score_reference(trainer, rows)
             outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
             seconds = progress.seconds
             trainer.use_averaged_weights()
@@ -120,6 +126,45 @@ class Training:
             oom_fallbacks=self.oom_retry.fallbacks[fallbacks_before:],
             resumed=progress.resumed_at,
         )
+
+    # Not the base at each step: a training may start from something else (decision 0096).
+    def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
+        """Score all rows of the training with the model that it starts from, and compare the first loss with theory.
+
+        A resumed training has the weights of its start until it reads the checkpoint.
+
+        Raises:
+            FrameworkError: the model is not what the training starts from.
+        """
+        objective = self.objective.objective
+        if not objective.needs_reference or objective.ids(rows[0]) is not None:
+            return
+        before, order, training = RandomState.now(), trainer.order, self.plan.training
+        total = training.max_steps or math.ceil(training.num_train_epochs * math.ceil(len(rows) / order.batch))
+        model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
+        computed, digest = (
+            f"{self.machine.device} {self.machine.dtype} {self.cpu_kernels}",
+            self.checkpoints.digest(rows),
+        )
+        known = open_scores(self.plan, model, self.template, digest, computed, trainer.args.device)
+        with counting(total, "step", "scoring the reference") as counter:
+            for numbers in steps_of(order, total):
+                groups = read(numbers)
+                if not all(row in known for row in self.objective.rows(groups)):
+                    trainer.score_start(groups, known)
+                counter.advance()
+        trainer.step.known = known
+        found, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
+        half = self.machine.dtype is not torch.float32
+        if problem := start_problem(found, expected, deviation, known, half=half):
+            raise FrameworkError(f"{self.objective.name} would train against the wrong reference: {problem}")
+        known.save()
+        start = self.plan.start(weights=False)
+        whose = f"adapter.start={start.place}" if start else "the model before the training"
+        self.machine.facts["reference"] = (
+            f"{whose}, {count(len(known), 'row')}, {known.kept} from the cache; the first loss is {found:.6f}"
+        )
+        before.restore()
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress)
@@ -227,9 +272,12 @@ class Training:
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
         every = max(1, len(rows) // (steps * self._batch))
-        group = longest_rows((rows[number] for number in range(0, len(rows), every)), 1)[0]
-        if REHEARSAL_FACTOR * all_tokens([group]) <= trainer.computed_tokens * steps:
-            trainer.rehearse(group)
+        some, known = (rows[number] for number in range(0, len(rows), every)), trainer.step.known
+        if known is not None:  # of no other row there is a reference
+            some = (group for group in some if all(row in known for row in group.rows))
+        for group in longest_rows(some, 1):
+            if REHEARSAL_FACTOR * all_tokens([group]) <= trainer.computed_tokens * steps:
+                trainer.rehearse(group)
 
 
 def count_trainable(model: Any) -> int:

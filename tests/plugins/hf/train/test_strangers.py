@@ -28,6 +28,7 @@ from tests.support.pairs_plugin import token_row
 from tests.support.training import make, opened
 
 PAGE = ROOT / "docs/how-to/methods-and-losses.md"
+LABELS = ("method=kto", "format=labelled", "data.validation_split=0.25")
 PAIRS = ("method=pairs", "format=preference", "data.validation_split=0.25", "trainer.eval_steps=2")
 NAMES = ("loss", "grad_norm", "eval_loss", "metrics", "loss_metrics", "learning_rate", "tokens")
 
@@ -55,6 +56,15 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
     file.write_text(pair_rows(16), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def labels_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("labels") / "labels.jsonl"
+    said = [(n, f"It is {n + 1}." if n % 2 else "Say odd.") for n in range(16)]
+    rows = ({"question": f"Which number follows {n}?", "said": text, "good": n % 2} for n, text in said)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return file
 
 
@@ -104,6 +114,20 @@ def test_pairs_begin_at_ln_2_and_are_the_same_training_however_a_step_is_cut(
     assert any("chosen_is_likelier" in step.metrics and step.eval_loss is not None for step in made[0])
 
 
+def test_labels_begin_at_a_half_and_are_the_same_training_however_a_step_is_cut(
+    base: Path, labels_file: Path, tmp_path: Path
+) -> None:
+    made = []
+    for rows, accumulation in (("4", "1"), ("1", "4")):
+        batch = f"trainer.per_device_train_batch_size={rows}", f"trainer.gradient_accumulation_steps={accumulation}"
+        made.append(trained(base, labels_file, tmp_path / rows, *LABELS, *batch, "trainer.learning_rate=1e-2"))
+    close(made[1], made[0])
+    assert made[0][0].loss == pytest.approx(0.5, abs=1e-6)
+    assert made[0][0].loss_metrics["kl"] == 0
+    assert made[0][-1].loss < 0.49
+    assert made[0][-1].loss_metrics["rewards/margins"] > 0
+
+
 def test_an_interrupted_training_of_pairs_goes_on_to_the_same_weights(
     base: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
@@ -116,17 +140,30 @@ def test_an_interrupted_training_of_pairs_goes_on_to_the_same_weights(
     assert all(weight.equal(weights[1][name]) for name, weight in weights[0].items())
 
 
-@pytest.mark.parametrize("words", [PAIRS, pytest.param(("loss=spread",), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        PAIRS,
+        pytest.param(("loss=spread", "format=preference"), marks=pytest.mark.slow),
+        pytest.param(LABELS, marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_train_as_one(
-    base: Path, pairs_file: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    pairs_file: Path,
+    labels_file: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    rows = labels_file if words is LABELS else pairs_file
     file = tmp_path / "pairs_plugin.py"
     file.write_text(Path(pairs_plugin.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
-    words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]", "format=preference")
-    alone = trained(base, pairs_file, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
+    words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]")
+    alone = trained(base, rows, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
     group = ("launch=ddp", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
-    plan = make(base, pairs_file, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
+    plan = make(base, rows, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
     launcher: Launcher = plan.launch.create()
     launcher.launch(plan)
     lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -238,6 +238,9 @@ class GroupTraining(Training):
     def _arguments(self) -> dict[str, Any]:
         return engine.trainer_arguments(self.group, self.machine)
 
+    def _score_reference(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup]) -> None:
+        """Score nothing: the model is not cut into pieces yet. Each step asks the base, its adapter switched off."""
+
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """Try nothing: what one process runs out of, the others would wait for."""
 

@@ -76,7 +76,7 @@ class Checkpoints:
         self.limit: int = getattr(plan.training, "save_total_limit", 1)
         self._rows: tuple[Sequence[TokenGroup], str] | None = None
 
-    def _digest(self, rows: Sequence[TokenGroup]) -> str:
+    def digest(self, rows: Sequence[TokenGroup]) -> str:
         """Return the hash over the rows of a training, which are read once."""
         if self._rows is None or self._rows[0] is not rows:
             self._rows = rows, rows_digest(rows)
@@ -98,7 +98,7 @@ class Checkpoints:
                 damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
             saved = {**BEFORE_METHODS, **self._renewed(manifest["settings"]), "rows": manifest["rows"]}
-            current = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
+            current = {**self.settings, "rows": self.digest(rows) if rows is not None else manifest["rows"]}
             if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, other[0], saved.get(other[0]))
             if rows is None:
@@ -154,7 +154,7 @@ class Checkpoints:
             with atomic_folder(final, replace=True) as half:
                 write(half)
                 files = {file.name: _hash(file) for file in sorted(half.iterdir())}
-                manifest = {"settings": self.settings, "rows": self._digest(rows), "files": files}
+                manifest = {"settings": self.settings, "rows": self.digest(rows), "files": files}
                 (half / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         except Exception as error:
             if reason := write_failure(error):

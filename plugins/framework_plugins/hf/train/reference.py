@@ -1,0 +1,249 @@
+"""The reference of an objective: the model as it is when the training starts, scored once, before the first step.
+
+That is the base for a new adapter, the adapter of `adapter.start` otherwise, and the weights as they were for
+`adapter=full`. So no second model and no copy of an adapter takes memory, and the code that scores the reference is the
+code that scores the policy: both have the same log-probabilities at the start, to the last bit if rows share a pass.
+
+The scores are kept in the cache folder under a hash of base, adapter, template and rows, for other runs and the trials
+of a sweep. Before the first step the loss is compared with what it is for a model that is its own reference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import time
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel, get_peft_model_state_dict, load_peft_weights
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from framework import FrameworkError, Plan
+from framework.api import cache_dir, key_of, write_atomically
+from framework.api.training import TokenRow
+from framework_plugins.hf.load.adapter_config import initialization
+from framework_plugins.hf.train.order import Order
+
+DAYS = 30
+"""Scores that no run has used for so long are removed when others are written."""
+SAMPLE = 64
+"""Numbers of each weight by which it is recognized."""
+TOLERANCE, HALF_TOLERANCE = 1e-3, 0.15
+"""How far a log-probability may be from the reference before the first step, on average, in fp32 and in 16 bits, where
+rounding depends on the rows that share a pass: kept scores may be from other passes."""
+WHAT = {"base": "another base", "adapter": "another adapter", "template": "another chat template", "rows": "other rows"}
+log = logging.getLogger(__name__)
+Tensor = torch.Tensor
+
+
+class StartScores:
+    """The log-probabilities of rows under the model that a training starts from.
+
+    Args:
+        device: where the model is.
+        file: where they are kept; None: nowhere.
+        identity: what they depend on: base, adapter, template and rows.
+
+    Raises:
+        FrameworkError: the file is of something else.
+    """
+
+    def __init__(self, device: torch.device | str, file: Path | None, identity: Mapping[str, str]) -> None:
+        self.device, self.file, self.identity = device, file, dict(identity)
+        self._known: dict[bytes, np.ndarray[Any, np.dtype[np.float32]]] = {}
+        if file is not None and file.is_file():
+            self._read(file)
+        self.kept = len(self._known)
+        """Rows whose scores were in the file."""
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, row: TokenRow) -> bool:
+        return _row_key(row) in self._known
+
+    def add(self, row: TokenRow, log_probs: Tensor) -> None:
+        """Remember the scores of a row."""
+        self._known[_row_key(row)] = log_probs.detach().float().cpu().numpy()
+
+    def log_probs(self, rows: Iterable[TokenRow]) -> list[Tensor]:
+        """Return the scores of rows."""
+        return [torch.from_numpy(self._known[_row_key(row)]).to(self.device) for row in rows]
+
+    def save(self) -> None:
+        """Write the file; if the cache cannot be written, do nothing."""
+        if self.file is None or len(self._known) == self.kept:
+            return
+        content, sizes = io.BytesIO(), [len(each) for each in self._known.values()]
+        np.savez(
+            content,
+            identity=np.frombuffer(json.dumps(self.identity).encode(), np.uint8),
+            rows=np.frombuffer(b"".join(self._known), np.uint8).reshape(len(sizes), -1),
+            ends=np.cumsum(sizes, dtype=np.int64),
+            values=np.concatenate([*self._known.values()]),
+        )
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            for old in self.file.parent.iterdir():
+                if time.time() - old.stat().st_mtime > DAYS * 24 * 3600:
+                    old.unlink(missing_ok=True)
+            write_atomically(self.file, content.getvalue())
+        except OSError as error:
+            log.info("%s is not cached: %s", self.file, error)
+
+    def _read(self, file: Path) -> None:
+        try:
+            with np.load(file) as content:
+                identity = json.loads(content["identity"].tobytes())
+                values = np.split(content["values"], content["ends"][:-1])
+                rows = [row.tobytes() for row in content["rows"]]
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            zipfile.BadZipFile,
+        ) as error:  # from a machine without power
+            log.info("%s cannot be read: %s", file, error)
+            return
+        if other := [name for name, value in self.identity.items() if identity.get(name) != value]:
+            raise FrameworkError(
+                f"the reference scores in {file} are of {' and '.join(WHAT[name] for name in other)}, and would train "
+                "against the wrong reference: remove the file"
+            )
+        self._known = dict(zip(rows, values, strict=True))
+        file.touch()
+
+
+def open_scores(
+    plan: Plan, model: Any, template: str, rows_digest: str, computed: str, device: torch.device | str
+) -> StartScores:
+    """Return the scores of the reference that are known for this training.
+
+    Args:
+        plan: of the run.
+        model: as it is when the training starts, in evaluation mode.
+        template: stands for tokenizer, template and masks.
+        rows_digest: stands for the rows of the training.
+        computed: what else changes the numbers: device, number format and layers.
+        device: where the model is.
+
+    Raises:
+        FrameworkError: the model is not what the training starts from, or the scores are of something else.
+    """
+    check_model(plan, model)
+    base, adapter = fingerprints(model)
+    identity = {"base": key_of(base, computed), "adapter": adapter, "template": template, "rows": rows_digest}
+    return StartScores(device, cache_dir() / "reference" / f"{key_of(identity)}.npz", identity)
+
+
+def check_model(plan: Plan, model: Any) -> None:
+    """Make sure that a model is the one that the training starts from.
+
+    Raises:
+        FrameworkError: it is not.
+    """
+    if problem := _problem(plan, model):
+        raise FrameworkError(
+            f"method={plan.method.component.name} would train against the wrong reference, which is the model that the "
+            f"training starts from: {problem}"
+        )
+
+
+def _problem(plan: Plan, model: Any) -> str:
+    """Say why a model is not what the training starts from; empty if it is."""
+    dropouts = (module for module in model.modules() if isinstance(module, torch.nn.Dropout))
+    if any(module.training and module.p for module in dropouts):
+        return "dropout is on, which changes its scores each time"
+    if not isinstance(model, PeftModel):
+        return ""
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    if any(layer.merged for layer in layers):
+        return "the adapter is merged into the base"
+    if any(layer.disable_adapters for layer in layers):
+        return "the adapter is switched off"
+    start = plan.start(weights=True)
+    if start and not start.merged:
+        saved = load_peft_weights(str(start.folder), device="cpu")
+        own = get_peft_model_state_dict(model, save_embedding_layers=False)
+        other = (name for name, weight in own.items() if name in saved and not _same(weight, saved[name]))
+        return f"{name} of the adapter is not that of adapter.start={start.place}" if (name := next(other, "")) else ""
+    if initialization(plan) in {"True", "gaussian"} and _says_something(model):
+        return "the new adapter is on and trained already"
+    return ""
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.is_meta or torch.equal(one.detach().cpu().float(), other.float())
+
+
+def _says_something(model: PeftModel) -> bool:
+    """Whether an adapter that begins with B = 0 adds something to its base."""
+    trained = (weight for name, weight in model.named_parameters() if "lora_B" in name and weight.requires_grad)
+    return any(bool(weight.count_nonzero()) for weight in trained)
+
+
+def fingerprints(model: Any) -> tuple[str, str]:
+    """Return a hash over the base and one over the adapter, which is empty if it adds nothing to the base.
+
+    The base is recognized by some numbers of each weight, so it may be in another folder, and a merged one is another.
+    """
+    base, adapter = hashlib.sha256(), hashlib.sha256()
+    adapted = isinstance(model, PeftModel)
+    silent = adapted and not _says_something(model)
+    for name, weight in model.named_parameters():
+        trained = adapted and weight.requires_grad
+        if trained and silent and "lora_" in name:
+            continue
+        flat = weight.detach().flatten()
+        part = flat if trained else flat[:: max(1, len(flat) // SAMPLE)]
+        content = part.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        (adapter if trained else base).update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode() + content)
+    return base.hexdigest(), "" if silent else adapter.hexdigest()
+
+
+def steps_of(order: Order, total: int) -> Iterator[list[int]]:
+    """Yield the numbers of the groups of each step of a training with `total` steps."""
+
+    def every() -> Iterator[list[int]]:
+        for epoch in count():
+            order.set_epoch(epoch)
+            numbers = [*order]
+            yield from (numbers[at : at + order.batch] for at in range(0, len(numbers), order.batch))
+
+    try:
+        yield from islice(every(), total)
+    finally:
+        order.set_epoch(0)
+
+
+def start_problem(found: float, expected: float, deviation: float, known: StartScores, *, half: bool) -> str:
+    """Say what is wrong with the first loss; empty if it is what it is for a model that is its own reference.
+
+    Args:
+        found: the loss of the first step.
+        expected: that of the reference in place of the model.
+        deviation: how far a log-probability is from the reference, on average.
+        known: the scores of the reference.
+        half: whether the model computes in 16 bits.
+    """
+    if deviation <= (HALF_TOLERANCE if half else TOLERANCE):
+        return ""
+    kept = f"the scores in {known.file} are of other weights: remove the file"
+    why = kept if known.kept else "the model does not give the same scores twice"
+    return (
+        f"the first loss is {found:.4f}, and {expected:.4f} for a model that is its own reference; the log-probability "
+        f"of a token is {deviation:.2g} away from that of the reference: {why}"
+    )
+
+
+def _row_key(row: TokenRow) -> bytes:
+    content = np.asarray([row.input_ids, row.labels], np.int64).tobytes()
+    return hashlib.blake2b(content, digest_size=16).digest()

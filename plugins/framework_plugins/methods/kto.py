@@ -1,0 +1,137 @@
+"""Kahneman-Tversky optimization (Ethayarajh et al., arXiv 2402.01306): single answers, each with a label good or bad.
+
+A reward D = log pi(answer) - log ref(answer) is compared with z, the mean of D over answers to other questions. These
+are the answers of the same optimizer step, each after the question of another row, so z does not depend on how the step
+is cut into passes and processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from framework import FrameworkError
+from framework.api import Example, Measure, MeasureKind, Model
+from framework.api.training import (
+    IGNORE,
+    GroupedRows,
+    LossValue,
+    Objective,
+    Role,
+    TokenGroup,
+    TokenRow,
+    TokenScores,
+    check_answered,
+)
+from framework_plugins.methods.config import BY_LABEL, LABEL, KtoConfig, KtoLoss
+from framework_plugins.methods.pairs import Rows, Tensor
+
+
+class Kto:
+    """Learns which answers are good; the method, and its objective."""
+
+    linear = whole_step = False
+    needs_reference = True
+
+    def __init__(self, config: KtoConfig) -> None:
+        self.config = config
+        self.objective: Objective | None = self
+
+    def check(self, example: Example) -> None:
+        """Refuse a row without a label of 1 or 0."""
+        needs = "method=kto learns from answers with a label good or bad, and this row has"
+        if example.rejected:
+            raise FrameworkError(f"{needs} a chosen and a rejected one: set method=dpo")
+        if (label := example.facts.get(LABEL)) not in {0, 1}:
+            given = "no label: add one" if label is None else f"the label {label:g}: write 1 or 0"
+            raise FrameworkError(f"{needs} {given}, or set method=sft, which learns every answer")
+        check_answered(example)
+
+    def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return the conversation as it is."""
+        return ((Role.answer, example),)
+
+    def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
+        """Measure how likely good answers are and bad ones are not: nats, those of bad answers with the other sign.
+
+        It grows by the mean by which each answer moved to its side.
+        """
+        labelled = [group for group in groups if LABEL in group.facts]
+        if not labelled:
+            return {}
+        scored = model.score([group.rows[0] for group in labelled])
+        signs = [1 if _is_good(group) else -1 for group in labelled]
+        items = [sign * sum(row.log_probs) for sign, row in zip(signs, scored, strict=True)]
+        where = [group.where for group in labelled]
+        return {
+            BY_LABEL: Measure(
+                sum(items) / len(items),
+                [*items],
+                higher_is_better=True,
+                unit="nats",
+                where=where,
+                kind=MeasureKind.loss,
+            )
+        }
+
+    def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
+        """Read the learned tokens."""
+        del group
+        return None
+
+    def beside(self, step: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
+        """Return for each row its question with the answer of the row before it that has another question."""
+        if self.config.loss_type is KtoLoss.apo_zero_unpaired or len(step) == 1:
+            return ()
+        return [GroupedRows((_mismatched(step, number),), (Role.mismatched,)) for number in range(len(step))]
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Return the weighted mean of how far each answer is from the better side of z."""
+        config = self.config
+        assert scores.reference is not None  # noqa: S101 - `needs_reference`
+        ratios = _sums(scores.policy) - _sums(scores.reference)
+        good = torch.tensor([_is_good(group) for group in scores.groups], device=ratios.device)
+        kl = ratios.new_zeros(())
+        if scores.beside is not None and scores.beside.reference is not None:
+            kl = (_sums(scores.beside.policy) - _sums(scores.beside.reference)).mean().clamp(min=0).detach()
+        reward = config.beta * (ratios - kl)
+        losses = torch.where(
+            good,
+            config.desirable_weight * (1 - torch.sigmoid(reward)),
+            config.undesirable_weight * (1 - torch.sigmoid(-reward)),
+        )
+        metrics = {"kl": kl * len(scores.groups) / scores.count}
+        number, total = sum(map(_is_good, scores.step)), len(scores.step)
+        for name, which, count in (("chosen", good, number), ("rejected", ~good, total - number)):
+            if count:
+                metrics[f"rewards/{name}"] = config.beta * ratios.detach()[which].sum() / count
+                metrics[f"logps/{name}"] = _sums(scores.policy).detach()[which].sum() / count
+        if 0 < number < total:
+            metrics["rewards/margins"] = metrics["rewards/chosen"] - metrics["rewards/rejected"]
+        return LossValue(losses.sum() / scores.count, metrics)
+
+
+def _is_good(group: TokenGroup) -> bool:
+    return group.facts[LABEL] > 0
+
+
+def _sums(rows: Rows) -> Tensor:
+    return torch.stack([row.sum() for (row,) in rows])
+
+
+def _mismatched(step: Sequence[TokenGroup], number: int) -> TokenRow:
+    """Return a row with the question of one group and the answer of the nearest before it with another question."""
+    row = step[number].rows[0]
+    question = row.input_ids[: _question_length(row)]
+    others = [step[number - back].rows[0] for back in range(1, len(step))]
+    other = next((each for each in others if each.input_ids[: _question_length(each)] != question), others[0])
+    begin = _question_length(other)
+    labels = [IGNORE] * len(question) + other.labels[begin:]
+    return TokenRow(question + other.input_ids[begin:], labels, row.where)
+
+
+def _question_length(row: TokenRow) -> int:
+    return next((place for place, label in enumerate(row.labels) if label != IGNORE), len(row.labels))

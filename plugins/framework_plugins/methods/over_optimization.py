@@ -1,0 +1,44 @@
+"""Whether a training of preferences went past its aim: the margin grows, and the answers get worse or longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from framework import Plan
+from framework.api import EVAL_LOSS, Aspect, Concern, Outcome, Results
+from framework_plugins.methods.config import PreferenceConfig
+
+LONGER = 1.5
+"""Times the length of the base's answers from which the growth is named: judges, and so pairs, prefer length."""
+FAR = 0.5
+"""Nats a token from the base, at answers to general instructions, from which the distance is named."""
+DIVERGENCE = "general_divergence"
+"""What `evaluator=forgetting` measures of it."""
+
+
+def over_optimization(plan: Plan, results: Results) -> Iterator[Concern]:
+    """Name the signs of over-optimization that were measured."""
+    method = plan.method.config
+    if isinstance(method, PreferenceConfig) and (signs := [*_signs(results)]):
+        beta = f"raise method.beta={method.beta:g}, " if hasattr(method, "beta") else ""
+        yield Concern(
+            "over_optimization",
+            Aspect.task,
+            f"the preferences may be over-optimized: {'; '.join(signs)}",
+            f"{beta}lower trainer.learning_rate={plan.training.learning_rate:g}, train for fewer steps, or learn the "
+            "chosen answers too, method=dpo method.loss_type=[sigmoid,sft]",
+            flagged=True,
+        )
+
+
+def _signs(results: Results) -> Iterator[str]:
+    loss, divergence = results.changes.get(EVAL_LOSS), results.changes.get(DIVERGENCE)
+    if loss and loss.outcome is Outcome.worse and loss.before is not None and loss.after is not None:
+        yield f"chosen answers became less likely, {loss.before:.2f} to {loss.after:.2f} nats a token"
+    if divergence and divergence.after is not None and divergence.after > FAR:
+        yield f"the model is {divergence.after:.2f} nats a token from its base at general instructions"
+    before = {sample.prompt: sample.tokens for sample in results.before.samples} if results.before else {}
+    lengths = [(before[one.prompt], one.tokens) for one in results.after.samples if one.prompt in before]
+    first, last = sum(one for one, _ in lengths), sum(two for _, two in lengths)
+    if first and last > LONGER * first and 2 * sum(two > one for one, two in lengths) > len(lengths):
+        yield f"answers are {last / first:.1f} times as long as the base's"

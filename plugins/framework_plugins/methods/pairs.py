@@ -1,0 +1,153 @@
+"""What the methods of preference pairs share: which rows they take, what is logged and measured of them.
+
+A group has two rows, the chosen answer and the rejected one. They share their prompt, so it is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import logsigmoid
+
+from framework import FrameworkError
+from framework.api import Example, Measure, MeasureKind, Model
+from framework.api.training import LossValue, Objective, Role, TokenGroup, TokenScores, check_answered
+from framework_plugins.methods.config import ACCURACY, LABEL, MARGIN, PairConfig
+
+C = TypeVar("C", bound=PairConfig)
+Tensor = torch.Tensor
+Rows = Sequence[Sequence[Tensor]]
+
+
+class PairMethod(Generic[C]):
+    """A method of pairs, which is its own objective.
+
+    Attributes:
+        name: the option.
+    """
+
+    name: str
+    linear = whole_step = needs_reference = False
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+        self.objective: Objective | None = self
+
+    def check(self, example: Example) -> None:
+        """Refuse a row without a rejected answer, or with two equal ones."""
+        needs = f"method={self.name} compares a chosen and a rejected answer, and this row has"
+        if not example.rejected:
+            if LABEL in example.facts:
+                raise FrameworkError(f"{needs} one answer with a label: set method=kto")
+            raise FrameworkError(f"{needs} no rejected one: add it, or set method=sft, which learns one answer")
+        check_answered(example)
+        check_answered(replace(example, messages=example.rejected))
+        if example.messages[_begin(example) :] == example.rejected:
+            raise FrameworkError(
+                f"{needs} the same text as both, which teaches nothing: remove it, or set data.on_bad_row=skip"
+            )
+
+    def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return the conversation with the chosen and with the rejected answer."""
+        both = (*example.messages[: _begin(example)], *example.rejected)
+        chosen, rejected = (replace(example, messages=turns, rejected=()) for turns in (example.messages, both))
+        return (Role.answer, chosen), (Role.rejected, rejected)
+
+    def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
+        """Measure of how many pairs the chosen answer is likelier, and by how much.
+
+        The margin grows by the mean margin of the implicit rewards, divided by beta.
+        """
+        pairs = [group for group in groups if Role.rejected in group.roles]
+        if not pairs:
+            return {}
+        scored = iter(model.score([row for group in pairs for row in group.rows]))
+        sums = [{role: sum(next(scored).log_probs) for role in group.roles} for group in pairs]
+        margins: list[float | None] = [each[Role.answer] - each[Role.rejected] for each in sums]
+        right: list[float | None] = [float((margin or 0) > 0) for margin in margins]
+        return {
+            name: Measure(
+                sum(each or 0 for each in items) / len(items),
+                items,
+                higher_is_better=True,
+                unit=unit,
+                where=[group.where for group in pairs],
+                kind=MeasureKind.loss,
+            )
+            for name, items, unit in ((ACCURACY, right, ""), (MARGIN, margins, "nats"))
+        }
+
+    def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
+        """Read the learned tokens."""
+        del group
+        return None
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Return the loss of these pairs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Numbers of some pairs, one for each.
+
+    Attributes:
+        chosen: log-probabilities of the chosen answers, summed.
+        rejected: those of the rejected ones.
+        chosen_tokens: learned tokens of the chosen answers.
+        rejected_tokens: those of the rejected ones.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+
+    @property
+    def means(self) -> tuple[Tensor, Tensor]:
+        """The mean log-probability of a token, of the chosen and of the rejected answers."""
+        return self.chosen / self.chosen_tokens, self.rejected / self.rejected_tokens
+
+
+def pairs_of(rows: Rows, beyond: float | None = None) -> Pairs:
+    """Add up the log-probabilities of pairs; `beyond`: the weight of tokens past the end of the shorter answer."""
+
+    def total(row: Tensor, shared: int) -> Tensor:
+        return row.sum() if beyond is None else row[:shared].sum() + beyond * row[shared:].sum()
+
+    sums = torch.stack([torch.stack([total(row, min(map(len, pair))) for row in pair]) for pair in rows])
+    tokens = torch.tensor([[len(row) for row in pair] for pair in rows]).to(sums).clamp(min=1)
+    return Pairs(sums[:, 0], sums[:, 1], tokens[:, 0], tokens[:, 1])
+
+
+def reward_metrics(chosen: Tensor, rejected: Tensor, pairs: Pairs, count: int) -> dict[str, Tensor]:
+    """Return what is logged of pairs, under TRL's names; `chosen` and `rejected` are their rewards."""
+    each = {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": (chosen > rejected).to(chosen),
+        "logps/chosen": pairs.chosen,
+        "logps/rejected": pairs.rejected,
+    }
+    return {name: value.detach().sum() / count for name, value in each.items()}
+
+
+def smoothed_loss(x: Tensor, smoothing: float) -> Tensor:
+    """Return -log sigmoid(x), if a share of the labels is the wrong way round."""
+    return -logsigmoid(x) * (1 - smoothing) - logsigmoid(-x) * smoothing
+
+
+def chosen_loss(scores: TokenScores) -> Tensor:
+    """Return what these groups add to the mean loss over all tokens of the chosen answers of the step."""
+    tokens = sum(len(group.answer.learned) for group in scores.step)
+    return -torch.stack([pair[0].sum() for pair in scores.policy]).sum() / max(1, tokens)
+
+
+def _begin(example: Example) -> int:
+    """Return where the chosen turns begin: with the first answer that is learned."""
+    return next(n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned)

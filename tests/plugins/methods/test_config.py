@@ -1,0 +1,34 @@
+"""methods/config.py: settings that do not go together are refused in the plan, with what to set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.util.errors import FrameworkError
+
+ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("method=dpo", "method.beta=0"), r"method.beta=0.*above 0"),
+        (("method=dpo", "method.loss_type=[]"), r"method.loss_type=\[\]: name each loss once, and at least one"),
+        (("method=dpo", "method.loss_type=[ipo]", "method.loss_weights=[1,2]"), "give a weight of 0 or more for each"),
+        (("method=dpo", "method.loss_type=[exo_pair]"), "takes the logarithm of method.label_smoothing"),
+        (
+            ("method=dpo", "method.label_smoothing=0.1"),
+            r"no effect with method.loss_type=\[sigmoid\].*exo_pair, robust",
+        ),
+        (("method=cpo", "method.loss_type=ipo", "method.label_smoothing=0.1"), "no effect with method.loss_type=ipo"),
+        (("method=kto", "method.desirable_weight=0", "method.undesirable_weight=0"), "nothing would be learned"),
+        (("method=kto", *ONE_ROW), "a step has one row: set trainer.gradient_accumulation_steps=8"),
+        (("method=kto", "launch=ddp", "adapter=full"), "adapter=full starts the training from something else"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(FrameworkError, match=message):
+        testing.plan([*words], run_dir=tmp_path)
