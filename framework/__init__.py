@@ -13,7 +13,8 @@ end_where_it_cannot()  # before anything else is imported that may not be there
 from framework.api.component import Component, hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
-from framework.hooks.decorators import callback, exporter, formatter, loss, metric, optimizer, sampler, schedule
+from framework.hooks.decorators import exporter, formatter, metric
+from framework.hooks.training_decorators import callback, loss, optimizer, sampler, schedule
 from framework.util.errors import FrameworkError
 from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
 

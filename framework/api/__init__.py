@@ -29,6 +29,7 @@ from framework.api.audit import (
     RowPart,
     Texts,
 )
+from framework.api.auto_class import auto_class
 from framework.api.conversations import (
     split_thought,
     without_thought,
@@ -342,6 +343,7 @@ __all__ = [
     "as_read",
     "as_text",
     "atomic_folder",
+    "auto_class",
     "cache_dir",
     "common_features",
     "components",

@@ -59,6 +59,7 @@ class AuditData(Protocol):
         supervised: learned tokens of each row.
         system: whether the conversation has a system prompt.
         plain: whether the row is plain text, which asks nothing.
+        asks: whether the row is a prompt, which has no answer.
         own: whether the row is one of the source's rows for training, including those split off for validation; rows
             that are mixed in and rows of held-out files are not.
     """
@@ -69,6 +70,7 @@ class AuditData(Protocol):
     supervised: NDArray[np.int32]
     system: NDArray[np.bool_]
     plain: NDArray[np.bool_]
+    asks: NDArray[np.bool_]
     own: NDArray[np.bool_]
 
     def __len__(self) -> int:

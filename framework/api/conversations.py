@@ -16,6 +16,7 @@ __all__ = [
     "check_answered",
     "conversation",
     "for_each_answer",
+    "is_prompt",
     "split_thought",
     "with_thoughts",
     "without_thought",
@@ -44,15 +45,20 @@ def check_answered(example: Example) -> None:
         raise FrameworkError("no assistant's turn is learned: all have weight 0")
 
 
+def is_prompt(example: Example) -> bool:
+    """Whether a conversation ends without an answer: it is written as inference is given it, and nothing is learned."""
+    return bool(example.messages) and example.messages[-1].role != "assistant"
+
+
 # Templates of reasoning models drop the thoughts of earlier answers once turns follow (decision 0082).
 def for_each_answer(example: Example) -> Iterator[Example]:
     """Yield a conversation for each learned answer: the turns up to it, with only this answer learned.
 
     These belong together, so they stay on one side of the split and the verdict counts them as one. A conversation with
-    one answer, or plain text, stays as it is.
+    one answer, a prompt, or plain text stays as it is.
     """
     learned = [n for n, turn in enumerate(example.messages) if turn.role == "assistant" and turn.learned]
-    if not learned[1:]:
+    if not learned[1:] or is_prompt(example):
         yield example
         return
     context = [replace(turn, learned=turn.role != "assistant") for turn in example.messages]

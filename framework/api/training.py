@@ -19,6 +19,7 @@ from framework.api.conversations import (
     END_THOUGHT,
     check_answered,
     for_each_answer,
+    is_prompt,
     with_thoughts,
 )
 from framework.api.data import (
@@ -202,6 +203,7 @@ __all__ = [
     "estimate",
     "for_each_answer",
     "imported_too_late",
+    "is_prompt",
     "member",
     "read_chat_template",
     "set_of",

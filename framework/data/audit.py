@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from framework.api import records
 from framework.api.audit import AuditData, RowPart, Texts
-from framework.api.conversations import conversation
+from framework.api.conversations import conversation, is_prompt
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
@@ -49,7 +49,9 @@ class StoredRows(AuditData):
         self.part = np.append(part, np.full(len(prompts), RowPart.prompts, part.dtype))
         columns, none = store.columns, np.zeros(len(prompts), np.int32)
         self.tokens, self.supervised = (np.append(column, none) for column in (columns.tokens, columns.supervised))
-        self.system, self.plain = (np.append(column, none > 0) for column in (columns.system, columns.plain))
+        self.system, self.plain, self.asks = (
+            np.append(column, none > 0) for column in (columns.system, columns.plain, columns.asks)
+        )
         self.own = np.append((columns.part == RowPart.train) & (columns.source == 0), none > 0)
         self._store = store
         self._prompts = [_as_example(prompt) for prompt in prompts]
@@ -118,6 +120,8 @@ class StoredRows(AuditData):
 
     def _excerpt(self, number: int) -> str:
         example = self.example(number)
+        if is_prompt(example):
+            return f"{example.where}: {_short(example.messages[-1].content)}"
         question = "" if example.text is not None else example.messages[-2].content
         parts = [_short(question), _short(answered(example))] if question else [_short(answered(example))]
         return f"{example.where}: {' → '.join(parts)}"

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from framework.api.conversations import is_prompt
 from framework.api.records import Example, Message, ToolCall
 from framework.api.records.rows import SEPARATOR
-from framework.data.rows import question
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def asked(example: Example) -> str:
-    """Return what a row asks, as one text."""
-    return question(example.messages)
+    """Return what a row asks, as one text: all turns before the answer, the system prompt left out."""
+    turns = example.messages if is_prompt(example) else example.messages[:-1]
+    return "\n".join(message.content for message in turns if message.role != "system")
 
 
 def answered(example: Example) -> str:
-    """Return what a row answers last, as one text; plain text is all answer."""
+    """Return what a row answers last, as one text; plain text is all answer, and a prompt has none."""
     if example.text is not None:
         return example.text
+    if is_prompt(example):
+        return ""
     last = example.messages[-1]
     return last.content or _called(last)
 
@@ -32,6 +35,7 @@ def _called(turn: Message) -> str:
 def earlier(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
+    turns = [] if is_prompt(example) else turns
     return SEPARATOR.join(turn.content or _called(turn) or " " for turn in turns)
 
 

@@ -113,15 +113,16 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
         supervised[long] -= np.array(beyond, np.int64)
     else:
         supervised[long] = 0
-    if not supervised.any():
+    # A prompt that is cut asks something else, and a row without a learned token would be computed for nothing.
+    kept = (supervised > 0) | (store.columns.asks[numbers] & ~long)
+    if not kept.any():
         raise FrameworkError(
             f"trainer.max_seq_length={limit} leaves no token to learn: the {len(numbers)} {what} rows have "
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
             + (f", or data.cut={limit} to split plain text into rows" if store.columns.plain[numbers].any() else "")
         )
-    # A row without a learned token would be computed for nothing.
-    learnable, after = supervised > 0, int(supervised.sum())
-    return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
+    after = int(supervised.sum())
+    return Fitted(numbers[kept], after, int(long.sum()), int((~kept).sum()), before - after)
 
 
 def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenGroup]]:

@@ -27,7 +27,8 @@ def prove(store: Store, learn: Learn) -> Proof:
     counted = (columns.part != RowPart.prompts) | (columns.tokens == 0)
     failed, talks = counted & ~columns.proven, counted & ~columns.plain
     # A row that the template refuses has no tokens.
-    share = (columns.supervised / np.maximum(store.total_tokens(), 1))[talks if talks.any() else counted]
+    some = next((rows for rows in (talks & ~columns.asks, counted & ~columns.asks) if rows.any()), counted)
+    share = (columns.supervised / np.maximum(store.total_tokens(), 1))[some]
     return Proof(
         rows=int(counted.sum()),
         failed=int(failed.sum()),
@@ -36,6 +37,7 @@ def prove(store: Store, learn: Learn) -> Proof:
         mean_share=round(float(share.mean()), 6),
         problems=sorted(_problems(store, failed), key=lambda problem: -problem.rows),
         plain=int((counted & columns.plain).sum()),
+        prompts=int((counted & columns.asks).sum()),
         whole=learn is Learn.everything,
     )
 
@@ -68,5 +70,6 @@ def _others(problem: ProofProblem) -> str:
 
 
 def usable(store: Store) -> NDArray[np.bool_]:
-    """Return which rows have something to learn, proven or not."""
-    return store.columns.supervised > 0
+    """Return which rows have something to learn, proven or not, or ask something."""
+    columns = store.columns
+    return (columns.supervised > 0) | (columns.asks & (columns.tokens > 0))

@@ -329,8 +329,3 @@ def stripped(example: Example) -> Example:
 
 def _stripped(turn: Message) -> Message:
     return dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn
-
-
-def question(messages: Sequence[Message]) -> str:
-    """Return what is asked: all turns before the last as one text, the system prompt left out."""
-    return "\n".join(message.content for message in messages[:-1] if message.role != "system")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
+from framework.api.conversations import is_prompt
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan, Selection
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
@@ -190,8 +191,9 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         conversations=rows.summary.conversations,
         conversation_rows=rows.summary.conversation_rows,
     )
-    clusters = _clusters(rows)[held_out.numbers].tolist() if len(held_out.numbers) else []
-    answers = lengths.token_rows(rows, fitted.numbers, limit), lengths.token_rows(rows, held_out.numbers, limit)
+    trained, judging = (each[~rows.columns.asks[each]] for each in (fitted.numbers, held_out.numbers))
+    clusters = _clusters(rows)[judging].tolist() if len(judging) else []
+    answers = lengths.token_rows(rows, trained, limit), lengths.token_rows(rows, judging, limit)
     validation_groups = lengths.token_groups(rows, held_out.numbers, limit)
     data = Data(
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
@@ -425,7 +427,9 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer, and keep that answer as the reference."""
+    """Ask what is before the last answer, and keep that answer as the reference, if there is one."""
+    if is_prompt(example):
+        return Prompt(example.messages, None, example.tools, example.where, example.cluster)
     reference = example.messages[-1].content
     return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
 

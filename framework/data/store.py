@@ -71,7 +71,7 @@ COLUMNS_SCHEMA = pa.schema(
         ("part", pa.int8()),
         ("source", pa.int16()),
         *((name, pa.int32()) for name in ("tokens", "supervised", "turns")),
-        *((name, pa.bool_()) for name in ("proven", "system", "plain")),
+        *((name, pa.bool_()) for name in ("proven", "system", "plain", "asks")),
         ("cluster", pa.int64()),
     ]
 )
@@ -91,6 +91,7 @@ class RowColumns:
         proven: whether the row teaches what inference will do.
         system: whether the conversation has a system prompt.
         plain: whether it is plain text, which asks nothing.
+        asks: whether it is a prompt, of which nothing is learned.
         cluster: a hash of what it belongs to by `format.cluster`; 0 if it belongs to nothing.
     """
 
@@ -102,6 +103,7 @@ class RowColumns:
     proven: NDArray[np.bool_]
     system: NDArray[np.bool_]
     plain: NDArray[np.bool_]
+    asks: NDArray[np.bool_]
     cluster: NDArray[np.int64]
 
 
@@ -179,7 +181,7 @@ class Store:
         for each in record["arrays"]:
             flat = np.frombuffer(each["values"], each["kind"]).reshape(-1, each["width"])
             row = rows[len(arrays.setdefault(each["name"], []))]
-            arrays[each["name"]].append(flat[: len(row.learned)])
+            arrays[each["name"]].append(flat[: len(row.learned)].copy())  # torch warns of one that cannot be written
         return GroupedRows(
             tuple(rows),
             tuple(Role(role) for role in record["roles"]),

@@ -73,7 +73,8 @@ class Writer:
                 lengths[number], supervised[number], turns[number] = _group_counts(group)
         known: list[Any] = [np.full(len(groups), part), np.full(len(groups), source), lengths, supervised, turns]
         known += [[not problem for problem in problems], [has_system(example) for example in examples]]
-        known += [[example.text is not None for example in examples], [_cluster(example) for example in examples]]
+        known += [[example.text is not None for example in examples], [_asks(group) for group in groups]]
+        known += [[_cluster(example) for example in examples]]
         _write(self._columns, known, COLUMNS_SCHEMA)
 
     def _add_groups(self, groups: Sequence[TokenGroup]) -> None:
@@ -138,6 +139,10 @@ def _flat(
     ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
     labels = np.fromiter(itertools.chain.from_iterable(row.labels for row in rows), np.int32, offsets[-1])
     return lengths, offsets, ids, labels != IGNORE
+
+
+def _asks(group: TokenGroup) -> bool:
+    return all(role is Role.prompt for role in group.roles)
 
 
 def _cluster(example: Example) -> int:

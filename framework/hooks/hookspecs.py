@@ -64,6 +64,8 @@ def framework_memory(  # type: ignore[empty-body]
 ) -> Iterable[MemorySettings]:
     """How this plan trains, for the arithmetic of memory: for a plan of one's own trainer, else nothing.
 
+    Of several answers the one from the plugin of the trainer counts: a trainer that is built on `hf` has one from `hf`.
+
     `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come, `mean` those of
     an average row, which is the longest until the rows are known, and `shared` those with which all rows begin.
     """

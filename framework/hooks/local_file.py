@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from framework.hooks.decorators import DECORATORS, collect
+from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.manager import Plugins, disabled
 from framework.util.errors import FrameworkError, describe_error
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Group, groups_of
 from framework.api.plan import Selection
 from framework.hooks import hookspecs
-from framework.hooks.decorators import Decorated, clashes, collect
+from framework.hooks.decorated import Decorated, clashes, collect
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
 from framework.util.errors import (
     DISABLE,

@@ -82,6 +82,7 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     width = terms.trained_bytes(settings)
     process = {"libraries": settings.process} if settings.process else {}
     adapter = {} if settings.full else {"adapter": trained * width}
+    adapter |= {"frozen adapter": settings.frozen} if settings.frozen else {}
     base = {name: size / settings.pieces for name, size in terms.base_weights(shape, settings).items()}
     states = {"gradients": trained * width, "optimizer": terms.optimizer_states(shape, settings) / settings.pieces}
     buckets = terms.buckets(shape, settings)
@@ -96,18 +97,22 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     attention, mlp = terms.layer(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
-    whole = terms.gathered(shape, settings)
+    whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
     copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
     phases = {
-        "forward": activations + terms.loss_forward(shape, settings) + cast + whole,
-        "loss": activations + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast) + whole,
+        "forward": activations + terms.loss_forward(shape, settings) + cast + whole + patched / 2,
+        "loss": activations
+        + terms.loss_backward(shape, settings)
+        + (0 if settings.checkpointing else cast)
+        + whole
+        + patched,
         "optimizer step": copied * settings.copies,
     }
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
-        phases["backward"] = activations + held + again + whole
+        phases["backward"] = activations + held + again + whole + patched
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
@@ -154,4 +159,5 @@ def _held(shape: Shape, settings: MemorySettings) -> float:
         raised = terms.RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
         scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
         workspace += sum(terms.layer(shape, settings)) + scored
+    workspace += terms.patched(shape, settings)
     return _saved_activations(shape, settings) + workspace * (terms.REGROWN if settings.varied else 1.0)

@@ -44,6 +44,8 @@ class MemorySettings:
         targets: the linear layers with LoRA, by the names of `shape.LINEARS`.
         trained_width: bytes of a weight of the adapter and of its gradient.
         trained: trained parameters if they are known; 0: counted from rank and targets.
+        frozen: bytes of weights beside the base that are not trained: those of a frozen adapter.
+        patched: whether single rows of embedding and head are trained: each pass makes copies of the matrices.
         weights: how the base weights are stored.
         double_quant: whether NF4's constants are quantized too.
         upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
@@ -78,6 +80,8 @@ class MemorySettings:
     targets: tuple[str, ...] = LINEARS
     trained_width: int = 4
     trained: int = 0
+    frozen: float = 0.0
+    patched: bool = False
     weights: Weights = Weights.half
     double_quant: bool = False
     upcast: bool = False

@@ -156,6 +156,18 @@ def held_logits(shape: Shape, settings: MemorySettings) -> float:
     return float(logits_bytes(settings) * settings.tokens * shape.vocab) if settings.loss is Loss.plain else 0.0
 
 
+def patched(shape: Shape, settings: MemorySettings) -> float:
+    """Return what training single rows of the head takes in a pass: 2 e V h.
+
+    peft puts the rows into a copy of the matrix, which the backward pass needs, and that gives it a gradient. The copy
+    of the embedding is gone by then. (peft's `TrainableTokensLayer`.)
+    """
+    if not settings.patched:
+        return 0.0
+    wide = settings.weights is Weights.fp32 or settings.upcast
+    return 2.0 * (4 if wide else 2) * shape.vocab * shape.hidden
+
+
 def gathered(shape: Shape, settings: MemorySettings) -> float:
     """Return what a process holds whole for a while, of weights that are cut into pieces.
 

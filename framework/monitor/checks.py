@@ -34,6 +34,24 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
         yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.set_losses, *plan.metric, *plan.measured})}"
 
 
+def check_answers(method: str, trainer: str, data: Data) -> None:
+    """Look whether there is something to learn of all rows.
+
+    Args:
+        method: the option of `method=`.
+        trainer: the option of `trainer=`.
+        data: of the run.
+
+    Raises:
+        FrameworkError: some are prompts.
+    """
+    if (asking := len(data.train_groups) - len(data.train)) > 0:
+        raise FrameworkError(
+            f"method={method} makes prompts without answers of {asking} of {len(data.train_groups)} training rows, and "
+            f"trainer={trainer} learns from the answers of the data only: leave such rows out, or choose another method"
+        )
+
+
 def check_data(training: TrainerConfig, set_losses: Iterable[str], data: Data) -> None:
     """Look whether the data have what the early stopping of a training goes by.
 

@@ -68,10 +68,14 @@ class PlanContext:
             "framework_memory", MemorySettings, plan=self.plan, shape=self.shape, gpu=self.gpu, longest=self.longest,
             mean=self.mean, shared=self.known.shared if self.known else 0,
         )  # fmt: skip
-        settings = next((settings for _, settings in answers), None)
-        if settings is None:
-            raise FrameworkError(f"trainer={self.plan.trainer.component.name} does not report how it uses memory")
-        object.__setattr__(self, "settings", settings)
+        name = self.plan.trainer.component.name
+        # Of a trainer that builds on another one, both may tell: what comes from its own plugin is right.
+        registered = self.session.plugins.registrations("trainer").get(name)
+        own = registered.plugin if registered else ""
+        found = sorted(answers, key=lambda answer: answer[0].partition(":")[0] != own)
+        if not found:
+            raise FrameworkError(f"trainer={name} does not report how it uses memory")
+        object.__setattr__(self, "settings", found[0][1])
 
     def changed(self, settings: Mapping[str, Any]) -> PlanContext:
         """Return the context of the plan with settings changed.

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from contextlib import ExitStack
 
+from framework.api.data import answer_rows
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
 from framework.api.plan import EVAL_LOSS, Plan, Selection
 from framework.api.protocols import (
@@ -33,7 +34,7 @@ from framework.api.schema import Stage
 from framework.evaluate.deciding import with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
-from framework.monitor.checks import check_data, check_validation
+from framework.monitor.checks import check_answers, check_data, check_validation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
@@ -150,10 +151,11 @@ def _run_stages(
                 exporter.check(model, plan)
         data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, metrics, evaluators)
         if Stage.train in plan.stages:
+            check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
         if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:
             check_validation(data, plan.data.config.validation_split, plan.metric)
-        expected = planner.update(data.result, data.train)
+        expected = planner.update(data.result, answer_rows(data.train_groups))
         events.send(ForecastUpdated(expected))
         planner.check_fits(expected)
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import Component, hookimpl
+from framework.api.conversations import is_prompt
 from framework.api.data import answer_rows, set_of
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
@@ -148,11 +149,13 @@ class EchoModel:
         for example in examples:
             self.examples[example.where] = example
             ids: list[int] = []
+            asks = is_prompt(example)
             labels: list[int] = []
             for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
                 ids += turn
-                labels += turn if message.role == "assistant" and message.learned else [-100] * len(turn)
+                learned = message.role == "assistant" and message.learned and not asks
+                labels += turn if learned else [-100] * len(turn)
             rows.append(TokenRow(ids, labels, example.where))
         return rows
 

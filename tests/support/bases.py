@@ -25,17 +25,17 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str = "5GB", **changes: Any) -> Path:
     """Write a random model of a family with a ChatML tokenizer; `changes` are of its config."""
     import torch
-    from transformers import AutoConfig
+    import transformers
 
-    from framework_plugins.hf.load.model_parts import auto_class
+    from framework.api import auto_class
 
     words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
     tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
     vocab = _read(words / "config.json")["vocab_size"]
-    config = AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
+    config = transformers.AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = auto_class(config).from_config(config, dtype=getattr(torch, dtype))
+        model = auto_class(transformers, config.to_dict()).from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=shards)
     for name in (*TOKENIZER, "generation_config.json"):
         shutil.copy(words / name, folder / name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framework import Selection
+from framework import Plan, Selection
 from framework.api.registry import components
 from framework_gpu_tests.training import make, opened, train
 from framework_plugins.hf.model import HFModel
@@ -15,7 +16,7 @@ from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.methods.config import CrossEntropyConfig
 from framework_plugins.methods.cross_entropy import CrossEntropy
 
-__all__ = ["PLAIN_LOSS", "chosen", "make", "opened", "train", "with_adapter"]
+__all__ = ["PLAIN_LOSS", "chosen", "make", "make_for_group", "opened", "train", "with_adapter"]
 PLAIN_LOSS = CheckedObjective(CrossEntropy(CrossEntropyConfig()), "loss=cross_entropy", 1 << 20, plain=True)
 
 
@@ -23,6 +24,16 @@ def chosen(group: str, option: str, **settings: Any) -> Selection:
     """Return an option with settings, as a plan holds it."""
     component = components(group)[option]
     return Selection(component, component.schema(**settings))
+
+
+def make_for_group(base: Path, rows: Path, run_dir: Path, *words: str, offload: bool = False) -> Plan:
+    """Plan a run; with `launch=fsdp2` on a CPU too, where `group_plugin` starts it and a plan is refused."""
+    ddp = ["launch=ddp" if word == "launch=fsdp2" else word for word in words]
+    plan = make(base, rows, run_dir, *ddp)
+    if "launch=fsdp2" not in words:
+        return plan
+    config: Any = plan.launch.config
+    return replace(plan, launch=chosen("launch", "fsdp2", processes=config.processes, cpu_offload=offload))
 
 
 @contextmanager

@@ -40,8 +40,8 @@ class Proof:
     """Whether every row teaches what inference will do. `turns` counts assistant turns; each has a learned stop token.
 
     `lowest_share` and `mean_share` are the supervised part of a row's tokens, for conversations if there are any.
-    `plain` counts the rows of plain text, which has no turns. `whole` says that all turns of a conversation are
-    learned, and the proof is of its last answer.
+    `plain` counts the rows of plain text, which has no turns, `prompts` those that have no answer. `whole` says that
+    all turns of a conversation are learned, and the proof is of its last answer.
     """
 
     rows: int
@@ -52,6 +52,7 @@ class Proof:
     problems: list[ProofProblem]
     plain: int = 0
     whole: bool = False
+    prompts: int = 0
 
 
 @dataclass(frozen=True)

@@ -178,15 +178,23 @@ def _proof(proof: Proof) -> Fact:
     if proof.plain:
         verb = "is" if proof.plain == 1 else "are"
         what, rest = "conversation", f"; {count(proof.plain, 'more row')} {verb} plain text, learned as a whole"
+    conversations = proof.rows - proof.plain - proof.prompts
+    if proof.prompts:
+        rest += (
+            f"; {count(proof.prompts, 'row')} {'is a prompt' if proof.prompts == 1 else 'are prompts'} as inference "
+        )
+        rest += "renders it" if proof.prompts == 1 else "renders them"
+        if not conversations:
+            return Fact("proof", rest.removeprefix("; "))
     lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
     learned = f"{mean} of each {what} is learned" if lowest == mean else f"on average, {mean} of a {what} is learned"
     if proof.whole:
-        text = f"the last answer of every conversation ({proof.rows - proof.plain:,}) begins after the prompt as "
+        text = f"the last answer of every conversation ({conversations:,}) begins after the prompt as "
         text += "inference renders it and ends with a stop token; all turns are learned, questions too"
         return Fact("proof", f"{text} (data.learn=everything){rest}")
     return Fact(
         "proof",
-        f"every {what} ({proof.rows - proof.plain:,}) begins with the prompt as inference renders it, every answer "
+        f"every {what} ({conversations:,}) begins with the prompt as inference renders it, every answer "
         f"({proof.turns:,}) ends with a stop token that is learned; {learned}{rest}",
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from framework.api.component import Component, Group, groups_of
 from framework.api.diagnostic import Diagnostic, diagnostic_problem
-from framework.hooks.decorators import DECORATORS, collect
+from framework.hooks.decorated import DECORATORS, collect
 from framework.hooks.validation import COMPONENTS, HOOKS, label, nearest_hook, unknown_hook, wrong_schema
 from framework.util.errors import error_location, summarize_error
 

@@ -41,7 +41,7 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.train[tokens > limit]
     if not len(rows):
         return
-    cut = data.plan.data.config.overflow is Overflow.truncate
+    cut = data.plan.data.config.overflow is Overflow.truncate and not data.asks[rows].any()
     lost = np.array([data.supervised_after(int(row), limit) for row in rows]) if cut else data.supervised[rows]
     losing = int((lost > 0).sum()) if cut else len(rows)
     yield FindingDraft(
@@ -78,14 +78,20 @@ def _truncation_text(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     return text + (f", including the stop {are(losing, 'token', 'tokens')}" if cut else ": they are left out")
 
 
+def _answered(survey: Survey) -> Numbers:
+    """Return the training rows with an answer."""
+    return survey.train[~survey.data.asks[survey.train]]
+
+
 def _very_long(survey: Survey) -> Iterator[FindingDraft]:
-    learned = survey.data.supervised[survey.train]
+    answered = _answered(survey)
+    learned = survey.data.supervised[answered]
     if len(learned) < MIN_ROWS:
         return
     # A length that a row has, so that the message names a real one.
     p95 = int(np.percentile(learned, 95, method="higher"))
     limit = max(survey.config.long_answer * p95, SHORT_ANSWER_TOKENS)
-    rows = survey.train[learned > limit]
+    rows = answered[learned > limit]
     if len(rows):
         yield FindingDraft(
             Check.very_long_answers,
@@ -120,9 +126,9 @@ def _too_few(survey: Survey) -> Iterator[FindingDraft]:
 
 def _low_supervision(survey: Survey) -> Iterator[FindingDraft]:
     data = survey.data
-    tokens, learned = (int(column[survey.train].sum()) for column in (data.tokens, data.supervised))
+    tokens, learned = (int(column[_answered(survey)].sum()) for column in (data.tokens, data.supervised))
     share = learned / max(tokens, 1)
-    if share < survey.config.low_supervision:
+    if tokens and share < survey.config.low_supervision:
         yield FindingDraft(
             Check.low_supervision,
             Severity.note,
@@ -153,7 +159,8 @@ def _padding(survey: Survey) -> Iterator[FindingDraft]:
 
 
 def _exact_match(survey: Survey) -> Iterator[FindingDraft]:
-    plan, typical = survey.data.plan, int(np.median(survey.data.supervised[survey.train]))
+    plan, learned = survey.data.plan, survey.data.supervised[_answered(survey)]
+    typical = int(np.median(learned)) if len(learned) else 0
     if list(plan.metric) == [EXACT] and plan.evaluator and typical >= FREE_TEXT_TOKENS:
         yield FindingDraft(
             Check.exact_match,

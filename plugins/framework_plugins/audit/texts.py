@@ -136,7 +136,7 @@ def _measure_batch(result: Survey, texts: Texts) -> None:
     words, kinds = result.words[rows], result.json[rows]
     short = np.array([is_word(text) for text in plain], dtype=bool)
     for check, odd, kind in (
-        (Check.empty_answers, words == 0, "an empty answer"),
+        (Check.empty_answers, (words == 0) & ~result.data.asks[rows], "an empty answer"),
         (Check.one_word_answers, short, "an answer of one word"),
         (Check.broken_json, (kinds == BROKEN) & (words > 0), "broken JSON"),
     ):

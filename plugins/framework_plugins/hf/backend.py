@@ -9,7 +9,7 @@ import copy
 import gc
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -30,7 +30,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from framework import FrameworkError, Plan, Stage
 from framework.api import count, summarize_error, unknown
 from framework.api.training import ModelPlace, ModelSource, Quantization, member
-from framework_plugins.hf.load.adapt_model import check_adapter, with_adapter
+from framework_plugins.hf.load.adapt_model import check_adapter, train_rows, with_adapter
 from framework_plugins.hf.load.adapter_config import start_config, token_rows, trained_config
 from framework_plugins.hf.load.adapter_targets import TextLayers, check_names, choose_layers
 from framework_plugins.hf.load.loading import check_quantized, without_weights
@@ -53,6 +53,7 @@ from framework_plugins.hf.settings.config import (
     OutOfMemory,
     layer_pattern,
 )
+from framework_plugins.hf.train.options import group_places, trained_weights
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 
 WEIGHT_STAGES = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export})
@@ -132,8 +133,12 @@ class HFBackend:
         vocabulary = max(len(empty.get_input_embeddings().weight), token_rows(trained_config(plan)))
         model = self.model_class(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
         check_token_ids(place, model.tokenizer, model.stop_ids, vocabulary)
-        if self.tries_adapter and (adapted := try_adapter(plan, place, empty)):
-            machine.facts["adapted"] = adapted
+        if self.tries_adapter:
+            trained, adapted = try_adapter(plan, place, empty, model.new_ids)
+            if adapted:
+                machine.facts["adapted"] = adapted
+            if Stage.train in plan.stages and plan.optimizer.config.groups:
+                group_places(plan.optimizer.config.groups, list(trained_weights(trained)))
         return model
 
     def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
@@ -169,15 +174,19 @@ def _experts_in_full(plan: Plan, empty: PreTrainedModel) -> str:
     )
 
 
-def try_adapter(plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> str:
-    """Put the adapter on the model without weights, and say what of a model with more than plain layers it changes.
+def try_adapter(
+    plan: Plan, place: ModelPlace, empty: PreTrainedModel, new_ids: Sequence[int] = ()
+) -> tuple[torch.nn.Module, str]:
+    """Put the adapter on the model without weights; say what of a model with more than plain layers it changes.
+
+    `new_ids` are the tokens whose rows it trains.
 
     Raises:
         FrameworkError: peft cannot adapt this model so.
     """
     config = trained_config(plan)
     if plan.external_checkpoint or not isinstance(config, LoraConfig):
-        return ""
+        return empty, ""
     config.init_lora_weights = False  # the matrices have no memory to begin with
     layers = TextLayers.of(empty, config)
     if not layers.linear:
@@ -186,7 +195,10 @@ def try_adapter(plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> str:
             "adapt: choose another model"
         )
     with refusing_errors("adapter: peft cannot put it on this model"):
-        return layers.describe(with_adapter(empty, config, place, cpu_kernels=False, empty=True))
+        if new_ids and Stage.train in plan.stages:
+            train_rows(empty, config, new_ids)
+        adapted = with_adapter(empty, config, place, cpu_kernels=False, empty=True)
+    return adapted, layers.describe(adapted)
 
 
 def _silence_libraries() -> None:

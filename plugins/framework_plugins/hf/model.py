@@ -286,7 +286,10 @@ class HFModel:
 
             parts = self._parts_of_training(self._new_losses(), self.machine, writes=me.rank == 0)
             group, eval_rows = self.plan.launch.config.group(), self.config.per_device_eval_batch_size
-            together = GroupTraining(**parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses)
+            together = GroupTraining(
+                **parts, group=group, me=me, eval_rows=eval_rows, set_losses=self.plan.set_losses,
+                measure=partial(self._measure_by, validation),
+            )  # fmt: skip
             return together.train(rows, validation, run)
         evaluation = self.open_losses()
         free_memory()  # the baseline's
@@ -340,6 +343,11 @@ class HFModel:
         return validate(
             self.model, self.open_losses, rows, self.plan.set_losses, run, partial(self._measure, validation)
         )
+
+    def _measure_by(self, validation: Sequence[TokenGroup], evaluation: Evaluation) -> dict[str, float]:
+        """Return the same, with losses that the processes of a group compute together."""
+        self._evaluation = evaluation
+        return self._measure(validation)
 
     def _measure(self, validation: Sequence[TokenGroup]) -> dict[str, float]:
         """Return what the method measures of held-out groups."""

@@ -111,10 +111,9 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
 def framework_memory(
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, mean: int, shared: int
 ) -> Iterable[MemorySettings]:
-    """How `trainer=hf` uses memory."""
+    """How `trainer=hf` uses memory, and one that is built on it unless it tells so itself."""
     known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
-    # A backend that builds on this one trains in another way, and tells it itself.
-    if known and type(plan.trainer.config) is config.HFTrainerConfig:
+    if known and isinstance(plan.trainer.config, config.HFTrainerConfig):
         from framework_plugins.hf.settings.memory_plan import footprint  # noqa: PLC0415 - --help need not pay for it
 
         yield footprint(plan, shape, gpu, longest, shared, mean)

@@ -10,7 +10,7 @@ from typing import Any
 from framework import Plan, Stage
 from framework.api import EVAL_LOSS, gpu_count
 from framework.api.training import WORKER, Engine
-from framework_plugins.launch.config import Fsdp2Config, GroupConfig
+from framework_plugins.launch.config import GroupConfig
 
 GROUP_VARIABLES = {
     "LOCAL_RANK": ("-1",),
@@ -80,15 +80,20 @@ def _device(plan: Plan) -> str:
     return str(getattr(device, "value", device))
 
 
+def _on_cpu(plan: Plan) -> bool:
+    """Whether the group trains on a CPU; what is only planned may be for another machine."""
+    return _device(plan) == "cpu" or (Stage.train in plan.stages and not plan.planning.gpu and not gpu_count())
+
+
 def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
-    if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses}:
+    if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses, *plan.method.config.measures()}:
         yield (
             f"trainer.early_stopping_metric={training.early_stopping_metric} needs answers to prompts during the "
             f"training, which {launch} cannot give: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
-    if isinstance(config, Fsdp2Config) and config.cpu_offload and _device(plan) == "cpu":
-        yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
+    if config.engine is not Engine.ddp and _on_cpu(plan):
+        yield f"{launch}: accelerate starts no FSDP on a CPU: set launch=ddp"
     if config.engine is not Engine.ddp and not plan.optimizer.config.shards:
         optimizer = f"optimizer={plan.optimizer.component.name}"
         yield f"{optimizer} cannot be cut into pieces by {launch}: set optimizer=adamw_torch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from framework_plugins.hf.settings.config import HFTrainerConfig
 
@@ -14,6 +15,8 @@ EXTRA = "framework-finetune[unsloth]"
 @dataclass
 class UnslothTrainerConfig(HFTrainerConfig):
     """TRL's SFTTrainer on a model that Unsloth loads, quantizes, adapts and checkpoints."""
+
+    checkpoints_later: ClassVar[bool] = False
 
     optimised_checkpoints: bool = True
     """With quantization=nf4, use the weights that Unsloth has quantized itself if the Hub has them for this model: a

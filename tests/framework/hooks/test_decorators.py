@@ -20,7 +20,7 @@ from framework.api.fields import fields
 from framework.api.protocols import ExportContext, Model, OrderedExporter, ReusableExporter
 from framework.api.records import Artifact, Message
 from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
-from framework.hooks.decorators import MARK
+from framework.hooks.decorated import MARK
 from tests.support.project import project
 
 

@@ -1,4 +1,4 @@
-"""framework/hooks/decorators.py: functions that are a part of a training."""
+"""framework/hooks/training_decorators.py: functions that are a part of a training."""
 
 from __future__ import annotations
 

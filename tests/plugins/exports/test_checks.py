@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from framework import testing
 from framework.api.program import check_model
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.model_class import auto_class_name
 
 MXFP4 = {"architectures": ["GptOssForCausalLM"], "quantization_config": {"quant_method": "mxfp4"}}
 
@@ -21,19 +19,6 @@ def test_nothing_is_merged_into_quantized_weights(tmp_path: Path, exporter: str)
     with pytest.raises(FrameworkError, match=rf"exporter\.{exporter}: .* quantized \(mxfp4\), so nothing"):
         check_model(plan, MXFP4)
     check_model(testing.plan(["exporter=[adapter]"], run_dir=tmp_path / "run"), MXFP4)
-
-
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({"model_type": "llama"}, "AutoModelForCausalLM"),
-        ({"model_type": "mistral3"}, "AutoModelForMultimodalLM"),
-        ({"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Model"}}, "AutoModelForCausalLM"),
-        ({}, "AutoModelForCausalLM"),
-    ],
-)
-def test_a_card_names_the_class_that_loads_the_model(settings: dict[str, Any], name: str) -> None:
-    assert auto_class_name(settings) == name
 
 
 def test_an_adapter_of_experts_is_no_gguf_adapter(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def outcome(family: str, plan: Plan, folder: Path) -> str:
         len(model.get_input_embeddings().weight)
         Losses(model, Packing.tree, dense_mask=True)
         stored = sum(weight.numel() for weight in model.parameters())
-        adapted = try_adapter(plan, place, model)
+        _, adapted = try_adapter(plan, place, model)
     except FrameworkError as error:
         return f"refused: {error}"
     except Exception as error:  # noqa: BLE001 - all of them are reported together

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import AutoConfig
 
 from framework import FrameworkError, Plan
+from framework.api import auto_class
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.hf.load.model_parts import auto_class
 from framework_plugins.hf.model import HFModel
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows
@@ -78,7 +79,7 @@ def test_a_twin_is_trained_restored_and_merged_exactly(tmp_path: Path, rows: Pat
     again = restored(plan, tmp_path / "checkpoint")
     torch.testing.assert_close(again, trained, rtol=0, atol=1e-5)
     merge(plan, tmp_path / "checkpoint", tmp_path / "merged")
-    kind = auto_class(AutoConfig.from_pretrained(tmp_path / "merged"))
+    kind = auto_class(transformers, AutoConfig.from_pretrained(tmp_path / "merged").to_dict())
     merged = kind.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     torch.testing.assert_close(logits(merged), trained, rtol=0, atol=1e-5)
 

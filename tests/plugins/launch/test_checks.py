@@ -31,8 +31,8 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
-def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
-    plan = planned(f"launch={engine}", *CPU)
+def test_two_processes_are_planned(engine: str) -> None:
+    plan = planned(f"launch={engine}", *(CPU if engine == "ddp" else ("launch.processes=2", "plan.gpu=24GiB")))
     config: GroupConfig = plan.launch.config
     assert config.group() == ProcessGroup(Engine(engine), 2)
     assert config.group().sharded == (engine == "fsdp2")
@@ -51,7 +51,8 @@ def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
         ),
         (("launch=fsdp2", *CPU, "optimizer=adamw_8bit"), "optimizer=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),
-        (("launch=fsdp2", *CPU, "launch.cpu_offload=true"), "launch.cpu_offload=true has nothing to offload with "),
+        (("launch=fsdp2", *CPU), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
+        (("launch=fsdp2", "launch.processes=2"), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
     ],
 )
 def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str) -> None:

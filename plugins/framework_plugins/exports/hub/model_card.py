@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import transformers
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError
@@ -13,7 +14,7 @@ from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework import Plan, Stage
-from framework.api import Artifact, EvalResult, ExportContext, Model, RunFolder, reachable, write_atomically
+from framework.api import Artifact, EvalResult, ExportContext, Model, RunFolder, auto_class, reachable, write_atomically
 from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.exports import export_folder
 from framework_plugins.exports.chat_template import system_prompt
@@ -22,7 +23,6 @@ from framework_plugins.exports.export_folder import README
 from framework_plugins.exports.hub.card import CardFolder, RunFacts, SampleAnswers, escaped, render_card
 from framework_plugins.exports.hub.usage_snippets import ChatSettings, usage_snippets
 from framework_plugins.exports.merge import adapter_files
-from framework_plugins.exports.model_class import auto_class_name
 
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
@@ -44,7 +44,7 @@ class ModelCardExporter:
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
         facts = self._facts(context)
-        kind = auto_class_name(context.plan.model.create().config_json())
+        kind = auto_class(transformers, context.plan.model.create().config_json()).__name__
         cards = []
         for folder, artifacts in _artifacts_by_folder(
             [each for each in context.artifacts if each.kind in self.after], context

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from torch import nn
 from transformers import AutoConfig
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -26,8 +27,7 @@ from transformers.core_model_loading import (
 from transformers.pytorch_utils import Conv1D
 
 from framework import FrameworkError
-from framework.api import summarize_error
-from framework_plugins.exports.model_class import auto_class
+from framework.api import auto_class, summarize_error
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ class MetaModel:
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
             with torch.device("meta"):
-                self.model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
+                self.model = auto_class(transformers, config.to_dict()).from_config(
+                    config, trust_remote_code=trust_remote_code
+                )
         except (ValueError, OSError, KeyError, ImportError) as error:
             raise FrameworkError(
                 f"{folder}/config.json does not describe a language model: {summarize_error(error)}"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -25,10 +26,9 @@ from torch import nn
 from transformers import AutoConfig
 
 from framework import Plan
-from framework.api import counting, host_memory
+from framework.api import auto_class, counting, host_memory
 from framework.api.training import ModelSource
 from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
-from framework_plugins.exports.model_class import auto_class
 from framework_plugins.exports.parity.check_rows import CheckRow
 from framework_plugins.exports.parity.weights import Product, merged_in_fp32, trained_products
 
@@ -200,7 +200,8 @@ def _load_folder(folder: Path, placement: Placement, *, trust: bool) -> Any:
         else DTYPES_16_BIT.get(stored_dtype(folder), placement.dtype)
     )
     place = {} if placement.device == "cpu" else {"device_map": {"": placement.device}}
-    kind = auto_class(AutoConfig.from_pretrained(folder, trust_remote_code=trust))
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust)
+    kind = auto_class(transformers, config.to_dict())
     return kind.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place)
 
 

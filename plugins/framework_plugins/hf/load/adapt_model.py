@@ -125,6 +125,16 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, cpu_kerne
     return adapted
 
 
+def train_rows(model: Any, config: Any, ids: Sequence[int]) -> None:
+    """Let an adapter train rows of the embedding, and of a head that is not tied to it, which are added if need be."""
+    config.trainable_token_indices = list(ids)
+    grow(model, token_rows(config))
+    parts = [model.get_input_embeddings(), model.get_output_embeddings()]
+    if parts[1] is not None and parts[0].weight is not parts[1].weight:
+        names = [name.rpartition(".")[2] for part in parts for name, each in model.named_modules() if each is part]
+        config.trainable_token_indices = {name: list(ids) for name in names}
+
+
 @torch.no_grad()
 def grow(model: Any, rows: int) -> None:
     """Give embedding and head as many rows as tokens that were added need; a new one is the mean of all."""
@@ -134,15 +144,6 @@ def grow(model: Any, rows: int) -> None:
     model.resize_token_embeddings(rows, mean_resizing=False)
     for part in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
         part.weight[known:] = part.weight[:known].float().mean(dim=0)
-
-
-def with_head(model: Any, ids: Sequence[int]) -> Sequence[int] | dict[str, list[int]]:
-    """Say in peft's words which rows are trained: of the embedding, and of a head that is not tied to it."""
-    parts = [model.get_input_embeddings(), model.get_output_embeddings()]
-    if parts[1] is None or parts[0].weight is parts[1].weight:
-        return ids
-    names = [name.rpartition(".")[2] for part in parts for name, each in model.named_modules() if each is part]
-    return {name: list(ids) for name in names}
 
 
 def _keep_whole_modules_in_fp32(adapted: PeftModel) -> None:

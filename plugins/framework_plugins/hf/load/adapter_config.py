@@ -109,6 +109,7 @@ def start_config(start: Start) -> PeftConfig:
     """
     saved = saved_config(start.folder, f"adapter.start={start.place}")
     saved.inference_mode = False
+    saved.init_lora_weights = True  # whatever it began with: its weights are put in
     return saved
 
 

@@ -14,13 +14,13 @@ from transformers.quantizers import AutoHfQuantizer
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import unknown
+from framework.api import auto_class, unknown
 from framework.api.training import ModelPlace, Quantization, member
 from framework_plugins.hf.cpu_kernels import install
 from framework_plugins.hf.load import base_cache
-from framework_plugins.hf.load.adapt_model import grow, with_adapter, with_head
-from framework_plugins.hf.load.adapter_config import token_rows, trained_config
-from framework_plugins.hf.load.model_parts import auto_class, family_problem, freeze, outside_text, reads_tokens
+from framework_plugins.hf.load.adapt_model import train_rows, with_adapter
+from framework_plugins.hf.load.adapter_config import trained_config
+from framework_plugins.hf.load.model_parts import family_problem, freeze, outside_text, reads_tokens
 from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
@@ -47,7 +47,7 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
         raise FrameworkError(f"model {place.name}: {unknown_family}")
     with refusing_errors(problem, code=f"model {place.name}"), torch.device("meta"):
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
-        empty: PreTrainedModel = auto_class(loaded).from_config(
+        empty: PreTrainedModel = auto_class(transformers, loaded.to_dict()).from_config(
             loaded, trust_remote_code=trust, attn_implementation=attention_implementation(config)
         )
     if not reads_tokens(empty):
@@ -144,8 +144,7 @@ def load(
         freeze(model, outside_text(model))  # an optimizer step needs a gradient, and a group one for each weight
         return model
     if plan.model.config.new_tokens and isinstance(peft_config.trainable_token_indices, list):
-        grow(model, token_rows(peft_config))
-        peft_config.trainable_token_indices = with_head(model, peft_config.trainable_token_indices)
+        train_rows(model, peft_config, peft_config.trainable_token_indices)
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins the same
     with refusing_errors("adapter: peft cannot put it on this model"):
         return with_adapter(model, peft_config, place, cpu_kernels=forward_plan.cpu_kernels)
@@ -163,7 +162,7 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     given = {name: value for name, value in settings.items() if value is not None or name == "attn_implementation"}
     with refusing_errors(f"model {place.name}: transformers cannot load its weights"):
         config = AutoConfig.from_pretrained(place.folder, trust_remote_code=settings["trust_remote_code"])
-        model, info = auto_class(config).from_pretrained(
+        model, info = auto_class(transformers, config.to_dict()).from_pretrained(
             place.folder, **given, config=config, output_loading_info=True, ignore_mismatched_sizes=True
         )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked

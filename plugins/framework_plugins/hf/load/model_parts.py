@@ -1,4 +1,4 @@
-"""The parts of a model: the class that holds them, those that read no text, experts and their routers.
+"""The parts of a model: those that read no text, experts and their routers.
 
 They are found by what they are, not by their names: families name them differently.
 """
@@ -14,8 +14,6 @@ from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MULTIMODAL_LM_MAPPING,
-    AutoModelForCausalLM,
-    AutoModelForMultimodalLM,
     PreTrainedModel,
 )
 from transformers.pytorch_utils import Conv1D
@@ -27,13 +25,6 @@ SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
 """In the names of configs of parts that do not read text."""
 EXPERTS = "experts"
 """What families call the part that holds the experts of a layer."""
-
-
-def auto_class(config: Any) -> Any:
-    """Return the auto class that loads the model of a config; some families with images or sound have no causal one."""
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or "AutoModelForCausalLM" in getattr(config, "auto_map", {})
-    multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
-    return AutoModelForMultimodalLM if multimodal and not causal else AutoModelForCausalLM
 
 
 def family_problem(model_type: str, written_by: str) -> str:

@@ -184,6 +184,19 @@ class Losses:
         """Give the logits in fp32, a few places at a time: (places, vocabulary)."""
         return logit_chunks(states_or_logits, self.head, self.logits_at_once)
 
+    def show_logits(self, part: Part, look: Callable[[slice, Tensor], None]) -> None:
+        """Show the logits of the learned places of a part in fp32, a few places at a time: (places, vocabulary)."""
+
+        def show(head: Head | None, states: Tensor) -> Tensor:
+            for some, logits in logit_chunks(states, head, self.logits_at_once):
+                look(some, logits)
+            return torch.zeros((), device=states.device)
+
+        if self.head is None:
+            show(None, self.learned_logits(part))
+        else:
+            self._of_head(part, None, show)
+
     def fewer_logits(self) -> str:
         """Compute a quarter of the logits at a time and say so; empty if they are few, or the model makes them."""
         if self.head is None or self.logits_at_once <= FEWEST_LOGITS:

@@ -156,10 +156,13 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow], task: str = "") -> l
     losses = evaluation.passes.losses
 
     def of_part(part: Part) -> tuple[Tensor, Tensor]:
-        log_probs, likeliest = [], []
-        for some, logits in losses.logit_chunks(losses.states_or_logits(part)):
+        log_probs, likeliest = list[Tensor](), list[Tensor]()
+
+        def look(some: slice, logits: Tensor) -> None:
             log_probs.append(logits.log_softmax(-1).gather(1, part["target"][some, None])[:, 0])
             likeliest.append(logits.argmax(-1))
+
+        losses.show_logits(part, look)
         return cat_on_cpu(log_probs), cat_on_cpu(likeliest)
 
     return map_rows(
@@ -179,7 +182,8 @@ def map_rows(
 
     def run_passes(some: Sequence[TokenRow]) -> dict[int, R]:
         by_row = {}
-        with torch.inference_mode():
+        # In a group the pieces of weights that are put together are needed for the next step too.
+        with torch.no_grad() if passes.losses.in_group else torch.inference_mode():
             for part, located in passes.packer.parts_with_rows(some):
                 values = of_part(to_device(part, evaluation.device))
                 evaluation.largest_pass = max(evaluation.largest_pass, part_tokens(part))

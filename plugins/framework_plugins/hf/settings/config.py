@@ -233,6 +233,8 @@ class HFTrainerConfig(TrainerConfig):
     """transformers' Trainer, set up by TRL's SFTTrainer, with packed steps and our own loss."""
 
     instead: ClassVar[Mapping[str, str]] = SFT_INSTEAD
+    checkpoints_later: ClassVar[bool] = True
+    """Whether gradient checkpointing can be switched on after the model is loaded."""
 
     neftune_noise_alpha: Annotated[float | None, Gt(0), ~Affects.base] = None
     """NEFTune (arXiv 2310.05914): uniform noise on the embeddings in training, of this size divided by the square root

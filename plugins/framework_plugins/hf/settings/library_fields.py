@@ -249,8 +249,7 @@ class LoraArgs:
     takes away again, so that the base stays as it is (needs `quantization=none`; saved with twice the rank); eva: A by
     what the layers see of the rows, B zero; false: both random, so that the training does not begin at the base."""
     trainable_token_indices: Annotated[list[Annotated[int, Ge(0)]], ~Affects.base] = field(default_factory=list)
-    """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter. The
-    plan's memory estimate does not count them (rows times features)."""
+    """Ids of tokens whose embeddings are also trained, and saved with the adapter. Not for exporter=gguf_adapter."""
 
 
 SFT_INSTEAD = Refusals(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from framework import Plan, Stage
@@ -22,6 +23,7 @@ from framework.api.training import (
     ModelPart,
     OptimizerFactory,
     Shape,
+    StartsFromAdapter,
     TrainedWeight,
     Weights,
     estimate,
@@ -42,6 +44,7 @@ from framework_plugins.hf.settings.config import (
     fixed_dtype,
     target_pattern,
 )
+from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
 
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
@@ -99,6 +102,7 @@ def footprint(
     )
     rows, length = _largest_pass(grouped, longest, shared, mean or longest, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
+    new_rows = token_rows(plan)
     fast = not on_gpu and not full and stored in {Weights.half, Weights.fp32} and group is None
     settings = MemorySettings(
         rows=rows,
@@ -109,13 +113,15 @@ def footprint(
         double_quant=double_quant,
         upcast=wide and stored in {Weights.nf4, Weights.int8},
         autocast=not wide,
-        trained=0 if full else trained_parameters(adapter, shape),
+        trained=0 if full else trained_parameters(plan, shape),
+        frozen=_frozen_bytes(plan, shape),
+        patched=new_rows > 0,
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        # A head that is trained whole is peft's layer, and the model is asked for its logits.
-        loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) else Loss.learned,
+        # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
+        loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU + LOGITS_CPU * wide,
         varied=on_gpu and not tree,
         masked=on_gpu and shared_prefixes,
@@ -153,7 +159,7 @@ def decides_checkpointing(plan: Plan) -> bool:
     model is loaded.
     """
     config = plan.trainer.config
-    by_itself = type(config) is HFTrainerConfig and config.gradient_checkpointing is Switch.auto
+    by_itself = config.checkpoints_later and config.gradient_checkpointing is Switch.auto
     known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
     return by_itself and known and plan.launch.config.group() is None
 
@@ -291,19 +297,52 @@ def _place(block: int, name: str) -> str:
     return f"model.layers.{block}.{'self_attn' if name in {'q', 'k', 'v', 'o'} else 'mlp'}.{name}_proj"
 
 
-def trained_parameters(adapter: Any, shape: Shape) -> int:
+def trained_parameters(plan: Plan, shape: Shape) -> int:
     """Count what an adapter trains where that is not the same in each block; 0 if the arithmetic counts.
 
     Modules that are trained whole have all their parameters: an embedding V h, a linear layer those of each block.
     Biases are not counted, below 0.1%.
     """
-    if not any(getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")):
+    names = ("rank_pattern", "layers_to_transform", "modules_to_save")
+    if not any(getattr(plan.adapter.config, name, None) for name in names) and not token_rows(plan):
         return 0
-    return sum(math.prod(weight.shape) for weight in planned_weights(adapter, shape))
+    return _count(planned_weights(plan, shape))
 
 
-def planned_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
+def _count(weights: Iterable[TrainedWeight]) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def token_rows(plan: Plan) -> int:
+    """Return how many rows of the embedding, and of a head that is not tied to it, are trained by themselves."""
+    args = getattr(plan.adapter.config, "args", None)
+    return len(plan.model.config.new_tokens) or len(getattr(args, "trainable_token_indices", ()))
+
+
+def _frozen_bytes(plan: Plan, shape: Shape) -> float:
+    """Return the bytes of the adapter that is kept beside the trained one; see `load/frozen.py`."""
+    config: Any = plan.adapter.config
+    if not isinstance(config, LoraAdapterConfig):
+        return 0.0
+    if config.merge_first:
+        adapter: StartsFromAdapter = plan.adapter.create()
+        config = SimpleNamespace(**adapter.start(weights=False).settings)
+    elif not WITHIN_WEIGHTS.fullmatch(str(config.args.init_lora_weights)):
+        return 0.0
+    return 4.0 * _count(_adapter_weights(config, shape))
+
+
+def planned_weights(plan: Plan, shape: Shape) -> Iterator[TrainedWeight]:
     """Give the weights that will be trained, by the names of models like Llama; norms and biases are left out."""
+    yield from _adapter_weights(plan.adapter.config, shape)
+    if rows := token_rows(plan):
+        yield TrainedWeight(f"model.{EMBEDDING_NAME}.rows", (rows, shape.hidden), ModelPart.embedding)
+        if not shape.tied:
+            yield TrainedWeight(f"{HEAD_NAME}.rows", (rows, shape.hidden), ModelPart.head)
+
+
+def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
+    """Give those of an adapter, or of a model that is trained whole."""
     full = isinstance(adapter, FullConfig)
     ranks, blocks, wholes = (
         getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
@@ -333,10 +372,10 @@ def planned_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
 
 def _state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:
     """Return the bytes of the optimizer's states for a trained parameter; if it does not say, those of AdamW."""
-    weights = list(planned_weights(plan.adapter.config, shape))
+    weights = list(planned_weights(plan, shape))
     factory: OptimizerFactory = plan.optimizer.create()
     known = factory.state_bytes(weights, on_gpu=on_gpu)
-    return AdamWTorchConfig.states if known is None else known / sum(math.prod(weight.shape) for weight in weights)
+    return AdamWTorchConfig.states if known is None else known / _count(weights)
 
 
 def reductions(plan: Plan) -> Iterator[MemoryReduction]:

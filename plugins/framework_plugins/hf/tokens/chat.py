@@ -30,6 +30,7 @@ from framework.api.training import (
     Thoughts,
     TokenRow,
     for_each_answer,
+    is_prompt,
     with_thoughts,
 )
 from framework_plugins.hf.load.tokenizer import fitting_templates
@@ -217,11 +218,12 @@ class Chat:
         if example.text is not None:
             return Draft(example, example.text)
         turns, tools = as_turns(example.messages), example.tools
-        whole = render(Job(turns, tools, prompt=False))
+        asks = is_prompt(example)
+        whole = render(Job(turns, tools, prompt=asks))
         if isinstance(whole, FrameworkError):
             return Draft(example, problem=str(whole))
         draft = Draft(example, whole)
-        for number in self._learned_turns(example.messages):
+        for number in () if asks else self._learned_turns(example.messages):
             prompt = render(Job(turns[:number], tools, prompt=True))
             last = number == len(turns) - 1
             text_so_far = whole if last else render(Job(turns[: number + 1], tools, prompt=False))

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from framework import FrameworkError
 from framework.api import Example
-from framework.api.training import IGNORE, TokenRow
+from framework.api.training import IGNORE, TokenRow, is_prompt
 from framework_plugins.hf.tokens import message_check
 from framework_plugins.hf.tokens.forged_tokens import TAKE_OUT_OF_DATA, ForgedTokens
 from framework_plugins.hf.tokens.prompt_tokens import PromptCut, PromptTokens, common_prefix_length, token_from
@@ -129,7 +129,8 @@ class LossMask:
         if draft.example.text is not None:
             return self._plain_text(draft)
         self._append_stop(draft)
-        ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
+        asks = is_prompt(draft.example)
+        ids, problem = draft.ids, draft.problem or ("" if draft.learned or asks else _NOTHING)
         labels = [IGNORE] * len(ids)
         # The last first: the advice for the others builds on it.
         spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
@@ -143,7 +144,7 @@ class LossMask:
                 or self._bos_problem(ids, spans)
                 or message_check.lost_text(draft.example, draft.text)
             )
-        if self.whole:
+        if self.whole and not asks:
             labels, draft.spans = self._all_labels(ids), [(0, len(ids))]
             problem = problem or ("" if all(turn.learned for turn in draft.example.messages) else _WEIGHTED)
         return TokenRow(ids, labels, draft.example.where, problem)

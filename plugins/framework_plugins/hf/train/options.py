@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from framework import FrameworkError, Plan
-from framework.api import error_location, summarize_error
-from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight
+from framework.api import error_location, nearest, summarize_error
+from framework.api.training import ModelPart, OptimizerFactory, ParameterGroup, TrainedWeight, WeightGroup
 
 SHOWN_NAMES = 5
 """Names of weights that a message lists."""
@@ -53,14 +53,9 @@ class TrainingOptions:
 
     def _groups(self, model: Any, decayed: set[str]) -> Iterator[ParameterGroup]:
         """Give the groups, those without a pattern first; each with and without weight decay, as in transformers."""
-        training = self.plan.training
-        weights, own = list(trained_weights(model)), self.plan.optimizer.config.groups
-        places = [
-            next((at for at, group in enumerate(own) if re.search(group.match, each.name)), None) for each in weights
-        ]
-        for at, group in enumerate(own):
-            if at not in places:
-                raise FrameworkError(_unmatched(f"optimizer.groups[{at}].match={group.match}", group.match, weights))
+        training, own = self.plan.training, self.plan.optimizer.config.groups
+        weights = list(trained_weights(model))
+        places = group_places(own, weights)
         for at in (None, *range(len(own))):
             rate = training.learning_rate if at is None or own[at].learning_rate is None else own[at].learning_rate
             decay = None if at is None else own[at].weight_decay
@@ -71,6 +66,21 @@ class TrainingOptions:
             with_decay = [each for each in mine if each.name in decayed]
             yield ParameterGroup(with_decay, rate, training.weight_decay)
             yield ParameterGroup([each for each in mine if each.name not in decayed], rate, 0.0)
+
+
+def group_places(groups: Sequence[WeightGroup], weights: Sequence[TrainedWeight]) -> list[int | None]:
+    """Return for each weight the group of `optimizer.groups` that it is in: the first that matches; None for none.
+
+    Raises:
+        FrameworkError: a pattern matches no weight that is left for it.
+    """
+    places = [
+        next((at for at, group in enumerate(groups) if re.search(group.match, each.name)), None) for each in weights
+    ]
+    for at, group in enumerate(groups):
+        if at not in places:
+            raise FrameworkError(_unmatched(f"optimizer.groups[{at}].match={group.match}", group.match, weights))
+    return places
 
 
 def trained_weights(model: Any) -> Iterator[TrainedWeight]:
@@ -87,10 +97,13 @@ def trained_weights(model: Any) -> Iterator[TrainedWeight]:
             yield TrainedWeight(name, tuple(weight.shape), part or ModelPart.hidden, weight)
 
 
-def _unmatched(place: str, pattern: str, weights: list[TrainedWeight]) -> str:
+def _unmatched(place: str, pattern: str, weights: Sequence[TrainedWeight]) -> str:
     if any(re.search(pattern, weight.name) for weight in weights):
         return f"{place} matches only weights of the groups before it: move it up, or leave it out"
     # The names of all blocks differ only in their number, so one is shown.
     names = list(dict.fromkeys(re.sub(r"\.\d+\.", ".N.", weight.name) for weight in weights))
     more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return f"{place} matches no trained weight. They are, with N for a number: {', '.join(names[:SHOWN_NAMES])}{more}"
+    parts = {part for name in names for part in name.split(".")}
+    hint = " Did you mean '" + "' or '".join(close) + "'?" if (close := nearest(pattern, parts, count=2)) else ""
+    shown = f"{', '.join(names[:SHOWN_NAMES])}{more}"
+    return f"{place} matches no trained weight.{hint} They are, with N for a number: {shown}"

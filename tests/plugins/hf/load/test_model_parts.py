@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from transformers import AutoConfig
 
+from framework.api import auto_class
 from framework_plugins.hf.load import model_parts
 from framework_plugins.hf.load.hub import LocalModel
 from framework_plugins.hf.settings.config import LocalModelConfig
@@ -44,7 +46,7 @@ def test_towers_experts_routers_are_found(family: str, outside: list[str], exper
     more = {"enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16}
     config = AutoConfig.for_model(**FAMILIES[family](300) | (more if family == "gemma4_text" else {}))
     with torch.device("meta"):
-        model = model_parts.auto_class(config).from_config(config)
+        model = auto_class(transformers, config.to_dict()).from_config(config)
     layers = model_parts.linear_layers(model)
     assert model_parts.outside_text(model) == outside
     assert len(model_parts.fused_experts(model)) == experts
@@ -57,7 +59,7 @@ def test_a_folder_tells_its_parameters_and_none_of_a_damaged_file(tmp_path: Path
     model = LocalModel(LocalModelConfig(path=str(base)))
     config = AutoConfig.from_pretrained(base)
     with torch.device("meta"):
-        empty = model_parts.auto_class(config).from_config(config)
+        empty = auto_class(transformers, config.to_dict()).from_config(config)
     assert model.parameters() == sum(weight.numel() for weight in empty.parameters())
     next(base.glob("*.safetensors")).write_bytes(b"\x08\0\0\0\0\0\0\0[broken]")
     assert model.parameters() == 0

@@ -1,6 +1,7 @@
 """hf/settings/memory_plan.py: how `trainer=hf` uses memory, as the plan has it."""
 
 import dataclasses
+import json
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
+from framework.memory.shape import LINEARS
 from framework.plan.make import make_plan
 from framework.testing import compose
 from framework.util.gpus import CONTEXT, Gpu, named
@@ -188,6 +190,34 @@ def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     assert {"optimizer", "quantization"} <= one
     assert "quantization" in cut
     assert "optimizer" not in cut
+
+
+def test_an_adapter_that_is_kept_beside_has_weights_and_no_gradients(tmp_path: Path) -> None:
+    given = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(given), encoding="utf-8")
+    words = ("adapter.r=4", "quantization=nf4", "stages=[plan]")
+    plain, beside = settings(*words), settings(*words, "adapter.merge_first=true", f"adapter.start={tmp_path}")
+    assert beside.frozen == 4 * SHAPE.lora_parameters(8, ("q", "v"))
+    assert beside == dataclasses.replace(plain, frozen=beside.frozen)
+    assert estimate(SHAPE, beside).resident - estimate(SHAPE, plain).resident == beside.frozen
+    pissa = settings("adapter.args.init_lora_weights=pissa", "adapter.r=4")  # its negative is beside it
+    assert pissa.frozen == 4 * SHAPE.lora_parameters(4, LINEARS)
+
+
+@pytest.mark.parametrize("matrices", [1, 2])
+def test_rows_of_new_tokens_are_trained_in_copies_of_embedding_and_head(matrices: int) -> None:
+    shape, words = (
+        dataclasses.replace(SHAPE, tied=matrices == 1),
+        ("adapter.r=4", "trainer.gradient_checkpointing=enabled"),
+    )
+    plain, tokens = (
+        footprint(plan(*words, *more), shape, GPU, 256, 0) for more in ((), ("model.new_tokens=['<a>','<b>']",))
+    )
+    rows = 2 * shape.hidden * matrices
+    assert (tokens.trained, plain.trained) == (shape.lora_parameters(4, LINEARS) + rows, 0)
+    assert (tokens.patched, tokens.loss, plain.patched) == (True, Loss.plain, False)
+    without = estimate(shape, dataclasses.replace(tokens, patched=False))
+    assert estimate(shape, tokens).phases["loss"] - without.phases["loss"] == 2 * 2 * shape.vocab * shape.hidden
 
 
 @pytest.mark.parametrize(("library", "mib"), [("libtorch_cpu.so", 610), ("libtorch_cuda.so", 1042)])

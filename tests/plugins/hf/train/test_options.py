@@ -17,9 +17,10 @@ from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, TokenRow
 from framework.run.callbacks import Callbacks
+from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import SampledOrder
-from tests.support.training import make, opened
+from tests.support.training import make, opened, train
 
 log = logging.getLogger(__name__)
 PAGE = Path(__file__).parents[4] / "docs" / "how-to" / "change-a-training.md"
@@ -123,6 +124,7 @@ def test_weights_that_match_a_pattern_have_a_rate_and_a_decay_of_their_own(
             ["head"],
             "optimizer.groups[0].match=head matches no trained weight. They are, with N for a number: embed",
         ),
+        (["embedd"], "optimizer.groups[0].match=embedd matches no trained weight. Did you mean 'embed'? They are,"),
         (["e", "embed"], "optimizer.groups[1].match=embed matches only weights of the groups before it"),
     ],
 )
@@ -133,6 +135,25 @@ def test_a_pattern_that_matches_no_weight_is_refused_with_the_names(
     with pytest.raises(FrameworkError) as caught:
         groups_of(made, tiny)
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("words", [(), ("adapter=full", "trainer.learning_rate=1e-5"), ("adapter=dora",)])
+def test_it_is_refused_before_weights_and_data_are_read(
+    base: Path, rows: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    made = make(base, rows, tmp_path / "run", *words, "optimizer.groups=[{match: qproj, learning_rate: 0.1}]")
+    with (
+        pytest.raises(FrameworkError, match=r"match=qproj matches no trained weight. Did you mean 'q_proj'"),
+        HFBackend(made.trainer.config).open(made),
+    ):
+        pass
+
+
+def test_the_rows_of_new_tokens_have_a_name_before_the_data_too(base: Path, rows: Path, tmp_path: Path) -> None:
+    words = ("model.new_tokens=['<a>']", "optimizer.groups=[{match: trainable_tokens, learning_rate: 0.1}]")
+    with opened(make(base, rows, tmp_path / "run", *words)) as (model, data):
+        _, steps = train(model, data, tmp_path)
+    assert len(steps) == 4
 
 
 @pytest.mark.parametrize(

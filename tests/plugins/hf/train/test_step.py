@@ -20,7 +20,7 @@ from framework.api.process_group import Member
 from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
 from framework.api.schema import Role
 from framework.api.training import LossValue, Objective, TokenScores
-from framework.hooks.decorators import MARK
+from framework.hooks.decorated import MARK
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.packing.parts import Packer, Part

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
+import shutil
+import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.torch import load_file
 
 from framework.api import records
 from framework.api.protocols import Launcher, TrainRun
-from framework.api.records import GroupedRows, Step, TokenGroup, TrainResult
+from framework.api.records import Example, GroupedRows, Message, Step, TokenGroup, TrainResult
 from framework.api.registry import load_file as load_plugin
+from framework.api.run_folder import TRAINING_STATE
 from framework.api.schema import Role
 from framework.hooks.session import current
+from framework.memory import Shape
+from framework.plan.fit import PlanContext
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
-from tests.support import pairs_plugin
+from tests.support import group_plugin, pairs_plugin
+from tests.support.forked_program import MODULE, Result, launch, trainers
 from tests.support.pairs import pair_rows, pairs
 from tests.support.pairs_plugin import token_row
-from tests.support.training import make, opened
+from tests.support.training import make, make_for_group, opened
 
-PAGE = ROOT / "docs/how-to/methods-and-losses.md"
+PAGE, OTHER_PAGE = ROOT / "docs/how-to/methods-and-losses.md", ROOT / "docs/how-to/change-a-training.md"
 LABELS = ("method=kto", "format=labelled", "data.validation_split=0.25")
+SPREAD = ("loss=spread", "format=preference")
 PAIRS = ("method=pairs", "format=preference", "data.validation_split=0.25", "trainer.eval_steps=2")
 NAMES = ("loss", "grad_norm", "eval_loss", "metrics", "loss_metrics", "learning_rate", "tokens")
 
@@ -128,24 +139,129 @@ def test_labels_begin_at_a_half_and_are_the_same_training_however_a_step_is_cut(
     assert made[0][-1].loss_metrics["rewards/margins"] > 0
 
 
-def test_an_interrupted_training_of_pairs_goes_on_to_the_same_weights(
-    base: Path, pairs_file: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def taught_file(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write questions and answers, with what a teacher gave at each learned token."""
+    folder, draw = tmp_path_factory.mktemp("taught"), np.random.default_rng(0)
+    asked = [(f"Which number follows {n}?", f"It is {n + 1}.") for n in range(16)]
+    talks = [Example((Message("user", one), Message("assistant", other)), "") for one, other in asked]
+    with opened(make(base, rows, folder / "run")) as (model, _):
+        counts = [len(row.learned) for row in model.encode(talks)]
+    lines = [
+        {
+            "question": one,
+            "answer": other,
+            "teacher_ids": [draw.permutation(300)[:4].tolist() for _ in range(count)],
+            "teacher_log_probs": np.log(draw.dirichlet(np.ones(5), count)[:, :4]).tolist(),
+        }
+        for (one, other), count in zip(asked, counts, strict=True)
+    ]
+    file = folder / "taught.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return file
+
+
+TAUGHT = ("format=taught", "loss=distill", "data.validation_split=0.25")
+
+
+@pytest.mark.parametrize(
+    ("words", "data"),
+    [(PAIRS, "pairs_file"), (("loss=focal",), "rows"), (TAUGHT, "taught_file")],
+    ids=["pairs", "focal", "distill"],
+)
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    base: Path, words: tuple[str, ...], data: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    words = (*PAIRS, "trainer.save_steps=1", "trainer.logging_steps=2", "adapter.lora_dropout=0.1")
-    straight = trained(base, pairs_file, tmp_path / "straight", *words)
-    trained(base, pairs_file, tmp_path / "ended", *words, end=2)
-    again = trained(base, pairs_file, tmp_path / "ended", *words)
+    words = (*words, "trainer.save_steps=1", "trainer.logging_steps=2", "adapter.lora_dropout=0.1")
+    file: Path = request.getfixturevalue(data)
+    straight = trained(base, file, tmp_path / "straight", *words)
+    trained(base, file, tmp_path / "ended", *words, end=2)
+    again = trained(base, file, tmp_path / "ended", *words)
     assert again == straight
     weights = [load_file(tmp_path / name / "checkpoint/adapter_model.safetensors") for name in ("straight", "ended")]
     assert all(weight.equal(weights[1][name]) for name, weight in weights[0].items())
 
 
+KILLER = """
+import os
+import signal
+
+from framework import callback
+
+
+@callback
+def killer(step):
+    '''Kills the run after the step that a variable names.'''
+    if str(step.step) == os.environ.get("KILL_AFTER"):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED = (
+    "model=local", "model.path=model", "data=local_file", "trainer.device=cpu", "trainer.dtype=fp32", "adapter.r=4",
+    "metric=[]", "evaluator=[]", "exporter=[]", "audit=[]", "logger=[jsonl]", "data.validation_split=0.2",
+    "trainer.max_steps=6", "trainer.warmup_steps=1", "trainer.save_steps=2", "trainer.logging_steps=1",
+    "trainer.per_device_train_batch_size=2", "trainer.gradient_accumulation_steps=2", "trainer.eval_steps=3",
+    "format.system_prompt='Answer in one short sentence, be exact, and name nothing that was not asked for.'",
+)  # fmt: skip
+ALL_OF_A_TRAINING = (
+    "plugins=[orthogonal.py,trapezoid.py,curriculum.py,plateau.py,focal.py,loud.py,killer.py]", "data.path=rows.jsonl",
+    "optimizer=orthogonal", "schedule=trapezoid", "schedule.decay=0.5", "sampler=short_first", "loss=focal",
+    "trainer=loud", "callback=[plateau,killer]", "callback.plateau.patience=1", "trainer.learning_rate=0.05",
+)  # fmt: skip
+A_TEACHER = ("plugins=[distill.py,killer.py]", "data.path=taught.jsonl", "callback=[killer]", *TAUGHT[:2])
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Wait for the processes of a group whose run was killed."""
+    end = time.monotonic() + 60
+    while any(str(folder) in each.info["cmdline"] for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [(), ("launch=ddp", "launch.processes=2")], ids=["one process", "two"])
+@pytest.mark.parametrize("words", [ALL_OF_A_TRAINING, A_TEACHER], ids=["all of a training", "a teacher"])
+def test_the_examples_of_the_pages_are_killed_and_go_on_bit_for_bit(
+    base: Path, rows: Path, taught_file: Path, tmp_path: Path, words: tuple[str, ...], group: tuple[str, ...]
+) -> None:
+    """With accumulation and trees of shared prefixes, in one process and in two."""
+    for page in (PAGE, OTHER_PAGE):
+        write_files(page, None, tmp_path)
+    (tmp_path / "killer.py").write_text(KILLER, encoding="utf-8")
+    shutil.copytree(base, tmp_path / "model")
+    shutil.copy(rows, tmp_path / "rows.jsonl")
+    shutil.copy(taught_file, tmp_path / "taught.jsonl")
+
+    def run(*arguments: str, kill: str = "") -> Result:
+        return launch(MODULE, *arguments, cwd=tmp_path, env={"KILL_AFTER": kill}, of=trainers())
+
+    def outcome(name: str) -> tuple[str, dict[int, list[Any]]]:
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        told = {line["step"]: [line[name] for name in NAMES] for line in lines if line["event"] == "step"}
+        weights = (tmp_path / name / "checkpoint/adapter_model.safetensors").read_bytes()
+        return hashlib.sha256(weights).hexdigest(), told
+
+    straight = run(*KILLED, *words, *group, "run_dir=straight")
+    assert straight.code == 0, straight.err
+    assert '"packing": "tree' in (tmp_path / "straight/log.jsonl").read_text(encoding="utf-8")
+    ended = run(*KILLED, *words, *group, "run_dir=killed", kill="3")
+    assert ended.code == -signal.SIGKILL, ended.err
+    wait_until_gone(tmp_path / "killed")
+    assert {path.name for path in (tmp_path / "killed" / TRAINING_STATE).iterdir()} == {"step-00000002"}
+    last = run("resume", "killed")
+    assert last.code == 0, last.err
+    assert records.load(TrainResult, tmp_path / "killed/train.json").resumed == 2
+    assert outcome("killed") == outcome("straight")
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "engine"),
     [
-        PAIRS,
-        pytest.param(("loss=spread", "format=preference"), marks=pytest.mark.slow),
-        pytest.param(LABELS, marks=pytest.mark.slow),
+        (PAIRS, "ddp"),
+        pytest.param(PAIRS, "fsdp2", marks=pytest.mark.slow),
+        pytest.param(SPREAD, "ddp", marks=pytest.mark.slow),
+        pytest.param(SPREAD, "fsdp2", marks=pytest.mark.slow),
+        pytest.param(LABELS, "ddp", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_train_as_one(
@@ -154,16 +270,20 @@ def test_two_processes_train_as_one(
     labels_file: Path,
     tmp_path: Path,
     words: tuple[str, ...],
+    engine: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Pairs are measured in all processes too, and their reference is the base that is cut into pieces."""
     rows = labels_file if words is LABELS else pairs_file
-    file = tmp_path / "pairs_plugin.py"
-    file.write_text(Path(pairs_plugin.__file__).read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
+    files = [tmp_path / "pairs_plugin.py", tmp_path / "group_plugin.py"]
+    for file, module in zip(files, (pairs_plugin, group_plugin), strict=True):
+        file.write_text(Path(module.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, *map(str, files)})
     words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]")
     alone = trained(base, rows, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
-    group = ("launch=ddp", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
-    plan = make(base, rows, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
+    group = (f"launch={engine}", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
+    accumulated = "trainer.gradient_accumulation_steps=2"
+    plan = make_for_group(base, rows, tmp_path / "together", *words, *group, accumulated)
     launcher: Launcher = plan.launch.create()
     launcher.launch(plan)
     lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -172,6 +292,8 @@ def test_two_processes_train_as_one(
         assert step["loss"] == pytest.approx(expected.loss, rel=1e-4, abs=1e-6)
         assert step["grad_norm"] == pytest.approx(expected.grad_norm, rel=1e-3)
         assert step["loss_metrics"] == pytest.approx(expected.loss_metrics, rel=1e-4, abs=1e-5)
+        assert step["metrics"] == pytest.approx(expected.metrics, rel=1e-4)
+    assert any(step["metrics"] for step in steps) == ("method=pairs" in words)
     assert records.load(TrainResult, tmp_path / "together/train.json").steps == len(alone)
 
 
@@ -204,6 +326,11 @@ def test_a_trainer_built_on_hf_trains_the_same_and_does_more(
 ) -> None:
     plain = trained(base, rows, tmp_path / "plain")
     plan = make(base, rows, tmp_path / "loud", "trainer=loud")
+    shape = Shape.from_config(json.loads((base / "config.json").read_text(encoding="utf-8")))
+    built_on = make(base, rows, tmp_path / "plain")
+    assert PlanContext(plan, shape, None, None, current()).settings == (
+        PlanContext(built_on, shape, None, None, current()).settings
+    )
     steps: list[Step] = []
     with plan.trainer.create().open(plan) as model:
         from framework.api.program import load_data

@@ -43,10 +43,10 @@ from framework_plugins.hf.load.sharded_weights import (
 from framework_plugins.hf.loss.loss import to_device
 from framework_plugins.hf.loss.passes import Passes
 from framework_plugins.hf.loss.probe import probe
-from framework_plugins.hf.machine.out_of_memory import RandomState
+from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
 from framework_plugins.hf.machine.precision import to_eval_mode
 from framework_plugins.hf.packing.parts import Part, learned_count
-from framework_plugins.hf.score.scoring import ROWS_AT_ONCE
+from framework_plugins.hf.score.scoring import ROWS_AT_ONCE, Evaluation
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.distributed import engine
 from framework_plugins.hf.train.distributed.steps import ShareCollator, own_share, zero_weight_part
@@ -162,12 +162,14 @@ class GroupTraining(Training):
         me: this process.
         eval_rows: rows in a pass of the validation loss.
         set_losses: the validation sets by the name of their loss.
+        measure: returns what the method measures besides, with losses that all processes compute together.
     """
 
     group: ProcessGroup
     me: Member
     eval_rows: int
     set_losses: Mapping[str, str]
+    measure: Callable[[Evaluation], Mapping[str, float]]
 
     def train(self, rows: Sequence[TokenGroup], validation: Sequence[TokenGroup], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
@@ -193,12 +195,16 @@ class GroupTraining(Training):
     def _validate(self, validation: Sequence[TokenRow]) -> tuple[float | None, dict[str, float]]:
         if not validation:
             return None, {}
-        before = RandomState.now()
+        before, device = RandomState.now(), self.machine.device
         passes = Passes(replace(self.passes.packer, rows=self.eval_rows), self.passes.losses)
-        result = validation_losses(passes, validation, self.set_losses, self.me, self.machine.device)
+        loss, losses = validation_losses(passes, validation, self.set_losses, self.me, device)
+        # All of them measure the same rows: what a method makes of scores cannot be put together from shares. Nothing
+        # is repeated if memory runs out, which the others would wait for.
+        measured = self.measure(Evaluation(passes, OomRetry({}, "", retries=False), device))
+        reshard(self.model)
         before.restore()
         self.model.train()
-        return result
+        return loss, {**losses, **measured}
 
     @property
     def _batch(self) -> int:

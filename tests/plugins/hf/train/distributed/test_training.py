@@ -34,7 +34,7 @@ from framework_plugins.launch.worker import GROUP
 from tests.plugins.hf.train.test_options import FILES, STRANGERS
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
-from tests.support.training import make
+from tests.support.training import make_for_group
 
 PLUGIN = Path(group_plugin.__file__)
 WORDS = (
@@ -83,10 +83,7 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def made(name: str, *words: str, offload: bool = False) -> Done:
         folder = place / name
-        plan = make(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words)
-        if offload:  # the plan refuses it on a CPU, where there is nothing to offload from
-            launch: Any = plan.launch.config
-            launch.cpu_offload = True
+        plan = make_for_group(base, rows, folder, f"plugins=[{plugin}]", sets, *WORDS, *words, offload=offload)
         launcher: Launcher = plan.launch.create()
         launcher.launch(plan)
         result = records.load(TrainResult, folder / "train.json")
@@ -262,6 +259,18 @@ def test_options_of_third_parties_are_one_training_with_two_processes(
     done = run("third-two", "launch=ddp", *TWO, *words)
     assert done.result.resumed == 4
     close(whole, done)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("launch=ddp",), ("launch=fsdp2",), ("launch=ddp", "adapter.merge_first=true")])
+def test_a_group_starts_from_a_trained_adapter_as_one_process_does(
+    run: Run, alone: Done, words: tuple[str, ...]
+) -> None:
+    """The first loss is that of the adapter, in a group as in one process."""
+    start, name = (f"adapter.start={alone.folder}", *words[1:]), "-".join(words).replace("=", "_")
+    one, two = run(f"start-{name}-alone", *ALONE, *start), run(f"start-{name}", *TWO, *start, words[0])
+    close(one, two)
+    assert two.steps[0]["loss"] < 0.9 * alone.steps[0]["loss"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,23 @@
+"""framework/api/auto_class.py: which class of transformers loads a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import transformers
+
+from framework.api import auto_class
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"model_type": "llama"}, "AutoModelForCausalLM"),
+        ({"model_type": "mistral3"}, "AutoModelForMultimodalLM"),
+        ({"model_type": "own", "auto_map": {"AutoModelForCausalLM": "own.Model"}}, "AutoModelForCausalLM"),
+        ({}, "AutoModelForCausalLM"),
+    ],
+)
+def test_a_family_without_a_causal_class_is_loaded_by_the_multimodal_one(config: dict[str, Any], name: str) -> None:
+    assert auto_class(transformers, config).__name__ == name
