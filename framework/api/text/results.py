@@ -73,10 +73,14 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
         yield Fact("not read", _unread(data.unread_fields))
     if data.rejected_answers:
         answers = f"the rejected {_plural(data.rejected_answers, 'answer')} of {count(data.rejected_answers, 'row')}"
-        yield Fact("preference", f"{answers} left out: supervised training learns the chosen ones")
+        yield Fact("preference", f"{answers} left out: method=sft learns the chosen ones, method=dpo both")
     if data.cut_texts:
         cut = f"{count(data.cut_texts, 'plain text')} into {count(data.cut_rows, 'row')} (data.cut)"
         yield Fact("cut", cut)
+    if data.block_tokens:
+        filled = data.tokens / (data.train_rows * data.block_tokens)
+        texts, blocks = count(data.block_rows, "plain text"), count(data.train_rows, "block")
+        yield Fact("blocks", f"{texts} in {blocks} of {data.block_tokens:,} tokens, {filled:.1%} full")
     if data.conversations:
         made = f"{count(data.conversations, 'conversation')} into {count(data.conversation_rows, 'row')}, one for each"
         yield Fact("answers", f"{made} answer (data.learn=each)")

@@ -126,7 +126,8 @@ def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
     )
     assert told["not read"].text == "id, lang in 20 rows; score in 3 rows; a in 2 rows; and 1 more group"
     assert (
-        told["preference"].text == "the rejected answer of 1 row left out: supervised training learns the chosen ones"
+        told["preference"].text
+        == "the rejected answer of 1 row left out: method=sft learns the chosen ones, method=dpo both"
     )
     assert told["cut"].text == "2 plain texts into 1,200 rows (data.cut)"
     assert (told["files"].text, told["files"].more) == ("test.jsonl is not used", ("nor is dev.jsonl",))
