@@ -27,7 +27,7 @@ from framework.api.program import load_record, pickle_plan
 from framework.api.program import (
     run_plan as run,
 )
-from framework.api.training import NumberedRows, SupportsDistributed, TokenRow, TrainRun
+from framework.api.training import NumberedRows, SupportsDistributed, TokenGroup, TrainRun
 from framework_plugins.launch.config import GroupConfig
 from framework_plugins.launch.ended import group_error
 from framework_plugins.launch.worker import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe
@@ -58,7 +58,7 @@ class GroupLauncher:
         assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
-        numbers = _row_numbers(data.train), _row_numbers(data.validation)
+        numbers = _row_numbers(data.train_groups), _row_numbers(data.validation_groups)
         job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch)
         with _job_folder(plan) as folder:
             (folder / JOB).write_bytes(pickle.dumps(job))
@@ -121,8 +121,8 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
         yield opened
 
 
-def _row_numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
-    """Return which rows of the store these are."""
+def _row_numbers(rows: Sequence[TokenGroup]) -> NDArray[np.int64]:
+    """Return which rows of the store these are, or a table of blocks."""
     assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
     return rows.numbers
 

@@ -77,8 +77,8 @@ def as_pair(fields: Fields) -> Pair:
     if (judged := _judged(fields)) is not None:
         question = {"prompt": fields.get(judged.question)} if judged.question else {}
         better = _better(fields, judged)
-        answers = judged.answers if better == 0 else judged.answers[::-1]
-        return {**shared, **question, **dict(zip(("chosen", "rejected"), map(fields.get, answers), strict=True))}, {}
+        one, other = judged.answers if better == 0 else judged.answers[::-1]
+        return {**shared, **question, "chosen": fields[one], "rejected": fields[other]}, {}
     if (name := _ranked(fields)) is not None:
         chosen, rejected, facts = _best_and_worst(fields[name], name)
         asked = {key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields}

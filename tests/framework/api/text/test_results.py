@@ -134,6 +134,15 @@ def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
     assert [fact.name for fact in told.values() if fact.amiss] == ["files"]
 
 
+def test_blocks_of_plain_texts_are_told_with_how_full_they_are() -> None:
+    told = facts(train_rows=10, block_rows=40, block_tokens=100, tokens=990, cut_texts=1, cut_rows=3)
+    assert told["rows"].text.startswith("10 blocks to train, ")
+    assert told["cut"].text == "1 plain text into 3 rows"
+    assert told["blocks"].text == "40 plain texts in 10 blocks of 100 tokens, 99.0% full"
+    alone = facts(proof=dataclasses.replace(PLAIN, plain=PLAIN.rows))
+    assert alone["plain text"].text.startswith("each text is a row of its own; method=pretrain lays several into one")
+
+
 def test_a_share_that_all_rows_have_is_reported_once() -> None:
     proof = dataclasses.replace(PLAIN, lowest_share=0.314, mean_share=0.314)
     assert facts(proof=proof)["proof"].text.endswith("a stop token that is learned; 31% of each row is learned")

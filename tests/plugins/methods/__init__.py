@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/methods, one file for each module."""
