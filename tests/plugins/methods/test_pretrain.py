@@ -41,8 +41,14 @@ class TestPretrain(MethodSuite):
     ]
 
 
+def text_of(number: int, words: int) -> str:
+    """Return a text whose words no other text has."""
+    drawn = (7919 * number + 104729 * word for word in range(words))
+    return " ".join("".join(chr(97 + each // 26**place % 26) for place in range(4)) for each in drawn)
+
+
 def texts(count: int, words: int = 4) -> str:
-    rows = ({"text": " ".join(f"w{number}n{each}" for each in range(1 + number % words))} for number in range(count))
+    rows = ({"text": text_of(number, 1 + number % words)} for number in range(count))
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
@@ -88,7 +94,7 @@ def test_texts_of_a_block_are_seen_and_learned_as_if_alone(tmp_path: Path) -> No
 
 
 def test_texts_fill_blocks_and_long_ones_are_cut_at_the_limit(tmp_path: Path) -> None:
-    long = json.dumps({"text": " ".join(f"x{number}" for number in range(100))}) + "\n"
+    long = json.dumps({"text": text_of(40, 100)}) + "\n"
     data = load(tmp_path, texts(40) + long, *WORDS, "trainer.max_seq_length=32")
     groups, result = list(data.train_groups), data.result
     assert (result.cut_texts, result.block_rows, result.train_rows) == (1, len(data.train), len(groups))
@@ -100,15 +106,12 @@ def test_texts_fill_blocks_and_long_ones_are_cut_at_the_limit(tmp_path: Path) ->
         "rows.jsonl:41, part 1",
         "rows.jsonl:41, part 2",
     ]
-    # The rows of another limit are others.
-    assert (
-        max(len(row.input_ids) for row in load(tmp_path, texts(40) + long, *WORDS, "trainer.max_seq_length=48").train)
-        == 48
-    )
+    longer = load(tmp_path, texts(40) + long, *WORDS, "trainer.max_seq_length=48")
+    assert max(len(row.input_ids) for row in longer.train) == 48
 
 
 def test_a_text_that_is_cut_is_held_out_whole(tmp_path: Path) -> None:
-    rows = "".join(json.dumps({"text": " ".join(f"d{n}w{w}" for w in range(60))}) + "\n" for n in range(12))
+    rows = "".join(json.dumps({"text": text_of(number, 60)}) + "\n" for number in range(12))
     words = ("audit=[]", "method=pretrain", "trainer.max_seq_length=32", "data.validation_split=0.25")
     data = load(tmp_path, rows, *words)
     sides = [{row.where.partition(",")[0] for row in part} for part in (data.train, data.validation)]
@@ -119,12 +122,13 @@ def test_a_text_that_is_cut_is_held_out_whole(tmp_path: Path) -> None:
 
 def test_a_run_on_texts_ends_in_a_verdict_by_perplexity(tmp_path: Path) -> None:
     file = tmp_path / "rows.txt"
-    file.write_text("".join(f"Text number {number} of some words.\n" for number in range(40)), encoding="utf-8")
+    file.write_text("\n".join(text_of(number, 8) for number in range(40)), encoding="utf-8")
     words = ["data=local_file", f"data.path={file}", "method=pretrain", "audit=[]", "data.validation_split=0.25"]
     plan = testing.plan(words, run_dir=tmp_path / "run")
     pipeline.run(plan)
     report = records.load(Report, plan.run_dir / "report.json")
     assert report.verdict is not None
+    assert report.data is not None
     assert report.verdict.primary == "text_perplexity"
     change = report.metrics["text_perplexity"]
     assert (change.item, change.pairs) == ("held-out text", report.data.validation_rows)
