@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
@@ -38,6 +38,8 @@ class Texts:
         answer: the last turn, or the plain text.
         earlier: the other answers that are learned, separated by `SEPARATOR`.
         around: what else the model reads: system prompt, thoughts, tool calls, tool schemas.
+        rejected: the last turn of the answer that was not preferred; empty without one, and a space if it is empty.
+        facts: `Example.facts` of the row, such as the label of its answer.
     """
 
     start: int
@@ -47,6 +49,8 @@ class Texts:
     answer: list[str]
     earlier: list[str]
     around: list[str]
+    rejected: list[str]
+    facts: list[Mapping[str, float]]
 
 
 class AuditData(Protocol):

@@ -47,6 +47,8 @@ WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
+TEXT_PERPLEXITY = "text_perplexity"
+"""The perplexity of held-out texts, for a method that learns texts."""
 START_HASH = "SHA-256 of adapter.start"
 """What of the adapter that a training starts from makes it another training, beside the settings."""
 RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}

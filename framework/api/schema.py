@@ -282,6 +282,9 @@ class MethodConfig:
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-4, 2e-5)
     health_rules: ClassVar[frozenset[str] | None] = None
     """The rules of `health` that suit its losses; None for all."""
+    texts: ClassVar[bool] = False
+    """Whether it learns plain texts: long ones are cut at `trainer.max_seq_length`, several fill a block of this length
+    together, and the verdict goes by the perplexity of those that are held out."""
 
     def cost(self) -> PassCost:
         """Return what a group takes."""

@@ -32,6 +32,16 @@ def _called(turn: Message) -> str:
     return " ".join(f"{call.name}({json.dumps(dict(call.arguments))})" for call in turn.tool_calls)
 
 
+def rejected(example: Example) -> str:
+    """Return what was not preferred, the last turn of it; an empty one is a space."""
+    return (example.rejected[-1].content or _called(example.rejected[-1]) or " ") if example.rejected else ""
+
+
+def facts(example: Example) -> str:
+    """Return the facts of a row as JSON; empty without any."""
+    return ENCODER.encode(dict(example.facts)) if example.facts else ""
+
+
 def earlier(example: Example) -> str:
     """Return the answers before the last that are learned, as one text; an empty one is a space."""
     turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]

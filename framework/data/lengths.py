@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.records import Lengths, TokenGroup, TokenRow
-from framework.api.schema import Overflow
+from framework.api.records import GroupedRows, Lengths, TokenGroup, TokenRow
+from framework.api.schema import Overflow, Role
+from framework.data import blocks
 from framework.data.store import Rows, Store
 from framework.util.errors import FrameworkError
 
@@ -126,13 +127,20 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
 
 
 def stored_rows(folder: Path, numbers: Iterable[Numbers], limit: int) -> list[Rows[TokenGroup]]:
-    """Return groups of the store in a folder, once for each of `numbers`, cut at `limit` tokens."""
+    """Return groups of the store in a folder, once for each of `numbers`, cut at `limit` tokens; see `token_groups`."""
     store = Store(folder)
     return [token_groups(store, each, limit) for each in numbers]
 
 
 def token_groups(store: Store, numbers: Numbers, limit: int) -> Rows[TokenGroup]:
-    """Return the groups, each row cut at `limit` tokens."""
+    """Return the groups, each row cut at `limit` tokens; those of a table of blocks have the rows of a block."""
+
+    def block(rows: Numbers) -> TokenGroup:
+        groups = [store.token_group(int(number), limit) for number in rows[rows != blocks.NOTHING]]
+        return GroupedRows(tuple(group.answer for group in groups), (Role.answer,) * len(groups))
+
+    if numbers.ndim > 1:
+        return Rows(numbers, block)
     return Rows(numbers, lambda number: store.token_group(number, limit))
 
 

@@ -1,8 +1,9 @@
 """Reads the sources of a run, formats and encodes their rows, and writes a store; or finds that of an earlier run.
 
-`data.cut`: a plain text that is longer than its limit becomes several rows, about equally long. A cut falls between two
-tokens and never within a character, and no part of the text is in two rows. What is not learned at the beginning of the
-text, the BOS token, begins every row; only the last row ends with the stop token.
+`data.cut`: a plain text that is longer than its limit becomes several rows, about equally long; for a method that fills
+blocks with texts all but the last are as long as the limit. A cut falls between two tokens and never within a
+character, and no part of the text is in two rows. What is not learned at the beginning of the text, the BOS token,
+begins every row; only the last row ends with the stop token.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ BATCH_ROWS, BATCH_CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
 MOST_CUT_BACK = 3
 """How many tokens a cut moves back at most: a character of four bytes may be four tokens."""
+PART = ", part "
+"""The text between the place of a plain text and the number of one of its rows."""
 HALF_CHARACTER = "\ufffd"
 """How the rest of a character that was cut decodes."""
 
@@ -55,6 +58,7 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.method: Method = plan.method.create()
+        self.limit = plan.data.config.cut or (plan.training.max_seq_length if plan.method.config.texts else None)
         self.source = plan.data.create()
         self.raw: RawData = sources.load(plan.data.component.name, self.source)
         self.others: list[RawData] = [
@@ -108,9 +112,8 @@ class Reader:
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
-        return key_of(
-            self.fingerprint, settings, chosen, places, encoding, code=(*sources, *makers, *asked, self.method)
-        )
+        code = (*sources, *makers, *asked, self.method)
+        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, code=code)
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)
@@ -186,7 +189,7 @@ class Reader:
         self, batch: Sequence[Example], part: RowPart, summary: ReadSummary
     ) -> Iterator[tuple[Example, TokenGroup]]:
         """Encode examples, each as the rows of its group; a plain text may become several groups."""
-        limit, stop_ids = self.plan.data.config.cut, self.model.stop_ids
+        limit, stop_ids, full = self.limit, self.model.stop_ids, self.plan.method.config.texts
         # A prompt is an answer to compare with, whatever the method.
         made = [_alone(each) if part == RowPart.prompts else self._conversations(each) for each in batch]
         rows = iter(self.model.encode([each for conversations in made for _, each in conversations]))
@@ -195,6 +198,9 @@ class Reader:
             group: TokenGroup = some[0] if part == RowPart.prompts else _group(conversations, some)
             for name in (*group.facts, *group.arrays):
                 summary.given[name] = summary.given.get(name, 0) + 1
+            if any(row.normalized for row in some):
+                summary.normalized += 1
+                summary.normalized_examples += [example.where] if summary.normalized <= SHOWN_ERRORS else []
             if not isinstance(group, TokenRow):
                 yield example, group
                 continue
@@ -202,10 +208,7 @@ class Reader:
             if example.text is not None and not stop_ids.isdisjoint(row.labels[:-1]):
                 summary.stopped += 1
                 summary.stopped_examples += [example.where] if summary.stopped <= SHOWN_ERRORS else []
-            if row.normalized:
-                summary.normalized += 1
-                summary.normalized_examples += [example.where] if summary.normalized <= SHOWN_ERRORS else []
-            pairs = [(example, row)] if limit is None else cut(example, row, limit, self.model)
+            pairs = [(example, row)] if limit is None else cut(example, row, limit, self.model, full=full)
             if len(pairs) > 1:
                 summary.cut_texts += 1
                 summary.cut_rows += len(pairs)
@@ -317,22 +320,28 @@ def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-def cut(example: Example, row: TokenRow, limit: int, model: Model) -> list[tuple[Example, TokenRow]]:
+def cut(
+    example: Example, row: TokenRow, limit: int, model: Model, *, full: bool = False
+) -> list[tuple[Example, TokenRow]]:
     """Cut the row of a plain text into rows of at most `limit` tokens, `my.txt:1, part 1` and so on.
 
-    A conversation, and a text of at most `limit` tokens, stay as they are.
+    A conversation, and a text of at most `limit` tokens, stay as they are. `full`: all but the last are as long as the
+    limit, give or take a character.
     """
     if example.text is None or len(row.input_ids) <= limit:
         return [(example, row)]
     first = next((place for place, label in enumerate(row.labels) if label != IGNORE), 0)
     begin, ids = row.input_ids[:first], row.input_ids[first:]
-    room = max(1, limit - first - MOST_CUT_BACK)
+    room = max(1, limit - first - (0 if full else MOST_CUT_BACK))
     count = math.ceil(len(ids) / room)
-    made, start = [], 0
-    for number in range(1, count + 1):
-        end = _whole_characters(ids, start, len(ids) * number // count, model)
-        inner, where = ids[start:end], f"{example.where}, part {number}"
-        text = model.decode(inner[:-1] if number == count and inner[-1] in model.stop_ids else inner)
+    made: list[tuple[Example, TokenRow]] = []
+    start = 0
+    while start < len(ids):
+        number = len(made) + 1
+        end = min(start + room, len(ids)) if full else len(ids) * number // count
+        end = _whole_characters(ids, start, end, model)
+        inner, where = ids[start:end], f"{example.where}{PART}{number}"
+        text = model.decode(inner[:-1] if end == len(ids) and inner[-1] in model.stop_ids else inner)
         labels = [IGNORE] * first + row.labels[first + start : first + end]
         tokens = TokenRow([*begin, *inner], labels, where, row.problem)
         made.append((dataclasses.replace(example, text=text, where=where), tokens))

@@ -308,7 +308,7 @@ def _check_length(example: Example, longest: int | None) -> None:
 def characters(example: Example) -> int:
     """Return about how many characters of a row are tokenized."""
     size = len(example.text or "")
-    for turn in example.messages:
+    for turn in (*example.messages, *example.rejected):
         size += len(turn.content) + len(turn.reasoning_content or "")
         size += len(str(turn.tool_calls)) if turn.tool_calls else 0
     return size

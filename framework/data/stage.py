@@ -36,8 +36,9 @@ from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
 from framework.data import audit, lengths, mask_verification
 from framework.data.audit import StoredRows
+from framework.data.blocks import NOTHING, fill_blocks
 from framework.data.lengths import Fitted
-from framework.data.reader import Reader
+from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
 from framework.hooks.session import current
@@ -55,6 +56,8 @@ ENOUGH_PROMPTS = 60
 """Prompts with which a run gives no warning: they show a difference of 21 points in four of five runs."""
 SYSTEM_PROMPT_ROWS = 500
 """Rows in which the system prompt is searched for: each takes the reading of a conversation."""
+WHOLE_TEXTS = 10
+"""From this number of plain texts on, those that are cut into rows are held out whole; with fewer, row by row."""
 SHOWN_ROWS, SHOWN_CHARACTERS = 3, 1200
 """Rows of the preview, and characters of a piece of one: the middle of a longer piece is left out."""
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -148,16 +151,24 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
-    apart = not judged or bool((rows.columns.part == RowPart.prompts).any())
+    # Plain texts ask nothing, so none is held back to be asked.
+    plain = bool(len(validation) and rows.columns.plain[validation].all())
+    apart = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
     chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, plan.seed)
     prompts, selection = _prompts(rows, judged_by, plan.seed), _prompts_of(rows, spread_order(chosen_by, plan.seed))
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
     train_groups = lengths.token_groups(rows, fitted.numbers, limit)
+    view = preview(train_groups, rows.columns.source[fitted.numbers], model)
     tokens = rows.total_tokens(limit)[fitted.numbers]
+    blocks = 0
+    if plan.method.config.texts:
+        table = fill_blocks(tokens, limit)
+        train_groups = lengths.token_groups(rows, np.where(table == NOTHING, NOTHING, fitted.numbers[table]), limit)
+        blocks = len(table)
     result = DataResult(
-        train_rows=len(fitted.numbers),
+        train_rows=len(train_groups),
         validation_rows=len(held_out.numbers),
         prompts=len(prompts),
         formats=rows.summary.formats,
@@ -180,7 +191,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
             *_stopped_text(rows),
             *_normalized(rows),
         ],
-        view=preview(train_groups, rows.columns.source[fitted.numbers], model),
+        view=view,
         cached=cached,
         system_prompt=_system_prompt(rows, fitted.numbers),
         judged_apart=apart or len(judged_by) != len(validation),
@@ -188,6 +199,8 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
         rejected_answers=rows.summary.rejected,
         cut_texts=rows.summary.cut_texts,
         cut_rows=rows.summary.cut_rows,
+        block_tokens=limit if blocks else 0,
+        block_rows=len(fitted.numbers) if blocks else 0,
         conversations=rows.summary.conversations,
         conversation_rows=rows.summary.conversation_rows,
     )
@@ -340,12 +353,19 @@ def held_out_rows(groups: NDArray[np.int64], own: NDArray[np.bool_], share: floa
 
 
 def _clusters(rows: Store) -> NDArray[np.int64]:
-    """Return the cluster of each row: those that ask nearly the same, or belong together by `format.cluster`."""
+    """Return the cluster of each row: those that ask nearly the same, or belong to one text or by `format.cluster`."""
     # By questions only: a validation row whose question is trained on measures memory (decision 0014).
     groups = audit.groups(rows, "near_duplicate_questions")
     named = np.flatnonzero(rows.columns.cluster)
     _, first, inverse = np.unique(rows.columns.cluster[named], return_index=True, return_inverse=True)
-    return minhash.join(groups, named[first][inverse], named)
+    groups = minhash.join(groups, named[first][inverse], named)
+    texts = len(rows) - rows.summary.cut_rows + rows.summary.cut_texts
+    if not rows.summary.cut_texts or texts < WHOLE_TEXTS:
+        return groups
+    begins: dict[str, int] = {}
+    plain = np.flatnonzero(rows.columns.plain)
+    heads = [begins.setdefault(rows.where(int(row)).rpartition(PART)[0] or f"row {row}", int(row)) for row in plain]
+    return minhash.join(groups, np.array(heads, np.int64), plain)
 
 
 def _halved(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -427,10 +447,10 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
 
 
 def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer, and keep that answer as the reference, if there is one."""
+    """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
     if is_prompt(example):
         return Prompt(example.messages, None, example.tools, example.where, example.cluster)
-    reference = example.messages[-1].content
+    reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
     return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
 
 

@@ -8,6 +8,7 @@ tokens are those of its answer. The files have the same batches. `writer.py` mak
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
@@ -37,7 +38,10 @@ TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
 TEXTS_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("where", "problem", "question", "answer", "earlier", "around", "example")]
+    [
+        (name, pa.string())
+        for name in ("where", "problem", "question", "answer", "earlier", "around", "rejected", "facts", "example")
+    ]
 )
 GROUPS_SCHEMA = pa.schema(
     [
@@ -108,9 +112,9 @@ class RowColumns:
 
 
 class Rows(Sequence[T], Generic[T]):
-    """Some rows of a store, in a given order, each made when it is asked for."""
+    """Some rows of a store, in a given order, each made when it is asked for; or blocks of rows, from a table."""
 
-    def __init__(self, numbers: NDArray[np.int64], make: Callable[[int], T]) -> None:
+    def __init__(self, numbers: NDArray[np.int64], make: Callable[[Any], T]) -> None:
         self.numbers = numbers
         self.make = make
 
@@ -124,7 +128,8 @@ class Rows(Sequence[T], Generic[T]):
     def __getitem__(self, index: int | slice) -> T | Rows[T]:
         if isinstance(index, slice):
             return Rows(self.numbers[index], self.make)
-        return self.make(int(self.numbers[index]))
+        number = self.numbers[index]
+        return self.make(number if number.ndim else int(number))
 
 
 class Store:
@@ -241,8 +246,9 @@ class Store:
             start = 0
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index)
-                names = ("where", "problem", "question", "answer", "earlier", "around")
-                yield Texts(start, *(batch.column(name).to_pylist() for name in names))
+                names = ("where", "problem", "question", "answer", "earlier", "around", "rejected")
+                facts = [json.loads(text) if text else {} for text in batch.column("facts").to_pylist()]
+                yield Texts(start, *(batch.column(name).to_pylist() for name in names), facts)
                 start += batch.num_rows
 
     def supervised_after(self, number: int, limit: int) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.records import IGNORE, Example, TokenGroup, TokenRow
 from framework.api.schema import Role
-from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
+from framework.data.conversations import answered, around, asked, earlier, facts, has_system, rejected, to_json
 from framework.data.rows import ReadSummary
 from framework.data.store import (
     COLUMNS,
@@ -64,7 +64,10 @@ class Writer:
         lists = [pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)) for values in (ids, learned)]
         _write(self._tokens, [*lists, places], TOKENS_SCHEMA)
         self._add_groups(groups)
-        texts = [[make(example) for example in examples] for make in (asked, answered, earlier, around, to_json)]
+        texts = [
+            [make(example) for example in examples]
+            for make in (asked, answered, earlier, around, rejected, facts, to_json)
+        ]
         problems = [problem_of(group) for group in groups]
         _write(self._texts, [places, problems, *texts], TEXTS_SCHEMA)
         supervised, turns = _counts(lengths, offsets, learned)

@@ -9,7 +9,7 @@ from functools import partial
 from statistics import fmean
 
 from framework.api.data import Data, set_of
-from framework.api.plan import EVAL_LOSS, SCORE, WINS, Plan
+from framework.api.plan import EVAL_LOSS, SCORE, TEXT_PERPLEXITY, WINS, Plan
 from framework.api.protocols import (
     AnyMetric,
     AsksPrompts,
@@ -26,6 +26,9 @@ from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
+
+MAX_NATS = 700.0
+"""The largest power of e that is a number."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Measuring:
         for name, validation_set in self.plan.set_losses.items() if losses else ():
             if (part := _of_set(measures[EVAL_LOSS], validation_set)) is not None:
                 measures[name] = part
+        if losses and self.plan.method.config.texts:
+            measures[TEXT_PERPLEXITY] = _perplexity(measures[EVAL_LOSS])
         if losses:
             measures |= self.plan.method.create().measures(self.model, self.data.validation_groups)
         for number, (name, evaluator) in enumerate(self.evaluators.items(), start=len(losses) + 1):
@@ -230,6 +235,12 @@ def _validation_loss(data: Data) -> Measure:
     where = [row.where for row in rows]
     clusters = clusters if len(set(clusters)) < len(clusters) else []
     return Measure(value, items, weights, kind=MeasureKind.loss, where=where, clusters=clusters)
+
+
+def _perplexity(loss: Measure) -> Measure:
+    """Return what decides of texts that are held out: e to the loss, over the same items."""
+    value = math.exp(min(loss.value, MAX_NATS))
+    return replace(loss, value=value, exponential=True, kind=MeasureKind.content, item="held-out text")
 
 
 def _damaged(loss: Measure) -> FrameworkError:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from framework.api.plan import EVAL_LOSS, SCORE, Plan
+from framework.api.plan import EVAL_LOSS, SCORE, TEXT_PERPLEXITY, Plan
 from framework.api.records import (
     Aspect,
     Change,
@@ -99,6 +99,8 @@ def _candidates(data: DataResult | None, after: EvalResult | None, trained: Trai
     # Prompts that are the validation rows themselves chose the weights by their loss.
     if data is not None and not data.judged_apart:
         chosen |= {name for name, measure in after.measures.items() if measure.aspect is Aspect.task}
+    if EVAL_LOSS in chosen:
+        chosen.add(TEXT_PERPLEXITY)  # the same numbers
     return dict.fromkeys(chosen, trained.candidates)
 
 
@@ -151,7 +153,8 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
     before = beside(before, after)
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
-    losses = {name: measure for name, measure in before.measures.items() if name.startswith(EVAL_LOSS)}
+    of_rows = (EVAL_LOSS, TEXT_PERPLEXITY)
+    losses = {name: measure for name, measure in before.measures.items() if name.startswith(of_rows)}
     return dataclasses.replace(before, measures=losses, samples=[], selection={})
 
 

@@ -51,6 +51,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     """Return what the data stage found of the rows, and what a sample of them begins with."""
     limit = data.lengths.max_seq_length
     sizes = (min(data.lengths.p99, limit), min(data.lengths.longest, limit))
+    sizes = (data.block_tokens, data.block_tokens) if data.block_tokens else sizes
     some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLED_ROWS))]
     first, last = min(some), max(some)  # what these two have in common, all between them have
     shared = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))

@@ -265,9 +265,10 @@ class EchoModel:
         return EchoTraining(self, answer_rows(rows), answer_rows(validation), run).train()
 
     def learn(self, row: TokenRow) -> None:
-        """Memorize the last answer of a row."""
+        """Memorize the last answer of a row, if it is no plain text."""
         example = self.examples[row.where]
-        self.learned[_key(example.messages[:-1])] = example.messages[-1].content
+        if example.messages:
+            self.learned[_key(example.messages[:-1])] = example.messages[-1].content
         self.rows.append(row.input_ids)
 
     def restore(self, checkpoint: Path) -> None:

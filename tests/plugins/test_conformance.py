@@ -300,11 +300,11 @@ class TestShareGPT(FormatterSuite):
 
 class TestPromptCompletion(FormatterSuite):
     option = "prompt_completion"
-    rows = (PAIR, {"prompt": TURNS[:1], "completion": TURNS[1:]}, {**PAIR, "system": "Be brief", "label": True})
+    rows = (PAIR, {"prompt": TURNS[:1], "completion": TURNS[1:]}, {**PAIR, "system": "Be brief", "label": None})
     broken = (
         ({"prompt": "Capital of Peru?"}, "completion"),
         ({**PAIR, "prompt": 3}, "prompt"),
-        ({**PAIR, "label": False}, "label"),
+        ({**PAIR, "label": "geography"}, "label"),
     )
 
 
@@ -321,12 +321,34 @@ class TestPreference(FormatterSuite):
         {"conversations": SHARED[:1], "chosen": SHARED[1], "rejected": {"from": "gpt", "value": "Quito"}},
         {"instruction": "Add", "input": "1 and 1", "chosen": "2", "rejected": "3"},
         {"system": "Be brief.", "question": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"},
+        {"input": {"messages": TURNS[:1]}, "preferred_output": TURNS[1:], "non_preferred_output": WRONG[1:]},
+        {"prompt": "Capital of Peru?", "response_0": "Quito", "response_1": "Lima", "better_response_id": 1},
+        {"conversation_a": TURNS, "conversation_b": WRONG, "winner": "model_a"},
+        {"prompt": "Capital?", "answers": [{"answer": "Lima", "rank": 1.0}, {"answer": "Quito", "rank": 2.0}]},
     )
     broken = (
         ({"riddle": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}, "prompt"),
         ({**PREFERRED, "rejected": 3}, "rejected"),
         ({"prompt": "Capital of Peru?", "chosen": "Lima"}, "rejected"),
         ({"chosen": TURNS, "rejected": [{"role": "user", "content": "Capital of Chile?"}, WRONG[1]]}, "rejected"),
+        ({"prompt": "Capital?", "response_0": "Lima", "response_1": "Quito", "better_response_id": 2}, "better_resp"),
+        ({"prompt": "Capital?", "answers": [{"answer": "Lima", "rank": "first"}]}, "rank"),
+    )
+
+
+class TestUnpaired(FormatterSuite):
+    option = "unpaired"
+    rows = (
+        {**ALPACA, "label": True},
+        {**PAIR, "label": 1},
+        {"messages": TURNS, "label": "good"},
+        {"conversations": SHARED, "kto_tag": True},
+    )
+    broken = (
+        (PAIR, "label"),
+        ({"prompt": "Capital of Peru?", "label": True}, "completion"),
+        ({**PAIR, "label": "geography"}, "label"),
+        ({**PAIR, "label": True, "kto_tag": False}, "kto_tag"),
     )
 
 
@@ -349,7 +371,13 @@ class TestAuto(FormatterSuite):
 
 class TestSft(MethodSuite):
     option = "sft"
-    refused: ClassVar = [(Example((Message("user", "Why?"),), "none"), "has to end with an assistant's turn")]
+    refused: ClassVar = [
+        (Example((Message("user", "Why?"),), "none"), "has to end with an assistant's turn"),
+        (
+            Example((Message("user", "Why?"), Message("assistant", "No.")), "unpaired", facts={"desirable": 0.0}),
+            "method=kto learns from such rows",
+        ),
+    ]
 
 
 CONTEXT = Message("user", "Capital of Peru?")

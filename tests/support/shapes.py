@@ -224,6 +224,7 @@ SEARCHED = [
     Shape("The Stack, content", {"content": "print(1)", "lang": "Python", "size": 8}),
 ]  # fmt: skip
 """What a search of documentation and code found: Axolotl, TRL, Cohere, Together, Bedrock, data sets of the Hub."""
+NO = {"role": "assistant", "content": "No."}
 _PAIR = {"chosen": ANSWERED, "rejected": "No."}
 TREE = {"message_tree_id": "1", "prompt": {"text": ASKED, "role": "prompter", "replies": [{"text": ANSWERED}]}}
 AUDITED = [
@@ -233,9 +234,29 @@ AUDITED = [
     Shape("HelpSteer3, preference", {
         "context": said()[:1], "response1": ANSWERED, "response2": "No.", "overall_preference": -2
     }),
-    Shape("Nectar", {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": [{"answer": ANSWERED, "rank": 1.0}]}),
+    Shape("Nectar", {"prompt": f"\n\nHuman: {ASKED}\n\nAssistant: ", "answers": [
+        {"answer": ANSWERED, "rank": 1.0, "model": "x"}, {"answer": "No.", "rank": 2.0, "model": "y"}
+    ]}),
+    Shape("Nectar, all answers tie", {"prompt": ASKED, "answers": [
+        {"answer": ANSWERED, "rank": 1.0}, {"answer": "No.", "rank": 1.0}
+    ]}),
+    Shape("UltraFeedback, four scores", {"instruction": ASKED, "completions": [
+        {"response": text, "overall_score": score} for text, score in (("No.", 2.0), (ANSWERED, 8.0), ("Hm.", 4.0))
+    ]}),
+    Shape("PKU-SafeRLHF", {
+        "prompt": ASKED, "response_0": "No.", "response_1": ANSWERED, "better_response_id": 1, "safer_response_id": 1
+    }),
+    Shape("PKU-SafeRLHF, better and safer disagree", {
+        "prompt": ASKED, "response_0": "No.", "response_1": ANSWERED, "better_response_id": 1, "safer_response_id": 0
+    }),
+    Shape("LLaMA-Factory's ranking, Alpaca", {"instruction": ASKED, "input": "", **_PAIR}),
+    Shape("LLaMA-Factory's ranking, ShareGPT", {
+        "conversations": said("human", "gpt", "from", "value")[:1],
+        "chosen": {"from": "gpt", "value": ANSWERED}, "rejected": {"from": "gpt", "value": "No."},
+    }),
     Shape("SHP", {"history": ASKED, "human_ref_A": ANSWERED, "human_ref_B": "No.", "labels": 1}),
-    Shape("Chatbot Arena", {"conversation_a": said(), "conversation_b": said(), "winner": "model_a"}),
+    Shape("Chatbot Arena", {"conversation_a": said(), "conversation_b": [said()[0], NO], "winner": "model_a"}),
+    Shape("Chatbot Arena, a tie", {"conversation_a": said(), "conversation_b": said(), "winner": "tie"}),
     Shape("LMSYS, WildChat", {"conversation_id": "1", "model": "x", "conversation": [
         {**turn, "language": "English", "redacted": False} for turn in said()
     ], "turn": 1}),
@@ -257,6 +278,8 @@ AUDITED = [
     Shape("KTO as 0 and 1, wanted", {"prompt": ASKED, "completion": ANSWERED, "label": 1}),
     Shape("KTO as 0 and 1, not wanted", {"question": ASKED, "answer": "No.", "label": 0}),
     Shape("kto_tag of LLaMA-Factory, not wanted", {"messages": said(), "kto_tag": False}),
+    Shape("KTO, a thumb", {"prompt": ASKED, "completion": ANSWERED, "label": "thumbs up"}),
+    Shape("KTO, two labels that disagree", {"prompt": ASKED, "completion": ANSWERED, "label": 1, "kto_tag": False}),
     Shape("A label that says something else", {"instruction": ASKED, "output": ANSWERED, "label": "geography"}),
     Shape("gpt-oss channels", {"messages": [
         said()[0], {"role": "assistant", "content": "Peru …", "channel": "analysis"}, {**said()[1], "channel": "final"}

@@ -134,7 +134,8 @@ class DataResult:
     `system_prompt` is the one that most training rows have; empty if no prompt has most of them. `judged_apart` says
     that no prompt is a validation row: a training may choose its weights by those. `unread_fields` counts the rows with
     a value in a field that has no effect, `rejected_answers` the preference pairs whose rejected answer is left out.
-    `cut_texts` plain texts became `cut_rows` rows by `data.cut`, and `conversations` with several answers
+    `cut_texts` plain texts became `cut_rows` rows by `data.cut`; `block_rows` texts fill the `train_rows` blocks of
+    `block_tokens` tokens of a method that learns texts, else both are 0; and `conversations` with several answers
     `conversation_rows` rows by `data.learn=each`. `notes` are what the source says about its rows. `decides` is the
     metric that decides about the gain, and `decides_why` says why, by the references of the prompts; empty if there are
     no references.
@@ -167,6 +168,8 @@ class DataResult:
     rejected_answers: int = 0
     cut_texts: int = 0
     cut_rows: int = 0
+    block_tokens: int = 0
+    block_rows: int = 0
     conversations: int = 0
     conversation_rows: int = 0
     notes: list[str] = field(default_factory=list)

@@ -83,7 +83,8 @@ class Measure:
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
-    look at them may use this share of the level, so it needs a higher confidence, `this_look`.
+    look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` is the word
+    for it.
 
     Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
     where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one
@@ -107,6 +108,7 @@ class Measure:
     constant_items: list[float | None] = field(default_factory=list)
     answers: int = 0
     look_share: float = 1.0
+    item: str = "prompt"
 
     def this_look(self, confidence: float) -> float:
         """Return the confidence that this look needs for all of them together to have `confidence`.
@@ -272,6 +274,7 @@ class Change:
         higher_is_better: whether a higher value is better.
         aspect: what it is about.
         pairs: items that are compared.
+        item: the word for one of them.
         low: the lower bound of the difference; None if there is no interval.
         high: the upper bound.
         outcome: None if there is nothing to compare, and for measures that are neither better nor worse.
@@ -324,6 +327,7 @@ class Change:
     content_after: float | None = None
     held_back: str = ""
     beyond: float | None = None
+    item: str = "prompt"
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,8 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     """Say what the data stage found, without the findings of the audit; what did not occur is left out."""
     prompts = f", {data.prompts:,} {_plural(data.prompts, 'prompt')}"
     cached = "; from the cache" if data.cached else ""
-    yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
+    trained = count(data.train_rows, "block") if data.block_tokens else f"{data.train_rows:,}"
+    yield Fact("rows", f"{trained} to train, {data.validation_rows:,} held out{prompts}{cached}")
     yield _format(data)
     if data.decides:
         yield Fact("decides", f"{data.decides}: {data.decides_why}")
@@ -76,15 +77,22 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
         yield Fact("not read", _unread(data.unread_fields))
     if data.rejected_answers:
         answers = f"the rejected {_plural(data.rejected_answers, 'answer')} of {count(data.rejected_answers, 'row')}"
-        yield Fact("preference", f"{answers} left out: supervised training learns the chosen ones")
+        yield Fact("preference", f"{answers} left out: method=sft learns the chosen ones, method=dpo both")
     if data.cut_texts:
-        cut = f"{count(data.cut_texts, 'plain text')} into {count(data.cut_rows, 'row')} (data.cut)"
-        yield Fact("cut", cut)
+        by = "" if data.block_tokens else " (data.cut)"
+        yield Fact("cut", f"{count(data.cut_texts, 'plain text')} into {count(data.cut_rows, 'row')}{by}")
+    if data.block_tokens:
+        filled = data.tokens / (data.train_rows * data.block_tokens)
+        texts, blocks = count(data.block_rows, "plain text"), count(data.train_rows, "block")
+        yield Fact("blocks", f"{texts} in {blocks} of {data.block_tokens:,} tokens, {filled:.1%} full")
+    elif data.proof.rows and data.proof.plain == data.proof.rows:
+        advice = "method=pretrain lays several into one block, and judges by their perplexity"
+        yield Fact("plain text", f"each text is a row of its own; {advice}")
     if data.conversations:
         made = f"{count(data.conversations, 'conversation')} into {count(data.conversation_rows, 'row')}, one for each"
         yield Fact("answers", f"{made} answer (data.learn=each)")
     if data.mixed:
-        parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
+        parts = ", ".join(_mixed_in(part, data.block_rows or data.train_rows) for part in data.mixed)
         yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
     if data.bad_rows:
         lines = [

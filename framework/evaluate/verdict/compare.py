@@ -152,7 +152,7 @@ def _change(
     known = after or before
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
-    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind)
+    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind, item=known.item)
     pairs = _pairs(before, after, leaked) if before and after else None
     if pairs is None:
         return plain

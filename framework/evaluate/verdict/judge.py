@@ -200,11 +200,11 @@ def _said(changes: Mapping[str, Change], primary: str, gained: Outcome | None, c
             "metric=[exact_match], or metric=[judge]"
         )
     name, change = primary, changes[primary]
-    asked = count(change.pairs, "prompt")
+    asked = count(change.pairs, change.item)
     if change.outcome is None:
         return _unknown(f"{name} has no result for each prompt, so nothing can be tested")
     if not change.pairs:
-        return _unknown(f"all {change.leaked} prompts are answered by training rows")
+        return _unknown(f"all {change.leaked} {change.item}s are answered by training rows")
     if change.not_finite and change.outcome is Outcome.worse:
         text = _not_finite(name, change)
         return Said("Worse", f"no, it got worse. {text}", Tone.lost, text)
@@ -250,7 +250,9 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
     power = f"with {asked}, only a difference of about {_points(change.least, change, name)} or more is likely to show"
     if change.least is None:
         power = f"{asked} {'is' if change.pairs == 1 else 'are'} too few to show any difference"
-    return Said("Too few prompts to tell", f"too few prompts to tell. {of_all}; {power}", Tone.neutral, moved)
+    return Said(
+        f"Too few {change.item}s to tell", f"too few {change.item}s to tell. {of_all}; {power}", Tone.neutral, moved
+    )
 
 
 def _held_back(change: Change, moved: str, of_all: str, name: str) -> Said:
@@ -388,7 +390,7 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
     groups = f" in {count(change.clusters, 'group')} of similar ones" if change.clusters else ""
     bounds = difference(change, primary)
     parts = [
-        f"{_moved(primary, change, count(change.pairs, 'prompt'))}{groups}",
+        f"{_moved(primary, change, count(change.pairs, change.item))}{groups}",
         *([f"{bounds} at {config.confidence:.0%} confidence"] if bounds else []),
         _p(change.p_value),
     ]
@@ -411,8 +413,8 @@ def _details(changes: Mapping[str, Change], primary: str, config: VerdictConfig,
         )
     if change.candidates > 1:
         yield (
-            f"these prompts also chose the weights, from {change.candidates} validations: the test allows for the "
-            "choice of the best"
+            f"these {change.item}s also chose the weights, from {change.candidates} validations: the test allows for "
+            "the choice of the best"
         )
 
 

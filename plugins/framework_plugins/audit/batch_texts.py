@@ -16,6 +16,7 @@ from framework_plugins.audit.finding_draft import Numbers
 from framework_plugins.audit.patterns import JoinedTexts, Pattern
 
 EARLIER = " before the last answer"
+REJECTED = " in the rejected answer"
 AROUND = " in the system prompt, a thought, a call or a tool"
 WORD_LENGTH = 24
 """Characters of a word, at most: what is longer is an identifier, or a script without spaces."""
@@ -72,6 +73,12 @@ class BatchTexts:
         pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
         rows, which = np.array(pairs, np.int64).reshape(-1, 2).T
         return cls([_unescaped(text) for text in numbers], rows, which, AROUND)
+
+    @classmethod
+    def rejected(cls, texts: Sequence[str]) -> BatchTexts:
+        """Take the answers that were not preferred, of rows that have one."""
+        rows = np.array([row for row, text in enumerate(texts) if text], np.int64)
+        return cls([text for text in texts if text], rows, np.arange(len(rows)), REJECTED)
 
     @functools.cached_property
     def joined(self) -> JoinedTexts:

@@ -23,6 +23,11 @@ class Check(Enum):
     contradictions = "contradictions"
     duplicates = "duplicates"
     near_duplicates = "near_duplicates"
+    identical_pairs = "identical_pairs"
+    contradictory_labels = "contradictory_labels"
+    one_sided_labels = "one_sided_labels"
+    length_bias = "length_bias"
+    ranks = "ranks"
     refusals = "refusals"
     emails = "emails"
     too_long = "too_long"
@@ -56,6 +61,9 @@ class StandardConfig(AuditConfig):
     many epochs."""
     long_answer: Annotated[float, Ge(1)] = 5.0
     """An answer is very long if it has more than this many times the tokens of the 95th percentile."""
+    length_bias: Annotated[float, Interval(ge=0.5, le=1)] = 0.65
+    """Preference pairs are biased by length if the chosen answer is the longer one in more than this share of them, or
+    the shorter one."""
     homogeneous: Annotated[float, Interval(gt=0, le=1)] = 0.3
     """Largest share of the rows that one template, or one group of near-duplicates, may make up."""
     distinct: Annotated[float, Interval(ge=0, le=1)] = 0.1

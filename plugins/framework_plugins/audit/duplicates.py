@@ -15,7 +15,7 @@ from framework.api import SIMILARITY, WORD, RowPart, Severity, as_read, features
 from framework_plugins.audit.batch_texts import JSON
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.finding_draft import SHOWN_ROWS, FindingDraft, Numbers, are, of
-from framework_plugins.audit.texts import MAX_SAMPLE_CHARS, Survey
+from framework_plugins.audit.texts import MAX_SAMPLE_CHARS, MIX, Survey
 
 WARNING_SHARE = 0.01
 """Share of the rows from which on repetition is a warning."""
@@ -32,12 +32,11 @@ MAX_ROWS_OF_AN_ANSWER = 3
 UNCOMMON_SHARE, SHARED_WORDS_SHARE, REORDERED_SHARE = 0.05, 0.5, 0.75
 """Share of the training rows that an uncommon word or pair of words is in at most; share of them that two questions
 share; the same of two or more words without pairs, whose order may differ."""
-_MIX = np.int64(-7046029254386353131)
 
 
 def findings(survey: Survey) -> Iterator[FindingDraft]:
     """Give the findings, before their examples are read."""
-    prompts = survey.questions[survey.train] ^ _systems(survey)
+    prompts = hash_prompts(survey)
     exact, groups = _repeats(survey, prompts)
     yield from _duplicates(survey, exact, groups)
     yield from _near_duplicates(survey, exact)
@@ -45,10 +44,15 @@ def findings(survey: Survey) -> Iterator[FindingDraft]:
     yield from _leaked(survey)
 
 
+def hash_prompts(survey: Survey) -> Numbers:
+    """Return a hash of the prompt of each training row: its question, with system prompt and tools if they matter."""
+    return survey.questions[survey.train] ^ _systems(survey)
+
+
 def _repeats(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
     """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
     # Mixed, or a prompt that equals its answer would be 0 in every row.
-    both = (prompts * _MIX) ^ survey.answered[survey.train]
+    both = (prompts * MIX) ^ survey.answered[survey.train] ^ survey.beside[survey.train]
     groups = np.full(len(survey.data), -1, dtype=np.int64)
     groups[survey.train] = both
     return survey.train[_repeated(both)], groups
@@ -94,7 +98,7 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fin
 
 
 def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
-    alike = survey.data.near_duplicates[survey.train]
+    alike = survey.data.near_duplicates[survey.train] * MIX ^ survey.beside[survey.train]
     again = survey.train[_repeated(alike)]
     close = np.setdiff1d(again, exact, assume_unique=True)
     if len(close):
@@ -140,7 +144,8 @@ def _rounded(count: float, *, exact: bool) -> int:
 
 def _several_answers(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     """Gather the training rows of each prompt that has more than one answer; an empty answer is none."""
-    places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0))
+    unwanted = survey.label[survey.train] == 0
+    places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0) & ~unwanted)
     places = places[_shared(prompts[places])]
     if not len(places):
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from framework.api import AuditData, Finding
-from framework_plugins.audit import clean, content, dataset, duplicates, sizes
+from framework_plugins.audit import clean, content, dataset, duplicates, preferences, sizes
 from framework_plugins.audit.config import StandardConfig
 from framework_plugins.audit.finding_draft import FindingDraft
 from framework_plugins.audit.texts import make_survey
@@ -32,7 +32,7 @@ class Standard:
         if not len(data):
             return
         surveyed = make_survey(data, self.config)
-        for part in (content, duplicates, sizes, dataset):
+        for part in (content, duplicates, preferences, sizes, dataset):
             for draft in part.findings(surveyed):
                 if draft.check not in self.config.ignore:
                     yield draft

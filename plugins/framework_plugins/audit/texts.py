@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api import AuditData, RowPart, Texts
+from framework.api.training import Role
 from framework_plugins.audit import patterns, secrets
 from framework_plugins.audit.batch_texts import BROKEN, JSON, BatchTexts, is_blank, is_silent, is_word, json_kind
 from framework_plugins.audit.config import Check, StandardConfig
@@ -16,6 +17,8 @@ from framework_plugins.audit.finding_draft import SHOWN_ROWS, Numbers
 from framework_plugins.audit.patterns import Pattern
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
+MIX = np.int64(-7046029254386353131)
+"""Sets a hash apart from another one of the same text, with which it is joined."""
 MAX_SAMPLE_CHARS = 4000
 """Characters of a text in the sample."""
 
@@ -60,6 +63,11 @@ class Survey:
         answers: how many answers are learned, the last and those before it.
         json_answers: how many of them are JSON.
         framed: whether the model reads more than questions and answers: a system prompt, tools, thoughts, calls.
+        rejected: a hash of the rejected answer, as of the last answer; 0 if there is none that the method learns from.
+        rejected_words: words of it.
+        label: 1 if the label of the answer calls it wanted, 0 if it does not, -1 without a label that counts.
+        ranked: of how many ranked answers the pair is the best and the worst; 0 if it is of none.
+        tied: how many of these tie with one of the pair.
         sample: some rows with their texts.
         hits: rows in which a check found something.
         kinds: what it found in the first of them, and where, if not in the question or the last answer: (kind, place).
@@ -77,9 +85,19 @@ class Survey:
     answers: NDArray[np.int32]
     json_answers: NDArray[np.int32]
     framed: NDArray[np.bool_]
+    rejected: NDArray[np.int64]
+    rejected_words: NDArray[np.int32]
+    label: NDArray[np.int8]
+    ranked: NDArray[np.int32]
+    tied: NDArray[np.int32]
     sample: Sample
     hits: dict[Check, list[Numbers]] = field(default_factory=dict)
     kinds: dict[Check, dict[int, tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> NDArray[np.int64]:
+        """A hash of what belongs to an answer: the rejected one, and its label; 0 if there is neither."""
+        return self.rejected * MIX + self.label + 1
 
     def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, place: str = "") -> None:
         """Keep the rows in which a check found something, those of `among`; the batches come in order."""
@@ -112,6 +130,11 @@ def make_survey(data: AuditData, config: StandardConfig) -> Survey:
         answers=np.ones(count, np.int32),
         json_answers=np.zeros(count, np.int32),
         framed=np.zeros(count, dtype=bool),
+        rejected=np.zeros(count, np.int64),
+        rejected_words=np.zeros(count, np.int32),
+        label=np.full(count, -1, np.int8),
+        ranked=np.zeros(count, np.int32),
+        tied=np.zeros(count, np.int32),
         sample=Sample.of(np.flatnonzero(trained), config.sample),
     )
     searched = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
@@ -119,9 +142,24 @@ def make_survey(data: AuditData, config: StandardConfig) -> Survey:
         earlier = BatchTexts.earlier(texts.earlier)
         _measure_batch(result, texts)
         _measure_earlier(result, earlier, texts.start)
+        _measure_preference(result, texts)
         _sample(result.sample, texts)
         _search(result, texts, earlier, searched)
     return result
+
+
+def _measure_preference(result: Survey, texts: Texts) -> None:
+    """Look at the rejected answers that the method learns from, at the labels that it reads, and at ranks."""
+    method = result.data.plan.method.config
+    for number, (answer, facts) in enumerate(zip(texts.rejected, texts.facts, strict=True), start=texts.start):
+        if answer and Role.rejected in method.roles:
+            plain = " ".join(answer.lower().split())
+            result.rejected[number] = hash(plain) or 1
+            result.rejected_words[number] = 0 if is_blank(plain) else plain.count(" ") + 1
+        if facts:
+            if method.own_objective:  # with another one, all answers are learned
+                result.label[number] = facts.get("desirable", -1)
+            result.ranked[number], result.tied[number] = facts.get("answers", 0), facts.get("tied", 0)
 
 
 def _measure_batch(result: Survey, texts: Texts) -> None:
@@ -174,6 +212,8 @@ def _search(result: Survey, texts: Texts, earlier: BatchTexts, searched: Sequenc
     """Search everything that the model reads; the answers before the last are in the question too."""
     questions, answers = BatchTexts.of(texts.question), BatchTexts.of(texts.answer)
     around = BatchTexts.around(texts.around)
+    learned = Role.rejected in result.data.plan.method.config.roles
+    rejected = BatchTexts.rejected(texts.rejected if learned else [])
     for pattern in searched:
-        for some in (answers, earlier) if pattern.answers else (questions, answers, around):
+        for some in (answers, earlier) if pattern.answers else (questions, answers, around, rejected):
             result.note(pattern.check, some.having(pattern) + texts.start, result.used, pattern.kind, some.place)

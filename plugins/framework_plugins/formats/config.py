@@ -87,7 +87,17 @@ class PromptCompletionConfig(FormatConfig):
 
 @dataclass
 class PreferenceConfig(FormatConfig):
-    """chosen and rejected, as text or messages; the prompt beside or in them. Supervised training learns chosen."""
+    """chosen and rejected, the prompt beside or in them; or answers of which a rank, score or label names the best."""
+
+
+@dataclass
+class UnpairedConfig(FormatConfig):
+    """A question, an answer, and a label that says whether it is wanted (label, kto_tag, desirable, thumbs_up)."""
+
+    wanted: list[str] = field(default_factory=list)
+    """Labels of answers that are wanted, `[helpful]`, in place of true, 1, yes, good, desirable and the like."""
+    unwanted: list[str] = field(default_factory=list)
+    """Labels of answers that are not, `[harmful]`; if either setting has an entry, any other label is refused."""
 
 
 @dataclass

@@ -25,6 +25,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("sharegpt", config.ShareGPTConfig, f"{formats}:ShareGPT")
     yield Component("prompt_completion", config.PromptCompletionConfig, f"{formats}:PromptCompletion")
     yield Component("preference", config.PreferenceConfig, f"{formats}:Preference")
+    yield Component("unpaired", config.UnpairedConfig, f"{formats}:Unpaired")
     yield Component("text", config.TextConfig, f"{formats}:Text")
 
 

@@ -255,7 +255,10 @@ class HFModel:
     def packer(self, losses: Losses, rows: int) -> Packer:
         """Return what cuts rows into passes of at most `rows` rows."""
         on_cpu, pair_cost = self.machine.device == "cpu", self.forward_plan.pair_cost
-        return Packer(losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu)
+        block = self.plan.training.max_seq_length if self.plan.method.config.texts else 0
+        return Packer(
+            losses.packing, rows, self.pad_id, pair_cost, dense_mask=losses.dense_mask, small_passes=on_cpu, block=block
+        )
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens."""

@@ -122,7 +122,7 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
 
 
 def _row_numbers(rows: Sequence[TokenGroup]) -> NDArray[np.int64]:
-    """Return which rows of the store these are."""
+    """Return which rows of the store these are, or a table of blocks."""
     assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
     return rows.numbers
 

@@ -226,6 +226,16 @@ class SimpoConfig(PairConfig):
 
 
 @dataclass
+class PretrainConfig(MethodConfig):
+    """Continued pretraining on plain text: documents fill blocks of trainer.max_seq_length, and all tokens are learned.
+
+    Attention and positions end where a document ends.
+    """
+
+    texts: ClassVar[bool] = True
+
+
+@dataclass
 class CrossEntropyConfig(LossConfig):
     """The mean negative log-probability of the learned tokens."""
 

@@ -11,7 +11,7 @@ from framework_plugins.methods import config
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """What a run learns by if nothing else is chosen, and what learns from preferences."""
+    """What a run learns by if nothing else is chosen, what learns from preferences, and from plain texts."""
     here = "framework_plugins.methods"
     yield Component("sft", config.SftConfig, f"{here}.sft:Sft")
     yield Component("dpo", config.DpoConfig, f"{here}.dpo:Dpo")
@@ -19,6 +19,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("orpo", config.OrpoConfig, f"{here}.orpo:Orpo")
     yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
     yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
+    yield Component("pretrain", config.PretrainConfig, f"{here}.pretrain:Pretrain")
     yield Component("cross_entropy", config.CrossEntropyConfig, f"{here}.cross_entropy:CrossEntropy")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from framework import FrameworkError
 from framework.api import Example, Measure, Model
 from framework.api.training import MethodConfig, Objective, Role, TokenGroup, check_answered
 
@@ -17,8 +18,13 @@ class Sft:
         del config
 
     def check(self, example: Example) -> None:
-        """Refuse a conversation that ends without an answer, or of which none is learned."""
+        """Refuse a conversation that ends without an answer, or of which none is learned, and one that is unwanted."""
         check_answered(example)
+        if example.facts.get("desirable") == 0:
+            raise FrameworkError(
+                "has an answer that its label calls unwanted, and method=sft would learn it: method=kto learns from "
+                "such rows, data.on_bad_row=skip leaves them out"
+            )
 
     def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
         """Return the conversation as it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -106,6 +107,16 @@ def test_pairs_are_split_counted_and_shown_by_group(load: Load) -> None:
     assert shown[1] == f"{shown[0]}, rejected"
     assert data.result.proof.rows == 12
     assert load(pair_rows(12)).result.rejected_answers == 12
+
+
+def test_a_question_that_fills_the_limit_leaves_no_pair_and_is_counted(load: Load) -> None:
+    long = json.dumps({"prompt": "word " * 300, "chosen": "yes", "rejected": "no"}) + "\n"
+    words = ("method=pairs", "trainer.max_seq_length=200", "data.validation_split=0")
+    for overflow in ("drop", "truncate"):
+        result = load(pair_rows(4) + long, *words, f"data.overflow={overflow}").result
+        assert (result.train_rows, result.overflow_rows, result.overflow_rows_left_out) == (4, 1, 1)
+    with pytest.raises(FrameworkError, match="leaves no token to learn: the 1 training rows have"):
+        load(long, *words, "data.overflow=truncate")
 
 
 @pytest.mark.parametrize(

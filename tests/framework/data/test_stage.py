@@ -569,7 +569,7 @@ def test_rejected_answers_are_counted_as_left_out(write_rows: Write, rows: Rows,
     result = load(write_rows([*rows, *pairs]), tmp_path).result
     assert (result.rejected_answers, result.unread_fields) == (4, {})
     told = next(fact.text for fact in data_facts(result) if fact.name == "preference")
-    assert told == "the rejected answers of 4 rows left out: supervised training learns the chosen ones"
+    assert told == "the rejected answers of 4 rows left out: method=sft learns the chosen ones, method=dpo both"
 
 
 def test_what_a_source_says_of_its_rows_is_reported(data_file: Path, tmp_path: Path) -> None:
@@ -656,7 +656,7 @@ def test_answers_that_were_not_wanted_are_refused_or_skipped_with_a_count(
     if suffix == ".csv":
         file = file.with_suffix(suffix)
         file.write_text("question,answer,label\nsay,it,1\nsay,no,0\nsay,it,1.0\n", encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"^rows\.\w+:[23]: format prompt_completion has an answer that was not"):
+    with pytest.raises(FrameworkError, match=r"^rows\.\w+:[23]: has an answer that its label calls unwanted, and"):
         load(file, tmp_path)
     data = load(file, tmp_path, "data.on_bad_row=skip", "data.validation_split=0")
     assert ([row.where for row in data.train], data.result.bad_rows) == ([f"{file.name}:{line}" for line in kept], 1)

@@ -30,6 +30,17 @@ def test_one_conversation_gives_the_same_messages_in_every_format(messages: list
         assert auto.example(read) == example
 
 
+_TALKS = {f"conversation_{n}": [{"role": "user", "content": "say"}, {"role": "assistant", "content": n}] for n in "ab"}
+PAIRS: list[Fields] = [
+    {"prompt": "say", "response_0": "a", "response_1": "b", "better_response_id": 0, "safer_response_id": 0},
+    {"context": "say", "response1": "a", "response2": "b", "overall_preference": 3},
+    {"history": "say", "human_ref_A": "a", "human_ref_B": "b", "labels": 0},
+    {**_TALKS, "winner": "model_a"},
+    {"input": {"messages": _TALKS["conversation_a"][:1]}, "preferred_output": "a", "non_preferred_output": "b"},
+    {"prompt": "say", "responses": [{"text": "a", "rank": 1}, {"text": "b", "rank": 2}]},
+]
+
+
 class Watched(dict[str, Any]):
     """A row that notes which of its fields are asked for by name."""
 
@@ -60,8 +71,10 @@ def test_the_fields_that_a_format_is_said_to_read_are_those_it_reads() -> None:
     rows += [("preference", {**answers, "conversations": spoken(messages[:1])})]
     rows += [("preference", {**answers, "conversation": spoken(messages[:1])})]
     rows += [("preference", {**answers, name: "say"}) for name in ("question", "query", "input")]
+    rows += [("preference", fields) for fields in PAIRS]
     for kind, fields in rows:
         formats[kind].example(Watched(fields, asked[kind]))
+    asked["unpaired"] = {*READS["unpaired"]}  # it hands the row to others without its label
     assert asked == {kind: set(names) for kind, names in READS.items()}
     assert {name for name, groups in NEEDS.items() for group in groups if not set(group) <= set(READS[name])} == set()
 
@@ -218,7 +231,7 @@ def test_plain_text_has_no_turns() -> None:
             "format prompt_completion (turn 1 of 'prompt') has an unknown role 'robot'",
         ),
         (PromptCompletion, {"prompt": [], "completion": "b"}, "needs text in 'prompt', found an empty list"),
-        (PromptCompletion, {"prompt": "a", "completion": "b", "label": False}, "was not wanted ('label' is false)"),
+        (PromptCompletion, {"prompt": "a", "completion": "b", "label": 2}, "has 2 in 'label', which does not say"),
         (Text, {"content": "a"}, "format text needs the field 'text'; the row has content"),
     ],
 )

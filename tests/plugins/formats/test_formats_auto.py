@@ -8,7 +8,8 @@ import pytest
 from framework import FrameworkError
 from framework.api.records import Message, ToolCall
 from framework.api.schema import FormatConfig
-from framework_plugins.formats.formats import Auto
+from framework_plugins.formats.config import UnpairedConfig
+from framework_plugins.formats.formats import Auto, Unpaired
 
 CONFIG = FormatConfig()
 ASKED, ANSWERED = {"role": "user", "content": "say"}, {"role": "assistant", "content": "it"}
@@ -46,7 +47,7 @@ Fields = dict[str, Any]
         ("preference", {"input": "say", "chosen": "it", "rejected": "no", "generations": ["it", "no"]}),
         ("chatml", {"messages": [{"role": "human", "content": "say"}, {"role": "ai", "content": "it"}]}),
         ("prompt_completion", {"prompt": "say", "completion": "it", "meta": {}}),
-        ("prompt_completion", {"prompt": "say", "completion": "it", "label": True}),
+        ("unpaired", {"prompt": "say", "completion": "it", "label": True}),
         ("text", {"text": "say it", "url": "x", "timestamp": "2026"}),
         ("text", {"text": ""}),
         ("text", {"text": "say it", "label": None, "answer": None}),
@@ -252,15 +253,46 @@ LABELLED = [
 ]
 
 
-@pytest.mark.parametrize("name", ["label", "kto_tag"])
+@pytest.mark.parametrize("name", ["label", "kto_tag", "desirable", "thumbs_up"])
 @pytest.mark.parametrize("row", LABELLED)
-def test_an_answer_that_was_not_wanted_is_refused_in_every_format(row: Fields, name: str) -> None:
-    auto = Auto(CONFIG)
-    for label in (True, 1, 1.0, "1", "true", "TRUE", "Desirable", "good", "yes", None, "", " "):
-        assert auto.example({**row, name: label}) == auto.example(row)
-    for label in (False, "False", "false ", 0, 0.0, "0", "0.0", "undesirable", "Bad", "rejected", "no"):
-        with pytest.raises(FrameworkError, match=rf"has an answer that was not wanted \('{name}' is .*\): data\.on_ba"):
-            auto.example({**row, name: label})
+def test_a_label_becomes_a_fact_in_every_spelling_and_with_every_format(row: Fields, name: str) -> None:
+    auto, plain = Auto(CONFIG), Auto(CONFIG).example(row)
+    for label in (None, "", " "):
+        assert auto.example({**row, name: label}) == plain
+    for wanted, labels in SPELLINGS.items():
+        for label in labels:
+            found = auto.example({**row, name: label})
+            assert found.facts == {"desirable": wanted}
+            assert (found.format, found.messages[-1]) == ("unpaired", plain.messages[-1])
+            assert not any(turn.learned for turn in found.messages[:-1] if turn.role == "assistant")
     for other in (2, -1, 0.5, "geography", [1], float("nan")):
-        with pytest.raises(FrameworkError, match=rf"needs true or 1 .* in '{name}', found .*columns={{{name}: null}}"):
+        with pytest.raises(FrameworkError, match=rf"has .* in '{name}', which does not say .*columns={{{name}: null}}"):
             auto.example({**row, name: other})
+
+
+SPELLINGS = {
+    1.0: (True, 1, 1.0, "1", "true", "TRUE", "Desirable", "good", "yes", "thumbs_up", "Thumbs up", "👍"),
+    0.0: (False, "False", "false ", 0, 0.0, "0", "0.0", "undesirable", "Bad", "rejected", "no", "thumbs-down", "👎"),
+}
+
+
+def test_the_settings_that_a_refusal_of_a_label_shows_read_the_row() -> None:
+    row = {"prompt": "say", "completion": "it", "label": 2}
+    with pytest.raises(
+        FrameworkError, match=r'with "format.wanted=\[\'2\'\]" or "format.unwanted=\[\'2\'\]", or'
+    ) as caught:
+        Auto(CONFIG).example(row)
+    assert "\n" not in str(caught.value)
+    formatter = Unpaired(UnpairedConfig(wanted=["2", "Very Good"], unwanted=["1"]))
+    assert [formatter.example({**row, "label": label}).facts["desirable"] for label in (2, "very good", 1)] == [1, 1, 0]
+    with pytest.raises(FrameworkError, match="format unpaired has true in 'label', which does not say"):
+        formatter.example({**row, "label": True})
+    with pytest.raises(
+        FrameworkError, match=r"two labels that disagree, 'label' is 1 and 'kto_tag' is \"no\": leave one"
+    ):
+        Auto(CONFIG).example({**row, "label": 1, "kto_tag": "no"})
+
+
+def test_of_an_answer_with_a_label_only_the_last_turn_is_learned() -> None:
+    row = {"messages": [ASKED, ANSWERED, ASKED, ANSWERED], "label": 1}
+    assert [turn.learned for turn in Auto(CONFIG).example(row).messages] == [True, False, True, True]

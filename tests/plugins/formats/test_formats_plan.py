@@ -29,7 +29,7 @@ def problems(folder: Path, words: Sequence[str]) -> str:
         ),
         (
             ["format=alpaca", "format.columns={messages: turns}"],
-            "Valid: functions, history, input, instruction, kto_tag, label, out",
+            "Valid: desirable, functions, history, input, instruction, kto_tag, label, out",
         ),
         (
             ["format=auto", "format.columns={mesages: turns}"],

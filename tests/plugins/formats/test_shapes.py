@@ -13,14 +13,12 @@ from framework.data.stage import load_data
 from tests.support.shapes import ANSWERED, ASKED, FINDINGS, PAGE, SHAPES, Shape, outcome, page, shapes_plan
 
 TELLS = {
-    "KTO as 0 and 1, not wanted": "'label' is 0",
-    "kto_tag": "'kto_tag' is false",
-    "A label that": "'label', found \"geography\"",
+    "not wanted": "has an answer that its label calls unwanted, and method=sft would learn it: method=kto learns",
+    "two labels that disagree": 'leave one out, "format.columns={kto_tag: null}"',
+    "better and safer disagree": '"format.columns={safer_response_id: null}"',
+    "A label that": "has \"geography\" in 'label', which does not say whether the answer is wanted: type format=unpai",
     "A weight": "'weight', found 0.5",
     "LMSYS": "turn field redacted",
-    "KTO, not wanted": "'label' is false",
-    "KTO with messages, not wanted": "'label' is false",
-    "KTO in a CSV, not wanted": "'label' is \"False\"",
     "LLaMA-Factory, images": "'images'",
     "LLaMA-Factory, audio": "'audios'",
     "LLaVA": "'image'",
@@ -35,9 +33,9 @@ TELLS = {
     "UltraFeedback": "1 rejected answer left out",
     "MetaMath": "original_question",
     "Four rated answers": "'completions' is a list of answers to the same question: write a file whose rows have the",
-    "PKU-SafeRLHF": "'response_0' and 'response_1' are answers to the same question",
-    "HelpSteer3": "'response1' and 'response2' are answers to the same question",
-    "Chatbot Arena": "the better one in 'messages'",
+    "PKU-SafeRLHF, two answers": "'response_0' and 'response_1' are answers to the same question",
+    "all answers tie": "needs two answers of different rank",
+    "Arena, a tie": "which calls neither answer the better one",
 }
 """What must not pass in silence."""
 ADVICE = (

@@ -228,12 +228,14 @@ def _data_rows(facts: RunFacts, data: DataResult) -> Iterator[tuple[str, str]]:
     place = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
     source = facts.plan.data.component.name
     yield "source", f"{source}: {escaped(place)}" if place else source
-    yield "rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out"
+    trained = f"{data.block_rows:,} texts in {data.train_rows:,} blocks" if data.block_rows else f"{data.train_rows:,}"
+    yield "rows", f"{trained} to train, {data.validation_rows:,} held out"
     yield "format", ", ".join(map(escaped, data.formats))
     if data.mixed:
         yield "mixed in", ", ".join(f"{part.rows:,} of {escaped(part.name)}" for part in data.mixed)
     learned = share(data.supervised_tokens, data.tokens)
-    yield "tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned: the answers"
+    which = "" if data.block_rows else ": the answers"
+    yield "tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned{which}"
     yield "fingerprint", f"`{data.fingerprint}`"
 
 

@@ -12,5 +12,6 @@ from framework_plugins.formats.formats.dialogue import ChatML, ShareGPT
 from framework_plugins.formats.formats.plain import Text
 from framework_plugins.formats.formats.preference import Preference
 from framework_plugins.formats.formats.prompt_completion import PromptCompletion
+from framework_plugins.formats.formats.unpaired import Unpaired
 
-__all__ = ["Alpaca", "Auto", "ChatML", "Preference", "PromptCompletion", "ShareGPT", "Text"]
+__all__ = ["Alpaca", "Auto", "ChatML", "Preference", "PromptCompletion", "ShareGPT", "Text", "Unpaired"]

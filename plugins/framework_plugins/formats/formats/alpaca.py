@@ -11,8 +11,9 @@ from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import (
     Fields,
     Format,
-    check_label,
+    is_labelled,
     json_type,
+    label_facts,
     optional,
     parse_json,
     system,
@@ -28,16 +29,15 @@ class Alpaca(Format):
     name = "alpaca"
 
     def matches(self, fields: Fields) -> bool:
-        """Has instruction and output."""
-        return fields.get("instruction") is not None and fields.get("output") is not None
+        """Has instruction and output, and no label."""
+        has_both = fields.get("instruction") is not None and fields.get("output") is not None
+        return has_both and not is_labelled(fields)
 
     def read(self, fields: Fields) -> Example:
         """Join instruction and input with an empty line between, as the user's last turn."""
-        check_label(fields)
         messages = question(fields)
-        return Example(
-            (*messages, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.read_schemas(fields)
-        )
+        answered = (*messages, Message("assistant", text(fields, "output")))
+        return Example(answered, "alpaca", tools=tools.read_schemas(fields), facts=label_facts(fields))
 
 
 def question(fields: Fields) -> tuple[Message, ...]:

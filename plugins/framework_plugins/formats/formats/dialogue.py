@@ -7,7 +7,7 @@ from typing import ClassVar
 from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, SHAREGPT_FIELDS
-from framework_plugins.formats.formats.values import Fields, Format, check_label, is_pair, system
+from framework_plugins.formats.formats.values import Fields, Format, is_labelled, is_pair, label_facts, system
 
 
 class Dialogue(Format):
@@ -18,17 +18,17 @@ class Dialogue(Format):
     turn: ClassVar[staticmethod[[Fields], Message]]
 
     def matches(self, fields: Fields) -> bool:
-        """Has a list of turns, the first of which fits, and is not a preference pair."""
+        """Has a list of turns, the first of which fits, and is neither a preference pair nor has a label."""
         has_turns = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
-        return has_turns and not is_pair(fields)
+        return has_turns and not is_pair(fields) and not is_labelled(fields)
 
     def read(self, fields: Fields) -> Example:
         """Take the turns as they are; a field `system` counts if no turn has that role."""
-        check_label(fields)
         name, values = turns.dialogue(fields, self.lists, self.fits)
         messages = turns.read(values, name, self.turn)
         before = () if messages[0].role == "system" else system(fields)
-        return Example((*before, *messages), self.name, tools=tools.read_schemas(fields))
+        messages = (*before, *messages)
+        return Example(messages, self.name, tools=tools.read_schemas(fields), facts=label_facts(fields))
 
 
 class ChatML(Dialogue):

@@ -14,8 +14,15 @@ SHAREGPT_FIELDS = ("conversations", "conversation", "messages")
 SHARED_FIELDS = ("system", "system_prompt", "tools", "functions")
 """What a row may say besides its turns; plain text has no place for it."""
 
-LABEL_FIELDS = ("label", "kto_tag")
+LABEL_FIELDS = ("label", "kto_tag", "desirable", "thumbs_up")
 """Fields in which data for KTO say whether an answer is wanted; LLaMA-Factory has the second name."""
+JUDGED_FIELDS = (
+    "response_0", "response_1", "better_response_id", "safer_response_id", "response1", "response2",
+    "overall_preference", "human_ref_A", "human_ref_B", "labels", "conversation_a", "conversation_b", "winner",
+)  # fmt: skip
+"""What two answers to one question are called, and what says which of them is better."""
+RANKED_FIELDS = ("answers", "completions", "responses")
+"""Lists of answers that have ranks or scores."""
 
 READS: dict[str, tuple[str, ...]] = {
     "alpaca": (*ALPACA_QUESTION, "output", *LABEL_FIELDS, *SHARED_FIELDS),
@@ -29,10 +36,18 @@ READS: dict[str, tuple[str, ...]] = {
         *ALPACA_QUESTION,
         *PREFERENCE_QUESTION[:2],
         *SHAREGPT_FIELDS[:2],
+        "preferred_output",
+        "non_preferred_output",
+        "context",
+        *JUDGED_FIELDS,
+        *RANKED_FIELDS,
         *SHARED_FIELDS,
     ),
     "text": ("text",),
 }
+READS["unpaired"] = tuple(
+    dict.fromkeys(name for form in ("alpaca", "chatml", "sharegpt", "prompt_completion") for name in READS[form])
+)
 
 NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "alpaca": (("instruction",), ("output",)),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from framework import FrameworkError
 from framework.api import Example, Message
-from framework_plugins.formats.formats import alpaca, tools, turns
+from framework_plugins.formats.formats import alpaca, pairs, tools, turns
 from framework_plugins.formats.formats.names import PREFERENCE_QUESTION
 from framework_plugins.formats.formats.prompt_completion import read_turns
-from framework_plugins.formats.formats.values import Fields, Format, is_object, is_pair, missing, system, text
+from framework_plugins.formats.formats.values import Fields, Format, is_object, missing, system, text
 
 Messages = tuple[Message, ...]
 
@@ -18,11 +18,12 @@ class Preference(Format):
     name = "preference"
 
     def matches(self, fields: Fields) -> bool:
-        """Has chosen and rejected."""
-        return is_pair(fields)
+        """Has chosen and rejected, or two answers or more of which a label, ranks or scores name the best."""
+        return pairs.has_pair(fields)
 
     def read(self, fields: Fields) -> Example:
         """Take question and chosen answer as the conversation, and what differs in the rejected one beside it."""
+        fields, facts = pairs.as_pair(fields)
         question = _question(fields)
         chosen, rejected = (_conversation(fields, name, question) for name in ("chosen", "rejected"))
         same = _common_turns(chosen, rejected)
@@ -31,7 +32,7 @@ class Preference(Format):
                 "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
             )
         learned = (*turns.as_context(chosen[:same]), *chosen[same:])
-        return Example(learned, "preference", tools=tools.read_schemas(fields), rejected=rejected[same:])
+        return Example(learned, self.name, tools=tools.read_schemas(fields), rejected=rejected[same:], facts=facts)
 
 
 def _common_turns(chosen: Messages, rejected: Messages) -> int:

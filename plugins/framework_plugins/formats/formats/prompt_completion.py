@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from framework.api import Example, Message
 from framework_plugins.formats.formats import tools, turns
-from framework_plugins.formats.formats.values import Fields, Format, check_label, system, text
+from framework_plugins.formats.formats.values import Fields, Format, is_labelled, label_facts, system, text
 
 
 class PromptCompletion(Format):
@@ -13,17 +13,16 @@ class PromptCompletion(Format):
     name = "prompt_completion"
 
     def matches(self, fields: Fields) -> bool:
-        """Has prompt and completion."""
-        return fields.get("prompt") is not None and fields.get("completion") is not None
+        """Has prompt and completion, and no label."""
+        has_both = fields.get("prompt") is not None and fields.get("completion") is not None
+        return has_both and not is_labelled(fields)
 
     def read(self, fields: Fields) -> Example:
         """Take messages as they are; text becomes a user's and an assistant's turn. Only the completion is learned."""
-        check_label(fields)
         prompt, answer = read_turns(fields, "prompt", "user"), read_turns(fields, "completion", "assistant")
         before = () if prompt[0].role == "system" else system(fields)
-        return Example(
-            (*before, *turns.as_context(prompt), *answer), "prompt_completion", tools=tools.read_schemas(fields)
-        )
+        messages = (*before, *turns.as_context(prompt), *answer)
+        return Example(messages, self.name, tools=tools.read_schemas(fields), facts=label_facts(fields))
 
 
 def read_turns(fields: Fields, name: str, role: str) -> tuple[Message, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from framework import FrameworkError
 from framework_plugins.formats.formats import turns
 from framework_plugins.formats.formats.names import DIALOGUE_FIELDS, LABEL_FIELDS
-from framework_plugins.formats.formats.values import Fields, is_object, json_type, parse_json
+from framework_plugins.formats.formats.values import Fields, is_labelled, is_object, json_type, parse_json, quoted
 
 QUESTION_FIELDS = ("instruction", "question", "query", "prompt", "problem", "input")
 ANSWER_FIELDS = ("output", "response", "answer", "completion", "solution")
@@ -56,8 +56,6 @@ NUMBERED = re.compile(r"(?P<what>.*?)(?:[ _-]?[012]|[ _-][AaBb])")
 """The name of one of several answers: response1, response_0, conversation_a, human_ref_A."""
 SENTENCE = re.compile(r"\s\S+\s|[.?!]$")
 """No name of a field looks so: three words, or the end of a sentence."""
-PLAIN_NAME = re.compile(r"[\w-]+(?: [\w-]+)*")
-"""A name that Hydra reads without quotation marks."""
 XLAM_TYPES = {
     "str": "string",
     "int": "integer",
@@ -86,11 +84,12 @@ def recognize_shape(fields: Fields) -> Shape | None:
     Raises:
         FrameworkError: the row has a known shape, and something in it cannot be learned.
     """
-    for look in (_openai_preference, _gemini, _xlam, _langchain, _listed, _pair):
+    for look in (_gemini, _xlam, _langchain, _listed, _pair):
         found = look(fields)
         if found is not None:
             form, known = found
-            return form, {**{name: fields[name] for name in EXTRA_FIELDS if fields.get(name) is not None}, **known}
+            extra = {name: fields[name] for name in EXTRA_FIELDS if fields.get(name) is not None}
+            return "unpaired" if is_labelled(extra) else form, {**extra, **known}
     return None
 
 
@@ -140,16 +139,6 @@ def _langchain(fields: Fields) -> Shape | None:
         if said and all("content" in turn for turn in said):
             return "chatml", {"messages": said}
     return None
-
-
-def _openai_preference(fields: Fields) -> Shape | None:
-    """What OpenAI takes for its preference fine-tuning."""
-    asked, chosen = fields.get("input"), fields.get("preferred_output")
-    if not isinstance(asked, Mapping) or not chosen or "messages" not in asked:
-        return None
-    tools = asked.get("tools")
-    pair = {"prompt": asked["messages"], "chosen": chosen, "rejected": fields.get("non_preferred_output")}
-    return "preference", {**pair, **({"tools": tools} if tools else {})}
 
 
 def _gemini(fields: Fields) -> Shape | None:
@@ -247,7 +236,8 @@ def advice(fields: Fields) -> str:
         return f"'{whole}' is a whole dialogue as text: {FORMATTER_ADVICE}"
     if candidates := _candidates(fields):
         spoken = len(candidates) > 1 and turns.first_turn(fields, candidates[0])
-        kept = "the better one in 'messages'" if spoken else "the question in 'prompt' and the best one in 'completion'"
+        kept = "the better one in 'chosen' and the other in 'rejected'"
+        kept = kept if spoken else f"the question in 'prompt', {kept}"
         each = " and ".join(f"'{name}'" for name in candidates)
         held = f"{each} are" if len(candidates) > 1 else f"{each} is a list of"
         return f"{held} answers to the same question: write a file whose rows have {kept}"
@@ -295,25 +285,17 @@ def _overrides(fields: Fields) -> Iterator[str]:
     worse = next((name for low, name in names.items() if low.startswith(("rejected", "dispreferred"))), None)
     asks = [names[ask] for ask in QUESTION_FIELDS if ask in names]
     if better and worse:
-        yield _columns(
-            {"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks and asks[0] != "prompt" else {})}
+        yield quoted(
+            "format.columns",
+            {"chosen": better, "rejected": worse, **({"prompt": asks[0]} if asks and asks[0] != "prompt" else {})},
         )
         return
     texts = {low: name for low, name in names.items() if isinstance(fields.get(name), str)}
     pairs = [(texts[ask], texts[answer]) for ask, answer in PAIRS if ask in texts and answer in texts]
-    yield from (_columns({"instruction": ask, "output": answer}) for ask, answer in pairs)
+    yield from (quoted("format.columns", {"instruction": ask, "output": answer}) for ask, answer in pairs)
     spoken = [names[ask] for ask in QUESTION_FIELDS if ask in names and turns.first_turn(fields, names[ask])]
     answers = [texts[answer] for _, answer in PAIRS if answer in texts]
     if spoken and answers:
-        yield _columns({"prompt": spoken[0], "completion": answers[0]})
+        yield quoted("format.columns", {"prompt": spoken[0], "completion": answers[0]})
     if not pairs:
-        yield from (_columns({"text": texts[name]}) for name in TEXT_FIELDS if name in texts)
-
-
-def _columns(columns: Mapping[str, str]) -> str:
-    """Write `format.columns` as a shell takes it."""
-    quoted = (
-        f"{name}: {column}" if PLAIN_NAME.fullmatch(column) else f"{name}: '{column}'"
-        for name, column in columns.items()
-    )
-    return f'"format.columns={{{", ".join(quoted)}}}"'
+        yield from (quoted("format.columns", {"text": texts[name]}) for name in TEXT_FIELDS if name in texts)

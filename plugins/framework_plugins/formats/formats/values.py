@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from framework import FrameworkError
@@ -19,9 +20,21 @@ Fields = Mapping[str, Any]
 MAX_NAMED_FIELDS = 20
 """Fields of a row that a message names."""
 MAX_SHOWN_CHARS = 40
-WANTED_LABELS = frozenset({"true", "1", "1.0", "yes", "desirable", "good", "chosen", "accepted", "preferred"})
-UNWANTED_LABELS = frozenset({"false", "0", "0.0", "no", "undesirable", "bad", "rejected", "dispreferred", "unwanted"})
-"""How a label says it; numbers are what tables and pandas make of true and false."""
+LABELS = {
+    **dict.fromkeys((
+        "true", "1", "1.0", "yes", "desirable", "good", "wanted", "chosen", "accepted", "preferred", "thumbs up",
+        "thumbs-up", "upvote", "👍",
+    ), True),
+    **dict.fromkeys((
+        "false", "0", "0.0", "no", "undesirable", "bad", "unwanted", "rejected", "dispreferred", "thumbs down",
+        "thumbs-down", "downvote", "👎",
+    ), False),
+}  # fmt: skip
+"""How labels say whether an answer is wanted; numbers are what tables and pandas make of true and false."""
+DESIRABLE = "desirable"
+"""The fact of an answer with a label: 1.0 if it is wanted, 0.0 if it is not."""
+PLAIN_NAME = re.compile(r"(?!(?:null|nan|inf|true|false)$)[^\W\d][\w-]*(?: [\w-]+)*", re.ASCII | re.IGNORECASE)
+"""A name that Hydra reads as text without quotation marks."""
 MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 """Fields and keys of turns that hold, or name, what is not text."""
 
@@ -125,28 +138,53 @@ def system(fields: Fields) -> tuple[Message, ...]:
     return (Message("system", prompt),) if prompt else ()
 
 
-def check_label(fields: Fields) -> None:
-    """Look at the label of an answer, as data for KTO have it.
+def is_labelled(fields: Fields) -> bool:
+    """Whether a row has a label that may say whether its answer is wanted."""
+    return any(_word(fields.get(name)) for name in LABEL_FIELDS)
+
+
+def label_facts(fields: Fields, wanted: Sequence[str] = (), unwanted: Sequence[str] = ()) -> dict[str, float]:
+    """Return the fact `desirable` that the label of an answer gives, as data for KTO have it; nothing without a label.
+
+    `wanted` and `unwanted` are labels that mean this, if there are any in place of those that say it themselves.
 
     Raises:
-        FrameworkError: the answer was not wanted, so it is nothing to learn, or the label does not say whether it was.
+        FrameworkError: the label does not say whether the answer is wanted, or two labels disagree.
     """
+    own = {_word(label): True for label in wanted} | {_word(label): False for label in unwanted}
+    known = own or LABELS
+    said: dict[bool, str] = {}
     for name in LABEL_FIELDS:
-        label = fields.get(name)
-        if label is None:
+        if not (word := _word(fields.get(name))):
             continue
-        word = str(label).strip().lower()
-        if word in UNWANTED_LABELS:
+        if word not in known:
+            label = _plain(str(fields[name]).strip())
             raise FrameworkError(
-                f"has an answer that was not wanted ('{name}' is {short_repr(label)}): data.on_bad_row=skip leaves "
-                "such rows out"
+                f"has {short_repr(fields[name])} in '{name}', which does not say whether the answer is wanted: type "
+                f'format=unpaired with "format.wanted=[{label}]" or "format.unwanted=[{label}]", or leave the field '
+                f'out, "format.columns={{{name}: null}}"'
             )
-        if word and word not in WANTED_LABELS:
-            raise FrameworkError(
-                f"needs true or 1 (the answer is wanted), or false or 0 (it is not) in '{name}', "
-                f"found {short_repr(label)}: if it says something else, leave the field out, "
-                f'"format.columns={{{name}: null}}"'
-            )
+        said[known[word]] = name
+    if len(said) > 1:
+        raise FrameworkError(
+            f"has two labels that disagree, '{said[True]}' is {short_repr(fields[said[True]])} and '{said[False]}' is "
+            f'{short_repr(fields[said[False]])}: leave one out, "format.columns={{{said[False]}: null}}"'
+        )
+    return {DESIRABLE: float(next(iter(said)))} if said else {}
+
+
+def _word(label: object) -> str:
+    """Return a label in small letters; empty if there is none."""
+    return "" if label is None else " ".join(str(label).replace("_", " ").lower().split())
+
+
+def quoted(setting: str, values: Mapping[str, str]) -> str:
+    """Write a setting that is a mapping as a shell takes it."""
+    return f'"{setting}={{{", ".join(f"{name}: {_plain(value)}" for name, value in values.items())}}}"'
+
+
+def _plain(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) else f"'{name}'"
 
 
 def short_repr(value: object) -> str:

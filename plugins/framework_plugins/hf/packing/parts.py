@@ -46,6 +46,7 @@ class Packer:
         dense_mask: whether a tree needs a dense mask, so that all its tokens make pairs; else its branches do.
         small_passes: whether passes are kept to the size that is enough for a CPU.
         together: whether the rows of a group are one unit.
+        block: tokens of a block that short rows fill: a pass may have `rows` times as many, however short its rows are.
     """
 
     packing: Packing
@@ -55,6 +56,7 @@ class Packer:
     dense_mask: bool = False
     small_passes: bool = False
     together: bool = False
+    block: int = 0
 
     def __call__(self, groups: Sequence[TokenGroup]) -> list[Part]:
         parts = [self._part(some, tree) for some, tree in self._cuts(self.units(groups))]
@@ -117,12 +119,13 @@ class Packer:
     def _trees(self, units: Sequence[Unit]) -> list[tuple[list[Unit], Tree]]:
         """Cut units into those of one tree each."""
         longest = max(len(unit) * _longest(unit) for unit in units)
-        groups = [(some, build_tree(_flat(some))) for some in _groups_within(units, self.rows * longest)]
+        budget = self.rows * max(longest, self.block)
+        groups = [(some, build_tree(_flat(some))) for some in _groups_within(units, budget)]
         if not self.small_passes or all(len(tree.ids) <= CPU_PASS_TOKENS for _, tree in groups):
             return groups
         smaller = [
             (some, build_tree(_flat(some)))
-            for some in _groups_within(units, min(self.rows * longest, max(CPU_PASS_TOKENS, longest)))
+            for some in _groups_within(units, min(budget, max(CPU_PASS_TOKENS, longest)))
         ]
         costs = [sum(self.cost(tree) for _, tree in some) for some in (groups, smaller)]
         return smaller if costs[1] <= MAX_SLOWDOWN * costs[0] else groups
@@ -130,7 +133,20 @@ class Packer:
     def _batches(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
         """Cut units into batches of similar length."""
         sorted_ = sorted(units, key=_longest)
+        if self.block:
+            return self._batches_within(sorted_)
         return [_flat(sorted_[start : start + self.rows]) for start in range(0, len(sorted_), self.rows)]
+
+    def _batches_within(self, units: Sequence[Unit]) -> list[list[TokenRow]]:
+        """Cut sorted units into batches of as many tokens, padding included, as the blocks of a pass have."""
+        batches: list[list[TokenRow]] = []
+        for unit in units:
+            more = [*batches[-1], *unit] if batches else []
+            if more and len(more) * _longest(more) <= self.rows * self.block:
+                batches[-1] = more
+            else:
+                batches.append([*unit])
+        return batches
 
     def cost(self, tree: Tree) -> float:
         """Return what a tree costs, in tokens of the linear layers."""

@@ -126,11 +126,21 @@ def test_what_became_of_the_rows_is_said_in_a_line_each() -> None:
     )
     assert told["not read"].text == "id, lang in 20 rows; score in 3 rows; a in 2 rows; and 1 more group"
     assert (
-        told["preference"].text == "the rejected answer of 1 row left out: supervised training learns the chosen ones"
+        told["preference"].text
+        == "the rejected answer of 1 row left out: method=sft learns the chosen ones, method=dpo both"
     )
     assert told["cut"].text == "2 plain texts into 1,200 rows (data.cut)"
     assert (told["files"].text, told["files"].more) == ("test.jsonl is not used", ("nor is dev.jsonl",))
     assert [fact.name for fact in told.values() if fact.amiss] == ["files"]
+
+
+def test_blocks_of_plain_texts_are_told_with_how_full_they_are() -> None:
+    told = facts(train_rows=10, block_rows=40, block_tokens=100, tokens=990, cut_texts=1, cut_rows=3)
+    assert told["rows"].text.startswith("10 blocks to train, ")
+    assert told["cut"].text == "1 plain text into 3 rows"
+    assert told["blocks"].text == "40 plain texts in 10 blocks of 100 tokens, 99.0% full"
+    alone = facts(proof=dataclasses.replace(PLAIN, plain=PLAIN.rows))
+    assert alone["plain text"].text.startswith("each text is a row of its own; method=pretrain lays several into one")
 
 
 def test_a_share_that_all_rows_have_is_reported_once() -> None:

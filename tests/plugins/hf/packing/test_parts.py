@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,15 @@ def test_rows_of_several_micro_batches_share_a_pass_where_their_tree_fits() -> N
     assert [part["input_ids"].shape for part in Packer(Packing.tree, 2, 0)(rows)] == [(1, 128)]
     assert [part["input_ids"].shape for part in Packer(Packing.pad, 2, 0)(rows)] == [(2, 102)] * 4
     assert [part["input_ids"].shape for part in Packer(Packing.none, 2, 0)(rows)] == [(1, 102)] * 8
+
+
+@pytest.mark.parametrize("packing", [Packing.tree, Packing.pad])
+def test_rows_that_fill_blocks_make_passes_of_as_many_tokens(packing: Packing) -> None:
+    ids = [[*range(40 * number, 40 * number + 5 + number % 3)] for number in range(30)]
+    parts = Packer(packing, 2, 0, block=32)([TokenRow(each, each) for each in ids])
+    assert max(part["input_ids"].numel() for part in parts) <= 64
+    assert len(parts) <= sum(map(len, ids)) // 64 + 2
+    assert sum(part["tokens"] for part in parts) == sum(map(len, ids))
 
 
 def test_rows_of_one_length_are_padded_together() -> None:

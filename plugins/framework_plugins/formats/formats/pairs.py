@@ -1,0 +1,165 @@
+"""Preference pairs by other names: a label, a rank or a score says which of the answers is better.
+
+    as_pair({"prompt": "say", "response_0": "it", "response_1": "no", "better_response_id": 0})
+
+is `{"prompt": "say", "chosen": "it", "rejected": "no"}`, with no facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from framework import FrameworkError
+from framework_plugins.formats.formats.names import RANKED_FIELDS, SHARED_FIELDS
+from framework_plugins.formats.formats.values import Fields, is_object, is_pair, json_type, short_repr
+
+SKIP = "data.on_bad_row=skip leaves such rows out"
+ANSWER_KEYS = ("answer", "response", "completion", "output", "text", "content")
+RANKS = {"rank": 1, "overall_score": -1, "score": -1}
+"""What says of an answer in a list how good it is, and whether the best one has the least or the most of it."""
+TWO = 2
+Pair = tuple[Fields, Mapping[str, float]]
+"""A row by the names of `format=preference`, and its facts."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Two answers in fields of their own.
+
+    Attributes:
+        answers: the two fields.
+        question: the field beside them; empty if the answers hold it.
+        judges: the fields that say which is better: by the value as text, the place of the better one.
+    """
+
+    answers: tuple[str, str]
+    question: str
+    judges: Mapping[str, Mapping[str, int]]
+
+
+_BY_NUMBER = {"0": 0, "1": 1}
+JUDGED = (
+    Judged(
+        ("response_0", "response_1"), "prompt", dict.fromkeys(("better_response_id", "safer_response_id"), _BY_NUMBER)
+    ),
+    Judged(
+        ("response1", "response2"),
+        "context",
+        {"overall_preference": {str(number): int(number > 0) for number in (-3, -2, -1, 1, 2, 3)}},
+    ),
+    Judged(("human_ref_A", "human_ref_B"), "history", {"labels": {"1": 0, "0": 1}}),
+    Judged(("conversation_a", "conversation_b"), "", {"winner": {"model_a": 0, "model_b": 1}}),
+)
+"""PKU-SafeRLHF, HelpSteer3, SHP and the Chatbot Arena."""
+
+
+def has_pair(fields: Fields) -> bool:
+    """Whether a row is a preference pair in any spelling."""
+    return is_pair(fields) or _openai(fields) or _judged(fields) is not None or _ranked(fields) is not None
+
+
+def as_pair(fields: Fields) -> Pair:
+    """Return a pair by the names of `format=preference`; a row that is none, or has them already, as it is.
+
+    Raises:
+        FrameworkError: no answer is better than another, or two fields disagree on it.
+    """
+    if is_pair(fields):
+        return fields, {}
+    shared = {name: fields[name] for name in SHARED_FIELDS if fields.get(name) is not None}
+    if _openai(fields):
+        asked = fields["input"]
+        pair = {"chosen": fields["preferred_output"], "rejected": fields["non_preferred_output"]}
+        tools = {"tools": asked["tools"]} if asked.get("tools") else {}
+        return {**shared, "prompt": asked["messages"], **pair, **tools}, {}
+    if (judged := _judged(fields)) is not None:
+        question = {"prompt": fields.get(judged.question)} if judged.question else {}
+        better = _better(fields, judged)
+        one, other = judged.answers if better == 0 else judged.answers[::-1]
+        return {**shared, **question, "chosen": fields[one], "rejected": fields[other]}, {}
+    if (name := _ranked(fields)) is not None:
+        chosen, rejected, facts = _best_and_worst(fields[name], name)
+        asked = {key: fields[key] for key in ("prompt", "instruction", "question", "query", "input") if key in fields}
+        return {**shared, **asked, "chosen": chosen, "rejected": rejected}, facts
+    return fields, {}
+
+
+def _openai(fields: Fields) -> bool:
+    """Whether a row is what OpenAI takes for its preference fine-tuning."""
+    asked = fields.get("input")
+    answers = fields.get("preferred_output"), fields.get("non_preferred_output")
+    return isinstance(asked, Mapping) and "messages" in asked and all(answers)
+
+
+def _judged(fields: Fields) -> Judged | None:
+    for judged in JUDGED:
+        if all(fields.get(name) is not None for name in judged.answers) and any(
+            fields.get(name) is not None for name in judged.judges
+        ):
+            return judged
+    return None
+
+
+def _better(fields: Fields, judged: Judged) -> int:
+    """Return the place of the better answer."""
+    said: dict[str, int] = {}
+    for name, places in judged.judges.items():
+        if (value := fields.get(name)) is None:
+            continue
+        place = places.get(str(value).strip().lower().removesuffix(".0"))
+        if place is None:
+            raise FrameworkError(
+                f"has {short_repr(value)} in '{name}', which calls neither answer the better one "
+                f"(valid: {', '.join(places)}): {SKIP}"
+            )
+        said[name] = place
+    if len({*said.values()}) > 1:
+        one, other = said
+        raise FrameworkError(
+            f"has two labels that disagree, '{one}' is {fields[one]} and '{other}' is {fields[other]}: say which "
+            f'decides, "format.columns={{{other}: null}}" or "format.columns={{{one}: null}}"'
+        )
+    return next(iter(said.values()))
+
+
+def _ranked(fields: Fields) -> str | None:
+    """Return the field with a list of answers that have ranks or scores; None if there is none."""
+    return next((name for name in RANKED_FIELDS if _key_of_rank(fields.get(name)) is not None), None)
+
+
+def _key_of_rank(answers: object) -> str | None:
+    if not isinstance(answers, list) or not answers or not all(map(is_object, answers)):
+        return None
+    if not any(key in answers[0] for key in ANSWER_KEYS):
+        return None
+    return next((key for key in RANKS if all(key in answer for answer in answers)), None)
+
+
+def _best_and_worst(answers: Sequence[Fields], name: str) -> tuple[Any, Any, Mapping[str, float]]:
+    """Return the best answer, the worst, and of more than two how many there are and how many tie with these.
+
+    Of answers that tie, the first is taken.
+    """
+    key = _key_of_rank(answers) or ""
+    try:
+        ranks = [RANKS[key] * float(answer[key]) for answer in answers]
+    except (TypeError, ValueError) as error:
+        raise FrameworkError(f"needs numbers in '{key}' of '{name}'") from error
+    low, high = min(ranks), max(ranks)
+    if not low < high:  # NaN too
+        raise FrameworkError(
+            f"needs two answers of different {key} in '{name}', and {'it has one' if len(ranks) == 1 else 'all tie'}: "
+            f"{SKIP}"
+        )
+    chosen, rejected = (_text(answers[ranks.index(rank)], name) for rank in (low, high))
+    tied = ranks.count(low) + ranks.count(high) - TWO
+    return chosen, rejected, {"answers": float(len(ranks)), "tied": float(tied)} if len(ranks) > TWO else {}
+
+
+def _text(answer: Fields, name: str) -> Any:
+    value = next((answer[key] for key in ANSWER_KEYS if key in answer), None)
+    if not isinstance(value, str | list):
+        raise FrameworkError(f"needs the text of each answer in '{name}', found {json_type(value)}")
+    return value
