@@ -65,7 +65,7 @@ KNOWN = frozenset({FULL, SLIDING, LINEAR, SPACE, CONVOLUTION, EXPERTS, DENSE})
 OWN = frozenset({"head_dim", "num_key_value_heads"})
 """What layers may have for themselves in `per_layer_config`."""
 GEMMA_PATTERN = 6
-"""One of so many of Gemma 4's layers sees all tokens, where config.json does not say which do."""
+"""Of six of Gemma 4's layers one sees all tokens, if config.json does not say which do."""
 CHUNK = 64
 """Tokens that DeltaNet's kernel takes at a time; each token keeps a product with each other of its chunk."""
 

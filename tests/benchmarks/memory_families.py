@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rich.console import Console
+
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.load.preset_configs import CONFIGS
 
@@ -28,7 +30,7 @@ TWO = {"rows": 2, "rank": 32}
 
 @dataclass(frozen=True)
 class Peak:
-    """A published peak: the model, the settings in words, bytes, and how it was trained."""
+    """A published peak: the model, how it was trained for the table, bytes, and the settings for the plan."""
 
     model: str
     settings: str
@@ -77,7 +79,8 @@ def _with_experts() -> int:
 
 def main() -> None:
     """Print the table, and how far off the plan is."""
-    print("| model | training | published | planned | off |\n|---|---|---|---|---|")
+    say = Console(markup=False, highlight=False, soft_wrap=True).print
+    say("| model | training | published | planned | off |\n|---|---|---|---|---|")
     errors = []
     for peak in peaks():
         shape = Shape.from_config(CONFIGS[peak.model])
@@ -85,9 +88,9 @@ def main() -> None:
         errors.append(abs(planned / peak.size - 1))
         name = peak.model.rpartition("/")[2]
         off = f"{planned / peak.size - 1:+.0%}"
-        print(f"| {name} | {peak.settings} | {peak.size / GIB:.1f} | {planned / GIB:.1f} | {off} |")
+        say(f"| {name} | {peak.settings} | {peak.size / GIB:.1f} | {planned / GIB:.1f} | {off} |")
     within = sum(error <= 0.15 for error in errors)
-    print(f"\n{len(errors)} peaks: {within} within 15%, median error {statistics.median(errors):.0%}")
+    say(f"\n{len(errors)} peaks: {within} within 15%, median error {statistics.median(errors):.0%}")
 
 
 if __name__ == "__main__":
