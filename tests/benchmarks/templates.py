@@ -50,7 +50,7 @@ FAMILIES = {
     "GLM-4.7-Flash": ("GLM-4.7-Flash",),
     "Nemotron 3": ("nemotron_3_nano",),
 }
-"""The templates of the families of the model presets; those of Mistral 7B, Olmo 3 and Phi-4 come with neither library."""
+"""The templates of the model presets; those of Mistral 7B, Olmo 3 and Phi-4 come with neither library."""
 HEAD = """# Chat templates that were tried
 
 Made by `tests/benchmarks/templates.py` from the {count} different templates of TRL {trl} and {more}. A row with "yes"

@@ -22,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download
+from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -142,17 +142,19 @@ class LocalModel:
         return self._config
 
     def parameters(self) -> int:
-        """Count the parameters in the headers of a folder's files; 0 if they cannot be read, or are not plain numbers.
+        """Count the parameters in the headers of the files on this machine, of a folder or of the Hub's cache.
 
-        Layers that predict several tokens are left out, as transformers leaves them out. A file that is damaged is
-        reported when the weights are checked.
+        0 if there are none, if they cannot be read, or if they are not plain numbers. Layers that predict several
+        tokens are left out, as transformers leaves them out. A file that is damaged is reported when the weights are
+        checked.
         """
         counts: Counter[bool] = Counter()
         try:
-            index = self.folder / WEIGHT_INDEX
+            folder = self.folder if self._is_folder() else self._cached_folder()
+            index = folder / WEIGHT_INDEX
             listed = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
-            for name in set(listed) if self._is_folder() else ():
-                with (self.folder / name).open("rb") as opened:
+            for name in set(listed):
+                with (folder / name).open("rb") as opened:
                     size = int.from_bytes(opened.read(8), "little")
                     header = json.loads(opened.read(size)) if size <= LARGEST_HEADER else {}
                 header.pop("__metadata__", None)
@@ -162,6 +164,12 @@ class LocalModel:
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return 0
         return counts[True] if counts[True] > counts[False] else 0
+
+    def _cached_folder(self) -> Path:
+        cached = try_to_load_from_cache(self.config.path, "config.json", revision=self.config.revision)
+        if not isinstance(cached, str):
+            raise FileNotFoundError(self.config.path)
+        return Path(cached).parent
 
     def _predicts_more(self, weight: str) -> bool:
         """Whether a weight is of a layer that predicts several tokens: Qwen names it, others number it after the last.
