@@ -9,15 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from framework.memory import blocks
-from framework.memory.blocks import ATTENTION, LINEARS, MLP, Block, Linear
+from framework.memory.blocks import (
+    ATTENTION,
+    COUNTED,
+    LINEARS,
+    MLP,
+    UNGATED,
+    Block,
+    Linear,
+    layer_count,
+    layer_kinds,
+    plain_block,
+    problem,
+    read_blocks,
+)
 from framework.util.errors import FrameworkError
 
 __all__ = ["ATTENTION", "LINEARS", "MLP", "UNGATED", "Block", "Linear", "Shape"]
 
 NEEDED = ("hidden_size", "num_attention_heads", "vocab_size")
 OPTIONAL = ("num_key_value_heads", "head_dim")
-UNGATED = blocks.UNGATED
 UNEXPLAINED = 0.02
 """Share of the parameters in the files that the formula may miss."""
 GATED_TOWERS = frozenset({"pixtral", "gemma4_vision"})
@@ -80,11 +91,11 @@ class Shape:
         """
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
-        count = blocks.layer_count(text)
-        if problem := _unknown(config, text, count):
-            raise FrameworkError(f"config.json of model_type {kind} {problem}")
+        count = layer_count(text)
+        if unknown := _unknown(config, text, count):
+            raise FrameworkError(f"config.json of model_type {kind} {unknown}")
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
-        kinds = blocks.read_blocks(text, kind, count)
+        kinds = read_blocks(text, kind, count)
         towers = _image_parameters(config) + _sound_parameters(config)
         tie = text.get("tie_word_embeddings", text.get("tie_embedding", True))
         shape = cls(
@@ -100,7 +111,7 @@ class Shape:
             tied=bool(config.get("tie_word_embeddings", tie)),
             gated=kind not in UNGATED,
             other=0 if config.get("model_type") in TEXT_ALONE else towers,
-            windows="sliding_attention" in blocks.layer_kinds(text) or _window(text),
+            windows="sliding_attention" in layer_kinds(text) or _window(text),
             kinds=kinds,
             embedded=_layer_embeddings(text, count),
         )
@@ -114,7 +125,7 @@ class Shape:
                 f"config.json of model_type {kind} describes {shape.total:,} parameters to this estimate, which does "
                 f"not cover the model: its files hold {stored:,}"
             )
-        if not stored and shape.kinds and kind not in blocks.COUNTED:
+        if not stored and shape.kinds and kind not in COUNTED:
             raise FrameworkError(
                 f"config.json of model_type {kind} has layers of more than one kind or with experts, and this estimate "
                 "was not compared with this family: it needs the files of the weights to compare the parameters"
@@ -134,7 +145,7 @@ class Shape:
     @property
     def plain(self) -> Block:
         """A layer of attention and a dense MLP with these numbers."""
-        return blocks.plain_block(self.hidden, self.q, self.kv, self.intermediate, gated=self.gated)
+        return plain_block(self.hidden, self.q, self.kv, self.intermediate, gated=self.gated)
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -200,7 +211,7 @@ def _unknown(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> 
     missing += [] if count else ["num_hidden_layers"]
     if missing:
         return f"has no {', '.join(missing)}"
-    if reason := blocks.problem(text, count):
+    if reason := problem(text, count):
         return f"{reason}, which this estimate does not cover"
     quantized = config.get("quantization_config") or {}
     # transformers unpacks weights in MXFP4 to 16 bits where they are trained.
