@@ -244,6 +244,8 @@ def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: i
         if not (shared and each.name in {"k", "v"}) and not (same and each.name == "v")
     ]
     linears[0] = Linear("q", hidden, 2 * q if gated else q)
+    if "conv_L_cache" in text:  # of LFM2, as its convolutions have it
+        linears[-1] = Linear("out_proj", q, hidden)
     return {"linears": tuple(linears), "q": q, "kv": kv, "kept": 2 * q if gated else 0}
 
 

@@ -77,7 +77,6 @@ OTHER_NAMES = {
     "w1": ("gate",),
     "w3": ("up",),
     "w2": ("down",),
-    "out_proj": ("out_proj", "o"),
 }
 """What families call layers otherwise; the first ones hold several."""
 PARTS = {"q": "self_attn", "k": "self_attn", "v": "self_attn", "o": "self_attn", "gate": "mlp", "up": "mlp",

@@ -49,7 +49,8 @@ def test_experts_stay_in_16_bits_and_their_adapters_take_them_once_more() -> Non
     words = ("quantization=nf4", "trainer.gradient_checkpointing=enabled")
     made = [estimate(shape, footprint(plan(*words, *more), shape, named("h100"), 512, 0)) for more in ((), (ALL,))]
     assert made[0].parts["experts"] == 2 * shape.expert_parameters
-    assert made[1].phases["backward"] - made[0].phases["backward"] > 3 * 2 * shape.expert_parameters / shape.layers
+    more = made[1].phases["backward"] - made[0].phases["backward"]
+    assert more == pytest.approx(3 * 2 * shape.expert_parameters / shape.layers)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_a_mixer_without_its_kernel_needs_more(name: str, kernel: str, monkeypat
     shape, sizes = Shape.from_config(CONFIGS[name]), []
     for found in (None, kernel):
         monkeypatch.setattr("framework_plugins.hf.settings.memory_plan.find_spec", lambda _, found=found: found)
-        sizes.append(estimate(shape, footprint(plan(), shape, named("rtx4090"), 2048, 0)).high)
+        sizes.append(estimate(shape, footprint(made, shape, named("rtx4090"), 2048, 0)).high)
     assert sizes[0] > sizes[1] + GIB / 4
 
 
