@@ -23,7 +23,8 @@ HALF = MemorySettings(
     state_bytes=2,
 )  # fmt: skip
 NF4 = replace(HALF, weights=Weights.nf4, double_quant=True, upcast=True)
-"""Axolotl calls peft's prepare_model_for_kbit_training, which raises what is not quantized to fp32."""
+"""Axolotl calls peft's prepare_model_for_kbit_training, which raises what is not quantized to fp32; not with packed
+experts."""
 ATTENTION, EACH = ("q", "k", "v", "o"), ("q", "k", "v", "o", "gate", "up", "down")
 TWO = {"rows": 2, "rank": 32}
 
@@ -44,13 +45,13 @@ def peaks() -> Iterator[Peak]:
     yield Peak("Qwen/Qwen3.5-27B", "Axolotl, NF4, LoRA", 47 * GIB, few)
     each = replace(NF4, targets=EACH)
     yield Peak("google/gemma-4-31B-it", "Axolotl, NF4, LoRA", 25.2 * GIB, replace(each, offloaded=True))
-    packed = replace(NF4, packed_experts=True, rows=2, rank=32, targets=("o",))
+    packed = replace(NF4, packed_experts=True, upcast=False, rows=2, rank=32, targets=("o",))
     yield Peak("zai-org/GLM-4.7-Flash", "Axolotl, NF4 with the experts, LoRA", 24 * GIB, packed)
     wide = replace(packed, weights=Weights.int8)
     yield Peak("zai-org/GLM-4.7-Flash", "Axolotl, int8 with the experts, LoRA", 35 * GIB, wide)
-    plain = replace(packed, packed_experts=False)
+    plain = replace(packed, packed_experts=False, upcast=True)
     yield Peak("zai-org/GLM-4.7-Flash", "Axolotl, NF4, experts as they are, LoRA", 127 * GIB, plain)
-    experts = replace(each, packed_experts=True, length=4096, adapted_experts=False, trained=_with_experts())
+    experts = replace(each, packed_experts=True, upcast=False, length=4096, trained=_with_experts())
     yield Peak("google/gemma-4-26B-A4B-it", "Axolotl, NF4 with the experts, LoRA on them", 21 * GIB, experts)
     offloaded = replace(HALF, length=4096, rank=8, targets=ATTENTION, offloaded=True)
     yield Peak("unsloth/gpt-oss-20b-BF16", "Axolotl, 16 bits, LoRA", 44 * GIB, offloaded)
@@ -64,7 +65,7 @@ def peaks() -> Iterator[Peak]:
     yield Peak(small, "Axolotl, NF4, LoRA (Magistral Small 2506)", 24 * GIB, replace(each, **TWO))
     yield Peak(small, "Axolotl, NF4, LoRA (Magistral Small 2507)", 19.1 * GIB, replace(each, **TWO))
     yield Peak(small, "Axolotl, int8, LoRA", 29.4 * GIB, replace(each, weights=Weights.int8, **TWO))
-    unsloth = replace(NF4, upcast=False, packed_experts=True, targets=EACH, offloaded=True)
+    unsloth = replace(NF4, packed_experts=True, upcast=False, targets=EACH, offloaded=True)
     yield Peak("Qwen/Qwen3-30B-A3B", "Unsloth, NF4 with the experts, LoRA", 17.5 * GB, unsloth)
     yield Peak("unsloth/gpt-oss-20b-BF16", "Unsloth, NF4 with the experts, LoRA", 12.8 * GB, unsloth)
     yield Peak("Qwen/Qwen3-30B-A3B", "Unsloth, 16 bits, LoRA", 63 * GB, replace(HALF, targets=EACH, offloaded=True))
