@@ -17,7 +17,7 @@ from rich.console import Console
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework_plugins.hf.load.preset_configs import CONFIGS
 
-GIB, GB = 2**30, 10**9
+GIB, GB, WITHIN = 2**30, 10**9, 0.15
 HALF = MemorySettings(
     rows=1, length=2048, rank=16, autocast=True, copies=False, attention=Attention.flash, loss=Loss.learned, chunk=0,
     state_bytes=2,
@@ -78,20 +78,25 @@ def _with_experts() -> int:
     return shape.lora_parameters(16, EACH) + 16 * experts
 
 
-def main() -> None:
-    """Print the table, and how far off the plan is."""
-    say = Console(markup=False, highlight=False, soft_wrap=True).print
-    say("| model | training | published | planned | off |\n|---|---|---|---|---|")
+def table() -> Iterator[str]:
+    """Give the lines of the table, and how far off the plan is."""
+    yield "| model | training | published | planned | off |"
+    yield "|---|---|---|---|---|"
     errors = []
     for peak in peaks():
-        shape = Shape.from_config(CONFIGS[peak.model])
-        planned = estimate(shape, peak.training).reserved
+        planned = estimate(Shape.from_config(CONFIGS[peak.model]), peak.training).reserved
         errors.append(abs(planned / peak.size - 1))
-        name = peak.model.rpartition("/")[2]
-        off = f"{planned / peak.size - 1:+.0%}"
-        say(f"| {name} | {peak.settings} | {peak.size / GIB:.1f} | {planned / GIB:.1f} | {off} |")
-    within = sum(error <= 0.15 for error in errors)
-    say(f"\n{len(errors)} peaks: {within} within 15%, median error {statistics.median(errors):.0%}")
+        sizes = f"{peak.size / GIB:.1f} | {planned / GIB:.1f} | {planned / peak.size - 1:+.0%}"
+        yield f"| {peak.model.rpartition('/')[2]} | {peak.settings} | {sizes} |"
+    within = sum(error <= WITHIN for error in errors)
+    yield f"\n**{within} of {len(errors)} are within 15%; the median error is {statistics.median(errors):.0%}.**"
+
+
+def main() -> None:
+    """Print the table."""
+    say = Console(markup=False, highlight=False, soft_wrap=True).print
+    for line in table():
+        say(line)
 
 
 if __name__ == "__main__":

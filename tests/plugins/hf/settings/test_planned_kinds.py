@@ -13,6 +13,7 @@ from framework.util.gpus import named
 from framework.util.host import GIB
 from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.settings.memory_plan import footprint, targets, trained_parameters
+from tests.benchmarks.memory_families import table
 from tests.plugins.hf.settings.test_memory_plan import plan
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows
@@ -67,3 +68,8 @@ def test_layers_of_several_kinds_are_not_estimated_on_a_cpu() -> None:
     shape = Shape.from_config(CONFIGS["Qwen/Qwen3.5-4B"])
     with pytest.raises(FrameworkError, match=r"model_type qwen3_5_text .* estimated on GPUs only: plan\.gpu=rtx4090"):
         footprint(plan(), shape, None, 256, 0)
+
+
+def test_the_page_has_the_table_of_published_peaks() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "explanation" / "memory.md").read_text("utf-8")
+    assert "\n".join(table()) in page
