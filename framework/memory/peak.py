@@ -94,7 +94,6 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
 
 def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     activations = _saved_activations(shape, settings)
-    attention, mlp = terms.layer(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
     whole, patched = terms.gathered(shape, settings), terms.patched(shape, settings)
@@ -110,8 +109,12 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     }
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
-        again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
+        layers = [terms.layer(shape, block, settings) for block in shape.counts]
+        both, attention = max(map(sum, layers)), max(first for first, _ in layers)
+        again = max(both + scored, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
+        # The product of the adapter's two matrices, and the gradient by it, are as large as the experts.
+        held += 2 * max(terms.adapted_experts(block, settings) for block in shape.counts)
         phases["backward"] = activations + held + again + whole + patched
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
@@ -131,8 +134,10 @@ def _saved_activations(shape: Shape, settings: MemorySettings) -> float:
     """Return what the forward pass keeps for the backward pass, with the gaps that a process has between it."""
     if settings.checkpointing:
         return terms.checkpoints(shape, settings) * (1 + settings.heap) + terms.mask(settings)
-    activations = sum(terms.layer(shape, settings)) + terms.KEPT_SCORES * terms.scores(shape, settings)
-    return shape.layers * activations * (1 + settings.heap) + terms.mask(settings)
+    layers = sum(count * sum(terms.layer(shape, block, settings)) for block, count in shape.counts.items())
+    attended = sum(count for block, count in shape.counts.items() if block.q)
+    activations = layers + attended * terms.KEPT_SCORES * terms.scores(shape, settings)
+    return activations * (1 + settings.heap) + terms.mask(settings)
 
 
 def _evaluation(shape: Shape, settings: MemorySettings) -> float:
@@ -158,6 +163,6 @@ def _held(shape: Shape, settings: MemorySettings) -> float:
         fits = fits and count <= settings.tokens * shape.vocab
         raised = terms.RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
         scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
-        workspace += sum(terms.layer(shape, settings)) + scored
+        workspace += terms.largest_layer(shape, settings) + scored
     workspace += terms.patched(shape, settings)
     return _saved_activations(shape, settings) + workspace * (terms.REGROWN if settings.varied else 1.0)

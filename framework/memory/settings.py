@@ -42,17 +42,20 @@ class MemorySettings:
         length: tokens of the longest row; with packing, of the packed one.
         rank: of LoRA; 0 if all weights are trained.
         targets: the linear layers with LoRA, by the names of `shape.LINEARS`.
+        adapted_experts: whether experts that are one tensor have LoRA too.
         trained_width: bytes of a weight of the adapter and of its gradient.
         trained: trained parameters if they are known; 0: counted from rank and targets.
         frozen: bytes of weights beside the base that are not trained: those of a frozen adapter.
         patched: whether single rows of embedding and head are trained: each pass makes copies of the matrices.
         weights: how the base weights are stored.
         double_quant: whether NF4's constants are quantized too.
+        packed_experts: whether experts that are one tensor are quantized too.
         upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
         autocast: whether products are computed in 16 bits beside fp32 weights.
         state_bytes: bytes of the optimizer's states on the GPU for each trained parameter.
         copies: whether the optimizer's step makes a copy of the trained weights (torch's `foreach` implementation).
         attention: the kernels.
+        kernels: whether linear attention and state spaces have kernels of their own; else torch computes them.
         checkpointing: whether activations are computed again in the backward pass.
         offloaded: whether the states that checkpointing keeps lie in the CPU's memory.
         loss: how the loss is computed.
@@ -78,17 +81,20 @@ class MemorySettings:
     length: int
     rank: int = 0
     targets: tuple[str, ...] = LINEARS
+    adapted_experts: bool = False
     trained_width: int = 4
     trained: int = 0
     frozen: float = 0.0
     patched: bool = False
     weights: Weights = Weights.half
     double_quant: bool = False
+    packed_experts: bool = False
     upcast: bool = False
     autocast: bool = False
     state_bytes: float = 8.0
     copies: bool = True
     attention: Attention = Attention.sdpa
+    kernels: bool = True
     checkpointing: bool = True
     offloaded: bool = False
     loss: Loss = Loss.plain

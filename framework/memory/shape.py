@@ -1,44 +1,48 @@
-"""What a transformer is made of, as its config.json tells."""
+"""What a decoder is made of, as its config.json tells: its layers, one by one, and what is beside them."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from framework.memory.blocks import (
+    ATTENTION,
+    COUNTED,
+    LINEARS,
+    MLP,
+    UNGATED,
+    Block,
+    Linear,
+    layer_count,
+    layer_kinds,
+    plain_block,
+    problem,
+    read_blocks,
+)
 from framework.util.errors import FrameworkError
 
-ATTENTION = ("q", "k", "v", "o")
-"""The linear layers of attention: queries, keys, values, output."""
-MLP = ("gate", "up", "down")
-"""The linear layers of a gated MLP; one without a gate has the last two."""
-LINEARS = (*ATTENTION, *MLP)
-NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+__all__ = ["ATTENTION", "LINEARS", "MLP", "UNGATED", "Block", "Linear", "Shape"]
+
+NEEDED = ("hidden_size", "num_attention_heads", "vocab_size")
 OPTIONAL = ("num_key_value_heads", "head_dim")
-UNGATED = frozenset(
-    {
-        "gpt_neox",
-        "phi",
-        "starcoder2",
-        "nemotron",
-        "arcee",
-        "apertus",
-        "apertus1p5_text",
-        "jais2",
-        "nanochat",
-        "persimmon",
-    }
-)
-"""Model types whose MLP has two layers."""
 UNEXPLAINED = 0.02
 """Share of the parameters in the files that the formula may miss."""
-LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
-"""Kinds of layers that hold the same weights and states."""
+GATED_TOWERS = frozenset({"pixtral", "gemma4_vision"})
+"""Parts for images whose MLP has a gate."""
+TEXT_ALONE = frozenset({"qwen3_5", "qwen3_5_moe"})
+"""Families whose class for text leaves out the parts for images that their files hold."""
+CONFORMER = 24
+"""Parameters of a layer of Gemma's part for sound, in squares of its features: two MLPs with 8 each, attention with 5,
+and a convolution with 3."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a decoder whose layers all have one shape.
+    """The shape of a decoder.
 
     Attributes:
         hidden: features of a token between the layers.
@@ -51,9 +55,11 @@ class Shape:
         tied: whether the output head is the embedding.
         gated: whether the MLP has a gate.
         parameters: of the whole model, where known; 0: counted from the rest.
-        other: parameters beside the decoder, of the part for images.
+        other: parameters beside the decoder, of the parts for images and sound.
         family: `model_type` of config.json.
         windows: whether some layers see a window of the tokens only.
+        kinds: the layers, where they are not all of one kind that the numbers above describe.
+        embedded: parameters of embeddings that each layer has of its own, and of their projection.
     """
 
     hidden: int
@@ -69,6 +75,8 @@ class Shape:
     family: str = ""
     other: int = 0
     windows: bool = False
+    kinds: tuple[Block, ...] = ()
+    embedded: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], stored: int = 0) -> Shape:
@@ -79,34 +87,48 @@ class Shape:
             stored: parameters in the files of the weights; 0 if it is not known.
 
         Raises:
-            FrameworkError: it does not describe a decoder of equal dense layers, or describes less than is stored.
+            FrameworkError: it does not describe a decoder that is known, or describes less than is stored.
         """
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
-        if problem := _unknown(config, text):
-            raise FrameworkError(f"config.json of model_type {kind} {problem}")
+        count = layer_count(text)
+        if unknown := _unknown(config, text, count):
+            raise FrameworkError(f"config.json of model_type {kind} {unknown}")
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
+        kinds = read_blocks(text, kind, count)
+        towers = _image_parameters(config) + _sound_parameters(config)
+        tie = text.get("tie_word_embeddings", text.get("tie_embedding", True))
         shape = cls(
             family=kind,
             hidden=hidden,
-            layers=text["num_hidden_layers"],
+            layers=count,
             heads=heads,
             kv_heads=text.get("num_key_value_heads") or heads,
             head_dim=text.get("head_dim") or hidden // heads,
-            intermediate=text["intermediate_size"],
+            intermediate=text.get("intermediate_size") or 0,
             vocab=text["vocab_size"],
             # transformers' default if a config says nothing is True; files of Llama and Qwen say it.
-            tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True))),
+            tied=bool(config.get("tie_word_embeddings", tie)),
             gated=kind not in UNGATED,
-            other=_image_parameters(config),
-            windows="sliding_attention" in _kinds(text) or _window(text),
+            other=0 if config.get("model_type") in TEXT_ALONE else towers,
+            windows="sliding_attention" in layer_kinds(text) or _window(text),
+            kinds=kinds,
+            embedded=_layer_embeddings(text, count),
         )
-        # Some files hold the output head although it is the embedding.
-        head = shape.vocab * hidden if shape.tied else 0
-        if stored and min(abs(stored - shape.total), abs(stored - shape.total - head)) > UNEXPLAINED * stored:
+        if set(kinds) == {shape.plain}:
+            shape = dataclasses.replace(shape, kinds=())
+        # Some files hold the output head although it is the embedding, or parts that are not loaded.
+        more = (0, shape.vocab * hidden if shape.tied else 0, towers - shape.other)
+        missed = min(abs(stored - shape.total - each) for each in more) if stored else 0
+        if missed > UNEXPLAINED * stored:
             raise FrameworkError(
                 f"config.json of model_type {kind} describes {shape.total:,} parameters to this estimate, which does "
                 f"not cover the model: its files hold {stored:,}"
+            )
+        if not stored and shape.kinds and kind not in COUNTED:
+            raise FrameworkError(
+                f"config.json of model_type {kind} has layers of more than one kind or with experts, and this estimate "
+                "was not compared with this family: it needs the files of the weights to compare the parameters"
             )
         return shape
 
@@ -121,69 +143,108 @@ class Shape:
         return self.kv_heads * self.head_dim
 
     @property
-    def linears(self) -> dict[str, tuple[int, int]]:
-        """The linear layers of one layer: inputs and outputs by name."""
-        hidden, inner = self.hidden, self.intermediate
-        attention = {"q": (hidden, self.q), "k": (hidden, self.kv), "v": (hidden, self.kv), "o": (self.q, hidden)}
-        gate = {"gate": (hidden, inner)} if self.gated else {}
-        return attention | gate | {"up": (hidden, inner), "down": (inner, hidden)}
+    def plain(self) -> Block:
+        """A layer of attention and a dense MLP with these numbers."""
+        return plain_block(self.hidden, self.q, self.kv, self.intermediate, gated=self.gated)
 
-    @property
+    @functools.cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The layers, from the first to the last."""
+        return self.kinds or (self.plain,) * self.layers
+
+    @functools.cached_property
+    def counts(self) -> Mapping[Block, int]:
+        """The kinds of layers, and how many there are of each."""
+        return Counter(self.blocks)
+
+    @functools.cached_property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """The linear layers by name: inputs and outputs, the largest ones if layers have one of the same name."""
+        found: dict[str, tuple[int, int]] = {}
+        for block in self.counts:
+            for name, inputs, outputs in block.linears:
+                found[name] = max(found.get(name, (0, 0)), (inputs, outputs), key=lambda sizes: sizes[0] * sizes[1])
+        return found
+
+    @functools.cached_property
     def linear_parameters(self) -> int:
         """Parameters of the linear layers, the output head aside: what a quantization stores in few bits."""
-        return self.layers * sum(inputs * outputs for inputs, outputs in self.linears.values())
+        return sum(block.linear_parameters * count for block, count in self.counts.items())
+
+    @functools.cached_property
+    def expert_parameters(self) -> int:
+        """Parameters of experts that no quantization packs: a layer's are one tensor of three dimensions."""
+        return sum(block.experts * block.expert_parameters * count for block, count in self.counts.items())
+
+    @functools.cached_property
+    def active_parameters(self) -> int:
+        """Parameters of the layers that a token passes."""
+        return sum(
+            (block.linear_parameters + block.routed * block.expert_parameters) * count
+            for block, count in self.counts.items()
+        )
 
     @property
     def embedding_parameters(self) -> int:
         """Parameters of the embedding, and of the output head if that is another matrix."""
         return self.vocab * self.hidden * (1 if self.tied else 2)
 
-    @property
+    @functools.cached_property
     def total(self) -> int:
         """All parameters; if the number is not known, norms are counted and biases left out (below 0.1%)."""
-        norms = (2 * self.layers + 1) * self.hidden
-        return self.parameters or self.linear_parameters + self.embedding_parameters + norms + self.other
+        rest = sum(block.rest * count for block, count in self.counts.items()) + self.hidden
+        experts = self.expert_parameters + self.embedded
+        return self.parameters or self.linear_parameters + experts + self.embedding_parameters + rest + self.other
 
     def lora_parameters(self, rank: int, targets: tuple[str, ...]) -> int:
         """Return the parameters of LoRA: rank x (inputs + outputs) of each adapted layer (arXiv 2106.09685)."""
-        known = self.linears
-        return self.layers * rank * sum(sum(known[name]) for name in targets if name in known)
+        return rank * sum(
+            count * sum(inputs + outputs for name, inputs, outputs in block.linears if name in targets)
+            for block, count in self.counts.items()
+        )
 
 
-def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
-    """Say what keeps a config from being a decoder of equal dense layers; empty if nothing does."""
+def _unknown(config: Mapping[str, Any], text: Mapping[str, Any], count: int) -> str:
+    """Say what keeps a config from being a decoder that is known; empty if nothing does."""
     missing = [name for name in NEEDED if not isinstance(text.get(name), int)]
     missing += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
-    experts = any("expert" in name and value for name, value in text.items())
-    other = sorted(_kinds(text) - LIKE_OTHERS)
-    mamba = any(name.startswith("mamba_") and value for name, value in text.items())
-    mixed = text.get("per_layer_config") or text.get("global_head_dim")
-    holds = {
-        f"has no {', '.join(missing)}": bool(missing),
-        "has experts, which this estimate does not cover": experts,
-        f"has layers of the kind {', '.join(other)}, which this estimate does not cover": bool(other),
-        "has state-space layers, which this estimate does not cover": mamba,
-        "has layers of several shapes, which this estimate does not cover": bool(mixed),
-        "has an embedding in each layer, which this estimate does not cover": bool(
-            text.get("hidden_size_per_layer_input")
-        ),
-        "keeps keys and values compressed, which this estimate does not cover": bool(text.get("kv_lora_rank")),
-        "says that the weights in the file are already quantized": bool(config.get("quantization_config")),
-    }
-    return next((reason for reason, true in holds.items() if true), "")
-
-
-def _kinds(text: Mapping[str, Any]) -> set[str]:
-    return {str(kind) for kind in text.get("layer_types") or []}
+    missing += [] if count else ["num_hidden_layers"]
+    if missing:
+        return f"has no {', '.join(missing)}"
+    if reason := problem(text, count):
+        return f"{reason}, which this estimate does not cover"
+    quantized = config.get("quantization_config") or {}
+    # transformers unpacks weights in MXFP4 to 16 bits where they are trained.
+    if quantized and quantized.get("quant_method") != "mxfp4":
+        return "says that the weights in the file are already quantized"
+    return ""
 
 
 def _window(text: Mapping[str, Any]) -> bool:
     # Qwen 2 names a window in its config and switches it off beside it.
-    return bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True)) and not _kinds(text)
+    window = bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True))
+    return window and not text.get("layer_types")
+
+
+def _layer_embeddings(text: Mapping[str, Any], count: int) -> int:
+    """Return the parameters of Gemma's embeddings for each layer: V L p, and h L p of the projection beside it."""
+    features = count * (text.get("hidden_size_per_layer_input") or 0)
+    return features * ((text.get("vocab_size_per_layer_input") or text["vocab_size"]) + text["hidden_size"])
 
 
 def _image_parameters(config: Mapping[str, Any]) -> int:
-    """Return about the parameters of the part for images, a transformer too: layers x (4 h^2 + 2 h i)."""
+    """Return about the parameters of the part for images, a transformer too: layers x (4 h^2 + 2 h i), 3 h i if gated.
+
+    Projectors and tables of positions are left out, below 1% of the models that have them.
+    """
     vision = config.get("vision_config") or {}
     hidden, inner = vision.get("hidden_size") or 0, vision.get("intermediate_size") or 0
-    return int((vision.get("num_hidden_layers") or 0) * (4 * hidden**2 + 2 * hidden * inner))
+    matrices = 3 if vision.get("model_type") in GATED_TOWERS else 2
+    layers = vision.get("num_hidden_layers") or vision.get("depth") or 0
+    return int(layers * (4 * hidden**2 + matrices * hidden * inner))
+
+
+def _sound_parameters(config: Mapping[str, Any]) -> int:
+    """Return about the parameters of the part for sound, a conformer."""
+    audio = config.get("audio_config") or {}
+    return int((audio.get("num_hidden_layers") or 0) * CONFORMER * (audio.get("hidden_size") or 0) ** 2)

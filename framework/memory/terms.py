@@ -8,8 +8,9 @@ operation of the layer in transformers, and checked against the peaks of forward
 
 from __future__ import annotations
 
+from framework.memory.blocks import Block, Linear
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
-from framework.memory.shape import ATTENTION, Shape
+from framework.memory.shape import Shape
 
 NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
 """Weights that share a constant, and constants that share one of the second level (arXiv 2305.14314, appendix)."""
@@ -24,30 +25,40 @@ ms-swift's runs on such data hold 1.6 to 3.2 times the workspace of one pass (Be
 
 
 def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
-    """Return the base weights: linear layers, what a quantization needs for them, and all else.
+    """Return the base weights: linear layers, what a quantization needs for them, experts, and all else.
 
     NF4 stores a linear weight in half a byte and a block of 64 with a constant in fp32, or with double quantization
     in a byte, of which 256 share another in fp32: 0.0625 or 0.0159 bytes a weight. LLM.int8() stores a byte, and four
-    bytes for each row (arXiv 2208.07339). Embeddings, head and norms stay in 16 bits, or are raised to fp32.
+    bytes for each row (arXiv 2208.07339). Embeddings, head and norms stay in 16 bits, or are raised to fp32; experts
+    that are one tensor stay in 16 bits too, unless they are packed. Parts for images and sound are linear layers.
     """
-    linear, rest = shape.linear_parameters, shape.total - shape.linear_parameters
+    linear, experts = shape.linear_parameters + shape.other, shape.expert_parameters
+    if settings.packed_experts:
+        linear, experts = linear + experts, 0
+    rest = shape.total - linear - experts
     if settings.weights is Weights.nf4:
         double = 1 / NF4_BLOCK + 4 / (NF4_BLOCK * CONSTANTS_BLOCK)
         constant = double if settings.double_quant else 4 / NF4_BLOCK
         parts = {"linear layers": linear * 0.5, "quantization constants": linear * constant}
     elif settings.weights is Weights.int8:
-        rows = shape.layers * sum(outputs for _, outputs in shape.linears.values())
+        rows = sum(count * sum(each.outputs for each in block.linears) for block, count in shape.counts.items())
         parts = {"linear layers": linear * 1.0, "quantization constants": rows * 4.0}
     else:
         width = 4 if settings.weights is Weights.fp32 else 2
-        return {"linear layers": linear * width, "embeddings, head, norms": rest * width}
-    return parts | {"embeddings, head, norms": rest * (4 if settings.upcast else 2)}
+        parts = {"linear layers": linear * width}
+        return parts | _whole(experts, width) | {"embeddings, head, norms": rest * width}
+    width = 4 if settings.upcast else 2
+    return parts | _whole(experts, width) | {"embeddings, head, norms": rest * width}
+
+
+def _whole(experts: int, width: int) -> dict[str, float]:
+    return {"experts": float(experts * width)} if experts else {}
 
 
 def trained_parameters(shape: Shape, settings: MemorySettings) -> int:
     """Return how many parameters are trained."""
     if settings.full:
-        return shape.total
+        return shape.total - shape.other  # parts for images and sound are frozen
     return settings.trained or shape.lora_parameters(settings.rank, settings.targets)
 
 
@@ -66,43 +77,65 @@ def optimizer_states(shape: Shape, settings: MemorySettings) -> float:
 
 
 def checkpoints(shape: Shape, settings: MemorySettings) -> float:
-    """Return the states between layers, which checkpointing keeps: L T h e; of two layers if they are offloaded."""
-    return (2 if settings.offloaded else shape.layers) * settings.tokens * shape.hidden * settings.state_width
+    """Return the states between layers, which checkpointing keeps: L T h e; of two layers if they are offloaded.
+
+    What comes into each layer beside them (Gemma's embeddings for each layer) is made once, for all.
+    """
+    carried = sum(block.carried * count for block, count in shape.counts.items())
+    kept = (2 if settings.offloaded else shape.layers) * shape.hidden + carried
+    return kept * settings.tokens * settings.state_width
 
 
-def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
+def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, float]:
     """Return what one layer keeps for its backward pass in attention, and in the MLP.
 
     Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
-    more where heads of keys are repeated; eager attention its scores. MLP: e T (2h + 4i), inputs of norm and
-    projections, gate before and after SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
-    + i less. Norms compute in fp32: 4 T h each; with fp32 states nothing is raised for that. Each adapted layer keeps
-    a copy of its input in the adapter's dtype (counted).
+    more where heads of keys are repeated; eager attention its scores. What is in its place: e T (3h + k), with k
+    numbers that `blocks.py` derives. MLP: e T (2h + 4i), inputs of norm and projections, gate before and after SiLU,
+    up, and their product; i counts the features of a token's experts, and each gives h more, which are weighted. Of
+    frozen layers the inputs are not kept: h, and h + i less. Norms compute in fp32: 4 T h each; with fp32 states
+    nothing is raised for that. Each adapted layer keeps a copy of its input in the adapter's dtype (counted).
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
         # The number is that of a whole layer; halves, since attention and MLP are added up wherever they are used.
         return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
-    repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0
+    repeated = 2 * block.q if block.q != block.kv and settings.attention is not Attention.flash else 0
     inputs = 1 if settings.full else 0
-    attention = e * tokens * ((2 + inputs) * hidden + 2 * shape.q + 2 * shape.kv + repeated)
-    mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * shape.intermediate)
+    mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
+    attention = tokens * (mixed + e * ((2 + inputs) * hidden + 2 * block.q + 2 * block.kv + repeated))
+    mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * block.inner + (1 + inputs) * block.routed * hidden)
     if not settings.wide_states:
         attention, mlp = attention + 4 * tokens * hidden, mlp + 4 * tokens * hidden
     elif settings.autocast:  # norms in and after them fp32, and a 16-bit copy for each projection
         attention, mlp = attention + 5 * tokens * hidden, mlp + 5 * tokens * hidden
     if not settings.full:
-        width = 2 if settings.autocast else 4
-        copies = {name: width * tokens * shape.linears[name][0] for name in settings.targets if name in shape.linears}
-        attention += sum(size for name, size in copies.items() if name in ATTENTION)
-        mlp += sum(size for name, size in copies.items() if name not in ATTENTION)
-    return attention, mlp
+        width = (2 if settings.autocast else 4) * tokens
+        attention += width * _adapted_inputs(block.mixer, settings)
+        mlp += width * _adapted_inputs(block.mlp, settings)
+    return attention, mlp + adapted_experts(block, settings)
+
+
+def adapted_experts(block: Block, settings: MemorySettings) -> float:
+    """Return a layer's experts with their adapter added, which peft makes whole for each pass (derived)."""
+    whole = block.experts * block.expert_parameters * settings.compute_bytes
+    return float(whole) if settings.adapted_experts else 0.0
+
+
+def _adapted_inputs(linears: tuple[Linear, ...], settings: MemorySettings) -> int:
+    return sum(each.inputs for each in linears if each.name in settings.targets)
+
+
+def largest_layer(shape: Shape, settings: MemorySettings) -> float:
+    """Return what the layer keeps that keeps most."""
+    return max(sum(layer(shape, block, settings)) for block in shape.counts)
 
 
 def passing(shape: Shape, settings: MemorySettings) -> float:
     """Return what a layer needs if nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
-    return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + 3 * shape.intermediate))
+    most = max(3 * block.inner + block.kept + block.routed * shape.hidden for block in shape.counts)
+    return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + most))
 
 
 def scores(shape: Shape, settings: MemorySettings) -> float:
@@ -171,15 +204,16 @@ def patched(shape: Shape, settings: MemorySettings) -> float:
 def gathered(shape: Shape, settings: MemorySettings) -> float:
     """Return what a process holds whole for a while, of weights that are cut into pieces.
 
-    Two layers, the current and the next one, and the output head, which stays from the end of the forward
-    pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in if it is
-    quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
-    2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
+    Two of the largest layers, the current and the next one, and the output head, which stays from the end of the
+    forward pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in if
+    it is quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of
+    them: 2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
     2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, `hf/loss/chunked_cross_entropy.py`.)
     """
     if settings.pieces == 1:
         return 0.0
-    layer, head = shape.linear_parameters / shape.layers, shape.vocab * shape.hidden
+    head = shape.vocab * shape.hidden
+    layer = max(block.linear_parameters + block.experts * block.expert_parameters for block in shape.counts)
     wide = settings.compute_bytes
     stored = {Weights.nf4: 0.5, Weights.int8: 1.0}.get(settings.weights, float(wide))
     summed = 2 * wide if settings.loss is Loss.plain else 8 + wide
@@ -210,6 +244,7 @@ def cast_weights(shape: Shape, settings: MemorySettings) -> float:
 
 
 def kv_cache(shape: Shape, settings: MemorySettings) -> float:
-    """Return keys and values of the prompts that are answered at a time: 2 L kv e a token."""
-    per_token = 2 * shape.layers * shape.kv * settings.compute_bytes
-    return float(per_token * settings.answer_rows * settings.answer_tokens)
+    """Return keys and values of the prompts that are answered at a time, 2 L kv e a token, or states in their place."""
+    per_token = sum(2 * block.kv * count for block, count in shape.counts.items()) * settings.compute_bytes
+    states = sum(4 * block.state * count for block, count in shape.counts.items())
+    return float(settings.answer_rows * (per_token * settings.answer_tokens + states))

@@ -271,9 +271,10 @@ def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float,
     times that for both passes. The head is at the learned tokens, or at all where the loss is a plain one.
     """
     again = 2 if settings.checkpointing else 0
-    weights = shape.linear_parameters * (4 + again + (2 if settings.full else 0))
+    weights = shape.active_parameters * (4 + again + (2 if settings.full else 0))
     adapter = 0 if settings.full else trained_parameters(shape, settings) * (6 + again)
-    attention = shape.layers * 4 * shape.q * length / 2 * (3 + again / 2)
+    queries = sum(block.q * count for block, count in shape.counts.items())
+    attention = 4 * queries * length / 2 * (3 + again / 2)
     head = shape.hidden * shape.vocab * (6 if settings.full else 4)
     return tokens * (weights + adapter + attention) + learned * head
 

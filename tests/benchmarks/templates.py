@@ -34,6 +34,23 @@ WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+FAMILIES = {
+    "Qwen3": ("qwen3", "qwen3_instruct_2507"),
+    "Qwen3.5": ("qwen3_5_nothink", "qwen3_5_think"),
+    "Qwen3.6 and 3.8": ("qwen3_6", "qwen3_8"),
+    "Gemma 3": ("gemma3",),
+    "Gemma 4": ("gemma4_v5", "google-gemma-4-31B-it"),
+    "gpt-oss": ("gptoss",),
+    "Llama 3.1 and 3.2": ("llama3_1", "llama3_2"),
+    "Muse Glimmer": ("muse_glimmer",),
+    "Ministral 3": ("mistralai-Ministral-3-14B-Reasoning-2512",),
+    "Mistral Small": ("Mistral-Small-3.2-24B-Instruct-2506",),
+    "LFM2 and LFM2.5": ("lfm2_v2", "lfm2_2_5_v2"),
+    "Granite 4": ("ibm-granite-granite-4.0", "ibm-granite-granite-4.1"),
+    "GLM-4.7-Flash": ("GLM-4.7-Flash",),
+    "Nemotron 3": ("nemotron_3_nano",),
+}
+"""The templates of the model presets; those of Mistral 7B, Olmo 3 and Phi-4 come with neither library."""
 HEAD = """# Chat templates that were tried
 
 Made by `tests/benchmarks/templates.py` from the {count} different templates of TRL {trl} and {more}. A row with "yes"
@@ -49,6 +66,10 @@ the next turn begins and is the one that the template writes once a turn follows
 every text, function name and argument of the answer, each call in its own place. The stop tokens of gpt-oss, GLM, Llama
 3.1, Gemma 4 and Cohere were entered by hand; for all others it is the token that the template writes after an answer.
 The tokenizer is a stand-in with the special tokens of each template: a model's own tokenizer may refuse more.
+
+The templates of the model presets, except those of Mistral 7B, Olmo 3 and Phi-4, which come with neither:
+
+{families}
 
 """
 
@@ -70,7 +91,12 @@ def main() -> int:
     trl = importlib.metadata.version("trl")
     more = parsed.more.name.removesuffix(".tar.gz").replace("-", " ") if parsed.more else "nothing else"
     wrong = sum(one.wrong for *_, one in every) or "none"
-    head = HEAD.format(count=len(found), trl=trl, more=more, kinds=kinds, total=len(every), wrong=wrong, **counts)
+    families = "\n".join(
+        f"- {family}: {', '.join(f'`{name}`' for name in names)}" for family, names in FAMILIES.items()
+    )
+    head = HEAD.format(
+        families=families, count=len(found), trl=trl, more=more, kinds=kinds, total=len(every), wrong=wrong, **counts
+    )
     text = head + "\n".join(_table(found)) + "\n"
     say(text)
     if parsed.table:

@@ -83,8 +83,7 @@ class Measure:
     items, which count as one in a test; empty if all are different. `kind` says what the measure looks at: a measure
     without it is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5 even,
     1 won. Those of the base would all be 0.5, so it has no such measure. `look_share`: if items are asked in stages, a
-    look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` is the word
-    for it.
+    look at them may use this share of the level, so it needs a higher confidence, `this_look`. `item` names one.
 
     Of a metric that compares texts with references: `content` has the items with case, punctuation and spaces ignored
     where that is better, empty if it never is; `constant` is the one answer to all questions that would score best, one

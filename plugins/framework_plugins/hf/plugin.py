@@ -96,7 +96,8 @@ def _start_beside_base(adapter: Any) -> str:
 
 @hookimpl
 def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
-    """Refuse tokens that the model does not have."""
+    """Refuse tokens that the model does not have, and a family that transformers does not know."""
+    yield from checks.model_problems(plan, config)
     size = (config.get("text_config") or config).get("vocab_size")
     args = getattr(plan.adapter.config, "args", None)
     tokens = args.trainable_token_indices if isinstance(args, LoraArgs) else []

@@ -37,7 +37,7 @@ def offered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ("-m trainer.keep_best=", {"trainer.keep_best=true", "trainer.keep_best=false"}),
         ("stages=[p", {"stages=[plan]"}),
         ("model=local adapter=lora adapter.lora_", {"adapter.lora_alpha=", "adapter.lora_dropout="}),
-        ("+experiment=gpu_", {"+experiment=gpu_8gb", "+experiment=gpu_12gb", "+experiment=gpu_24gb"}),
+        ("+experiment=gpu_", {f"+experiment=gpu_{size}gb" for size in (8, 12, 16, 24)}),
         ("re", {"reference", "remove", "rerun", "resume"}),
         ("resume outp", set()),
         ("nothing.of.that=", set()),

@@ -69,16 +69,28 @@ def test_lora_counts_inputs_and_outputs_of_each_layer() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"hidden_size": None}, "config.json of model_type llama has no hidden_size"),
-        ({"num_local_experts": 8}, "config.json of model_type llama has experts"),
-        ({"mamba_d_state": 8}, "config.json of model_type llama has state-space layers"),
-        ({"hidden_size_per_layer_input": 256}, "config.json of model_type llama has an embedding in each layer"),
-        (
-            {"per_layer_config": {"5": {"head_dim": 512}}},
-            "config.json of model_type llama has layers of several shapes",
-        ),
+        ({"hidden_size": None}, "has no hidden_size"),
+        ({"num_hidden_layers": None}, "has no num_hidden_layers"),
+        ({"moe_num_experts": 8}, "has experts under names of its own, which this estimate does not cover"),
+        ({"num_experts": 8, "interleave_moe_layer_step": 2}, "has experts in some layers by a rule of its own"),
+        ({"mamba_d_state": 8}, "has state-space layers beside attention"),
+        ({"layer_types": ["chunked_attention"] * 32}, "has layers of the kind chunked_attention"),
+        ({"layer_types": ["full_attention"] * 31}, "lists 31 kinds of layers for 32 layers"),
+        ({"layer_types": ["linear_attention"] * 32}, "has linear attention of another kind"),
+        ({"per_layer_config": {"5": {"intermediate_size": 512}}}, "has layers with their own intermediate_size"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "says that the weights in the file are already quantized"),
+        ({"num_experts": 8, "num_experts_per_tok": 2}, "it needs the files of the weights to compare"),
     ],
-)
+)  # fmt: skip
 def test_what_the_arithmetic_does_not_know_is_refused(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(FrameworkError, match=told):
+    with pytest.raises(FrameworkError, match=f"config.json of model_type llama .*{told}"):
         Shape.from_config(LLAMA | change)
+
+
+EXPERTS = LLAMA | {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 1792}
+
+
+def test_experts_of_a_family_that_was_not_compared_are_estimated_if_the_files_hold_as_many_parameters() -> None:
+    shape = Shape.from_config(EXPERTS, 8_030_261_248)
+    assert shape.expert_parameters == 32 * 8 * 3 * 4096 * 1792
+    assert shape.active_parameters == 32 * (2 * 3 * 4096 * 1792 + 2 * 4096 * (4096 + 1024))

@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar
 
-from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download
+from huggingface_hub import constants, get_session, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -40,6 +41,7 @@ from framework.api import plain_name, reachable, refuse_links, summarize_error
 from framework.api.program import clock
 from framework.api.training import ModelPlace, ModelSource
 from framework_plugins.hf.load.model_settings import config_problem, read_settings
+from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.hf.settings.config import LocalModelConfig
 
 HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
@@ -50,8 +52,8 @@ WEIGHT_PATTERNS = ["*.safetensors"]
 OTHER_LAYOUTS = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
 INDEX_PATTERN = "*.safetensors.index.json"
-PRESETS = Path(__file__).parent / "presets.json"
-"""What config.json says of the sizes of the models in conf/model, for a plan without a network."""
+BLOCK = re.compile(r"^model\.(?:language_model\.)?layers\.(\d+)\.")
+"""The number of a layer in the name of a weight."""
 WEIGHT_INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
 LARGEST_HEADER, PLAIN_DTYPES = 100 * 2**20, frozenset({"F64", "F32", "F16", "BF16"})
@@ -140,24 +142,46 @@ class LocalModel:
         return self._config
 
     def parameters(self) -> int:
-        """Count the parameters in the headers of a folder's files; 0 if they cannot be read, or are not plain numbers.
+        """Count the parameters in the headers of the files on this machine, of a folder or of the Hub's cache.
 
-        A file that is damaged is reported when the weights are checked.
+        0 if there are none, if they cannot be read, or if they are not plain numbers. Layers that predict several
+        tokens are left out, as transformers leaves them out. A file that is damaged is reported when the weights are
+        checked.
         """
         counts: Counter[bool] = Counter()
         try:
-            index = self.folder / WEIGHT_INDEX
+            folder = self.folder if self._is_folder() else self._cached_folder()
+            index = folder / WEIGHT_INDEX
             listed = json.loads(index.read_bytes())["weight_map"].values() if index.is_file() else ["model.safetensors"]
-            for name in set(listed) if self._is_folder() else ():
-                with (self.folder / name).open("rb") as opened:
+            for name in set(listed):
+                with (folder / name).open("rb") as opened:
                     size = int.from_bytes(opened.read(8), "little")
                     header = json.loads(opened.read(size)) if size <= LARGEST_HEADER else {}
                 header.pop("__metadata__", None)
-                for tensor in header.values():
-                    counts[tensor["dtype"] in PLAIN_DTYPES] += math.prod(tensor["shape"])
+                for place, tensor in header.items():
+                    if not self._predicts_more(place):
+                        counts[tensor["dtype"] in PLAIN_DTYPES] += math.prod(tensor["shape"])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return 0
         return counts[True] if counts[True] > counts[False] else 0
+
+    def _cached_folder(self) -> Path:
+        cached = try_to_load_from_cache(self.config.path, "config.json", revision=self.config.revision)
+        if not isinstance(cached, str):
+            raise FileNotFoundError(self.config.path)
+        return Path(cached).parent
+
+    def _predicts_more(self, weight: str) -> bool:
+        """Whether a weight is of a layer that predicts several tokens: Qwen names it, others number it after the last.
+
+        transformers loads no such layer.
+        """
+        config = self.config_json()
+        layers = (config.get("text_config") or config).get("num_hidden_layers")
+        number = BLOCK.search(weight)
+        return weight.startswith("mtp.") or (
+            number is not None and isinstance(layers, int) and int(number[1]) >= layers
+        )
 
     def _read(self) -> Mapping[str, Any]:
         if self._is_folder():
@@ -172,8 +196,8 @@ class LocalModel:
             try:
                 file = Path(self._ask(hf_hub_download, filename="config.json"))
             except UnreachableError as error:
-                shipped = json.loads(PRESETS.read_text(encoding="utf-8")) if self.config.revision is None else {}
-                if (sizes := shipped.get(self.config.path)) is None:
+                sizes = CONFIGS.get(self.config.path) if self.config.revision is None else None
+                if sizes is None:
                     raise
                 self._unreachable = error
                 return dict(sizes)

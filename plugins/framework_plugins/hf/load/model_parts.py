@@ -19,6 +19,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from framework.api import installed
+from framework_plugins.hf.settings.checks import unknown_family
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
@@ -34,14 +35,11 @@ def family_problem(model_type: str, written_by: str) -> str:
         model_type: the name of the family in config.json.
         written_by: the version of transformers that wrote config.json; empty if it does not say.
     """
-    version = installed("transformers")
-    here = f"transformers {version}"
     if model_type not in CONFIG_MAPPING:
-        newer = f"; transformers {written_by} wrote its config.json, so install that version or a newer one"
-        fix = newer if written_by not in {"", version} else ": install a newer version"
-        return f"{here} does not know model_type={model_type}{fix}"
+        return unknown_family(model_type, written_by)
     known = CONFIG_MAPPING[model_type]
     if known not in MODEL_FOR_CAUSAL_LM_MAPPING and known not in MODEL_FOR_MULTIMODAL_LM_MAPPING:
+        here = f"transformers {installed('transformers')}"
         return f"model_type={model_type} does not write text in {here}: choose a model with a causal head"
     return ""
 

@@ -31,12 +31,18 @@ RANK_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
 """Of an adapter: the weights of a higher one would not fit into memory, and 0 is that of OFT."""
 MAX_FLOAT32 = 3.4e38
 """What a model computes with holds no larger number."""
+EXPERTS_TYPE = Type(int, bounds=(Ge(0), Le(2**16)))
+"""0 if no layer has experts."""
+EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts")
+EXPERTS_USED = ("num_experts_per_tok", "top_k_experts", "experts_per_token")
+"""What families call the number of experts of a layer, and of those that a token goes through."""
 POSITIVE_TYPE, LENGTH_TYPE = Type(float, bounds=(Gt(0), Le(MAX_FLOAT32))), Type(float, bounds=(Ge(1),))
 SHARE_TYPE, DROPOUT_TYPE = (Type(float, bounds=(Ge(0), high)) for high in (Le(1), Lt(1)))
 RANGES: Mapping[str, Type] = {
     "hidden_size|num_attention_heads|num_key_value_heads|head_dim|vocab_size|n_embd|n_head": SIZE_TYPE,
     "max_position_embeddings|n_positions|n_ctx|sliding_window": LENGTH_TYPE,
-    "intermediate_size": INNER_TYPE,
+    "(moe_)?intermediate_size": INNER_TYPE,
+    "|".join((*EXPERT_COUNTS, *EXPERTS_USED)): EXPERTS_TYPE,
     "num_hidden_layers|n_layer": LAYERS_TYPE,
     r"\w*(dropout|pdrop|layer_?drop|drop_rate|drop_?path)(_p|_prob|_rate)?": DROPOUT_TYPE,
     r"\w*_prob(ability)?": SHARE_TYPE,
@@ -119,7 +125,18 @@ def config_problem(config: Mapping[str, Any]) -> str:
     stops = config.get("eos_token_id")
     if isinstance(stops, list) and len(stops) > MAX_STOP_TOKENS:
         return f"lists {len(stops):,} tokens as eos_token_id: {RESTORE_FILE}"
-    return value_problem(config, RANGES)
+    return value_problem(config, RANGES) or _expert_problem(config.get("text_config") or config)
+
+
+def _expert_problem(text: Mapping[str, Any]) -> str:
+    """Say that a token would go through more experts than there are; empty if it does not."""
+    count, used = (next((name for name in names if text.get(name)), "") for names in (EXPERT_COUNTS, EXPERTS_USED))
+    if not count or not used or text[used] <= text[count]:
+        return ""
+    return (
+        f"has {used}={text[used]} and {count}={text[count]}, so a token would go through more experts than there are: "
+        f"{RESTORE_FILE}"
+    )
 
 
 def value_problem(settings: Mapping[str, Any], ranges: Mapping[str, Type]) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from framework import Plan
-from framework.api import as_text, nearest
+from framework.api import as_text, installed, nearest
 from framework.api.training import WORKER
 from framework_plugins.hf.settings.config import (
     ALL_LINEAR,
     PLAIN_NAME,
     Bias,
     Experts,
+    HFTrainerConfig,
     LoraAdapterConfig,
     NoQuantizationConfig,
 )
@@ -38,6 +43,38 @@ SWITCHED_OFF: Mapping[str, tuple[str, ...]] = {
     "ACCELERATE_DYNAMO_MODE": ("default",), "ACCELERATE_TORCH_DEVICE": (),
 }  # fmt: skip
 """Values, in lower case, with which `accelerate launch` asks for nothing; of all others "false", "0" and "no"."""
+
+
+@functools.cache
+def _listed_families() -> str:
+    """Return the text of the modules in which transformers lists its families; importing them takes seconds."""
+    spec = find_spec("transformers")
+    folders = [Path(folder, "models", "auto") for folder in (spec and spec.submodule_search_locations) or ()]
+    files = (folder / name for folder in folders for name in ("auto_mappings.py", "configuration_auto.py"))
+    return "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+
+
+def unknown_family(model_type: str, written_by: str) -> str:
+    """Say that the installed transformers does not know a family, and which version does, as the end of a sentence.
+
+    Args:
+        model_type: the name of the family in config.json.
+        written_by: the version of transformers that wrote config.json; empty if it does not say.
+    """
+    version = installed("transformers")
+    newer = f"; transformers {written_by} wrote its config.json, so install that version or a newer one"
+    fix = newer if written_by not in {"", version} else ": install a newer version"
+    return f"transformers {version} does not know model_type={model_type}{fix}"
+
+
+def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse a config.json of a family that the installed transformers does not know, unless it brings its own code."""
+    family, listed = model.get("model_type"), _listed_families()
+    if not isinstance(plan.trainer.config, HFTrainerConfig) or model.get("auto_map") or not listed:
+        return
+    if isinstance(family, str) and f'"{family}"' not in listed:
+        name = getattr(plan.model.config, "path", plan.model.component.name)
+        yield f"model {name}: {unknown_family(family, str(model.get('transformers_version') or ''))}"
 
 
 def problems(plan: Plan, config: LoraAdapterConfig) -> Iterator[str]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from framework import Plan, Stage
+from framework import FrameworkError, Plan, Stage
 from framework.api import Gpu
 from framework.api.training import (
-    LINEARS,
     Attention,
     Loss,
     MemoryReduction,
@@ -28,11 +27,12 @@ from framework.api.training import (
     Weights,
     estimate,
 )
-from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.config import (
+    ALL_LINEAR,
     Device,
     DoraAdapterConfig,
     Dtype,
+    Experts,
     FullConfig,
     HFTrainerConfig,
     Int8Config,
@@ -44,6 +44,7 @@ from framework_plugins.hf.settings.config import (
     fixed_dtype,
     target_pattern,
 )
+from framework_plugins.hf.settings.config import Attention as Kernels
 from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS
 from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
 
@@ -69,13 +70,21 @@ Products in fp32 are MKL's."""
 HEAP_SHARE = 0.15
 """Of what a pass keeps: glibc puts blocks below 32 MiB into its heap, where what is freed between kept ones stays with
 the process. A run takes that much less with MALLOC_MMAP_THRESHOLD_=1048576, which gives each block its own pages."""
-FUSED_LAYERS = {
+OTHER_NAMES = {
     "qkv_proj": ("q", "k", "v"),
     "query_key_value": ("q", "k", "v"),
     "c_attn": ("q", "k", "v"),
     "gate_up_proj": ("gate", "up"),
+    "input_linear": ("gate", "up"),
+    "output_linear": ("down",),
+    "w1": ("gate",),
+    "w3": ("up",),
+    "w2": ("down",),
 }
-"""Layers that hold several."""
+"""What families call layers otherwise; the first ones hold several."""
+PARTS = {"q": "self_attn", "k": "self_attn", "v": "self_attn", "o": "self_attn", "gate": "mlp", "up": "mlp",
+         "down": "mlp"}  # fmt: skip
+"""The parts of a layer that hold the linear layers, in models like Llama."""
 MLP = ("gate", "up", "down")
 """The layers that `cpu_kernels/mlp.py` makes one function of."""
 EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
@@ -92,9 +101,15 @@ def footprint(
     adapter: Any = plan.adapter.config
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
+    if shape.kinds and not on_gpu:
+        raise FrameworkError(
+            f"config.json of model_type {shape.family} has experts or layers of several kinds, whose memory is "
+            "estimated on GPUs only: plan.gpu=rtx4090 estimates it on that card"
+        )
     noise = getattr(adapter, "lora_dropout", 0) or config.neftune_noise_alpha
     shared_prefixes = config.packing is Packing.tree and not noise
-    tree = shared_prefixes and not shape.windows  # with windows a tree may cost more than padding, which is taken then
+    # With windows a tree may cost more than padding, which is taken then; without attention there is none.
+    tree = shared_prefixes and not shape.windows and all(block.q or not block.mixer for block in shape.counts)
     wide = _computes_in_fp32(config, on_gpu=on_gpu)
     stored, double_quant = _stored(plan, wide=full or wide)
     grouped = replace(
@@ -108,7 +123,8 @@ def footprint(
         rows=rows,
         length=length,
         rank=0 if full else adapter.r,
-        targets=targets(adapter),
+        targets=targets(adapter, shape),
+        adapted_experts=_adapts_experts(adapter),
         weights=stored,
         double_quant=double_quant,
         upcast=wide and stored in {Weights.nf4, Weights.int8},
@@ -119,6 +135,7 @@ def footprint(
         state_bytes=_state_bytes(plan, shape, on_gpu=on_gpu),
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
+        kernels=all(find_spec(block.kernel) for block in shape.counts if block.kernel),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
         # A head of which all or some rows are trained is peft's layer, and the model is asked for its logits.
         loss=Loss.plain if HEAD_NAME in getattr(adapter, "modules_to_save", []) or new_rows else Loss.learned,
@@ -257,7 +274,7 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     """
     adapter: Any = plan.adapter.config
     full, e, gates = isinstance(adapter, FullConfig), 4 if wide else 2, 2 if shape.gated else 1
-    names = shape.linears if full else [name for name in targets(adapter) if name in shape.linears]
+    names = shape.linears if full else [name for name in targets(adapter, shape) if name in shape.linears]
     adapted = {name: shape.linears[name] for name in names}
     inputs, outputs = (sum(sizes[side] for sizes in adapted.values()) for side in (0, 1))
     dropout, dora = getattr(adapter, "lora_dropout", 0.0), isinstance(adapter, DoraAdapterConfig)
@@ -282,19 +299,23 @@ def _activation_bytes(plan: Plan, shape: Shape, longest: int, *, wide: bool, fas
     return kept + (e + 4) * outputs * dora
 
 
-def targets(adapter: Any) -> tuple[str, ...]:
+def targets(adapter: Any, shape: Shape) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all if it has none of theirs."""
     given = getattr(adapter, "target_modules", [])
+    known = tuple(shape.linears)
     if pattern := target_pattern(given):
-        return tuple(name for name in LINEARS if re.fullmatch(pattern, _place(0, name))) or LINEARS
+        return tuple(name for name in known if re.fullmatch(pattern, _place(0, name))) or known
+    if given == [ALL_LINEAR]:
+        return known
     names = [target.rpartition(".")[2] for target in given]
-    parts = {part for name in names for part in FUSED_LAYERS.get(name, (name.removesuffix("_proj"),))}
-    return tuple(name for name in LINEARS if name in parts) or LINEARS
+    parts = {part for name in names for part in OTHER_NAMES.get(name, (name, name.removesuffix("_proj")))}
+    return tuple(name for name in known if name in parts) or known
 
 
 def _place(block: int, name: str) -> str:
-    """Return what a layer is called in models like Llama, whose names the arithmetic has."""
-    return f"model.layers.{block}.{'self_attn' if name in {'q', 'k', 'v', 'o'} else 'mlp'}.{name}_proj"
+    """Return what a layer is called in models like Llama, whose names the arithmetic has, or in those like Qwen3.5."""
+    part = PARTS.get(name)
+    return f"model.layers.{block}.{f'{part}.{name}_proj' if part else f'linear_attn.{name}'}"
 
 
 def trained_parameters(plan: Plan, shape: Shape) -> int:
@@ -304,9 +325,15 @@ def trained_parameters(plan: Plan, shape: Shape) -> int:
     Biases are not counted, below 0.1%.
     """
     names = ("rank_pattern", "layers_to_transform", "modules_to_save")
-    if not any(getattr(plan.adapter.config, name, None) for name in names) and not token_rows(plan):
+    config = plan.adapter.config
+    uneven = any(getattr(config, name, None) for name in names) or _adapts_experts(config)
+    if not uneven and not token_rows(plan):
         return 0
     return _count(planned_weights(plan, shape))
+
+
+def _adapts_experts(adapter: Any) -> bool:
+    return getattr(adapter, "experts", Experts.none) is Experts.all
 
 
 def _count(weights: Iterable[TrainedWeight]) -> int:
@@ -348,26 +375,33 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
         getattr(adapter, name, None) for name in ("rank_pattern", "layers_to_transform", "modules_to_save")
     )
     whole = {*shape.linears} if full else {name.removesuffix("_proj") for name in wholes or ()} & shape.linears.keys()
-    for block in range(shape.layers):
-        for name in whole:
-            inputs, outputs = shape.linears[name]
-            yield TrainedWeight(f"{_place(block, name)}.weight", (outputs, inputs))
+    for number, block in enumerate(shape.blocks):
+        for name, inputs, outputs in block.linears:
+            if name in whole:
+                yield TrainedWeight(f"{_place(number, name)}.weight", (outputs, inputs))
+        for name, inputs, outputs in block.expert if full else ():
+            yield TrainedWeight(f"model.layers.{number}.mlp.experts.{name}", (block.experts * outputs, inputs))
     embeddings = [EMBEDDING_NAME, HEAD_NAME][: 1 if shape.tied else 2] if full else wholes or ()
     for part, name in ((ModelPart.embedding, EMBEDDING_NAME), (ModelPart.head, HEAD_NAME)):
         if name in embeddings:
             yield TrainedWeight(f"model.{name}.weight", (shape.vocab, shape.hidden), part)
     if full:
         return
-    for block in range(shape.layers) if blocks is None else blocks:
-        for name in targets(adapter):
-            if name in shape.linears:
-                place = _place(block, name)
-                rank = next(
-                    (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r
-                )
-                inputs, outputs = shape.linears[name]
-                yield TrainedWeight(f"{place}.lora_A.weight", (rank, inputs))
-                yield TrainedWeight(f"{place}.lora_B.weight", (outputs, rank))
+    adapted = targets(adapter, shape)
+    for number, block in enumerate(shape.blocks):
+        if blocks is not None and number not in blocks:
+            continue
+        layers = [(_place(number, name), inputs, outputs, 1) for name, inputs, outputs in block.linears
+                  if name in adapted]  # fmt: skip
+        if _adapts_experts(adapter):
+            experts = f"model.layers.{number}.mlp.experts"
+            layers += [(f"{experts}.{name}", *sizes, block.experts) for name, *sizes in block.expert]
+        for place, inputs, outputs, times in layers:
+            rank = next(
+                (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r
+            )
+            yield TrainedWeight(f"{place}.lora_A.weight", (times * rank, inputs))
+            yield TrainedWeight(f"{place}.lora_B.weight", (outputs, times * rank))
 
 
 def _state_bytes(plan: Plan, shape: Shape, *, on_gpu: bool) -> float:

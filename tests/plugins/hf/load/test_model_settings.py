@@ -36,6 +36,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"experts_implementation": "sonicmoe"}, "has experts_implementation=sonicmoe, which transformers would fetch"),
     ({"text_config": {"quantization_config": [4]}}, "has a quantization_config that is a list"),
     ({"is_encoder_decoder": True}, "has is_encoder_decoder=true, and only false works here"),
+    ({"num_local_experts": -8}, "has num_local_experts=-8, which must be a whole number from 0"),
+    (
+        {"text_config": {"num_experts": 4, "num_experts_per_tok": 8}},
+        "has num_experts_per_tok=8 and num_experts=4, so a token would go through more experts than there are: restore",
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ from weakref import WeakSet
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from framework.api.protocols import ModelPlace
 from framework.api.records import TokenRow
@@ -83,3 +83,36 @@ def test_a_layer_keeps_on_a_cpu_what_is_planned(words: tuple[str, ...], dtype: s
         measured += sign * (two - one)
         planned += sign * tokens * footprint(plan(*words), shape, None, length, 0).activation_bytes
     assert planned == pytest.approx(measured, rel=0.03)
+
+
+MIXERS = {
+    "linear attention": ("qwen3_5_text", {"linear_num_key_heads": 2, "linear_num_value_heads": 4}),
+    "state space": ("granitemoehybrid", {"mamba_n_heads": 8, "mamba_d_head": 32, "mamba_d_state": 64,
+                                         "mamba_chunk_size": 64}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MIXERS)
+def test_a_layer_without_its_kernel_keeps_what_is_planned(kind: str) -> None:
+    """On a CPU too, whose code in plain torch is the one that a GPU without the kernel runs."""
+    family, sizes = MIXERS[kind]
+    config = CONFIG_MAPPING[family](
+        hidden_size=128, num_hidden_layers=2, num_attention_heads=4, layer_types=["linear_attention", "full_attention"],
+        **sizes,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).to(torch.bfloat16).requires_grad_(False)  # noqa: FBT003 - torch
+    mixer = next(part for part in model.modules() if hasattr(part, "A_log"))
+    (block,) = (block for block in Shape.from_config(config.to_dict()).counts if block.kernel)
+    states = torch.randn(1, 512, 128, dtype=torch.bfloat16, requires_grad=True)
+    storages: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = mixer(hidden_states=states)
+    weights = {weight.untyped_storage().data_ptr() for weight in mixer.parameters()}
+    kept = sum(size for place, size in storages.items() if place not in weights) / 512
+    del out
+    assert 4 * block.unfused == pytest.approx(kept, rel=0.1)

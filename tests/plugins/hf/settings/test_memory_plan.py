@@ -165,7 +165,7 @@ def test_a_step_of_mixed_rows_may_be_one_pass_where_one_of_the_longest_is_cut() 
 
 def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
     adapter = plan("adapter.target_modules=[q_proj,v_proj]").adapter.config
-    assert targets(adapter) == ("q", "v")
+    assert targets(adapter, SHAPE) == ("q", "v")
 
 
 def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tokenizers import AddedToken
 
+from tests.benchmarks.templates import FAMILIES
 from tests.support.families import make_tokenizer
 from tests.support.template_survey import Outcome, outcomes, tokenizer_for
 
@@ -30,6 +31,11 @@ def test_labels_and_settings_are_right_and_each_refusal_has_a_reason(file: Path)
     for name, outcome in survey(file.read_text("utf-8")).items():
         assert not outcome.wrong, (name, outcome)
         assert not outcome.unlisted, (name, outcome)
+
+
+def test_the_page_has_a_row_for_each_template_of_a_preset() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "reference" / "chat-templates.md").read_text("utf-8")
+    assert [name for names in FAMILIES.values() for name in names if f"\n| {name} |" not in page] == []
 
 
 def test_the_survey_finds_the_reasons() -> None:
