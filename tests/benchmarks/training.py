@@ -132,7 +132,7 @@ def works(steps: dict[str, int]) -> dict[str, Work]:
     }
 
 
-def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
+def prepare(work: Work, folder: Path, model_folder: str | None) -> tuple[list[str], str]:
     """Write the files of a work; return the overrides for `framework`, and the folder of the model."""
     from framework.config.check import check
     from framework.config.compose import compose
@@ -149,6 +149,8 @@ def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
         f"trainer.learning_rate={LEARNING_RATE}", "trainer.max_seq_length=2048", "evaluator=[]", "exporter=[]",
         "stages=[data,train]",
     ]  # fmt: skip
+    if model_folder:
+        words += ["model=local", f"model.path={model_folder}"]
     if work.bare:
         (folder / "bare.jinja").write_text(BARE, encoding="utf-8")
         words.append(f"model.chat_template={folder}/bare.jinja")
@@ -279,7 +281,7 @@ def step_flops(model: str, tokens: float, learned: float, rank: int = 16) -> flo
 
 def measure(name: str, work: Work, arguments: argparse.Namespace, folder: Path) -> None:
     """Measure one work and print its table."""
-    words, model = prepare(work, folder)
+    words, model = prepare(work, folder, arguments.model)
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
     lengths = [len(row["input_ids"]) for row in rows]
     learned = sum(label != -100 for row in rows for label in row["labels"][1:])
@@ -335,6 +337,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs=3, default=[10, 5, 10], help="of each work")
     parser.add_argument("--environments", default=str(ROOT / ".venv-bench"), help="folder of the peers' environments")
     parser.add_argument("--peers", nargs="*", default=["trl", "unsloth", "llamafactory"])
+    parser.add_argument("--model", help="folder of another model than the quickstart's")
     parser.add_argument("--halves", action="store_true", help="framework and TRL with 4 x 2 rows a step, too")
     arguments = parser.parse_args()
     names = ("torch", "transformers", "trl", "peft")

@@ -24,22 +24,31 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str = "5GB", **changes: Any) -> Path:
     """Write a random model of a family with a ChatML tokenizer; `changes` are of its config."""
+    words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
+    tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
+    vocab = _read(words / "config.json")["vocab_size"]
+    write_model(folder, FAMILIES[family](vocab) | tokens | changes, dtype=dtype, shards=shards)
+    for name in (*TOKENIZER, "generation_config.json"):
+        shutil.copy(words / name, folder / name)
+    return folder
+
+
+def write_model(
+    folder: Path, settings: Mapping[str, Any], *, dtype: str = "float32", shards: str = "5GB", scale: float = 1.0
+) -> None:
+    """Write a random model of a config; matrices are `scale` times as large as transformers makes them."""
     import torch
     import transformers
 
     from framework.api import auto_class
 
-    words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
-    tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
-    vocab = _read(words / "config.json")["vocab_size"]
-    config = transformers.AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
+    config = transformers.AutoConfig.for_model(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = auto_class(transformers, config.to_dict()).from_config(config, dtype=getattr(torch, dtype))
+    for weight in model.parameters():
+        weight.data *= scale if weight.dim() > 1 else 1
     model.save_pretrained(folder, max_shard_size=shards)
-    for name in (*TOKENIZER, "generation_config.json"):
-        shutil.copy(words / name, folder / name)
-    return folder
 
 
 def _read(file: Path) -> dict[str, Any]:

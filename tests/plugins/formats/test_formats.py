@@ -204,7 +204,7 @@ def test_plain_text_has_no_turns() -> None:
         (
             ChatML,
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-            "needs text, or parts of type 'text', in 'content', found a part of type 'image_url'",
+            "has a part of type 'image_url' in 'content', which no model reads here: only text is learned; ",
         ),
         (ChatML, {"messages": [{"role": "user", "content": ["a"]}]}, "in 'content', found text"),
         (

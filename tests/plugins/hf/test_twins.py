@@ -16,6 +16,8 @@ from framework import FrameworkError, Plan
 from framework.api import auto_class
 from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
+from tests.plugins.hf.loss.test_loss import assert_same, reference
+from tests.plugins.hf.packing import drawn
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
@@ -43,11 +45,6 @@ TWINS = {
 }  # fmt: skip
 """What is set, and what the run says of its adapter."""
 IDS = torch.arange(3, 40)[None]
-
-
-def test_the_page_of_models_lists_every_twin() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
-    assert {twin.partition(" ")[0] for twin in TWINS} - {*re.findall(r"`(\w+)`", page)} == set()
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +121,27 @@ def test_a_quantization_leaves_fused_experts_in_16_bits_and_says_so(tmp_path: Pa
             "nf4, except the experts: bitsandbytes does not quantize .*, so [0-9]+% of the parameters stay in 16 bits",
             model.facts["quantization"],
         )
+
+
+def test_gradients_of_experts_beside_four_bits_are_those_of_the_dequantized_weights(tmp_path: Path, rows: Path) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn import Linear4bit
+
+    base = tiny_base(tmp_path / "model", "qwen3_moe")
+    some = drawn.make(5, 3, 40)
+    with opened(make(base, rows, tmp_path / "run", "quantization=nf4", ALL)) as (model, _):
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05, generator=torch.Generator().manual_seed(len(name)))
+        found = reference(model.model.train(), some)
+        assert [name for name in found[1] if "experts" in name]
+        packed = {name: part for name, part in model.model.named_modules() if isinstance(part, Linear4bit)}
+        for name, part in packed.items():
+            plain = torch.nn.Linear(part.in_features, part.out_features, bias=False)
+            plain.weight.data = dequantize_4bit(part.weight.data, part.weight.quant_state).float()
+            model.model.set_submodule(name, plain.requires_grad_(False))  # noqa: FBT003 - torch's name for it
+        assert packed
+        assert_same(found, reference(model.model, some))
 
 
 def test_full_fine_tuning_leaves_the_parts_that_read_no_text_as_they_are(tmp_path: Path, rows: Path) -> None:

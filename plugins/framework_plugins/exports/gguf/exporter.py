@@ -15,7 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from framework import FrameworkError, Plan, Stage
-from framework.api import Artifact, ExportContext, Model, ProcessError, PythonProcess, cpu_threads
+from framework.api import Artifact, ExportContext, Model, PythonProcess, cpu_threads
+from framework.api.training import ModelPlace
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
@@ -23,11 +24,21 @@ from framework_plugins.exports.export_folder import TOKENIZER, read_json
 from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.gguf.convert import sentencepiece
 from framework_plugins.exports.gguf.metadata import TensorTypes, Vocabulary, general_name
-from framework_plugins.exports.llama.process import QUIET, run_in_process
+from framework_plugins.exports.llama.process import QUIET, LlamaProcess, run_in_process
 from framework_plugins.exports.llama.quantizations import lower_names
 from framework_plugins.exports.merge import number_format, tokenizer_and_config
 from framework_plugins.exports.merge.merging import merge
-from framework_plugins.exports.merge.safetensors_io import DTYPE_BITS, FLOAT_DTYPES, read_headers, weight_files
+from framework_plugins.exports.merge.safetensors_io import (
+    DTYPE_BITS,
+    FLOAT_DTYPES,
+    INDEX_FILE,
+    SINGLE_FILE,
+    read_headers,
+    weight_files,
+    write_without_data,
+)
+from framework_plugins.exports.merge.tensor_names import MetaModel
+from framework_plugins.exports.parity import companion_check
 from framework_plugins.exports.parity.gate import Gate, reject_on_failure
 from framework_plugins.exports.parity.reference import EXACT_FORMATS
 
@@ -86,33 +97,37 @@ class GgufExporter:
         self.quantizations = lower_names(config.quantizations)
 
     def check(self, model: Model, plan: Plan) -> None:
-        """Let the converter read config and tokenizer: what it lacks there, it would lack after the training.
+        """Rehearse the export without weights: what fails in it would fail after the training.
+
+        The converter reads config, tokenizer and the headers of the weights, and llama.cpp opens what it writes.
 
         Raises:
             FrameworkError: llama.cpp cannot have this model.
         """
         del model
-        place = plan.model.create().fetch(weights=False)
-        if Stage.train not in plan.stages or not any(place.folder.glob("*.safetensors")):
+        if Stage.train not in plan.stages:
             return
+        place = plan.model.create().fetch(weights=False)
         with TemporaryDirectory() as scratch:
-            folder, log = Path(scratch, "model"), Path(scratch, LOG)
+            folder, target = Path(scratch, "model"), Path(scratch, "model.gguf")
             folder.mkdir()
             tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], folder, {})
-            for file in place.folder.glob("*.safetensors*"):
-                (folder / file.name).symlink_to(file.absolute())
+            _put_headers(place, folder, trust=plan.model.config.trust_remote_code)
             sentencepiece.complete_folder(folder)
+            longest, trust = plan.training.max_seq_length, plan.model.config.trust_remote_code
             try:
-                with PythonProcess(log=log, env=QUIET, override=True) as process:
+                with PythonProcess(log=Path(scratch, LOG), env=QUIET, override=True) as process:
                     process.call(
-                        "framework_plugins.exports.gguf.convert.model:convert", folder=str(folder),
-                        target=str(Path(scratch, "none")), dtype="f32", name="model", tree=self.config.llama_cpp_dir,
-                        settings_only=True,
+                        "framework_plugins.exports.gguf.convert.model:convert", folder=str(folder), target=str(target),
+                        dtype="f16", name="model", tree=self.config.llama_cpp_dir, rehearsal=True,
                     )  # fmt: skip
-            except ProcessError as error:
+                with LlamaProcess(target, without_weights=True) as llama:
+                    if problem := companion_check.metadata_problem(llama, folder, longest, trust=trust):
+                        raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
+            except FrameworkError as error:
                 raise FrameworkError(
-                    f"exporter=gguf: llama.cpp's converter cannot read config or tokenizer of model {place.name}: "
-                    f"{error}: leave the exporter out, or set llama_cpp_dir to a newer llama.cpp"
+                    f"exporter=gguf: llama.cpp cannot have model {place.name}: {error}\nexporter=[merged] and "
+                    "exporter=[adapter] work without llama.cpp; exporter.gguf.llama_cpp_dir takes a newer converter"
                 ) from error
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
@@ -200,6 +215,17 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_headers(place: ModelPlace, folder: Path, *, trust: bool) -> None:
+    """Put the weights of a model into a folder, as links; a file with a hole in their place if they are not here."""
+    try:
+        files = weight_files(place.folder)
+    except FrameworkError:  # they are downloaded later
+        write_without_data(folder / SINGLE_FILE, MetaModel(place.folder, trust_remote_code=trust).stored())
+        return
+    for file in filter(Path.is_file, [*files, place.folder / INDEX_FILE]):
+        (folder / file.name).symlink_to(file.absolute())
 
 
 def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:

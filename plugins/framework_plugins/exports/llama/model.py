@@ -49,13 +49,20 @@ class Llama:
         n_ctx: tokens of the longest sequence, prompt and answer together.
         threads: how many to compute with; None: as many as this process may use.
         vocabulary_only: load no weights: `tokenize`, `text` and the facts of the vocabulary work, nothing else.
+        without_weights: read all but the weights, lay out a computation, and allocate nothing.
 
     Raises:
         FrameworkError: llama.cpp is missing or cannot open the file.
     """
 
     def __init__(
-        self, file: Path, *, n_ctx: int = 2048, threads: int | None = None, vocabulary_only: bool = False
+        self,
+        file: Path,
+        *,
+        n_ctx: int = 2048,
+        threads: int | None = None,
+        vocabulary_only: bool = False,
+        without_weights: bool = False,
     ) -> None:
         loaded = library()
         self._api, self._types = loaded.functions, loaded.types
@@ -66,6 +73,8 @@ class Llama:
         parameters = self._api.llama_model_default_params()
         parameters.n_gpu_layers = 0
         parameters.vocab_only = vocabulary_only
+        if without_weights:
+            parameters.no_alloc, parameters.load_mode = True, self._api.LLAMA_LOAD_MODE_NONE
         self._model = self._api.llama_model_load_from_file(bytes(file), parameters)
         if not self._model:
             raise FrameworkError(f"llama.cpp cannot open {file}{first_error()}")

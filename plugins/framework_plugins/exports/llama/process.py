@@ -51,11 +51,14 @@ class LlamaProcess:
         file: a GGUF file.
         n_ctx: tokens of the longest sequence.
         vocabulary_only: load no weights.
+        without_weights: read all but the weights, lay out a computation, and allocate nothing.
     """
 
-    def __init__(self, file: Path, *, n_ctx: int = 2048, vocabulary_only: bool = False) -> None:
+    def __init__(
+        self, file: Path, *, n_ctx: int = 2048, vocabulary_only: bool = False, without_weights: bool = False
+    ) -> None:
         self.file = file
-        self._opened = (file, n_ctx, vocabulary_only)
+        self._opened = (file, n_ctx, vocabulary_only, without_weights)
         self._process = PythonProcess(env=QUIET, override=True)
 
     def __enter__(self) -> Self:
@@ -112,12 +115,12 @@ class LlamaProcess:
         return completion
 
 
-def call_llama(opened: tuple[Path, int, bool], name: str, *arguments: Any, **named: Any) -> Any:
+def call_llama(opened: tuple[Path, int, bool, bool], name: str, *arguments: Any, **named: Any) -> Any:
     """Return an attribute of the file's `Llama`, or what a method of it returns; the process has one file open."""
     found = getattr(_opened_llama(*opened), name)
     return found(*arguments, **named) if callable(found) else found
 
 
 @functools.cache
-def _opened_llama(file: Path, n_ctx: int, vocabulary_only: bool) -> Llama:  # noqa: FBT001 - as a key
-    return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only)
+def _opened_llama(file: Path, n_ctx: int, vocabulary_only: bool, without_weights: bool) -> Llama:  # noqa: FBT001 - as a key
+    return Llama(file, n_ctx=n_ctx, vocabulary_only=vocabulary_only, without_weights=without_weights)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,14 @@ def write_shards(
         (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
+def write_without_data(file: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16") -> None:
+    """Write a file with a header and, in place of the tensors, a hole, which takes no room on a disk."""
+    tensors = [StoredTensor(file, name, dtype, shape) for name, shape in shapes.items()]
+    header = _header_bytes(tensors)
+    file.write_bytes(header)
+    os.truncate(file, len(header) + sum(tensor.bytes for tensor in tensors))
+
+
 def _shards(tensors: Sequence[StoredTensor], limit: int) -> Iterator[list[StoredTensor]]:
     shard: list[StoredTensor] = []
     for tensor in tensors:
@@ -160,9 +169,7 @@ def _write_file(
 ) -> None:
     # Larger elements first, as the library does: then each tensor begins at a multiple of its element's size.
     ordered = sorted(shard, key=lambda tensor: -DTYPE_BITS[tensor.dtype])
-    header = json.dumps(_header(ordered), separators=(",", ":")).encode()
-    header += b" " * (-len(header) % ALIGNMENT)
-    file.write(len(header).to_bytes(8, "little") + header)
+    file.write(_header_bytes(ordered))
     for tensor in ordered:
         start = file.tell()
         for chunk in chunks(tensor):
@@ -176,11 +183,13 @@ def _write_chunk(file: BinaryIO, chunk: torch.Tensor) -> None:
     file.write(raw.data)
 
 
-def _header(ordered: Sequence[StoredTensor]) -> Mapping[str, Any]:
+def _header_bytes(ordered: Sequence[StoredTensor]) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     position = 0
     for tensor in ordered:
         end = position + tensor.bytes
         header[tensor.name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [position, end]}
         position = end
-    return header
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text

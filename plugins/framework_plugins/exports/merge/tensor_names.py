@@ -23,6 +23,7 @@ from transformers.core_model_loading import (
     WeightConverter,
     WeightRenaming,
     rename_source_key,
+    revert_weight_conversion,
 )
 from transformers.pytorch_utils import Conv1D
 
@@ -78,6 +79,12 @@ class MetaModel:
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a weight by its name in the model."""
         return tuple(self.state_dict[name].shape)
+
+    def stored(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tensors in the files that transformers writes of this model, by name."""
+        tied = self.tied
+        weights = {name: weight for name, weight in self.state_dict.items() if name not in tied}
+        return {name: tuple(weight.shape) for name, weight in revert_weight_conversion(self.model, weights).items()}
 
     def renamed(self, name: str) -> tuple[str, bool]:
         """Return what a tensor of a file is called in the model, and whether others go into the same weight."""

@@ -194,8 +194,9 @@ def metadata_problem(llama: Llama | LlamaProcess, trained: Path, longest: int, *
     kind = llama.metadata("general.architecture")
     rope = getattr(config, "rope_parameters", None) or {}
     window = _sliding_window(config)
+    turns_nothing = _named(llama, "rope.scaling.finetuned") == "false"  # then no position is too far
     expected = {
-        "context_length": getattr(config, "max_position_embeddings", None),
+        "context_length": None if turns_nothing else getattr(config, "max_position_embeddings", None),
         WINDOW_KEY: window if longest > (window or 0) or _named(llama, WINDOW_KEY) else None,
         **{
             key: getattr(config, name)

@@ -35,15 +35,25 @@ def tensors_problem(file: Path, source: Path) -> str:
 
 
 def _difference(tensor: gguf.ReaderTensor, source: gguf.ReaderTensor) -> str:
-    if list(tensor.shape) != list(source.shape):
-        return f"{tensor.name} is {list(tensor.shape)} instead of {list(source.shape)}"
+    if (here := _shape(tensor)) != (there := _shape(source)):
+        return f"{tensor.name} is {here} instead of {there}"
     found, wanted = _rows(tensor), _rows(source)
-    size = float(np.square(wanted).sum()) or 1.0
+    if not wanted.any():  # a bias that was never trained, say
+        return f"{tensor.name} is not 0 everywhere" if found.any() else ""
+    size = float(np.square(wanted).sum())
     error = float(np.square(found - wanted).sum() / size) ** 0.5
     scale = float((found * wanted).sum() / size)
     if not (error <= _limit(tensor.tensor_type) and abs(scale - 1) <= SCALE_TOLERANCE):
         return f"{tensor.name} ({tensor.tensor_type.name}) differs by {error:.2g} of its size"
     return ""
+
+
+def _shape(tensor: gguf.ReaderTensor) -> list[int]:
+    """Return the shape without dimensions of one at its end: llama.cpp writes none."""
+    shape = [int(size) for size in tensor.shape]
+    while len(shape) > 1 and shape[-1] == 1:
+        shape.pop()
+    return shape
 
 
 def _limit(kind: gguf.GGMLQuantizationType) -> float:

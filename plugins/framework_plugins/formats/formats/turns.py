@@ -13,6 +13,7 @@ from framework import FrameworkError
 from framework.api import Message, unknown
 from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import (
+    MEDIA_FIELDS,
     Fields,
     check_media,
     is_object,
@@ -225,6 +226,11 @@ def _part(part: Any) -> str:
     kind = part.get("type", "text") if isinstance(part, Mapping) else None
     if kind == "text":
         return text(part, "text", "the part")
+    if isinstance(kind, str) and kind.removeprefix("input_").partition("_")[0] in MEDIA_FIELDS:
+        raise FrameworkError(
+            f"has a part of type {kind!r} in 'content', which no model reads here: only text is learned; "
+            "data.on_bad_row=skip leaves such rows out"
+        )
     description = f"a part of type {kind!r}" if kind else json_type(part)
     raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {description}")
 

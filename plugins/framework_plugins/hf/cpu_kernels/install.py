@@ -110,7 +110,7 @@ def is_equivalent(plain: nn.Module, turns: nn.Module | None = None) -> bool:
     plain = copy.deepcopy(plain).float()
     fast = _replacement(plain)
     reads: Any = next((getattr(plain, name) for name in ("q_proj", "gate_proj") if hasattr(plain, name)), None)
-    size = next(plain.parameters()).shape[0] if reads is None else reads.in_features
+    size = getattr(reads, "in_features", next(plain.parameters()).shape[0])
     random = torch.Generator().manual_seed(0)
     inputs, above = (torch.randn(1, PROBE_TOKENS, size, generator=random) for _ in range(2))
     results = []

@@ -26,7 +26,8 @@ from framework_plugins.hf.load.weight_files import DOWNLOAD_AGAIN, check_loaded
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.library_errors import refusing_errors
 from framework_plugins.hf.packing.eligibility import ForwardPlan
-from framework_plugins.hf.settings.config import Attention, HFTrainerConfig
+from framework_plugins.hf.packing.tree_states import use_tree_states
+from framework_plugins.hf.settings.config import Attention, HFTrainerConfig, Packing
 
 
 def attention_implementation(config: HFTrainerConfig) -> str | None:
@@ -140,6 +141,8 @@ def load(
     )
     if forward_plan.branch_attention:
         install.use_branches(model)
+    if forward_plan.packing is Packing.tree:
+        use_tree_states(model)
     if peft_config is None:
         freeze(model, outside_text(model))  # an optimizer step needs a gradient, and a group one for each weight
         return model

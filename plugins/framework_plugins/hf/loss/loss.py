@@ -35,6 +35,7 @@ from framework_plugins.hf.loss.router_loss import (
 from framework_plugins.hf.packing.eligibility import mask_windows
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.packing.tree_attention import masks_of_layers
+from framework_plugins.hf.packing.tree_states import NODES, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import Packing
 
 Tensor = torch.Tensor
@@ -91,6 +92,7 @@ class Losses:
         self.router_loss: RouterLoss | None = find_router_loss(self.plain)
         self.selects_logits = True
         self.windows = mask_windows(self.plain)
+        self.keeps_states = bool(state_layers(self.plain))
         self.packing = packing
         self.dense_mask = dense_mask
         self.logits_at_once = logits_at_once(self.plain.device)
@@ -253,7 +255,11 @@ class Losses:
         # The simplest implementation adds the mask to the scores.
         added = self.plain.dtype if self.plain.config._attn_implementation == "eager" else None  # noqa: SLF001 - no public name
         masks = masks_of_layers(given["attention_mask"], given["position_ids"], self.windows, added)
-        return given | {"attention_mask": masks}
+        if not self.keeps_states:
+            return given | {"attention_mask": masks}
+        # A kind of layers without a mask takes the states of the nodes.
+        each = masks if isinstance(masks, dict) else dict.fromkeys(self.windows, masks)
+        return given | {"attention_mask": dict.fromkeys(STATE_KINDS) | each, NODES: part[NODES]}
 
     def learned_states(self, part: Part, **more: Any) -> tuple[Tensor, Any]:
         """Return the states from which something is learned, (learned, features), and all that the body gives."""

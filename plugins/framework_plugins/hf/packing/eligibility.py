@@ -9,11 +9,14 @@ from typing import Any
 import torch
 
 from framework_plugins.hf.packing.parts import ATTENTION_COST
+from framework_plugins.hf.packing.tree_states import HYBRID_KIND, STATE_KINDS, state_layers
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
 
 FULL_KIND, WINDOW_KIND = "full_attention", "sliding_attention"
 MASKED_KINDS = frozenset({FULL_KIND, WINDOW_KIND})
 """Kinds of layers, as transformers names them, in which a mask says which tokens a token sees."""
+TOKEN_KINDS = frozenset({"mlp", "moe"})
+"""Kinds of layers in which a token sees only itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +83,17 @@ def distance_dependence(model: Any) -> str:
 def mask_windows(model: Any) -> Mapping[str, int]:
     """Return how many tokens back a token sees in each kind of layer, 0 for all, if a mask can say it.
 
-    The kind "" means all layers of a model that takes one mask. Empty if a mask does not say what a token sees.
+    The kind "" means all layers of a model that takes one mask. Empty if neither masks nor states at the branches say
+    what a token sees.
     """
     config = model.config.get_text_config()
-    kinds = {str(kind) for kind in getattr(config, "layer_types", None) or []}
+    every = [str(kind) for kind in getattr(config, "layer_types", None) or []]
+    states = [kind for kind in every if kind in STATE_KINDS]
+    kinds = {*every} - TOKEN_KINDS - STATE_KINDS | ({FULL_KIND} if HYBRID_KIND in states else set())
     sizes = _window_sizes(config)
     if (
-        getattr(model, "_is_stateful", False)
+        (not kinds and (states or getattr(model, "_is_stateful", False)))  # such a model takes one mask, of padding
+        or len(states) != len(state_layers(model))
         or kinds - MASKED_KINDS
         or getattr(config, "use_bidirectional_attention", None)
     ):

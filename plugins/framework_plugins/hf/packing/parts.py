@@ -19,6 +19,7 @@ import torch
 from framework.api.training import IGNORE, TokenGroup, TokenRow
 from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, Tree, build_tree, common_prefix_length
 from framework_plugins.hf.packing.tree_attention import branch_mask, branches
+from framework_plugins.hf.packing.tree_states import NODES
 from framework_plugins.hf.settings.config import Packing
 
 Part = dict[str, Any]
@@ -216,6 +217,7 @@ def tree_batch(tree: Tree, pad_id: int, *, dense_mask: bool) -> Part:
         "target": torch.tensor(tree.target + unlearned, dtype=torch.long),
         "share": torch.tensor([float(weight) for weight in tree.weight + unlearned]),
         "row_counts": torch.tensor([[float(count) for count in tree.row_counts + fill]]),
+        NODES: tree.nodes,
         "tokens": tree.tokens,
         "supervised": tree.supervised,
     }

@@ -228,13 +228,36 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, left: int) -> None:
         WeightCount.read(tmp_path)
 
 
-def test_what_the_converter_lacks_in_a_config_is_refused_before_the_training(run: Run) -> None:
+def changed_config(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"architectures": ["QWenLMHeadModel"]}, ""),  # whose converter needs more than a Llama's config has
+        ({"num_hidden_layers": 3}, r"llama\.cpp cannot open .*'blk\.2\..*not found"),
+        ({"intermediate_size": 256}, r"llama\.cpp cannot open .*: check_tensor_dims: tensor 'blk\.0\.ffn_"),
+    ],
+    ids=["a setting", "a tensor", "a shape"],
+)
+def test_what_llama_cpp_lacks_is_refused_before_the_training(run: Run, changes: dict[str, Any], told: str) -> None:
     words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
     plan = testing.plan(words, run_dir=run.folder)
     exporter = GgufExporter(plan.exporter["gguf"].config)
     exporter.check(testing.EchoModel(plan), plan)
-    config = json.loads((run.base / "config.json").read_text(encoding="utf-8"))
-    config["architectures"] = ["NemotronHForCausalLM"]  # whose converter needs more than a Llama's config has
-    (run.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp's converter cannot read config or tokenizer"):
+    changed_config(run.base, **changes)
+    with pytest.raises(FrameworkError, match=rf"^exporter=gguf: llama\.cpp cannot have model .*{told}"):
+        exporter.check(testing.EchoModel(plan), plan)
+
+
+def test_an_export_is_rehearsed_before_the_weights_are_there(run: Run) -> None:
+    words = ["model=local", f"model.path={json.dumps(str(run.base))}", "exporter=[gguf]"]
+    plan = testing.plan(words, run_dir=run.folder)
+    exporter = GgufExporter(plan.exporter["gguf"].config)
+    (run.base / "model.safetensors").unlink()
+    exporter.check(testing.EchoModel(plan), plan)
+    changed_config(run.base, rope_parameters={"rope_type": "llama3", "rope_theta": 1e4})
+    with pytest.raises(FrameworkError, match=r"^exporter=gguf: llama\.cpp cannot have model "):
         exporter.check(testing.EchoModel(plan), plan)

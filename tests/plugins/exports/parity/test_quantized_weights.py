@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import gguf
+import numpy as np
 import pytest
 
 from framework_plugins.exports.llama.quantizations import QUANTIZATIONS, quantize
@@ -39,6 +40,24 @@ def test_another_tensor_is_named(name: str, factor: float, swap: bool, tiny: Pai
     told = tensors_problem(tmp_path / "made.gguf", tiny.file)
     assert told.startswith(f"{1 + swap} of ")
     assert "tensors are not those of its source: blk.0.ffn_down.weight (Q" in told
+
+
+def written(file: Path, value: float) -> Path:
+    """Write a file with a tensor of a single row and one of a single number."""
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_tensor("row", np.ones((1, 32), np.float32))
+    writer.add_tensor("bias", np.full(32, value, np.float32))
+    for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        write()
+    writer.close()
+    return file
+
+
+def test_a_single_row_and_a_tensor_of_zeros_are_themselves(tmp_path: Path) -> None:
+    zeros, ones = written(tmp_path / "zeros.gguf", 0), written(tmp_path / "ones.gguf", 1)
+    quantize(zeros, tmp_path / "made.gguf", "f32", threads=1)  # which writes the row as (32,)
+    assert tensors_problem(tmp_path / "made.gguf", zeros) == ""
+    assert tensors_problem(ones, zeros) == "1 of 2 tensors are not those of its source: bias is not 0 everywhere"
 
 
 def test_a_tensor_that_is_missing_is_named(tiny: Pair, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from framework.api.records import TokenRow
 from framework_plugins.hf.loss.loss import Losses
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
@@ -64,17 +65,26 @@ def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
         ("gpt_oss", {}),
         ("llama", {"model_type": "mistral", "sliding_window": WINDOW}),
         ("llama", {"model_type": "olmo3", **bases.WINDOWS}),
+        ("lfm2", {}),
+        ("qwen3_5_text", {}),
+        ("granitemoehybrid", {}),
+        ("falcon_h1", {}),
     ],
 )
-def test_a_tree_has_the_loss_of_rows_one_by_one_where_layers_see_a_window(
+def test_all_packings_have_the_loss_of_rows_one_by_one_where_layers_see_a_window_or_keep_a_state(
     tmp_path: Path, family: str, sizes: dict[str, Any]
 ) -> None:
-    model = build(tiny_base(tmp_path / "model", family, **sizes), "plain")
+    kind = "full" if family == "falcon_h1" else "plain"  # peft does not adapt all of it
+    model = build(tiny_base(tmp_path / "model", family, **sizes), kind)
     losses = probe(Losses(model.eval(), Packing.tree, dense_mask=True))
     assert (losses.packing, losses.problem) == (Packing.tree, "")
     model.train()
-    some = drawn.make(5, 4, 60)
-    assert_same(packed(model, losses, Packer(Packing.tree, 4, 0, dense_mask=True), some), reference(model, some))
+    start, *ends = (row.input_ids for row in drawn.make(7, 4, 60))
+    inner = [*start[:1] * 40, 3]  # a node of one token within another, from which rows go on
+    some = [*drawn.make(5, 4, 60), *(TokenRow(inner + end, [*inner, *end]) for end in ([], *ends))]
+    wanted = reference(model, some)
+    for packing in Packing:
+        assert_same(packed(model, losses, Packer(packing, 8, 0, dense_mask=True), some), wanted)
 
 
 def test_gemma_3_with_its_part_for_images_is_trained_by_a_run(tmp_path: Path, rows: Path) -> None:

@@ -29,6 +29,7 @@ from framework_plugins.hf.loss.chunked_cross_entropy import CPU_LOGITS, FEWEST_L
 from framework_plugins.hf.loss.loss import WITHIN_FORWARD, Losses
 from framework_plugins.hf.loss.probe import probe
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.packing.tree_states import use_tree_states
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
@@ -44,6 +45,7 @@ Made = tuple[float, dict[str, torch.Tensor]]
 def build(folder: Path, kind: str) -> Any:
     """Return a model as it is trained: plain, with LoRA, or with LoRA and the layers of `cpu_kernels`."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    use_tree_states(model)
     if kind == "full":
         install.use_branches(model)
         return model.train()

@@ -11,6 +11,7 @@ from transformers import (
     GptOssConfig,
     Lfm2Config,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     PretrainedConfig,
     Qwen2Config,
@@ -69,8 +70,13 @@ GPT_OSS = GptOssConfig(
 SLIDING = Qwen2Config(**SMALL, use_sliding_window=True, sliding_window=64, max_window_layers=0)
 
 
+LFM2 = Lfm2Config(**SMALL, layer_types=["conv", "full_attention"])
+
+
 @pytest.mark.parametrize(
-    "config", [MistralConfig(**SMALL, sliding_window=64), GPT_OSS, SLIDING], ids=["window", "sinks", "kinds of layers"]
+    "config",
+    [MistralConfig(**SMALL, sliding_window=64), GPT_OSS, SLIDING, LFM2],
+    ids=["window", "sinks", "kinds of layers", "convolutions"],
 )
 def test_models_that_see_a_token_by_its_distance_take_a_tree_with_masks(config: PretrainedConfig) -> None:
     made, fact = chosen(config)
@@ -81,12 +87,12 @@ def test_models_that_see_a_token_by_its_distance_take_a_tree_with_masks(config: 
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        (Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]), "the model has layers of the kind conv"),
         (RwkvConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model keeps a state that each token"),
+        (MambaConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2), "the model "),
     ],
-    ids=["convolutions", "states"],
+    ids=["no cache", "no attention"],
 )
-def test_models_with_states_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
+def test_models_of_states_alone_fall_back_and_say_why(config: PretrainedConfig, why: str) -> None:
     made, fact = chosen(config)
     assert fact.startswith(f"pad, not tree: {why}")
     assert (made.packing, made.branch_attention, made.prefix_reusable) == (Packing.pad, False, False)

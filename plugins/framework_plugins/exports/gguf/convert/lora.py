@@ -21,6 +21,7 @@ from torch import Tensor
 
 from framework import FrameworkError
 from framework_plugins.exports.gguf.convert import converter
+from framework_plugins.exports.gguf.convert.hparams import for_converter, read_hparams
 from framework_plugins.exports.gguf.convert.model import model_class
 
 PREFIX = "base_model.model."
@@ -57,10 +58,10 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
     check_plain(settings)
     weights = load_file(Path(adapter, "adapter_model.safetensors"))
     conversion, gguf = converter.load(tree)
-    config = conversion.ModelBase.load_hparams(Path(base), False)  # noqa: FBT003 - theirs
-    kind = model_class(conversion, config)
+    hparams = read_hparams(conversion, Path(base))
+    kind = model_class(conversion, hparams)
     with torch.inference_mode():
-        model = kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target), hparams=config)
+        model = kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target), hparams=for_converter(kind, hparams))
         alpha = settings["lora_alpha"] * (math.sqrt(settings["r"]) if settings.get("use_rslora") else 1.0)
         writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[kind.model_arch])
         writer.add_type(gguf.GGUFType.ADAPTER)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,14 @@ import torch
 from framework import FrameworkError
 from framework_plugins.exports.export_folder import TOKENIZER, read_json
 from framework_plugins.exports.gguf.convert import converter, pre_tokenizers, sentencepiece
+from framework_plugins.exports.gguf.convert.hparams import for_converter, read_hparams
 
 FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 """Names of `gguf.LlamaFileType`."""
 
 
 def convert(
-    folder: str, target: str, dtype: str, name: str, tree: str | None = None, *, settings_only: bool = False
+    folder: str, target: str, dtype: str, name: str, tree: str | None = None, *, rehearsal: bool = False
 ) -> None:
     """Convert.
 
@@ -27,39 +30,59 @@ def convert(
         dtype: f32, f16 or bf16.
         name: what `general.name` says.
         tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
-        settings_only: convert config and tokenizer, and write nothing.
+        rehearsal: leave out the weights: the file has their names and shapes, and a hole in their place.
 
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
     """
     (conversion, gguf), tokenizer = converter.load(tree), read_json(Path(folder, TOKENIZER))
-    kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
+    hparams = read_hparams(conversion, Path(folder))
+    kind = model_class(conversion, hparams)
+    settings = for_converter(kind, hparams)
 
-    class Converted(kind):  # type: ignore[misc, valid-type]
-        """The converter of this architecture, extended by tokenizers that it does not know."""
+    def converter_of(kind: Any) -> Any:
+        class Converted(kind):  # type: ignore[misc, valid-type]
+            """The converter of an architecture, extended by tokenizers that it does not know."""
 
-        model_arch = kind.model_arch
+            model_arch = kind.model_arch
 
-        def set_vocab(self) -> None:
-            try:
-                super().set_vocab()
-            except (FileNotFoundError, ValueError):  # Phi-4 is recognised by a class name that transformers 5 changed
-                if sentencepiece.is_sentencepiece(tokenizer):
-                    raise
-                self._set_vocab_gpt2()
+            def set_vocab(self) -> None:
+                try:
+                    super().set_vocab()
+                except (FileNotFoundError, ValueError):  # Phi-4 has a class name that transformers 5 changed
+                    if sentencepiece.is_sentencepiece(tokenizer):
+                        raise
+                    self._set_vocab_gpt2()
 
-        def get_vocab_base_pre(self, loaded: Any) -> str:
-            try:
-                return str(super().get_vocab_base_pre(loaded))
-            except NotImplementedError:
-                return _known_pre_tokenizer(tokenizer)
+            def get_vocab_base_pre(self, loaded: Any) -> str:
+                try:
+                    return str(super().get_vocab_base_pre(loaded))
+                except NotImplementedError:
+                    return _known_pre_tokenizer(tokenizer)
+
+        file_type = gguf.LlamaFileType[FILE_TYPES[dtype]]
+        return Converted(Path(folder), file_type, Path(target), model_name=name, hparams=copy.deepcopy(settings))
 
     with torch.inference_mode():
-        made = Converted(Path(folder), gguf.LlamaFileType[FILE_TYPES[dtype]], Path(target), model_name=name)
-        if settings_only:
+        made = converter_of(kind)
+        if hasattr(made, "impl"):  # Mistral 3's only chooses the one that converts
+            made = converter_of(type(made.impl))
+        if rehearsal:
+            made.prepare_tensors()  # which reads headers only
             made.prepare_metadata(vocab_only=False)
+            _write_without_weights(made.gguf_writer, Path(target))
         else:
             made.write()
+
+
+def _write_without_weights(writer: Any, target: Path) -> None:
+    writer.write_header_to_file(path=target)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    tensors = [info.nbytes for shard in writer.tensors for info in shard.values()]
+    parts = [target.stat().st_size, *tensors]
+    os.truncate(target, sum(writer.ggml_pad(size, writer.data_alignment) for size in parts))
 
 
 def model_class(conversion: Any, config: dict[str, Any]) -> Any:

@@ -1,0 +1,72 @@
+"""What config.json says, with the names and values that llama.cpp's converter looks for.
+
+The converter lets transformers read the file. Since version 5 transformers stores some settings in another form, under
+other names, or computes them, and leaves their former names out. They are added here: from the file, which is the one
+that the converter was written for, or from what replaced them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig
+
+from framework_plugins.exports.export_folder import MODEL_CONFIG, read_json
+
+PLAIN_ROPE = "default"
+"""The type of positions that are not scaled."""
+SPARSE = "sparse"
+"""The kind of a block with experts."""
+COMPUTED = ("num_hidden_layers", "hybrid_override_pattern")
+"""Settings that some config classes compute from others."""
+GLOBAL = {"head_dim": "global_head_dim", "num_key_value_heads": "num_global_key_value_heads"}
+"""What layers with full attention have differently from those with a window, by the name in a layer's config."""
+FORMER_LAYERS = {"full_attention": "attention", "linear_attention": "mamba"}
+"""What the converters of hybrids with Mamba call layers."""
+
+
+def read_hparams(conversion: Any, folder: Path) -> dict[str, Any]:
+    """Return the settings of a model folder, by llama.cpp's package `conversion`."""
+    known: dict[str, Any] = conversion.ModelBase.load_hparams(folder, False)  # noqa: FBT003 - theirs
+    stored = read_json(folder / MODEL_CONFIG)
+    if stored.get("model_type") not in CONFIG_MAPPING:
+        return known
+    return _completed(known, stored, AutoConfig.from_pretrained(folder))
+
+
+def for_converter(kind: Any, hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with the names of layers that a class of converters compares with."""
+    names = hparams.get("layer_types")
+    if not hasattr(kind, "get_attn_layers") or not names:
+        return dict(hparams)
+    return {**hparams, "layer_types": [FORMER_LAYERS.get(name, name) for name in names]}
+
+
+def _completed(known: Mapping[str, Any], stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    found = {**dict(_replaced(config)), **stored, **known}
+    for name in config.sub_configs:
+        part = getattr(config, name, None)
+        if part is not None and isinstance(found.get(name), dict):
+            found[name] = _completed(found[name], stored.get(name) or {}, part)
+    return found
+
+
+def _replaced(config: Any) -> Iterator[tuple[str, Any]]:
+    """Give the settings that transformers stores in another form."""
+    for name in COMPUTED:
+        if hasattr(type(config), name):
+            yield name, getattr(config, name)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if "rope_type" in rope:
+        if rope["rope_type"] != PLAIN_ROPE:
+            yield "rope_scaling", rope
+        yield from ((name, rope[name]) for name in ("rope_theta", "partial_rotary_factor") if name in rope)
+    if blocks := getattr(config, "mlp_layer_types", None):
+        yield "first_k_dense_replace", blocks.index(SPARSE) if SPARSE in blocks else len(blocks)
+    kinds = getattr(config, "layer_types", None) or []
+    full = next((number for number, kind in enumerate(kinds) if kind == "full_attention"), None)
+    if full is not None:
+        layer = config.per_layer_config[full]
+        yield from ((former, getattr(layer, name)) for name, former in GLOBAL.items() if hasattr(layer, name))

@@ -1,0 +1,137 @@
+"""Layers that keep a state, along the branches of a tree: each node begins with the state that its parent ended with.
+
+Convolutions over the last tokens, DeltaNet and Mamba hand on what they know of earlier tokens. transformers lets them
+do that through a cache, for a text that comes piece by piece; here each node is such a piece, and the cache keeps the
+gradients. Nodes from which nothing is handed on are computed together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from framework_plugins.hf.packing.tree import Node
+
+Tensor = torch.Tensor
+NODES = "tree_nodes"
+"""The argument of a forward pass that has the nodes of a tree."""
+HYBRID_KIND = "hybrid"
+"""Kind of a layer that keeps a state and attends besides."""
+STATE_KINDS = frozenset({"conv", "linear_attention", HYBRID_KIND})
+"""Kinds of layers, as transformers names them, that keep a state."""
+
+
+class States:
+    """What one layer keeps, (rows, …), with gradients: transformers' cache, which it stands in for, writes in place."""
+
+    def __init__(self, conv: Tensor | None = None, recurrent: Tensor | None = None) -> None:
+        self.conv = conv
+        self.recurrent = recurrent
+
+    def get_conv_state(self, *_: Any, **__: Any) -> Tensor | None:
+        """Return the last inputs of the convolution."""
+        return self.conv
+
+    def get_recurrent_state(self, *_: Any, **__: Any) -> Tensor | None:
+        """Return the state of the recurrence."""
+        return self.recurrent
+
+    def is_recording_past(self, *_: Any, **__: Any) -> bool:
+        """Say that a single token is to be computed like several: the short cut for it writes in place."""
+        return True
+
+    def update_conv_state(self, values: Tensor, *_: Any, conv_kernel_size: int, **__: Any) -> Tensor:
+        """Keep the last inputs, and return all that the convolution reads."""
+        full = values if self.conv is None else torch.cat([self.conv, values], -1)
+        keep = conv_kernel_size - 1
+        self.conv = functional.pad(full, (max(0, keep - full.shape[-1]), 0))[..., full.shape[-1] - keep :]
+        return full
+
+    def update_recurrent_state(self, values: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Keep the state of the recurrence."""
+        self.recurrent = values
+        return values
+
+    @classmethod
+    def together(cls, states: Sequence[States]) -> States:
+        """Return the states of several nodes as rows."""
+        rows = ([getattr(each, name) for each in states] for name in ("conv", "recurrent"))
+        return cls(*(None if each[0] is None else torch.cat(each) for each in rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tokens that a layer computes in a row: the node's own, after those whose state is not known."""
+
+    number: int
+    places: list[int]
+    own: int
+    parent: int
+
+
+def state_layers(model: nn.Module) -> dict[str, Any]:
+    """Return the layers that keep a state which a cache hands on: they have a convolution over each feature."""
+    return {
+        name: part
+        for name, part in model.named_modules()
+        if any(isinstance(child, nn.Conv1d) and child.groups == child.in_channels for child in part.children())
+        and "cache" in inspect.signature(part.forward).parameters
+    }
+
+
+def use_tree_states(model: nn.Module) -> None:
+    """Let the layers that keep a state go along the branches of a batch that has nodes."""
+    for layer in state_layers(model).values():
+        kind = type(layer)
+        if not issubclass(kind, AlongNodes):
+            layer.__class__ = type(kind.__name__, (AlongNodes, kind), {})
+
+
+class AlongNodes:
+    """What a layer that keeps a state is besides."""
+
+    def forward(
+        self, hidden_states: Tensor, *, cache: Any = None, attention_mask: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        """Compute one node after the other, if a batch has them."""
+        forward: Callable[..., Tensor] = super().forward  # type: ignore[misc]
+        nodes: Sequence[Node] | None = more.pop(NODES, None)
+        if nodes is None:
+            return forward(hidden_states, cache=cache, attention_mask=attention_mask, **more)
+        known: dict[int, States] = {-1: States()}
+        outputs, places = [], []
+        for pieces in _turns(nodes):
+            states = States.together([known[piece.parent] for piece in pieces])
+            longest = max(2, *(len(piece.places) for piece in pieces))  # one token alone would write in place
+            filled = [piece.places + piece.places[-1:] * (longest - len(piece.places)) for piece in pieces]
+            computed = forward(hidden_states[0][torch.tensor(filled)], cache=states, attention_mask=None, **more)
+            known[pieces[0].number] = states  # of a node that is alone: nothing follows those that are together
+            for row, piece in enumerate(pieces):
+                outputs.append(computed[row, piece.own : len(piece.places)])
+                places += piece.places[piece.own :]
+        whole = torch.cat(outputs)
+        empty = whole.new_zeros(hidden_states.shape[1], whole.shape[-1])  # what fills the sequence up is in no node
+        return empty.index_copy(0, torch.tensor(places, device=whole.device), whole)[None]
+
+
+def _turns(nodes: Sequence[Node]) -> Iterator[list[Piece]]:
+    """Give what is computed at a time, parents first: a node that hands its state on, or several that do not."""
+    parents = {node.parent for node in nodes}
+    before: dict[int, tuple[list[int], int]] = {-1: ([], -1)}
+    last: dict[tuple[bool, int], list[Piece]] = {}
+    for number, node in enumerate(nodes):
+        given, parent = before[node.parent]
+        piece = Piece(number, [*given, *range(node.start, node.start + node.length)], len(given), parent)
+        if number in parents and len(piece.places) > 1:
+            before[number] = [], number
+            yield [piece]
+            continue
+        before[number] = piece.places, parent
+        last.setdefault((parent < 0, len(piece.places).bit_length()), []).append(piece)
+    yield from last.values()
