@@ -529,6 +529,7 @@ class TestHFRowByRow(OnTheTinyModel):
     packing = "none"
 
 
+@pytest.mark.slow
 class TestHFWithAllWeights(OnTheTinyModel):
     """Without an adapter, where the base is gone after training."""
 
@@ -552,6 +553,7 @@ class TestMerged(OnTheTinyModelMerged):
     """Of an adapter."""
 
 
+@pytest.mark.slow
 class TestMergedWithAllWeights(OnTheTinyModelMerged):
     """Of all weights."""
 

@@ -234,7 +234,8 @@ def test_a_second_stage_has_its_lineage_and_one_verdict(
     chats.write_text("".join(json.dumps({"messages": each}) + "\n" for each in turns), "utf-8")
     every = ("stages=[plan,data,baseline,train,evaluate,export,report]", "evaluator=[prompts]",
              "evaluator.prompts.max_new_tokens=3", "exporter=[adapter,merged,gguf_adapter,model_card]")  # fmt: skip
-    report = pipeline.run(plan(base, chats, tmp_path / "second", *every, f"adapter.start={first}", "logger=[html]"))
+    more = (f"adapter.start={first}", "logger=[html]", "exporter=[adapter]")
+    report = pipeline.run(plan(base, chats, tmp_path / "second", *every, *more))
     beside = ("adapter.start=second", "adapter.merge_first=true", "adapter.r=2")
     last = pipeline.run(plan(base, rows, tmp_path / "third", *every, *beside))
     assert report
