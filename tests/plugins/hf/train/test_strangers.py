@@ -22,7 +22,7 @@ from framework.api.schema import Role
 from framework.hooks.session import current
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
-from tests.support import pairs_plugin
+from tests.support import copies, pairs_plugin
 from tests.support.pairs import pair_rows, pairs
 from tests.support.pairs_plugin import token_row
 from tests.support.training import make, opened
@@ -128,7 +128,8 @@ def test_two_processes_train_as_one(
     group = ("launch=ddp", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
     plan = make(base, pairs_file, tmp_path / "together", *words, *group, "trainer.gradient_accumulation_steps=2")
     launcher: Launcher = plan.launch.create()
-    launcher.launch(plan)
+    with copies.groups(tmp_path):
+        launcher.launch(plan)
     lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line for line in lines if line["event"] == "step"]
     for step, expected in zip(steps, alone, strict=True):
