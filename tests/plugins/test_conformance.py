@@ -609,6 +609,7 @@ class TestHFRowByRow(OnTheTinyModel):
     packing = "none"
 
 
+@pytest.mark.slow
 class TestHFWithAllWeights(OnTheTinyModel):
     """Without an adapter, where the base is gone after training."""
 
@@ -632,6 +633,7 @@ class TestMerged(OnTheTinyModelMerged):
     """Of an adapter."""
 
 
+@pytest.mark.slow
 class TestMergedWithAllWeights(OnTheTinyModelMerged):
     """Of all weights."""
 

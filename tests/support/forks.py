@@ -92,11 +92,15 @@ class Copy:
             self.wait(0.001)  # 0 is another mode of sockets
         return self.returncode
 
-    def kill(self) -> None:
-        """End it at once."""
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
         if self.returncode is None:
             with suppress(ProcessLookupError):  # it has just ended
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 @functools.cache
@@ -114,18 +118,21 @@ class Forks:
         environment: its variables while it imports.
         modules: what it imports.
         python: the interpreter, if it is not this one.
+
+    Attributes:
+        path: the socket where it takes calls.
     """
 
     def __init__(self, environment: Mapping[str, str], *modules: str, python: str = sys.executable) -> None:
         variables = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
         made_of = json.dumps([sorted(variables.items()), modules, python])
-        self._path = str(sockets() / hashlib.sha256(made_of.encode()).hexdigest()[:16])
-        with Path(f"{self._path}.lock").open("w", encoding="ascii") as lock:
+        self.path = str(sockets() / hashlib.sha256(made_of.encode()).hexdigest()[:16])
+        with Path(f"{self.path}.lock").open("w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if Path(self._path).exists():
+            if Path(self.path).exists():
                 return
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-                listener.bind(self._path)
+                listener.bind(self.path)
                 listener.listen()
                 lives = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
                 # -P: the folder of this file has modules with the names of Python's own.
@@ -162,7 +169,7 @@ class Forks:
     def copy(self, command: Sequence[str], cwd: str, env: Mapping[str, str], files: Sequence[int]) -> Copy:
         """Begin to run it with open files: input, output and errors; the numbers of more are its last words."""
         told = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        told.connect(self._path)
+        told.connect(self.path)
         socket.send_fds(told, [json.dumps([command, cwd, dict(env)]).encode()], files)
         return Copy(told)
 

@@ -1,4 +1,7 @@
-"""Asks a saved adapter in a process of its own, with peft and transformers alone: nothing of ours takes part."""
+"""Asks a saved adapter in a process of its own, with peft and transformers alone: nothing of ours takes part.
+
+A copy of `trainers()` has imported ours, too, and takes six seconds less.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,19 @@ def _peft() -> Forks:
 
 
 def answers(
-    folder: Path, prompts: Sequence[str], *, max_new_tokens: int, dtype: str, env: Mapping[str, str] | None = None
+    folder: Path,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    dtype: str,
+    env: Mapping[str, str] | None = None,
+    of: Forks | None = None,
 ) -> list[str]:
     """Return the greedy answer to each prompt, asked one by one."""
     command = ["-c", _SCRIPT, str(folder), dtype, str(max_new_tokens), *prompts]
     with tempfile.TemporaryDirectory() as place:
         out, err = Path(place, "out"), Path(place, "err")
         call = Call(command, place, env or dict(os.environ), os.devnull, str(out), str(err))
-        assert _peft().run(call, timeout=600) == 0, err.read_text(encoding="utf-8")
+        assert (of or _peft()).run(call, timeout=600) == 0, err.read_text(encoding="utf-8")
         said: list[str] = json.loads(out.read_text(encoding="utf-8").splitlines()[-1])
     return said

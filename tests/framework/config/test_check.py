@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework import FrameworkError
-from framework.api.component import GROUPS
+from framework.api.component import GROUPS, Component
 from framework.api.fields import as_text
 from framework.api.schema import RunConfig, Stage
 from framework.config.check import check, problems, unknown_key
@@ -137,16 +137,27 @@ def test_values_are_written_as_on_the_command_line(value: object, text: str) -> 
 
 
 @cache
-def all_places() -> list[tuple[list[str], str, list[str]]]:
-    """Return for each registered schema the words that choose it, the key below which it is, and its fields."""
-    found: list[tuple[list[str], str, list[str]]] = [([], "", [field.name for field in dataclasses.fields(RunConfig)])]
-    for group in GROUPS.values():
-        options = current().plugins.components(group)
-        for option, component in options.items():
-            word = f"{group.name}=[{','.join(options)}]" if group.several else f"{group.name}={option}"
-            path = f"{group.name}.{option}" if group.several else group.name
-            found.append(([word], path, [field.name for field in dataclasses.fields(component.schema)]))
+def all_places() -> list[tuple[tuple[str, ...], str, list[str]]]:
+    """Return for each registered schema the words that choose it, the key below which it is, and its fields.
+
+    The same words choose an option of each group that has one.
+    """
+    options = {group.name: [*current().plugins.components(group).items()] for group in GROUPS.values()}
+    several = [name for name in options if GROUPS[name].several]
+    words = tuple(f"{name}=[{','.join(option for option, _ in options[name])}]" for name in several)
+    found = [(words, "", [field.name for field in dataclasses.fields(RunConfig)])]
+    found += [(words, f"{name}.{option}", names_of(each)) for name in several for option, each in options[name]]
+    for row in itertools.zip_longest(
+        *([(name, *each) for each in options[name]] for name in options if name not in several)
+    ):
+        chosen = [each for each in row if each is not None]
+        words = tuple(f"{name}={option}" for name, option, _ in chosen)
+        found += [(words, name, names_of(component)) for name, _, component in chosen]
     return found
+
+
+def names_of(component: Component) -> list[str]:
+    return [field.name for field in dataclasses.fields(component.schema)]
 
 
 @cache
@@ -213,25 +224,32 @@ OTHER_VALUES: tuple[object, ...] = ([], ["x"], [["x"]], [{"a": "x"}], [None], {}
 
 
 def test_a_value_of_another_type_is_refused_wherever_it_is_set() -> None:
+    """All settings of a config are wrong at once; each is reported beside the others."""
     taken = []
-    for words, path, names in all_places():
-        config = composed(*words).copy()
-        hints = get_type_hints(
-            OmegaConf.get_type(OmegaConf.select(config, path) if path else config), include_extras=True
-        )
-        for name, value in itertools.product(set(names) - GROUPS.keys(), OTHER_VALUES):
-            place = f"{path}.{name}".lstrip(".")
-            try:
-                OmegaConf.update(config, place, value, merge=False)
-            except (OmegaConfBaseException, ValueError):
-                continue  # as on the command line, where that is reported
-            node = OmegaConf.select(config, place)
-            plain = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
-            if not conforms(plain, hints[name]) and not any(
-                place in problem.keys or f"{place}." in problem.text for problem in problems(config)
-            ):
-                taken.append(f"{place}={value}")
+    for words, places in itertools.groupby(all_places(), lambda place: place[0]):
+        settings = [(path, name) for _, path, names in places for name in names if path or name not in GROUPS]
+        for value in OTHER_VALUES:
+            config, wrong = composed(*words).copy(), set[str]()
+            for path, name in settings:
+                place = f"{path}.{name}".lstrip(".")
+                schema = OmegaConf.get_type(OmegaConf.select(config, path) if path else config)
+                try:
+                    OmegaConf.update(config, place, value, merge=False)
+                except (OmegaConfBaseException, ValueError):
+                    continue  # as on the command line, where that is reported
+                node = OmegaConf.select(config, place)
+                plain = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+                if not conforms(plain, hints_of(schema)[name]):
+                    wrong.add(place)
+            found = [*problems(config)]
+            keys, text = {key for problem in found for key in problem.keys}, "\n".join(each.text for each in found)
+            taken += [f"{place}={value}" for place in wrong - keys if f"{place}." not in text]
     assert taken == []
+
+
+@cache
+def hints_of(schema: type) -> dict[str, Any]:
+    return get_type_hints(schema, include_extras=True)
 
 
 def test_the_true_key_is_the_first_suggestion_for_nearly_every_typing_error() -> None:

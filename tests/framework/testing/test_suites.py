@@ -17,6 +17,7 @@ import pytest
 
 from tests.framework.testing.broken import PLUGIN
 from tests.framework.testing.test_objective_suites import SEEN
+from tests.support.forked_program import forked, trainers
 
 CONFTEST = """
 from framework import testing
@@ -303,7 +304,7 @@ def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "--tb=native",
         "--assert=plain",
     ]  # pytest's own tracebacks read the source of each frame, which takes long
-    subprocess.run([sys.executable, "-m", "pytest", *options, *chosen], cwd=folder, capture_output=True, check=False)
+    forked(trainers(), ["-m", "pytest", *options, *chosen], folder, dict(os.environ))
     cases = ET.parse(folder / "out.xml").iter("testcase")  # noqa: S314 - pytest's own
     return {
         f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}": "\n".join(

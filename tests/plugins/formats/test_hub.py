@@ -144,10 +144,17 @@ def test_the_key_names_the_commit_and_what_is_taken_of_it(forks: Forks, hub: Hub
     assert keys[0] == keys[4] == keys[5]
 
 
-def test_a_cached_data_set_is_found_without_the_hub_and_has_the_same_key(hub: HubStandIn, home: Path) -> None:
-    (online,), _ = load(hub, home, {"path": "acme/orders"})
-    (offline,), _ = load(hub, home, {"path": "acme/orders"}, HF_HUB_OFFLINE="1")
+def test_without_the_hub_a_cached_data_set_has_the_same_key_and_another_is_missing(
+    forks: Forks, hub: HubStandIn, home: Path
+) -> None:
+    (online,), _ = load_by(forks, hub, home, {"path": "acme/orders"})
+    absent = {"path": "acme/absent"}
+    (offline, *missing), _ = load(
+        hub, home, {"path": "acme/orders"}, absent, {**absent, "streaming": True}, HF_HUB_OFFLINE="1"
+    )
     assert offline == online
+    told = "refused: data.path=acme/absent: the Hub cannot be reached"
+    assert [outcome.startswith(told) for outcome in missing] == [True, True]
 
 
 @pytest.mark.slow
@@ -225,12 +232,9 @@ def test_a_column_of_numbers_and_objects_is_read_as_it_is(forks: Forks, hub: Hub
         assert [row[0]["a"] for row in outcome[0]] == [1, 1, 1, 1, 1, {"b": 2}]
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [{"HF_HUB_OFFLINE": "1"}, pytest.param({"HF_ENDPOINT": "http://127.0.0.1:9"}, marks=pytest.mark.slow)],
-    ids=["offline", "no answer"],
-)
-def test_a_hub_that_cannot_be_reached_is_reported(hub: HubStandIn, tmp_path: Path, variables: dict[str, str]) -> None:
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_reported(hub: HubStandIn, tmp_path: Path) -> None:
+    variables = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     outcomes, _ = load(hub, tmp_path, {"path": "acme/orders"}, {"path": "acme/orders", "streaming": True}, **variables)
     for outcome in outcomes:
         assert outcome.startswith("refused: data.path=acme/orders: the Hub cannot be reached")

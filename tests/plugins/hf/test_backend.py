@@ -22,6 +22,7 @@ from framework.util.host import GIB
 from framework_plugins.hf.machine import hardware
 from framework_plugins.hf.model import HFModel
 from tests.support import plain_peft
+from tests.support.forked_program import trainers
 from tests.support.training import make, opened, train
 
 PROMPTS = [Prompt((Message("user", text),)) for text in ("Count to three", "Say hello to everyone in the room")]
@@ -123,7 +124,7 @@ def test_a_saved_adapter_says_the_same_in_a_new_process_with_plain_peft(
         model.save_tokenizer(tmp_path / "checkpoint")
         here = answers(model)
     prompts = [prompt.messages[0].content for prompt in PROMPTS]
-    there = plain_peft.answers(tmp_path / "checkpoint", prompts, max_new_tokens=12, dtype="fp32")
+    there = plain_peft.answers(tmp_path / "checkpoint", prompts, max_new_tokens=12, dtype="fp32", of=trainers())
     assert there == here
 
 

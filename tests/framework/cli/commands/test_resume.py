@@ -109,7 +109,7 @@ def test_what_cannot_be_resumed_is_said_in_a_line(place: Path, words: tuple[str,
             (place / name / f"{file}.json").write_text(content, encoding="utf-8")
     (place / "swept" / "multirun.yaml").write_text("hydra: {}\n", encoding="utf-8")
     (place / "broken" / "multirun.yaml").write_text("x: 1\n", encoding="utf-8")
-    done = resume(*words, cwd=place)
+    done = project(place).run("resume", *words)
     assert done.code == 2
     assert text in done.err
     assert len(done.err.splitlines()) == 1
@@ -147,8 +147,8 @@ def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: i
     assert list(place.glob("outputs/*/*")) == [run]
     assert json.loads((run / "environment.json").read_text("utf-8"))["seed"] == 7
     assert json.loads((run / "status.json").read_text("utf-8"))["state"] == "finished"
-    assert resume(cwd=place).out == "nothing to resume: no run below outputs/ was interrupted\n"
-    refused = resume(str(run), cwd=place)
+    assert project(place).run("resume").out == "nothing to resume: no run below outputs/ was interrupted\n"
+    refused = project(place).run("resume", str(run))
     assert (refused.code, refused.err) == (
         2,
         f"{run} is finished: there is nothing to resume; use rerun to run it again\n",

@@ -282,7 +282,7 @@ def test_a_merge_in_bf16_is_compared_with_the_trained_weights_rounded_alike(
         export(plan)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_what_rounding_to_bf16_gives_is_what_a_folder_in_bf16_gives(
     trained: Callable[..., Plan], tmp_path: Path, dtype: torch.dtype
 ) -> None:

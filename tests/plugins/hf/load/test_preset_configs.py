@@ -6,10 +6,11 @@ import json
 
 import pytest
 import torch
+import transformers
 from transformers import CONFIG_MAPPING
 
+from framework.api import auto_class
 from framework.memory import Shape
-from framework_plugins.hf.load.model_parts import auto_class
 from framework_plugins.hf.load.preset_configs import CONFIGS
 
 STATED = {
@@ -32,7 +33,7 @@ def built(path: str) -> int:
     settings = json.loads(json.dumps({name: value for name, value in CONFIGS[path].items() if name != "architectures"}))
     config = CONFIG_MAPPING[settings.pop("model_type")](**settings)
     with torch.device("meta"):
-        model = auto_class(config).from_config(config)
+        model = auto_class(transformers, config.to_dict()).from_config(config)
     return sum(weight.numel() for weight in model.parameters())
 
 

@@ -28,6 +28,7 @@ from framework.util.hashing import file_sha256
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.plugin import framework_advice
 from framework_plugins.hf.train.resume.checkpoints import settings
+from tests.support.copies import in_place_of_processes
 from tests.support.training import opened, train
 
 LORA = ("adapter.r=4", "adapter.lora_alpha=6", "adapter.target_modules=[v_proj,q_proj]")
@@ -45,6 +46,13 @@ def plan(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:
     keys = [word.partition("=")[0] for word in words]
     words = [word for at, word in enumerate(words) if keys[at] not in keys[at + 1 :]]
     return make_plan(testing.compose(words), run_dir=run_dir, overrides=tuple(words))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def copies() -> Iterator[None]:
+    """Let conversions and llama.cpp run in copies of a Python that has imported torch."""
+    with in_place_of_processes():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +234,8 @@ def test_a_second_stage_has_its_lineage_and_one_verdict(
     chats.write_text("".join(json.dumps({"messages": each}) + "\n" for each in turns), "utf-8")
     every = ("stages=[plan,data,baseline,train,evaluate,export,report]", "evaluator=[prompts]",
              "evaluator.prompts.max_new_tokens=3", "exporter=[adapter,merged,gguf_adapter,model_card]")  # fmt: skip
-    report = pipeline.run(plan(base, chats, tmp_path / "second", *every, f"adapter.start={first}", "logger=[html]"))
+    more = (f"adapter.start={first}", "logger=[html]", "exporter=[adapter]")
+    report = pipeline.run(plan(base, chats, tmp_path / "second", *every, *more))
     beside = ("adapter.start=second", "adapter.merge_first=true", "adapter.r=2")
     last = pipeline.run(plan(base, rows, tmp_path / "third", *every, *beside))
     assert report

@@ -31,7 +31,7 @@ from framework.memory import Shape
 from framework.plan.fit import PlanContext
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
-from tests.support import group_plugin, pairs_plugin
+from tests.support import copies, group_plugin, pairs_plugin
 from tests.support.forked_program import MODULE, Result, launch, trainers
 from tests.support.pairs import pair_rows, pairs
 from tests.support.pairs_plugin import token_row
@@ -285,7 +285,8 @@ def test_two_processes_train_as_one(
     accumulated = "trainer.gradient_accumulation_steps=2"
     plan = make_for_group(base, rows, tmp_path / "together", *words, *group, accumulated)
     launcher: Launcher = plan.launch.create()
-    launcher.launch(plan)
+    with copies.groups(tmp_path):
+        launcher.launch(plan)
     lines = [json.loads(line) for line in (tmp_path / "together/log.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = [line for line in lines if line["event"] == "step"]
     for step, expected in zip(steps, alone, strict=True):

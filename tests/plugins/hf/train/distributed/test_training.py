@@ -156,31 +156,29 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: st
             run(name, *words)
 
 
-@pytest.fixture(scope="module")
-def ddp(run: Run) -> Done:
-    return run("ddp", "launch=ddp", *TWO, AFTER)
+@pytest.mark.slow  # tests/plugins/hf/train/test_strangers.py has another method with DDP
+def test_two_processes_with_ddp_are_one_training(run: Run, alone: Done) -> None:
+    close(alone, run("ddp", "launch=ddp", *TWO))
 
 
-def test_two_processes_with_ddp_are_one_training(alone: Done, ddp: Done) -> None:
-    close(alone, ddp)
-
-
-def test_what_two_processes_trained_is_measured_and_exported_by_the_run(alone: Done, ddp: Done) -> None:
+def measured_and_exported(alone: Done, done: Done) -> None:
+    """Look whether the run measured and exported what its processes trained."""
     loss, again = (
-        records.load(EvalResult, done.folder / "evaluate.json").metrics["eval_loss"] for done in (alone, ddp)
+        records.load(EvalResult, each.folder / "evaluate.json").metrics["eval_loss"] for each in (alone, done)
     )
     assert loss == pytest.approx(again, rel=CLOSE)
-    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
-    assert exported.keys() == ddp.adapter.keys()
+    exported = load_file(done.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
+    assert exported.keys() == done.adapter.keys()
     for name, weight in exported.items():
-        np.testing.assert_array_equal(weight, ddp.adapter[name], err_msg=name)
+        np.testing.assert_array_equal(weight, done.adapter[name], err_msg=name)
 
 
-def test_two_processes_with_fsdp2_go_on_with_what_one_began(
+def test_two_processes_with_fsdp2_go_on_with_what_one_began_and_it_is_exported(
     run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
     interrupted(monkeypatch, run, "fsdp2", *ALONE)
-    done = run("fsdp2", "launch=fsdp2", *TWO)
+    done = run("fsdp2", "launch=fsdp2", *TWO, AFTER)
+    measured_and_exported(alone, done)
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
