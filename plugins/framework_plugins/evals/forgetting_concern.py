@@ -119,6 +119,8 @@ def _share_finding(
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
     bounds = f"at least {100 * least:.0f}" if least >= POINT else f"at most {100 * most:.0f}"
+    if unknown and least >= POINT:
+        bounds = f"{100 * least:.0f} to {100 * most:.0f}"
     summary = f"{plain} {bounds} points" if plain else f"{text}, {bounds} points lost"
     limit = f"; the limit is {100 * margin:g} points" if unknown else ""
     yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary, limit)

@@ -212,6 +212,10 @@ def test_a_benchmark_that_falls_is_flagged(tmp_path: Path, right: int, text: str
     (concern,) = found(tasks(tmp_path), scored(right, 1000), scored(800, 1000)).values()
     assert (concern.name, concern.flagged) == ("lm_eval", flagged)
     assert concern.text == text
+    between = (
+        "not ruled out. general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost (95% confidence); the limit is 5 points"
+    )
+    assert (concern.summary == between) is (right == 760)
 
 
 def test_a_benchmark_of_the_task_is_no_concern(tmp_path: Path) -> None:
