@@ -104,9 +104,11 @@ def _memorized(plan: Plan) -> str:
 
 
 def _over_optimized(plan: Plan) -> str:
-    beta = getattr(plan.method.config, "beta", None)
+    method = plan.method.config
+    beta, several = getattr(method, "beta", None), isinstance(getattr(method, "loss_type", None), list)
+    also = "learn the chosen answers too, method.loss_type=[sigmoid,sft], " if several else ""
     higher = f"raise method.beta from {beta:g} to {3 * beta:g}, or " if beta else ""
-    return f"Learn the chosen answers too, method.loss_type=[sigmoid,sft], {higher}{_lower(plan)}"
+    return _capitalized(f"{also}{higher}{_lower(plan)}")
 
 
 def _capitalized(text: str) -> str:

@@ -40,6 +40,7 @@ from tests.support.curves import plan
             ["method=dpo"],
             "method.loss_type=[sigmoid,sft], raise method.beta from 0.1 to 0.3, or lower",
         ),
+        ("falling_likelihood", ["method=kto"], "Raise method.beta from 0.1 to 0.3, or lower trainer.learning_rate"),
         ("exploding_gradient", [], "or warm up for longer than trainer.warmup_steps=5"),
         ("rising_eval_loss", [], "fewer than 3 epochs, trainer.early_stopping_patience=2, or more rows"),
         (
