@@ -11,11 +11,13 @@ import torch
 from framework import Plan
 from framework.api.training import member
 from framework_plugins.hf.backend import HFBackend
+from framework_plugins.hf.load.adapter_config import trained_config
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.eligibility import ForwardPlan
 from framework_plugins.unsloth import compare
+from framework_plugins.unsloth.lora import lora_settings
 from framework_plugins.unsloth.model import NOT_ON_A_GPU, UnslothModel
 
 
@@ -43,6 +45,8 @@ class UnslothBackend(Loading):
 
     def _open_model(self, plan: Plan) -> HFModel:
         model = super()._open_model(plan)
+        if (adapter := trained_config(plan)) is not None:
+            lora_settings(adapter)  # refused before the data
         if member() is None:  # the members of a group come after the process that opened the model first
             reason = compare.check(model, Loading)
             if reason:

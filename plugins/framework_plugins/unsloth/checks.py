@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields
 
-from framework import Plan, Stage
+from framework import FrameworkError, Plan, Stage
 from framework.api import gpu_count
-from framework.api.training import Engine
+from framework.api.training import Engine, StartsFromAdapter
+from framework_plugins.hf.load.hub import ADAPTER_CONFIG
+from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.settings.config import (
     Device,
     Experts,
@@ -15,8 +19,7 @@ from framework_plugins.hf.settings.config import (
     NF4Config,
     target_pattern,
 )
-from framework_plugins.hf.settings.library_fields import non_default
-from framework_plugins.hf.settings.optimizers import AdamWTorchConfig, BuiltInConfig
+from framework_plugins.hf.settings.library_fields import LoraArgs, non_default
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.config import UnslothTrainerConfig
 
@@ -49,13 +52,6 @@ def settings(plan: Plan) -> Iterator[str]:
     on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
     if isinstance(quantization, Int8Config) and on_cpu:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
-    optimizer = plan.optimizer.config
-    is_adamw = isinstance(optimizer, AdamWTorchConfig) or (isinstance(optimizer, BuiltInConfig) and optimizer.replaced)
-    if on_cpu and not is_adamw:
-        yield (
-            f"optimizer={plan.optimizer.component.name}: Unsloth uses AdamW on a CPU, whatever is set: set "
-            f"optimizer=adamw_torch, {HF}"
-        )
     if not on_cpu and (plan.method.config.own_objective or not plan.loss.config.plain):
         yield (
             f"method={plan.method.component.name} with loss={plan.loss.component.name}: on a GPU Unsloth computes the "
@@ -64,6 +60,20 @@ def settings(plan: Plan) -> Iterator[str]:
     yield from versions.problems()
     if not on_cpu and (other := versions.other()):
         yield other
+
+
+def _of_start(plan: Plan) -> list[str]:
+    """Return what an adapter that the training starts from has and Unsloth does not make."""
+    adapter: StartsFromAdapter = plan.adapter.create()
+    with suppress(FrameworkError):  # that it cannot be read, `hf` reports
+        if plan.adapter.config.starts_from():
+            start = adapter.start(weights=False)
+            content = read_settings(start.folder / ADAPTER_CONFIG, f"adapter.start={start.place}")
+            names = [
+                each.name for each in fields(LoraArgs) if each.name != "init_lora_weights" and content.get(each.name)
+            ]
+            return [f"{name} of the adapter of adapter.start={start.place}" for name in names]
+    return []
 
 
 TRAINED_MODULES = frozenset({"embed_tokens", "lm_head"})
@@ -83,6 +93,7 @@ def _adapter(plan: Plan) -> Iterator[str]:
     asked += ["adapter.target_modules with a regular expression"] if target_pattern(config.target_modules) else []
     asked += ["adapter.experts=all"] if config.experts is Experts.all else []
     asked += [f"adapter.args.{name}" for name in non_default(config.args)]
+    asked += _of_start(plan)
     for name in asked:
         yield f"{name} is not supported by trainer=unsloth: leave it out, {HF}"
     if other := [name for name in config.modules_to_save if name not in TRAINED_MODULES]:

@@ -72,6 +72,11 @@ SETTINGS: Mapping[str, Any] = {
     "max_seq_length": ROW_TOKENS,
     "max_grad_norm": 1e9,  # clipped gradients would hide how large they were
 }
+CHOSEN = {
+    "launch": "single", "method": "sft", "loss": "cross_entropy", "optimizer": "adamw_torch", "schedule": "linear",
+    "sampler": "shuffled",
+}  # fmt: skip
+"""The options of the step, whatever those of the run are: the plain one has no others."""
 PLAIN, HF = "transformers and peft", "trainer=hf"
 STEP_SECONDS = 600
 log = logging.getLogger(__name__)
@@ -133,7 +138,7 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
         "forward plan": [run.forward_plan, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
-        "machine": [machine.dtype, plan.optimizer.component.name, machine.checkpointing],
+        "machine": [machine.dtype, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
     return key_of(key, code=PACKAGES)
@@ -184,12 +189,10 @@ def rows() -> list[TokenRow]:
 
 def _with_twin(plan: Plan, place: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
-    single, local, linear = (
-        components("launch")["single"],
-        components("model")["local"],
-        components("schedule")["linear"],
-    )
-    adapter = plan.adapter
+    plain = {
+        group: Selection(components(group)[name], components(group)[name].schema()) for group, name in CHOSEN.items()
+    }
+    local, adapter = components("model")["local"], plan.adapter
     if adapter.config.starts_from():
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, start=None))
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
@@ -198,7 +201,7 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
         plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,
         model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
-        schedule=Selection(linear, linear.schema()), launch=Selection(single, single.schema()),
+        callback={}, **plain,
     )  # fmt: skip
 
 

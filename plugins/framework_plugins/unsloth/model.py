@@ -17,12 +17,10 @@ from framework import FrameworkError
 from framework import Plan
 from framework.api.training import TrainRun
 from framework.api.training import TokenGroup
-from framework.api.training import HasSubstitute
 from framework_plugins.hf.load.adapt_model import name_base
 from framework_plugins.hf.load.hub import fetch_weights
 from framework_plugins.hf.settings.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
 from framework_plugins.hf.cpu_kernels import install
-from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.load.loading import attention_implementation, without_weights
 from framework_plugins.hf.load.model_parts import outside_text, patterns
 from framework_plugins.hf.loss.loss import Losses
@@ -45,8 +43,8 @@ class UnslothModel(HFModel):
 
     losses_class = UnslothLosses if unsloth.ON_GPU else Losses
 
-    def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any, **more: Any) -> None:
-        super().__init__(plan, config, _with_its_optimizer(machine), *rest, **more)
+    def __init__(self, plan: Plan, config: HFTrainerConfig, *rest: Any, **more: Any) -> None:
+        super().__init__(plan, config, *rest, **more)
         trusted = self.plan.model.config.trust_remote_code
         self.base_config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted)
         delegated = isinstance(plan.adapter.config, FullConfig) or isinstance(plan.quantization.config, Int8Config)
@@ -145,15 +143,6 @@ class UnslothModel(HFModel):
             install.convert_lora(adapted)
             install.install(adapted)
         return adapted
-
-
-def _with_its_optimizer(machine: Hardware) -> Hardware:
-    """Say what Unsloth does on a CPU: whatever is asked for, it takes AdamW without 8-bit states there."""
-    optimizer = machine.optimizer.substitute if isinstance(machine.optimizer, HasSubstitute) else None
-    if machine.device != "cpu" or optimizer is None:
-        return machine
-    machine.facts["optimizer"] = f"adamw_torch (Unsloth does not use {machine.facts['optimizer']} on a CPU)"
-    return dataclasses.replace(machine, optimizer=optimizer)
 
 
 def _check_quantized(model: Any, quantization: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
             "launch=fsdp2: with several processes trainer=unsloth trains with launch=ddp only: set launch=ddp, or set "
             "trainer=hf on GPUs",
         ),
-        (("optimizer=lion_8bit",), "optimizer=lion_8bit: Unsloth uses AdamW on a CPU, whatever is set"),
         (("adapter.rank_pattern={q_proj: 8}",), "adapter.rank_pattern is not supported by trainer=unsloth"),
         (("adapter.layers_to_transform=[0]",), "adapter.layers_to_transform is not supported by trainer=unsloth"),
         (
@@ -70,6 +70,19 @@ def test_what_it_can_do_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8", "stages=[plan]", "plan.gpu=24GiB"))) == []
     monkeypatch.setattr(checks, "gpu_count", lambda: 1)
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8"))) == []
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_adapter_with_what_it_does_not_make_is_no_start(tmp_path: Path) -> None:
+    adapter = {"peft_type": "LORA", "r": 8, "lora_alpha": 8, "target_modules": ["q_proj"], "init_lora_weights": "eva"}
+    file, words = tmp_path / "adapter_config.json", ("model=llama1b", f"adapter.start={tmp_path}", "adapter=lora")
+    file.write_text(json.dumps(adapter), encoding="utf-8")
+    assert list(framework_check_plan(plan(tmp_path, *words))) == []
+    file.write_text(json.dumps(adapter | {"trainable_token_indices": [3]}), encoding="utf-8")
+    with pytest.raises(
+        FrameworkError, match=r"trainable_token_indices of the adapter of adapter\.start=\S+ is not supp"
+    ):
+        plan(tmp_path, *words)
 
 
 def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(

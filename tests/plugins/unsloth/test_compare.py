@@ -23,6 +23,7 @@ from framework_plugins.hf.score.scoring import Evaluation
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.twin import GRADIENTS
 from tests.support.copies import in_place_of_processes
+from tests.support.pairs import pairs
 from tests.support.tiny import tiny_chatml
 
 V = "base_model.model.model.layers.0.self_attn.v_proj.lora_A.default.weight"
@@ -71,6 +72,15 @@ def test_the_rows_are_cut_as_those_of_a_run_may_be() -> None:
 
 def test_a_right_one_is_the_same_also_where_the_adapter_drops(opened: HFModel, plainly: tuple[Path, float]) -> None:
     assert problem(opened, plainly) == ""
+
+
+def test_the_step_has_the_plain_loss_whatever_a_run_learns_by(
+    base: Path, plainly: tuple[Path, float], tmp_path: Path
+) -> None:
+    with pairs():
+        asked = plan(base, tmp_path, "method=pairs", "format=preference", "optimizer=sgd", "schedule=constant")
+        with HFBackend(asked.trainer.config).open(asked) as model:
+            assert problem(model, plainly) == ""
 
 
 def test_another_gradient_is_found_out(opened: HFModel, plainly: tuple[Path, float]) -> None:

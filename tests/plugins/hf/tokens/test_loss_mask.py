@@ -110,10 +110,12 @@ def test_white_space_that_joins_the_prompts_last_token_is_refused() -> None:
     assert row.supervised == 0
 
 
-def test_a_conversation_without_an_assistants_turn_has_nothing_to_learn() -> None:
-    row = encode("chatml", ASK)
+def test_a_conversation_without_a_learned_turn_has_nothing_to_learn_and_a_prompt_need_not() -> None:
+    row = encode("chatml", ASK, Message("assistant", "Two", learned=False))
     assert row.problem == "there is no assistant's turn to learn"
     assert row.supervised == 0
+    prompt = encode("chatml", ASK)
+    assert (prompt.problem, prompt.supervised) == ("", 0)
 
 
 @pytest.mark.parametrize(("name", "bos"), [("mistral_v7", True), ("chatml", False)])

@@ -8,16 +8,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from framework.api.run_folder import TRAINING_STATE
-from framework_plugins.hf.settings.config import HFTrainerConfig, LoraAdapterConfig, ShuffledConfig
-from tests.support.training import make, opened, train
+from framework_plugins.hf.settings.config import (
+    DoraAdapterConfig,
+    FullConfig,
+    HFTrainerConfig,
+    Int8Config,
+    LoraAdapterConfig,
+    NF4Config,
+    NoQuantizationConfig,
+    RsLoraAdapterConfig,
+    ShuffledConfig,
+)
+from tests.support.training import chosen, make, opened, train
 
-SCHEMAS = {"trainer": HFTrainerConfig, "adapter": LoraAdapterConfig, "sampler": ShuffledConfig}
+SCHEMAS: dict[str, tuple[Any, ...]] = {
+    "trainer": (HFTrainerConfig,),
+    "quantization": (NoQuantizationConfig, Int8Config, NF4Config),
+    "adapter": (LoraAdapterConfig, DoraAdapterConfig, RsLoraAdapterConfig, FullConfig),
+    "sampler": (ShuffledConfig,),
+}
 PLAIN = {
     "audit": "[]", "evaluator": "[]", "data.validation_split": "0.2", "trainer.max_steps": "null",
     "trainer.num_train_epochs": "1", "trainer.per_device_train_batch_size": "2", "trainer.eval_steps": "2",
@@ -38,6 +55,8 @@ TOGETHER = {
     "trainer.warmup_ratio": {"trainer.warmup_steps": "null", "trainer.warmup_ratio": "0.9"},
     "trainer.logging_steps": {"trainer.eval_steps": "null", "trainer.logging_steps": "3"},
     "sampler.group_by_prefix": {"trainer.packing": "pad", "sampler.group_by_prefix": "false"},
+    "quantization.double_quant": {"quantization": "nf4", "quantization.double_quant": "false"},
+    "quantization.llm_int8_threshold": {"quantization": "int8", "quantization.llm_int8_threshold": "0.01"},
     "trainer.save_total_limit": {"trainer.save_steps": "1", "trainer.save_total_limit": "1"},
 }
 """Settings that need another one, which both trainings have."""
@@ -85,7 +104,7 @@ def plain(outcome: Outcome) -> Any:
 
 
 def test_each_setting_is_changed_or_has_a_reason() -> None:
-    every = {f"{group}.{each.name}" for group, schema in SCHEMAS.items() for each in fields(schema)}
+    every = {f"{group}.{each.name}" for group, schemas in SCHEMAS.items() for each in chain(*map(fields, schemas))}
     assert every == CHANGED.keys() | TOGETHER.keys() | REASONS.keys()
 
 
@@ -98,3 +117,14 @@ def test_a_setting_that_is_changed_changes_the_training(name: str, outcome: Outc
 def test_so_does_one_that_needs_another(name: str, outcome: Outcome) -> None:
     changed = TOGETHER[name]
     assert outcome(**changed) != outcome(**{key: value for key, value in changed.items() if key != name})
+
+
+@pytest.mark.parametrize("kind", ["dora", "rslora"])
+def test_other_kinds_of_adapters_read_the_same_settings(kind: str) -> None:
+    """What peft makes of them is peft's; that LoRA trains differently with each is shown above."""
+    plain = chosen("adapter", kind).create().config().to_dict()
+    assert plain[f"use_{kind}"]
+    given = {name.partition(".")[2]: value for name, value in CHANGED.items() if name.startswith("adapter.")}
+    for name, value in given.items():
+        changed = chosen("adapter", kind, **{name: yaml.safe_load(value)}).create().config().to_dict()
+        assert changed != plain, name

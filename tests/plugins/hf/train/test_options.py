@@ -71,7 +71,7 @@ def test_each_stranger_of_the_page_has_at_most_40_lines() -> None:
 
 
 def test_strangers_train_together_and_resume_bit_for_bit(plan: Callable[..., Plan], tmp_path: Path) -> None:
-    """With accumulation and trees; each of them is seen to act."""
+    """With accumulation and dropout; each of them is seen to act. With trees and a kill: test_strangers.py."""
     made = plan(*STRANGERS)
     whole, steps, _ = trained(made, tmp_path)
     again, repeated, resumed = trained(made, tmp_path)

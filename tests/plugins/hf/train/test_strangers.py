@@ -31,7 +31,7 @@ from framework.memory import Shape
 from framework.plan.fit import PlanContext
 from framework_plugins.hf.train.resume.checkpoints import rows_digest
 from tests.docs.test_docs import ROOT, write_files
-from tests.support import copies, group_plugin, pairs_plugin
+from tests.support import copies, group_plugin
 from tests.support.forked_program import MODULE, Result, launch, trainers
 from tests.support.pairs import pair_rows, pairs
 from tests.support.pairs_plugin import token_row
@@ -275,13 +275,11 @@ def test_two_processes_train_as_one(
 ) -> None:
     """Pairs are measured in all processes too, and their reference is the base that is cut into pieces."""
     rows = labels_file if words is LABELS else pairs_file
-    files = [tmp_path / "pairs_plugin.py", tmp_path / "group_plugin.py"]
-    for file, module in zip(files, (pairs_plugin, group_plugin), strict=True):
-        file.write_text(Path(module.__file__).read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, *map(str, files)})
+    file = Path(shutil.copy(group_plugin.__file__, tmp_path / "group_plugin.py"))
+    monkeypatch.setattr(current().plugins, "files", {*current().plugins.files, str(file)})
     words = (*words, "evaluator=[]", "audit=[]", "exporter=[]", "stages=[data,train]")
     alone = trained(base, rows, tmp_path / "alone", *words, "trainer.gradient_accumulation_steps=4")
-    group = (f"launch={engine}", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]")
+    group = (f"launch={engine}", "launch.processes=2", "trainer.device=cpu", "logger=[jsonl]", f"plugins=[{file}]")
     accumulated = "trainer.gradient_accumulation_steps=2"
     plan = make_for_group(base, rows, tmp_path / "together", *words, *group, accumulated)
     launcher: Launcher = plan.launch.create()
