@@ -25,7 +25,7 @@ from framework.api.protocols import Audit, CleaningAudit
 from framework.api.records import Example, Finding, Message, Prompt
 from framework.api.schema import Affects
 from framework.data import lengths, shared_prefix
-from framework.data.conversations import answered, around, asked, earlier, rejected, to_json
+from framework.data.conversations import answered, around, asked, earlier, to_json
 from framework.data.store import Store
 from framework.hooks.session import current
 from framework.util import minhash, text_features
@@ -74,9 +74,11 @@ class StoredRows(AuditData):
         """Read all rows as text, in batches: where each is, what it asks, what it answers."""
         yield from _counted(self._store, "audit")
         if self._prompts:
-            makers = (lambda one: one.where, lambda _: "", asked, answered, earlier, around, rejected)
-            texts = ([make(one) for one in self._prompts] for make in makers)
-            yield Texts(len(self._store), *texts, [one.facts for one in self._prompts])
+            where, none = [one.where for one in self._prompts], [""] * len(self._prompts)
+            question, answer, before, other = (
+                [make(one) for one in self._prompts] for make in (asked, answered, earlier, around)
+            )
+            yield Texts(len(self._store), where, none, question, answer, before, other, none, [{} for _ in none])
 
     def example(self, number: int) -> Example:
         """Read the whole conversation of a row; neighbours one after the other are read fast."""

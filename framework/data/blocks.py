@@ -27,14 +27,14 @@ def fill_blocks(lengths: NDArray[np.integer], size: int) -> NDArray[np.int64]:
         length = min(int(lengths[place]), size)
         if enough := known >> length:
             room = length + (enough & -enough).bit_length() - 1  # the lowest bit: the least room
-            block = rooms[room].pop()
+            number = rooms[room].pop()
             known &= ~(0 if rooms[room] else 1 << room)
         else:
-            room, block = size, len(blocks)
+            room, number = size, len(blocks)
             blocks.append([])
-        blocks[block].append(place)
+        blocks[number].append(place)
         if room > length:
-            rooms[room - length].append(block)
+            rooms[room - length].append(number)
             known |= 1 << (room - length)
     table = np.full((len(blocks), max(map(len, blocks), default=0)), NOTHING, np.int64)
     for number, block in enumerate(sorted(map(sorted, blocks))):

@@ -248,7 +248,10 @@ class Store:
                 batch = reader.get_batch(index)
                 names = ("where", "problem", "question", "answer", "earlier", "around", "rejected")
                 facts = [json.loads(text) if text else {} for text in batch.column("facts").to_pylist()]
-                yield Texts(start, *(batch.column(name).to_pylist() for name in names), facts)
+                where, problem, question, answer, earlier, around, rejected = (
+                    batch.column(name).to_pylist() for name in names
+                )
+                yield Texts(start, where, problem, question, answer, earlier, around, rejected, facts)
                 start += batch.num_rows
 
     def supervised_after(self, number: int, limit: int) -> int:

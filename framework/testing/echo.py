@@ -265,7 +265,7 @@ class EchoModel:
         return EchoTraining(self, answer_rows(rows), answer_rows(validation), run).train()
 
     def learn(self, row: TokenRow) -> None:
-        """Memorize the last answer of a row, if it is no plain text."""
+        """Memorize the last answer of a row, unless it is plain text."""
         example = self.examples[row.where]
         if example.messages:
             self.learned[_key(example.messages[:-1])] = example.messages[-1].content

@@ -257,8 +257,8 @@ LABELLED = [
 @pytest.mark.parametrize("row", LABELLED)
 def test_a_label_becomes_a_fact_in_every_spelling_and_with_every_format(row: Fields, name: str) -> None:
     auto, plain = Auto(CONFIG), Auto(CONFIG).example(row)
-    for label in (None, "", " "):
-        assert auto.example({**row, name: label}) == plain
+    for empty in (None, "", " "):
+        assert auto.example({**row, name: empty}) == plain
     for wanted, labels in SPELLINGS.items():
         for label in labels:
             found = auto.example({**row, name: label})

@@ -68,6 +68,14 @@ def sum_of(model: torch.nn.Module, rows: list[TokenRow]) -> torch.Tensor:
     return torch.stack(losses).sum()
 
 
+def gradient(model: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:
+    """Return a loss with its gradients, in one row."""
+    model.zero_grad()
+    torch.autograd.backward(loss)
+    found = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+    return torch.cat([loss.detach()[None], *found])
+
+
 def test_texts_of_a_block_are_seen_and_learned_as_if_alone(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(texts(12), encoding="utf-8")
@@ -77,20 +85,12 @@ def test_texts_of_a_block_are_seen_and_learned_as_if_alone(tmp_path: Path) -> No
         assert len(block.rows) > 2
         assert all(row.labels[1:] == row.input_ids[1:] for row in block.rows)
         assert all(row.input_ids[-1] in model.stop_ids for row in block.rows)
-        net, gradients = to_eval_mode(model.model, "cpu"), []
+        net = to_eval_mode(model.model, "cpu")
         losses = probe(Losses(net, Packing.tree, dense_mask=True))
         (part,) = Packer(Packing.tree, 8, 0, dense_mask=True)([block])
         assert part["position_ids"][0].tolist().count(0) >= len(block.rows)
-        for compute in (
-            lambda: losses.sum(part),
-            lambda: sum_of(net, [*block.rows]),
-        ):
-            net.zero_grad()
-            loss = compute()
-            torch.autograd.backward(loss)
-            found = [weight.grad.flatten() for weight in net.parameters() if weight.grad is not None]
-            gradients.append(torch.cat([loss.detach()[None], *found]))
-        torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-5)
+        together, alone = gradient(net, losses.sum(part)), gradient(net, sum_of(net, [*block.rows]))
+        torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
 
 
 def test_texts_fill_blocks_and_long_ones_are_cut_at_the_limit(tmp_path: Path) -> None:
