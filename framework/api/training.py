@@ -117,9 +117,6 @@ from framework.memory import (
     Weights,
     estimate,
 )
-from framework.memory.shape import (
-    LINEARS,
-)
 
 __all__ = [
     "BEGIN_THOUGHT",
@@ -127,7 +124,6 @@ __all__ = [
     "END_THOUGHT",
     "FORMER",
     "IGNORE",
-    "LINEARS",
     "NAN",
     "SEPARATOR",
     "THINKING_SWITCHES",

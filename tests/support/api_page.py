@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import re
@@ -89,8 +90,9 @@ def _described(place: str, thing: Any) -> Iterator[str]:
         function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
         if inspect.isfunction(function):
             yield f"{place}.{name}{_signature(function)}"
-        elif isinstance(member, property):
-            yield f"{place}.{name} -> {member.fget.__annotations__.get('return') if member.fget else None}"
+        elif isinstance(member, property | functools.cached_property):
+            getter = member.fget if isinstance(member, property) else member.func
+            yield f"{place}.{name} -> {getter.__annotations__.get('return') if getter else None}"
 
 
 def _default(field: dataclasses.Field[Any] | None) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from framework import Plan
+from framework import FrameworkError, Plan
 from framework.api import GIB, Gpu
-from framework.api.training import MemorySettings, Shape
+from framework.api.training import MemorySettings, Shape, Weights
 from framework_plugins.hf.settings import memory_plan as hf
 from framework_plugins.hf.settings.config import Device, HFTrainerConfig, Packing
 
@@ -22,6 +22,11 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         padded = dataclasses.replace(config, packing=Packing.pad)
         plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
     settings = hf.footprint(plan, shape, gpu, longest, shared, mean)
+    if shape.expert_parameters and settings.weights in {Weights.nf4, Weights.int8}:
+        raise FrameworkError(
+            f"trainer=unsloth quantizes experts in another way than quantization={plan.quantization.component.name} of "
+            "trainer=hf, which this estimate does not cover"
+        )
     if not on_gpu:
         return dataclasses.replace(settings, process=settings.process + IMPORT_BYTES)
     return dataclasses.replace(settings, offloaded=settings.checkpointing)

@@ -60,7 +60,7 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
     _, told = first(Shelf(LLAMA | {"num_experts": 8}), plan(tmp_path))
     assert told.memory is None
-    assert "has experts" in told.why
+    assert "with experts" in told.why
 
 
 def test_advice_does_not_depend_on_the_memory(tmp_path: Path) -> None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from framework import testing
+import pytest
+
+from framework import FrameworkError, testing
 from framework.hooks.session import current
 from framework.memory import MemorySettings, Shape
 from framework.plan.fit import PlanContext
 from framework.rundir.known import KnownRows
 from framework.util.gpus import named
+from framework_plugins.hf.load.preset_configs import CONFIGS
 from framework_plugins.unsloth.footprint import IMPORT_BYTES
 
 SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, intermediate=14336, vocab=128256, tied=False)
 
 
-def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> MemorySettings:
+def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str, shape: Shape = SHAPE) -> MemorySettings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     rows = KnownRows(100, 51_200, 1000, 512, 512, shared=64)
     # `hf` tells of trainers that build on it, too: what the plugin of the trainer tells is taken.
-    return PlanContext(plan, SHAPE, named(gpu) if gpu else None, rows, current()).settings
+    return PlanContext(plan, shape, named(gpu) if gpu else None, rows, current()).settings
 
 
 def test_on_a_gpu_rows_are_padded_and_states_lie_in_the_cpus_memory(tmp_path: Path) -> None:
@@ -37,3 +40,10 @@ def test_without_checkpointing_nothing_is_moved(tmp_path: Path) -> None:
 def test_on_a_cpu_it_is_as_trainer_hf_with_what_is_imported(tmp_path: Path) -> None:
     hf, unsloth = told("hf", None, tmp_path), told("unsloth", None, tmp_path)
     assert unsloth == dataclasses.replace(hf, process=hf.process + IMPORT_BYTES)
+
+
+def test_experts_in_few_bits_are_not_estimated(tmp_path: Path) -> None:
+    experts = Shape.from_config(CONFIGS["Qwen/Qwen3-30B-A3B"])
+    with pytest.raises(FrameworkError, match="trainer=unsloth quantizes experts in another way"):
+        told("unsloth", "rtx4090", tmp_path, "quantization=nf4", shape=experts)
+    assert told("unsloth", "rtx4090", tmp_path, shape=experts).offloaded

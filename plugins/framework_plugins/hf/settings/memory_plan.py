@@ -391,11 +391,11 @@ def _adapter_weights(adapter: Any, shape: Shape) -> Iterator[TrainedWeight]:
     for number, block in enumerate(shape.blocks):
         if blocks is not None and number not in blocks:
             continue
-        layers = [(_place(number, name), inputs, outputs, 1) for name, inputs, outputs in block.linears
-                  if name in adapted]  # fmt: skip
-        if _adapts_experts(adapter):
-            experts = f"model.layers.{number}.mlp.experts"
-            layers += [(f"{experts}.{name}", *sizes, block.experts) for name, *sizes in block.expert]
+        layers = [
+            (_place(number, name), inputs, outputs, 1) for name, inputs, outputs in block.linears if name in adapted
+        ]
+        for name, inputs, outputs in block.expert if _adapts_experts(adapter) else ():
+            layers.append((f"model.layers.{number}.mlp.experts.{name}", inputs, outputs, block.experts))
         for place, inputs, outputs, times in layers:
             rank = next(
                 (rank for key, rank in (ranks or {}).items() if re.match(rf"(.*\.)?({key})$", place)), adapter.r
