@@ -69,6 +69,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         ),
         (["data=local_file"], "data.path has no value: set data.path=…"),
         (["trainer.warmup_steps=${seed}x"], "trainer.warmup_steps: While dereferencing interpolation '${seed}x'"),
+        (["+trainer.lerning_rate=${nowhere}"], "unknown key 'trainer.lerning_rate'. Did you mean"),
         (["seed=${nowhere}"], "seed=${nowhere}: seed: Interpolation key 'nowhere' not found"),
         (["~trainer"], "trainer has no value: set trainer="),
     ],
@@ -112,7 +113,8 @@ def test_what_several_keys_do_together_is_reported_with_the_place_of_each() -> N
 def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_path: Path) -> None:
     (tmp_path / "conf" / "trainer").mkdir(parents=True)
     (tmp_path / "conf" / "trainer" / "bare.yaml").write_text("learning_rate: 1e-3\n", encoding="utf-8")
-    _, told = project(tmp_path).run("trainer=bare").err.splitlines()
+    _, missing, told = project(tmp_path).run("trainer=bare", "~model").err.splitlines()
+    assert missing.startswith("model has no value: set model=")
     assert told == (
         "trainer=bare: trainer is not built on any option of 'trainer': start its defaults list with one of hf, unsloth"
     )

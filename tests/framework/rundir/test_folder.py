@@ -66,6 +66,27 @@ def test_a_run_without_the_plan_stage_leaves_the_first_plan_in_place(tmp_path: P
     assert (tmp_path / "plan.json").read_bytes() != before
 
 
+@pytest.mark.parametrize(
+    ("stages", "completed", "dropped"),
+    [
+        ("data,train", [], {"train", "evaluate", "export", "report"}),
+        ("train,evaluate,export", [Stage.train, Stage.evaluate], {"report"}),
+        ("evaluate,report", [], {"evaluate", "report"}),
+        ("export", [], {"report"}),
+    ],
+)
+def test_results_that_a_start_makes_out_of_date_are_dropped(
+    tmp_path: Path, stages: str, completed: list[Stage], dropped: set[str]
+) -> None:
+    given = [] if "train" in stages else [f"checkpoint={tmp_path}"]
+    plan = testing.plan([f"stages=[{stages}]", *given], run_dir=tmp_path / "run")
+    folder = WritableRunFolder.create(plan)
+    for stage in Stage:
+        folder.file(stage.value).write_text("{}", encoding="utf-8")
+    WritableRunFolder.create(plan, completed)
+    assert {stage.value for stage in Stage if not folder.file(stage.value).exists()} == dropped
+
+
 def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
     folder = WritableRunFolder(tmp_path)
     assert folder.load_result(Stage.export, ExportResult) is None
