@@ -9,8 +9,9 @@ are in its announcements, without settings: one row of 2,048 tokens with a LoRA 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.console import Console
 
@@ -26,7 +27,7 @@ NF4 = replace(HALF, weights=Weights.nf4, double_quant=True, upcast=True)
 """Axolotl calls peft's prepare_model_for_kbit_training, which raises what is not quantized to fp32; not with packed
 experts."""
 ATTENTION, EACH = ("q", "k", "v", "o"), ("q", "k", "v", "o", "gate", "up", "down")
-TWO = {"rows": 2, "rank": 32}
+TWO: Mapping[str, Any] = {"rows": 2, "rank": 32}
 
 
 @dataclass(frozen=True)

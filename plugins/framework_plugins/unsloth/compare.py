@@ -189,7 +189,7 @@ def rows() -> list[TokenRow]:
 
 def _with_twin(plan: Plan, place: Path) -> Plan:
     """Return the plan of a step with the twin, which otherwise trains as the run does."""
-    plain = {
+    plain: dict[str, Any] = {
         group: Selection(components(group)[name], components(group)[name].schema()) for group, name in CHOSEN.items()
     }
     local, adapter = components("model")["local"], plan.adapter
