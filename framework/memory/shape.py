@@ -228,8 +228,8 @@ def _window(text: Mapping[str, Any]) -> bool:
 
 def _layer_embeddings(text: Mapping[str, Any], count: int) -> int:
     """Return the parameters of Gemma's embeddings for each layer: V L p, and h L p of the projection beside it."""
-    features = count * (text.get("hidden_size_per_layer_input") or 0)
-    return features * ((text.get("vocab_size_per_layer_input") or text["vocab_size"]) + text["hidden_size"])
+    features = count * int(text.get("hidden_size_per_layer_input") or 0)
+    return features * int((text.get("vocab_size_per_layer_input") or text["vocab_size"]) + text["hidden_size"])
 
 
 def _image_parameters(config: Mapping[str, Any]) -> int:
