@@ -8,7 +8,7 @@ flash-linear-attention and mamba-ssm that it calls.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 ATTENTION = ("q", "k", "v", "o")
@@ -99,12 +99,12 @@ class Block:
         carried: features of a token that come into the layer beside those of the layer before.
     """
 
-    mixer: tuple[Linear, ...]
-    mlp: tuple[Linear, ...]
-    q: int
-    kv: int
-    inner: int
-    rest: int
+    mixer: tuple[Linear, ...] = ()
+    mlp: tuple[Linear, ...] = ()
+    q: int = 0
+    kv: int = 0
+    inner: int = 0
+    rest: int = 0
     kept: int = 0
     kernel: str = ""
     unfused: int = 0
@@ -113,6 +113,14 @@ class Block:
     routed: int = 0
     state: int = 0
     carried: int = 0
+
+    def __add__(self, other: Block) -> Block:
+        """Put two parts of a layer together, a mixer and an MLP."""
+        return Block(*(mine + its for mine, its in zip(self._values, other._values, strict=True)))
+
+    @property
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     @property
     def linears(self) -> tuple[Linear, ...]:
@@ -192,31 +200,16 @@ def read_blocks(text: Mapping[str, Any], family: str, count: int) -> tuple[Block
 
 
 def _block(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
-    hidden = text["hidden_size"]
-    mixer = _mixer(text, family, layer, kind, count) if kind not in {EXPERTS, DENSE} else {}
+    hidden, features = text["hidden_size"], text.get("hidden_size_per_layer_input") or 0
+    mixer = Block() if kind in {EXPERTS, DENSE} else _mixer(text, family, layer, kind, count)
     alone = "hybrid_override_pattern" in text or "layers_block_type" in text
-    mlp = {} if alone and mixer else _feed_forward(text, family, layer, kind, count)
-    features = text.get("hidden_size_per_layer_input") or 0
+    mlp = Block() if alone and mixer.mixer else _feed_forward(text, family, layer, kind, count)
     gate = (Linear("per_layer_input_gate", hidden, features), Linear("per_layer_projection", features, hidden))
-    return Block(
-        mixer=mixer.get("linears", ()),
-        mlp=(*mlp.get("linears", ()), *(gate if features else ())),
-        q=mixer.get("q", 0),
-        kv=mixer.get("kv", 0),
-        inner=mlp.get("inner", 0) + features,
-        rest=mixer.get("rest", 0) + mlp.get("rest", 0) + (1 if alone else 2) * hidden,
-        kept=mixer.get("kept", 0) + (hidden if features else 0),
-        kernel=mixer.get("kernel", ""),
-        unfused=mixer.get("unfused", 0),
-        expert=mlp.get("expert", ()),
-        experts=mlp.get("experts", 0),
-        routed=mlp.get("routed", 0),
-        state=mixer.get("state", 0),
-        carried=features,
-    )
+    own = Block(mlp=gate, inner=features, kept=hidden, carried=features) if features else Block()
+    return mixer + mlp + own + Block(rest=(1 if alone else 2) * hidden)
 
 
-def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> dict[str, Any]:
+def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     if kind == LINEAR:
         return _delta(text)
     if kind == SPACE:
@@ -225,10 +218,8 @@ def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: i
     if kind == CONVOLUTION:
         width = text.get("conv_L_cache") or 3
         # Derived: the product of two parts, its convolution, and the product with the third.
-        return {
-            "linears": (Linear("in_proj", hidden, 3 * hidden), Linear("out_proj", hidden, hidden)),
-            "rest": hidden * width, "kept": 6 * hidden, "state": hidden * width,
-        }  # fmt: skip
+        linears = (Linear("in_proj", hidden, 3 * hidden), Linear("out_proj", hidden, hidden))
+        return Block(linears, rest=hidden * width, kept=6 * hidden, state=hidden * width)
     if text.get("kv_lora_rank"):
         return _latent(text)
     own = {**text, **_own_settings(text, layer, kind)}
@@ -238,15 +229,11 @@ def _mixer(text: Mapping[str, Any], family: str, layer: int, kind: str, count: i
     shared = layer >= count - (text.get("num_kv_shared_layers") or 0)
     # Gemma 4's global layers may take their keys for their values too, and its last ones take both from others.
     same = bool(text.get("attention_k_eq_v")) and kind == FULL
-    linears = [
-        each
-        for each in _attention(hidden, q, kv)
-        if not (shared and each.name in {"k", "v"}) and not (same and each.name == "v")
-    ]
-    linears[0] = Linear("q", hidden, 2 * q if gated else q)
-    if "conv_L_cache" in text:  # of LFM2, as its convolutions have it
-        linears[-1] = Linear("out_proj", q, hidden)
-    return {"linears": tuple(linears), "q": q, "kv": kv, "kept": 2 * q if gated else 0}
+    left_out = {"k", "v"} if shared else {"v"} if same else set[str]()
+    output = "out_proj" if "conv_L_cache" in text else "o"  # of LFM2, as its convolutions have it
+    inner = [each for each in _attention(hidden, q, kv)[1:-1] if each.name not in left_out]
+    mixer = (Linear("q", hidden, 2 * q if gated else q), *inner, Linear(output, q, hidden))
+    return Block(mixer, q=q, kv=kv, kept=2 * q if gated else 0)
 
 
 def _own_settings(text: Mapping[str, Any], layer: int, kind: str) -> dict[str, Any]:
@@ -260,7 +247,7 @@ def _own_settings(text: Mapping[str, Any], layer: int, kind: str) -> dict[str, A
     return {"head_dim": text["global_head_dim"]} | ({"num_key_value_heads": heads} if heads else {})
 
 
-def _delta(text: Mapping[str, Any]) -> dict[str, Any]:
+def _delta(text: Mapping[str, Any]) -> Block:
     """Return DeltaNet's layer: K features of keys, V of values, and a head of keys for several of values.
 
     Derived: it keeps 2K + V before and after the convolution, queries and keys of each head of values, a chunk's
@@ -275,17 +262,17 @@ def _delta(text: Mapping[str, Any]) -> dict[str, Any]:
         Linear("in_proj_qkv", hidden, mixed), Linear("in_proj_z", hidden, values), Linear("in_proj_b", hidden, heads),
         Linear("in_proj_a", hidden, heads), Linear("out_proj", values, hidden),
     )  # fmt: skip
-    return {
-        "linears": linears,
-        "rest": mixed * (text.get("linear_conv_kernel_dim") or 4),
-        "kernel": "fla",
-        "unfused": 20 * values + 2 * keys,
-        "kept": 2 * mixed + 2 * repeated + 3 * values + CHUNK * heads,
-        "state": repeated * text["linear_value_head_dim"],
-    }
+    return Block(
+        linears,
+        rest=mixed * (text.get("linear_conv_kernel_dim") or 4),
+        kernel="fla",
+        unfused=20 * values + 2 * keys,
+        kept=2 * mixed + 2 * repeated + 3 * values + CHUNK * heads,
+        state=repeated * text["linear_value_head_dim"],
+    )
 
 
-def _space(text: Mapping[str, Any]) -> dict[str, Any]:
+def _space(text: Mapping[str, Any]) -> Block:
     """Return Mamba 2's layer. Derived: its kernel keeps what it was given, and what it gave.
 
     Counted for a head of p features, s states and chunks of c tokens, without the kernel: 5.3s + 3c + 9.75p + 2ps/c in
@@ -298,21 +285,21 @@ def _space(text: Mapping[str, Any]) -> dict[str, Any]:
     mixed = inner + 2 * (text.get("mamba_n_groups") or text.get("n_groups") or 1) * states
     kernel = text.get("mamba_d_conv") or text.get("conv_kernel") or 4
     given, chunk = inner + mixed + heads, text.get("mamba_chunk_size") or text.get("chunk_size") or 256
-    return {
-        "linears": (Linear("in_proj", hidden, given), Linear("out_proj", inner, hidden)),
-        "rest": mixed * (kernel + 1) + inner,
-        "kernel": "mamba_ssm",
-        "unfused": round(heads * (5.3 * states + 3 * chunk) + inner * (9.75 + 2 * states / chunk)),
-        "kept": given + 2 * inner,
-        "state": inner * states,
-    }
+    return Block(
+        (Linear("in_proj", hidden, given), Linear("out_proj", inner, hidden)),
+        rest=mixed * (kernel + 1) + inner,
+        kernel="mamba_ssm",
+        unfused=round(heads * (5.3 * states + 3 * chunk) + inner * (9.75 + 2 * states / chunk)),
+        kept=given + 2 * inner,
+        state=inner * states,
+    )
 
 
 def _space_heads(text: Mapping[str, Any]) -> int:
     return int(text.get("mamba_num_heads") or text.get("mamba_n_heads") or 0)
 
 
-def _latent(text: Mapping[str, Any]) -> dict[str, Any]:
+def _latent(text: Mapping[str, Any]) -> Block:
     """Return latent attention (arXiv 2405.04434): keys and values, and as a rule queries, come out of a few features.
 
     Derived: these features are kept before and after their norm, and keys and values of each head as elsewhere.
@@ -326,23 +313,21 @@ def _latent(text: Mapping[str, Any]) -> dict[str, Any]:
         Linear("kv_b", latent, heads * (plain + value)), Linear("o", heads * value, hidden),
     )  # fmt: skip
     kv = (q + heads * value) // 2
-    return {"linears": linears, "q": q, "kv": kv, "rest": latent + rank, "kept": 2 * (rank + latent) + rotated}
+    return Block(linears, q=q, kv=kv, rest=latent + rank, kept=2 * (rank + latent) + rotated)
 
 
-def _feed_forward(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> dict[str, Any]:
+def _feed_forward(text: Mapping[str, Any], family: str, layer: int, kind: str, count: int) -> Block:
     hidden, gated = text["hidden_size"], family not in UNGATED
     number = _expert_count(text) if kind != DENSE and _has_experts(text, layer, kind) else 0
     both = bool(text.get("enable_moe_block"))  # Gemma 4 adds its experts to a dense MLP
     dense = _dense_size(text, family, layer, count) if not number or both else _shared_size(text)
-    made: dict[str, Any] = {"linears": _mlp(hidden, dense, gated=gated) if dense else (), "inner": dense}
-    if number:
-        size, used = _expert_size(text), _experts_used(text)
-        first = Linear("gate_up_proj", hidden, 2 * size) if gated else Linear("up_proj", hidden, size)
-        made |= {
-            "inner": dense + used * size, "routed": used, "experts": number, "rest": number * hidden,
-            "expert": (first, Linear("down_proj", size, hidden)),
-        }  # fmt: skip
-    return made
+    made = Block(mlp=_mlp(hidden, dense, gated=gated) if dense else (), inner=dense)
+    if not number:
+        return made
+    size, used = _expert_size(text), _experts_used(text)
+    first = Linear("gate_up_proj", hidden, 2 * size) if gated else Linear("up_proj", hidden, size)
+    expert = (first, Linear("down_proj", size, hidden))
+    return made + Block(inner=used * size, rest=number * hidden, expert=expert, experts=number, routed=used)
 
 
 def _dense_size(text: Mapping[str, Any], family: str, layer: int, count: int) -> int:

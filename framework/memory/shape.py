@@ -23,7 +23,7 @@ from framework.memory.blocks import (
     problem,
     read_blocks,
 )
-from framework.util.errors import FrameworkError
+from framework.util.errors import FrameworkError, summarize_error
 
 __all__ = ["ATTENTION", "LINEARS", "MLP", "UNGATED", "Block", "Linear", "Shape"]
 
@@ -91,11 +91,15 @@ class Shape:
         """
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
-        count = layer_count(text)
-        if unknown := _unknown(config, text, count):
-            raise FrameworkError(f"config.json of model_type {kind} {unknown}")
+        try:
+            count = layer_count(text)
+            if unknown := _unknown(config, text, count):
+                raise FrameworkError(f"config.json of model_type {kind} {unknown}")
+            kinds = read_blocks(text, kind, count)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of any file at all
+            wrong = f"describes layers that cannot be read: {summarize_error(error)}"
+            raise FrameworkError(f"config.json of model_type {kind} {wrong}") from error
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
-        kinds = read_blocks(text, kind, count)
         towers = _image_parameters(config) + _sound_parameters(config)
         tie = text.get("tie_word_embeddings", text.get("tie_embedding", True))
         shape = cls(

@@ -79,6 +79,9 @@ def test_lora_counts_inputs_and_outputs_of_each_layer() -> None:
         ({"layer_types": ["linear_attention"] * 32}, "has linear attention of another kind"),
         ({"per_layer_config": {"5": {"intermediate_size": 512}}}, "has layers with their own intermediate_size"),
         ({"quantization_config": {"quant_method": "fp8"}}, "says that the weights in the file are already quantized"),
+        ({"kv_lora_rank": 8}, "describes layers that cannot be read: KeyError: 'qk_rope_head_dim'"),
+        ({"layer_types": "full_attention"}, "has layers of the kind"),
+        ({"num_experts": 8, "mlp_layer_types": ["sparse"]}, "describes layers that cannot be read: IndexError"),
         ({"num_experts": 8, "num_experts_per_tok": 2}, "it needs the files of the weights to compare"),
     ],
 )  # fmt: skip
