@@ -46,6 +46,8 @@ MOST_CUT_BACK = 3
 """How many tokens a cut moves back at most: a character of four bytes may be four tokens."""
 PART = ", part "
 """The text between the place of a plain text and the number of one of its rows."""
+LEAST_REST = 16
+"""Tokens that the last row of a text has at least, if that is not more than half a row."""
 HALF_CHARACTER = "\ufffd"
 """How the rest of a character that was cut decodes."""
 
@@ -333,12 +335,14 @@ def cut(
     first = next((place for place, label in enumerate(row.labels) if label != IGNORE), 0)
     begin, ids = row.input_ids[:first], row.input_ids[first:]
     room = max(1, limit - first - (0 if full else MOST_CUT_BACK))
-    count = math.ceil(len(ids) / room)
+    count, least = math.ceil(len(ids) / room), min(LEAST_REST, room // 2) if full else 0
     made: list[tuple[Example, TokenRow]] = []
     start = 0
     while start < len(ids):
         number = len(made) + 1
         end = min(start + room, len(ids)) if full else len(ids) * number // count
+        if 0 < len(ids) - end < least:  # else the last row may be the stop token only
+            end = len(ids) - least
         end = _whole_characters(ids, start, end, model)
         inner, where = ids[start:end], f"{example.where}{PART}{number}"
         text = model.decode(inner[:-1] if end == len(ids) and inner[-1] in model.stop_ids else inner)

@@ -44,6 +44,10 @@ Fields = dict[str, Any]
             {},
         ),
         (
+            {"question": ASKED, "answers": [{"text": BETTER, "pm_score": 3}, {"text": WORSE, "pm_score": 0}]},
+            {},
+        ),
+        (
             {
                 "input": {"messages": [USER]},
                 "preferred_output": [{"role": "assistant", "content": BETTER}],

@@ -110,6 +110,11 @@ def test_texts_fill_blocks_and_long_ones_are_cut_at_the_limit(tmp_path: Path) ->
     assert max(len(row.input_ids) for row in longer.train) == 48
 
 
+def test_the_last_row_of_a_text_has_more_than_its_stop_token(tmp_path: Path) -> None:
+    data = load(tmp_path, json.dumps({"text": text_of(0, 96)}) + "\n", *WORDS, "trainer.max_seq_length=32")
+    assert [len(row.input_ids) for row in data.train] == [32, 32, 17, 16]
+
+
 def test_a_text_that_is_cut_is_held_out_whole(tmp_path: Path) -> None:
     rows = "".join(json.dumps({"text": text_of(number, 60)}) + "\n" for number in range(12))
     words = ("audit=[]", "method=pretrain", "trainer.max_seq_length=32", "data.validation_split=0.25")

@@ -17,7 +17,7 @@ from framework_plugins.formats.formats.values import Fields, is_object, is_pair,
 
 SKIP = "data.on_bad_row=skip leaves such rows out"
 ANSWER_KEYS = ("answer", "response", "completion", "output", "text", "content")
-RANKS = {"rank": 1, "overall_score": -1, "score": -1}
+RANKS = {"rank": 1, "overall_score": -1, "pm_score": -1, "score": -1}
 """What says of an answer in a list how good it is, and whether the best one has the least or the most of it."""
 TWO = 2
 Pair = tuple[Fields, Mapping[str, float]]
