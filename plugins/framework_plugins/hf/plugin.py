@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from framework import Component, Stage, hookimpl
 from framework.api.training import chat_template_problem
 from framework_plugins.hf.settings import checks, config, optimizers, schedules
-from framework_plugins.hf.settings.library_fields import WITHIN_WEIGHTS, LoraArgs
+from framework_plugins.hf.settings.library_fields import LoraArgs
 
 if TYPE_CHECKING:
     from framework import Plan
@@ -87,11 +87,8 @@ def _start_beside_base(adapter: Any) -> str:
     """Return the setting by which a training starts from something else than the base; empty if none does."""
     if isinstance(adapter, config.FullConfig):
         return "adapter=full"  # which keeps no base
-    if not isinstance(adapter, config.LoraAdapterConfig):
-        return ""
-    start = str(adapter.args.init_lora_weights)
-    within = f"adapter.args.init_lora_weights={start}" if WITHIN_WEIGHTS.fullmatch(start) else ""
-    return f"adapter.start={adapter.start}" if adapter.start else within
+    start = getattr(adapter, "start", None)
+    return f"adapter.start={start}" if start else ""
 
 
 @hookimpl

@@ -26,6 +26,10 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
         (("method=cpo", "method.loss_type=ipo", "method.label_smoothing=0.1"), "no effect with method.loss_type=ipo"),
         (("method=kto", "method.desirable_weight=0", "method.undesirable_weight=0"), "nothing would be learned"),
         (("method=kto", *ONE_ROW), "a step has one row: set trainer.gradient_accumulation_steps=8"),
+        (
+            ("method=dpo", "launch=ddp", "adapter.start=somewhere"),
+            "adapter.start=somewhere starts the",
+        ),
         (("method=kto", "launch=ddp", "adapter=full"), "adapter=full starts the training from something else"),
     ],
 )
