@@ -282,3 +282,9 @@ def test_the_nearest_of_several_fields_is_suggested_and_all_are_listed_in_order(
     assert text == (
         "unknown key 'trainer.max_step'. Did you mean 'trainer.max_steps'? Valid in trainer: max_seq_length, max_steps."
     )
+
+
+def test_a_former_setting_is_told_as_what_to_type_now() -> None:
+    text = unknown_key("trainer.optim", ["max_steps"], value="adamw_8bit")
+    place = "in a file, '- override /optimizer: adamw_8bit' in its defaults"
+    assert text == f"trainer.optim is set elsewhere now: type optimizer=adamw_8bit; {place}"
