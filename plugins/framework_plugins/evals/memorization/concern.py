@@ -77,9 +77,10 @@ def _summary(low: float, high: float, allowed: float, confidence: float, more: s
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
     )
+    if low > allowed:
+        return f"at least {low:.0%} {part} {sure}"
     if low > 0:
-        limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
-        return f"at least {low:.0%} {part} {sure}{limit}"
+        return f"{low:.0%} to {_bound(high)} {part} {sure}; the limit is {allowed:.0%}"
     beyond = f"at most {_bound(high)} {part} {sure}"
     return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
 
