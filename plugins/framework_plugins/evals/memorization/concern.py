@@ -98,7 +98,7 @@ def more_rows_help(config: MemorizationConfig, results: Results, confidence: flo
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
     """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base.
 
-    `times`: as if there were so many times as many training rows like these.
+    `times`: multiplies the training rows, as if there were more of the same.
     """
     train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
     return excess([*train] * times, held_out, after[f"{kind}_train"].this_look(confidence))
