@@ -128,7 +128,7 @@ def rows(name: str) -> tuple[list[Row], list[Row]]:
 
 
 def dates(chance: random.Random) -> tuple[list[Row], list[Row]]:
-    """Return dates in words, and as ISO 8601 has them."""
+    """Return dates as people write them, and as in ISO 8601."""
     found = dict[str, str]()
     while len(found) < 300:
         year, number, day = chance.randint(1950, 2029), chance.randint(1, 12), chance.randint(1, 28)

@@ -15,6 +15,8 @@ HARMS = {Aspect.general: "forgot", Aspect.copying: "copied"}
 """What a concern is about, and the word for it."""
 LOST = {Aspect.general: "it forgot part of what it knew", Aspect.copying: "it recites training rows"}
 """What the first sentence says of a concern that is flagged."""
+HARM = 0.01
+"""A harm that is certain, from which `no` would be wrong."""
 EXPLODED = 2.0
 """Times the base's validation loss from which the first sentence names it beside a gain: overfitting raises it too."""
 UNCHANGED, SAME = 0.01, 0.95
@@ -235,7 +237,7 @@ def _compared(name: str, change: Change, asked: str, sure: str) -> Said:
     if change.outcome is Outcome.no_worse:
         ruled_out = f"a loss of more than {_points(change.margin, change, name)} is ruled out ({sure})"
         return Said("Neither better nor worse", f"no. {of_all}; {ruled_out}", Tone.neutral, moved)
-    if at_worst(change) and change.before == change.after and change.higher_is_better:
+    if at_worst(change) and change.before == change.after and change.higher_is_better and change.least is not None:
         right = f"none of {asked} is answered right, before or after"
         text = f"no. {name} is 0%: {right}; a gain of more than {_points(most, change, name)} is ruled out ({sure})"
         return Said("No gain", text, Tone.neutral, right)
@@ -369,7 +371,9 @@ def _harm_lines(concerns: Sequence[Concern], measured: set[Aspect]) -> Iterator[
             text = "; ".join(concern.summary or f"not ruled out. {concern.text}" for concern in unknown)
             yield f"{word}: {text}", Tone.flagged if any(concern.harm for concern in unknown) else Tone.neutral
         elif about:
-            yield f"{word}: no. {'; '.join(map(_short, rest))}", Tone.neutral
+            # Something is certain, but not more than is allowed.
+            some = any(concern.harm >= HARM for concern in about)
+            yield f"{word}: {'within the limit' if some else 'no'}. {'; '.join(map(_short, rest))}", Tone.neutral
         elif aspect in measured:
             yield f"{word}: measured, but not judged", Tone.neutral
     flagged = [concern for concern in concerns if concern.flagged]

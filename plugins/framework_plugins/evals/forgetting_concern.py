@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from framework import Plan
-from framework.api import Aspect, Change, Concern, Outcome, Results
+from framework.api import Aspect, Change, Concern, Outcome, Results, count
 from framework_plugins.evals.config import ACCURACY, DIVERGENCE, PROBABILITY, ForgettingConfig, LmEvalConfig
 
 POINT = 0.01
@@ -57,7 +57,7 @@ def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
     unknown = [finding for finding in findings if finding.unknown]
     reported = bad or unknown or findings
     # One is enough for a sentence, and questions come first, since a reader knows what they are.
-    said = reported[0]
+    said = reported[0] if bad or unknown else max(findings, key=lambda finding: finding.harm)
     summary = "not ruled out. " if unknown and not bad else ""
     summary += f"{said.summary} ({plan.verdict.confidence:.0%} confidence){said.limit}" if said.summary else said.text
     return Concern(
@@ -113,17 +113,16 @@ def _share_finding(
         return
     least, most = max(0.0, -change.high), max(0.0, -change.low)
     too_much = change.outcome is Outcome.worse and change.before - change.after > margin
-    lost = f"{100 * least:.0f} to {100 * most:.0f} points lost" if least else f"at most {100 * most:.0f} points lost"
+    low, high = math.floor(100 * least), math.ceil(100 * most)  # a bound above a limit of 10 is not 10
+    lost = f"{low} to {count(high, 'point')}" if least >= POINT else f"at most {count(high, 'point')}"
     unknown = not too_much and most > margin
     beside = (
         f"; a loss above {setting}={margin:g} is not ruled out; more questions would narrow this" if unknown else ""
     )
-    bounds = f"at least {100 * least:.0f}" if least >= POINT else f"at most {100 * most:.0f}"
-    if unknown and least >= POINT:
-        bounds = f"{100 * least:.0f} to {100 * most:.0f}"
-    summary = f"{plain} {bounds} points" if plain else f"{text}, {bounds} points lost"
+    bounds = f"at least {count(low, 'point')}" if too_much else lost
+    summary = f"{plain} {bounds}" if plain else f"{text}, {bounds} lost"
     limit = f"; the limit is {100 * margin:g} points" if unknown else ""
-    yield Finding(f"{text}, {lost}{beside}", too_much, unknown, min(1.0, least), summary, limit)
+    yield Finding(f"{text}, {lost} lost{beside}", too_much, unknown, min(1.0, least), summary, limit)
 
 
 def _perplexity(changes: dict[str, Change], settings: ForgettingConfig) -> Iterator[Finding]:

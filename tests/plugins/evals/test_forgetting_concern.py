@@ -66,10 +66,10 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
     assert concern.harm == pytest.approx(0, abs=0.02)
     assert concern.summary == (
         "75% of 128 general questions were right before, 75% are after; the probability of the right choice fell by at "
-        "most 2 points (95% confidence)"
+        "most 3 points (95% confidence)"
     )
     assert concern.text == (
-        "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 2 points lost; "
+        "general questions right 75% to 75%, probability of the right choice 70% to 70% of 128, at most 3 points lost; "
         "perplexity of general texts 40 to 41 of 32 "
         "(1.02 times, at most 1.03); perplexity of general answers 20 to 20 of 32 (1.00 times, at most 1.00)"
     )
@@ -141,7 +141,7 @@ def test_a_folder_without_the_probability_is_judged_by_right_and_wrong(plan: Pla
     )
     concern = found(plan, after, before)["forgetting"]
     assert concern.flagged
-    assert concern.text == "general questions right 75% to 56% of 128, 11 to 25 points lost"
+    assert concern.text == "general questions right 75% to 56% of 128, 11 to 26 points lost"
 
 
 def test_a_divergence_is_a_change_and_flagged_above_its_bound_alone(plan: Plan) -> None:
@@ -198,14 +198,14 @@ def scored(right: int, of: int = 100) -> EvalResult:
 @pytest.mark.parametrize(
     ("right", "flagged", "text"),
     [
-        (800, False, "general.acc 80.0% to 80.0% of 1000, at most 0 points lost"),
+        (800, False, "general.acc 80.0% to 80.0% of 1000, at most 1 point lost"),
         (
             760,
             False,
-            "general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost; a loss above max_loss=0.05 is not ruled out; more "
+            "general.acc 80.0% to 76.0% of 1000, 2 to 6 points lost; a loss above max_loss=0.05 is not ruled out; more "
             "questions would narrow this",
         ),
-        (600, True, "general.acc 80.0% to 60.0% of 1000, 17 to 22 points lost"),
+        (600, True, "general.acc 80.0% to 60.0% of 1000, 17 to 23 points lost"),
     ],
 )
 def test_a_benchmark_that_falls_is_flagged(tmp_path: Path, right: int, text: str, *, flagged: bool) -> None:
@@ -213,7 +213,7 @@ def test_a_benchmark_that_falls_is_flagged(tmp_path: Path, right: int, text: str
     assert (concern.name, concern.flagged) == ("lm_eval", flagged)
     assert concern.text == text
     between = (
-        "not ruled out. general.acc 80.0% to 76.0% of 1000, 3 to 5 points lost (95% confidence); the limit is 5 points"
+        "not ruled out. general.acc 80.0% to 76.0% of 1000, 2 to 6 points lost (95% confidence); the limit is 5 points"
     )
     assert (concern.summary == between) is (right == 760)
 

@@ -77,9 +77,10 @@ def _summary(low: float, high: float, allowed: float, confidence: float, more: s
         f"({confidence:.0%} confidence)",
         "of the training rows are recited beyond what learning the task explains",
     )
+    if low > allowed:
+        return f"at least {low:.0%} {part} {sure}"
     if low > 0:
-        limit = f"; the limit is {allowed:.0%}" if low <= allowed else ""
-        return f"at least {low:.0%} {part} {sure}{limit}"
+        return f"{low:.0%} to {_bound(high)} {part} {sure}; the limit is {allowed:.0%}"
     beyond = f"at most {_bound(high)} {part} {sure}"
     return f"{beyond}; {more} are needed to rule out more than {allowed:.0%}" if more else beyond
 
@@ -97,7 +98,7 @@ def more_rows_help(config: MemorizationConfig, results: Results, confidence: flo
 def excess_of(kind: str, before: Measures, after: Measures, confidence: float, times: int = 1) -> Excess:
     """Return how much more the tuned model gives of training rows than of held-out rows, beyond the base.
 
-    `times`: as if there were so many times as many training rows like these.
+    `times`: multiplies the training rows, as if there were more of the same.
     """
     train, held_out = (_beyond_base(before, after, f"{kind}_{part}") for part in ("train", "heldout"))
     return excess([*train] * times, held_out, after[f"{kind}_train"].this_look(confidence))

@@ -66,6 +66,11 @@ def test_two_prompts_are_too_few_to_show_any_difference_of_a_share(items: tuple[
     assert line.endswith("; 2 prompts are too few to show any difference")
 
 
+def test_a_few_wrong_answers_do_not_show_that_nothing_was_gained() -> None:
+    verdict = judged(exact_match=one(0, 0, count=4))
+    assert verdict.summary == "Too few prompts to tell: exact_match is 0%, before and after."
+
+
 def test_no_worse_is_reported_with_its_margin() -> None:
     verdict = judged(exact_match=one(150, 150, 200))
     assert verdict.gained is Outcome.no_worse
@@ -236,15 +241,18 @@ def test_harm_is_taken_off_and_a_flag_tells_what_to_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unknown", "copied", "line"),
+    ("unknown", "harm", "copied", "line"),
     [
-        (False, False, "copied: no. 12 of 24 rows are recited"),
-        (True, None, "copied: not ruled out. 12 of 24 rows are recited"),
+        (False, 0.0, False, "copied: no. 12 of 24 rows are recited"),
+        (False, 0.09, False, "copied: within the limit. 12 of 24 rows are recited"),
+        (True, 0.0, None, "copied: not ruled out. 12 of 24 rows are recited"),
     ],
 )
-def test_what_could_not_be_seen_is_not_called_nothing(line: str, *, unknown: bool, copied: bool | None) -> None:
+def test_what_could_not_be_seen_is_not_called_nothing(
+    line: str, harm: float, *, unknown: bool, copied: bool | None
+) -> None:
     first, last = (replace(part, aspect=Aspect.copying) for part in one(3, 3))
-    about = concern(Aspect.copying, flagged=False, unknown=unknown)
+    about = concern(Aspect.copying, flagged=False, unknown=unknown, harm=harm)
     verdict = judged(about, rate=one(0, 57), copying=(first, last))
     assert (verdict.copied, verdict.forgot) == (copied, None)
     assert verdict.lines[1:] == [line]

@@ -48,7 +48,7 @@ def test_what_is_recited_is_reported_in_words_with_the_rows_and_the_cure() -> No
     assert found.summary == f"at least 40% {known}"
     limit = MemorizationConfig(excess=0.5)
     assert judged([ALL] * 22 + [NONE, HALF], [NONE] * 3 + [HALF], config=limit).summary == (
-        f"at least 40% {known}; the limit is 50%"
+        f"40% to 100% {known}; the limit is 50%"
     )
     assert found.recommendation.startswith("Train for fewer epochs, at a lower learning rate or rank, on more")
     assert not found.text.endswith(".")
