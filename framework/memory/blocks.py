@@ -327,6 +327,8 @@ def _feed_forward(text: Mapping[str, Any], family: str, layer: int, kind: str, c
     size, used = _expert_size(text), _experts_used(text)
     first = Linear("gate_up_proj", hidden, 2 * size) if gated else Linear("up_proj", hidden, size)
     expert = (first, Linear("down_proj", size, hidden))
+    if text.get("shared_expert_intermediate_size"):  # Qwen's shared expert has a gate
+        made += Block(mlp=(Linear("shared_expert_gate", hidden, 1),))
     return made + Block(inner=used * size, rest=number * hidden, expert=expert, experts=number, routed=used)
 
 

@@ -91,8 +91,11 @@ def _name_experts(model: PreTrainedModel, config: LoraConfig) -> None:
         if fused and value:
             fix = "adapter.lora_dropout=0" if setting != "adapter=dora" else "adapter=lora"
             raise FrameworkError(f"adapter.experts=all: peft does not adapt fused experts with {setting}: set {fix}")
-    blocks = config.layers_to_transform
+    # The blocks are either a list, or all others are left out by a pattern.
+    blocks, left_out = config.layers_to_transform, config.exclude_modules
     chosen = [name for name in fused if blocks is None or _block(name) in blocks]
+    if isinstance(left_out, str):
+        chosen = [name for name in chosen if not re.fullmatch(left_out, name)]
     config.target_parameters = chosen or None
 
 
