@@ -114,7 +114,7 @@ NAMES = _all(
         "rl": "method={} # dpo, kto, orpo or simpo", "rl_beta": "method.beta={}",
     }),
     ((FACTORY,), {
-        "stage": "method={} # sft, dpo or kto; stages=[…] selects the steps of a run",
+        "stage": "method={} # sft, pretrain (pt), dpo or kto; stages=[…] selects the steps of a run",
         "pref_beta": "method.beta={}", "pref_loss": "method=dpo method.loss_type=[{}]",
         "finetuning_type": "adapter={} # lora or full",
         "quantization_bit": "quantization=nf4 # or int8 for 8 bits",
