@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import Component, Plan, Stage, hookimpl
-from framework.api import Concern, Results
+from framework.api import EVAL_LOSS, Concern, Results, Work
 from framework_plugins.methods import config
 
 
@@ -29,6 +29,19 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
     from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - of a report only
 
     yield from over_optimization(plan, results)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """The best weights of a training of preferences are not those with the best loss."""
+    del work
+    method, training = plan.method.config, plan.training
+    chooses = training.keep_best or training.early_stopping_patience
+    if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == EVAL_LOSS:
+        yield (
+            "trainer.early_stopping_metric=eval_loss chooses the weights by the loss of the answers, which preferences "
+            f"need not lower: set trainer.early_stopping_metric={method.measures()[0]}, or trainer.keep_best=false"
+        )
 
 
 @hookimpl

@@ -419,8 +419,9 @@ def _size(number: int) -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
-    measured = {**step.loss_metrics, **step.metrics}
-    validation += "".join(f"  {name} {number(value, name)}" for name, value in measured.items())
+    # As plain numbers: a reward between 0 and 1 is not a share.
+    validation += "".join(f"  {name} {value:.3g}" for name, value in step.loss_metrics.items())
+    validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from framework import testing
 from framework.util.errors import FrameworkError
+from framework_plugins.methods.plugin import framework_advice
 
 ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
 
@@ -36,3 +37,13 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     with pytest.raises(FrameworkError, match=message):
         testing.plan([*words], run_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("words", "advised"), [((), True), (("trainer.early_stopping_metric=label_margin",), False)])
+def test_the_plan_advises_a_measure_that_chooses_the_weights(
+    tmp_path: Path, words: tuple[str, ...], *, advised: bool
+) -> None:
+    plan = testing.plan(["method=kto", *words], run_dir=tmp_path)
+    told = [*framework_advice(plan, None)]
+    assert bool(told) is advised
+    assert all("set trainer.early_stopping_metric=label_margin, or trainer.keep_best=false" in one for one in told)

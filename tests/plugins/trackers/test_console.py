@@ -157,6 +157,11 @@ def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.Captu
     assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
 
 
+def test_a_number_of_the_loss_is_not_shown_as_a_share(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(ConsoleConfig()).log(TrainingStep(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, loss_metrics={"kl": 0.0123})))
+    assert "loss 1.500  kl 0.0123  150 tokens/s" in capsys.readouterr().out
+
+
 def test_a_pipe_has_no_line_for_a_step_that_a_resumed_training_reports_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
