@@ -41,7 +41,7 @@ def convert(
     settings = for_converter(kind, hparams)
 
     def converter_of(kind: Any) -> Any:
-        class Converted(kind):  # type: ignore[misc, valid-type]
+        class Converted(kind):
             """The converter of an architecture, extended by tokenizers that it does not know."""
 
             model_arch = kind.model_arch
