@@ -36,16 +36,17 @@ def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str 
 def write_model(
     folder: Path, settings: Mapping[str, Any], *, dtype: str = "float32", shards: str = "5GB", scale: float = 1.0
 ) -> None:
-    """Write a random model of a config; matrices are `scale` times as large as transformers makes them."""
+    """Write a random model of a config, with its parts for images; matrices are `scale` times as large as usual."""
     import torch
-    from transformers import AutoConfig
+    from transformers import AutoConfig, AutoModelForMultimodalLM
 
     from framework_plugins.hf.load.model_parts import auto_class
 
     config = AutoConfig.for_model(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = auto_class(config).from_config(config, dtype=getattr(torch, dtype))
+        kind = AutoModelForMultimodalLM if "vision_config" in settings else auto_class(config)
+        model = kind.from_config(config, dtype=getattr(torch, dtype))
     for weight in model.parameters():
         weight.data *= scale if weight.dim() > 1 else 1
     model.save_pretrained(folder, max_shard_size=shards)
