@@ -15,7 +15,7 @@ Config = Callable[[int], dict[str, Any]]
 SCALE = 4.0
 """Weights as transformers makes them give answers that hardly differ."""
 KNOWN_ENDS = ("<|endoftext|>", "<|user|>", "<|observation|>")
-"""Tokens that llama.cpp ends an answer at without being told; a random model says any."""
+"""Tokens at which llama.cpp ends an answer by itself; a random model says any."""
 VOCABULARY_MULTIPLE = 32
 """Published models have such a number of rows, which some converters require; Gemmas have one for each token."""
 

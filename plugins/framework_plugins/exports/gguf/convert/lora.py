@@ -31,7 +31,7 @@ LORA_A, LORA_B = ".lora_A.weight", ".lora_B.weight"
 NUMPY_DTYPES = {"f32": np.float32, "f16": np.float16}
 MATRIX_DIMS = 2
 NOT_ADAPTED = re.compile(r"embed|lm_head|\.experts\.")
-"""In the names of matrices that are no linear layers which `all-linear` means."""
+"""In the names of matrices that `all-linear` does not mean."""
 TOLERANCE = 1e-4
 """By how much, of its largest number, a product may differ from another order of the same arithmetic."""
 
