@@ -36,7 +36,7 @@ def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str 
 def write_model(
     folder: Path, settings: Mapping[str, Any], *, dtype: str = "float32", shards: str = "5GB", scale: float = 1.0
 ) -> None:
-    """Write a random model of a config; matrices are `scale` times as large as transformers makes them."""
+    """Write a random model of a config, with its parts for images; matrices are `scale` times as large as usual."""
     import torch
     import transformers
 
@@ -45,7 +45,9 @@ def write_model(
     config = transformers.AutoConfig.for_model(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = auto_class(transformers, config.to_dict()).from_config(config, dtype=getattr(torch, dtype))
+        images = "vision_config" in settings
+        kind = transformers.AutoModelForMultimodalLM if images else auto_class(transformers, config.to_dict())
+        model = kind.from_config(config, dtype=getattr(torch, dtype))
     for weight in model.parameters():
         weight.data *= scale if weight.dim() > 1 else 1
     model.save_pretrained(folder, max_shard_size=shards)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from framework import FrameworkError
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from framework import FrameworkError, Plan, Stage
 from framework.api import Artifact, ExportContext, Model
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.disk_and_memory import check_disk_space
 from framework_plugins.exports.export_folder import read_json
 from framework_plugins.exports.gguf import checks
 from framework_plugins.exports.gguf.convert.lora import check_plain
-from framework_plugins.exports.gguf.exporter import LOG, scratch_folder
+from framework_plugins.exports.gguf.exporter import LOG, put_without_weights, scratch_folder
 from framework_plugins.exports.llama.process import run_in_process
 from framework_plugins.exports.merge import adapter_files
 from framework_plugins.exports.merge.adapter_files import AdapterFolder
 from framework_plugins.exports.merge.safetensors_io import read_headers
 from framework_plugins.exports.merge.tensor_names import MetaModel
+
+ALL_LINEAR = "all-linear"
+"""What peft calls all linear layers but the output head."""
 
 
 class GgufAdapterExporter:
@@ -24,6 +30,31 @@ class GgufAdapterExporter:
 
     def __init__(self, config: GgufAdapterExporterConfig) -> None:
         self.config = config
+
+    def check(self, model: Model, plan: Plan) -> None:
+        """Let the converter store a LoRA beside each layer that is to have one.
+
+        Raises:
+            FrameworkError: llama.cpp stores some in a way that a LoRA cannot follow.
+        """
+        del model
+        if Stage.train not in plan.stages:
+            return
+        with TemporaryDirectory() as scratch:
+            name = put_without_weights(plan, Path(scratch, "model"))
+            refused = run_in_process(
+                f"exporter=gguf_adapter: reading model {name}",
+                "framework_plugins.exports.gguf.convert.lora:refused_layers", Path(scratch, LOG),
+                base=str(Path(scratch, "model")), tree=self.config.llama_cpp_dir,
+            )  # fmt: skip
+        asked = {target.rpartition(".")[2] for target in plan.adapter.config.target_modules}
+        left_out = {each.rpartition(".")[2] for each in plan.adapter.config.args.exclude_modules}
+        if wrong := [each for each in refused if (ALL_LINEAR in asked or each in asked) and each not in left_out]:
+            raise FrameworkError(
+                f"exporter=gguf_adapter: llama.cpp stores {', '.join(wrong)} of model {name} in a way that a LoRA "
+                f"cannot follow: set exporter=[gguf], which merges it, or "
+                f"adapter.args.exclude_modules=[{','.join(sorted({*wrong, *left_out}))}]"
+            )
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the file.

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 
 from framework import FrameworkError, Plan, Stage
 from framework.api import Artifact, ExportContext, Model, PythonProcess, cpu_threads
-from framework.api.training import ModelPlace
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.disk_and_memory import DiskNeed
@@ -107,13 +106,9 @@ class GgufExporter:
         del model
         if Stage.train not in plan.stages:
             return
-        place = plan.model.create().fetch(weights=False)
         with TemporaryDirectory() as scratch:
             folder, target = Path(scratch, "model"), Path(scratch, "model.gguf")
-            folder.mkdir()
-            tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], folder, {})
-            _put_headers(place, folder, trust=plan.model.config.trust_remote_code)
-            sentencepiece.complete_folder(folder)
+            name = put_without_weights(plan, folder)
             longest, trust = plan.training.max_seq_length, plan.model.config.trust_remote_code
             try:
                 with PythonProcess(log=Path(scratch, LOG), env=QUIET, override=True) as process:
@@ -126,7 +121,7 @@ class GgufExporter:
                         raise FrameworkError(f"it would compute something else: {problem}")  # noqa: TRY301 - as the rest
             except FrameworkError as error:
                 raise FrameworkError(
-                    f"exporter=gguf: llama.cpp cannot have model {place.name}: {error}\nexporter=[merged] and "
+                    f"exporter=gguf: llama.cpp cannot have model {name}: {error}\nexporter=[merged] and "
                     "exporter=[adapter] work without llama.cpp; exporter.gguf.llama_cpp_dir takes a newer converter"
                 ) from error
 
@@ -217,15 +212,24 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _put_headers(place: ModelPlace, folder: Path, *, trust: bool) -> None:
-    """Put the weights of a model into a folder, as links; a file with a hole in their place if they are not here."""
+def put_without_weights(plan: Plan, folder: Path) -> str:
+    """Make a folder of the base as the converter reads it, and return the name of the base.
+
+    The weights are links; if they are not here yet, a file has a hole in their place.
+    """
+    place = plan.model.create().fetch(weights=False)
+    folder.mkdir()
+    tokenizer_and_config.copy_files(plan, [place.folder], [place.folder], folder, {})
     try:
         files = weight_files(place.folder)
     except FrameworkError:  # they are downloaded later
-        write_without_data(folder / SINGLE_FILE, MetaModel(place.folder, trust_remote_code=trust).stored())
-        return
-    for file in filter(Path.is_file, [*files, place.folder / INDEX_FILE]):
-        (folder / file.name).symlink_to(file.absolute())
+        base = MetaModel(place.folder, trust_remote_code=plan.model.config.trust_remote_code)
+        write_without_data(folder / SINGLE_FILE, base.stored())
+    else:
+        for file in filter(Path.is_file, [*files, place.folder / INDEX_FILE]):
+            (folder / file.name).symlink_to(file.absolute())
+    sentencepiece.complete_folder(folder)
+    return str(place.name)
 
 
 def _compare_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:

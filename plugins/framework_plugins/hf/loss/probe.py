@@ -52,7 +52,7 @@ def probe(losses: L) -> L:
     for dense_mask in sorted({losses.dense_mask, True}):
         losses.dense_mask = dense_mask
         # The tree has the rows in the order of their tokens, which is theirs.
-        part = to_device(tree_batch(build_tree(rows), 0, dense_mask=dense_mask), device)
+        part = to_device(tree_batch(build_tree(rows), dense_mask=dense_mask), device)
         try:
             result = losses.states_or_logits(part)[: len(rows)]
         except (TypeError, ValueError, RuntimeError) as error:  # no such argument, or no such mask

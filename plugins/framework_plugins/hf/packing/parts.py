@@ -42,7 +42,7 @@ class Packer:
         packing: one by one, padded, or as a tree.
         rows: units in one padded pass, which are rows unless `together`; a tree has at most as many tokens as that many
             of the longest.
-        pad_id: the token that fills gaps; it is masked everywhere, so any would do.
+        pad_id: the token that fills rows up; it is masked everywhere, so any would do.
         pair_cost: what a pair of tokens costs in attention, in tokens.
         dense_mask: whether a tree needs a dense mask, so that all its tokens make pairs; else its branches do.
         small_passes: whether passes are kept to the size that is enough for a CPU.
@@ -102,7 +102,7 @@ class Packer:
                 yield self._part(some, tree), list(zip(some, tree.learned_places(some), strict=True))
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
-        return tree_batch(tree, self.pad_id, dense_mask=self.dense_mask) if tree else padded_batch(rows, self.pad_id)
+        return tree_batch(tree, dense_mask=self.dense_mask) if tree else padded_batch(rows, self.pad_id)
 
     def _cuts(self, units: Sequence[Unit]) -> Iterator[tuple[list[TokenRow], Tree | None]]:
         """Cut units into what makes a part, with their tree; without one they are padded."""
@@ -206,12 +206,13 @@ def _tree_tokens(rows: Sequence[TokenRow]) -> int:
     return sum(len(row.input_ids) for row in rows) - sum(each for each in shared if each >= MIN_SAVED_TOKENS)
 
 
-def tree_batch(tree: Tree, pad_id: int, *, dense_mask: bool) -> Part:
+def tree_batch(tree: Tree, *, dense_mask: bool) -> Part:
     """Return a tree as a part, with its branches or with a dense mask."""
     tokens, learned = (-(-count // TOKEN_MULTIPLE) * TOKEN_MULTIPLE for count in (len(tree.ids), len(tree.source)))
     fill, unlearned = [0] * (tokens - len(tree.ids)), [0] * (learned - len(tree.source))
     part = {
-        "input_ids": torch.tensor([tree.ids + [pad_id] * len(fill)]),
+        # The embedding of a pad token is 0 in many models: alone it stays 0, where some norms have no gradient.
+        "input_ids": torch.tensor([tree.ids + tree.ids[:1] * len(fill)]),
         "position_ids": torch.tensor([tree.positions + fill]),
         "source": torch.tensor(tree.source + unlearned, dtype=torch.long),
         "target": torch.tensor(tree.target + unlearned, dtype=torch.long),

@@ -28,7 +28,7 @@ STATE_KINDS = frozenset({"conv", "linear_attention", HYBRID_KIND})
 
 
 class States:
-    """What one layer keeps, (rows, …), with gradients: transformers' cache, which it stands in for, writes in place."""
+    """What one layer keeps, (rows, …), with gradients: transformers' cache writes in place instead."""
 
     def __init__(self, conv: Tensor | None = None, recurrent: Tensor | None = None) -> None:
         self.conv = conv

@@ -18,6 +18,7 @@ from framework.util.errors import FrameworkError
 from framework_plugins.exports.gguf.adapter import GgufAdapterExporter
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
+from tests.support.twins import TWINS
 
 NAME = "gguf_adapter/orders-LoRA.gguf"
 
@@ -116,3 +117,17 @@ def test_files_of_others_are_left(base: Path, tmp_path: Path) -> None:
     (tmp_path / "gguf_adapter" / "mine.bin").touch()
     with pytest.raises(FrameworkError, match=r"is not empty, it holds mine\.bin"):
         export(given)
+
+
+def test_layers_that_a_lora_cannot_follow_are_refused_before_the_training(base: Path, tmp_path: Path) -> None:
+    def check(folder: Path, *words: str) -> None:
+        plan = context(folder, tmp_path / "run", *words).plan
+        GgufAdapterExporter(plan.exporter["gguf_adapter"].config).check(testing.EchoModel(plan), plan)
+
+    check(base)
+    delta = TWINS["Qwen3.5, Qwen3.6"].write(tmp_path / "delta")  # its values are in another order in llama.cpp
+    check(delta, "adapter.target_modules=[q_proj,up_proj]")
+    told = r"stores .*out_proj.* in a way that a LoRA cannot follow: set exporter=\[gguf\], which merges it, or "
+    with pytest.raises(FrameworkError, match=told) as caught:
+        check(delta)
+    check(delta, str(caught.value).rpartition(" or ")[2])

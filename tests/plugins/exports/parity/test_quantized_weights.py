@@ -42,10 +42,10 @@ def test_another_tensor_is_named(name: str, factor: float, swap: bool, tiny: Pai
     assert "tensors are not those of its source: blk.0.ffn_down.weight (Q" in told
 
 
-def written(file: Path, value: float) -> Path:
+def written(file: Path, value: float, *shape: int) -> Path:
     """Write a file with a tensor of a single row and one of a single number."""
     writer = gguf.GGUFWriter(file, "llama")
-    writer.add_tensor("row", np.ones((1, 32), np.float32))
+    writer.add_tensor("row", np.ones(shape, np.float32))
     writer.add_tensor("bias", np.full(32, value, np.float32))
     for write in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
         write()
@@ -54,9 +54,9 @@ def written(file: Path, value: float) -> Path:
 
 
 def test_a_single_row_and_a_tensor_of_zeros_are_themselves(tmp_path: Path) -> None:
-    zeros, ones = written(tmp_path / "zeros.gguf", 0), written(tmp_path / "ones.gguf", 1)
-    quantize(zeros, tmp_path / "made.gguf", "f32", threads=1)  # which writes the row as (32,)
-    assert tensors_problem(tmp_path / "made.gguf", zeros) == ""
+    zeros, ones = written(tmp_path / "zeros.gguf", 0, 1, 32), written(tmp_path / "ones.gguf", 1, 1, 32)
+    made = written(tmp_path / "made.gguf", 0, 32)  # llama.cpp writes the row so
+    assert tensors_problem(made, zeros) == ""
     assert tensors_problem(ones, zeros) == "1 of 2 tensors are not those of its source: bias is not 0 everywhere"
 
 

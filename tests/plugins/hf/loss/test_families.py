@@ -80,7 +80,7 @@ def test_all_packings_have_the_loss_of_rows_one_by_one_where_layers_see_a_window
     assert (losses.packing, losses.problem) == (Packing.tree, "")
     model.train()
     start, *ends = (row.input_ids for row in drawn.make(7, 4, 60))
-    inner = [*start[:1] * 40, 3]  # a node of one token within another, from which rows go on
+    inner = [*start[:1] * 40, 3]  # a node of one token within another, from which rows continue
     some = [*drawn.make(5, 4, 60), *(TokenRow(inner + end, [*inner, *end]) for end in ([], *ends))]
     wanted = reference(model, some)
     for packing in Packing:

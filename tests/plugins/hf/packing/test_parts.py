@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.packing.parts import TOKEN_MULTIPLE, Packer, padded_batch
+from framework_plugins.hf.packing.parts import TOKEN_MULTIPLE, Packer, padded_batch, tree_batch
 from framework_plugins.hf.packing.tree import MIN_SAVED_TOKENS, build_tree
 from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.packing import drawn
@@ -27,6 +27,11 @@ def test_padding_stands_right_and_is_neither_seen_nor_learned() -> None:
     assert part["source"].tolist() == [0, 4]
     assert part["target"].tolist() == [6, 9]
     assert part["tokens"] == 5
+
+
+def test_a_tree_is_filled_up_with_a_token_of_its_own() -> None:
+    part = tree_batch(build_tree([TokenRow([5, 6, 7], [IGNORE, 6, 7])]), dense_mask=True)
+    assert part["input_ids"].tolist() == [[5, 6, 7, *[5] * (TOKEN_MULTIPLE - 3)]]
 
 
 @given(rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), dense_mask=st.booleans())

@@ -51,7 +51,7 @@ def kept(words: tuple[str, ...], layers: int, length: int) -> tuple[int, int]:
     whole = with_adapter(model, lora, ModelPlace(made.run_dir, "tiny"), cpu_kernels=fast) if lora else model
     lengths = [length] if NONE in words else [length, length // 2]
     rows = [TokenRow([(7 * row + 3 * at) % 499 for at in range(size)], [1] * size) for row, size in enumerate(lengths)]
-    part = tree_batch(build_tree(rows), 0, dense_mask=False) if tree else padded_batch(rows, 0)
+    part = tree_batch(build_tree(rows), dense_mask=False) if tree else padded_batch(rows, 0)
     weights = {weight.untyped_storage().data_ptr() for weight in whole.parameters()}
     saved = WeakSet[Saved]()
 

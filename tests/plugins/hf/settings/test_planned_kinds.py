@@ -42,7 +42,7 @@ def test_the_plan_counts_what_is_trained(tmp_path: Path, family: str, words: lis
     adapter = made.adapter.config
     with opened(made) as (model, _):
         counted = sum(weight.numel() for weight in model.model.parameters() if weight.requires_grad)
-    assert (trained_parameters(adapter, shape) or shape.lora_parameters(adapter.r, targets(adapter, shape))) == counted
+    assert (trained_parameters(made, shape) or shape.lora_parameters(adapter.r, targets(adapter, shape))) == counted
 
 
 def test_experts_stay_in_16_bits_and_their_adapters_take_them_once_more() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ PREFIX = "base_model.model."
 """What precedes the name of a layer in a file of peft."""
 LORA_A, LORA_B = ".lora_A.weight", ".lora_B.weight"
 NUMPY_DTYPES = {"f32": np.float32, "f16": np.float16}
+MATRIX_DIMS = 2
+NOT_ADAPTED = re.compile(r"embed|lm_head|\.experts\.")
+"""In the names of matrices that `all-linear` does not mean."""
 TOLERANCE = 1e-4
 """By how much, of its largest number, a product may differ from another order of the same arithmetic."""
 
@@ -58,12 +62,10 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
     check_plain(settings)
     weights = load_file(Path(adapter, "adapter_model.safetensors"))
     conversion, gguf = converter.load(tree)
-    hparams = read_hparams(conversion, Path(base))
-    kind = model_class(conversion, hparams)
+    model = _converter(conversion, gguf, base, target)
     with torch.inference_mode():
-        model = kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target), hparams=for_converter(kind, hparams))
         alpha = settings["lora_alpha"] * (math.sqrt(settings["r"]) if settings.get("use_rslora") else 1.0)
-        writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[kind.model_arch])
+        writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[model.model_arch])
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
@@ -74,6 +76,42 @@ def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None =
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def refused_layers(base: str, tree: str | None = None) -> list[str]:
+    """Return the names of linear layers, as in `target_modules`, of which a GGUF adapter cannot have a LoRA.
+
+    Args:
+        base: the folder with config.json and the headers of the weights.
+        tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
+    """
+    conversion, gguf = converter.load(tree)
+    model = _converter(conversion, gguf, base, "none")
+    layers: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, weight in model.model_tensors.items():
+        shape = tuple(weight().shape)
+        if name.endswith(".weight") and len(shape) == MATRIX_DIMS and not NOT_ADAPTED.search(name):
+            layers.setdefault(re.sub(r"\.\d+\.", ".", name), (name.removesuffix(".weight"), shape))  # one of all blocks
+    with torch.inference_mode():
+        return sorted(
+            {layer.rpartition(".")[2] for layer, shape in layers.values() if not _follows(layer, shape, model)}
+        )
+
+
+def _follows(layer: str, shape: tuple[int, ...], model: Any) -> bool:
+    random = torch.Generator().manual_seed(0)
+    a, b = torch.randn(1, shape[1], generator=random), torch.randn(shape[0], 1, generator=random)
+    try:
+        list(_gguf_pairs(layer, a, b, model))
+    except (FrameworkError, RuntimeError, ValueError, AssertionError, KeyError):  # it needs the shape of the whole
+        return False
+    return True
+
+
+def _converter(conversion: Any, gguf: Any, base: str, target: str) -> Any:
+    hparams = read_hparams(conversion, Path(base))
+    kind = model_class(conversion, hparams)
+    return kind(Path(base), gguf.LlamaFileType.ALL_F32, Path(target), hparams=for_converter(kind, hparams))
 
 
 def check_plain(settings: Mapping[str, Any]) -> None:

@@ -1,0 +1,24 @@
+"""The families that people train, from training to GGUF: docs/reference/models.md says what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.model_chain import chain, lines_of_page
+from tests.support.twins import TWINS
+
+CHEAP = ("Qwen3.5, Qwen3.6",)
+"""Convolutions, states and images in one family."""
+
+
+def test_the_page_has_a_line_for_each_family() -> None:
+    assert [*lines_of_page()] == [*TWINS]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
+)
+def test_a_family_goes_as_far_as_the_page_says(name: str, tmp_path: Path) -> None:
+    assert chain(name, tmp_path) == lines_of_page()[name]
