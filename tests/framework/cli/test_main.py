@@ -214,7 +214,7 @@ def test_what_trains_nothing_imports_no_heavy_library(tmp_path: Path) -> None:
 def test_the_help_lists_groups_options_and_values(tmp_path: Path) -> None:
     text = project(tmp_path).run("--help").out
     assert "adapter: dora, full, lora, rslora" in text
-    assert "experiment: gemma4_e2b_12gb, gpu_12gb, gpu_16gb, gpu_24gb, gpu_8gb, lfm2_8b_a1b_24gb, llama8b_dpo_qlora" in text
+    assert "experiment: gemma4_e2b_12gb, gpu_12gb, gpu_16gb, gpu_24gb, gpu_8gb, lfm2_8b_a1b_24gb" in text
     assert "learning_rate: 0.0005" in text
 
 
