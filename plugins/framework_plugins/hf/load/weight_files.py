@@ -162,7 +162,7 @@ def check_loaded(
         else {name for name in info["unexpected_keys"] if not any(_same_tensor(name, o) for o in computed)}
     )
     if any(SENSES.search(name) for name in read_settings(place.folder / "config.json", f"model {place.name}")):
-        left = [name for name in left if not TOWER.search(name)]  # Llama 4's class for text leaves its tower out
+        left = {name for name in left if not TOWER.search(name)}  # Llama 4's class for text leaves its tower out
     refuse_mismatch(
         f"model {place.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would start "
         "from random numbers",
