@@ -176,8 +176,13 @@ TWINS: Mapping[str, Twin] = {
         ),
         "phi4",
     ),
-    "Llama 4, text": Twin(
-        _text("llama4_text", num_local_experts=2, intermediate_size=32, intermediate_size_mlp=64), "llama3"
+    "Llama 4": Twin(
+        _sees(
+            "llama4", _text("llama4_text", num_local_experts=2, intermediate_size=32, intermediate_size_mlp=64),
+            {"patch_size": 14, "image_size": 28, "vision_output_dim": 32, "projector_input_dim": 32,
+             "projector_output_dim": 32},
+        ),
+        "llama3",
     ),
 }  # fmt: skip
 """By what people call them; with experts, only where it says so."""

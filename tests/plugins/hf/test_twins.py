@@ -18,6 +18,7 @@ from framework_plugins.exports.merge.merging import merge
 from framework_plugins.hf.model import HFModel
 from tests.plugins.hf.loss.test_loss import assert_same, reference
 from tests.plugins.hf.packing import drawn
+from tests.support import twins
 from tests.support.bases import tiny_base
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened, train
@@ -142,6 +143,12 @@ def test_gradients_of_experts_beside_four_bits_are_those_of_the_dequantized_weig
             model.model.set_submodule(name, plain.requires_grad_(False))  # noqa: FBT003 - torch's name for it
         assert packed
         assert_same(found, reference(model.model, some))
+
+
+def test_a_class_that_reads_text_only_leaves_the_tower_of_a_folder_out(tmp_path: Path, rows: Path) -> None:
+    base = twins.TWINS["Llama 4"].write(tmp_path / "model")
+    with opened(make(base, rows, tmp_path / "run")) as (model, _):
+        assert type(model.model.get_base_model()).__name__ == "Llama4ForCausalLM"
 
 
 def test_full_fine_tuning_leaves_the_parts_that_read_no_text_as_they_are(tmp_path: Path, rows: Path) -> None:

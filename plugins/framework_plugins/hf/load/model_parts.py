@@ -24,6 +24,8 @@ from framework_plugins.hf.settings.checks import unknown_family
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SENSES = re.compile("vision|visual|image|video|audio|speech|sound")
 """In the names of configs of parts that do not read text."""
+TOWER = re.compile(f"{SENSES.pattern}|multi_modal")
+"""In the names of tensors of such parts, and of what joins them to the text."""
 EXPERTS = "experts"
 """What families call the part that holds the experts of a layer."""
 
