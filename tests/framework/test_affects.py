@@ -136,7 +136,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         measuring = Measuring(plan, model, found, {}, {}, current())
         forward_plan: Any = "plain"
         one = np.zeros(1, np.int8)
-        columns = dict.fromkeys(("tokens", "supervised", "system", "plain", "part", "source"), one)
+        columns = dict.fromkeys(("tokens", "supervised", "system", "plain", "asks", "part", "source"), one)
         store: Any = SimpleNamespace(columns=SimpleNamespace(**columns))
         return {
             "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below

@@ -95,6 +95,12 @@ TABLE = (
         ("model",),
         (f"{EXPORTS}/merge/tensor_names.py",),
     ),
+    Private(
+        "transformers.core_model_loading",
+        "revert_weight_conversion",
+        ("model", "state_dict"),
+        (f"{EXPORTS}/merge/tensor_names.py",),
+    ),
     Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/cpu_kernels/install.py",)),
     Private(
         "peft.tuners.lora.layer", "Linear", None, (f"{HF}/cpu_kernels/install.py", f"{HF}/cpu_kernels/low_rank.py")

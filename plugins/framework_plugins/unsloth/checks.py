@@ -9,7 +9,6 @@ from dataclasses import fields
 from framework import FrameworkError, Plan, Stage
 from framework.api import gpu_count
 from framework.api.training import Engine, StartsFromAdapter
-from framework_plugins.hf.load.hub import ADAPTER_CONFIG
 from framework_plugins.hf.load.model_settings import read_settings
 from framework_plugins.hf.settings.config import (
     Device,
@@ -68,6 +67,8 @@ def _of_start(plan: Plan) -> list[str]:
     with suppress(FrameworkError):  # that it cannot be read, `hf` reports
         if plan.adapter.config.starts_from():
             start = adapter.start(weights=False)
+            from framework_plugins.hf.load.hub import ADAPTER_CONFIG  # noqa: PLC0415 - brings the Hub's library
+
             content = read_settings(start.folder / ADAPTER_CONFIG, f"adapter.start={start.place}")
             names = [
                 each.name for each in fields(LoraArgs) if each.name != "init_lora_weights" and content.get(each.name)

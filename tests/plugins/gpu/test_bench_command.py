@@ -95,6 +95,7 @@ class Stand:
         self.fail: dict[str, BaseException] = {}
         monkeypatch.setattr(bench_command, "probe", lambda _: probed([self.card]))
         monkeypatch.setattr(bench_command, "environment", self._environment)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(total=GIB, used=0, free=100 * GIB))
         monkeypatch.setattr(bench_command, "PythonProcess", Prepared)
         train = self._train
         monkeypatch.setattr(Bench, "train", lambda bench, who: train(bench, who))  # noqa: PLW0108 - one of Bench

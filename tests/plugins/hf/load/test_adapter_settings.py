@@ -159,7 +159,7 @@ def test_the_plan_counts_what_is_trained(base: Path, rows: Path, tmp_path: Path,
     shape = Shape.from_config(json.loads((base / "config.json").read_text("utf-8")))
     with opened(plan) as (model, _):
         counted = count_trainable(model.model)
-    planned = trained_parameters(adapter, shape) or shape.lora_parameters(adapter.r, targets(adapter, shape))
+    planned = trained_parameters(plan, shape) or shape.lora_parameters(adapter.r, targets(adapter, shape))
     assert planned == counted
 
 
