@@ -80,11 +80,6 @@ def _device(plan: Plan) -> str:
     return str(getattr(device, "value", device))
 
 
-def _on_cpu(plan: Plan) -> bool:
-    """Whether the group trains on a CPU; what is only planned may be for another machine."""
-    return _device(plan) == "cpu" or (Stage.train in plan.stages and not plan.planning.gpu and not gpu_count())
-
-
 def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
     training, launch = plan.training, f"launch={plan.launch.component.name}"
     if training.early_stopping_metric not in {EVAL_LOSS, *plan.set_losses, *plan.method.config.measures()}:
@@ -92,7 +87,8 @@ def _training_problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
             f"trainer.early_stopping_metric={training.early_stopping_metric} needs answers to prompts during the "
             f"training, which {launch} cannot give: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
-    if config.engine is not Engine.ddp and _on_cpu(plan):
+    # Without GPUs here, the plan may be for a node that a scheduler finds; a process that has none refuses too.
+    if config.engine is not Engine.ddp and _device(plan) == "cpu":
         yield f"{launch}: accelerate starts no FSDP on a CPU: set launch=ddp"
     if config.engine is not Engine.ddp and not plan.optimizer.config.shards:
         optimizer = f"optimizer={plan.optimizer.component.name}"

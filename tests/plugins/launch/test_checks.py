@@ -52,7 +52,6 @@ def test_two_processes_are_planned(engine: str) -> None:
         (("launch=fsdp2", *CPU, "optimizer=adamw_8bit"), "optimizer=adamw_8bit cannot be cut into pieces by "),
         (("launch=fsdp2", *CPU, "quantization=int8"), "quantization=int8 cannot be cut into pieces by launch=fsdp2"),
         (("launch=fsdp2", *CPU), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
-        (("launch=fsdp2", "launch.processes=2"), "launch=fsdp2: accelerate starts no FSDP on a CPU: set launch=ddp"),
     ],
 )
 def test_what_cannot_come_together_is_reported(words: tuple[str, ...], told: str) -> None:

@@ -22,7 +22,7 @@ SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, interm
 def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str, shape: Shape = SHAPE) -> MemorySettings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     rows = KnownRows(100, 51_200, 1000, 512, 512, shared=64)
-    # `hf` tells of trainers that build on it, too: what the plugin of the trainer tells is taken.
+    # `hf` describes trainers that build on it, too: what the plugin of the trainer says is taken.
     return PlanContext(plan, shape, named(gpu) if gpu else None, rows, current()).settings
 
 
