@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from framework.api.records import FitStatus, Forecast, MemoryReduction, Suggeste
 from framework.api.text.overrides import as_overrides, quoted
 from framework.config.catalog import presets
 from framework.config.check import option_name, out_of_range, unknown_key
-from framework.config.compose import CONFIG_NAME, config_loader
+from framework.config.compose import config_loader
 from framework.hooks.manager import Plugins
 from framework.hooks.session import Session, current
 from framework.memory import Estimate, MemorySettings, Shape, estimate, least
@@ -267,7 +268,10 @@ def preset_shapes(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
 def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
     """Return what the model of a preset is made of; None if that is not available here."""
     try:
-        node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
+        with warnings.catch_warnings():
+            # A preset alone, a fifth of the work, is a primary config, of which Hydra expects `_self_` in its defaults.
+            warnings.filterwarnings("ignore", "In 'model/.*': Defaults list is missing `_self_`", UserWarning)
+            node = loader.load_configuration(f"model/{name}", [], RunMode.RUN).model
         source: ModelSource = plugins.selection_of(node).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
