@@ -98,7 +98,7 @@ def test_a_server_that_takes_connections_and_never_answers_means_offline(words: 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         start = time.monotonic()
-        more = ["logger.wandb.init_timeout=2", "run_dir=run"]
+        more = ["logger.wandb.init_timeout=1", "run_dir=run"]
         env = {"WANDB_BASE_URL": address, "WANDB_API_KEY": KEY}
         done = echo(*words, *more, cwd=tmp_path, env=env, of=loggers())
         seconds = time.monotonic() - start
