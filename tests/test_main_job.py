@@ -118,7 +118,7 @@ def test_llama_cpp_writes_conversations_by_the_exported_file_as_the_training_did
     records = json.loads((whole.folder / "parity.json").read_text(encoding="utf-8"))
     (record,) = [each for each in records if each["against"] == "chat_template"]
     assert (record["name"], record["problem"], record["not_checked"]) == ("quickstart-Q4_K_M.gguf", "", "")
-    assert record["conversations"] == 4 + 2  # one of each form, and prompts of the run
+    assert record["conversations"] == 4 + 8  # one of each form, and prompts of the run
 
 
 @pytest.mark.slow  # a tiny model shows the same in tests/plugins/hf/test_backend.py
@@ -154,7 +154,7 @@ def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) ->
     cwd = tmp_path / "work"
     cwd.mkdir()
     rates = "trainer.learning_rate=1e-4,5e-4"
-    few = ("evaluator=[]", "logger=[jsonl]")
+    few = ("evaluator=[]", "logger=[jsonl]", "exporter=[adapter]")
     done = framework(
         "-m", "+experiment=quickstart", rates, "trainer.max_steps=5", *few,
         cwd=cwd, env=environment(tmp_path), timeout=900,

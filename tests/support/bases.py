@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pytest
+from packaging.version import Version
 
 from tests.support.tiny import tiny_chatml
 
@@ -20,6 +24,11 @@ SIZES = {
     "max_position_embeddings": 256,
 }
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+needs_states = pytest.mark.skipif(
+    Version(version("transformers")) < Version("5.24"), reason="trees have no states with an older transformers"
+)
 
 
 def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str = "5GB", **changes: Any) -> Path:

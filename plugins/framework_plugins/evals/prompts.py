@@ -68,6 +68,8 @@ class Prompts:
         if not prompts:
             return EvalResult({}, [], [NOTHING])
         size, may_answer = sizes[number - 1], len(prompts)
+        if seen and len(seen.samples) > may_answer:  # a base that was asked when `count` was higher
+            return seen
         levels = shares([min(one, may_answer) for one in sizes])
         result = self._answered(model, prompts[:size], metrics, levels[min(size, may_answer)], seen)
         name = data.result.decides

@@ -127,6 +127,16 @@ def test_each_look_asks_more_and_generates_only_what_cannot_be_read(tmp_path: Pa
     assert replace(whole.measures["match"], answers=match.answers) == match
 
 
+def test_a_base_that_was_asked_more_before_is_asked_nothing(tmp_path: Path) -> None:
+    data, said = asked(300)
+    model = Letters(tmp_path, said)
+    more = Prompts(PromptsConfig()).look(2, model, data, METRICS)
+    model.generated = []
+    few = Prompts(PromptsConfig(count=4, first=2))
+    assert all(few.look(number, model, data, METRICS, more) is more for number in range(1, 4))
+    assert model.generated == []
+
+
 def test_a_look_that_reads_knows_content_and_constant_answers(tmp_path: Path) -> None:
     data, said = asked(240)
     prompts = [replace(one, reference="yes" if number % 4 else "no") for number, one in enumerate(data.prompts)]

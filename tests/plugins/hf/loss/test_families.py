@@ -65,10 +65,10 @@ def test_gemma_3_with_its_part_for_images_has_the_loss_of_rows_one_by_one(
         ("gpt_oss", {}),
         ("llama", {"model_type": "mistral", "sliding_window": WINDOW}),
         ("llama", {"model_type": "olmo3", **bases.WINDOWS}),
-        ("lfm2", {}),
-        ("qwen3_5_text", {}),
-        ("granitemoehybrid", {}),
-        ("falcon_h1", {}),
+        *(
+            pytest.param(family, {}, marks=bases.needs_states)
+            for family in ("lfm2", "qwen3_5_text", "granitemoehybrid", "falcon_h1")
+        ),
     ],
 )
 def test_all_packings_have_the_loss_of_rows_one_by_one_where_layers_see_a_window_or_keep_a_state(

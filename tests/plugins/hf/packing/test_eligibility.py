@@ -21,6 +21,7 @@ from transformers import (
 
 from framework_plugins.hf.packing.eligibility import ForwardPlan, forward_plan, pair_cost
 from framework_plugins.hf.settings.config import HFTrainerConfig, Packing
+from tests.support.bases import needs_states
 
 SMALL: dict[str, Any] = {
     "vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -75,7 +76,7 @@ LFM2 = Lfm2Config(**SMALL, layer_types=["conv", "full_attention"])
 
 @pytest.mark.parametrize(
     "config",
-    [MistralConfig(**SMALL, sliding_window=64), GPT_OSS, SLIDING, LFM2],
+    [MistralConfig(**SMALL, sliding_window=64), GPT_OSS, SLIDING, pytest.param(LFM2, marks=needs_states)],
     ids=["window", "sinks", "kinds of layers", "convolutions"],
 )
 def test_models_that_see_a_token_by_its_distance_take_a_tree_with_masks(config: PretrainedConfig) -> None:
