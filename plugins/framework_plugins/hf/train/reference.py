@@ -130,8 +130,8 @@ def open_scores(
     Args:
         plan: of the run.
         model: as it is when the training starts, in evaluation mode.
-        template: stands for tokenizer, template and masks.
-        rows_digest: stands for the rows of the training.
+        template: a hash of tokenizer, template and masks.
+        rows_digest: a hash of the rows of the training.
         computed: what else changes the numbers: device, number format and layers.
         device: where the model is.
 

@@ -57,7 +57,7 @@ class Training:
         checkpoints: of the run, from which it may resume.
         objective: what is learned.
         trainer_class: trains.
-        template: stands for tokenizer, template and masks.
+        template: a hash of tokenizer, template and masks.
     """
 
     model: Any
