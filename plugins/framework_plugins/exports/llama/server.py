@@ -1,7 +1,8 @@
 """What llama.cpp's server makes of conversations: their text by the chat template in a GGUF file, and its token ids.
 
 Ollama runs the same server. The library `xllamacpp` carries it, with llama.cpp's own Jinja; `llama-cpp-py-sync` has
-neither. `serve` runs in a process of its own (`llama.process`), which a failed assertion of llama.cpp ends.
+neither. `serve` runs in a process of its own (`llama.process`), which a failed assertion of llama.cpp ends; it is
+killed afterwards.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ LOG_ERRORS = 1
 """The log level of errors."""
 TIMEOUT = 60
 """For an answer, which takes milliseconds."""
+_kept: list[Any] = []
+"""The servers of this process. One that is deleted joins the thread that accepts connections, now and then for ever."""
 N_CTX, N_BATCH = 256, 32
 """Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
 
@@ -57,13 +60,13 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.verbosity = LOG_ERRORS
     server = xllamacpp.Server(parameters)
+    _kept.append(server)
     connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=TIMEOUT)  # asks no proxy
     try:
         served = [_serve_prompt(connection, request) for request in requests]
         return served, _tokenize(connection, "")
     finally:
         connection.close()
-        del server
 
 
 def _serve_prompt(connection: HTTPConnection, request: Mapping[str, Any]) -> ServedPrompt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 from transformers import AutoTokenizer
 
+from framework.api import PythonProcess
 from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.chat_template import SAMPLE_CONVERSATIONS
 from framework_plugins.exports.gguf.metadata import ADD_BOS_KEY, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantizations import quantize
-from framework_plugins.exports.llama.server import serve
 from framework_plugins.exports.parity.conversations import ConversationResult, compare_in_server, render_conversations
 from tests.support.ggufs import converted, tiny_model
 from tests.support.speaks import Speaks
@@ -69,15 +70,20 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     return found
 
 
+@pytest.fixture(scope="module")
+def process() -> Iterator[PythonProcess]:
+    with PythonProcess() as process:
+        yield process
+
+
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Let the server run in this process, which is faster; test_conversations.py has one of its own."""
+def served(process: PythonProcess, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let all servers run in one process, which is faster; test_conversations.py has one for each."""
 
-    def here(_: str, __: str, ___: Path, *, seconds: float, **arguments: Any) -> Any:
-        assert seconds > 0
-        return serve(**arguments)
+    def call(_: str, function: str, __: Path, *, seconds: float, **arguments: Any) -> Any:
+        return process.call(function, seconds=seconds, **arguments)
 
-    monkeypatch.setattr("framework_plugins.exports.parity.conversations.run_in_process", here)
+    monkeypatch.setattr("framework_plugins.exports.parity.conversations.run_in_process", call)
     return tmp_path / "log"
 
 
