@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import importlib.util
 import sys
@@ -29,6 +28,7 @@ from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, summarize_error
+from framework.util.template import Template
 
 CONFIG_NAME = "config"
 EXPERIMENT = "experiment"
@@ -148,7 +148,7 @@ class ComponentSource(ConfigSource):
         group, _, name = place.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None
         # Hydra merges into what it is given.
-        node = copy.deepcopy(register(current())[place])
+        node = register(current())[place].copy()
         return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
 
     def available(self) -> bool:
@@ -189,7 +189,7 @@ class PluginConfigPaths(SearchPathPlugin):
         search_path.append(provider="framework", path=f"{COMPONENT}://")
 
 
-def register(session: Session) -> Mapping[str, DictConfig]:
+def register(session: Session) -> Mapping[str, Template[DictConfig]]:
     """Make every component an option of Hydra, `group/name`, and return their schemas.
 
     They are made once, and again when a plugin came or went.
@@ -197,7 +197,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
         return session.schemas[1]
-    schemas: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
+    schemas: dict[str, Template[DictConfig]] = {"run_config": Template(OmegaConf.structured(RunConfig))}
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema
@@ -208,7 +208,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
                 reason = f"its schema {schema.__name__} cannot be a config: {summarize_error(error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
-                schemas[f"{group.name}/{name}"] = node
+                schemas[f"{group.name}/{name}"] = Template(node)
     session.schemas = plugins, schemas
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)

@@ -11,9 +11,12 @@ from omegaconf import DictConfig
 from framework.config.limits import check_file
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, display_path
+from framework.util.template import Template
 
 # A scheme of their own brings files to these sources, which limit and filter them (decisions 0069 and 0085).
 SCHEME, OWN = "user", "own"
+_own: dict[tuple[str, str], Template[ConfigResult]] = {}
+"""What is in the framework's own files, by folder and name."""
 
 
 class OwnSource(FileConfigSource):
@@ -30,12 +33,19 @@ class OwnSource(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a file."""
-        result = super().load_config(config_path)
+        result = self._read(config_path)
         if config_path.startswith("experiment/") and isinstance(result.config, DictConfig):
             for group, _, option in (key.partition(".") for key in self._unused):
                 if isinstance(node := result.config.get(group), DictConfig):
                     node.pop(option, None)
         return result
+
+    def _read(self, config_path: str) -> ConfigResult:
+        # The files of an installation do not change; YAML is a tenth of a composition, and a program makes several.
+        place = self.path, config_path
+        if place not in _own:
+            _own[place] = Template(super().load_config(config_path))
+        return _own[place].copy()
 
 
 class UserSource(OwnSource):
@@ -61,3 +71,6 @@ class UserSource(OwnSource):
                 "write the settings below it"
             )
         return result
+
+    def _read(self, config_path: str) -> ConfigResult:
+        return FileConfigSource.load_config(self, config_path)

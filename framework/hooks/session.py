@@ -19,6 +19,7 @@ from pluggy import HookImpl
 from framework.hooks.manager import Plugins
 from framework.hooks.progress import Reporter
 from framework.util.shared_cache import SharedCache
+from framework.util.template import Template
 
 _current: ContextVar[Session] = ContextVar("session")
 
@@ -34,7 +35,7 @@ class Session:
         unused: options, `evaluator.prompts`, whose settings in experiments are left out; see `config/unused.py`.
         sweep_dir: the folder of the sweep that this process started; None in a run, and in the worker of a launcher.
         on_exit: what is released and written at the end, the last first.
-        schemas: the schemas of the components as Hydra composes them, and the hook implementations that gave them.
+        schemas: those of the components, of which Hydra composes copies, and the hook implementations that gave them.
     """
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Session:
         self.unused: frozenset[str] = frozenset()
         self.sweep_dir: Path | None = None
         self.on_exit = ExitStack()
-        self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}
+        self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, Template[DictConfig]]] = (), {}
 
     def __enter__(self) -> Self:
         # The token restores the session around this one, which tests have.
