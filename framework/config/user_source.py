@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -15,8 +17,6 @@ from framework.util.template import Template
 
 # A scheme of their own brings files to these sources, which limit and filter them (decisions 0069 and 0085).
 SCHEME, OWN = "user", "own"
-_own: dict[tuple[str, str], Template[ConfigResult]] = {}
-"""What is in the framework's own files, by folder and name."""
 
 
 class OwnSource(FileConfigSource):
@@ -41,11 +41,14 @@ class OwnSource(FileConfigSource):
         return result
 
     def _read(self, config_path: str) -> ConfigResult:
-        # The files of an installation do not change; YAML is a tenth of a composition, and a program makes several.
-        place = self.path, config_path
-        if place not in _own:
-            _own[place] = Template(super().load_config(config_path))
-        return _own[place].copy()
+        return dataclasses.replace(
+            _own_file(self.path, config_path).copy(), provider=self.provider, path=self.full_path()
+        )
+
+
+@functools.cache  # they do not change; YAML is a tenth of a composition, and a program makes several
+def _own_file(folder: str, config_path: str) -> Template[ConfigResult]:
+    return Template(FileConfigSource("", folder).load_config(config_path))
 
 
 class UserSource(OwnSource):

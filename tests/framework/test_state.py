@@ -21,6 +21,7 @@ READS_ONLY = {
     "api/fields.py:_docs": "docstrings in the source of a class",
     "api/fields.py:fields": "the fields of a class",
     "api/records/saving.py:_converter": "nothing: what makes records of JSON",
+    "config/user_source.py:_own_file": "files of an installation, which stay as they are",
     "rundir/environment.py:_by_module": "what is installed",
     "rundir/environment.py:_named": "the name and the version of what is installed",
     "rundir/environment.py:checkouts": "what is installed",

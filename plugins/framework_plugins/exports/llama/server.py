@@ -7,6 +7,7 @@ killed afterwards.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection
@@ -18,8 +19,6 @@ LOG_ERRORS = 1
 """The log level of errors."""
 TIMEOUT = 60
 """For an answer, which takes milliseconds."""
-_kept: list[Any] = []
-"""The servers of this process. One that is deleted joins the thread that accepts connections, now and then for ever."""
 N_CTX, N_BATCH = 256, 32
 """Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
 
@@ -48,6 +47,17 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     Raises:
         RuntimeError: llama.cpp cannot open the file.
     """
+    server = _started(file, threads)
+    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=TIMEOUT)  # asks no proxy
+    try:
+        served = [_serve_prompt(connection, request) for request in requests]
+        return served, _tokenize(connection, "")
+    finally:
+        connection.close()
+
+
+@functools.cache  # one that is deleted joins the thread that accepts connections, now and then for ever
+def _started(file: str, threads: int) -> Any:
     import xllamacpp  # noqa: PLC0415 - may be missing
 
     parameters = xllamacpp.CommonParams()
@@ -59,14 +69,7 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     parameters.no_extra_bufts = True  # else the weights are copied into another layout
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.verbosity = LOG_ERRORS
-    server = xllamacpp.Server(parameters)
-    _kept.append(server)
-    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=TIMEOUT)  # asks no proxy
-    try:
-        served = [_serve_prompt(connection, request) for request in requests]
-        return served, _tokenize(connection, "")
-    finally:
-        connection.close()
+    return xllamacpp.Server(parameters)
 
 
 def _serve_prompt(connection: HTTPConnection, request: Mapping[str, Any]) -> ServedPrompt:
