@@ -264,8 +264,8 @@ def skip_the_mode() -> None:
 
 
 def skip_the_disk() -> None:
-    """Let `os.fsync` return at once: no test cuts the power, and some 40,000 calls wait for the disk for milliseconds."""
-    os.fsync = lambda opened: None
+    """Let `os.fsync` return at once: no test cuts the power, and 40,000 calls wait for the disk for milliseconds."""
+    os.fsync = lambda _: None
 
 
 def remove(folder: str, process: int) -> None:

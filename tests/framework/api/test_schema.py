@@ -63,9 +63,15 @@ def package(owner: type) -> Path:
     return next((each for each in (folder, *folder.parents) if each.parent.name == "framework_plugins"), folder)
 
 
+@functools.cache
+def source(config: type) -> str:
+    """Return the source of a class and of what it is derived from."""
+    return "".join(inspect.getsource(base) for base in config.__mro__ if "framework" in base.__module__)
+
+
 def reads_itself(config: type, name: str) -> bool:
     """Whether an option's own methods read a setting, or hand all of them on."""
-    own = "".join(inspect.getsource(base) for base in config.__mro__ if "framework" in base.__module__)
+    own = source(config)
     return f"self.{name}" in own or "dataclasses.fields(self)" in own
 
 

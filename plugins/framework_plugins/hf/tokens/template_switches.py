@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -36,17 +37,22 @@ class SwitchValues:
 
 def names(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return what a template reads about thinking and nobody gives it; that of `model.thinking` comes first."""
-    if COMPILE is None:
-        return []
-    source = tokenizer.get_chat_template()
-    try:
-        template = COMPILE(source)
-        read = meta.find_undeclared_variables(template.environment.parse(source))
-    except TemplateError:
-        return []
-    given = {*template.globals, *tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
+    given = {*tokenizer.special_tokens_map, *RESERVED_TEMPLATE_ARGUMENTS}
+    read = _undeclared(tokenizer.get_chat_template())
     found = [name for name in read - given if SWITCH.search(name) and not NOT_A_SWITCH.search(name)]
     return sorted(found, key=lambda name: (name not in THINKING_SWITCHES, name))[:MAX_SWITCHES]
+
+
+@functools.lru_cache(maxsize=16)
+def _undeclared(source: str) -> frozenset[str]:
+    """Return the variables that a template does not set and that do not come with Jinja."""
+    if COMPILE is None:
+        return frozenset()
+    try:
+        template = COMPILE(source)
+        return frozenset(meta.find_undeclared_variables(template.environment.parse(source)) - {*template.globals})
+    except TemplateError:
+        return frozenset()
 
 
 def thinking_fact(tokenizer: PreTrainedTokenizerBase, settings: ModelConfig, name: str) -> str:
