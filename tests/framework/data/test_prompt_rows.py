@@ -113,6 +113,17 @@ def test_prompts_are_stored_proven_split_shown_and_audited(file: Path, tmp_path:
         check_answers("asking", "echo", data)
 
 
+def test_of_prompts_alone_nothing_is_learned_whatever_the_references_of_others(file: Path, tmp_path: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    asked, answered = tmp_path / "asked.jsonl", tmp_path / "answered.jsonl"
+    asked.write_text("".join(lines[:12]), encoding="utf-8")
+    answered.write_text("".join(lines[12:]), encoding="utf-8")
+    words = [*WORDS[:2], "data.validation_split=0", f"data.path={asked}", f"data.prompts_path={answered}"]
+    plan = testing.plan(words, run_dir=tmp_path / "run")
+    proof = load_data(plan, testing.EchoModel(plan)).result.proof
+    assert (proof.rows, proof.prompts, proof.turns, proof.lowest_share, proof.mean_share) == (12, 12, 0, 0, 0)
+
+
 def test_a_prompt_is_written_as_inference_is_given_it(file: Path, tmp_path: Path) -> None:
     words = (*WORDS[:3], "data.overflow=drop", "data.learn=everything", "audit=[]")
     with opened(make(tiny_llama(tmp_path / "model"), file, tmp_path / "run", *words)) as (model, data):

@@ -320,6 +320,17 @@ def test_a_proof_that_fails_ends_the_run_before_it_starts(data_file: Path, tmp_p
     assert last == f"the loss mask of 10 of 20 rows is not proven. {usable}"
 
 
+def test_the_problem_of_most_rows_is_shown_first(data_file: Path, tmp_path: Path) -> None:
+    class Odd(Unproven):
+        def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+            made = super().encode(examples)
+            return [dataclasses.replace(row, problem="odd") if row.where.endswith(":1") else row for row in made]
+
+    words = ("data.proof=warn", "data.validation_split=0")
+    problems = load(data_file, tmp_path, *words, model=Odd).result.proof.problems
+    assert [(each.problem, each.rows) for each in problems] == [("the template loses a turn", 9), ("odd", 1)]
+
+
 def test_the_answer_of_a_prompt_is_a_reference_and_need_not_be_proven(
     write_rows: Write, rows: Rows, tmp_path: Path
 ) -> None:
