@@ -237,6 +237,7 @@ def test_a_wrong_value_is_answered_with_the_valid_ones(
         assert part in result.err
 
 
+@pytest.mark.slow
 def test_a_plugin_that_is_switched_off_is_gone(installed: Installed, empty: Path, data: list[str]) -> None:
     words = ["+experiment=plain_answers", *data, "logger=[trackio]", "stages=[plan]", "run_dir=run"]
     off = ["env", "FRAMEWORK_DISABLE_PLUGINS=trackio"]

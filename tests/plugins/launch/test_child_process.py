@@ -80,7 +80,7 @@ def test_a_failure_is_a_traceback_of_the_child_and_exit_code_1(place: Path) -> N
             signal.SIGKILL,
             "the run was killed by signal 9 (SIGKILL), most likely for lack of memory. Less is needed with ",
         ),
-        (signal.SIGSEGV, "the run was killed by signal 11 (SIGSEGV)\n"),
+        pytest.param(signal.SIGSEGV, "the run was killed by signal 11 (SIGSEGV)\n", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_is_reported_with_the_signal_and_its_folder_says_so(place: Path, number: int, told: str) -> None:
@@ -132,7 +132,13 @@ def alive(number: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
-@pytest.mark.parametrize("group", [False, True], ids=["the parent alone", "the group, as a terminal does"])
+@pytest.mark.parametrize(
+    "group",
+    [
+        pytest.param(False, id="the parent alone"),
+        pytest.param(True, id="the group, as a terminal does", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_reaches_the_child_and_the_parent_waits_for_it(place: Path, *, group: bool) -> None:
     parent, child = started(place)
     if group:

@@ -55,6 +55,7 @@ def test_on_the_cpu_no_gpu_is_handed_out_and_one_process_takes_none(place: Path)
     assert {each["sees"] for each in hardware(place)} == {"4,5"}
 
 
+@pytest.mark.slow
 def test_optuna_asks_for_as_many_points_as_joblib_runs_and_prunes_in_its_workers(place: Path) -> None:
     optuna = ["hydra/sweeper=optuna5", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
     words = ["hydra.sweeper.n_startup_trials=1", "objective=train_loss", "trainer.eval_steps=3"]

@@ -185,6 +185,7 @@ def test_a_grid_that_is_through_says_so(place: Path) -> None:
     assert "failed" in done.out
 
 
+@pytest.mark.slow
 def test_what_another_machine_is_at_work_on_is_left_to_it_until_the_sweep_is_resumed(place: Path) -> None:
     words = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db", RATES, "hydra.sweeper.n_trials=2"]
     found = optuna.create_study(storage=open_storage(f"sqlite:///{place}/study.db"), study_name="run")
