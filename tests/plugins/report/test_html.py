@@ -100,7 +100,7 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert shown[shown.index("0%") :][:5] == [
         "0%",
         "100%",
-        "+37 to +100 points",
+        "+29 to +100 points",
         "7 compared",
         "better",
     ]
