@@ -67,8 +67,9 @@ class Tally:
 
 # --- forgotten -------------------------------------------------------------------------------------------------------
 
-SUITES = {"short_forgetting": (40, 24, 8), "forgetting": (128, 64, 64)}
-"""Questions, answers and texts."""
+SUITES = ("short_forgetting", "forgetting")
+SUBJECTS = 8
+"""Each with the number of questions that a suite names."""
 LOSSES = {
     "nothing": (0.0, 0.0, 0.0),
     "probability of the right choice, 20 points": (0.2, 0.0, 0.0),
@@ -118,9 +119,10 @@ def general(items: Sequence[Floats], weights: Sequence[Floats], run: int) -> Eva
     return EvalResult(measures)
 
 
-def forgotten(plan: Plan, runs: int, suite: str, lost: Sequence[float], seed: int = 1) -> Tally:
-    """Return the results of trainings that lose this much."""
-    count, answers, texts = SUITES[suite]
+def forgotten(plan: Plan, runs: int, lost: Sequence[float], seed: int = 1) -> Tally:
+    """Return the results of trainings that lose this much, by the suite of the plan."""
+    suite = plan.evaluator["forgetting"].config
+    count, answers, texts = SUBJECTS * suite.questions, suite.instructions, suite.texts
     random = np.random.default_rng([seed, count, *(round(100 * one) for one in lost)])
     before, after = probabilities(random, runs, count, lost[0])
     truth = float(np.diff([part.mean() for part in probabilities(random, 1, 400_000, lost[0])])[0])
@@ -238,12 +240,12 @@ SAID = "flagged | ruled out | cannot tell | coverage (width)"
 
 def forgotten_table(runs: int) -> Iterator[str]:
     """Give what is decided if nothing is forgotten, and if twice the margin is."""
-    plan = testing.plan(["evaluator=[forgetting]"], run_dir=Path("unused"))
     yield f"| suite | what is lost | {SAID} |"
     yield "|---|---|---|---|---|---|"
     for suite in SUITES:
+        plan = testing.plan([f"evaluator=[{suite}]"], run_dir=Path("unused"))
         for name, lost in LOSSES.items():
-            yield f"| `{suite}` | {name} | {forgotten(plan, runs, suite, lost).shares()} |"
+            yield f"| `{suite}` | {name} | {forgotten(plan, runs, lost).shares()} |"
 
 
 def copied_table(runs: int) -> Iterator[str]:
