@@ -336,9 +336,9 @@ def test_settings_and_words_are_shown_without_secrets(
 def test_what_is_flagged_is_amber_and_what_is_unknown_is_grey(made: Callable[..., Page]) -> None:
     page = made()  # the audit finds that the prompts are training rows
     assert page.within("#verdict", ".neutral")[1] == "gained: cannot tell. all 7 prompts are answered by training rows"
-    assert page.within("#verdict", ".flagged")[0].startswith("leaked: 7 of 7 prompts")
+    assert page.within("#verdict", ".flagged")[0].startswith("leaked: 7 of 7 ")
     for colour, name in (("lost", "bad"), ("flagged", "warn"), ("neutral", "soft")):
-        assert re.search(rf"\.{colour}\b[^{{}}]*{{{{ color: var\(--{name}\)", page.source)
+        assert re.search(rf"\.{colour}\b[^{{}}]*{{ color: var\(--{name}\)", page.source)
 
 
 def test_as_many_answers_are_shown_as_asked_for_and_the_rest_is_named(made: Callable[..., Page]) -> None:
