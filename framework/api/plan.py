@@ -120,6 +120,7 @@ class Plan:
     config: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     model_line: str = ""
+    decides_line: str = ""
     external_checkpoint: Path | None = None
     """Trained weights outside the run folder, `checkpoint` of the config."""
     share: bool = True

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.conversations import is_prompt
 from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
@@ -185,3 +186,11 @@ def _as_turns(example: Example) -> Example:
     if example.text is None:
         return example
     return Example((Message("user", example.text),), example.format)
+
+
+def to_prompt(example: Example) -> Prompt:
+    """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
+    if is_prompt(example):
+        return Prompt(example.messages, None, example.tools, example.where, example.cluster)
+    reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
+    return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)

@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
-from framework.api.conversations import is_prompt
 from framework.api.data import Data
 from framework.api.plan import ExpectedRows, Plan, Selection
 from framework.api.protocols import AsksPrompts, Evaluator, LimitsLength, Model
 from framework.api.records import (
     IGNORE,
     DataResult,
-    Example,
     Finding,
     MixedIn,
     Piece,
@@ -38,6 +36,7 @@ from framework.data import audit, lengths, mask_verification
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
 from framework.data.lengths import Fitted
+from framework.data.prompts import to_prompt
 from framework.data.reader import PART, Reader
 from framework.data.store import Rows, Store
 from framework.data.trial import no_rows
@@ -444,14 +443,6 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
         advice = f"set {setting}={most + 1}, or leave these prompts out"
         findings.append(Finding("cut_references", Severity.warning, len(long), text, advice, examples[:5]))
     return findings
-
-
-def to_prompt(example: Example) -> Prompt:
-    """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
-    if is_prompt(example):
-        return Prompt(example.messages, None, example.tools, example.where, example.cluster)
-    reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
-    return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
 
 
 def preview(groups: Sequence[TokenGroup], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:

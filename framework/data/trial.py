@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from framework.api.conversations import check_answered
-from framework.api.plan import Selection
-from framework.api.protocols import CheckedSource, Formatter
-from framework.api.records import Example, RawData, Row
+from framework.api.plan import Plan, Selection
+from framework.api.protocols import AsksPrompts, CheckedSource, Formatter
+from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.data import mixture, sources
+from framework.data.prompts import to_prompt
 from framework.data.rows import ReadSummary, read
 from framework.hooks.progress import Counter
 from framework.hooks.session import current
@@ -20,6 +21,8 @@ from framework.util.errors import FrameworkError
 
 SECONDS = 0.5
 """How long good rows are tried. Bad ones that end the run are followed by all rows, for a complete message."""
+FIRST = 200
+"""Rows whose references a plan looks at."""
 
 
 def try_sources(data: Selection, form: Selection, method: Selection) -> None:
@@ -48,6 +51,32 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
+
+
+def first_references(plan: Plan) -> list[str]:
+    """Return the references of the first prompts that a run will ask, as far as they can be read at once.
+
+    They are those of the evaluators' own prompts, of the data's, or of the rows that some are held out of.
+
+    Raises:
+        FrameworkError: the rows are not there, or cannot be read.
+    """
+    evaluators = [choice.create() for choice in plan.evaluator.values()]
+    asking = [each for each in evaluators if isinstance(each, AsksPrompts)]
+    prompts = [prompt for each in asking for prompt in each.own_prompts(plan.format)]
+    source = plan.data.create()
+    raw = sources.check(plan.data.component.name, source) if isinstance(source, CheckedSource) else None
+    if raw is not None and asking and not prompts:
+        check: Callable[[Example], None] = plan.method.create().check
+        parts = ((raw.prompts, check_answered), (raw.validation, check), (raw.train, check))
+        prompts = next(filter(None, (_first_prompts(rows, plan.format, check) for rows, check in parts)), [])
+    return [prompt.reference for prompt in prompts if prompt.reference is not None]
+
+
+def _first_prompts(rows: Iterable[Row], form: Selection, check: Callable[[Example], None]) -> list[Prompt]:
+    some, formatter = itertools.islice(rows, FIRST), form.create()
+    examples = read(some, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
+    return [to_prompt(example) for example in examples if example.text is None]  # plain text asks nothing
 
 
 class _Trial:

@@ -6,45 +6,38 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from framework.api.data import Data
-from framework.api.plan import Selection
+from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, AsksPrompts, Evaluator
 from framework.api.records import MeasureKind
 from framework.api.scoring import kind_of
 
 
 def with_deciding(
-    data: Data,
-    primary: str | None,
-    chosen: Mapping[str, Selection],
-    metrics: Mapping[str, AnyMetric],
-    evaluators: Mapping[str, Evaluator],
+    data: Data, plan: Plan, metrics: Mapping[str, AnyMetric], evaluators: Mapping[str, Evaluator]
 ) -> Data:
     """Return the data with the metric that decides, by the references of the prompts that will be asked."""
     asking = [each for each in evaluators.values() if isinstance(each, AsksPrompts)]
     own = [prompt for each in asking for prompt in each.own_prompts(data.format)]
     prompts = own or data.prompts if asking else []
     references = [prompt.reference for prompt in prompts if prompt.reference is not None]
-    name, why = deciding(primary, chosen, metrics, references)
+    name, why = deciding(plan, metrics, references)
     return dataclasses.replace(data, result=dataclasses.replace(data.result, decides=name, decides_why=why))
 
 
-def deciding(
-    primary: str | None, chosen: Mapping[str, Selection], metrics: Mapping[str, AnyMetric], references: Sequence[str]
-) -> tuple[str, str]:
+def deciding(plan: Plan, metrics: Mapping[str, AnyMetric], references: Sequence[str]) -> tuple[str, str]:
     """Return the name of the metric that decides, and why; both empty if no metric can, or there are no references.
 
     Args:
-        primary: `verdict.primary`.
-        chosen: the metrics of the run, with their settings.
+        plan: the run, with the settings of its metrics.
         metrics: the same, made.
         references: of the prompts that will be asked.
     """
-    if primary is not None:
-        return primary, "verdict.primary says so"
+    if plan.verdict.primary is not None:
+        return plan.verdict.primary, "verdict.primary says so"
     contents = [name for name, metric in metrics.items() if kind_of(metric) is MeasureKind.content]
     if not contents or not references:
         return "", ""
-    reasons = {name: chosen[name].config.unsuited(references) for name in contents}
+    reasons = {name: plan.metric[name].config.unsuited(references) for name in contents}
     name = next((name for name in contents if not reasons[name]), "")
     if not name:
         first = contents[0]

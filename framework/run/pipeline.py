@@ -31,7 +31,8 @@ from framework.api.protocols import (
 from framework.api.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
-from framework.evaluate.deciding import with_deciding
+from framework.api.text import count
+from framework.evaluate.deciding import deciding, with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.monitor.checks import check_answers, check_data, check_validation
@@ -80,7 +81,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
                 try_sources(plan.data, plan.format, plan.method)
             source: ModelSource = plan.model.create()
             line = _model_line(source, needed=plan.stages != (Stage.plan,))
-            plan = dataclasses.replace(plan, model_line=line)
+            plan = dataclasses.replace(plan, model_line=line, decides_line=_decides_line(plan))
             check_model(plan, source.config_json())
             planner = Planner(plan, source, session)
             expected = planner.first()
@@ -124,6 +125,24 @@ def _model_line(source: ModelSource, *, needed: bool) -> str:
         return f"{names}; it is not on this machine, so its sizes are those that come with the preset"
 
 
+def _decides_line(plan: Plan) -> str:
+    """Say which metric will decide about the gain, and why, by the first rows; empty if they are not there yet.
+
+    A run that reads all rows says it in its data stage.
+    """
+    if plan.stages != (Stage.plan,):
+        return ""
+    from framework.data.trial import first_references  # noqa: PLC0415 - formats
+
+    try:
+        references = first_references(plan)
+        name, why = deciding(plan, {each: choice.create() for each, choice in plan.metric.items()}, references)
+    except FrameworkError:
+        return ""
+    judged = "" if plan.verdict.primary else f", judging by {count(len(references), 'reference')}"
+    return f"{name}: {why}{judged}" if name else ""
+
+
 def _run_stages(
     plan: Plan,
     planner: Planner,
@@ -149,7 +168,7 @@ def _run_stages(
         for exporter in exporters.values() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 exporter.check(model, plan)
-        data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, metrics, evaluators)
+        data = with_deciding(load_data(plan, model), plan, metrics, evaluators)
         if Stage.train in plan.stages:
             check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)

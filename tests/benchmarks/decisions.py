@@ -2,6 +2,7 @@
 
     nice -n 19 python tests/benchmarks/decisions.py            prints the tables of docs/explanation/verdict.md
     nice -n 19 python tests/benchmarks/decisions.py --runs 100 fewer simulations
+    nice -n 19 python tests/benchmarks/decisions.py --only forgotten   one of forgotten, copied and gained
 
 Each run draws what base and trained model give, and asks the code of the verdict itself. The distributions are those of
 SmolLM2-135M before and after trainings of the quickstart with learning rates from 5e-4 to 5e-3.
@@ -66,8 +67,9 @@ class Tally:
 
 # --- forgotten -------------------------------------------------------------------------------------------------------
 
-SUITES = {"short_forgetting": (40, 24, 8), "forgetting": (128, 64, 64)}
-"""Questions, answers and texts."""
+SUITES = ("short_forgetting", "forgetting")
+SUBJECTS = 8
+"""Each with the number of questions that a suite names."""
 LOSSES = {
     "nothing": (0.0, 0.0, 0.0),
     "probability of the right choice, 20 points": (0.2, 0.0, 0.0),
@@ -117,9 +119,10 @@ def general(items: Sequence[Floats], weights: Sequence[Floats], run: int) -> Eva
     return EvalResult(measures)
 
 
-def forgotten(plan: Plan, runs: int, suite: str, lost: Sequence[float], seed: int = 1) -> Tally:
-    """Return the results of trainings that lose this much."""
-    count, answers, texts = SUITES[suite]
+def forgotten(plan: Plan, runs: int, lost: Sequence[float], seed: int = 1) -> Tally:
+    """Return the results of trainings that lose this much, by the suite of the plan."""
+    suite = plan.evaluator["forgetting"].config
+    count, answers, texts = SUBJECTS * suite.questions, suite.instructions, suite.texts
     random = np.random.default_rng([seed, count, *(round(100 * one) for one in lost)])
     before, after = probabilities(random, runs, count, lost[0])
     truth = float(np.diff([part.mean() for part in probabilities(random, 1, 400_000, lost[0])])[0])
@@ -232,24 +235,32 @@ def gained(runs: int, available: int, gain: float, against: float, seed: int = 1
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def tables(runs: int, plan: Plan) -> Iterator[str]:
-    """Give the lines of both tables in Markdown."""
-    said = "flagged | ruled out | cannot tell | coverage (width)"
-    yield f"| suite | what is lost | {said} |"
+SAID = "flagged | ruled out | cannot tell | coverage (width)"
+
+
+def forgotten_table(runs: int) -> Iterator[str]:
+    """Give what is decided if nothing is forgotten, and if twice the margin is."""
+    yield f"| suite | what is lost | {SAID} |"
     yield "|---|---|---|---|---|---|"
     for suite in SUITES:
+        plan = testing.plan([f"evaluator=[{suite}]"], run_dir=Path("unused"))
         for name, lost in LOSSES.items():
-            yield f"| `{suite}` | {name} | {forgotten(plan, runs, suite, lost).shares()} |"
-    yield ""
-    yield f"| held-out rows | what is copied | {said} | rows of each kind, mean |"
+            yield f"| `{suite}` | {name} | {forgotten(plan, runs, lost).shares()} |"
+
+
+def copied_table(runs: int) -> Iterator[str]:
+    """Give what is decided of copying, with many and with few held-out rows."""
+    yield f"| held-out rows | what is copied | {SAID} | rows of each kind, mean |"
     yield "|---|---|---|---|---|---|---|"
     for available in (192, 32):
         for name, (known, recited) in COPIED.items():
             tally = copied(runs, available, known, recited)
             yield f"| {available} | {name} | {tally.shares()} | {fmean(tally.rows):.0f} |"
 
-    yield ""
-    yield f"| prompts | gain | in the other direction | {said.replace('flagged', 'better or worse')} | prompts, mean |"
+
+def gained_table(runs: int) -> Iterator[str]:
+    """Give what is decided of a gain, by the number of prompts that there are."""
+    yield f"| prompts | gain | in the other direction | {SAID.replace('flagged', 'better or worse')} | prompts, mean |"
     yield "|---|---|---|---|---|---|---|---|"
     for available in (60, 240, 600):
         for gain, against in GAINS:
@@ -258,14 +269,19 @@ def tables(runs: int, plan: Plan) -> Iterator[str]:
             yield f"| {available} | {share} | {tally.shares()} | {fmean(tally.rows):.0f} |"
 
 
+TABLES = {"forgotten": forgotten_table, "copied": copied_table, "gained": gained_table}
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description="Simulate what the verdict decides.")
     parser.add_argument("--runs", type=int, default=RUNS)
-    plan = testing.plan(["evaluator=[forgetting]"], run_dir=Path("unused"))
-    for line in tables(parser.parse_args().runs, plan):
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=[*TABLES])
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        for line in (*TABLES[name](arguments.runs), ""):
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

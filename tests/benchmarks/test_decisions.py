@@ -15,10 +15,10 @@ NOISE = 0.08
 """Two standard errors of a share of 10% in 60 simulations."""
 
 
-@pytest.mark.parametrize(("lost", "flagged"), [("nothing", False), ("perplexity of answers, 2.25 times", True)])
-def test_the_short_suite_decides_about_forgetting(tmp_path: Path, lost: str, *, flagged: bool) -> None:
-    plan = testing.plan(["evaluator=[forgetting]"], run_dir=tmp_path)
-    decides(forgotten(plan, RUNS, "short_forgetting", LOSSES[lost]), flagged=flagged)
+@pytest.mark.parametrize("lost", ["nothing", "perplexity of answers, 2.25 times", "perplexity of texts, 2.25 times"])
+def test_the_short_suite_decides_about_forgetting(tmp_path: Path, lost: str) -> None:
+    plan = testing.plan(["evaluator=[short_forgetting]"], run_dir=tmp_path)
+    decides(forgotten(plan, RUNS, LOSSES[lost]), flagged=lost != "nothing")
 
 
 @pytest.mark.parametrize(("name", "flagged"), [("a task learned to 95%", False), ("20% recited", True)])

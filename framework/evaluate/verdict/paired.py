@@ -8,7 +8,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
   exact McNemar test, which has a closed form, `mcnemar`.
 - `flip_against_tail` is the same for numbers without a scale, such as losses, whose differences may be skewed.
 - `of_shares` is the interval of Bonett and Price (2012, Journal of Educational and Behavioral Statistics 37, 479-488)
-  for a difference of two paired shares.
+  for a difference of two paired shares, with the quantile of Student's t.
 - `of_means` is the wider on each side of two intervals for a mean: Student's t, and one that allows for what was not
   seen. For scores with a limit, as those of answers, that is Bonett and Price's: what was not seen is at most the
   limit. For others, such as losses, it is the t with Hall's correction for skew (Hall 1992, Journal of the Royal
@@ -170,9 +170,10 @@ def _put_together(rows: Floats, seed: int) -> Floats:
 
 
 def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) -> Bounds:
-    """Return the bounds of a difference of two paired shares, by Bonett and Price.
+    """Return the bounds of a difference of two paired shares, by Bonett and Price with Student's quantile.
 
     One pair is added to those that got better and one to those that got worse, so the interval is never without width.
+    With the normal quantile, the coverage of up to 20 pairs falls to 92% for a few true differences.
 
     Args:
         better: how many of the pairs went from 0 to 1.
@@ -180,11 +181,13 @@ def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) ->
         count: how many pairs there are.
         confidence: such as 0.95.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return _with_pseudo_pairs(better - worse, better + worse, 1.0, count, z)
+    quantile = student(confidence, np.asarray(count + 1))  # one less than the pairs with the two that are added
+    return _with_pseudo_pairs(better - worse, better + worse, 1.0, count, quantile)
 
 
-def _with_pseudo_pairs(total: Numbers, squares: Numbers, size: Floats | float, count: int, quantile: float) -> Bounds:
+def _with_pseudo_pairs(
+    total: Numbers, squares: Numbers, size: Floats | float, count: int, quantile: Floats | float
+) -> Bounds:
     """Return the bounds of a mean difference after a pair with `size` and one with `-size` were added."""
     middle = total / (count + 2)
     spread = np.maximum((squares + 2 * size**2) / (count + 2) - middle**2, 0.0)

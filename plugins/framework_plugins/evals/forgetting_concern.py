@@ -36,7 +36,9 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
-            findings = [*_questions(changes, settings), *_perplexity(changes, settings)]
+            # The first that is flagged makes the sentence: of two perplexities the one that grew most.
+            grown = sorted(_perplexity(changes, settings), key=lambda finding: -finding.harm)
+            findings = [*_questions(changes, settings), *grown]
             yield from _divergence(name, plan, changes, settings)
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
             findings = list(_tasks(_changes(results, settings.measures()), settings))

@@ -186,6 +186,7 @@ class Console(Logger):
             "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
             "metrics": ", ".join(["eval_loss", *plan.metric]),
+            **({"decides": plan.decides_line} if plan.decides_line else {}),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
         if plan.stages != (Stage.plan,) or plan.config["run_dir"] is not None:  # a plan leaves a folder if one is named

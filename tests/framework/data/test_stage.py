@@ -22,7 +22,8 @@ from framework.api.records import Example, Finding, Message, Progress, Severity,
 from framework.api.schema import AuditConfig
 from framework.api.text import data_facts
 from framework.data.audit import StoredRows
-from framework.data.stage import held_out_rows, load_data, spread_order, to_prompt
+from framework.data.prompts import to_prompt
+from framework.data.stage import held_out_rows, load_data, spread_order
 from framework.hooks.session import current
 
 Rows = list[dict[str, str]]

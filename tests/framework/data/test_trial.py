@@ -72,6 +72,25 @@ def test_good_rows_are_tried_for_a_moment_and_bad_ones_that_are_skipped_or_not_d
         tried(plan)
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ((), ["train"]),
+        (("data.validation_path={0}/held.jsonl",), ["held"]),
+        (("data.validation_path={0}/held.jsonl", "data.prompts_path={0}/asked.jsonl"), ["asked"]),
+        (("data.prompts_path={0}/asked.jsonl", "evaluator.prompts.file={0}/own.jsonl"), ["own"]),
+        (("data.prompts_path={0}/asked.jsonl", "evaluator=[]"), []),
+    ],
+)
+def test_a_plan_looks_at_the_references_that_the_run_will_compare_with(
+    tmp_path: Path, words: Sequence[str], found: list[str]
+) -> None:
+    for name in ("held", "asked", "own", "train"):
+        lines(tmp_path, [{"instruction": "say", "output": name}]).rename(tmp_path / f"{name}.jsonl")
+    words = [word.format(tmp_path) for word in words]
+    assert trial.first_references(planned(tmp_path / "train.jsonl", *words)) == found
+
+
 def refusing() -> RawData:
     raise URLError("no route")
 

@@ -30,6 +30,7 @@ from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.util.errors import Interrupted
+from tests.support.project import project
 
 CONTENT = MeasureKind.content
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
@@ -45,6 +46,17 @@ def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[s
 
 def run(words: list[str], run_dir: Path) -> Report | None:
     return pipeline.run(testing.plan(words, run_dir=run_dir))
+
+
+def test_a_plan_alone_says_which_metric_will_decide_and_why_if_the_rows_are_there(tmp_path: Path) -> None:
+    rows = [{"instruction": "say", "output": f"This is the answer with number {number}."} for number in range(8)]
+    words = ["metric=[exact_match,token_f1]", "data=local_file", "data.path=rows.jsonl", "stages=[plan]"]
+    there = project(tmp_path, {"rows.jsonl": "".join(f"{json.dumps(row)}\n" for row in rows)})
+    said = r"decides token_f1: not exact_match, since half of the .*, judging by 8 references"
+    assert re.search(said, " ".join(there.echo(*words).out.split()))
+    (tmp_path / "rows.jsonl").unlink()
+    result = there.echo(*words)
+    assert (result.code, "decides" in result.out) == (0, False)
 
 
 def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: list[str], tmp_path: Path) -> None:
@@ -73,7 +85,7 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     [
         ("exact_match", (1.0, 0.0), {"exact_match"}),
         ("stopped", (1.0, 1.0), {"stopped"}),  # the model always stops
-        ("verdict.score", (0.303, 0.0), {"exact_match", "token_f1", "stopped"}),
+        ("verdict.score", (0.242, 0.0), {"exact_match", "token_f1", "stopped"}),
         ("eval_loss", (3.258, 3.258), set()),
     ],
 )
@@ -193,7 +205,7 @@ def test_one_more_export_keeps_the_report_the_verdict_and_the_date(words: list[s
     assert not (tmp_path / "report.json").exists()
 
 
-def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
+def test_the_plan_stage_alone_needs_no_data_and_writes_the_plan(tmp_path: Path) -> None:
     words = ["data=local_file", "data.path=missing.jsonl", "stages=[plan]"]
     assert run(words, tmp_path / "other") is None
     assert not (tmp_path / "other").exists()

@@ -103,6 +103,13 @@ def test_what_stayed_is_reported_with_the_most_that_can_be_lost(plan: Plan) -> N
             0.581,
         ),
         (
+            general(perplexity=80, answers=50),
+            "perplexity of general answers 20 to 50 of 32 (2.50 times, at most 2.52); perplexity of general texts 40 "
+            "to 80 of 32 (2.00 times, at most 2.01)",
+            "general answers are 2.50 times as surprising to the model as before, at least 2.39 times (95% confidence)",
+            0.581,
+        ),
+        (
             general(perplexity=math.inf),
             "perplexity of general texts 40 to inf of 32 (inf times, untested)",
             "perplexity of general texts 40 to inf of 32 (inf times, untested)",

@@ -100,7 +100,7 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert shown[shown.index("0%") :][:5] == [
         "0%",
         "100%",
-        "+37 to +100 points",
+        "+29 to +100 points",
         "7 compared",
         "better",
     ]
@@ -108,6 +108,7 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert page.within("#answers", ".before")[:2] == ["say", " 0"]
     assert page.within("#answers", ".before", "del")[0] == "say"  # the reference is: it is 0
     assert page.within("#verdict", ".headline", ".good") == ["Better: exact_match rose from 0% to 100%."]
+    assert "+29 to +100 points at 95% confidence" in page.within("#verdict", "details", ".soft")[0]  # folded
     assert page.within("#answers", ".after")[0] == "it is 0"
     assert len(page.within("#answers", ".after")) == 7
     assert report.train is not None
@@ -330,6 +331,14 @@ def test_settings_and_words_are_shown_without_secrets(
     settings = json.loads(next(text for text in page.within("#run", "pre") if text.startswith("{")))
     assert settings["name"] == "(hidden)"
     assert any(text.startswith("python -m framework model=echo") for text in page.within("#run", "pre"))
+
+
+def test_what_is_flagged_is_amber_and_what_is_unknown_is_grey(made: Callable[..., Page]) -> None:
+    page = made()  # the audit finds that the prompts are training rows
+    assert page.within("#verdict", ".neutral")[1] == "gained: cannot tell. all 7 prompts are answered by training rows"
+    assert page.within("#verdict", ".flagged")[0].startswith("leaked: 7 of 7 ")
+    for colour, name in (("lost", "bad"), ("flagged", "warn"), ("neutral", "soft")):
+        assert re.search(rf"\.{colour}\b[^{{}}]*{{ color: var\(--{name}\)", page.source)
 
 
 def test_as_many_answers_are_shown_as_asked_for_and_the_rest_is_named(made: Callable[..., Page]) -> None:

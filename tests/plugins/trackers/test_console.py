@@ -200,11 +200,11 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
     assert [row[0] for row in table[5:]] == ["exact_match ↑", "eval_loss ↓", "token_f1 ↑", "stopped ↑"]
     assert table[6][3] == "0.0000"
-    assert table[5] == ["exact_match ↑", "7", "0%", "100%", "+37 to +100 points", "better"]
+    assert table[5] == ["exact_match ↑", "7", "0%", "100%", "+29 to +100 points", "better"]
     assert "exact_match: the first metric that compares answers with references" in text
     assert "Better: exact_match rose from 0% to 100%." in text
     assert "gained: yes. exact_match rose from 0% to 100% on 7 prompts, by at least " in text
-    assert "- exact_match rose from 0% to 100% on 7 prompts, +37 to +100 points at 95% confidence, p = 0.016" in text
+    assert "- exact_match rose from 0% to 100% on 7 prompts, +29 to +100 points at 95% confidence, p = 0.016" in text
 
 
 def test_prompts_that_training_answers_show_no_gain(see: See) -> None:

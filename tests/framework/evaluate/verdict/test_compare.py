@@ -77,11 +77,12 @@ def test_what_is_at_its_worst_is_not_called_no_worse() -> None:
 
 def test_an_interval_is_never_without_width_and_agrees_with_the_test() -> None:
     found = change(shares(0), shares(20))
-    assert found.low == pytest.approx(0.74, abs=0.01)
+    assert found.low == pytest.approx(0.724, abs=0.001)
     assert found.high == 1.0
-    undecided = change(shares(0), shares(5))
-    assert undecided.low == 0  # Bonett and Price alone would leave out 0, which the exact test does not
-    assert change(shares(5), shares(0)).high == 0
+    for undecided in (change(shares(0), shares(5)), change(shares(5), shares(0))):  # only six can be no chance
+        assert undecided.low is not None
+        assert undecided.high is not None
+        assert undecided.low <= 0 <= undecided.high
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])

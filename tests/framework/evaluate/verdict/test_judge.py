@@ -87,7 +87,7 @@ def test_no_worse_is_reported_with_its_margin() -> None:
 def test_a_known_bound_is_the_sentence() -> None:
     (line,) = judged(exact_match=one(0, 0)).lines
     assert line == (
-        "gained: no. exact_match is 0%: none of 60 prompts is answered right, before or after; a gain of more than 4 "
+        "gained: no. exact_match is 0%: none of 60 prompts is answered right, before or after; a gain of more than 5 "
         "points is ruled out (95% confidence)"
     )
 

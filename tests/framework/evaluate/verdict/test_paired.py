@@ -117,7 +117,7 @@ def test_another_unit_of_the_measure_changes_nothing(values: list[float], factor
 
 def test_no_interval_of_shares_is_without_width() -> None:
     low, high = of_shares(np.array([20.0]), np.array([0.0]), 20, 0.95)
-    assert (float(low[0]), float(high[0])) == pytest.approx((0.74, 1.08), abs=0.01)
+    assert (float(low[0]), float(high[0])) == pytest.approx((0.724, 1.094), abs=0.001)
     low, high = of_means(np.ones((1, 20)), np.ones((1, 20)), 0.95, 1.0)
     assert (float(low[0]), float(high[0])) == pytest.approx((0.74, 1.08), abs=0.01)
 

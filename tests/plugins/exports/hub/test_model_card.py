@@ -168,7 +168,7 @@ def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:
     assert "adapter.use_dora" not in text
     after = json.loads((plan.run_dir / "evaluate.json").read_text(encoding="utf-8"))
     assert after["measures"]["exact_match"]["value"] == 1
-    assert "| exact_match | 20 | 0% | 100% | +74 to +100 points | better |" in text
+    assert "| exact_match | 20 | 0% | 100% | +72 to +100 points | better |" in text
     assert "differences with their 95% interval" in text
     assert "- gained: " in text
 
