@@ -6,8 +6,10 @@ and without the GGUF file, which takes half of the time. The slow tests look at 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,26 @@ def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
     assert report["metrics"]["eval_loss"]["after"] == quickstart.report["metrics"]["eval_loss"]["after"]
     assert report["train"] == quickstart.report["train"]
     assert len(json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]) == 4
+
+
+@pytest.mark.slow  # a tiny model shows the same in tests/plugins/hf/load/test_start.py
+def test_a_second_training_learns_another_format_from_the_adapter_of_the_first(quickstart: Run, tmp_path: Path) -> None:
+    orders = files("framework_plugins.quickstart").joinpath("data", "orders_train.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in orders.splitlines()[200:340]]
+    for row in rows:
+        row["instruction"] = "Write the order as one line: quantity, item, customer, city."
+        row["output"] = "{quantity} | {item} | {customer} | {city}".format(**json.loads(row["output"]))
+    file = tmp_path / "lines.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    other = ("data=local_file", f"data.path={file}", "metric=[exact_match]", f"adapter.start={quickstart.folder}")
+    second = run(tmp_path / "work", "+experiment=quickstart", *LESS, *other)
+    (origin,) = second.report["train"]["lineage"]
+    weights = (quickstart.folder / "checkpoint" / "adapter_model.safetensors").read_bytes()
+    assert origin["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert "Better: exact_match rose from 0% to " in second.printed
+    exact = second.report["metrics"]["exact_match"]
+    assert exact["before"] == 0
+    assert exact["after"] >= 0.5
 
 
 @pytest.mark.slow

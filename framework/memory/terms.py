@@ -93,8 +93,9 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
     more where heads of keys are repeated; eager attention its scores. What is in its place: e T (3h + k), with k
     numbers that `blocks.py` derives. MLP: e T (2h + 4i), inputs of norm and projections, gate before and after SiLU,
     up, and their product; i counts the features of a token's experts, and each gives h more, which are weighted. Of
-    frozen layers the inputs are not kept: h, and h + i less. Norms compute in fp32: 4 T h each; with fp32 states
-    nothing is raised for that. Each adapted layer keeps a copy of its input in the adapter's dtype (counted).
+    frozen layers the inputs are not kept: h, and h + i less; LLM.int8() keeps them. Norms compute in fp32: 4 T h each;
+    with fp32 states nothing is raised for that. Each adapted layer keeps a copy of its input in the adapter's dtype
+    (counted).
     """
     tokens, hidden = settings.tokens, shape.hidden
     if settings.activation_bytes:
@@ -102,7 +103,8 @@ def layer(shape: Shape, block: Block, settings: MemorySettings) -> tuple[float, 
         return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
     repeated = 2 * block.q if block.q != block.kv and settings.attention is not Attention.flash else 0
-    inputs = 1 if settings.full else 0
+    # The backward pass of bitsandbytes' `MatMul8bitLt` has the input, though only the weight's gradient would need it.
+    inputs = 1 if settings.full or settings.weights is Weights.int8 else 0
     mixed = 4 * block.unfused if block.unfused and not settings.kernels else e * block.kept
     attention = tokens * (mixed + e * ((2 + inputs) * hidden + 2 * block.q + 2 * block.kv + repeated))
     mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * block.inner + (1 + inputs) * block.routed * hidden)

@@ -56,8 +56,9 @@ def peaks() -> Iterator[Peak]:
     yield Peak("google/gemma-4-26B-A4B-it", "Axolotl, NF4 with the experts, LoRA on them", 21 * GIB, experts)
     offloaded = replace(HALF, length=4096, rank=8, targets=ATTENTION, offloaded=True)
     yield Peak("unsloth/gpt-oss-20b-BF16", "Axolotl, 16 bits, LoRA", 44 * GIB, offloaded)
-    eight = replace(NF4, weights=Weights.int8, rank=32, rows=4, length=4096, targets=ATTENTION, state_bytes=8)
-    yield Peak("LiquidAI/LFM2-8B-A1B", "Axolotl, int8, experts as they are, LoRA", 16.2 * GIB, eight)
+    # The README names a transformers 4, in which experts were linear layers, which are packed.
+    eight = replace(wide, upcast=True, rows=4, length=4096, targets=ATTENTION[:3], state_bytes=8)
+    yield Peak("LiquidAI/LFM2-8B-A1B", "Axolotl, int8 with the experts, LoRA", 16.2 * GIB, eight)
     full = replace(HALF, rank=0, rows=4, length=4096, checkpointing=False, state_bytes=8)
     yield Peak("LiquidAI/LFM2.5-350M", "Axolotl, 16 bits, all weights", 25 * GIB, full)
     yield Peak("allenai/Olmo-3-7B-Instruct", "Axolotl, NF4, LoRA", 11.3 * GIB, replace(each, **TWO))

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file
 
@@ -26,13 +27,14 @@ from framework_plugins.hf.settings.config import Packing
 from tests.plugins.hf.loss.test_loss import assert_same, packed, reference
 from tests.plugins.hf.packing import drawn
 from tests.support.copies import in_place_of_processes
+from tests.support.families import PUBLISHED, make_tokenizer, stop_ids
+from tests.support.model_page import read, write
+from tests.support.template_survey import ROWS, outcomes, turns
 from tests.support.tiny import chat_rows
 from tests.support.training import make, opened
 from tests.support.twins import TWINS, Twin
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
-COLUMNS = ("model", "class", "rows share prefixes", "adapted", "merged", "GGUF")
-START, END = "<!-- twins: made by tests/support/model_chain.py -->", "<!-- end of twins -->"
+COLUMNS = ("class", "template", "rows share prefixes", "adapted", "merged", "GGUF")
 SETTINGS = ("trainer.max_steps=3", "trainer.save_steps=1", "audit=[]")
 FILES = ("exporter=[merged,gguf]", "exporter.gguf.quantizations=[f32]")
 
@@ -41,15 +43,16 @@ class Ended(Exception):  # noqa: N818 - not an error of the program
     """What interrupts a training here."""
 
 
-def chain(name: str, folder: Path) -> str:
-    """Train a twin, interrupt and resume it, merge and convert it; return its line.
+def chain(name: str, folder: Path) -> list[str]:
+    """Train a twin, interrupt and resume it, merge and convert it; return the cells of its line.
 
     Raises:
         AssertionError: something is not exact, or is refused after the training.
     """
     twin = TWINS[name]
     base, rows = twin.write(folder / "model"), folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
+    template, conversations = _template(twin)
+    rows.write_text("".join(json.dumps(row) + "\n" for row in conversations), encoding="utf-8")
     packing, adapted = _resumed(twin, base, rows, folder)
     settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
     gguf = _exported(twin, base, rows, folder / "run", *FILES)
@@ -58,8 +61,23 @@ def chain(name: str, folder: Path) -> str:
     same = load_file(folder / "run" / "checkpoint" / "adapter_model.safetensors")
     again = load_file(folder / "resumed" / "checkpoint" / "adapter_model.safetensors")
     assert all((weight == again[name]).all() for name, weight in same.items())
-    cells = (name, f"`{settings['architectures'][0]}`", packing, adapted, "exact", gguf or "exact")
-    return f"| {' | '.join(cells)} |"
+    return [f"`{settings['architectures'][0]}`", template, packing, adapted, "exact", gguf or "exact"]
+
+
+def _template(twin: Twin) -> tuple[str, list[dict[str, Any]]]:
+    """Return which template a twin has, and rows: short ones, and one of each kind that the template allows."""
+    tokenizer, words = make_tokenizer(twin.tokenizer), [word for word in twin.words if word.startswith("model.")]
+    found = outcomes(tokenizer, stop_ids(twin.tokenizer)).items()
+    kinds = [kind for kind, outcome in found if not outcome.kind and outcome.settings == " ".join(words)]
+    rows = [
+        {"messages": [{"role": "user", "content": f"{row['instruction']} {row['input']}"},
+                      {"role": "assistant", "content": row["output"]}]}
+        for row in chat_rows(12)
+    ]  # fmt: skip
+    rows += [{"messages": turns(ROWS[kind].messages), "tools": list(ROWS[kind].tools)} for kind in kinds]
+    known = PUBLISHED.get(twin.tokenizer)
+    name = f"`{known.trl}` of TRL" if known and known.trl else f"like `{twin.tokenizer}`"
+    return ", ".join([f"{name}: {len(kinds)} kinds of rows", *(f"`{word}`" for word in words)]), rows
 
 
 def _resumed(twin: Twin, base: Path, rows: Path, folder: Path) -> tuple[str, str]:
@@ -114,28 +132,14 @@ def _reason(error: str) -> str:
     return re.sub(r".*(error loading model|model\.gguf|/model|\.gguf): ", "", first).partition(". ")[0].strip()
 
 
-def table(lines: Mapping[str, str]) -> str:
-    """Return the lines with their head."""
-    head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-    return "\n".join([head, *lines.values()])
-
-
-def lines_of_page() -> dict[str, str]:
-    """Return the lines of the page by the name of the twin."""
-    text = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
-    return {line.split(" | ")[0].removeprefix("| "): line for line in text.strip().splitlines()[2:]}
-
-
 def main(names: Sequence[str]) -> None:
     """Write the lines of these twins, or of all, into the page."""
     with in_place_of_processes():
         for name in names or TWINS:
             with tempfile.TemporaryDirectory() as folder:
-                line = chain(name, Path(folder))
-            made = {**lines_of_page(), name: line}
-            before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
-            lines = table({each: made[each] for each in TWINS if each in made})
-            PAGE.write_text(f"{before}{START}\n\n{lines}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+                cells = chain(name, Path(folder))
+            made = {**read("twins"), name: cells}
+            write("twins", {"model": COLUMNS, **{each: made[each] for each in TWINS if each in made}})
 
 
 if __name__ == "__main__":

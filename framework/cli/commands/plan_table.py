@@ -133,12 +133,12 @@ def fitting(gpu: str) -> list[Fitting]:
     for name, shape in preset_shapes(session.plugins):
         longest = {}
         for way, one in ways.items():
-            lengths = [0]
+            longest[way] = 0
             for length in LENGTHS:
                 context = PlanContext(changed(one, {"trainer.max_seq_length": length}), shape, card, None, session)
-                if context.fit_status(context.estimate()) is FitStatus.fits:
-                    lengths.append(length)
-            longest[way] = max(lengths)
+                if context.fit_status(context.estimate()) is not FitStatus.fits:
+                    break
+                longest[way] = length
         found.append(Fitting(name, round(shape.total / 1e9, 1), longest))
     return sorted(found, key=lambda each: -each.billions)
 

@@ -78,6 +78,14 @@ def test_what_needs_more_gets_a_hint(change: str) -> None:
         assert estimate(SEVEN, more).high > estimate(SEVEN, PLAIN).high
 
 
+def test_a_product_in_int8_keeps_its_input() -> None:
+    half, int8 = (
+        sum(terms.layer(SEVEN, next(iter(SEVEN.counts)), dataclasses.replace(PLAIN, weights=weights)))
+        for weights in (Weights.half, Weights.int8)
+    )
+    assert int8 - half == 2 * PLAIN.tokens * (2 * SEVEN.hidden + SEVEN.intermediate)
+
+
 def test_a_plain_loss_keeps_all_logits_and_a_chunked_one_does_not() -> None:
     plain = estimate(SEVEN, MemorySettings(4, 2048, rank=16))
     chunked = estimate(SEVEN, MemorySettings(4, 2048, rank=16, loss=Loss.chunked))

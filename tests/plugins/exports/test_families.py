@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.model_chain import chain, lines_of_page
+from tests.support.model_chain import COLUMNS, chain
+from tests.support.model_page import read
 from tests.support.twins import TWINS
 
 CHEAP = ("Qwen3.5, Qwen3.6",)
@@ -14,11 +15,11 @@ CHEAP = ("Qwen3.5, Qwen3.6",)
 
 
 def test_the_page_has_a_line_for_each_family() -> None:
-    assert [*lines_of_page()] == [*TWINS]
+    assert [*read("twins")] == ["model", *TWINS]
 
 
 @pytest.mark.parametrize(
     "name", [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
 )
 def test_a_family_goes_as_far_as_the_page_says(name: str, tmp_path: Path) -> None:
-    assert chain(name, tmp_path) == lines_of_page()[name]
+    assert [*zip(COLUMNS, chain(name, tmp_path), strict=True)] == [*zip(COLUMNS, read("twins")[name], strict=True)]

@@ -23,7 +23,8 @@ GENERAL_QUESTIONS = (
 )
 """Asked besides the prompts of the run: an export can be right about the task and wrong about the rest."""
 MAX_ROW_TOKENS = 160
-"""Tokens of a row; the rest is left out, since every position is compared."""
+"""Tokens of a row; the rest is left out, since every position is compared. A longer prompt, which a template or a run
+with a long system prompt writes, begins later and takes half of them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class CheckRow:
         answer: the token ids that the trained model writes, without the stop token.
         stopped: whether it ended by itself.
         last: how many positions at its end are compared, of a long row without an answer; 0: all of them.
+        before: the token ids of the text before `prompt`, which no model is given.
     """
 
     text: str
@@ -43,6 +45,7 @@ class CheckRow:
     answer: tuple[int, ...]
     stopped: bool
     last: int = 0
+    before: tuple[int, ...] = ()
 
     @property
     def ids(self) -> list[int]:
@@ -64,11 +67,11 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
             text = model.render(prompt)
         except FrameworkError:  # a template that requires a system prompt, say: the run's own prompts have it
             continue
-        ids = model.tokenize(text)
-        if len(ids) < MAX_ROW_TOKENS:
-            tokenized.append((text, tuple(ids)))
+        ids = tuple(model.tokenize(text))
+        begin = len(ids) - MAX_ROW_TOKENS // 2 if len(ids) >= MAX_ROW_TOKENS else 0
+        tokenized.append((text, ids[begin:], ids[:begin]))
     answers = model.complete(
-        [ids for _, ids in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
+        [ids for _, ids, _ in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
     )
     return [
         CheckRow(
@@ -76,8 +79,9 @@ def answered_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_ne
             ids,
             answer.ids[: MAX_ROW_TOKENS - len(ids)],
             answer.stopped and len(ids) + len(answer.ids) <= MAX_ROW_TOKENS,
+            before=before,
         )
-        for (text, ids), answer in zip(tokenized, answers, strict=True)
+        for (text, ids, before), answer in zip(tokenized, answers, strict=True)
     ]
 
 

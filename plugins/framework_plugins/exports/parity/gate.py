@@ -311,14 +311,14 @@ class Gate:
         for row in reference.rows:
             if row.last:  # it is cut anywhere
                 continue
-            ids = tuple(llama.tokenize_prompt(row.text))
-            if ids != row.prompt:
-                at = next((n for n, pair in enumerate(zip(ids, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
+            ids, ours = tuple(llama.tokenize_prompt(row.text)), (*row.before, *row.prompt)
+            if ids != ours:
+                at = next((n for n, pair in enumerate(zip(ids, ours, strict=False)) if pair[0] != pair[1]), 0)
                 raise _parity_error(
                     name,
                     TRAINED,
                     f"llama.cpp tokenizes a prompt differently, from token {at} on: {row.text[:40]!r}",
-                    f"{len(ids)} tokens instead of {len(row.prompt)}",
+                    f"{len(ids)} tokens instead of {len(ours)}",
                 )
 
     def _match_answer(self, llama: LlamaProcess, row: CheckRow, logits: Any, tie: float) -> AnswerMatch:

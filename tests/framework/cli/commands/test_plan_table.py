@@ -10,6 +10,7 @@ from framework.cli.commands import PlanTableCommandConfig
 from framework.cli.commands.plan_table import PlanTableCommand, lines
 from framework.memory import Shape
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
+from tests.support.model_page import CARDS, planned, read
 
 COMMAND = PlanTableCommand(PlanTableCommandConfig())
 
@@ -53,6 +54,13 @@ def test_what_fits_a_gpu_is_what_the_plan_says(
     assert longest["a100_80"]["adapter=lora"] > longest["rtx4090"]["adapter=lora"]
     COMMAND.main(["rtx3060"])
     assert "11.3 GiB free" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("card", [pytest.param(card, marks=[pytest.mark.slow] * (card != "24 GB")) for card in CARDS])
+def test_the_page_of_models_has_what_the_plan_says_of_each_preset(card: str) -> None:
+    """`python -m tests.support.model_page` writes it."""
+    head, *lines = read("plans").items()
+    assert {name: cells[head[1].index(card)] for name, cells in lines} == planned(card)
 
 
 @pytest.mark.parametrize(

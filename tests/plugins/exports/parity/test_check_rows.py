@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from framework.api.records import Prompt
+from framework.api.records import Answer, Message, Prompt
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.parity.check_rows import COMPARED_TAIL, long_row
+from framework_plugins.exports.parity.check_rows import COMPARED_TAIL, MAX_ROW_TOKENS, answered_rows, long_row
 from tests.support.families import make_tokenizer
 from tests.support.speaks import Speaks
 
@@ -32,6 +34,21 @@ def test_its_end_names_what_stands_at_its_beginning() -> None:
     assert entries[0].startswith("1. Orrin was opened in 1840. ")
     assert all(entries[number % 5].split()[1] in entries[number] for number in range(5, 60))
     assert len(set(entries)) == 60
+
+
+def test_a_long_prompt_takes_part_with_its_end() -> None:
+    class Says(Speaks):
+        def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+            assert batch_size == len(starts)
+            return [Answer("", max_new_tokens, stopped=False, ids=(1,) * max_new_tokens) for _ in starts]
+
+    model = Says(make_tokenizer("llama3"))
+    told = Prompt((Message("system", "Be brief. " * 200), Message("user", "Sure?")))
+    long, *short = answered_rows(model, [told], count=1, max_new_tokens=200)
+    assert [*long.before, *long.prompt] == model.tokenize(long.text)
+    assert (len(long.prompt), len(long.ids)) == (MAX_ROW_TOKENS // 2, MAX_ROW_TOKENS)
+    assert "Sure?" in model.tokenizer.decode(long.prompt)
+    assert {row.before for row in short} == {()}
 
 
 def test_a_template_that_refuses_it_leaves_plain_text() -> None:

@@ -65,11 +65,6 @@ def trained(made: Plan, folder: Path) -> tuple[dict[str, bytes], list[Step], int
     return {name: weight.tobytes() for name, weight in weights.items()}, told, result.resumed
 
 
-def test_each_stranger_of_the_page_has_at_most_40_lines() -> None:
-    assert {name: len(text.splitlines()) <= 40 for name, text in FILES.items()} == dict.fromkeys(FILES, True)
-    assert FILES.keys() == {"orthogonal", "trapezoid", "curriculum", "plateau"}
-
-
 def test_strangers_train_together_and_resume_bit_for_bit(plan: Callable[..., Plan], tmp_path: Path) -> None:
     """With accumulation and dropout; each of them is seen to act. With trees and a kill: test_strangers.py."""
     made = plan(*STRANGERS)

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
+from framework import FrameworkError
 from framework.api import records
 from framework.api.protocols import Launcher, TrainRun
 from framework.api.records import Example, GroupedRows, Message, Step, TokenGroup, TrainResult
@@ -318,6 +319,12 @@ def test_the_losses_of_the_page_train(base: Path, rows: Path, tmp_path: Path) ->
     for one, other in zip(nothing, plain, strict=True):  # gamma 0 is cross entropy
         assert one.loss == pytest.approx(other.loss, rel=1e-5)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+
+
+def test_a_loss_that_reads_what_the_rows_do_not_have_is_refused(base: Path, rows: Path, tmp_path: Path) -> None:
+    told = r"loss=distill reads 'teacher_log_probs' of each row, and (\d+) of \1 rows have none: choose a format that"
+    with pytest.raises(FrameworkError, match=told), opened(make(base, rows, tmp_path / "run", "loss=distill")):
+        pass
 
 
 def test_a_trainer_built_on_hf_trains_the_same_and_does_more(

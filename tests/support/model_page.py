@@ -1,0 +1,65 @@
+"""The tables of docs/reference/models.md that tests make.
+
+`python -m tests.support.model_page` writes the one of the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from framework.cli.commands.plan_table import fitting
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
+CARDS = {
+    "8 GB": "rtx4060",
+    "12 GB": "rtx3060",
+    "16 GB": "rtx4080",
+    "24 GB": "rtx4090",
+    "32 GB": "rtx5090",
+    "80 GB": "a100_80",
+}
+
+
+def read(name: str) -> dict[str, list[str]]:
+    """Return the cells of a table's lines by the first cell, the head included."""
+    lines = PAGE.read_text(encoding="utf-8").partition(_start(name))[2].partition(_end(name))[0].strip().splitlines()
+    cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines if not line.startswith("|---")]
+    return {first: rest for first, *rest in cells}
+
+
+def write(name: str, lines: Mapping[str, Sequence[str]]) -> None:
+    """Put a table into the page; its first line is the head."""
+    head, *rest = (f"| {' | '.join([first, *cells])} |" for first, cells in lines.items())
+    rule = "|---" * (1 + len(next(iter(lines.values())))) + "|"
+    before, _, old = PAGE.read_text(encoding="utf-8").partition(_start(name))
+    text = "\n".join([head, rule, *rest])
+    PAGE.write_text(f"{before}{_start(name)}\n\n{text}\n\n{_end(name)}{old.partition(_end(name))[2]}", encoding="utf-8")
+
+
+def planned(card: str) -> dict[str, str]:
+    """Return what the plan says of each preset on a card: the longest rows in four bits, and in 16."""
+    return {each.model: _cell(each.longest) for each in fitting(CARDS[card])}
+
+
+def _cell(longest: Mapping[str, int]) -> str:
+    lengths = [f"{longest[way]:,}" if longest[way] else "-" for way in ("quantization=nf4", "adapter=lora")]
+    return " / ".join(lengths) if set(lengths) != {"-"} else "-"
+
+
+def _start(name: str) -> str:
+    return f"<!-- {name}: made by a test -->"
+
+
+def _end(name: str) -> str:
+    return f"<!-- end of {name} -->"
+
+
+def main() -> None:
+    """Write what the plan says of all presets."""
+    columns = [planned(card) for card in CARDS]
+    write("plans", {"preset": [*CARDS], **{name: [column[name] for column in columns] for name in columns[0]}})
+
+
+if __name__ == "__main__":
+    main()
