@@ -12,7 +12,7 @@ from rich.console import Console
 
 from framework import FrameworkError
 from framework.api import count, display_path, write_atomically
-from framework.api.program import CommandParser, check_writable
+from framework.api.program import CommandParser
 from framework_plugins.evals.comparison import inspect_log, items_file, lm_eval_log, run
 from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines
 from framework_plugins.evals.comparison.pairing import NO_CLUSTERS, Choices, compared, failing
@@ -81,7 +81,10 @@ class CompareCommand:
         if given.html:
             from framework_plugins.evals.comparison.page import render  # noqa: PLC0415 - Jinja, for a page only
 
-            write_atomically(given.html, render(found, bad))
+            try:
+                write_atomically(given.html, render(found, bad))
+            except OSError as error:
+                raise FrameworkError(f"--html {given.html} cannot be written: {error.strerror or error}") from error
         if given.json:
             print(json.dumps(as_json(found, bad), indent=1, ensure_ascii=False))  # noqa: T201
         else:
@@ -115,7 +118,8 @@ def _check(places: Sequence[Path], page: Path | None) -> None:
     if page:
         if page.is_dir():
             raise FrameworkError(f"--html {page} is a folder: name a file")
-        check_writable(page.absolute().parent)
+        if not page.absolute().parent.is_dir():
+            raise FrameworkError(f"--html {page}: there is no folder {page.parent}")
 
 
 def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:

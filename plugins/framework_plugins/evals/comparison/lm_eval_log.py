@@ -56,13 +56,16 @@ def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Ev
     found = Evaluation(display_path(place), "lm-eval")
     results = _results({_date(file): file for file in files if _date(file)})
     samples: dict[str, list[dict[str, Any]]] = {}
-    keys: dict[tuple[str, str], list[str]] = {}
+    keys: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     kept = Texts()
     for task, file in tasks.items():
         rows = _rows(file, task, cluster, found, kept if texts else Texts(0))
         # A row for each filter; of each filter the documents in one order.
         samples[task] = [{"filter": chosen, **scores} for chosen, of_it in rows.items() for _, scores in of_it]
-        keys |= {(task, chosen): [key for key, _ in of_it] for chosen, of_it in rows.items()}
+        for chosen, of_it in rows.items():
+            for key, scores in of_it:
+                for metric in scores:
+                    keys[task, chosen, metric].append(key)
     printed = bool(results)
     results = results or _without_figures(samples)
     results["samples"] = samples
@@ -155,7 +158,7 @@ def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
 
 
 def _add_measures(
-    found: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str], list[str]], *, printed: bool
+    found: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str, str], list[str]], *, printed: bool
 ) -> None:
     parts = {
         measure_name(task, metric, chosen): (task, metric, chosen)
@@ -167,7 +170,7 @@ def _add_measures(
     for name, measure in measures(results, Aspect.task, found.notes):
         task, metric, chosen = parts[name]
         members = list(subtasks(results, task))
-        places = [key for member in members for key in keys.get((member, chosen), [])]
+        places = [key for member in members for key in keys.get((member, chosen, metric), [])]
         if len(measure.items) == len(places) > 0:
             known = (results["higher_is_better"].get(task) or {}).get(metric)
             up = direction(metric) if known is None else bool(known)

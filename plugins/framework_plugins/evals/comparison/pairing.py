@@ -75,7 +75,7 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         FrameworkError: they are not of the same items, share no measure, or something cannot be told.
     """
     systems = dict(zip(letters(len(evaluations)), evaluations, strict=True))
-    notes = [f"{letter}: {note}" for letter, one in systems.items() for note in one.notes]
+    notes = _notes(systems)
     _check_versions(systems)
     names = _names(systems, choices, notes)
     directions = _directions(systems, names, choices)
@@ -96,6 +96,16 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         list(dict.fromkeys(notes)),
         choices,
     )
+
+
+def _notes(systems: Mapping[str, Evaluation]) -> list[str]:
+    """Return what the evaluations say, each once, with the letters of those that say it."""
+    told = {
+        note: [letter for letter, one in systems.items() if note in one.notes]
+        for each in systems.values()
+        for note in each.notes
+    }
+    return [note if len(said) == len(systems) else f"{', '.join(said)}: {note}" for note, said in told.items()]
 
 
 def _check_versions(systems: Mapping[str, Evaluation]) -> None:

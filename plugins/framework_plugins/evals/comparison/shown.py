@@ -16,7 +16,7 @@ from framework.api.program import Comparison
 from framework_plugins.evals.comparison.pairing import Compared, Figures
 
 SCHEMA_VERSION = 1
-STYLES = {Outcome.better: "green", Outcome.worse: "red"}
+TONES = {Outcome.better: "good", Outcome.worse: "lost"}
 FINE, FINER = 0.1, 0.01
 """Widths of an interval of a share below which its bounds have one digit more, and two."""
 SMALL_P = 0.001
@@ -33,6 +33,7 @@ class Row:
     p_value: str = ""
     outcome: str = ""
     tone: str = "neutral"
+    change: Change | None = None
 
 
 def rows(found: Compared, figures: Figures) -> Iterator[Row]:
@@ -44,15 +45,15 @@ def rows(found: Compared, figures: Figures) -> Iterator[Row]:
             yield Row(letter, shown)
         for one in about:
             change = one.change
-            tones = {Outcome.better: "good", Outcome.worse: "lost"}
             yield Row(
                 letter if one is about[0] else "",
                 shown if one is about[0] else "",
                 one.one,
                 bounds(change),
                 "" if change.p_value is None else p_text(change.p_value),
-                outcome(one),
-                tones.get(change.outcome, "neutral") if change.outcome else "neutral",
+                _told(change),
+                TONES.get(change.outcome or Outcome.unknown, "neutral"),
+                change,
             )
 
 
@@ -72,14 +73,20 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < SMALL_P else f"{value:.2g}"
 
 
-def outcome(one: Comparison) -> str:
-    """Say what a comparison comes to."""
-    change = one.change
-    if change.outcome is Outcome.undecided and change.before == change.after and change.p_value == 1:
+def outcome(change: Change) -> str:
+    """Say what a comparison comes to; empty if nothing was tested."""
+    undecided = {Outcome.undecided, Outcome.no_worse}
+    if change.outcome in undecided and change.before == change.after and change.p_value == 1:
         return "no difference on these items"
-    if change.outcome is Outcome.no_worse and change.margin is not None:
-        return f"no worse: a loss of {_size(change.margin, change)} is ruled out"
     return change.outcome.value if change.outcome else ""
+
+
+def _told(change: Change) -> str:
+    """Say the same in the table, with the loss that is ruled out."""
+    text = outcome(change)
+    if text == Outcome.no_worse.value and change.margin is not None:
+        return f"no worse: a loss of {_size(change.margin, change)} is ruled out"
+    return text
 
 
 def _is_share(change: Change) -> bool:
@@ -100,11 +107,11 @@ def headline(found: Compared) -> list[str]:
     """Say in a sentence for each pair of systems what differs."""
     lines = []
     for pair in dict.fromkeys((one.one, one.other) for one in found.comparisons):
-        about = [one for one in found.comparisons if (one.one, one.other) == pair and one.change.outcome]
-        said = {}
-        for one in about:
-            said.setdefault(one.change.outcome, []).append(one.measure)
-        words = [f"{result.value} in {', '.join(said[result])}" for result in Outcome if result in said]
+        said: dict[str, list[str]] = {}
+        for one in sorted(found.comparisons, key=lambda one: [*Outcome].index(one.change.outcome or Outcome.unknown)):
+            if (one.one, one.other) == pair and one.change.outcome:
+                said.setdefault(outcome(one.change), []).append(one.measure)
+        words = [f"{text} in {', '.join(names)}" for text, names in said.items()]
         lines.append(f"{pair[1]} against {pair[0]}: {'; '.join(words) or 'nothing could be compared'}.")
     return lines
 
@@ -115,10 +122,13 @@ def why(found: Compared) -> str:
     parts = ["each item is compared with itself"]
     grouped = [one for one in found.measures if one.clusters]
     if grouped:
-        parts.append(f"items that are not independent count as one ({grouped[0].items} are {grouped[0].clusters})")
+        parts.append(
+            f"similar items count as one cluster ({grouped[0].items} items of {grouped[0].name} are "
+            f"{grouped[0].clusters} clusters)"
+        )
     total = sum(one.p_value is not None for one in found.comparisons)
     if total > 1:
-        parts.append(f"p and intervals allow for {total} comparisons")
+        parts.append(f"p and the intervals allow for {total} comparisons")
     text = f"{', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}"
     line = f"Here {text}."
     if tools and found.unpaired:
@@ -158,8 +168,7 @@ def about(figures: Figures) -> str:
 
 def heading(found: Compared) -> str:
     """Return the heading of the differences."""
-    total = sum(one.p_value is not None for one in found.comparisons)
-    return f"difference ({found.choices.confidence:.0%} for {'all together' if total > 1 else 'it'})"
+    return f"difference ({found.choices.confidence:.0%})"
 
 
 def _table(found: Compared, figures: Figures) -> Table:
@@ -168,7 +177,7 @@ def _table(found: Compared, figures: Figures) -> Table:
         padding=(0, 2, 0, 0),
     )  # fmt: skip
     for name in ("", "printed", "", heading(found), "p", ""):
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for row in rows(found, figures):
         style = {"good": "green", "lost": "red"}.get(row.tone, "")
         against = f"− {row.against}" if row.against else ""
