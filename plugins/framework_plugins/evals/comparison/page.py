@@ -26,9 +26,8 @@ def render(found: Compared, failing: Sequence[Comparison]) -> str:
     environment.filters["visible"] = lambda text: visible(text, " ")
     source = files("framework_plugins.evals.comparison").joinpath(TEMPLATE).read_text(encoding="utf-8")
     css = source.partition("<style>")[2].partition("</style>")[0]
-    policy = (
-        f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()}'"
-    )
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = f"default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'sha256-{digest}'"
     page: str = environment.from_string(source).render(
         policy=Markup(policy),  # noqa: S704 - a hash
         systems=found.systems,

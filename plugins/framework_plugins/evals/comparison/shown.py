@@ -28,7 +28,7 @@ class Row:
 
     system: str
     printed: str
-    against: str = ""
+    pair: str = ""
     difference: str = ""
     p_value: str = ""
     outcome: str = ""
@@ -48,7 +48,7 @@ def rows(found: Compared, figures: Figures) -> Iterator[Row]:
             yield Row(
                 letter if one is about[0] else "",
                 shown if one is about[0] else "",
-                one.one,
+                f"{letter} − {one.one}",
                 bounds(change),
                 "" if change.p_value is None else p_text(change.p_value),
                 _told(change),
@@ -180,8 +180,7 @@ def _table(found: Compared, figures: Figures) -> Table:
         table.add_column(name)
     for row in rows(found, figures):
         style = {"good": "green", "lost": "red"}.get(row.tone, "")
-        against = f"− {row.against}" if row.against else ""
-        table.add_row(row.system, row.printed, against, row.difference, row.p_value, Text(row.outcome, style))
+        table.add_row(row.system, row.printed, row.pair, row.difference, row.p_value, Text(row.outcome, style))
     return table
 
 
