@@ -33,7 +33,7 @@ LOWER = {
 """Metrics of which a lower value is better."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """What was asked: a hash of it, empty if it is not known, and what else makes items dependent.
 

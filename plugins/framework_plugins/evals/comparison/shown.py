@@ -118,7 +118,6 @@ def headline(found: Compared) -> list[str]:
 
 def why(found: Compared) -> str:
     """Say why these figures differ from those that the tools print."""
-    tools = " and ".join(dict.fromkeys(one.tool for one in found.systems.values() if one.tool != "run"))
     parts = ["each item is compared with itself"]
     grouped = [one for one in found.measures if one.clusters]
     if grouped:
@@ -131,11 +130,11 @@ def why(found: Compared) -> str:
         parts.append(f"p and the intervals allow for {total} comparisons")
     text = f"{', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}"
     line = f"Here {text}."
-    if tools and found.unpaired:
+    if found.unpaired:
         (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
         line = (
-            f"The ± of {tools} is the standard error of one system by itself, and an unpaired test of these gives "
-            f"p = {value:.2g} for {name} of {other}. {line}"
+            f"Each ± is the standard error of one system by itself, and an unpaired test of them gives p = {value:.2g} "
+            f"for {name} of {other}. {line}"
         )
     return line
 
