@@ -140,16 +140,16 @@ def read(place: Path, cluster: str, *, texts: bool) -> Evaluation:
             return lm_eval_log.read(place, logs, cluster, texts=texts)
         if logs := inspect_log.logs_in(place):
             return inspect_log.read(place, logs, cluster, texts=texts)
-        hint = ""
-        if [*place.glob("**/results_*.json")][:1]:
-            hint = ". lm-eval's results are there without samples: evaluate with --log_samples"
+        without = lm_eval_log.has_results(place)
+        hint = ". lm-eval's results are there without samples: evaluate with --log_samples" if without else ""
         raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
     if place.suffix == ".eval" or (place.suffix == ".json" and inspect_log.is_log(place)):
         return inspect_log.read(place, [place], cluster, texts=texts)
     if place.suffix != ".jsonl":
-        hint = ""
-        if place.suffix == ".json" and place.name.startswith("results_"):
-            hint = ": lm-eval's results are figures without items; name its folder, evaluated with --log_samples"
+        without = place.suffix == ".json" and place.name.startswith("results_")
+        hint = (
+            ". lm-eval's results have no items: name the folder of an evaluation with --log_samples" if without else ""
+        )
         raise FrameworkError(f"{display_path(place)} is not {ACCEPTED}{hint}")
     _, first = next(json_lines(place), (0, None))
     if first is None:

@@ -153,7 +153,7 @@ def json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Give the objects of a JSONL file with the numbers of their lines, one in memory at a time.
 
     Raises:
-        FrameworkError: the file cannot be read, or a line of it is no object, or is too long.
+        FrameworkError: the file cannot be read, or a line of it is not an object, or is too long.
     """
     place = display_path(file)
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,11 +58,18 @@ def logs_in(folder: Path) -> list[Path]:
 
 
 def is_log(file: Path) -> bool:
-    """Whether a file is named, or begins, as a log of inspect does."""
+    """Whether a file is named, or begins, as a log of inspect does.
+
+    Raises:
+        FrameworkError: it cannot be read.
+    """
     if file.suffix == ".eval":
         return True
-    with file.open("rb") as opened:
-        head = opened.read(200).decode(errors="ignore")
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(200).decode(errors="ignore")
+    except OSError as error:
+        raise FrameworkError(f"{display_path(file)} cannot be read: {error.strerror}") from error
     return file.suffix == ".json" and '"version"' in head and '"status"' in head
 
 
@@ -97,7 +105,7 @@ def _archive(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
                 reason = "the evaluation has not ended" if START in names else "inspect did not write it"
                 raise FrameworkError(f"{display_path(file)} has no {HEADER} and {SUMMARIES}: {reason}")
             return _checked(file, _member(archive, HEADER, file)), _member(archive, SUMMARIES, file)
-    except (zipfile.BadZipFile, zstd.ZstdError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zstd.ZstdError, zlib.error, EOFError, NotImplementedError) as error:
         raise FrameworkError(f"{display_path(file)} is damaged ({error}): was it copied in part?") from error
     except OSError as error:
         raise FrameworkError(f"{display_path(file)} cannot be read: {error.strerror or error}") from error
@@ -147,7 +155,7 @@ def _scores(
 ) -> dict[str, dict[str, list[float | None]]]:
     """Return the scores by measure and sample, one for each epoch, and add the samples to those that are known."""
     scores: dict[str, dict[str, list[float | None]]] = defaultdict(lambda: defaultdict(list))
-    seen = set[tuple[str, int]]()
+    seen = dict[tuple[str, int], None]()
     words = dict[str, str]()
     for number, sample in enumerate(samples, start=1):
         where = f"{display_path(file)}: sample {number}"
@@ -156,7 +164,7 @@ def _scores(
         key, epoch = f"{task}/{sample['id']}", int(sample.get("epoch") or 1)
         if (key, epoch) in seen:
             raise twice(where, f"epoch {epoch} of the sample {sample['id']}")
-        seen.add((key, epoch))
+        seen[key, epoch] = None
         asked = [*_input(sample["input"]), *texts_in(sample.get("choices"))]
         target = "\n".join(texts_in(sample.get("target")))
         if key not in found.items:
@@ -172,11 +180,9 @@ def _scores(
     for measure, value in words.items():
         del scores[measure]
         found.notes.append(f"not compared: {measure}; its scores are texts, such as {value[:20]!r}")
-    for items in scores.values():
-        for key in found.items:
-            if key.startswith(f"{task}/"):
-                items[key]  # a sample that failed has no score
-    return scores
+    keys = dict.fromkeys(key for key, _ in seen)
+    # A sample that failed has no score.
+    return {measure: {key: items.get(key, []) for key in keys} for measure, items in scores.items()}
 
 
 def _input(value: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,16 @@ DEEPEST = 2
 
 def logs_in(folder: Path) -> list[Path]:
     """Return the files with samples in a folder and below it."""
-    levels = ["*/" * depth + "samples_*.jsonl" for depth in range(DEEPEST + 1)]
-    return sorted(file for level in levels for file in folder.glob(level) if SAMPLES.fullmatch(file.name))
+    return sorted(file for file in _below(folder, "samples_*.jsonl") if SAMPLES.fullmatch(file.name))
+
+
+def has_results(folder: Path) -> bool:
+    """Whether lm-eval has written figures there."""
+    return any(_below(folder, "results_*.json"))
+
+
+def _below(folder: Path, pattern: str) -> Iterator[Path]:
+    return (file for depth in range(DEEPEST + 1) for file in folder.glob("*/" * depth + pattern))
 
 
 def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Evaluation:

@@ -72,25 +72,28 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
     """Compare each evaluation with the first one, or all with each other.
 
     Raises:
-        FrameworkError: they are not of the same items, share no measure, or something cannot be told.
+        FrameworkError: they are not of the same items, share no measure, or the direction of one is not known.
     """
     systems = dict(zip(letters(len(evaluations)), evaluations, strict=True))
     notes = _notes(systems)
     _check_versions(systems)
     names = _names(systems, choices, notes)
     directions = _directions(systems, names, choices)
-    measures = {name: _paired(systems, name, up=directions[name], choices=choices, notes=notes) for name in names}
+    paired = {name: _paired(systems, name, up=directions[name], choices=choices, notes=notes) for name in names}
+    measures = {name: sides for name, sides in paired.items() if _one_weight(name, sides, notes)}
+    if not measures:
+        raise FrameworkError(f"nothing can be compared: {notes[-1]}")
     config = VerdictConfig(confidence=choices.confidence)
     config = config if choices.margin is None else replace(config, margin=choices.margin)
     found = compare_systems(
-        {letter: {name: measures[name][letter] for name in names} for letter in systems},
+        {letter: {name: sides[letter] for name, sides in measures.items()} for letter in systems},
         config,
         against="" if choices.all_pairs else "A",
-        candidates={name: max(one.measures[name].candidates for one in systems.values()) for name in names},
+        candidates={name: max(one.measures[name].candidates for one in systems.values()) for name in measures},
     )
     return Compared(
         systems,
-        [_figures(name, systems, measures[name]) for name in names],
+        [_figures(name, systems, sides) for name, sides in measures.items()],
         found,
         _unpaired(systems, found),
         list(dict.fromkeys(notes)),
@@ -128,7 +131,7 @@ def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: list[str]
         if name not in everywhere:
             lacking = [letter for letter, one in systems.items() if name not in one.measures]
             known = dict.fromkeys(everywhere or [each for side in sides for each in side])
-            raise FrameworkError(f"--metric: {', '.join(lacking)} without it. {unknown('metric', name, known)}")
+            raise FrameworkError(f"--metric {name} is not in {', '.join(lacking)}: {unknown('metric', name, known)}")
     if not everywhere:
         have = "; ".join(
             f"{letter} has {', '.join([*one.measures][:SHOWN]) or 'none'}" for letter, one in systems.items()
@@ -191,14 +194,15 @@ def _paired(
     if len({one.tool for one in systems.values()}) > 1:
         notes.append("the items of different tools are paired by their names only; their prompts are not compared")
     clusters = _clusters(first, name, keys, choices, notes)
-    found = {letter: _ordered(one.measures[name], keys, clusters, up=up) for letter, one in systems.items()}
-    weights = {tuple(each.weights) for each in found.values()}
-    if len(weights) > 1:
-        raise FrameworkError(
-            f"{name}: the items have other weights, such as numbers of tokens, in each evaluation: choose other "
-            "measures with --metric"
-        )
-    return found
+    return {letter: _ordered(one.measures[name], keys, clusters, up=up) for letter, one in systems.items()}
+
+
+def _one_weight(name: str, sides: Mapping[str, Measure], notes: list[str]) -> bool:
+    """Whether the items count the same in all systems; those of a loss count by their tokens."""
+    if len({tuple(measure.weights) for measure in sides.values()}) == 1:
+        return True
+    notes.append(f"not compared: {name}; its items have other numbers of tokens in each, which are their weights")
+    return False
 
 
 def _other_items(

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in words and numbers: for the terminal, the page and JSON."""
+"""What a comparison comes to: as tables in the terminal, and as JSON."""
 
 from __future__ import annotations
 

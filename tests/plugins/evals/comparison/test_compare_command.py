@@ -263,7 +263,7 @@ BAD: dict[str, tuple[Rows, Rows, Sequence[str], str]] = {
         "taste: nothing says whether a higher value is better. Add --higher-is-better taste or --lower-is-better taste",
     ),
     "other metrics": (TWO, scored([1] * 6, "f1"), (), "no measure is in all of them: A has acc; B has f1"),
-    "an unknown metric": (TWO, TWO, ("--metric", "accc"), "--metric: A, B without it. "),
+    "an unknown metric": (TWO, TWO, ("--metric", "accc"), "--metric accc is not in A, B: unknown metric 'accc'"),
     "a text for a score": (TWO, scored(["good"] * 6), (), "b.jsonl:1: the score of acc is 'good'; a number, true, "),
     "another shape": (TWO, [{"id": 1, "acc": 1}], (), 'b.jsonl:1: a line looks like {"id": "q1", "scores": {"acc": '),
     "no such field": (TWO, TWO, ("--cluster", "book"), "a.jsonl:1: the item has no field 'book', which --cluster "),
