@@ -35,6 +35,10 @@ class Choices:
     margin: float | None = None
 
 
+Notes = dict[str, list[str]]
+"""What is to know, and the measures that it is said of; none if it is about all."""
+
+
 @dataclass(frozen=True)
 class Figures:
     """One measure: what each system prints itself, by letter, and what is compared."""
@@ -80,9 +84,10 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
     names = _names(systems, choices, notes)
     directions = _directions(systems, names, choices)
     paired = {name: _paired(systems, name, up=directions[name], choices=choices, notes=notes) for name in names}
-    measures = {name: sides for name, sides in paired.items() if _one_weight(name, sides, notes)}
+    measures = {name: sides for name, sides in paired.items() if _can_show(name, sides, notes)}
     if not measures:
-        raise FrameworkError(f"nothing can be compared: {notes[-1]}")
+        text, names = notes.popitem()
+        raise FrameworkError(f"{', '.join(names)}: {text}")
     config = VerdictConfig(confidence=choices.confidence)
     config = config if choices.margin is None else replace(config, margin=choices.margin)
     found = compare_systems(
@@ -96,19 +101,19 @@ def compared(evaluations: Sequence[Evaluation], choices: Choices) -> Compared:
         [_figures(name, systems, sides) for name, sides in measures.items()],
         found,
         _unpaired(systems, found),
-        list(dict.fromkeys(notes)),
+        [f"{', '.join(names)}: {text}" if names else text for text, names in notes.items()],
         choices,
     )
 
 
-def _notes(systems: Mapping[str, Evaluation]) -> list[str]:
+def _notes(systems: Mapping[str, Evaluation]) -> Notes:
     """Return what the evaluations say, each once, with the letters of those that say it."""
     told = {
         note: [letter for letter, one in systems.items() if note in one.notes]
         for each in systems.values()
         for note in each.notes
     }
-    return [note if len(said) == len(systems) else f"{', '.join(said)}: {note}" for note, said in told.items()]
+    return {note if len(said) == len(systems) else f"{', '.join(said)}: {note}": [] for note, said in told.items()}
 
 
 def _check_versions(systems: Mapping[str, Evaluation]) -> None:
@@ -123,7 +128,7 @@ def _check_versions(systems: Mapping[str, Evaluation]) -> None:
                 )
 
 
-def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: list[str]) -> list[str]:
+def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: Notes) -> list[str]:
     """Return the measures that are compared: those that all systems have, or those that were named."""
     sides = [one.measures for one in systems.values()]
     everywhere = [name for name in sides[0] if all(name in side for side in sides)]
@@ -139,15 +144,14 @@ def _names(systems: Mapping[str, Evaluation], choices: Choices, notes: list[str]
         raise FrameworkError(f"no measure is in all of them: {have}")
     rest = [name for side in sides for name in side if name not in everywhere]
     if rest and not choices.metrics:
-        notes.append(f"not compared: {', '.join(dict.fromkeys(rest))}; not in all of them")
+        notes[f"not compared: {', '.join(dict.fromkeys(rest))}; not in all of them"] = []
     if choices.metrics:
         return [*dict.fromkeys(choices.metrics)]
     parts = {name: group for name in everywhere if (group := sides[0][name].part_of)}
     if parts:
         groups = ", ".join(dict.fromkeys(parts.values()))
-        notes.append(
-            f"not compared: {count(len(parts), 'measure')} of the tasks in {groups}, unless --metric names them"
-        )
+        text = f"not compared: {count(len(parts), 'measure')} of the tasks in {groups}, unless --metric names them"
+        notes[text] = []
     return [name for name in everywhere if name not in parts]
 
 
@@ -172,7 +176,7 @@ def _directions(systems: Mapping[str, Evaluation], names: Sequence[str], choices
 
 
 def _paired(
-    systems: Mapping[str, Evaluation], name: str, *, up: bool, choices: Choices, notes: list[str]
+    systems: Mapping[str, Evaluation], name: str, *, up: bool, choices: Choices, notes: Notes
 ) -> dict[str, Measure]:
     """Return the measure of each system over the same items in the same order."""
     first = systems["A"]
@@ -184,25 +188,30 @@ def _paired(
         keys = [key for key in keys if key in theirs]
     left_out = max(len(one.measures[name].keys) for one in systems.values()) - len(keys)
     if left_out:
-        notes.append(f"{name}: {left_out} of the items are not in all of them, and are left out")
-    if len(keys) < 2:  # noqa: PLR2004 - a pair of items
-        raise FrameworkError(f"{name}: {count(len(keys), 'item')} in common cannot show anything: six are the least")
-    for letter, other in systems.items():
+        notes.setdefault(f"{left_out} of the items are not in all of them, and are left out", []).append(name)
+    for letter in systems:
         _check_content(name, keys, systems, letter)
-        if first.tool == other.tool and not all(first.items[key].content and other.items[key].content for key in keys):
-            notes.append(f"{name}: the items are paired by their names only: the files do not say what was asked")
     if len({one.tool for one in systems.values()}) > 1:
-        notes.append("the items of different tools are paired by their names only; their prompts are not compared")
+        notes["the items of different tools are paired by their names only: their prompts are not compared"] = []
+    elif not all(one.items[key].content for one in systems.values() for key in keys):
+        text = "the items are paired by their names only, because the files do not say what was asked"
+        notes.setdefault(text, []).append(name)
     clusters = _clusters(first, name, keys, choices, notes)
     return {letter: _ordered(one.measures[name], keys, clusters, up=up) for letter, one in systems.items()}
 
 
-def _one_weight(name: str, sides: Mapping[str, Measure], notes: list[str]) -> bool:
-    """Whether the items count the same in all systems; those of a loss count by their tokens."""
-    if len({tuple(measure.weights) for measure in sides.values()}) == 1:
-        return True
-    notes.append(f"not compared: {name}; its items have other numbers of tokens in each, which are their weights")
-    return False
+def _can_show(name: str, sides: Mapping[str, Measure], notes: Notes) -> bool:
+    """Whether there are several items, and they count the same in all systems; those of a loss have their tokens."""
+    items = len(sides["A"].items)
+    if items < 2:  # noqa: PLR2004 - a variance takes two
+        text = f"not compared, {count(items, 'item')} in common cannot show anything: six are the least"
+        notes.setdefault(text, []).append(name)
+        return False
+    if len({tuple(measure.weights) for measure in sides.values()}) > 1:
+        text = "not compared, because the items have other numbers of tokens in each, which are their weights"
+        notes.setdefault(text, []).append(name)
+        return False
+    return True
 
 
 def _other_items(
@@ -240,7 +249,7 @@ def _check_content(name: str, keys: Sequence[str], systems: Mapping[str, Evaluat
         )
 
 
-def _clusters(first: Evaluation, name: str, keys: Sequence[str], choices: Choices, notes: list[str]) -> list[int]:
+def _clusters(first: Evaluation, name: str, keys: Sequence[str], choices: Choices, notes: Notes) -> list[int]:
     """Return a number for each item, the same for dependent ones; empty if all are independent."""
     if choices.cluster == NO_CLUSTERS:
         return []
@@ -260,7 +269,9 @@ def _clusters(first: Evaluation, name: str, keys: Sequence[str], choices: Choice
         )
     if not any(item.cluster for item in items):
         why = "too many to compare their texts" if first.items[keys[0]].text else "their texts are not known"
-        notes.append(f"{name}: all items count as independent, {why}: --cluster FIELD names what some of them share")
+        notes.setdefault(
+            f"all items count as independent, {why}: --cluster FIELD names what some of them share", []
+        ).append(name)
     numbers: dict[str | int, int] = {}
     labels = [numbers.setdefault(item.cluster or place, len(numbers)) for place, item in enumerate(items)]
     return labels if len(numbers) < len(labels) else []

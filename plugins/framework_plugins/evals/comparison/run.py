@@ -30,14 +30,14 @@ def read(folder: Path) -> Evaluation:
         if not measure.items or measure.aspect is Aspect.copying or measure.kind is MeasureKind.change:
             left_out.append(name)
             continue
-        keys = [f"{measure.item} {place}" for place in range(len(measure.items))]
-        if len(result.samples) == len(measure.items) and measure.item == "prompt":
-            for key, sample in zip(keys, result.samples, strict=True):
-                found.items[key] = Item(content(sample.prompt, sample.reference))
-        else:
-            keys = [f"{name} {key}" for key in keys]
-            places = measure.where or [""] * len(keys)
-            found.items |= {key: Item(place and content(place)) for key, place in zip(keys, places, strict=True)}
+        # The answers to the task's prompts are saved; of other items, the place of their row may be known.
+        answered = measure.aspect is Aspect.task and measure.kind is not MeasureKind.loss
+        keys = [f"{'prompt' if answered else name} {place + 1}" for place in range(len(measure.items))]
+        places = measure.where or [""] * len(keys)
+        asked = [place and content(place) for place in places]
+        if answered and len(result.samples) == len(keys):
+            asked = [content(sample.prompt, sample.reference) for sample in result.samples]
+        found.items |= {key: Item(each) for key, each in zip(keys, asked, strict=True)}
         change = report.metrics.get(name) if report else None
         found.measures[name] = Scores(
             measure,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from framework.api import Change, Outcome, count, number, visible
+from framework.api import Change, MeasureKind, Outcome, count, number, visible
 from framework.api.program import Comparison
 from framework_plugins.evals.comparison.pairing import Compared, Figures
 
@@ -39,15 +39,15 @@ class Row:
 def rows(found: Compared, figures: Figures) -> Iterator[Row]:
     """Give the lines of one measure: a system each, and one more for each comparison beyond the first."""
     for letter, printed in figures.printed.items():
-        about = [one for one in found.comparisons if (one.measure, one.other) == (figures.name, letter)]
+        pairs = [one for one in found.comparisons if (one.measure, one.other) == (figures.name, letter)]
         shown = printed or number(figures.values[letter], figures.name)
-        if not about:
+        if not pairs:
             yield Row(letter, shown)
-        for one in about:
+        for one in pairs:
             change = one.change
             yield Row(
-                letter if one is about[0] else "",
-                shown if one is about[0] else "",
+                letter if one is pairs[0] else "",
+                shown if one is pairs[0] else "",
                 f"{letter} − {one.one}",
                 bounds(change),
                 "" if change.p_value is None else p_text(change.p_value),
@@ -94,7 +94,7 @@ def _is_share(change: Change) -> bool:
     return (
         change.margin is not None
         and not change.unit
-        and change.kind.value == "content"
+        and change.kind is not MeasureKind.loss
         and all(value is not None and 0 <= value <= 1 for value in values)
     )
 

@@ -257,7 +257,7 @@ BAD: dict[str, tuple[Rows, Rows, Sequence[str], str]] = {
         "acc: 6 of 6 items have one name and different contents in A (a.jsonl) and B (b.jsonl), first q0: the prompts ",
     ),
     "an item twice": (TWO, [*TWO, TWO[2]], (), "b.jsonl:7: the item q2 is there twice, first in line 3. Each "),
-    "one item": (TWO[:1], TWO[:1], (), "acc: 1 item in common cannot show anything: six are the least"),
+    "one item": (TWO[:1], TWO[:1], (), "acc: not compared, 1 item in common cannot show "),
     "no direction": (
         TASTE, TASTE, (),
         "taste: nothing says whether a higher value is better. Add --higher-is-better taste or --lower-is-better taste",
