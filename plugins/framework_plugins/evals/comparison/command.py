@@ -55,7 +55,7 @@ class CompareCommand:
             "--all-pairs", action="store_true", help="compare each with each, and not only with the first"
         )
         parser.add_argument(
-            "--confidence", type=_share, default=0.95, metavar="C", help="of all intervals together; default: 0.95"
+            "--confidence", type=_confidence, default=0.95, metavar="C", help="of all intervals together; default: 0.95"
         )
         parser.add_argument(
             "--margin", type=_share, metavar="M",
@@ -63,7 +63,7 @@ class CompareCommand:
         )  # fmt: skip
         parser.add_argument(
             "--fail-on", choices=("worse", "undecided"), default="", metavar="worse|undecided",
-            help="exit code 3 if one is significantly worse, by more than --margin; or unless such a loss is ruled out",
+            help="exit code 3 if one is significantly worse; undecided: unless a loss of more than --margin is ruled out",
         )  # fmt: skip
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -103,6 +103,12 @@ def _share(text: str) -> float:
         value = math.nan
     if not 0 <= value < 1:
         raise ArgumentTypeError(f"'{text}' is not a number from 0 to below 1, such as 0.05")
+    return value
+
+
+def _confidence(text: str) -> float:
+    if (value := _share(text)) < 0.5:  # noqa: PLR2004 - as `verdict.confidence`
+        raise ArgumentTypeError(f"'{text}' is not a number from 0.5 to below 1, such as 0.95")
     return value
 
 
