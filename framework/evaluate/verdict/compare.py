@@ -308,7 +308,7 @@ def _tested(
         if largest:
             p_value = float(sign_flip(sums[None], resamples=resamples)[0])
         else:
-            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
+            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples, level=level)[0])
     if p_value <= level and low <= 0 <= high:
         # Of so many items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
         # (the rule of three). If that undoes the gain, the interval decides, which allows for what was not seen.

@@ -63,7 +63,7 @@ class CompareCommand:
         )  # fmt: skip
         parser.add_argument(
             "--fail-on", choices=("worse", "undecided"), default="", metavar="worse|undecided",
-            help="exit code 3 if one is significantly worse; undecided: unless a loss of more than --margin is ruled out",
+            help="exit code 3 if one is significantly worse; undecided: unless more than --margin is ruled out",
         )  # fmt: skip
         parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page")
         parser.add_argument("--json", action="store_true", help="print JSON")
