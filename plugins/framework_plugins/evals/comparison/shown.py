@@ -128,8 +128,7 @@ def why(found: Compared) -> str:
     total = sum(one.p_value is not None for one in found.comparisons)
     if total > 1:
         parts.append(f"p and the intervals allow for {total} comparisons")
-    text = f"{', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}"
-    line = f"Here {text}."
+    line = f"Here {', '.join(parts[:-1])}{', and ' if parts[1:] else ''}{parts[-1]}."
     if found.unpaired:
         (name, _, other), value = min(found.unpaired.items(), key=lambda each: each[1])
         line = (
