@@ -310,7 +310,7 @@ def _tested(
         else:
             p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples, level=level)[0])
     if p_value <= level and low <= 0 <= high:
-        # Of so many items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
+        # Of `count` items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
         # (the rule of three). If that undoes the gain, the interval decides, which allows for what was not seen.
         unseen = -math.log(level) * largest * weights.sum() / len(one)
         if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0

@@ -108,7 +108,7 @@ def flip_against_tail(
     typical = np.sqrt(squares / sums.shape[-1])
     reach = np.maximum(_longer(rest), typical * _longer(rest / weights))
     # The rarer what the test is to rule out, the further beyond the seen units it lies. By simulation, as `TAIL`.
-    tail = TAIL * (math.log(level) / math.log(TAIL_LEVEL)) ** 2
+    tail = TAIL * max(1.0, math.log(level) / math.log(TAIL_LEVEL)) ** 2
     more = -tail * direction * reach * np.sqrt(squares) / weight
     plain = sign_flip(sums, resamples=resamples, seed=seed)
     return np.maximum(plain, sign_flip(np.concatenate([sums, more], axis=-1), resamples=resamples, seed=seed))

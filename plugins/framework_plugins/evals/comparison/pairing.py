@@ -36,7 +36,7 @@ class Choices:
 
 
 Notes = dict[str, list[str]]
-"""What is to know, and the measures that it is said of; none if it is about all."""
+"""What is to know, and the measures that it is about; none if it is about all."""
 
 
 @dataclass(frozen=True)
