@@ -185,7 +185,7 @@ def main() -> None:
     lines += ["", f"| 15 points better | {' | '.join(map(str, SIZES))} |", "|---|" + "---|" * len(SIZES)]
     lines += [f"| unpaired test of one system | {' | '.join(f'{found[1, items][1]:.2f}' for items in SIZES)} |"]
     lines += [
-        f"| `compare`, {systems} systems | {' | '.join(f'{found[systems, items][0]:.2f}' for items in SIZES)} |"
+        f"| `compare`, systems beside the reference: {systems} | {' | '.join(f'{found[systems, items][0]:.2f}' for items in SIZES)} |"
         for systems in others
     ]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from framework import FrameworkError
-from framework.api import count, display_path, write_atomically
+from framework.api import count, display_path, visible, write_atomically
 from framework.api.program import CommandParser
 from framework_plugins.evals.comparison import inspect_log, items_file, lm_eval_log, run
 from framework_plugins.evals.comparison.evaluations import Evaluation, json_lines
@@ -90,7 +90,8 @@ class CompareCommand:
         else:
             show(found, Console(highlight=False, emoji=False, markup=False))
             for one in bad:
-                print(f"--fail-on {given.fail_on}: {one.other} in {one.measure}, {bounds(one.change)} from {one.one}")  # noqa: T201
+                name = visible(one.measure, " ")
+                print(f"--fail-on {given.fail_on}: {one.other} in {name}, {bounds(one.change)} from {one.one}")  # noqa: T201
             if given.html:
                 print(f"page: {display_path(given.html)}")  # noqa: T201
         return BAD_VERDICT if bad else 0

@@ -76,7 +76,7 @@ def read(place: Path, files: Sequence[Path], cluster: str, *, texts: bool) -> Ev
                     keys[task, chosen, metric].append(key)
     printed = bool(results)
     results = results or _without_figures(samples)
-    results["samples"] = samples
+    results = _of_tasks(results, samples)
     found.versions = {f"task {task}": str(results.get("versions", {}).get(task, "")) for task in tasks}
     _add_measures(found, results, keys, printed=printed)
     return found
@@ -165,6 +165,15 @@ def _without_figures(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict
     return {"results": figures, "higher_is_better": {}, "group_subtasks": {}}
 
 
+def _of_tasks(results: Mapping[str, Any], samples: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the tasks with samples, and of the groups of which all tasks have them."""
+    groups = results.get("group_subtasks") or {}
+    whole = {name for name in groups if {*subtasks(results, name)} <= samples.keys()}
+    kept = {name: figures for name, figures in results["results"].items() if name in samples or name in whole}
+    members = {name: groups[name] for name in whole}
+    return {**results, "results": kept, "group_subtasks": members, "samples": samples}
+
+
 def _add_measures(
     found: Evaluation, results: Mapping[str, Any], keys: Mapping[tuple[str, str, str], list[str]], *, printed: bool
 ) -> None:
@@ -183,24 +192,25 @@ def _add_measures(
             known = (results["higher_is_better"].get(task) or {}).get(metric)
             up = direction(metric) if known is None else bool(known)
             own = figure(measure.value, measure.stderr) if printed else ""
-            scores = Scores(replace(measure, higher_is_better=bool(up), item="item"), places, up, own, measure.stderr)
-            found.measures[name] = replace(scores, part_of=_group_of(parts[name], results))
+            directed = replace(measure, higher_is_better=bool(up), item="item")
+            found.measures[name] = Scores(directed, places, up, own, measure.stderr)
         elif places:
             whole.append(name)
+    for name, scores in found.measures.items():
+        found.measures[name] = replace(scores, part_of=_group_of(parts[name], results, found))
     if whole:
         found.notes.append(
             f"not compared: {', '.join(whole)}; lm-eval's figure is not a mean over items, so nothing can be paired"
         )
 
 
-def _group_of(part: tuple[str, str, str], results: Mapping[str, Any]) -> str:
+def _group_of(part: tuple[str, str, str], results: Mapping[str, Any], found: Evaluation) -> str:
     """Return the largest group of tasks that has the same measure over these tasks and more; empty if none has."""
     task, metric, chosen = part
     members = {*subtasks(results, task)}
     larger = {
         group: leaves
         for group in results.get("group_subtasks") or {}
-        if f"{metric},{chosen}" in results["results"].get(group, {})
-        and members < (leaves := {*subtasks(results, group)})
+        if measure_name(group, metric, chosen) in found.measures and members < (leaves := {*subtasks(results, group)})
     }
     return max(larger, key=lambda group: len(larger[group]), default="")

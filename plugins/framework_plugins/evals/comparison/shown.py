@@ -146,7 +146,7 @@ def show(found: Compared, console: Console) -> None:
         )
     console.print()
     for line in headline(found):
-        console.print(line)
+        console.print(visible(line, " "))
     for figures in found.measures:
         console.print()
         console.print(_table(found, figures))

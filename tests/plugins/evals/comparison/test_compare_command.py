@@ -157,6 +157,9 @@ def test_perplexities_and_groups_of_lm_eval_are_compared_by_their_items(tmp_path
     assert "not compared: 2 measures of the tasks in both, unless --metric names them" in result.out
     named = project(tmp_path).run("compare", "a", "b", "--metric", "y.acc", "--metric", "both.acc", "--json")
     assert [measure["items"] for measure in json.loads(named.out)["measures"]] == [6, 12]
+    files = [next((tmp_path / name / "model").glob("samples_x*")) for name in "ab"]
+    alone = project(tmp_path).run("compare", *map(str, files), "--json")
+    assert [measure["name"] for measure in json.loads(alone.out)["measures"]] == ["x.acc"]
 
 
 def test_a_figure_that_is_no_mean_over_items_is_named_and_left_out(tmp_path: Path) -> None:
