@@ -36,7 +36,7 @@ def render(found: Compared, failing: Sequence[Comparison]) -> str:
         measures=[(about(each), list(_rows(found, each))) for each in found.measures],
         why=why(found),
         notes=found.notes,
-        failing=[f"{one.other} in {one.measure}" for one in failing],
+        failing=[f"{one.other} − {one.one} in {one.measure}" for one in failing],
         middle=(LEFT + RIGHT) / 2,
     )
     return page
