@@ -104,4 +104,5 @@ def _settled(change: Change, level: float) -> Change:
     # Holm's method finds more than intervals of one confidence show: then the interval ends at 0.
     rises = (change.after or 0.0) > (change.before or 0.0)
     outcome = Outcome.better if rises is change.higher_is_better else Outcome.worse
-    return replace(change, outcome=outcome, **({"low": 0.0} if rises else {"high": 0.0}))
+    low, high = (0.0, change.high) if rises else (change.low, 0.0)
+    return replace(change, outcome=outcome, low=low, high=high)

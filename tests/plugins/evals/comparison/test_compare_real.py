@@ -27,7 +27,7 @@ def evaluate_by_lm_eval(tasks: Path, output: Path, *, wrong: int) -> None:
     from lm_eval.loggers import EvaluationTracker
     from lm_eval.tasks import TaskManager
 
-    class Knows(LM):  # type: ignore[misc] # lm-eval has no types
+    class Knows(LM):
         def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
             asked = [(int(re.findall(r"\d+", one.args[0])[0]), int(one.args[1])) for one in requests]
             return [(-float(abs(answer - number - (1 if number > wrong else 2))), False) for number, answer in asked]
