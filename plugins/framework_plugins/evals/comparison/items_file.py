@@ -54,7 +54,9 @@ def read(file: Path, cluster: str, *, texts: bool) -> Evaluation:
         for metric, value in values.items():
             scores[metric][key] = _number(value, metric, where)
         prompt = row.get("prompt")
-        group = cluster_of(row, cluster, where) if cluster else str(row.get("cluster") or "")
+        group = (
+            cluster_of(row, cluster, where) if cluster else "" if row.get("cluster") is None else str(row["cluster"])
+        )
         text = kept.kept(prompt) if texts and isinstance(prompt, str) else ""
         found.items[key] = Item(content(prompt) if prompt is not None else "", text, cluster=group)
     for metric, items in scores.items():

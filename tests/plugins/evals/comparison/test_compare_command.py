@@ -86,6 +86,9 @@ def test_clusters_are_found_by_a_field_and_make_the_difference_less_certain(tmp_
     (measure,) = json.loads(result.out)["measures"]
     assert (measure["items"], measure["clusters"]) == (220, 55)
     assert measure["comparisons"][0]["p_value"] > 0.03
+    rows = [{**row, "cluster": place // 4} for place, row in enumerate(scored([1, 0] * 10))]
+    named = compared(tmp_path, rows, scored([1] * 20), "--json")
+    assert json.loads(named.out)["measures"][0]["clusters"] == 5
     none = thread(tmp_path).run("compare", "a", "b", "--cluster", "none", "--json")
     assert json.loads(none.out)["measures"][0]["clusters"] == 0
 
