@@ -48,7 +48,7 @@ def compare(
     primary = primary_measure(last or first, config, decides)
     sides = {name: (first.get(name), last.get(name)) for name in names}
     counts = {name: (candidates or {}).get(name, 1) for name in names}
-    changes = {name: _change(*sides[name], config, leaked, counts[name]) for name in names}
+    changes = {name: change_of(*sides[name], config, leaked, counts[name]) for name in names}
     if primary in changes:
         changes[primary] = replace(changes[primary], primary=True)
     for aspect in (Aspect.task, Aspect.general):
@@ -65,7 +65,7 @@ def compare(
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
     return {
-        name: _controlled(_decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
+        name: _controlled(decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
         for name, change in changes.items()
     }
 
@@ -124,7 +124,7 @@ def _not_finite(*values: float | None) -> bool:
     return any(value is not None and not math.isfinite(value) for value in values)
 
 
-def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
+def pairs_of(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
     """Return the items that both were asked; None if they were asked other things."""
     count = len(after.items)
     if len(before.items) != count or not count:
@@ -143,7 +143,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
     )
 
 
-def _change(
+def change_of(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
     """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
@@ -153,7 +153,7 @@ def _change(
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
     plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind, item=known.item)
-    pairs = _pairs(before, after, leaked) if before and after else None
+    pairs = pairs_of(before, after, leaked) if before and after else None
     if pairs is None:
         return plain
     plain = replace(
@@ -191,7 +191,7 @@ def _controlled(
             replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
             for values in (items, own)
         )
-        return _decided(_change(one, two, config, leaked, candidates), 1 - config.confidence)
+        return decided(change_of(one, two, config, leaked, candidates), 1 - config.confidence)
 
     controls = {}
     size = len(after.items)
@@ -287,7 +287,6 @@ def _tested(
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
     from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
-        UNSEEN,
         flip_against_tail,
         flip_bound,
         mcnemar,
@@ -299,7 +298,7 @@ def _tested(
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
     sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
-    largest = 1.0 if _is_share(known, pairs) else UNSEEN if known.kind is MeasureKind.content else 0.0
+    largest = 1.0 if _is_share(known, pairs) else math.inf if known.kind is MeasureKind.content else 0.0
     if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = map(float, of_shares(better, worse, len(one), confidence))
@@ -309,24 +308,27 @@ def _tested(
         if largest:
             p_value = float(sign_flip(sums[None], resamples=resamples)[0])
         else:
-            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples)[0])
+            p_value = float(flip_against_tail(sums[None], weights[None], resamples=resamples, level=level)[0])
     if p_value <= level and low <= 0 <= high:
-        if largest:  # the test decides, and says how far the mean is from 0
+        # Of `count` items, a share of -ln(level) / count may lose all that a score can, and none of them be among these
+        # (the rule of three). If that undoes the gain, the interval decides, which allows for what was not seen.
+        unseen = -math.log(level) * largest * weights.sum() / len(one)
+        if largest and (math.isinf(largest) or abs(sums.sum()) > unseen):  # the test says how far the mean is from 0
             bound = flip_bound(sums, weights, level=level, resamples=resamples)
             low, high = (bound, high) if bound > 0 else (low, bound)
         else:  # a few rows that rise far may have been missed: the test supposes that as many fall far
-            p_value = _least_level(sums, weights)
+            p_value = _least_level(sums, weights, largest)
     return Tested(low, high, p_value, bool(sums.sum() > 0))
 
 
-def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """Return the least level at which the interval of a mean without a limit leaves out 0."""
+def _least_level(sums: NDArray[np.float64], weights: NDArray[np.float64], largest: float) -> float:
+    """Return the least level at which the interval of a mean leaves out 0."""
     from framework.evaluate.verdict.paired import of_means  # noqa: PLC0415 - as above
 
     least, most = 0.0, 1.0
     while most - least > LEVEL_STEP:
         level = (least + most) / 2
-        low, high = of_means(sums[None], weights[None], 1 - level, 0.0)
+        low, high = of_means(sums[None], weights[None], 1 - level, largest)
         least, most = (level, most) if low[0] <= 0 <= high[0] else (least, level)
     return most
 
@@ -371,7 +373,7 @@ def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]
     )
 
 
-def _decided(change: Change, level: float) -> Change:
+def decided(change: Change, level: float) -> Change:
     """Say what a change comes to, if it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
