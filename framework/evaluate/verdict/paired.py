@@ -14,6 +14,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
   limit. For others, such as losses, it is the t with Hall's correction for skew (Hall 1992, Journal of the Royal
   Statistical Society B 54, 221-228).
 - `flip_bound` is the bound nearer to 0 of the interval that the sign-flip test implies.
+- `joint_level` is the level at which each of several comparisons has to be tested for all of them to hold together.
 
 All functions take arrays of shape (..., units) and work along the last axis, so a simulation needs no loop.
 `tests/benchmarks/verdict.py` measures how often each of them is wrong.
@@ -151,6 +152,55 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, s
     total = len(sorted_means)
     most = level * total if units <= EXACT else level * (total + 1) - 1
     return float(direction * sorted_means[math.floor(most + TIE)])
+
+
+def joint_level(
+    sums: Floats, weights: Floats, *, level: float, resamples: int, pairs: bool = True, seed: int = 0
+) -> float:
+    """Return the level of one comparison at which all comparisons of several systems together have `level`.
+
+    The units of all systems are flipped together, after their means are taken off, so that systems that answer alike
+    count as nearly one (the single-step max-T of Westfall & Young 1993, Resampling-Based Multiple Testing). The result
+    lies between Bonferroni's level and `level`.
+
+    Args:
+        sums: the weighted sums of the scores, shape (systems, units).
+        weights: of the units.
+        level: of all comparisons together.
+        resamples: patterns of signs.
+        pairs: each system with each other; otherwise each alone with its own mean.
+        seed: of the patterns.
+    """
+    systems, units = sums.shape
+    comparisons = systems * (systems - 1) // 2 if pairs else systems
+    if comparisons < 2 or units < 2:  # noqa: PLR2004 - one comparison needs no correction
+        return level
+    rest = sums - (sums.sum(axis=1) / weights.sum())[:, None] * weights
+    rest = _put_together(rest, seed)
+    scale = TIE * float(np.abs(sums).sum())
+    least = []
+    for bits in _flips(rest.shape[-1], resamples, seed, at_once=max(rest.shape[-1], comparisons)):
+        flipped = (1.0 - 2.0 * bits) @ rest.T
+        most = np.zeros(len(bits))
+        for one in range(systems if pairs else 1):
+            # Of each, its difference to those after it; or its own sums.
+            parts = rest[one + 1 :] - rest[one] if pairs else rest
+            drawn = flipped[:, one + 1 :] - flipped[:, one, None] if pairs else flipped
+            size = np.sqrt((parts**2).sum(axis=1))
+            differs = size > scale
+            if differs.any():
+                np.maximum(most, np.abs(drawn[:, differs] / size[differs]).max(axis=1), out=most)
+        least.append(most)
+    # As Student's t has it: the sum of squares is the same for all patterns.
+    reached = float(np.quantile(np.concatenate(least), 1 - level, method="higher"))
+    effective = float(max(weights.sum() ** 2 / (weights**2).sum(), 1.0 + 1e-9))
+    free = max(effective - 1, 1.0)
+    reached = reached * math.sqrt((units - 1) / max(units - reached**2, TIE))
+    low, high = math.log(level / comparisons), math.log(level)
+    while high - low > 1e-3:  # noqa: PLR2004 - a thousandth of the level
+        middle = (low + high) / 2
+        low, high = (low, middle) if float(student(1 - math.exp(middle), np.array(free))) < reached else (middle, high)
+    return math.exp(low)
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:
