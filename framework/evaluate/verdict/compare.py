@@ -48,7 +48,7 @@ def compare(
     primary = primary_measure(last or first, config, decides)
     sides = {name: (first.get(name), last.get(name)) for name in names}
     counts = {name: (candidates or {}).get(name, 1) for name in names}
-    changes = {name: _change(*sides[name], config, leaked, counts[name]) for name in names}
+    changes = {name: change_of(*sides[name], config, leaked, counts[name]) for name in names}
     if primary in changes:
         changes[primary] = replace(changes[primary], primary=True)
     for aspect in (Aspect.task, Aspect.general):
@@ -65,7 +65,7 @@ def compare(
         for name, value in zip(family, adjusted, strict=True):
             changes[name] = replace(changes[name], p_value=value)
     return {
-        name: _controlled(_decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
+        name: _controlled(decided(change, 1 - config.confidence), *sides[name], config, leaked, counts[name])
         for name, change in changes.items()
     }
 
@@ -124,7 +124,7 @@ def _not_finite(*values: float | None) -> bool:
     return any(value is not None and not math.isfinite(value) for value in values)
 
 
-def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
+def pairs_of(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | None:
     """Return the items that both were asked; None if they were asked other things."""
     count = len(after.items)
     if len(before.items) != count or not count:
@@ -143,7 +143,7 @@ def _pairs(before: Measure, after: Measure, leaked: Collection[str]) -> Pairs | 
     )
 
 
-def _change(
+def change_of(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
     """Return a change with its interval and its p-value, and an outcome if nothing can be tested."""
@@ -153,7 +153,7 @@ def _change(
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
     plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit, kind=known.kind, item=known.item)
-    pairs = _pairs(before, after, leaked) if before and after else None
+    pairs = pairs_of(before, after, leaked) if before and after else None
     if pairs is None:
         return plain
     plain = replace(
@@ -191,7 +191,7 @@ def _controlled(
             replace(after, items=values, value=mean(values, after.weights, exponential=after.exponential))
             for values in (items, own)
         )
-        return _decided(_change(one, two, config, leaked, candidates), 1 - config.confidence)
+        return decided(change_of(one, two, config, leaked, candidates), 1 - config.confidence)
 
     controls = {}
     size = len(after.items)
@@ -287,7 +287,6 @@ def _tested(
     import numpy as np  # noqa: PLC0415 - which --help need not load
 
     from framework.evaluate.verdict.paired import (  # noqa: PLC0415 - as above
-        UNSEEN,
         flip_against_tail,
         flip_bound,
         mcnemar,
@@ -299,7 +298,7 @@ def _tested(
     one, two, weights = (np.array(part, dtype=np.float64) for part in (before, after, pairs.weights))
     level = 1 - confidence
     sums, weights = _by_cluster(weights * (two - one), weights, pairs.clusters)
-    largest = 1.0 if _is_share(known, pairs) else UNSEEN if known.kind is MeasureKind.content else 0.0
+    largest = largest_difference(known, pairs)
     if pairs.is_share and not pairs.clusters and not known.exponential:
         better, worse = (two > one).sum(), (two < one).sum()
         low, high = map(float, of_shares(better, worse, len(one), confidence))
@@ -355,6 +354,11 @@ def _is_share(known: Measure, pairs: Pairs) -> bool:
     )
 
 
+def largest_difference(known: Measure, pairs: Pairs) -> float:
+    """Return the largest difference of two scores: 1 of shares, infinite if it is not known, 0 if there is no limit."""
+    return 1.0 if _is_share(known, pairs) else math.inf if known.kind is MeasureKind.content else 0.0
+
+
 def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]:
     """Return the measure before and after over the items that both have; as it was measured where those are all."""
     if not (pairs.missing or pairs.leaked) and change.before is not None and change.after is not None:
@@ -371,7 +375,7 @@ def _values(pairs: Pairs, change: Change, known: Measure) -> tuple[float, float]
     )
 
 
-def _decided(change: Change, level: float) -> Change:
+def decided(change: Change, level: float) -> Change:
     """Say what a change comes to, if it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse

@@ -1,0 +1,104 @@
+"""Several systems that were asked the same things: each against one of them, or all pairs, in each measure.
+
+    found = compare_systems({"base": base.measures, "tuned": tuned.measures}, VerdictConfig())
+    found[0].change.outcome, found[0].change.low, found[0].change.p_value
+
+A comparison of two systems in one measure is the verdict's: its tests, clusters and intervals. What is added here is
+that there are several. The p-values are adjusted by Holm's method, and each interval has the confidence that all of
+them together need to have that of `VerdictConfig.confidence` (Bonferroni): whichever comparison a reader picks, as the
+best of many systems, its interval holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from framework.api.records import Aspect, Change, Measure, MeasureKind, Outcome
+from framework.api.schema import VerdictConfig
+from framework.evaluate.verdict.compare import change_of, decided, holm, largest_difference, pairs_of
+
+PATTERNS = 4
+"""Sign patterns for each one that would have to be more extreme for a comparison to be significant."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems in one measure.
+
+    `change` has `one` as `before` and `other` as `after`; its interval and its p-value allow for all comparisons that
+    were made together. `p_value` is that of this comparison by itself, None if nothing could be tested.
+    """
+
+    measure: str
+    one: str
+    other: str
+    change: Change
+    p_value: float | None
+
+
+def compare_systems(
+    systems: Mapping[str, Mapping[str, Measure]],
+    config: VerdictConfig,
+    *,
+    against: str = "",
+    candidates: Mapping[str, int] | None = None,
+) -> list[Comparison]:
+    """Compare systems in each measure that both of a pair have, measure by measure.
+
+    Args:
+        systems: by name, the measures of each. The items of one measure are the same things in the same order in all
+            systems; this is not checked here.
+        config: the confidence, the margin and the number of sign patterns.
+        against: the system that each other one is compared with; empty for all pairs.
+        candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
+    """
+    pairs = [(against, name) for name in systems if name != against] if against else [*combinations(systems, 2)]
+    names = dict.fromkeys(name for measures in systems.values() for name in measures)
+    asked = [
+        (name, one, other) for name in names for one, other in pairs if name in systems[one] and name in systems[other]
+    ]
+    sides = [(systems[one][name], systems[other][name]) for name, one, other in asked]
+    total = sum(_testable(*both) for both in sides) or 1
+    level = 1 - config.confidence
+    each = replace(
+        config, confidence=1 - level / total, resamples=max(config.resamples, math.ceil(PATTERNS * total / level))
+    )
+    changes = [
+        change_of(*both, each, (), (candidates or {}).get(name, 1))
+        for both, (name, _, _) in zip(sides, asked, strict=True)
+    ]
+    tested = [number for number, both in enumerate(sides) if changes[number].p_value is not None and _testable(*both)]
+    alone = [changes[number].p_value or 0.0 for number in tested]
+    # What could not be tested counts as one of them, with a p-value of 1.
+    adjusted = holm([*alone, *[1.0] * (total - len(tested))])
+    for number, p_value, value in zip(tested, alone, adjusted, strict=False):
+        pairs_here = pairs_of(*sides[number], ())
+        # Without a limit of the scores, the interval decides beside the test, and it is Bonferroni's.
+        bounded = pairs_here is not None and largest_difference(sides[number][1], pairs_here) > 0
+        changes[number] = replace(changes[number], p_value=value if bounded else min(1.0, total * p_value))
+    by_itself = dict(zip(tested, alone, strict=True))
+    return [
+        Comparison(*asked[number], _settled(change, level), by_itself.get(number))
+        for number, change in enumerate(changes)
+    ]
+
+
+def _testable(one: Measure, other: Measure) -> bool:
+    """Whether a difference is better or worse, and the items are known."""
+    judged = other.aspect is not Aspect.copying and other.kind is not MeasureKind.change
+    return judged and bool(other.items) and len(one.items) == len(other.items)
+
+
+def _settled(change: Change, level: float) -> Change:
+    low, high, p_value = change.low, change.high, change.p_value
+    if change.outcome is not None or None in {low, high, p_value} or not (p_value or 0.0) <= level:
+        return decided(change, level)
+    if not (low or 0.0) <= 0 <= (high or 0.0):
+        return decided(change, level)
+    # Holm's method finds more than intervals of one confidence show: then the interval ends at 0.
+    rises = (change.after or 0.0) > (change.before or 0.0)
+    outcome = Outcome.better if rises is change.higher_is_better else Outcome.worse
+    return replace(change, outcome=outcome, **({"low": 0.0} if rises else {"high": 0.0}))
