@@ -23,23 +23,23 @@ from operator import and_
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
-from framework.api.records import EvalResult, Lead, Measure, MeasureKind, Outcome, Point, Ranking, Standing
+from framework.api.records import Change, Lead, Measure, MeasureKind, Outcome, Point, Ranking, Standing
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import mean
 from framework.api.text import count
-from framework.evaluate.verdict import compare
+from framework.evaluate.verdict import compare_systems
+from framework.evaluate.verdict.compare import change_of, decided
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NAME = "value"
 MOST_MISSING = 0.1
 """A trial that lacks the scores of a larger share of its items is not compared."""
 MAX_NATS = 700.0
 """The largest power of e that is a number."""
-PATTERNS = 5
-"""Patterns of signs for each one that a corrected level allows to be more extreme."""
+PATTERNS, MOST_PATTERNS = 5, 200_000
+"""Patterns of signs for each one that a corrected level allows to be more extreme, and the most that are drawn."""
 Key = tuple[str | int, float]
 
 
@@ -180,7 +180,7 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
         )
         first += len(seeds)
     return Ranking(
-        measure=NAME,
+        measure="",
         unit=known.unit,
         higher_is_better=known.higher_is_better,
         item=known.item,
@@ -190,7 +190,8 @@ def rank(points: Sequence[Sequence[Measure]], config: VerdictConfig) -> Ranking:
         points=found,
         leader=found[leader].trials[0],
         clear=clear,
-        lead_low=_least(one.low for one in plain.values()),
+        # Without a winner, the point that was picked may be behind another one, and any may have been picked.
+        lead_low=_least(one.low for one in (plain if clear else corrected).values()),
         lead_high=_least(one.high for one in corrected.values()),
         spread=spread.deviation if spread.freedom else None,
         freedom=spread.freedom,
@@ -202,16 +203,13 @@ def lead(ahead: Measure, other: Measure, config: VerdictConfig, *, level: float,
 
     `reach` is how far the seeds move the difference at this level.
     """
-    resamples = max(config.resamples, math.ceil(PATTERNS / level))
-    settings = replace(config, confidence=1 - level, resamples=resamples, primary=NAME)
-    change = compare(EvalResult({NAME: other}), EvalResult({NAME: ahead}), settings)[NAME]
+    resamples = max(config.resamples, min(math.ceil(PATTERNS / level), MOST_PATTERNS))
+    settings = replace(config, confidence=1 - level, resamples=resamples)
+    change = decided(change_of(other, ahead, settings, (), 1), level)
     up = ahead.higher_is_better
     middle = (ahead.value - other.value) * (1 if up else -1)
-    bounds = [change.low, change.high] if up else [_negative(change.high), _negative(change.low)]
-    low, high = (
-        None if bound is None else middle + side * math.hypot(bound - middle, reach)
-        for bound, side in zip(bounds, (-1, 1), strict=True)
-    )
+    bounds = (change.low, change.high) if up else (_negative(change.high), _negative(change.low))
+    low, high = _widened(*bounds, middle, reach)
     clear = change.outcome is Outcome.better and low is not None and low > 0
     return Lead([], [], "", len(ahead.items), [ahead.value, other.value], low, high, clear)
 
@@ -220,6 +218,45 @@ def difference(ahead: Sequence[Measure], other: Sequence[Measure], config: Verdi
     """Return by how much the seeds of one point are better than those of another."""
     reach = _spread([ahead, other]).reach(1 - level, len(ahead), len(other))
     return lead(_mean_of(ahead), _mean_of(other), config, level=level, reach=reach)
+
+
+def compare_recipes(
+    one: Sequence[Mapping[str, Measure]], other: Sequence[Mapping[str, Measure]], config: VerdictConfig
+) -> dict[str, Change]:
+    """Compare two recipes, each by what its seeds measured, in each measure whose items both have.
+
+    In a change, `before` is of the first one. Its interval and its p-value allow for all measures together.
+    """
+    places = range(len(one) + len(other))
+    names = dict.fromkeys(name for measures in (*one, *other) for name in measures)
+    sides: dict[str, tuple[list[Measure], list[Measure]]] = {}
+    for name in names:
+        found = {place: seed[name] for place, seed in enumerate((*one, *other)) if name in seed}
+        aligned, _, _ = align(found)
+        if [*aligned] == [*places]:
+            seeds = [*aligned.values()]
+            sides[name] = seeds[: len(one)], seeds[len(one) :]
+    systems = {
+        side: {name: _mean_of(seeds[number]) for name, seeds in sides.items()} for number, side in enumerate(("A", "B"))
+    }
+    changes = {each.measure: each.change for each in compare_systems(systems, config)}
+    confidence = 1 - (1 - config.confidence) / max(len(changes), 1)
+    for name, change in changes.items():
+        reach = _spread(sides[name]).reach(confidence, len(one), len(other))
+        if reach and change.before is not None and change.after is not None:
+            low, high = _widened(change.low, change.high, change.after - change.before, reach)
+            lost = low is None or high is None or low <= 0 <= high
+            told = change.outcome in {Outcome.better, Outcome.worse}
+            outcome = Outcome.undecided if lost and told else change.outcome
+            changes[name] = replace(change, low=low, high=high, outcome=outcome)
+    return changes
+
+
+def _widened(low: float | None, high: float | None, middle: float, reach: float) -> tuple[float | None, float | None]:
+    """Return the bounds of an interval around a value to which another source of error is added."""
+    ends = ((low, -1), (high, 1))
+    one, two = (None if end is None else middle + side * math.hypot(end - middle, reach) for end, side in ends)
+    return one, two
 
 
 def _negative(bound: float | None) -> float | None:
@@ -275,7 +312,7 @@ def _joint(
 
     level, count = 1 - config.confidence, len(sums)
     if not _has_limit(known):
-        # Flipped signs are symmetric, and losses may be skewed: then the tail says less about how alike trials are.
+        # A few large losses, which many trials share, would make these look more alike than they are.
         return level / max(1, count * (count - 1) // 2 if pairs else count)
     return joint_level(sums, weights, level=level, resamples=config.resamples, pairs=pairs)
 
