@@ -194,7 +194,7 @@ def show(sweep: Sweep) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
-    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score, -1 to 1"):
+    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score"):
         table.add_column(heading, overflow="fold")
     keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
     shown = dict(zip(keys, short_keys(keys), strict=True))

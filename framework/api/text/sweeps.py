@@ -52,18 +52,14 @@ def sweep_facts(sweep: Sweep) -> Iterator[Fact]:
     best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
     if best is None:
         return
-    settings = dict(zip((trial.number for trial in sweep.trials), settings_text(sweep.trials), strict=True))
     ranking = sweep.ranking
     if ranking is None and len(sweep.trials) > 1:
         yield Fact("winner", f"not tested: {sweep.objective} is one number for each trial, without items")
     elif ranking and len(ranking.points) > 1:
         yield _winner(ranking)
         yield from _worse(ranking)
-    why = f", {sweep.why}" if sweep.why else ""
-    yield Fact(
-        "best",
-        f"trial {best.number} ({settings[best.number]}){why}" if settings[best.number] else f"trial {best.number}",
-    )
+    own = f" ({', '.join(best.overrides)})" if best.overrides else ""
+    yield Fact("best", f"trial {best.number}{own}{f', {sweep.why}' if sweep.why else ''}")
     if ranking:
         yield from _value(ranking, best.number)
         yield _seeds(ranking)

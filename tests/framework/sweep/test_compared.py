@@ -60,7 +60,7 @@ def test_a_winner_is_named_with_its_lead_and_settled_by_prompts_that_chose_no_tr
     found = said(sweep)
     assert (sweep.best, sweep.why) == (1, "")
     assert found["winner"].startswith("trial 1: exact_match of 30 prompts is better than for any other trial, +")
-    assert found["best"] == "trial 1 (learning_rate=1e-4)"
+    assert found["best"] == "trial 1 (trainer.learning_rate=1e-4)"
     assert found["confirmed"].startswith("on 60 prompts by which no trial was chosen, exact_match is 83% for trial 1 ")
     assert "and 33% for trial 2, a difference of +" in found["confirmed"]
     assert found["other measures"].startswith("eval_loss is best in trial 2, 0.98; trial 1: 0.99. ")
@@ -71,7 +71,7 @@ def test_of_trials_that_may_all_be_the_best_the_cheapest_is_named_with_the_reaso
     sweep = write(tmp_path, [shares(count, ASKED) for count in (3, 27, 28)], RATES, steps=(5, 10, 20))
     found = said(sweep)
     assert sweep.best == 1
-    assert found["winner"] == ("none: exact_match of 30 prompts does not tell trials 1 and 2 apart at 95% confidence")
+    assert found["winner"] == ("none: exact_match of 30 prompts does not tell trials 1 and 2 apart, at 95% confidence")
     assert found["worse"] == "trial 0, than trial 2; corrected for all pairs of trials"
     assert found["best"].endswith(", the cheapest of the 2 that may be the best: 10 steps, not up to 20 steps")
     assert found["not confirmed"].endswith("a difference of -4 to +4 points")
