@@ -107,6 +107,9 @@ def _winner(ranking: Ranking) -> Fact:
         return Fact(
             "winner", f"{_trials(leader.trials)}: {_of(ranking)} is better than for any other trial, {ahead} {sure}"
         )
+    if len({point.value for point in ranking.points}) == 1:
+        value = number(leader.value, ranking.measure, ranking.unit)
+        return Fact("winner", f"none: {_of(ranking)} is {value} for all {len(ranking.points)}")
     tied = [point for point in ranking.points if point.standing is not Standing.worse]
     numbers = [number for point in tied for number in point.trials]
     return Fact("winner", f"none: {_of(ranking)} does not tell {_trials(numbers)} apart, {sure}")

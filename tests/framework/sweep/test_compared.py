@@ -133,6 +133,16 @@ def test_a_trial_that_cannot_be_compared_is_named_and_is_never_the_best(
     assert [point.standing for point in sweep.ranking.points] == [Standing.worse, Standing.best]
 
 
+def test_equal_trials_and_a_single_item_tell_nothing(tmp_path: Path) -> None:
+    (tmp_path / "ties").mkdir()
+    (tmp_path / "one").mkdir()
+    ties = said(write(tmp_path / "ties", [shares(12, ASKED)] * 3, RATES))
+    assert ties["winner"] == "none: exact_match of 30 prompts is 40% for all 3"
+    single = said(write(tmp_path / "one", [shares(count, ASKED[:1]) for count in (0, 1)], RATES))
+    assert single["winner"] == "none: exact_match of 1 prompt does not tell trials 0 and 1 apart, at 95% confidence"
+    assert single["value"] == "100%; 1 prompt cannot give an interval"
+
+
 def test_an_objective_without_items_is_not_tested(tmp_path: Path) -> None:
     write(tmp_path, [shares(count, ASKED) for count in (3, 12)], RATES)
     for run in tmp_path.iterdir():
