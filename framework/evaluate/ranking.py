@@ -225,7 +225,8 @@ def compare_recipes(
 ) -> dict[str, Change]:
     """Compare two recipes, each by what its seeds measured, in each measure whose items both have.
 
-    In a change, `before` is of the first one. Its interval and its p-value allow for all measures together.
+    In a change, `before` is of the first one. Its interval and its p-value allow for all measures together; with several
+    seeds, there is no p-value.
     """
     places = range(len(one) + len(other))
     names = dict.fromkeys(name for measures in (*one, *other) for name in measures)
@@ -248,7 +249,8 @@ def compare_recipes(
             lost = low is None or high is None or low <= 0 <= high
             told = change.outcome in {Outcome.better, Outcome.worse}
             outcome = Outcome.undecided if lost and told else change.outcome
-            changes[name] = replace(change, low=low, high=high, outcome=outcome)
+            # The test knows nothing of seeds.
+            changes[name] = replace(change, low=low, high=high, outcome=outcome, p_value=None)
     return changes
 
 
@@ -278,9 +280,8 @@ def _mean_of(seeds: Sequence[Measure]) -> Measure:
     """Average seeds item by item."""
     if len(seeds) == 1:
         return seeds[0]
-    items: list[float | None] = [
-        fmean(map(float, values)) for values in zip(*(one.items for one in seeds), strict=True)
-    ]
+    by_item = zip(*(one.items for one in seeds), strict=True)
+    items: list[float | None] = [fmean(value for value in values if value is not None) for values in by_item]
     value = mean(items, seeds[0].weights, exponential=seeds[0].exponential)
     return replace(seeds[0], items=items, value=value)
 
@@ -310,10 +311,10 @@ def _joint(
     """Return the level of one comparison at which all pairs, or all values, have that of the config together."""
     from framework.evaluate.verdict.paired import joint_level  # noqa: PLC0415 - numpy, which --help need not load
 
-    level, count = 1 - config.confidence, len(sums)
+    level, systems = 1 - config.confidence, len(sums)
     if not _has_limit(known):
         # A few large losses, which many trials share, would make these look more alike than they are.
-        return level / max(1, count * (count - 1) // 2 if pairs else count)
+        return level / max(1, systems * (systems - 1) // 2 if pairs else systems)
     return joint_level(sums, weights, level=level, resamples=config.resamples, pairs=pairs)
 
 

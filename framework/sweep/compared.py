@@ -73,7 +73,7 @@ def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
 def confirmed(folder: Path, found: Ranking, best: int, measure: str, trials: Sequence[Trial]) -> Lead | None:
     """Compare the best trial with the best of the others on the prompts of the verdict, by which none was chosen."""
     others = [point for point in found.points if best not in point.trials]
-    if not (others and measure):
+    if not others:
         return None
     sign = 1 if found.higher_is_better else -1
     rival = max(others, key=lambda one: sign * one.value).trials

@@ -32,9 +32,8 @@ from framework.api.run_folder import (
     read_plain,
 )
 from framework.api.schema import LaunchConfig, TrainerConfig
-from framework.api.text.overrides import brief, override_key, short_keys
 from framework.api.text.results import visible
-from framework.api.text.sweeps import figures, sweep_facts
+from framework.api.text.sweeps import figures, settings_text, sweep_facts
 from framework.evaluate.verdict.compare import holm
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
@@ -173,8 +172,9 @@ def _values(override: Override) -> int | None:
     if override.is_discrete_sweep():
         return len([*override.sweep_string_iterator()])
     sweep = override.value()
-    whole = isinstance(sweep, IntervalSweep) and isinstance(sweep.start, int) and isinstance(sweep.end, int)
-    return sweep.end - sweep.start + 1 if whole else None
+    if not isinstance(sweep, IntervalSweep) or not isinstance(sweep.start, int) or not isinstance(sweep.end, int):
+        return None
+    return sweep.end - sweep.start + 1
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
@@ -196,11 +196,7 @@ def show(sweep: Sweep) -> None:
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
     for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score"):
         table.add_column(heading, overflow="fold")
-    keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
-    shown = dict(zip(keys, short_keys(keys), strict=True))
-    for trial in sweep.trials:
-        words = [word.partition("=") for word in trial.overrides]
-        own = ", ".join(f"{shown.get(override_key(key), key)}={brief(value)}" for key, _, value in words)
+    for trial, own in zip(sweep.trials, settings_text(sweep.trials), strict=True):
         style = "bold" if trial.number == sweep.best else ""
         table.add_row(str(trial.number), own, *figures(trial), style=style)
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
@@ -262,17 +258,16 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     if best is None:
         return sweep
     confidence = next((value for report in reports if (value := part(report, float, "verdict", "confidence"))), 0.95)
-    better = [trial for trial in trials if trial.better]
-    tested = [trial.p_value for trial in trials if trial.p_value is not None]
-    adjusted = dict(zip([trial.number for trial in trials if trial.p_value is not None], holm(tested), strict=True))
-    still = sum(adjusted.get(trial.number, 1.0) <= 1 - confidence for trial in better)
+    tested = [trial for trial in trials if trial.p_value is not None]
+    adjusted = holm([trial.p_value or 0.0 for trial in tested])
+    still = sum(bool(trial.better) and p <= 1 - confidence for trial, p in zip(tested, adjusted, strict=True))
     ranking = compared.ranking(folder, trials, str(name))
     number, why = best.number, ""
     if ranking is not None:
         number, why = compared.choice(ranking, {trial.number: trial for trial in trials})
-        measure = next((one for report in reports if (one := part(report, str, "verdict", "primary"))), "")
-        measure = measure if apart else ""
-        ranking = replace(ranking, confirmed=compared.confirmed(folder, ranking, number, measure, trials))
+        measures = [one for report in reports if apart and (one := part(report, str, "verdict", "primary"))]
+        settled = compared.confirmed(folder, ranking, number, measures[0], trials) if measures else None
+        ranking = replace(ranking, confirmed=settled)
     return replace(sweep, best=number, why=why, ranking=ranking, still_better=still, confidence=confidence)
 
 

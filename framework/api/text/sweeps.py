@@ -103,7 +103,7 @@ def _winner(ranking: Ranking) -> Fact:
     sure = f"at {ranking.confidence:.0%} confidence"
     leader = _leader(ranking)
     if ranking.clear:
-        ahead = interval(ranking.lead_low, ranking.lead_high, leader.value, ranking)
+        ahead = _interval(ranking.lead_low, ranking.lead_high, leader.value, ranking)
         return Fact(
             "winner", f"{_trials(leader.trials)}: {_of(ranking)} is better than for any other trial, {ahead} {sure}"
         )
@@ -141,14 +141,14 @@ def _value(ranking: Ranking, best: int) -> Iterator[Fact]:
 def _seeds(ranking: Ranking) -> Fact:
     if ranking.spread is None:
         return Fact("seeds", f"one for each trial: no interval contains the difference between seeds; {ONE_MORE_SEED}")
-    spread = size(ranking.spread, _leader(ranking).value, ranking)
+    spread = _size(ranking.spread, _leader(ranking).value, ranking)
     most = max(len(point.trials) for point in ranking.points)
     return Fact("seeds", f"up to {most} of one setting: their standard deviation is {spread}, and is in every interval")
 
 
 def _confirmed(lead: Lead, item: str) -> Fact:
     first, second = (number(value, lead.measure) for value in lead.values)
-    ahead = interval(lead.low, lead.high, lead.values[0], lead)
+    ahead = _interval(lead.low, lead.high, lead.values[0], lead)
     told = (
         f"on {count(lead.items, item)} by which no trial was chosen, {lead.measure} is {first} for "
         f"{_trials(lead.ahead)} and {second} for {_trials(lead.other)}, a difference of {ahead}"
@@ -156,7 +156,7 @@ def _confirmed(lead: Lead, item: str) -> Fact:
     return Fact("confirmed", told) if lead.clear else Fact("not confirmed", told)
 
 
-def interval(low: float | None, high: float | None, value: float, measured: Ranking | Lead) -> str:
+def _interval(low: float | None, high: float | None, value: float, measured: Ranking | Lead) -> str:
     """Write an interval of a difference, `+6 to +31 points`."""
     if low is None or high is None:
         return "by an unknown amount"
@@ -166,7 +166,7 @@ def interval(low: float | None, high: float | None, value: float, measured: Rank
     return f"{low:+.3g} to {high:+.3g}"
 
 
-def size(amount: float, value: float, ranking: Ranking) -> str:
+def _size(amount: float, value: float, ranking: Ranking) -> str:
     """Write an amount of a measure, `2.1 points`."""
     return f"{100 * amount:.1f} points" if is_share(value, ranking.measure, ranking.unit) else f"{amount:.3g}"
 
