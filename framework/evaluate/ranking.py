@@ -225,8 +225,8 @@ def compare_recipes(
 ) -> dict[str, Change]:
     """Compare two recipes, each by what its seeds measured, in each measure whose items both have.
 
-    In a change, `before` is of the first one. Its interval and its p-value allow for all measures together; with several
-    seeds, there is no p-value.
+    In a change, `before` is of the first one. Its interval and its p-value allow for all measures together; if there
+    are several seeds, it has no p-value.
     """
     places = range(len(one) + len(other))
     names = dict.fromkeys(name for measures in (*one, *other) for name in measures)
