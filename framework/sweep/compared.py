@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import SCORE
+from framework.api.plan import EVAL_LOSS, SCORE
 from framework.api.records import EvalResult, Lead, Measure, Point, Ranking, Standing, Trial
 from framework.api.run_folder import PLAN, RunFolder, part, read_plain
 from framework.api.schema import Stage, VerdictConfig
@@ -70,6 +70,13 @@ def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
     return best, f"the best value of the {len(tied)} that may be the best, none of which is cheaper"
 
 
+def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
+    """Whether a trial was chosen by other rows than the prompts that its verdict is based on."""
+    results, _ = _evaluations(folder, [trial])
+    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
+    return by_loss or any(result.selection for result in results.values()) or not results
+
+
 def confirmed(folder: Path, found: Ranking, best: int, measure: str, trials: Sequence[Trial]) -> Lead | None:
     """Compare the best trial with the best of the others on the prompts of the verdict, by which none was chosen."""
     others = [point for point in found.points if best not in point.trials]
@@ -79,8 +86,6 @@ def confirmed(folder: Path, found: Ranking, best: int, measure: str, trials: Seq
     rival = max(others, key=lambda one: sign * one.value).trials
     own = next(point.trials for point in found.points if best in point.trials)
     evaluations, _ = _evaluations(folder, [trial for trial in trials if trial.number in {*own, *rival}])
-    if measure == found.measure and not all(measure in result.selection for result in evaluations.values()):
-        return None  # they were chosen by these prompts
     asked = {number: one for number, result in evaluations.items() if (one := result.measures.get(measure))}
     measures, _, _ = align(asked)
     if measures.keys() != {*own, *rival}:

@@ -254,6 +254,7 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
     apart = all((report.get("data") or {}).get("judged_apart", True) for report in reports) or name == "train_loss"
+    apart = apart and (best is None or compared.chosen_apart(folder, best, str(name)))
     sweep = Sweep(redact(str(folder)), redact(name), higher, None, trials, apart)
     if best is None:
         return sweep

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,16 @@ def test_a_winner_is_named_with_its_lead_and_settled_by_prompts_that_chose_no_tr
     assert "and 33% for trial 2, a difference of +" in found["confirmed"]
     assert found["other measures"].startswith("eval_loss is best in trial 2, 0.98; trial 1: 0.99. ")
     assert winner_text(sweep) == "trial 1, exact_match 97%, better than each other trial"
+
+
+def test_prompts_that_chose_a_trial_do_not_confirm_it(tmp_path: Path) -> None:
+    write(tmp_path, [shares(count, ASKED) for count in (3, 29)], RATES)
+    for number in range(2):
+        file = tmp_path / str(number) / "evaluate.json"
+        records.save(replace(records.load(EvalResult, file), selection={}), file)
+    sweep = read_sweep(tmp_path)
+    assert not sweep.judged_apart
+    assert said(sweep)["not confirmed"].startswith("the best trial was chosen on the rows that its verdict is based on")
 
 
 def test_of_trials_that_may_all_be_the_best_the_cheapest_is_named_with_the_reason(tmp_path: Path) -> None:
