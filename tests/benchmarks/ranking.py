@@ -161,9 +161,9 @@ def sweep(drawn: Drawn) -> Found:
         if number != place and lead(firsts[place], one, CONFIG, level=LEVEL).clear
     ]
     alone = rank([[firsts[place]]], CONFIG).points[0]
-    good = np.flatnonzero(sign * truth >= (sign * truth).max() - 1e-12)
+    good = np.flatnonzero(sign * truth >= (sign * truth).max() - 1e-12).tolist()
     lesser = [number for number in range(len(truth)) if number not in good]
-    ahead = sign * truth[place] - max(np.delete(sign * truth, place))
+    ahead = float(sign * truth[place] - max(np.delete(sign * truth, place)))
     return Found(
         winner=ranking.clear,
         right_winner=ranking.clear and len(good) == 1 and place in good,
@@ -171,8 +171,8 @@ def sweep(drawn: Drawn) -> Found:
         wrong=any(number in good for number in worse),
         plain_wrong=any(number in good for number in plain),
         plain_worse=np.mean([number in plain for number in lesser]).item() if lesser else math.nan,
-        value=_holds(best.low, best.high, truth[place]),
-        plain_value=_holds(alone.low, alone.high, truth[place]),
+        value=_holds(best.low, best.high, float(truth[place])),
+        plain_value=_holds(alone.low, alone.high, float(truth[place])),
         width=_width(best.low, best.high),
         plain_width=_width(alone.low, alone.high),
         lead=_holds(ranking.lead_low, ranking.lead_high, ahead),

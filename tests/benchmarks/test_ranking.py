@@ -11,7 +11,7 @@ RUNS = 60
 NOISE = 3 * (0.05 * 0.95 / RUNS) ** 0.5
 
 
-@pytest.mark.parametrize("kind", ["0/1, 30% of the answers by chance", "loss, skewed against one trial"])
+@pytest.mark.parametrize("kind", ["graded, clusters of four", "loss, skewed against one trial"])
 def test_luck_names_no_winner_and_the_interval_of_the_best_holds_its_truth(kind: str) -> None:
     random = np.random.default_rng(1)
     found = [ranking.sweep(ranking.KINDS[kind](random, 8, 32)) for _ in range(RUNS)]
