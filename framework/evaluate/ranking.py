@@ -301,8 +301,9 @@ def _units(scored: Sequence[Measure]) -> tuple[NDArray[np.float64], NDArray[np.f
     weights = np.array(known.weights or [1.0] * len(known.items))
     _, numbers = np.unique(known.clusters or [*range(len(known.items))], return_inverse=True)
     items = np.array([one.items for one in scored], dtype=np.float64)
-    sums = np.stack([np.bincount(numbers, weights=row * weights) for row in items])
-    return sums, np.bincount(numbers, weights=weights)
+    rows = [np.bincount(numbers, weights=row * weights) for row in (*items, np.ones_like(weights))]
+    added = np.array(rows, dtype=np.float64)
+    return added[:-1], added[-1]
 
 
 def _joint(

@@ -39,7 +39,7 @@ class Drawn:
     scores: Floats
     truth: Floats
     weights: Floats | None = None
-    clusters: Floats | None = None
+    clusters: NDArray[np.int64] | None = None
     loss: bool = False
 
 

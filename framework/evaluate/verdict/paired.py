@@ -189,7 +189,7 @@ def joint_level(
         largest.append(most)
     reached = float(np.quantile(np.concatenate(largest), 1 - level))
     comparisons = max(1, systems * (systems - 1) // 2 if pairs else systems)
-    return min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached)))
+    return float(min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached))))
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:

@@ -112,7 +112,7 @@ def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys:
     for name, right in (("one", 40), ("two", 44), ("three", 90)):
         items: list[float | None] = [float(number < right) for number in range(100)]
         one = Measure(right / 100, items, higher_is_better=True, kind=MeasureKind.content)
-        run = make(name) if name == "one" else shutil.copytree("one", name)
+        run = make(name) if name == "one" else Path(shutil.copytree("one", name))
         records.save(EvalResult({"exact_match": one}), run / "evaluate.json")
     found = as_json(capsys)["results"]["exact_match after"]
     assert (found["better"], found["items"]) == (None, 100)
@@ -123,7 +123,7 @@ def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys:
 
 def test_of_a_sweep_the_best_trial_is_compared_with_its_seeds(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for number, shift in enumerate((0.0, 0.6, 0.2)):
-        run = make("0") if not number else shutil.copytree("0", str(number))
+        run = make("0") if not number else Path(shutil.copytree("0", str(number)))
         losses: list[float | None] = [1 + shift + place / 99 for place in range(50)]
         one = Measure(1.25 + shift, losses, kind=MeasureKind.loss)
         records.save(EvalResult({"eval_loss": one}), run / "evaluate.json")
