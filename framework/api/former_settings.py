@@ -86,6 +86,9 @@ def renewed_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     trainer = {**held} if isinstance(held := config.get("trainer"), Mapping) else {}
     now = current_settings({name: trainer.pop(name) for name in FORMER if name in trainer})
     options = {group: str(now.pop(group, option)) for group, option in YOUNGER_GROUPS.items() if group not in config}
+    data = config.get("data")
+    if isinstance(data, Mapping) and "seed" in config:  # which was the seed of the split too
+        config = {**config, "data": {"seed": config["seed"], **data}}
     if not options:
         return {**config}, {}
     new = {

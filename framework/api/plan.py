@@ -33,6 +33,7 @@ __all__ = [
     "CHECKPOINT",
     "EVAL_LOSS",
     "LOSSES",
+    "PRIMARY",
     "SCORE",
     "WINS",
     "ExpectedRows",
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 CHECKPOINT = "checkpoint"
-SCORE = "verdict.score"
+SCORE, PRIMARY = "verdict.score", "verdict.primary"
 WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
 EVAL_LOSS = "eval_loss"

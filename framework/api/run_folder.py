@@ -97,6 +97,13 @@ class RunFolder:
         value: float | None = part(read_plain(self.path / REPORT), int | float, "objective", "value")
         return value
 
+    @property
+    def aim(self) -> tuple[str, bool] | None:
+        """The name of the run's objective, and whether a higher value is better; None if there is no report."""
+        report = read_plain(self.path / REPORT)
+        name, higher = part(report, str, "objective", "name"), part(report, bool, "objective", "higher_is_better")
+        return None if name is None or higher is None else (name, higher)
+
     def _load(self, name: str, kind: type[T]) -> T | None:
         try:
             return records.load(kind, self.path / name)

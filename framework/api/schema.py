@@ -200,7 +200,10 @@ class DataConfig:
 
     # How many rows are mixed in depends on how many are left for training.
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.1
-    """Share of the rows held out for the validation loss, drawn with `seed`. 0 holds out none."""
+    """Share of the rows held out for the validation loss, drawn with `data.seed`. 0 holds out none."""
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~Affects.unmixed_rows] = 42
+    """Seed of the split, and of which rows are mixed in. It is not the seed of the training, so trainings with other
+    seeds are measured on the same rows."""
     overflow: Annotated[Overflow, ~Affects.rows] = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
     proof: Annotated[ProofMode, ~Affects.rows] = ProofMode.fail
@@ -572,8 +575,9 @@ class RunConfig:
     # Exporters call files by it, and other settings may refer to it.
     name: Annotated[str, Predicate(plain_name), Affects.exports] = "run"
     """Name of the folder below `outputs/`."""
-    seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~(Affects.unmixed_rows | Affects.base)] = 42
-    """Seed of the split, the order of the rows, the adapter's initial weights and dropout."""
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1), OF_TRAINING] = 42
+    """Seed of the training: the order of the rows, the adapter's initial weights and dropout. `data.seed` is that of
+    the split. Trials of a sweep that differ in the seed alone are one point."""
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
     """The stages to run. Some of them can run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
@@ -590,8 +594,10 @@ class RunConfig:
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training] = None
     """A folder with trained weights to evaluate or export, instead of those in `run_dir`: an adapter as peft saves it,
     or a whole model."""
-    objective: Annotated[str, Affects.nothing] = "eval_loss"
-    """The value that a run returns to a sweep: eval_loss, train_loss, verdict.score, or a measure of the run."""
+    objective: Annotated[str, Affects.nothing] = "verdict.primary"
+    """The value by which a sweep compares its trials: verdict.primary, eval_loss, train_loss, verdict.score, or a
+    measure of the run. verdict.primary is the metric that decides the verdict, over the answers to the validation rows;
+    without such a metric, it is eval_loss."""
     share: Annotated[bool, Affects.training] = True
     """Trials of a sweep that run in one process share what they have in common: the frozen base, the tokenized rows,
     the base's answers, and the training if they differ only in their exports. false: each trial does all of it

@@ -97,8 +97,8 @@ class StoredRows(AuditData):
         return lengths.suggest(int(np.percentile(tokens, 99, method="higher")), int(tokens.max()))
 
     def padding(self, tokens: NDArray[np.integer], batch_size: int) -> float:
-        """In the order of the run's seed."""
-        return lengths.padding(tokens.astype(np.int64), batch_size, self.plan.seed)
+        """In the order of the seed of the data."""
+        return lengths.padding(tokens.astype(np.int64), batch_size, self.plan.data.config.seed)
 
     @functools.cached_property
     def near_duplicates(self) -> NDArray[np.int64]:

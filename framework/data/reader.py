@@ -129,7 +129,7 @@ class Reader:
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             target = part.target_rows(trained, self.mixed)
-            rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
+            rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.data.config.seed), 0
             several = 4 if data.learn is Learn.each else 1  # rows of a conversation, about
             # Again in place of bad rows, and of conversations with fewer answers.
             while count < target and (more := rows.draw(-(-(target - count) // several))) is not None:

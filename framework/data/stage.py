@@ -141,20 +141,20 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     plan, model, config = reader.plan, reader.model, reader.plan.data.config
     limit, overflow = plan.training.max_seq_length, config.overflow
     proven = _prove(plan.data, rows)
-    part = split_parts(rows, config.validation_split, limit, plan.seed)
+    part = split_parts(rows, config.validation_split, limit, config.seed)
     train, validation = (np.flatnonzero(part == which) for which in (RowPart.train, RowPart.validation))
     if not len(train):
         raise FrameworkError("no row has a token to learn")
     fitted = lengths.fit(rows, train, limit, overflow, "training")
     nothing = Fitted(validation, 0, 0, 0, 0)
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
-    sizes = plan.training.per_device_train_batch_size, plan.seed
+    sizes = plan.training.per_device_train_batch_size, config.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
     # Plain texts ask nothing, so none is held back to be asked.
     plain = bool(len(validation) and rows.columns.plain[validation].all())
     apart = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
-    chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, plan.seed)
-    prompts, selection = _prompts(rows, judged_by, plan.seed), _prompts_of(rows, spread_order(chosen_by, plan.seed))
+    chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, config.seed)
+    prompts, selection = _prompts(rows, judged_by, config.seed), _prompts_of(rows, spread_order(chosen_by, config.seed))
     _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")

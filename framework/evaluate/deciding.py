@@ -1,4 +1,4 @@
-"""Which metric decides about the gain: chosen by the references, before anything is measured."""
+"""Which metric decides about the gain: chosen by the references, before anything is measured. And the objective."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from framework.api.data import Data
-from framework.api.plan import Plan
+from framework.api.plan import EVAL_LOSS, PRIMARY, WINS, Plan
 from framework.api.protocols import AnyMetric, AsksPrompts, Evaluator
-from framework.api.records import MeasureKind
+from framework.api.records import DataResult, MeasureKind
 from framework.api.scoring import kind_of
+
+
+def objective_of(plan: Plan, data: DataResult | None) -> str:
+    """Return the name of the objective; for `verdict.primary` the metric that decides, or else the validation loss."""
+    if plan.objective != PRIMARY:
+        return plan.objective
+    decides = data.decides if data else ""
+    known = {*plan.metric, *plan.measured, *plan.set_losses}
+    return next((name for name in (decides, decides.removesuffix(WINS)) if name in known), EVAL_LOSS)
 
 
 def with_deciding(

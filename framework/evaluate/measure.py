@@ -22,6 +22,7 @@ from framework.api.protocols import (
 from framework.api.records import Answered, Aspect, EvalResult, Measure, MeasureKind, Results, Sample
 from framework.api.schema import Affects
 from framework.api.scoring import mean
+from framework.evaluate.deciding import objective_of
 from framework.evaluate.verdict import compare
 from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
@@ -47,6 +48,11 @@ class Measuring:
         """A hash over all that the measures of the base depend on; empty if the model has none."""
         base = self.model.base_key if isinstance(self.model, SharesBase) else ""
         return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
+
+    @property
+    def objective(self) -> str:
+        """The name of what a sweep chooses by."""
+        return objective_of(self.plan, self.data.result)
 
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
@@ -93,7 +99,7 @@ class Measuring:
             samples += result.samples
             notes += result.notes
         # The score compares with the base, any other objective is of the trained model only.
-        selection = self._selection() if self.plan.objective == SCORE else {}
+        selection = self._selection() if self.objective == SCORE else {}
         return EvalResult(measures, samples, notes, selection, of_base, base_samples)
 
     def _all_looks(self, evaluator: LooksInStages, data: Data) -> EvalResult:
@@ -139,16 +145,16 @@ class Measuring:
         # Rows that choose and judge at once are measured once.
         if not (plan.sweep and self.data.selection and self.data.result.judged_apart):
             return []
-        if plan.objective == SCORE:
+        if self.objective == SCORE:
             return asking
-        if plan.objective in plan.metric:
+        if self.objective in plan.metric:
             return [*self.evaluators.values()]
-        named = (name for name, choice in plan.evaluator.items() if plan.objective in choice.config.measures())
+        named = (name for name, choice in plan.evaluator.items() if self.objective in choice.config.measures())
         return [each for each in map(self.evaluators.__getitem__, named) if each in asking]
 
     def _selection(self) -> dict[str, Measure]:
         """Measure what a sweep chooses by."""
-        name, measures = self.plan.objective, dict[str, Measure]()
+        name, measures = self.objective, dict[str, Measure]()
         for evaluator in self.selecting:
             measures |= evaluator.evaluate(self.model, self.data.for_selection(), self.metrics).measures
             if name in measures:

@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.api.component import GROUPS
-from framework.api.plan import EVAL_LOSS, LOSSES, SCORE, WINS, Plan, Selection, as_plain
+from framework.api.plan import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, Plan, Selection, as_plain
 from framework.api.protocols import StartsFromAdapter
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
@@ -240,7 +240,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     judging = measured | {f"{name}{WINS}" for name, choice in plan.metric.items() if choice.config.compares}
     if (primary := plan.verdict.primary) is not None and primary not in judging:
         yield f"verdict.primary={primary}: {unknown('measure', primary, judging)}"
-    names = {*measured, *LOSSES, SCORE}
+    names = {*measured, *LOSSES, SCORE, PRIMARY}
     if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is not one of the run's metrics: set metric=[{chosen}]"

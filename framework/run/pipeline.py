@@ -32,7 +32,7 @@ from framework.api.records import DataResult, EvalResult, ExportResult, Report, 
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.api.text import count
-from framework.evaluate.deciding import deciding, with_deciding
+from framework.evaluate.deciding import deciding, objective_of, with_deciding
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.monitor.checks import check_answers, check_data, check_validation
@@ -172,7 +172,7 @@ def _run_stages(
         if Stage.train in plan.stages:
             check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
-        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:
+        if Stage.evaluate in plan.stages and objective_of(plan, data.result) == EVAL_LOSS:
             check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, answer_rows(data.train_groups))
         events.send(ForecastUpdated(expected))

@@ -6,18 +6,19 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
-from framework.api.plan import CHECKPOINT
-from framework.api.records import Sweep, Trial
+from framework.api.plan import CHECKPOINT, EVAL_LOSS
+from framework.api.records import Outcome, Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
     FINISHED,
@@ -27,20 +28,22 @@ from framework.api.run_folder import (
     RUNNING,
     STATUS,
     RunFolder,
+    part,
     read_plain,
 )
 from framework.api.schema import LaunchConfig, TrainerConfig
-from framework.api.text.overrides import brief, override_key, short_keys
-from framework.api.text.results import disagreement, figures, visible
+from framework.api.text.results import visible
+from framework.api.text.sweeps import figures, settings_text, sweep_facts
+from framework.evaluate.verdict.compare import holm
 from framework.hooks.session import Session, current
 from framework.rundir.folder import saved_overrides
 from framework.rundir.read import runs_below
-from framework.sweep import gpu, locks
+from framework.sweep import compared, gpu, locks
 from framework.util.command import this_program
 from framework.util.errors import USER_MISTAKE, FrameworkError, display_path, of_the_system
 from framework.util.redact import fill_in, hide, redact
 
-SWEEP = "sweep.json"
+SWEEP, FORECAST = "sweep.json", "forecast.json"
 MULTIRUN = "multirun.yaml"
 """What Hydra writes there: the words as they were typed, with what is secret in them."""
 
@@ -156,12 +159,22 @@ def planned_trials(folder: Path) -> int | None:
     words += [str(word) for word in OmegaConf.select(config, "hydra.overrides.task") or ()]
     parsed = {each.key_or_group: each for each in OverridesParser.create().parse_overrides(words)}
     swept = [each for each in parsed.values() if each.is_sweep_override()]
-    is_finite = swept and all(each.is_discrete_sweep() for each in swept)
-    total = math.prod(len([*each.sweep_string_iterator()]) for each in swept) if is_finite else None
+    sizes = [_values(each) for each in swept]
+    total = math.prod(size or 0 for size in sizes) if sizes and None not in sizes else None
     # Of samplers, only a grid tries every combination once.
     if n_trials is None or str(OmegaConf.select(config, "hydra.sweeper.sampler")).endswith("grid"):
         return total
     return int(n_trials) if total is None else min(total, int(n_trials))
+
+
+def _values(override: Override) -> int | None:
+    """Return how many values are swept over; None if they are infinitely many."""
+    if override.is_discrete_sweep():
+        return len([*override.sweep_string_iterator()])
+    sweep = override.value()
+    if not isinstance(sweep, IntervalSweep) or not isinstance(sweep.start, int) or not isinstance(sweep.end, int):
+        return None
+    return sweep.end - sweep.start + 1
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
@@ -181,13 +194,9 @@ def show(sweep: Sweep) -> None:
     from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
-    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score, -1 to 1"):
+    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "score"):
         table.add_column(heading, overflow="fold")
-    keys = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
-    shown = dict(zip(keys, short_keys(keys), strict=True))
-    for trial in sweep.trials:
-        words = [word.partition("=") for word in trial.overrides]
-        own = ", ".join(f"{shown.get(override_key(key), key)}={brief(value)}" for key, _, value in words)
+    for trial, own in zip(sweep.trials, settings_text(sweep.trials), strict=True):
         style = "bold" if trial.number == sweep.best else ""
         table.add_row(str(trial.number), own, *figures(trial), style=style)
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
@@ -197,17 +206,10 @@ def show(sweep: Sweep) -> None:
             reason = visible(trial.reason, "; ")
             ended = reason if reason.startswith(trial.state) else f"{trial.state}: {reason}"
             console.print(f"trial {trial.number} {ended}", soft_wrap=True)
-    if sweep.best is not None and not sweep.judged_apart and len(sweep.trials) > 1:
-        console.print(
-            "the best trial was chosen on the rows that its verdict is based on: measure it again on other prompts "
-            "before you report its gain",
-            soft_wrap=True,
-        )
-    if other := disagreement(sweep):
-        console.print(other, soft_wrap=True)
-    for trial in sweep.trials:
-        if trial.number == sweep.best:
-            console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
+    for fact in sweep_facts(sweep):
+        console.print(f"{fact.name}: {fact.text}", soft_wrap=True)
+        for line in fact.more:
+            console.print(f"  {line}", soft_wrap=True)
 
 
 def show_next(folder: Path, sweep: Sweep) -> None:
@@ -252,8 +254,22 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
     apart = all((report.get("data") or {}).get("judged_apart", True) for report in reports) or name == "train_loss"
-    number = None if best is None else best.number
-    return Sweep(redact(str(folder)), redact(name), higher, number, trials, apart)
+    apart = apart and (best is None or compared.chosen_apart(folder, best, str(name)))
+    sweep = Sweep(redact(str(folder)), redact(name), higher, None, trials, apart)
+    if best is None:
+        return sweep
+    confidence = next((value for report in reports if (value := part(report, float, "verdict", "confidence"))), 0.95)
+    tested = [trial for trial in trials if trial.p_value is not None]
+    adjusted = holm([trial.p_value or 0.0 for trial in tested])
+    still = sum(bool(trial.better) and p <= 1 - confidence for trial, p in zip(tested, adjusted, strict=True))
+    ranking = compared.ranking(folder, trials, str(name))
+    number, why = best.number, ""
+    if ranking is not None:
+        number, why = compared.choice(ranking, {trial.number: trial for trial in trials})
+        measures = [one for report in reports if apart and (one := part(report, str, "verdict", "primary"))]
+        settled = compared.confirmed(folder, ranking, number, measures[0], trials) if measures else None
+        ranking = replace(ranking, confirmed=settled)
+    return replace(sweep, best=number, why=why, ranking=ranking, still_better=still, confidence=confidence)
 
 
 def _trial(run: Path, overrides: list[str]) -> Trial:
@@ -261,6 +277,8 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
     state, reason = _outcome(run, status)
     seconds = report.get("seconds") or status.get("seconds") or {}
     verdict = report.get("verdict") or {}
+    gained = part(report, str, "verdict", "gained")
+    forecast = read_plain(run / FORECAST)
     return Trial(
         number=int(run.name),
         overrides=overrides,
@@ -272,6 +290,12 @@ def _trial(run: Path, overrides: list[str]) -> Trial:
         peak_memory_bytes=report.get("peak_memory_bytes"),
         score=verdict.get("score"),
         verdict=redact(verdict.get("summary") or next(iter(verdict.get("lines") or []), "")),
+        steps=part(report, int, "train", "steps"),
+        parameters=part(report, int, "train", "trainable_parameters"),
+        planned_memory=part(forecast, int, "memory", "reserved"),
+        eval_loss=part(report, int | float, "metrics", EVAL_LOSS, "after"),
+        better=gained == Outcome.better.name if gained else None,
+        p_value=part(report, int | float, "metrics", str(verdict.get("primary")), "p_value"),
     )
 
 

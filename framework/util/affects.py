@@ -20,7 +20,7 @@ class Affects(Flag):
     unmixed_rows = auto()
     """Tokenized rows in the user's cache, where `data.mix` adds none."""
     mixed_rows = auto()
-    """Tokenized rows in the user's cache, if it adds some: how many depends on the split, which ones on the seed."""
+    """Tokenized rows in the user's cache, if it adds some: how many depends on the split, which ones on `data.seed`."""
     rows = unmixed_rows | mixed_rows
     """Tokenized rows in the user's cache. They have the content of the source in their key, so where it lies does not
     count."""

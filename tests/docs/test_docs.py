@@ -62,7 +62,7 @@ RECORDS = [
     records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
     records.ExportNeed,
     environment.Environment, environment.Commit, run_folder.Status,
-    records.Sweep, records.Trial,
+    records.Sweep, records.Trial, records.Ranking, records.Point, records.Lead,
 ]  # fmt: skip
 
 

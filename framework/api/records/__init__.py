@@ -64,7 +64,7 @@ from framework.api.records.rows import (
     ToolCall,
 )
 from framework.api.records.saving import load, save
-from framework.api.records.sweep import Sweep, Trial
+from framework.api.records.sweep import Lead, Point, Ranking, Standing, Sweep, Trial
 
 __all__ = [
     "IGNORE",
@@ -88,6 +88,7 @@ __all__ = [
     "Forecast",
     "FormatRun",
     "GroupedRows",
+    "Lead",
     "Lengths",
     "Measure",
     "MeasureKind",
@@ -99,10 +100,12 @@ __all__ = [
     "Origin",
     "Outcome",
     "Piece",
+    "Point",
     "Progress",
     "Prompt",
     "Proof",
     "ProofProblem",
+    "Ranking",
     "RawData",
     "Report",
     "Results",
@@ -111,6 +114,7 @@ __all__ = [
     "Scored",
     "Scores",
     "Severity",
+    "Standing",
     "Step",
     "StepControl",
     "SuggestedChange",

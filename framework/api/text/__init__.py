@@ -14,8 +14,6 @@ from framework.api.text.results import (
     count,
     data_facts,
     difference,
-    disagreement,
-    figures,
     headline,
     health_facts,
     is_share,
@@ -27,6 +25,7 @@ from framework.api.text.results import (
     shared_start,
     visible,
 )
+from framework.api.text.sweeps import figures, settings_text, sweep_facts, winner_text
 from framework.util.command import this_program
 from framework.util.errors import (
     display_path,
@@ -52,7 +51,6 @@ __all__ = [
     "count",
     "data_facts",
     "difference",
-    "disagreement",
     "display_path",
     "error_location",
     "error_traceback",
@@ -72,12 +70,15 @@ __all__ = [
     "quoted",
     "readiness",
     "redact",
+    "settings_text",
     "share",
     "shared_start",
     "short_keys",
     "signal_name",
     "summarize_error",
+    "sweep_facts",
     "this_program",
     "unknown",
     "visible",
+    "winner_text",
 ]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from framework.api.plan import SCORE
 from framework.api.records import (
     Ancestor,
     Change,
@@ -17,13 +16,9 @@ from framework.api.records import (
     Proof,
     Report,
     Severity,
-    Sweep,
     TrainResult,
-    Trial,
 )
-from framework.api.run_folder import FINISHED
 from framework.api.schema import TrainerConfig
-from framework.util.host import GIB
 
 ONE_DIGIT_FROM = 100
 """From this value on, one digit after the decimal point is enough."""
@@ -322,30 +317,6 @@ def shared_start(prompts: Sequence[str]) -> int:
     start = first.rfind("\n", 0, length) + 1
     one_turn = start and first.startswith(USER, start, length) and not any(ASSISTANT in text for text in prompts)
     return start + len(USER) if one_turn else start
-
-
-def figures(trial: Trial) -> tuple[str, str, str, str]:
-    """Write the result of a trial: the objective or how it ended, its time, its memory and its score."""
-    ended = "–" if trial.state == FINISHED else trial.state
-    value = ended if trial.value is None else f"{trial.value:.4g}"
-    seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
-    memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
-    return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f}"
-
-
-def disagreement(sweep: Sweep) -> str:
-    """Say that the verdict prefers another trial than the objective chose; empty if it does not."""
-    best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
-    scored = [(trial.score, trial.number) for trial in sweep.trials if trial.score is not None]
-    if best is None or best.score is None or sweep.objective == SCORE:
-        return ""
-    score, number = max(scored, key=lambda one: one[0])
-    if score <= best.score:
-        return ""
-    return (
-        f"trial {number} has a higher score of the verdict, {score:.2f}, than trial {best.number}, {best.score:.2f}, "
-        f"which {sweep.objective} chose. To choose by the score, set objective={SCORE}"
-    )
 
 
 def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:

@@ -53,7 +53,7 @@ class RemoveCommandConfig(CommandConfig):
 
 @dataclass
 class DiffCommandConfig(CommandConfig):
-    """Compare the settings, data and results of two runs."""
+    """Compare the settings, data and results of two runs, or of the best trials of two sweeps."""
 
     usage = "RUN_A RUN_B"
 

@@ -1,4 +1,4 @@
-"""`python -m framework diff RUN_A RUN_B [--json]`: the settings and the results of two runs."""
+"""`python -m framework diff RUN_A RUN_B [--json]`: the settings and the results of two runs or sweeps."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from framework.api.records import DataResult, EvalResult, Report, TrainResult
+from framework.api.records import Change, DataResult, EvalResult, Outcome, Report, Sweep, TrainResult, load
 from framework.api.run_folder import ENVIRONMENT, FAILED, FINISHED, STATUS, SavedRun, Status
-from framework.api.text import as_text, visible
+from framework.api.schema import VerdictConfig
+from framework.api.text import as_text, difference, visible
 from framework.cli.commands import DiffCommandConfig
+from framework.evaluate.ranking import compare_recipes
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
+from framework.sweep.folder import SWEEP
 from framework.util.command import CommandParser
+from framework.util.errors import FrameworkError
 from framework.util.host import GIB
 from framework.util.redact import hide
 
@@ -32,16 +37,22 @@ Pair = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """One number of both runs. `higher_is_better` is None if neither direction is better."""
+    """One number of both runs. `higher_is_better` is None if neither direction is better.
+
+    `change` is from A to B over the items that both have, tested; None if there are none.
+    """
 
     values: Pair
     higher_is_better: bool | None
     unit: str = ""
+    change: Change | None = None
 
     @property
     def better(self) -> str:
-        """The side whose number is better; empty if that is unknown, or not visible in the printed digits."""
+        """The side whose number is better; empty if that is not significant, unknown, or not visible as printed."""
         one, other = self.values
+        if self.change is not None and self.change.outcome is not None:
+            return {Outcome.better: SIDES[1], Outcome.worse: SIDES[0]}.get(self.change.outcome, "")
         if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1]:
             return ""
         return SIDES[(one > other) != self.higher_is_better]
@@ -61,12 +72,13 @@ class DiffCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print what differs."""
         parser = CommandParser("diff", DiffCommandConfig.__doc__)
-        parser.add_argument("run_a", metavar="RUN_A", help="the folder of a run")
+        parser.add_argument("run_a", metavar="RUN_A", help="the folder of a run, or of a sweep: its best trial")
         parser.add_argument("run_b", metavar="RUN_B", help="the folder of the run to compare it with")
         parser.add_argument("--json", action="store_true", help="print JSON")
         parsed = parser.read(arguments)
         words = (parsed.run_a, parsed.run_b)
-        runs = (read_run(parsed.run_a), read_run(parsed.run_b))
+        sides = tuple(_seeds(Path(word)) for word in words)
+        runs = (sides[0][0], sides[1][0])
         parts = {
             "overrides": _overrides(runs),
             "config": _config(runs),
@@ -76,10 +88,26 @@ class DiffCommand:
             "hardware": _hardware(runs),
         }
         if parsed.json:
-            _print_json(runs, parts, _results(runs))
+            _print_json(runs, parts, _results(runs, sides))
         else:
-            _print_tables(runs, words, parts, _results(runs))
+            _print_tables(runs, words, parts, _results(runs, sides))
         return 0
+
+
+def _seeds(folder: Path) -> list[SavedRun]:
+    """Return a run; of a sweep its best trial, with the trials that differ from it in the seed alone."""
+    file = folder.expanduser() / SWEEP
+    if not file.exists():
+        return [read_run(folder)]
+    try:
+        sweep = load(Sweep, file)
+    except ValueError as error:
+        raise FrameworkError(str(error)) from error
+    if sweep.best is None:
+        raise FrameworkError(f"{folder}: no trial of the sweep has a value; give one of its trials")
+    points = sweep.ranking.points if sweep.ranking else []
+    trials = next((point.trials for point in points if sweep.best in point.trials), [sweep.best])
+    return [read_run(file.parent / str(trial)) for trial in sorted(trials, key=lambda trial: trial != sweep.best)]
 
 
 def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
@@ -155,18 +183,29 @@ def _hardware(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     return differences(picked[0], picked[1]) if one and other else {}
 
 
-def _results(runs: tuple[SavedRun, SavedRun]) -> dict[str, Result]:
+def _changes(sides: Sequence[Sequence[SavedRun]]) -> dict[str, Change]:
+    """Compare what both sides measured after the training, over the items that both have."""
+    measured = [
+        [result.measures for run in side if (result := run.record(EvalResult, "evaluate.json"))] for side in sides
+    ]
+    saved = sides[0][0].config.get("verdict")
+    settings = {name: saved[name] for name in ("confidence", "resamples") if name in saved} if saved else {}
+    return compare_recipes(measured[0], measured[1], VerdictConfig(**settings)) if all(measured) else {}
+
+
+def _results(runs: tuple[SavedRun, SavedRun], sides: Sequence[Sequence[SavedRun]]) -> dict[str, Result]:
     """Return every number of either run; a part that a run does not have is None."""
     before, after = _both(runs, EvalResult, "baseline.json"), _both(runs, EvalResult, "evaluate.json")
     reports: tuple[Report | None, Report | None] = _both(runs, Report, "report.json")
     trained: tuple[TrainResult | None, TrainResult | None] = _both(runs, TrainResult, "train.json")
     ups = {name: change.higher_is_better for report in reports if report for name, change in report.metrics.items()}
     names = dict.fromkeys(name for part in (*after, *before) if part for name in part.metrics)
+    changes = _changes(sides)
     results: dict[str, Result] = {}
     for name in names:
         up = ups.get(name, False if name == "eval_loss" else None)
         results[f"{name} before"] = Result(_values(before, name), None)
-        results[f"{name} after"] = Result(_values(after, name), up)
+        results[f"{name} after"] = Result(_values(after, name), up, change=changes.get(name))
     results["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
     results["steps"] = Result(_fields(trained, "steps"), None)
     steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
@@ -198,8 +237,16 @@ def _print_json(
     }
     for name, part in parts.items():
         whole[name] = {key: _sides(pair) for key, pair in part.items()}
-    whole["results"] = {name: {**_sides(each.values), "better": each.better or None} for name, each in results.items()}
+    whole["results"] = {
+        name: {**_sides(each.values), "better": each.better or None} | _tested(each) for name, each in results.items()
+    }
     print(json.dumps(whole, indent=1, ensure_ascii=False))
+
+
+def _tested(result: Result) -> dict[str, Any]:
+    """Return the interval and the test of the difference from A to B, if there is one."""
+    change = result.change
+    return {"low": change.low, "high": change.high, "p_value": change.p_value, "items": change.pairs} if change else {}
 
 
 def _sides(pair: Pair) -> dict[str, Any]:
@@ -232,10 +279,20 @@ def _print_tables(
             console.print(_table(name, _rows(part)))
     console.print()
     if results:
-        rows = {key: (*each.shown, each.better) for key, each in results.items()}
-        console.print(_table("results", rows, "better"))
+        rows = {key: (*each.shown, _interval(key, each), each.better) for key, each in results.items()}
+        console.print(_table("results", rows, "B - A", "better"))
+        if any(each.change for each in results.values()):
+            console.print(
+                "B - A: intervals over the items that both have, which hold together; neither is better if its "
+                "interval contains 0",
+                highlight=False,
+            )
     else:
         console.print("no results in either run", highlight=False)
+
+
+def _interval(key: str, result: Result) -> str:
+    return difference(result.change, key.removesuffix(" after")) if result.change else ""
 
 
 def _rows(part: Mapping[str, Pair]) -> dict[str, Sequence[str]]:

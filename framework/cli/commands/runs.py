@@ -19,7 +19,7 @@ from yaml import YAMLError
 from framework.api import records
 from framework.api.records import Sweep
 from framework.api.run_folder import REPORT, STATUS, part, read_plain
-from framework.api.text import count, number, visible
+from framework.api.text import count, visible, winner_text
 from framework.cli.commands import RunsCommandConfig
 from framework.cli.commands.resume import OUTPUTS
 from framework.rundir.read import started, state_of
@@ -93,8 +93,7 @@ def _row(home: Path, runs: Sequence[Path]) -> Row:
     with suppress(OSError, ValueError):  # there is none, or it is damaged
         sweep = records.load(Sweep, home / SWEEP)
         for best in (trial for trial in sweep.trials if trial.number == sweep.best):
-            words = f"best: trial {best.number}, {sweep.objective} {number(best.value, sweep.objective or '')}"
-            score = best.score
+            words, score = f"best: {winner_text(sweep)}", best.score
     return Row(display_path(home), begun, f"{_begun(len(runs), home)}: {tally}", score, visible(words, " "))
 
 

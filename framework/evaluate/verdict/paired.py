@@ -14,6 +14,7 @@ A unit is what may be swapped as a whole: a pair, or a cluster of similar pairs.
   limit. For others, such as losses, it is the t with Hall's correction for skew (Hall 1992, Journal of the Royal
   Statistical Society B 54, 221-228).
 - `flip_bound` is the bound nearer to 0 of the interval that the sign-flip test implies.
+- `joint_level` is the level at which each of several comparisons has to be tested for all of them to hold together.
 
 All functions take arrays of shape (..., units) and work along the last axis, so a simulation needs no loop.
 `tests/benchmarks/verdict.py` measures how often each of them is wrong.
@@ -157,6 +158,44 @@ def flip_bound(sums: Floats, weights: Floats, *, level: float, resamples: int, s
     total = len(sorted_means)
     most = level * total if units <= EXACT else level * (total + 1) - 1
     return float(direction * sorted_means[math.floor(most + TIE)])
+
+
+def joint_level(
+    sums: Floats, weights: Floats, *, level: float, resamples: int, pairs: bool = True, seed: int = 0
+) -> float:
+    """Return the level of one comparison at which all comparisons of several systems together have `level`.
+
+    It is that of the largest of their statistics, each normal, with the correlations that the units show: systems that
+    answer alike count as nearly one (the multiplier bootstrap of the maximum: Chernozhukov, Chetverikov & Kato 2013,
+    Annals of Statistics 41, 2786-2819). The result lies between Bonferroni's level and `level`.
+
+    Args:
+        sums: the weighted sums of the scores, shape (systems, units).
+        weights: of the units.
+        level: of all comparisons together.
+        resamples: draws of normal multipliers of the units.
+        pairs: each system with each other; otherwise each alone with its own mean.
+        seed: of the draws.
+    """
+    systems, units = sums.shape
+    rest = sums - (sums.sum(axis=1) / weights.sum())[:, None] * weights
+    scale = TIE * float(np.abs(sums).sum())
+    random = np.random.default_rng(seed)
+    step = max(1, AT_ONCE // max(systems, units))
+    largest = []
+    for start in range(0, resamples, step):
+        drawn = random.standard_normal((min(step, resamples - start), units)) @ rest.T
+        most = np.zeros(len(drawn))
+        for one in range(systems if pairs else 1):
+            # The differences from one to those after it; or the sums themselves.
+            sizes = np.sqrt(((rest[one + 1 :] - rest[one] if pairs else rest) ** 2).sum(axis=1))
+            values = drawn[:, one + 1 :] - drawn[:, one, None] if pairs else drawn
+            if (differs := sizes > scale).any():
+                np.maximum(most, np.abs(values[:, differs] / sizes[differs]).max(axis=1), out=most)
+        largest.append(most)
+    reached = float(np.quantile(np.concatenate(largest), 1 - level))
+    comparisons = max(1, systems * (systems - 1) // 2 if pairs else systems)
+    return float(min(level, max(level / comparisons, 2 * NormalDist().cdf(-reached))))
 
 
 def _mean_or_least(total: Floats, weight: Floats) -> Floats:

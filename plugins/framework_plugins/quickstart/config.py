@@ -21,4 +21,4 @@ class OrdersConfig(DataConfig):
     """800 order messages to be turned into JSON with four keys, and 60 held-out prompts."""
 
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
-    """Share of the rows held out for the validation loss, drawn with `seed`. 0 holds out none."""
+    """Share of the rows held out for the validation loss, drawn with `data.seed`. 0 holds out none."""

@@ -174,6 +174,46 @@ def _panel(
     )
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """Curves of one quantity over each other: ticks as in a panel, and for each curve its points, name and end."""
+
+    name: str
+    ticks: list[tuple[float, str]]
+    steps: list[tuple[float, str]]
+    lines: list[tuple[str, str]]
+
+
+def overlay(name: str, curves: Mapping[str, Sequence[tuple[int, float]]]) -> Overlay | None:
+    """Draw curves over each other, the last one on top; None without two of two points.
+
+    A curve that rises far above where the curves begin is cut there: one that diverges would flatten the others.
+    """
+    found = {title: [dot for dot in each if math.isfinite(dot[1])] for title, each in curves.items()}
+    found = {title: _downsampled(each) for title, each in found.items() if len(each) > 1}
+    if len(found) < 2:  # noqa: PLR2004 - one lies over nothing
+        return None
+    values = [value for each in found.values() for _, value in each]
+    low, high = min(values), min(max(values), 1.2 * max(each[0][1] for each in found.values()))
+    first, last = (end(number for each in found.values() for number, _ in each) for end in (min, max))
+    span = high - low or 1.0
+
+    def place(number: float, value: float) -> tuple[float, float]:
+        across = (number - first) / max(last - first, 1) * WIDTH
+        return round(across, 1), round(HEIGHT * (1 - (min(value, high) - low) / span), 1)
+
+    return Overlay(
+        name,
+        [(place(first, value)[1], f"{value:.3g}") for value in (low, (low + high) / 2, high)],
+        [
+            (place(number, low)[0], f"{number:g}")
+            for number in dict.fromkeys((first, *ticks(last, 5)))
+            if number >= first
+        ],
+        [(" ".join(f"{x},{y}" for x, y in (place(*dot) for dot in each)), title) for title, each in found.items()],
+    )
+
+
 def ticks(highest: float, most: int) -> list[float]:
     """Return round values above 0 and up to `highest`, about `most` of them: 1, 2 or 5 times a power of ten apart."""
     least = 10.0 ** math.floor(math.log10(highest / most))

@@ -107,8 +107,12 @@ class Html(Logger):
 
 def logged_steps(plan: Plan) -> list[Step]:
     """Return the steps of the training that an earlier call has made, if `logger=jsonl` wrote them."""
+    return read_steps(plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG_FILE))
+
+
+def read_steps(file: Path) -> list[Step]:
+    """Return the steps in a file of `logger=jsonl`; what cannot be read is left out."""
     steps: list[Step] = []
-    file = plan.run_dir / (plan.logger["jsonl"].config.file if "jsonl" in plan.logger else LOG_FILE)
     with suppress(OSError, ValueError, TypeError, KeyError), file.open(encoding="utf-8") as lines:
         for entry in map(json.loads, lines):
             if entry.pop("event") == "step":

@@ -1,4 +1,4 @@
-"""The page of a sweep, `sweep.html` in its folder: the trials, the importance of settings, and a plot.
+"""The page of a sweep, `sweep.html` in its folder: what differs, the trials, their curves, the importance of settings.
 
 It loads nothing from elsewhere and runs no script; every text in it is escaped. Secrets were removed from the trials
 before.
@@ -7,19 +7,22 @@ before.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from framework.api import Sweep, Trial, override_key, write_atomically
-from framework.api.program import brief, disagreement, figures, short_keys
-from framework_plugins.report import parallel
+from framework.api.program import brief, figures, settings_text, short_keys, sweep_facts, winner_text
+from framework_plugins.report import charts, dots, parallel
+from framework_plugins.report.html import LOG_FILE, read_steps
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template
 
 SWEEP_FILE = "sweep.html"
 MIN_TRIALS = 2
 """Trials that a drawing needs."""
+MIN_AXES = 2
+"""Settings that parallel coordinates are drawn for: of one, the dots say all."""
 
 
 def write(folder: Path, sweep: Sweep) -> None:
@@ -31,20 +34,49 @@ def render(sweep: Sweep, folder: Path) -> str:
     """Return the page that is to lie in `folder`."""
     names = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
     scored = [trial for trial in sweep.trials if trial.value is not None and math.isfinite(trial.value)]
+    settings = dict(zip((trial.number for trial in sweep.trials), settings_text(sweep.trials), strict=True))
+    best = next((trial for trial in sweep.trials if trial.number == sweep.best), None)
+    heat = dots.heat_map(sweep, names)
+    several = len(scored) >= MIN_TRIALS
     page: str = template("sweep.html.jinja").render(
         folder=sweep.folder,
         objective=sweep.objective or "objective",
         aim="higher is better" if sweep.higher_is_better else "lower is better",
         counts=_counts(sweep.trials),
-        names=names,
+        names=list(zip(names, short_keys(names), strict=True)),
         rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
-        disagreement=disagreement(sweep),
-        best=next((trial for trial in sweep.trials if trial.number == sweep.best), None),
-        plot=_plot(names, scored, sweep) if len(scored) >= MIN_TRIALS else None,
-        importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored]),
+        headline=winner_text(sweep),
+        facts=list(sweep_facts(sweep)),
+        best=best,
+        best_link=_link(folder, best) if best else "",
+        dots=dots.dot_plot(sweep) if several else None,
+        heat=heat,
+        curves=_curves(scored, settings, sweep, folder),
+        plot=_plot(names, scored, sweep) if several and len(names) >= MIN_AXES and not heat else None,
+        importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored])
+        if several and len(names) > 1
+        else [],
         scored=len(scored),
     )
     return page
+
+
+def _link(folder: Path, trial: Trial) -> str:
+    page = f"{trial.number}/report.html"
+    return page if (folder / page).exists() else ""
+
+
+def _curves(trials: Sequence[Trial], settings: Mapping[int, str], sweep: Sweep, folder: Path) -> charts.Overlay | None:
+    """Return the validation losses of the trials over their steps, or the losses of the training without them."""
+    order = sorted(trials, key=lambda trial: trial.number == sweep.best)  # the best one on top
+    steps = {trial.number: read_steps(folder / str(trial.number) / LOG_FILE) for trial in order}
+    titles = {trial.number: f"trial {trial.number}: {settings[trial.number]}" for trial in order}
+    checks = {
+        titles[number]: [(step.step, step.eval_loss) for step in each if step.eval_loss is not None]
+        for number, each in steps.items()
+    }
+    losses = {titles[number]: [(step.step, step.loss) for step in each] for number, each in steps.items()}
+    return charts.overlay("validation loss", checks) or charts.overlay("loss of the training", losses)
 
 
 def _counts(trials: Sequence[Trial]) -> str:
@@ -55,19 +87,19 @@ def _counts(trials: Sequence[Trial]) -> str:
 
 def _row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
     value, seconds, memory, score = figures(trial)
-    page = folder / str(trial.number) / "report.html"
+    points = sweep.ranking.points if sweep.ranking else []
     return {
         "number": trial.number,
         "settings": [brief(value) for value in _table([trial], names)[0]],
         "value": value,
+        "standing": next((point.standing.value for point in points if trial.number in point.trials), ""),
         "seconds": seconds,
         "memory": memory,
         "score": score,
-        "verdict": trial.verdict,
         "reason": trial.reason,
         "state": trial.state,
         "best": trial.number == sweep.best,
-        "link": f"{trial.number}/report.html" if page.exists() else "",
+        "link": _link(folder, trial),
     }
 
 

@@ -23,13 +23,14 @@ class Outcome:
     error: Exception | None = None
 
 
-def make_outcome(run: Path, result: JobReturn | None, launcher_error: Exception | None) -> Outcome:
+def make_outcome(run: Path, result: JobReturn | None, launcher_error: Exception | None, *, maximize: bool) -> Outcome:
     """Return the outcome of a trial.
 
     Args:
         run: its folder.
         result: what the launcher gave; None if it lost the process.
         launcher_error: what the launcher raised then.
+        maximize: whether the study looks for the highest objective.
     """
     folder = RunFolder(run)
     status = folder.status()
@@ -42,6 +43,13 @@ def make_outcome(run: Path, result: JobReturn | None, launcher_error: Exception 
     if result is None and not folder.is_complete:
         error = launcher_error or FrameworkError("the launcher gave no result")
         return Outcome(reason=summarize_error(error), error=error)
+    name, higher = folder.aim or ("", maximize)
+    if higher is not maximize:
+        error = FrameworkError(
+            f"{run}: the objective is {name}, of which {'higher' if higher else 'lower'} is better, but the study goes "
+            f"the other way: set objective={name} and another hydra.sweep.dir or hydra.sweeper.study_name"
+        )
+        return Outcome(reason=str(error), error=error)
     if value is None or not math.isfinite(value):
         error = FrameworkError(f"{run}: the objective is {'missing' if value is None else value}")
         return Outcome(reason=str(error), error=error)

@@ -13,6 +13,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from framework import FrameworkError
 
+MOST_WHOLE = 1000
+"""Numbers of an interval that are listed."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -59,7 +62,11 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
         if override.is_discrete_sweep()
     }
     distributions = {key: _distribution(override, values.get(key, [])) for key, override in swept.items()}
-    return Space(fixed, distributions, values)
+    for key, numbers in distributions.items():
+        # An interval of whole numbers is a list, if a short one.
+        if isinstance(numbers, IntDistribution) and numbers.high - numbers.low < MOST_WHOLE:
+            values.setdefault(key, [str(number) for number in range(numbers.low, numbers.high + 1, numbers.step)])
+    return Space(fixed, distributions, {key: values[key] for key in distributions if key in values})
 
 
 def _distribution(override: Override, values: Sequence[str]) -> BaseDistribution:

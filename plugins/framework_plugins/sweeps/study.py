@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import optuna
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework import FrameworkError
-from framework.api import EVAL_LOSS, LOSSES, SCORE
+from framework.api import EVAL_LOSS, LOSSES, PRIMARY, SCORE, WINS, MeasureKind, scoring
 from framework.api.program import selection_of
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.requirements import needs_cmaes
@@ -23,11 +23,21 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     """Return which way the objective of a run is better.
 
     Raises:
-        FrameworkError: it is a measure of an evaluator, which tells that only when it has measured.
+        FrameworkError: it is a measure of an evaluator, which tells that only when it has measured; or the data decide
+            among metrics of both directions.
     """
     if settings.direction is not None:
         return settings.direction
     name = config.objective
+    if name == PRIMARY:
+        deciding = [config.verdict.primary] if config.verdict.primary else _deciding(config)
+        ways = {direction(settings, OmegaConf.merge(config, {"objective": one.removesuffix(WINS)})) for one in deciding}
+        if len(ways) > 1:
+            raise FrameworkError(
+                f"objective={PRIMARY}: the data decide which of {', '.join(deciding)} it is, and not all of them are "
+                f"better if higher: set objective={'|'.join(deciding)}"
+            )
+        return next(iter(ways))
     if name == SCORE or name in LOSSES or name.startswith(f"{EVAL_LOSS}_"):  # the last is of a validation set
         return Direction.maximize if name == SCORE else Direction.minimize
     if name not in config.metric:
@@ -37,6 +47,12 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
         )
     metric = selection_of(config.metric[name]).create()
     return Direction.maximize if metric.higher_is_better else Direction.minimize
+
+
+def _deciding(config: DictConfig) -> list[str]:
+    """Return the metrics of which one will decide the verdict; the validation loss if none can."""
+    metrics = {name: selection_of(config.metric[name]).create() for name in config.metric if config.evaluator}
+    return [name for name, metric in metrics.items() if scoring.kind_of(metric) is MeasureKind.content] or [EVAL_LOSS]
 
 
 def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:

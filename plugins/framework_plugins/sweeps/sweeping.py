@@ -20,6 +20,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from framework import FrameworkError
@@ -118,7 +119,8 @@ class OptunaSweep:
             launcher_error = error
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
-            outcome = make_outcome(self.folder / str(point), result, launcher_error)
+            maximize = study.direction is StudyDirection.MAXIMIZE
+            outcome = make_outcome(self.folder / str(point), result, launcher_error, maximize=maximize)
             if not _report_outcome(study, trial, outcome):
                 print(f"trial {point}: another process took it over and runs it again; {TAKEN_OVER}", file=sys.stderr)  # noqa: T201
             failed += [outcome.error] if outcome.error else []

@@ -74,7 +74,8 @@ def test_another_seed_draws_other_rows_and_the_same_seed_the_same(
     entry = {"path": str(write_rows(GENERAL)), "count": 10}
     drawn = [
         tuple(
-            row.where for row in loaded(data_file, tmp_path, [entry], f"seed={seed}", "data.validation_split=0").train
+            row.where
+            for row in loaded(data_file, tmp_path, [entry], f"data.seed={seed}", "data.validation_split=0").train
         )
         for seed in (1, 1, 2)
     ]

@@ -135,7 +135,7 @@ def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
     assert data.result.judged_apart
     assert all(any(start <= number < start + 25 for number in asked[:8]) for start in range(0, 100, 25))
     assert data.for_selection().prompts is data.selection
-    again, other = (load(file, tmp_path, *words, f"seed={seed}").prompts for seed in (42, 43))
+    again, other = (load(file, tmp_path, *words, f"data.seed={seed}").prompts for seed in (42, 43))
     assert [int(prompt.messages[0].content.split()[1]) for prompt in again] == asked
     assert again[0] != other[0]
 
@@ -291,7 +291,7 @@ def test_a_near_duplicate_of_a_training_prompt_is_never_validated_on(write_rows:
         for how in ("Tell", "Please tell")
     ]
     for seed in range(5):
-        data = load(write_rows(rows), tmp_path, f"seed={seed}", "data.validation_split=0.2")
+        data = load(write_rows(rows), tmp_path, f"data.seed={seed}", "data.validation_split=0.2")
         number = {row.where: int(row.where.partition(":")[2]) for part in (data.train, data.validation) for row in part}
         trained = {(number[row.where] - 1) // 2 for row in data.train}
         held_out = {(number[row.where] - 1) // 2 for row in data.validation}
@@ -477,7 +477,7 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
     seen = StoredRows(
         plan,
         store,
-        stage.split_parts(store, plan.data.config.validation_split, plan.training.max_seq_length, plan.seed),
+        stage.split_parts(store, plan.data.config.validation_split, plan.training.max_seq_length, 42),
     )
     assert len(seen) == 22
     assert [(seen.part == part).sum() for part in (RowPart.train, RowPart.validation, RowPart.prompts)] == [18, 2, 2]

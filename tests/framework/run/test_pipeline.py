@@ -66,7 +66,7 @@ def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: 
     assert (change.before, change.after, change.leaked, change.pairs) == (0.0, 1.0, 4, 0)
     assert change.outcome is Outcome.unknown  # the prompts are training rows
     assert report.metrics["eval_loss"].before
-    assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
+    assert (report.objective.name, report.objective.value) == ("exact_match", 1.0)
     assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}
     assert records.load(Report, tmp_path / "run" / "report.json") == report
     assert list(report.seconds) == ["plan", "data", "baseline", "train", "evaluate", "export"]

@@ -28,8 +28,8 @@ def test_every_value_is_looked_at_however_many_points_there_are() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["stages=[train]"], "objective=eval_loss is not known at the end of a trial without the stages evaluate and "
-         "report: set stages=[train,evaluate,report]"),
+        (["stages=[train]"], "objective=verdict.primary is not known at the end of a trial without the stages evaluate "
+         "and report: set stages=[train,evaluate,report]"),
         (["stages=[data,train]", "objective=train_loss"], "objective=train_loss is not known at the end of a trial "
          "without the stage report: set stages=[data,train,report]"),
         (["stages=[train,evaluate,report]", "objective=verdict.score"], "without the stage baseline: set "

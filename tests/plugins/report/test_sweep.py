@@ -1,5 +1,6 @@
 """The page of a sweep."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from framework.api.records import Sweep, Trial
+from framework.api.records import Point, Ranking, Standing, Sweep, Trial
 from framework_plugins.report.plugin import framework_sweep_finished
 from framework_plugins.report.sweep import render
 from tests.plugins.report.test_html import assert_policy
@@ -37,7 +38,7 @@ def drawings(page: str) -> list[ET.Element]:
 def test_the_page_shows_each_point_and_how_it_ended() -> None:
     page = render(SWEEP, HERE)
     assert "4 finished, 1 failed" in page
-    assert "trial 1: eval_loss 0.5" in page
+    assert "Best: trial 1, eval_loss 0.5000" in page
     assert "ValueError: &lt;script&gt;boom&lt;/script&gt;" in page
     rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", page, re.DOTALL)
     assert len(rows) == len(POINTS)
@@ -46,18 +47,60 @@ def test_the_page_shows_each_point_and_how_it_ended() -> None:
     assert "0.50" in rows[0]
 
 
-def test_it_says_if_the_verdict_prefers_another_trial() -> None:
-    trials = [replace(POINTS[0], score=0.91), replace(POINTS[1], score=0.76)]
-    sweep = replace(SWEEP, trials=trials)
-    text = "trial 0 has a higher score of the verdict, 0.91, than trial 1, 0.76, which eval_loss chose"
-    assert text in render(sweep, HERE)
-    assert text not in render(replace(sweep, best=0), HERE)
-    assert text not in render(SWEEP, HERE)
+RANKED = replace(
+    SWEEP,
+    ranking=Ranking(
+        "eval_loss", "", higher_is_better=False, item="row", items=30, clusters=0, confidence=0.95,
+        points=[
+            Point([0, 2], 0.75, 0.7, 0.8, Standing.worse, 0.1, 0.4, 0.01), Point([1, 3], 0.5, 0.4, 0.6, Standing.best)
+        ],
+        leader=1, clear=True, lead_low=0.1, lead_high=0.4, spread=0.01, freedom=2,
+    ),
+)  # fmt: skip
+
+
+def test_it_says_what_differs_and_shows_a_dot_for_each_point_with_its_interval_and_seeds() -> None:
+    page = render(RANKED, HERE)
+    assert "<dt>winner</dt><dd>trials 1 and 3: eval_loss of 30 rows is better than for any other trial" in page
+    assert page.count("gained: &lt;b&gt;much") == 1
+    dots = [each for each in drawings(page) if each.find("circle") is not None]
+    assert [dot.get("aria-label") for dot in dots] == ["trials 0, 2: 0.7500", "trials 1, 3: 0.5000", "trial 4"][:2]
+    assert [len(dot.findall("circle[@class='seed']")) for dot in dots] == [2, 2]
+    assert [line.get("class") for dot in dots for line in dot.findall("line")] == ["range worse", "range best"]
+
+
+def test_two_settings_with_few_values_are_a_heat_map_instead_of_parallel_coordinates() -> None:
+    points = [
+        Point([number], value, None, None, Standing.best if number == 1 else Standing.worse)
+        for number, value in enumerate((0.75, 0.5, 0.75, 0.6))
+    ]
+    assert RANKED.ranking is not None
+    page = render(replace(RANKED, ranking=replace(RANKED.ranking, points=points)), HERE)
+    cells = re.findall(r'<td class="shade-(\d) ?(\w*)\s*">(.*?)</td>', page)
+    assert cells == [("1", "", "0.7500"), ("5", "best", "0.5000"), ("1", "", "0.7500"), ("3", "", "0.6000")]
+    assert "Parallel coordinates" not in page
+
+
+def test_the_curves_of_the_trials_lie_over_each_other(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        step = {"total_steps": 4, "epoch": 1, "learning_rate": 1, "grad_norm": 1, "tokens": 1, "seconds": 1}
+        lines = [
+            json.dumps({"event": "step", "step": at, "loss": 2.0, "eval_loss": 2.0 - number * at / 10, **step})
+            for at in range(1, 5)
+        ]
+        (tmp_path / str(number) / "log.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    page = render(SWEEP, tmp_path)
+    (curves,) = [each for each in drawings(page) if each.get("class") == "curve"]
+    lines_ = [(each.get("class"), each.findtext("title")) for each in curves.findall("polyline")]
+    assert lines_ == [
+        ("trial", "trial 0: r=8, learning_rate=1e-05"), ("trial best", "trial 1: r=8, learning_rate=0.001")
+    ]  # fmt: skip
 
 
 def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_setting() -> None:
     page = render(SWEEP, HERE)
-    (plot,) = drawings(page)
+    (plot,) = [each for each in drawings(page) if each.find("polyline") is not None]
     lines = [each for each in plot if each.tag == "polyline"]
     assert len(lines) == 4
     assert [line.get("class") for line in lines] == ["trial", "trial", "trial", "trial best"]
@@ -81,9 +124,9 @@ def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_t
         ),
         HERE,
     )
-    assert "<td>0.0001235</td>" in page
-    assert "<td>2e-05</td>" in page
-    (plot,) = drawings(page)
+    assert ">0.0001235</td>" in page
+    assert ">2e-05</td>" in page
+    (plot,) = [each for each in drawings(page) if each.find("polyline") is not None]
     assert any((each.text or "").startswith("…") and (each.text or "").endswith("2e-05.jsonl") for each in plot)
 
 

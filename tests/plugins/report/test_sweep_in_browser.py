@@ -6,7 +6,7 @@ import pytest
 
 from framework.api.records import Sweep, Trial
 from framework_plugins.report.sweep import render
-from tests.plugins.report.test_sweep import HERE, SWEEP, trial
+from tests.plugins.report.test_sweep import HERE, RANKED, SWEEP, trial
 from tests.support.browser import layout, needs_browser
 
 RATES = [f"trainer.learning_rate={10 ** (-5 + number / 20)!r}" for number in range(48)]
@@ -40,6 +40,12 @@ def test_texts_lie_beside_each_other_and_the_page_fits_the_window(
     assert found.wider == 0
     assert found.upon == []
     assert found.letters >= 9
+
+
+@needs_browser
+def test_points_with_seeds_fit_a_telephone(tmp_path: Path) -> None:
+    found = layout(render(RANKED, HERE), tmp_path, 390)
+    assert (found.wider, found.upon) == (0, [])
 
 
 @needs_browser

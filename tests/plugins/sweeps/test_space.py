@@ -1,5 +1,7 @@
 """Hydra's words as a search space."""
 
+import math
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -40,6 +42,13 @@ def test_what_a_word_sweeps_over(value: str, distribution: object) -> None:
         assert sorted(kind.choices) == ["1", "2", "3"]
     else:
         assert kind == distribution
+
+
+def test_an_interval_of_a_few_whole_numbers_is_a_finite_space() -> None:
+    found = space("adapter.r=int(interval(1,3))", "trainer.max_steps=tag(log,int(interval(2,3)))", "seed=1,2")
+    assert list(found.values["adapter.r"]) == ["1", "2", "3"]
+    assert found.combinations == 3 * 2 * 2
+    assert space("adapter.r=int(interval(1,3))", "trainer.max_steps=int(interval(1,5000))").combinations == math.inf
 
 
 def test_a_range_has_the_values_that_hydra_gives_it() -> None:

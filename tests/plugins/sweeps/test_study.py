@@ -20,6 +20,10 @@ from framework_plugins.sweeps.study import check_space, direction, make_pruner, 
         (["objective=verdict.score"], Direction.maximize),
         (["objective=exact_match"], Direction.maximize),
         (["metric=[perplexity]", "objective=perplexity"], Direction.minimize),
+        (["metric=[exact_match,token_f1]"], Direction.maximize),
+        (["verdict.primary=eval_loss"], Direction.minimize),
+        (["metric=[json_valid]"], Direction.minimize),
+        (["evaluator=[]"], Direction.minimize),
     ],
 )
 def test_the_direction_is_that_of_the_objective(words: list[str], better: Direction) -> None:

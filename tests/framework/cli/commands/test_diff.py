@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,17 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api import records
-from framework.api.records import Report
+from framework.api.records import (
+    EvalResult,
+    Measure,
+    MeasureKind,
+    Point,
+    Ranking,
+    Report,
+    Standing,
+    Sweep,
+    Trial,
+)
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli.main import run_command
 from framework.run import pipeline
@@ -88,13 +99,50 @@ def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys:
     for name, key, value in (("evaluate", "eval_loss", 9.0), ("evaluate", "exact_match", 0.5)):
         file = run / f"{name}.json"
         saved = json.loads(file.read_text(encoding="utf-8"))
-        saved["measures"][key]["value"] = value
+        saved["measures"][key] |= {"value": value, "items": [], "weights": [], "where": [], "clusters": []}
         file.write_text(json.dumps(saved), encoding="utf-8")
     found = as_json(capsys)["results"]
     assert (found["eval_loss after"]["better"], found["exact_match after"]["better"]) == ("A", "B")
     assert found["eval_loss before"]["better"] is found["steps"]["better"] is None
     rows = table(diff(capsys, "one", "two"), "results")
     assert rows["exact_match after"] == ["0", "0.5", "B"]
+
+
+def test_what_has_items_is_better_only_if_that_is_significant(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, right in (("one", 40), ("two", 44), ("three", 90)):
+        items: list[float | None] = [float(number < right) for number in range(100)]
+        one = Measure(right / 100, items, higher_is_better=True, kind=MeasureKind.content)
+        run = make(name) if name == "one" else Path(shutil.copytree("one", name))
+        records.save(EvalResult({"exact_match": one}), run / "evaluate.json")
+    found = as_json(capsys)["results"]["exact_match after"]
+    assert (found["better"], found["items"]) == (None, 100)
+    assert found["low"] < 0.04 < found["high"]
+    rows = table(diff(capsys, "one", "three"), "results")
+    assert rows["exact_match after"][2:] == ["+37 to +61 points", "B"]
+
+
+def test_of_a_sweep_the_best_trial_is_compared_with_its_seeds(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, shift in enumerate((0.0, 0.6, 0.2)):
+        run = make("0") if not number else Path(shutil.copytree("0", str(number)))
+        losses: list[float | None] = [1 + shift + place / 99 for place in range(50)]
+        one = Measure(1.25 + shift, losses, kind=MeasureKind.loss)
+        records.save(EvalResult({"eval_loss": one}), run / "evaluate.json")
+    trials = [Trial(number, [], "finished", "", 1.0, None, None, None, None, "") for number in range(2)]
+    point = Point([0, 1], 1.0, None, None, Standing.best)
+    ranking = Ranking(
+        "eval_loss", "", higher_is_better=False, item="row", items=50, clusters=0, confidence=0.95, points=[point],
+        leader=0, clear=False,
+    )  # fmt: skip
+    sweep = Sweep("x", "eval_loss", higher_is_better=False, best=1, trials=trials, ranking=ranking)
+    records.save(sweep, Path("sweep.json"))
+    seeds = json.loads(diff(capsys, ".", "2", "--json"))["results"]["eval_loss after"]
+    alone = json.loads(diff(capsys, "1", "2", "--json"))["results"]["eval_loss after"]
+    assert alone["better"] == "B"
+    assert seeds["better"] is None
+    assert seeds["high"] - seeds["low"] > 1
+    records.save(dataclasses.replace(sweep, best=None), Path("sweep.json"))
+    with pytest.raises(FrameworkError, match="no trial of the sweep has a value; give one of its trials"):
+        run_command("diff", [".", "2"])
 
 
 def test_training_is_compared_too(make: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,159 @@
+"""The trials of a multirun compared by the items that each of them stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from framework.api.plan import EVAL_LOSS, SCORE
+from framework.api.records import EvalResult, Lead, Measure, Point, Ranking, Standing, Trial
+from framework.api.run_folder import PLAN, RunFolder, part, read_plain
+from framework.api.schema import Stage, VerdictConfig
+from framework.api.text.overrides import override_key
+from framework.evaluate.ranking import align, difference, rank
+from framework.util.errors import FrameworkError
+from framework.util.host import GIB
+
+SEED = "seed"
+SAME_MEMORY = 1.05
+"""Peaks of memory that differ by less than this ratio are the same."""
+
+
+def ranking(folder: Path, trials: Sequence[Trial], objective: str) -> Ranking | None:
+    """Compare the trials that have a value by the items of the objective; None if it has none.
+
+    Trials that differ in the seed alone are one point.
+    """
+    if objective == SCORE:
+        return None
+    evaluations, reasons = _evaluations(folder, trials)
+    chosen_by = {number: one for number, result in evaluations.items() if (one := _measure(result, objective))}
+    measures, left_out, notes = align(chosen_by)
+    reasons |= left_out
+    points = _points([trial for trial in trials if trial.number in measures])
+    if not points:
+        return None
+    config = _verdict_config(folder / str(points[0][0]))
+    found = rank([[measures[number] for number in numbers] for numbers in points], config)
+    order = [number for numbers in points for number in numbers]
+    places = [replace(point, trials=[order[number] for number in point.trials]) for point in found.points]
+    notes += [f"trial {number} is not compared: {reason}" for number, reason in sorted(reasons.items())]
+    return replace(found, measure=objective, points=places, leader=order[found.leader], notes=notes)
+
+
+def choice(found: Ranking, trials: Mapping[int, Trial]) -> tuple[int, str]:
+    """Return the trial to go on with, and why it is that one if it is not significantly better than all others.
+
+    Of points that may all be the best it is the cheapest, by its steps, then its memory, then what it trains; of those
+    that cost the same, the one with the best value. Of the seeds of a point it is the one with the best value.
+    """
+    sign = 1 if found.higher_is_better else -1
+    tied = candidates = [point for point in found.points if point.standing is not Standing.worse]
+    reasons: list[str] = []
+    if len(tied) > 1:
+        for kind, costs in _costs(tied, trials):
+            least = min(costs[point.trials[0]] for point in candidates)
+            limit = least * (SAME_MEMORY if kind == "memory" else 1)
+            kept = [point for point in candidates if costs[point.trials[0]] <= limit]
+            if len(kept) < len(candidates):
+                most = max(costs[point.trials[0]] for point in candidates)
+                reasons.append(f"{_cost(kind, least)}, not up to {_cost(kind, most)}")
+                candidates = kept
+    point = max(candidates, key=lambda one: sign * one.value)
+    best = max(point.trials, key=lambda number: sign * (trials[number].value or 0.0))
+    if len(tied) == 1:
+        return best, ""
+    if reasons:
+        return best, f"the cheapest of the {len(tied)} that may be the best: {', '.join(reasons)}"
+    return best, f"the best value of the {len(tied)} that may be the best, none of which is cheaper"
+
+
+def chosen_apart(folder: Path, trial: Trial, objective: str) -> bool:
+    """Whether a trial was chosen by other rows than the prompts that its verdict is based on."""
+    results, _ = _evaluations(folder, [trial])
+    by_loss = objective.endswith("loss") or objective.startswith(EVAL_LOSS)
+    return by_loss or any(result.selection for result in results.values()) or not results
+
+
+def confirmed(folder: Path, found: Ranking, best: int, measure: str, trials: Sequence[Trial]) -> Lead | None:
+    """Compare the best trial with the best of the others on the prompts of the verdict, by which none was chosen."""
+    others = [point for point in found.points if best not in point.trials]
+    if not others:
+        return None
+    sign = 1 if found.higher_is_better else -1
+    rival = max(others, key=lambda one: sign * one.value).trials
+    own = next(point.trials for point in found.points if best in point.trials)
+    evaluations, _ = _evaluations(folder, [trial for trial in trials if trial.number in {*own, *rival}])
+    asked = {number: one for number, result in evaluations.items() if (one := result.measures.get(measure))}
+    measures, _, _ = align(asked)
+    if measures.keys() != {*own, *rival}:
+        return None
+    config = _verdict_config(folder / str(best))
+    # Of trials that were asked in stages, the one with the fewest prompts says which look this is.
+    level = 1 - min(asked.values(), key=lambda one: len(one.items)).this_look(config.confidence)
+    result = difference(
+        [measures[number] for number in own], [measures[number] for number in rival], config, level=level
+    )
+    return replace(result, ahead=own, other=rival, measure=measure)
+
+
+def _evaluations(folder: Path, trials: Iterable[Trial]) -> tuple[dict[int, EvalResult], dict[int, str]]:
+    """Return what the trials that have a value measured, and why that of others cannot be read."""
+    found: dict[int, EvalResult] = {}
+    reasons: dict[int, str] = {}
+    for trial in trials:
+        if trial.value is None:
+            continue
+        try:
+            result = RunFolder(folder / str(trial.number)).load_result(Stage.evaluate, EvalResult)
+        except FrameworkError as error:
+            reasons[trial.number] = str(error).splitlines()[0]
+            continue
+        if result is None:
+            reasons[trial.number] = "it has no evaluate.json"
+        else:
+            found[trial.number] = result
+    return found, reasons
+
+
+def _measure(result: EvalResult, name: str) -> Measure | None:
+    """Return what a trial was chosen by: of the validation rows if the verdict has other prompts."""
+    return result.selection.get(name) or result.measures.get(name)
+
+
+def _points(trials: Sequence[Trial]) -> list[list[int]]:
+    """Group the trials that differ in the seed alone; of several with the same seed, only the first counts."""
+    groups: dict[tuple[str, ...], dict[str, int]] = {}
+    for trial in trials:
+        seeds = [word for word in trial.overrides if override_key(word) == SEED]
+        rest = tuple(sorted(word for word in trial.overrides if word not in seeds))
+        groups.setdefault(rest, {}).setdefault("".join(seeds), trial.number)
+    return [[*numbers.values()] for numbers in groups.values()]
+
+
+def _verdict_config(run: Path) -> VerdictConfig:
+    """Return the verdict's settings of a run; the defaults if it does not tell."""
+    saved = part(read_plain(run / PLAN), dict, "verdict") or {}
+    names = ("confidence", "resamples")
+    return VerdictConfig(**{name: saved[name] for name in names if isinstance(saved.get(name), int | float)})
+
+
+def _costs(points: Sequence[Point], trials: Mapping[int, Trial]) -> list[tuple[str, dict[int, float]]]:
+    """Return what each point costs, by its first trial; a cost that is not known of all points is left out."""
+    kinds: dict[str, Any] = {
+        "steps": lambda trial: trial.steps,
+        "memory": lambda trial: trial.planned_memory,
+        "parameters": lambda trial: trial.parameters,
+    }
+    found = []
+    for kind, cost in kinds.items():
+        costs = {point.trials[0]: [cost(trials[number]) for number in point.trials] for point in points}
+        if not any(None in each for each in costs.values()):
+            found.append((kind, {number: float(max(each)) for number, each in costs.items()}))
+    return found
+
+
+def _cost(kind: str, value: float) -> str:
+    return f"{value / GIB:.2f} GiB" if kind == "memory" else f"{value:,.0f} {kind}"

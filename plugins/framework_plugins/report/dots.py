@@ -1,0 +1,139 @@
+"""The dots and the heat map of a sweep: what each point scored, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from framework.api import Point, Standing, Sweep, Trial, number, override_key
+from framework.api.program import brief, is_share, settings_text
+from framework_plugins.report.importance import as_numbers
+
+FEW = 8
+"""Values of a setting that a heat map has room for."""
+SHADES = 5
+"""Shades of a heat map, in the style."""
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A point of a sweep, in percent of the width: its value, its interval, and its seeds."""
+
+    name: str
+    label: str
+    standing: str
+    value: str
+    at: float
+    low: float
+    high: float
+    seeds: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dots:
+    """The dots, and the values at the left and at the right end."""
+
+    rows: list[Dot]
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A table of two settings: the names, the values of the columns, and rows of cells: text, shade, standing."""
+
+    names: tuple[str, str]
+    columns: list[str]
+    rows: list[tuple[str, list[tuple[str, int, str]]]]
+
+
+def _points(sweep: Sweep) -> list[Point]:
+    """Return the points in the order of their trials; a trial that has a value but is not compared is one more."""
+    ranked = sweep.ranking.points if sweep.ranking else []
+    known = {number for point in ranked for number in point.trials}
+    rest = [trial for trial in sweep.trials if trial.number not in known]
+    more = [
+        Point([trial.number], trial.value, None, None, Standing.tied)
+        for trial in rest
+        if trial.value is not None and math.isfinite(trial.value)
+    ]
+    return sorted([*ranked, *more], key=lambda point: point.trials[0])
+
+
+def dot_plot(sweep: Sweep) -> Dots | None:
+    """Return a dot for each point; None if there are none."""
+    points = _points(sweep)
+    if not points:
+        return None
+    name, unit = sweep.objective or "objective", sweep.ranking.unit if sweep.ranking else ""
+    values = {trial.number: trial.value for trial in sweep.trials}
+    spans = [[end for end in (point.value, point.low, point.high) if end is not None] for point in points]
+    left, right = (end(value for span in spans for value in span if math.isfinite(value)) for end in (min, max))
+    if sweep.ranking and is_share(left, name, unit) and is_share(right, name, unit):
+        left, right = 0.0, 1.0
+    width = right - left or 1.0
+
+    def place(value: float) -> float:
+        return round(min(max((value - left) / width, 0.0), 1.0) * 96 + 2, 2)
+
+    several = any(len(point.trials) > 1 for point in points)
+    named = [_without_seed(trial) if several else trial for trial in sweep.trials]
+    labels = dict(zip(values, settings_text(named), strict=True))
+    rows = [
+        Dot(
+            f"{'trials' if len(point.trials) > 1 else 'trial'} {', '.join(map(str, point.trials))}",
+            labels[point.trials[0]],
+            point.standing.value if sweep.ranking else "",
+            number(point.value, name, unit),
+            place(point.value),
+            place(min(span)),
+            place(max(span)),
+            [place(own) for one in point.trials if len(point.trials) > 1 and (own := values[one]) is not None],
+        )
+        for point, span in zip(points, spans, strict=True)
+    ]
+    return Dots(rows, number(left, name, unit), number(right, name, unit))
+
+
+def _without_seed(trial: Trial) -> Trial:
+    return replace(trial, overrides=[word for word in trial.overrides if override_key(word) != SEED])
+
+
+def heat_map(sweep: Sweep, names: Sequence[str]) -> Heat | None:
+    """Return a heat map if two settings have a few values each and most of the cells are tried; None otherwise."""
+    two = [name for name in names if name != SEED]
+    if len(two) != 2 or not sweep.ranking:  # noqa: PLR2004 - a table has two sides
+        return None
+    settings = {
+        trial.number: {override_key(word): word.partition("=")[2] for word in trial.overrides} for trial in sweep.trials
+    }
+    cells = {
+        (own[two[0]], own[two[1]]): point
+        for point in sweep.ranking.points
+        if set(two) <= (own := settings[point.trials[0]]).keys()
+    }
+    down, across = (_in_order(list(dict.fromkeys(key[side] for key in cells))) for side in (0, 1))
+    few = all(1 < len(side) <= FEW for side in (down, across))
+    if not few or 2 * len(cells) < len(down) * len(across):
+        return None
+    values = [point.value for point in cells.values()]
+    worst, best = sorted((min(values), max(values)), reverse=not sweep.higher_is_better)
+    name, unit = sweep.objective or "", sweep.ranking.unit
+
+    def cell(key: tuple[str, str]) -> tuple[str, int, str]:
+        point = cells.get(key)
+        if point is None:
+            return "", 0, ""
+        share = (point.value - worst) / (best - worst) if best != worst else 1.0
+        standing = "best" if sweep.best in point.trials else point.standing.value
+        return number(point.value, name, unit), 1 + round(share * (SHADES - 1)), standing
+
+    rows = [(brief(row), [cell((row, column)) for column in across]) for row in down]
+    return Heat((two[0], two[1]), [brief(column) for column in across], rows)
+
+
+def _in_order(values: list[str]) -> list[str]:
+    numbers = as_numbers(values)
+    return values if numbers is None else [value for _, value in sorted(zip(numbers, values, strict=True))]
