@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from framework.api.plan import Plan
 from framework.api.protocols import RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
-from framework.api.rewarding import RunRewards, place_of, score, weighted_sum
+from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
 from framework.api.scoring import question
+from framework.data.audit import refuse_fatal
 from framework.util.errors import FrameworkError
 from framework.util.redact import redact
 
@@ -67,6 +69,18 @@ HACKS = {
 }
 """What may win besides good answers, and what to do about it."""
 CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answer, and in which form"
+
+
+def findings(plan: Plan, tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt]) -> list[Finding]:
+    """Return what the rewards of a run show on made answers to its prompts.
+
+    Raises:
+        FrameworkError: a reward cannot be created, fails, or has no number for any answer.
+    """
+    answers = round(plan.batch * plan.method.config.cost().rows)
+    found = RewardAudit(rewarder(plan.reward), tokenize, answers).made(prompts)
+    refuse_fatal(found)
+    return found
 
 
 def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -135,7 +149,7 @@ class RewardAudit:
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
         """Return what the rewards show on made answers to some of these prompts."""
-        some = _spread(prompts, AUDITED)
+        some = spread(prompts, AUDITED)
         if not some:
             return []
         references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
@@ -315,7 +329,7 @@ def _finding(
     return Finding(name, severity, rows, text, advice, examples)
 
 
-def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Return some prompts from all over them."""
     places = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
     return [prompts[place] for place in places] if len(prompts) else []

@@ -52,6 +52,19 @@ class SamplingConfig(MethodConfig):
 
 
 @dataclass
+class BestOfNConfig(SamplingConfig):
+    """Best of n (rejection sampling): draws answers to each prompt, and learns the one with the highest reward."""
+
+    control: bool = True
+    """Train a second time, on a random choice of as many answers, and compare: what choosing brings is the difference.
+    It doubles the time of the training."""
+
+    def cost(self) -> PassCost:
+        """Return what a prompt takes: one of its answers is learned."""
+        return PassCost(rollout_tokens=self.num_generations * self.max_completion_length)
+
+
+@dataclass
 class PreferenceConfig(MethodConfig):
     """What methods of preferences have in common."""
 
