@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from framework import FrameworkError, Plan
-from framework.api import VS_RANDOM, Aspect, Concern, Example, Measure, Model, Outcome, Results, difference
+from framework.api import VS_RANDOM, Aspect, Concern, Example, Measure, Model, Outcome, Results, difference, number
 from framework.api.training import Objective, Role, TokenGroup, is_prompt
 from framework_plugins.methods.config import BestOfNConfig
 
@@ -59,14 +59,14 @@ def choosing(plan: Plan, results: Results) -> Iterator[Concern]:
         interval = difference(change, name)
         if not name.endswith(VS_RANDOM) or not interval:
             continue
-        metric = name.removesuffix(VS_RANDOM)
-        won = change.outcome is Outcome.better
-        more = "more" if won else "no more than chance explains"
+        metric, won = name.removesuffix(VS_RANDOM), change.outcome is Outcome.better
+        before, after = (number(value or 0.0, metric, change.unit) for value in (change.before, change.after))
         yield Concern(
             "choosing",
             Aspect.task,
-            f"choosing the best of {method.num_generations} answers brought {interval} of {metric}, {more} beside a "
-            "random choice of as many answers to the same prompts",
-            "audit the reward, draw more answers (method.num_generations), or take method=sft if there are references",
+            f"choosing by the reward brought {interval if won else 'no significant difference'}: {metric} is {after} "
+            f"after the best of {method.num_generations} answers, and {before} after a random choice of as many"
+            f"{'' if won else f' ({interval})'}",
+            "audit the reward, draw more answers (method.num_generations), or learn references with method=sft",
             flagged=not won,
         )

@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from framework import reward
-from framework.api import Answer, FunctionReward, Message, Metric, Prompt, RewardConfig, Rewards, rewarding
+from framework.api import (
+    Answer,
+    Answered,
+    AnswerMetric,
+    FunctionReward,
+    Message,
+    Metric,
+    Prompt,
+    RewardConfig,
+    Rewards,
+    Scores,
+    rewarding,
+)
 from framework.api.component import Component
 from framework.api.plan import Selection
 from framework.api.protocols import Reward, RewardContext
@@ -188,6 +200,23 @@ def test_a_metric_that_raises_is_named_with_the_prompt() -> None:
     with pytest.raises(FrameworkError, match=r"reward=broken fails for the answers to rows.jsonl:2: KeyError: 'b'"):
         run([prompt(1, "x"), prompt(2, "x")], [answer("a"), answer("b")])
     assert not isinstance(Broken(), Reward)
+
+
+class Judge(AnswerMetric):
+    """Grades with what it is given, as a judge does with what an endpoint answers."""
+
+    def __init__(self, *grades: float | None) -> None:
+        self.grades = iter(grades)
+
+    def score_all(self, answers: Sequence[Answered]) -> Scores:
+        return Scores([next(self.grades) for _ in answers], notes=["the endpoint does not answer"])
+
+
+def test_a_judge_is_a_reward_and_one_that_gives_no_grade_at_all_is_an_error() -> None:
+    asked = [prompt(1), prompt(2)], [answer("a"), answer("b")]
+    assert rewarding.RunRewards({"judge": Judge(0.5, None)}, {"judge": 2.0})(*asked).total == [1.0, None]
+    with pytest.raises(FrameworkError, match="reward=judge fails for the answers to .*: the endpoint does not answer"):
+        rewarding.RunRewards({"judge": Judge(*[None] * 9)}, {"judge": 1.0})(*asked)
 
 
 def test_the_schema_of_a_metric_as_a_reward_is_made_once() -> None:

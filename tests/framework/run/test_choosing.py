@@ -55,8 +55,8 @@ def test_the_best_answers_are_learned_and_compared_with_a_random_choice(folder: 
     assert change.low > 0
     assert report.metrics["exact_match"].before == 0
     said = " ".join(report.verdict.more if report.verdict else [])
-    assert "choosing the best of 3 answers brought" in said
-    assert "beside a random choice of as many answers" in said
+    assert "choosing by the reward brought +28 to +72 points: exact_match is 100% after the best of 3 answers" in said
+    assert "and 46% after a random choice of as many" in said
 
 
 def test_without_a_control_the_training_happens_once(folder: Path) -> None:
