@@ -215,7 +215,7 @@ class Judge(AnswerMetric):
 def test_a_judge_is_a_reward_and_one_that_gives_no_grade_at_all_is_an_error() -> None:
     asked = [prompt(1), prompt(2)], [answer("a"), answer("b")]
     assert rewarding.RunRewards({"judge": Judge(0.5, None)}, {"judge": 2.0})(*asked).total == [1.0, None]
-    with pytest.raises(FrameworkError, match="reward=judge fails for the answers to .*: the endpoint does not answer"):
+    with pytest.raises(FrameworkError, match=r"reward=judge fails for the answers to .*: the endpoint does not answer"):
         rewarding.RunRewards({"judge": Judge(*[None] * 9)}, {"judge": 1.0})(*asked)
 
 
