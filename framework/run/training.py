@@ -90,8 +90,10 @@ class TrainingController:
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
-            rows = self.rows() if self.rows else self.data.train_groups
-            trained = self.model.train(rows, self.data.validation_groups, run)
+            groups, validation = self.data.train_groups, self.data.validation_groups
+            if self.rows:  # the held-out rows are questions, which have no loss
+                groups, validation = self.rows(), []
+            trained = self.model.train(groups, validation, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, if there are any.

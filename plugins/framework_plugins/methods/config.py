@@ -60,8 +60,8 @@ class BestOfNConfig(SamplingConfig):
     It doubles the time of the training."""
 
     def cost(self) -> PassCost:
-        """Return what a prompt takes: one of its answers is learned."""
-        return PassCost(rollout_tokens=self.num_generations * self.max_completion_length)
+        """Return what a prompt takes: one of its answers is learned, and drawing each takes a forward pass."""
+        return PassCost(more_forwards=self.num_generations - 1, rollout_tokens=self.max_completion_length)
 
 
 @dataclass
