@@ -53,6 +53,8 @@ FORMS = (
 """Forms in which published rewards expect an answer."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
+LONGEST = 8000
+"""Characters of a made answer, about."""
 REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG = (
     "reference", "wrong", "empty", "copy", "repeated", "list", "long",
 )  # fmt: skip
@@ -94,9 +96,9 @@ def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -
     yield COPY, asked
     yield COPY, question(prompt)
     filled = other or "."
-    yield REPEATED, " ".join([filled] * REPEATS)
-    yield REPEATED, " ".join([asked] * REPEATS)
-    if len(references) > 1:
+    for text in (filled, asked):
+        yield REPEATED, " ".join([text] * max(2, min(REPEATS, LONGEST // (1 + len(text)))))
+    if len(references) > 1 and sum(map(len, references)) <= LONGEST:
         # In both orders: of a list, a reward that reads the first or the last value finds the right one by chance.
         yield LIST, ", ".join(references)
         yield LIST, ", ".join(reversed(references))
