@@ -36,8 +36,8 @@ NEAR, LEAST_WON, LEAST_FAILED = 0.1, 0.2, 0.05
 prompts that it has to win beyond chance; and the share of references that may fail."""
 NEARLY = 0.98
 """The share of answers with one reward from which it is nearly constant."""
-OPPOSED, PAID = -0.3, 0.6
-"""Correlations: from which two rewards contradict each other, and from which length pays."""
+OPPOSED, PAID, LEAST_PAIRS = -0.3, 0.6, 20
+"""Correlations: from which two rewards contradict each other, and from which length pays; and the least answers."""
 TINY = 1e-9
 FORMS = (
     "{}",
@@ -369,14 +369,14 @@ def _pays_length(probe: Probe) -> bool:
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
-    """Return how far each value is from the mean of its group."""
+    """Return how far each value is from the mean of its group; None where all of a group are the same."""
     made: list[float | None] = []
     start = 0
     for size in sizes:
         group = values[start : start + size]
         known = [value for value in group if value is not None]
-        mean = sum(known) / len(known) if known else 0.0
-        made += [None if value is None else value - mean for value in group]
+        same, mean = not known or max(known) - min(known) <= TINY, sum(known) / max(1, len(known))
+        made += [None if value is None or same else value - mean for value in group]
         start += size
     return made
 
@@ -384,6 +384,6 @@ def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float
 def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
     pairs = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
     first, second = np.array(pairs, float).reshape(-1, 2).T
-    if len(pairs) < 3 or first.std() <= TINY or second.std() <= TINY:  # noqa: PLR2004 - two points lie on a line
+    if len(pairs) < LEAST_PAIRS or first.std() <= TINY or second.std() <= TINY:
         return None
     return float(np.corrcoef(first, second)[0, 1])
