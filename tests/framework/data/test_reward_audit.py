@@ -162,7 +162,7 @@ def test_rewards_that_contradict_each_other_are_named() -> None:
         return [float(len(ids)) for ids in completion_ids]
 
     found = audit(CAPITALS, exact, terse, verbose)["reward_disagree"]
-    assert found.text.startswith("reward=terse and reward=verbose contradict each other: their correlation is -0.")
+    assert found.text.startswith("reward=terse and reward=verbose contradict each other: their correlation is -1.00")
 
 
 def test_answers_of_the_model_show_prompts_without_signal_and_a_paid_length() -> None:
