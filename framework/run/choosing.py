@@ -7,6 +7,7 @@ training on the model's own answers does.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from framework.api.plan import VS_RANDOM, Plan
 from framework.api.protocols import (
     AsksPrompts,
     ChoosesAnswers,
+    Generator,
     KeepsCheckpoints,
     LooksInStages,
     Model,
@@ -38,7 +40,7 @@ from framework.util.errors import FrameworkError
 from framework.util.hashing import key_of
 
 ANSWERS_FILE, CONTROL = "answers.json", "control"
-PROMPTS_AT_ONCE = 32
+PROMPTS_AT_ONCE = 16
 """Prompts that are answered before the next ones."""
 
 
@@ -77,32 +79,27 @@ class Drawn:
     issues: list[TrainingIssue] = field(default_factory=list)
 
 
-def draw(
-    model: Model, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+def generator_of(model: Model) -> Generator:
+    """Return what draws answers with the weights that a model has now: all at once if it can, else one by one."""
+    return model.sample if isinstance(model, Samples) else functools.partial(_streamed, model)  # type: ignore[return-value] # without rows
+
+
+def _streamed(
+    model: Model,
+    prompts: Sequence[Prompt],
+    n: int,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
 ) -> list[list[Answer]]:
-    """Draw answers with the weights that the model has now; at once if it can, else one after the other."""
-    groups: list[list[Answer]] = []
-    with current().progress.counting(len(prompts) * n, "answer", "drawing answers") as counter:
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            some = prompts[start : start + PROMPTS_AT_ONCE]
-            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
-            own = _seed(seed, start)
-            if isinstance(model, Samples):
-                groups += [list(group) for group in model.sample(some, n, seed=own, **settings)]  # type: ignore[arg-type] # plain numbers
-            else:
-                groups += [
-                    [_streamed(model, one, settings, _seed(own, p, k)) for k in range(n)] for p, one in enumerate(some)
-                ]
-            for _ in range(len(some) * n):
-                counter.advance()
-    return groups
+    def answer(prompt: Prompt, own: int) -> Answer:
+        pieces = model.stream(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=own)
+        ids = tuple(model.tokenize(text := "".join(pieces)))
+        return Answer(text, len(ids), stopped=len(ids) < max_new_tokens, ids=ids)
 
-
-def _streamed(model: Model, prompt: Prompt, settings: Mapping[str, float], seed: int) -> Answer:
-    most, warmth, share = (settings[name] for name in ("max_new_tokens", "temperature", "top_p"))
-    text = "".join(model.stream(prompt, max_new_tokens=int(most), temperature=warmth, top_p=share, seed=seed))
-    ids = tuple(model.tokenize(text))
-    return Answer(text, len(ids), stopped=len(ids) < most, ids=ids)
+    return [[answer(prompt, _seed(seed, place, k)) for k in range(n)] for place, prompt in enumerate(prompts)]
 
 
 def _seed(*parts: int) -> int:
@@ -162,11 +159,13 @@ class Choosing:
         return known
 
     def _draw(self, key: str, prompts: Sequence[Prompt], reward: RunRewards) -> Drawn:
-        config = self.plan.method.config
-        groups = draw(
-            self.model, prompts, config.num_generations, max_new_tokens=config.max_completion_length,
-            temperature=config.temperature, top_p=config.top_p, seed=self.plan.seed,
-        )  # fmt: skip
+        generate, groups = generator_of(self.model), list[Sequence[Answer]]()
+        with current().progress.counting(len(prompts), "prompt", "drawing answers") as counter:
+            for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+                some = prompts[start : start + PROMPTS_AT_ONCE]
+                groups += self.method.draw(some, generate, _seed(self.plan.seed, start))
+                for _ in some:
+                    counter.advance()
         flat = [(prompt, answer) for prompt, answers in zip(prompts, groups, strict=True) for answer in answers]
         rewards = reward([prompt for prompt, _ in flat], [answer for _, answer in flat])
         limit, place, made = self.plan.training.max_seq_length, 0, []
@@ -212,9 +211,8 @@ class Choosing:
         cut = sum(not answer.stopped for answer in answers)
         return FrameworkError(
             f"no prompt of {len(known.prompts)} has answers with different rewards, so there is nothing to choose; "
-            f"{cut} of {len(answers)} answers were cut off at method.max_completion_length="
-            f"{self.plan.method.config.max_completion_length}. Ask easier or harder prompts, draw more answers "
-            f"(method.num_generations), or look at {self.plan.run_dir / ANSWERS_FILE}"
+            f"{cut} of {len(answers)} answers were cut off. Ask easier or harder prompts, draw more or longer answers "
+            f"(method.num_generations, method.max_completion_length), or look at {self.plan.run_dir / ANSWERS_FILE}"
         )
 
 

@@ -211,7 +211,7 @@ def _run_stages(
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
             after = reuse.measure(before)
-            if choosing and before and plan.method.config.control and Stage.evaluate not in completed.stages:
+            if choosing and before and choosing.method.control and Stage.evaluate not in completed.stages:
                 after = with_control(choosing, measuring, before, after, interruption)
             stages.save(after)
         completed.note(Stage.evaluate, stages.seconds)

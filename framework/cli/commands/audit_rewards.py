@@ -28,12 +28,14 @@ from framework.cli.commands import AuditRewardsCommandConfig
 from framework.data.reward_audit import drawn, spread
 from framework.data.stage import load_data
 from framework.plan.load import load_plan
-from framework.run.choosing import draw
+from framework.run.choosing import generator_of
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 FOUND = 1
 SHOWN_CHARACTERS = 60
+MOST_TOKENS, PLAIN = 256, {"temperature": 1.0, "top_p": 1.0}
+"""Of a method that does not say how it draws answers."""
 METHOD = "method=best_of_n"
 """What an audit needs to know of a run that names no method: how answers are drawn."""
 
@@ -101,11 +103,10 @@ def _audit(plan: Plan, prompts: int, answers: int) -> tuple[list[Finding], list[
         if answers < 1 or not some:
             return found, [], []
         config = plan.method.config
+        settings = {name: getattr(config, name) for name in ("temperature", "top_p") if hasattr(config, name)}
+        most = getattr(config, "max_completion_length", MOST_TOKENS)
         with model.as_base():
-            groups = draw(
-                model, some, answers, max_new_tokens=config.max_completion_length, temperature=config.temperature,
-                top_p=config.top_p, seed=plan.seed,
-            )  # fmt: skip
+            groups = generator_of(model)(some, answers, max_new_tokens=most, seed=plan.seed, **{**PLAIN, **settings})
     flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
     asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
     reward = rewarding.rewarder(plan.reward)
