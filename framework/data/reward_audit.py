@@ -385,7 +385,7 @@ def _pays_length(probe: Probe) -> bool:
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
-    """Return how far each value is from the mean of its group; None where all of a group are the same."""
+    """Return how far each value is from the mean of its group; None if all of a group are the same."""
     made: list[float | None] = []
     start = 0
     for size in sizes:

@@ -188,7 +188,7 @@ class Choosing:
         return Drawn(key, made, [TrainingIssue("rewards", 0, one.text, one.advice, Action.warn) for one in found])
 
     def _chosen(self, prompt: Prompt, answers: list[DrawnAnswer]) -> DrawnPrompt:
-        """Choose among the answers that can be learned, and at random; nothing where all have the same reward."""
+        """Choose among the answers that can be learned, and at random; none if all have the same reward."""
         shown = DrawnPrompt(prompt.where, prompt.messages[-1].content, answers)
         places = [place for place, one in enumerate(answers) if one.usable and one.reward is not None]
         rewards = [one for place in places if (one := answers[place].reward) is not None]
