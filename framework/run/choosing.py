@@ -253,11 +253,14 @@ def with_control(
     measures, base = dict(after.measures), dict(after.base)
     for name in plan.metric:
         if name in after.measures and name in asked:
-            # Its own controls are of the comparison with the base.
-            bare = {"content": [], "constant": "", "constant_items": [], "answers": 0}
-            own = replace(after.measures[name], **bare)
-            measures[f"{name}{VS_RANDOM}"], base[f"{name}{VS_RANDOM}"] = own, replace(asked[name], **bare)
+            measures[f"{name}{VS_RANDOM}"] = _bare(after.measures[name])
+            base[f"{name}{VS_RANDOM}"] = _bare(asked[name])
     return replace(after, measures=measures, base=base)
+
+
+def _bare(measure: Measure) -> Measure:
+    """Leave out what a gain over the base is compared with."""
+    return replace(measure, content=[], constant="", constant_items=[], answers=0)
 
 
 def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:
