@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.protocols import AnswerMetric, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
@@ -76,14 +76,15 @@ HACKS = {
 CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answer, and in which form"
 
 
-def findings(plan: Plan, tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt]) -> list[Finding]:
-    """Return what the rewards of a run show on made answers to its prompts.
+def findings(
+    rewards: Mapping[str, Selection], tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt], step_answers: int
+) -> list[Finding]:
+    """Return what the rewards of a run show on made answers to its prompts; `step_answers` are those of a step.
 
     Raises:
         FrameworkError: a reward cannot be created, fails, or has no number for any answer.
     """
-    answers = round(plan.batch * plan.method.config.cost().rows)
-    found = RewardAudit(rewarder(plan.reward), tokenize, answers).made(prompts)
+    found = RewardAudit(rewarder(rewards), tokenize, step_answers).made(prompts)
     refuse_fatal(found)
     return found
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from framework.api import records, rewarding
-from framework.api.data import Data
 from framework.api.events import Event
-from framework.api.plan import VS_RANDOM, Plan
+from framework.api.plan import VS_RANDOM
 from framework.api.protocols import (
     AsksPrompts,
     ChoosesAnswers,
@@ -110,15 +109,13 @@ class Choosing:
     """Draws the answers of a run once, and keeps them in its folder.
 
     Args:
-        plan: of the run.
-        model: not trained yet when the answers are drawn.
-        data: of the run.
+        measuring: of the run, whose model is not trained yet when the answers are drawn.
         tell: receives what is wrong with the answers.
     """
 
-    def __init__(self, plan: Plan, model: Model, data: Data, tell: Callable[[TrainingIssue], None]) -> None:
-        self.plan, self.model, self.data, self.tell = plan, model, data, tell
-        self.method: ChoosesAnswers = plan.method.create()
+    def __init__(self, measuring: Measuring, tell: Callable[[TrainingIssue], None]) -> None:
+        self.plan, self.model, self.data, self.tell = measuring.plan, measuring.model, measuring.data, tell
+        self.method: ChoosesAnswers = self.plan.method.create()
         self.issues: list[TrainingIssue] = []
 
     def rows(self, *, control: bool = False) -> list[TokenRow]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.api import rewarding
-from framework.api.plan import Plan
+from framework.api.plan import Selection
 from framework.api.protocols import Backend, ModelSource, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.schema import Stage
@@ -71,11 +71,8 @@ class AuditRewardsCommand:
         given = parser.read(arguments)
         words = complete_overrides(given.overrides)
         words += [] if any(word.startswith("method=") for word in words) else [METHOD]
-        plan = _data_only(load_plan(words))
-        if not plan.reward:
-            raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
         with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():
-            found, lines, shown = _audit(plan, given.prompts, given.answers)
+            found, lines, shown = _audit(words, given.prompts, given.answers)
         if given.json:
             result = {"rewards": [asdict(line) for line in lines], "findings": [asdict(one) for one in found]}
             print(json.dumps(result, indent=1, ensure_ascii=False))
@@ -84,15 +81,18 @@ class AuditRewardsCommand:
         return FOUND if any(one.severity is Severity.serious for one in found) else 0
 
 
-def _data_only(plan: Plan) -> Plan:
-    """Return the plan without what an audit of rewards does not need."""
-    return dataclasses.replace(plan, stages=(Stage.plan, Stage.data), audit={}, evaluator={}, exporter={}, logger={})
-
-
 Shown = list[tuple[Prompt, Answer, float | None]]
 
 
-def _audit(plan: Plan, prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+def _audit(words: Sequence[str], prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+    plan = load_plan(words)
+    if not plan.reward:
+        raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
+    # Nothing else is needed of the run.
+    nothing: dict[str, Selection] = {}
+    plan = dataclasses.replace(
+        plan, stages=(Stage.plan, Stage.data), audit=nothing, evaluator=nothing, exporter=nothing, logger=nothing
+    )
     source: ModelSource = plan.model.create()
     source.check()
     backend: Backend = plan.trainer.create()
