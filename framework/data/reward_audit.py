@@ -54,12 +54,12 @@ FORMS = (
 """Forms in which published rewards expect an answer."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
-ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0", "a word " * 2000)
+ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0")
 """What makes a reward fail that reads an answer without care."""
 LONGEST = 8000
 """Characters of a made answer, about."""
-REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG, ODD = (
-    "reference", "wrong", "empty", "copy", "repeated", "list", "long", "odd",
+REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG, ODD, CUT = (
+    "reference", "wrong", "empty", "copy", "repeated", "list", "long", "odd", "cut",
 )  # fmt: skip
 HACKS = {
     EMPTY: ("empty answers", "give an empty answer the lowest reward"),
@@ -110,6 +110,7 @@ def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -
         yield LIST, ", ".join(references)
         yield LIST, ", ".join(reversed(references))
     yield from ((ODD, text) for text in ODD_TEXTS)
+    yield CUT, "a word " * (LONGEST // 7)
     yield LONG, f"{filled} {FILLER * SHORT_FILL}".strip()
     yield LONG, f"{filled} {FILLER * LONG_FILL}".strip()
 
@@ -183,7 +184,7 @@ class RewardAudit:
                 made = [*{kind: (kind, text) for kind, text in reversed(made) if kind != ODD}.values()]
             probe = Probe(prompt)
             items: dict[str, list[float | None]] = {}
-            answers = [self._answer(text) for _, text in made]
+            answers = [self._answer(*one) for one in made]
             for name in self.reward.rewards:
                 try:
                     items[name] = self._score(name, [prompt] * len(answers), answers)
@@ -202,9 +203,9 @@ class RewardAudit:
                 probes.append(probe)
         return probes, []
 
-    def _answer(self, text: str) -> Answer:
+    def _answer(self, kind: str, text: str) -> Answer:
         ids = tuple(self.tokenize(text))
-        return Answer(text, len(ids), stopped=True, ids=ids)
+        return Answer(text, len(ids), stopped=kind != CUT, ids=ids)
 
     def _score(self, name: str, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[float | None]:
         begun = time.perf_counter()
@@ -218,7 +219,7 @@ class RewardAudit:
         failing = ""
         for kind, text in made:
             try:
-                self._score(name, [prompt], [self._answer(text)])
+                self._score(name, [prompt], [self._answer(kind, text)])
             except FrameworkError:
                 failing = f" (the answer {text[:40]!r})" if text.strip() else " (an empty answer)"
                 failing = f"{failing}, which is {'the reference' if kind == REFERENCE else 'made for this audit'}"
@@ -279,7 +280,7 @@ class RewardAudit:
         asked = [probe for probe in probes if probe.of(REFERENCE)]
         failing = [probe for probe in asked if (probe.best(REFERENCE) or 0.0) <= probe.low + TINY]
         if asked and len(failing) >= LEAST_FAILED * len(asked) and references:
-            text = f"{len(failing)} of {len(asked)} references get the lowest reward of all made answers"
+            text = f"{len(failing)} of {len(asked)} references get no more than the worst empty or wrong answer"
             advice = "correct the references, or what the reward reads: try it on these rows"
             severity = Severity.serious if 2 * len(failing) >= len(asked) else Severity.warning
             yield _finding("reward_reference", len(failing), text, advice, severity, failing)
