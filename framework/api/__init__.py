@@ -23,7 +23,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api import scoring
+from framework.api import rewarding, scoring
 from framework.api.audit import (
     AuditData,
     RowPart,
@@ -64,6 +64,7 @@ from framework.api.plan import (
     LOSSES,
     PRIMARY,
     SCORE,
+    VS_RANDOM,
     WINS,
     as_plain,
 )
@@ -91,6 +92,8 @@ from framework.api.protocols import (
     Model,
     OrderedExporter,
     ReusableExporter,
+    Reward,
+    RewardContext,
     Source,
 )
 from framework.api.records import (
@@ -123,6 +126,7 @@ from framework.api.records import (
     RawData,
     Report,
     Results,
+    Rewards,
     Row,
     Sample,
     Scored,
@@ -140,6 +144,9 @@ from framework.api.records import (
     ViewedRow,
     Work,
 )
+from framework.api.reward_functions import (
+    FunctionReward,
+)
 from framework.api.run_folder import (
     RunFolder,
     SavedRun,
@@ -156,6 +163,7 @@ from framework.api.schema import (
     LoggerConfig,
     MetricConfig,
     Overflow,
+    RewardConfig,
     plain_name,
 )
 from framework.api.text import (
@@ -244,6 +252,7 @@ __all__ = [
     "PRIMARY",
     "SCORE",
     "SIMILARITY",
+    "VS_RANDOM",
     "WINS",
     "WORD",
     "Action",
@@ -289,6 +298,7 @@ __all__ = [
     "ForecastUpdated",
     "FormatConfig",
     "Formatter",
+    "FunctionReward",
     "Gpu",
     "HostMemory",
     "IssueFound",
@@ -322,6 +332,10 @@ __all__ = [
     "Report",
     "Results",
     "ReusableExporter",
+    "Reward",
+    "RewardConfig",
+    "RewardContext",
+    "Rewards",
     "Row",
     "RowPart",
     "RunFailed",
@@ -387,6 +401,7 @@ __all__ = [
     "read_json",
     "redact",
     "refuse_links",
+    "rewarding",
     "scoring",
     "share",
     "similarities",

@@ -46,6 +46,8 @@ CHECKPOINT = "checkpoint"
 SCORE, PRIMARY = "verdict.score", "verdict.primary"
 WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
+VS_RANDOM = "_vs_random"
+"""The suffix of a metric of which the trained model is compared with one that learned a random choice of answers."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 TEXT_PERPLEXITY = "text_perplexity"
@@ -114,6 +116,7 @@ class Plan:
     sampler: Selection
     callback: Mapping[str, Selection]
     launch: Selection
+    reward: Mapping[str, Selection]
     metric: Mapping[str, Selection]
     evaluator: Mapping[str, Selection]
     exporter: Mapping[str, Selection]

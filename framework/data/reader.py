@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
-from framework.api.conversations import check_answered, for_each_answer
+from framework.api.conversations import check_answered, for_each_answer, is_prompt
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import CompositeFormatter, Formatter, Method, Model
+from framework.api.protocols import CompositeFormatter, Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow, Role
 from framework.api.text import count as counted
 from framework.data import mixture, sources, store, writer
+from framework.data.prompts import formatter_for
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -60,6 +61,7 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.method: Method = plan.method.create()
+        self.keeps_columns = any(isinstance(choice.create(), Reward) for choice in plan.reward.values())
         self.limit = plan.data.config.cut or (plan.training.max_seq_length if plan.method.config.texts else None)
         self.source = plan.data.create()
         self.raw: RawData = sources.load(plan.data.component.name, self.source)
@@ -115,7 +117,8 @@ class Reader:
         places = [_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
         code = (*sources, *makers, *asked, self.method)
-        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, code=code)
+        more = ["columns"] if self.keeps_columns else []
+        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, *more, code=code)
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)
@@ -167,14 +170,16 @@ class Reader:
         Returns:
             How many there are.
         """
-        formatter: Formatter = choice.create()
+        formatter = formatter_for(choice, self.plan.method)
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         rows = _counted(rows, first)
-        check = check_answered if part == RowPart.prompts else self.method.check
+        asked_only = part == RowPart.prompts and not self.plan.method.config.samples
+        check = check_answered if asked_only else self.method.check
         examples = read(
-            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check
-        )
+            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check,
+            keep_columns=self.keeps_columns,
+        )  # fmt: skip
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
             examples = _for_each_answer(examples, into.summary, most)
         count = 0
@@ -197,7 +202,8 @@ class Reader:
         rows = iter(self.model.encode([each for conversations in made for _, each in conversations]))
         for example, conversations in zip(batch, made, strict=True):
             some = list(itertools.islice(rows, len(conversations)))
-            group: TokenGroup = some[0] if part == RowPart.prompts else _group(conversations, some)
+            compared = part == RowPart.prompts and not is_prompt(example)
+            group: TokenGroup = some[0] if compared else _group(conversations, some)
             for name in (*group.facts, *group.arrays):
                 summary.given[name] = summary.given.get(name, 0) + 1
             if any(row.normalized for row in some):
@@ -238,7 +244,7 @@ class Reader:
 
 
 def _alone(example: Example) -> Sequence[tuple[Role, Example]]:
-    return ((Role.answer, example),)
+    return ((Role.prompt if is_prompt(example) else Role.answer, example),)
 
 
 def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) -> TokenGroup:

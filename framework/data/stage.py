@@ -32,7 +32,7 @@ from framework.api.records import (
 )
 from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
-from framework.data import audit, lengths, mask_verification
+from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
 from framework.data.lengths import Fitted
@@ -88,6 +88,9 @@ def load_data(plan: Plan, model: Model) -> Data:
     findings = [*data.result.findings]
     if plan.audit:
         findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own))
+    if plan.reward and (Stage.train in plan.stages or set(plan.stages) <= {Stage.plan, Stage.data}):
+        answers = round(plan.batch * plan.cost.rows)
+        findings += reward_audit.findings(plan.reward, model.tokenize, data.train_prompts, answers)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())
@@ -210,6 +213,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     data = Data(
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
+        train_prompts=_prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
     )  # fmt: skip
     return data, part
 

@@ -9,11 +9,11 @@ from contextlib import ExitStack
 
 from framework.api.conversations import check_answered
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import AsksPrompts, CheckedSource, Formatter
+from framework.api.protocols import AsksPrompts, CheckedSource
 from framework.api.records import Example, Prompt, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.data import mixture, sources
-from framework.data.prompts import to_prompt
+from framework.data.prompts import formatter_for, to_prompt
 from framework.data.rows import ReadSummary, read
 from framework.hooks.progress import Counter
 from framework.hooks.session import current
@@ -37,17 +37,17 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
     check: Callable[[Example], None] = method.create().check
-    trial = _Trial(data.config)
+    trial = _Trial(data.config, method)
     raw = trial.opened(data)
     if raw is not None:
         found = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
         trial.rows(raw.validation, form, None, check)
-        trial.rows(raw.prompts, form, None, check_answered)
+        trial.rows(raw.prompts, form, None, check if method.config.samples else check_answered)
         trial.check()
         if not found:
             raise no_rows(data, trial.summary)
     for part in mixture.parts(data.config.mix, form):
-        mixed = _Trial(data.config)  # bad rows may not be drawn: only if all are bad, they end the run
+        mixed = _Trial(data.config, method)  # bad rows may not be drawn: only if all are bad, they end the run
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
@@ -68,21 +68,23 @@ def first_references(plan: Plan) -> list[str]:
     raw = sources.check(plan.data.component.name, source) if isinstance(source, CheckedSource) else None
     if raw is not None and asking and not prompts:
         check: Callable[[Example], None] = plan.method.create().check
-        parts = ((raw.prompts, check_answered), (raw.validation, check), (raw.train, check))
-        prompts = next(filter(None, (_first_prompts(rows, plan.format, check) for rows, check in parts)), [])
+        asked = check if plan.method.config.samples else check_answered
+        parts = ((raw.prompts, asked), (raw.validation, check), (raw.train, check))
+        prompts = next(filter(None, (_first_prompts(rows, plan, check) for rows, check in parts)), [])
     return [prompt.reference for prompt in prompts if prompt.reference is not None]
 
 
-def _first_prompts(rows: Iterable[Row], form: Selection, check: Callable[[Example], None]) -> list[Prompt]:
-    some, formatter = itertools.islice(rows, FIRST), form.create()
-    examples = read(some, formatter, form.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
+def _first_prompts(rows: Iterable[Row], plan: Plan, check: Callable[[Example], None]) -> list[Prompt]:
+    some, formatter = itertools.islice(rows, FIRST), formatter_for(plan.format, plan.method)
+    examples = read(some, formatter, plan.format.config, OnBadRow.skip, ReadSummary(), strict=False, check=check)
     return [to_prompt(example) for example in examples if example.text is None]  # plain text asks nothing
 
 
 class _Trial:
     """Tries rows."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, method: Selection) -> None:
+        self._method = method
         self.summary = ReadSummary()
         self._longest = config.max_row_characters
         self._fatal = config.on_bad_row is OnBadRow.fail
@@ -102,7 +104,7 @@ class _Trial:
         strict: bool = False,
     ) -> bool:
         """Read and format rows for a moment, and return whether one is good."""
-        formatter: Formatter = choice.create()
+        formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
         some = _counted(itertools.islice(rows, first), end)
         summary, longest, found = self.summary, self._longest, False

@@ -24,6 +24,7 @@ from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Gro
 from framework.api.plan import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorated import Decorated, clashes, collect
+from framework.hooks.rewards import as_reward
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
 from framework.util.errors import (
     DISABLE,
@@ -38,6 +39,8 @@ from framework.util.versions import DISTRIBUTION
 T = TypeVar("T")
 
 WHOLE_PLUGIN = "the plugin"
+METRICS, REWARDS = "metric", "reward"
+"""Each option of the first group is one of the second too."""
 """`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
@@ -176,7 +179,7 @@ class Plugins:
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         # Ours come first, so that of two with one name the message blames the other.
-        for plugin, component in sorted(self._collected()[name], key=lambda pair: self._is_strange(pair[0])):
+        for plugin, component in sorted(self._options(name), key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
@@ -190,6 +193,11 @@ class Plugins:
             if (owner, option) not in self._skipped:
                 registrations[component.name] = Registration(component, owner, self.package(owner))
         return dict(sorted(registrations.items()))
+
+    def _options(self, group: str) -> list[tuple[str, Component]]:
+        """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""
+        metrics = self.registrations(METRICS).values() if group == REWARDS else ()
+        return [*self._collected()[group], *((one.plugin, as_reward(one.component)) for one in metrics)]
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; what is none is left out.

@@ -18,6 +18,7 @@ from framework.api.protocols import (
     AnyMetric,
     Backend,
     CheckedExporter,
+    ChoosesAnswers,
     Evaluator,
     ExportContext,
     Exporter,
@@ -163,6 +164,7 @@ def _run_stages(
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
+    from framework.run.choosing import Choosing, with_control  # noqa: PLC0415 - as above
 
     with stages.run(Stage.data):
         for exporter in exporters.values() if Stage.export in plan.stages else ():
@@ -170,9 +172,11 @@ def _run_stages(
                 exporter.check(model, plan)
         data = with_deciding(load_data(plan, model), plan, metrics, evaluators)
         if Stage.train in plan.stages:
-            check_answers(plan.method.component.name, plan.trainer.component.name, data)
+            if not plan.method.config.samples:
+                check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
-        if Stage.evaluate in plan.stages and objective_of(plan, data.result) == EVAL_LOSS:
+        measured_by_loss = objective_of(plan, data.result) == EVAL_LOSS and not plan.method.config.samples
+        if Stage.evaluate in plan.stages and measured_by_loss:
             check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, answer_rows(data.train_groups))
         events.send(ForecastUpdated(expected))
@@ -192,6 +196,9 @@ def _run_stages(
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
     earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
+    choosing = None
+    if Stage.train in plan.stages and isinstance(plan.method.create(), ChoosesAnswers):
+        choosing = Choosing(measuring, lambda issue: events.send(IssueFound(issue)))
     before = None
     # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
@@ -206,8 +213,11 @@ def _run_stages(
     if Stage.train in plan.stages:
         with interruption.training():
             with stages.run(Stage.train):
-                controller = TrainingController(events, measuring, before, interruption)
-                trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
+                controller = TrainingController(events, measuring, before, interruption, choosing and choosing.rows)
+                trained = reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer)
+                if choosing:
+                    trained = dataclasses.replace(trained, issues=[*choosing.issues, *trained.issues])
+                stages.save(trained)
                 if Stage.train not in completed.stages:
                     # The next plan of such a training knows how fast this device is.
                     planner.learn(trained)
@@ -220,7 +230,10 @@ def _run_stages(
     after = folder.load_result(Stage.evaluate, EvalResult)
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
-            after = stages.save(reuse.measure(before))
+            after = reuse.measure(before)
+            if choosing and before and choosing.method.control and Stage.evaluate not in completed.stages:
+                after = with_control(choosing, measuring, before, after, interruption)
+            stages.save(after)
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
     answers = pair(before, after)

@@ -66,13 +66,18 @@ def package(owner: type) -> Path:
 @functools.cache
 def source(config: type) -> str:
     """Return the source of a class and of what it is derived from."""
-    return "".join(inspect.getsource(base) for base in config.__mro__ if "framework" in base.__module__)
+    return "".join(inspect.getsource(base) for base in _written(config) if "framework" in base.__module__)
 
 
 def reads_itself(config: type, name: str) -> bool:
     """Whether an option's own methods read a setting, or hand all of them on."""
     own = source(config)
     return f"self.{name}" in own or "dataclasses.fields(self)" in own
+
+
+def _written(config: type) -> Iterator[type]:
+    """Give the classes that a schema consists of, except one that is made of a metric, which has no source."""
+    return (base for base in config.__mro__ if base.__qualname__.isidentifier())
 
 
 def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
