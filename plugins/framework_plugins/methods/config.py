@@ -225,6 +225,71 @@ class SimpoConfig(PairConfig):
     """The shape of the reward, AlphaPO; 0: the log-probability."""
 
 
+class GrpoLoss(Enum):
+    """How the losses of the tokens of a step become one number; see `grpo.py`."""
+
+    dapo = "dapo"
+    bnpo = "bnpo"
+    dr_grpo = "dr_grpo"
+    grpo = "grpo"
+
+
+class ImportanceLevel(Enum):
+    """What the ratio of new and old probability is of."""
+
+    token = "token"
+    sequence = "sequence"
+
+
+class ScaleRewards(Enum):
+    """What an advantage is divided by."""
+
+    group = "group"
+    batch = "batch"
+    none = "none"
+
+
+@dataclass
+class GrpoConfig(MethodConfig):
+    """Group relative policy optimization: learns from answers of its own that rewards score.
+
+    The settings have TRL's names and meanings.
+    """
+
+    roles: ClassVar[tuple[Role, ...]] = (Role.prompt,)
+    own_objective: ClassVar[bool] = True
+    adapter_rates: ClassVar[Rates] = Rates(1e-7, 1e-3, 1e-5)
+    full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
+    health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+
+    num_generations: Annotated[int, Interval(ge=2, le=1024), OF_LOSS] = 8
+    """Answers to each prompt, which are compared with each other."""
+    max_completion_length: Annotated[int, Interval(ge=1, le=1_000_000), OF_LOSS] = 256
+    """Tokens of an answer, the stop token included; a longer one is cut."""
+    loss_type: Annotated[GrpoLoss, OF_LOSS] = GrpoLoss.dapo
+    """The mean: over all tokens of the step (dapo; bnpo is the same here), over all tokens that could be (dr_grpo), or
+    over the answers (grpo)."""
+    importance_sampling_level: Annotated[ImportanceLevel, OF_LOSS] = ImportanceLevel.token
+    """Whether each token has its ratio, or each answer one (`sequence`, GSPO)."""
+    num_iterations: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
+    """Optimizer steps with the same answers. With 1, every ratio is 1 and nothing is clipped."""
+    epsilon: Annotated[float, Interval(ge=0, le=1), OF_LOSS] = 0.2
+    """How far a ratio may be below 1, and above it, before it teaches nothing more."""
+    epsilon_high: Annotated[float | None, Interval(ge=0, le=100), OF_LOSS] = None
+    """How far it may be above 1. null: `epsilon`."""
+    beta: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 0.0
+    """The weight of the divergence from the model that the training starts from; 0 saves the passes of it."""
+    scale_rewards: Annotated[ScaleRewards, OF_LOSS] = ScaleRewards.group
+    """The standard deviation that an advantage is divided by: of its group, of all answers of the step, or none."""
+    mask_truncated_completions: Annotated[bool, OF_LOSS] = False
+    """Learn nothing from an answer that was cut; its reward still counts for its group."""
+
+    def cost(self) -> PassCost:
+        """Return what a prompt takes: each answer is made and learned, and read before if its old scores are needed."""
+        more = (self.beta > 0) + (self.num_iterations > 1)
+        return PassCost(self.num_generations, more, self.num_generations * self.max_completion_length)
+
+
 @dataclass
 class PretrainConfig(MethodConfig):
     """Continued pretraining on plain text: documents fill blocks of trainer.max_seq_length, and all tokens are learned.

@@ -19,6 +19,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("orpo", config.OrpoConfig, f"{here}.orpo:Orpo")
     yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
     yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
+    yield Component("grpo", config.GrpoConfig, f"{here}.grpo:Grpo")
     yield Component("pretrain", config.PretrainConfig, f"{here}.pretrain:Pretrain")
     yield Component("cross_entropy", config.CrossEntropyConfig, f"{here}.cross_entropy:CrossEntropy")
 

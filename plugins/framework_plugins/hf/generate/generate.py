@@ -70,7 +70,7 @@ def complete(
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
             part.batch_repeat_interleave(len(numbers))
-        with _contiguous_head_input(model):
+        with contiguous_head_input(model):
             out = model.generate(
                 **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
             )
@@ -109,7 +109,7 @@ class _CountEnded(StoppingCriteria):
 
 
 @contextmanager
-def _contiguous_head_input(model: Any) -> Iterator[None]:
+def contiguous_head_input(model: Any) -> Iterator[None]:
     """Give the head its states as one block of memory.
 
     The last states of rows lie apart; on a CPU torch (seen in 2.13) then multiplies row by row, with a copy of the head

@@ -1,0 +1,225 @@
+"""Group relative policy optimization (Shao et al., arXiv 2402.03300), with the means and the clipping that TRL has.
+
+For G answers to one prompt, with rewards r and for each token t of answer i the log-probabilities l (now), o (when the
+answers were made) and f (of the reference):
+
+    advantage        A_i = (r_i - mean r) / (std r + 1e-4); the std over the group, over the step, or no division.
+                     std has G - 1 in the denominator. An answer that no reward could score is in neither, and A_i = 0.
+    ratio            w_it = exp(l_it - o_it), or for GSPO (arXiv 2507.18071) exp(mean_t (l_it - o_it)), one per answer
+    loss of a token  L_it = -min(w_it A_i, clip(w_it, 1 - epsilon, 1 + epsilon_high) A_i) + beta w_it k_it
+    divergence       k_it = exp(f_it - l_it) - (f_it - l_it) - 1
+    dapo, bnpo       sum L_it / (learned tokens of the step)
+    dr_grpo          sum L_it / (answers of the step x max_completion_length)
+    grpo             sum_i (mean_t L_it) / (answers of the step)
+
+A step is all answers between two updates of the weights, so no mean depends on how it is cut. In the first update with
+some answers o is l itself: every ratio is 1, and only its slope counts. An answer that is masked because it was cut
+counts for the advantages and as an answer, and has no learned tokens.
+
+Once the advantages are known, a loss term reads one answer, so each answer is a `TokenGroup`; trees compute what answers
+of a pass have in common, the prompt, once. An answer with an advantage of 0 teaches nothing without `beta` and is left
+out of the passes, so the tokens and answers of the step come as facts of each group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from framework.api import Example, Measure, Model
+from framework.api.training import (
+    IGNORE,
+    GroupedRows,
+    LossValue,
+    Objective,
+    Role,
+    TokenGroup,
+    TokenRow,
+    TokenScores,
+    check_answered,
+    is_prompt,
+)
+from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
+
+Tensor = torch.Tensor
+ADVANTAGE = "advantage"
+"""The fact of an answer."""
+TOKENS, ANSWERS = "tokens of the step", "answers of the step"
+"""Facts of each answer: learned tokens and answers of its step, those that are left out too."""
+OLD, SAMPLED = "old log-probabilities", "sampled log-probabilities"
+"""Arrays: of the model that made the answers, as the training scores them, and as they came from the generator."""
+LEAST_STD = 1e-4
+"""What TRL adds to a standard deviation."""
+
+
+def advantages(rewards: NDArray[np.float64], scale: ScaleRewards) -> NDArray[np.float64]:
+    """Return the advantage of each answer, 0 for one without a reward.
+
+    Args:
+        rewards: (prompts, answers), not a number where no reward could score an answer.
+        scale: what they are divided by.
+    """
+    known = ~np.isnan(rewards)
+    centered = rewards - _mean(rewards, known)
+    if scale is ScaleRewards.group:
+        centered = centered / (_std(rewards, known) + LEAST_STD)
+    elif scale is ScaleRewards.batch:
+        centered = centered / (_std(rewards.reshape(1, -1), known.reshape(1, -1)) + LEAST_STD)
+    found: NDArray[np.float64] = np.where(known, centered, 0.0)
+    return found
+
+
+def _mean(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.where(known, values, 0).sum(1, keepdims=True) / known.sum(1, keepdims=True).clip(1)
+    return mean
+
+
+def _std(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    squares = np.where(known, values - _mean(values, known), 0.0) ** 2
+    std: NDArray[np.float64] = np.sqrt(squares.sum(1, keepdims=True) / (known.sum(1, keepdims=True) - 1).clip(1))
+    return std
+
+
+@dataclass(frozen=True)
+class SampledTokens:
+    """An answer as tokens.
+
+    Attributes:
+        ids: its tokens, the stop token included.
+        log_probs: of each of them, from what made it.
+        cut: whether it has no stop token.
+        learned: which of them the model made itself; the output of a tool it did not.
+    """
+
+    ids: Sequence[int]
+    log_probs: Sequence[float]
+    cut: bool
+    learned: Sequence[bool]
+
+    @property
+    def learned_log_probs(self) -> list[float]:
+        """The log-probabilities of the learned tokens."""
+        return [each for each, learned in zip(self.log_probs, self.learned, strict=True) if learned]
+
+
+class Grpo:
+    """Learns which of its own answers are better than the others; the method, and its objective."""
+
+    linear = whole_step = False
+
+    def __init__(self, config: GrpoConfig) -> None:
+        self.config = config
+        self.needs_reference = config.beta > 0
+        self.objective: Objective | None = self
+
+    def check(self, example: Example) -> None:
+        """Take a question, with an answer to compare with or without one."""
+        if not is_prompt(example):
+            check_answered(example)
+
+    def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return the question: the answers are made while the model trains."""
+        asks = example if is_prompt(example) else replace(example, messages=example.messages[:-1], rejected=())
+        return ((Role.prompt, asks),)
+
+    def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
+        """Measure nothing else: what an answer is worth, the evaluators say."""
+        del model, groups
+        return {}
+
+    def ids(self, group: TokenGroup) -> Sequence[NDArray[Any]] | None:
+        """Read the learned tokens."""
+        del group
+        return None
+
+    def __call__(self, scores: TokenScores) -> LossValue:
+        """Return what these groups add to the loss of the step."""
+        config = self.config
+        total: Any = 0.0
+        sums: dict[str, Any] = {}
+        for number, (group, (now,)) in enumerate(zip(scores.groups, scores.policy, strict=True)):
+            losses = self._tokens(group, now, None if scores.reference is None else scores.reference[number][0], sums)
+            if config.loss_type is GrpoLoss.grpo:
+                total = total + losses.sum() / (len(now) * group.facts[ANSWERS])
+            elif config.loss_type is GrpoLoss.dr_grpo:
+                total = total + losses.sum() / (config.max_completion_length * group.facts[ANSWERS])
+            else:
+                total = total + losses.sum() / group.facts[TOKENS]
+        return LossValue(total, {name: value / scores.tokens for name, value in sums.items()})
+
+    def _tokens(self, group: TokenGroup, now: Tensor, reference: Tensor | None, sums: dict[str, Any]) -> Tensor:
+        """Return the loss of each token of an answer, and add up what is logged."""
+        config, advantage = self.config, group.facts[ADVANTAGE]
+        old = _array(group, OLD, now) if OLD in group.arrays else now.detach()
+        log_ratio = now - old
+        if config.importance_sampling_level is ImportanceLevel.sequence:
+            log_ratio = log_ratio.mean().expand_as(now)
+        ratio, high = log_ratio.exp(), config.epsilon if config.epsilon_high is None else config.epsilon_high
+        losses = -torch.min(ratio * advantage, ratio.clamp(1 - config.epsilon, 1 + high) * advantage)
+        seen = ratio.detach()
+        logged = {
+            "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),
+            "clip_ratio/high_mean": (seen > 1 + high) & (advantage > 0),
+        }
+        if SAMPLED in group.arrays:
+            logged["sampling_difference"] = (old.detach() - _array(group, SAMPLED, now)).abs()
+        if reference is not None:
+            apart = reference - now
+            divergence = apart.exp() - apart - 1
+            logged["kl"] = divergence.detach()
+            losses = losses + config.beta * divergence * ratio
+        for name, value in logged.items():
+            sums[name] = sums.get(name, 0.0) + value.to(now.dtype).sum()
+        return losses
+
+
+def _array(group: TokenGroup, name: str, like: Tensor) -> Tensor:
+    return torch.from_numpy(group.arrays[name][0][:, 0]).to(like)
+
+
+def answer_groups(
+    prompts: Sequence[TokenRow],
+    answers: Sequence[Sequence[SampledTokens]],
+    rewards: NDArray[np.float64],
+    config: GrpoConfig,
+) -> list[TokenGroup]:
+    """Return what a step learns from: a group for each answer that teaches something, at least one.
+
+    Args:
+        prompts: their tokens.
+        answers: to each of them.
+        rewards: of the answers, (prompts, answers); not a number where no reward could score one.
+        config: the settings.
+    """
+    found, tokens = list[tuple[TokenRow, SampledTokens, float]](), 0
+    for prompt, some, values in zip(prompts, answers, advantages(rewards, config.scale_rewards), strict=True):
+        for answer, advantage in zip(some, values.tolist(), strict=True):
+            if answer.cut and config.mask_truncated_completions:
+                continue
+            row = _row(prompt, answer)
+            tokens += row.supervised
+            found += [(row, answer, advantage)] if row.supervised else []
+    number: float = rewards.size
+    taught = [each for each in found if each[2] or config.beta]
+    if not taught:  # a step has a pass: one that weighs nothing
+        first = next((each for each in found), (_row(prompts[0], answers[0][0]), answers[0][0], 0.0))
+        taught, tokens, number = [first], math.inf, math.inf
+    return [
+        GroupedRows(
+            (row,),
+            facts={ADVANTAGE: advantage, TOKENS: tokens, ANSWERS: number},
+            arrays={SAMPLED: (np.asarray(answer.learned_log_probs, np.float32)[:, None],)},
+        )
+        for row, answer, advantage in taught
+    ]
+
+
+def _row(prompt: TokenRow, answer: SampledTokens) -> TokenRow:
+    labels = [token if learned else IGNORE for token, learned in zip(answer.ids, answer.learned, strict=True)]
+    return TokenRow([*prompt.input_ids, *answer.ids], [IGNORE] * len(prompt.input_ids) + labels, prompt.where)
