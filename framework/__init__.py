@@ -14,6 +14,7 @@ from framework.api.component import Component, hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
 from framework.hooks.decorators import exporter, formatter, metric
+from framework.hooks.rewards import reward
 from framework.hooks.training_decorators import callback, loss, optimizer, sampler, schedule
 from framework.util.errors import FrameworkError
 from framework.util.versions import VERSION as __version__  # noqa: N811 - the name that Python has for it
@@ -37,6 +38,7 @@ __all__ = [
     "loss",
     "metric",
     "optimizer",
+    "reward",
     "sampler",
     "schedule",
     "train",

@@ -23,7 +23,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
-from framework.api import scoring
+from framework.api import rewarding, scoring
 from framework.api.audit import (
     AuditData,
     RowPart,
@@ -89,6 +89,8 @@ from framework.api.protocols import (
     Model,
     OrderedExporter,
     ReusableExporter,
+    Reward,
+    RewardContext,
     Source,
 )
 from framework.api.records import (
@@ -118,6 +120,7 @@ from framework.api.records import (
     RawData,
     Report,
     Results,
+    Rewards,
     Row,
     Sample,
     Scored,
@@ -150,6 +153,7 @@ from framework.api.schema import (
     LoggerConfig,
     MetricConfig,
     Overflow,
+    RewardConfig,
     plain_name,
 )
 from framework.api.text import (
@@ -311,6 +315,10 @@ __all__ = [
     "Report",
     "Results",
     "ReusableExporter",
+    "Reward",
+    "RewardConfig",
+    "RewardContext",
+    "Rewards",
     "Row",
     "RowPart",
     "RunFailed",
@@ -375,6 +383,7 @@ __all__ = [
     "read_json",
     "redact",
     "refuse_links",
+    "rewarding",
     "scoring",
     "share",
     "similarities",

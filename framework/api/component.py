@@ -55,6 +55,7 @@ GROUPS = {
         Group("sampler", schema.SamplerConfig),
         Group("callback", schema.CallbackConfig, several=True),
         Group("launch", schema.LaunchConfig),
+        Group("reward", schema.RewardConfig, several=True),
         Group("metric", schema.MetricConfig, several=True),
         Group("evaluator", schema.EvaluatorConfig, several=True),
         Group("exporter", schema.ExporterConfig, several=True),
@@ -71,8 +72,12 @@ ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
 
 
 def groups_of(schema: object) -> list[Group]:
-    """Return the groups whose base class a schema subclasses; that of a component subclasses exactly one."""
-    return [group for group in ALL_GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
+    """Return the groups whose base class a schema subclasses; that of a component subclasses exactly one.
+
+    A base that another one subclasses counts only without that: a reward is a metric, and no option of `metric=`.
+    """
+    groups = [group for group in ALL_GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
+    return [one for one in groups if not any(one is not each and issubclass(each.base, one.base) for each in groups)]
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def for_each_answer(example: Example) -> Iterator[Example]:
             example.rejected if place == len(example.messages) - 1 else (),
             cluster=cluster,
             facts=example.facts,
+            columns=example.columns,
         )
 
 

@@ -31,6 +31,7 @@ class Data:
     same for similar rows. `selecting` says that `prompts` are `selection` now. `scored` has what the model that is
     measured gives of the validation rows, for evaluators that would ask about them again; empty if it was not asked.
     `trial` says that the run is a trial of a sweep: all trials are asked as many prompts, since they are compared.
+    `train_prompts` are what the rows of `train_groups` ask, in their order, for a method that samples answers.
     """
 
     train: Sequence[TokenRow]
@@ -46,6 +47,7 @@ class Data:
     train_groups: Sequence[TokenGroup] = ()
     validation_groups: Sequence[TokenGroup] = ()
     trial: bool = False
+    train_prompts: Sequence[Prompt] = ()
 
     def __post_init__(self) -> None:
         # Without groups of their own the rows are the groups.

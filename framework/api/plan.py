@@ -113,6 +113,7 @@ class Plan:
     sampler: Selection
     callback: Mapping[str, Selection]
     launch: Selection
+    reward: Mapping[str, Selection]
     metric: Mapping[str, Selection]
     evaluator: Mapping[str, Selection]
     exporter: Mapping[str, Selection]

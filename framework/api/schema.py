@@ -48,6 +48,7 @@ __all__ = [
     "ProofMode",
     "QuantizationConfig",
     "Rates",
+    "RewardConfig",
     "Role",
     "RunConfig",
     "SamplerConfig",
@@ -282,6 +283,9 @@ class MethodConfig:
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-4, 2e-5)
     health_rules: ClassVar[frozenset[str] | None] = None
     """The rules of `health` that suit its losses; None for all."""
+    samples: ClassVar[bool] = False
+    """Whether it learns from answers that the model gives during the training: it needs `reward=`, and its rows may
+    have no answer."""
     texts: ClassVar[bool] = False
     """Whether it learns plain texts: long ones are cut at `trainer.max_seq_length`, several fill a block of this length
     together, and the verdict goes by the perplexity of those that are held out."""
@@ -481,6 +485,14 @@ class MetricConfig:
 
 
 @dataclass
+class RewardConfig(MetricConfig):
+    """What a method that samples answers learns to raise. Every metric is an option too."""
+
+    weight: Annotated[float, Interval(ge=-1e6, le=1e6)] = 1.0
+    """The factor of this reward in the sum of all rewards."""
+
+
+@dataclass
 class EvaluatorConfig:
     """A way to measure a model, run before and after training."""
 
@@ -620,6 +632,8 @@ class RunConfig:
     sampler: Annotated[SamplerConfig, OF_TRAINING] = MISSING
     callback: Annotated[dict[str, CallbackConfig], OF_TRAINING] = field(default_factory=dict)
     launch: Annotated[LaunchConfig, Affects.training] = MISSING
+    # The data stage audits them.
+    reward: Annotated[dict[str, RewardConfig], OF_TRAINING | Affects.audit] = field(default_factory=dict)
     metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
     # An exporter's own settings are in the key of what it makes, and nothing else depends on them.

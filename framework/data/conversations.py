@@ -73,6 +73,8 @@ def to_json(example: Example) -> str:
         plain["cluster"] = example.cluster
     if example.facts:
         plain["facts"] = dict(example.facts)
+    if example.columns:
+        plain["columns"] = json.dumps(dict(example.columns), default=str)  # dates of Parquet, halves of characters
     return ENCODER.encode(plain)
 
 
@@ -95,8 +97,8 @@ def from_json(text: str, where: str) -> Example:
     plain = json.loads(text)
     messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
     tools, text = tuple(plain.get("tools", ())), plain.get("text")
-    cluster, facts = plain.get("cluster", ""), plain.get("facts", {})
-    return Example(messages, plain["format"], where, tools, rejected, text, cluster, facts)
+    cluster, facts, columns = plain.get("cluster", ""), plain.get("facts", {}), json.loads(plain.get("columns", "{}"))
+    return Example(messages, plain["format"], where, tools, rejected, text, cluster, facts, columns=columns)
 
 
 def _message(turn: dict[str, Any]) -> Message:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from framework.api.audit import RowPart
 from framework.api.conversations import check_answered, for_each_answer
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import CompositeFormatter, Formatter, Method, Model
+from framework.api.protocols import CompositeFormatter, Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
 from framework.api.schema import Affects, Learn, OnBadRow, Role
 from framework.api.text import count as counted
@@ -60,6 +60,7 @@ class Reader:
         self.model = model
         self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.method: Method = plan.method.create()
+        self.keeps_columns = any(isinstance(choice.create(), Reward) for choice in plan.reward.values())
         self.limit = plan.data.config.cut or (plan.training.max_seq_length if plan.method.config.texts else None)
         self.source = plan.data.create()
         self.raw: RawData = sources.load(plan.data.component.name, self.source)
@@ -115,7 +116,8 @@ class Reader:
         places = [_places(raw) for raw in (self.raw, *self.others)]
         # A format that was edited must not find the rows that its earlier version made.
         code = (*sources, *makers, *asked, self.method)
-        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, code=code)
+        more = ["columns"] if self.keeps_columns else []
+        return key_of(self.fingerprint, settings, chosen, places, encoding, self.limit, *more, code=code)
 
     def _write(self, folder: Path) -> Store:
         return writer.write(folder, self._fill)
@@ -173,8 +175,9 @@ class Reader:
         rows = _counted(rows, first)
         check = check_answered if part == RowPart.prompts else self.method.check
         examples = read(
-            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check
-        )
+            rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check,
+            keep_columns=self.keeps_columns,
+        )  # fmt: skip
         if self.plan.data.config.learn is Learn.each and part != RowPart.prompts:
             examples = _for_each_answer(examples, into.summary, most)
         count = 0

@@ -244,12 +244,13 @@ def read(
     strict: bool = True,
     longest: int | None = None,
     check: Callable[[Example], None] = check_answered,
+    keep_columns: bool = False,
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
 
     `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
     rows held out or mixed in may have others. `longest` is how many characters a row may have, and `check` refuses one
-    that the method cannot use.
+    that the method cannot use. `keep_columns`: the fields of the row go along, for rewards, so that none is unread.
 
     Raises:
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
@@ -276,19 +277,21 @@ def read(
             summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
             runs.good(row.where, fields, found)
-            yield _placed(example, row.where, cluster)
+            yield _placed(example, row.where, cluster, row.fields if keep_columns else {})
     runs.close()
+    if keep_columns:
+        summary.unread.clear()
     if strict:
         columns.check()
     if summary.bad_rows and on_bad_row is OnBadRow.fail:
         raise summary.refusal()
 
 
-def _placed(example: Example, where: str, cluster: str) -> Example:
+def _placed(example: Example, where: str, cluster: str, columns: Mapping[str, Any]) -> Example:
     # Not dataclasses.replace, which takes three times as long.
     return Example(
         example.messages, example.format, where, example.tools, example.rejected, example.text, cluster,
-        example.facts, example.arrays,
+        example.facts, example.arrays, columns,
     )  # fmt: skip
 
 

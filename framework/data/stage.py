@@ -211,6 +211,7 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     data = Data(
         answers[0], answers[1], prompts, result, plan.format, rows.folder, selection, clusters,
         train_groups=train_groups, validation_groups=validation_groups,
+        train_prompts=_prompts_of(rows, fitted.numbers) if plan.method.config.samples else (),
     )  # fmt: skip
     return data, part
 
@@ -448,10 +449,11 @@ def _cut_references(evaluators: Mapping[str, Selection], model: Model, prompts: 
 
 def to_prompt(example: Example) -> Prompt:
     """Ask what is before the last answer. That answer is the reference, unless its label calls it unwanted."""
+    known = example.tools, example.where, example.cluster, example.facts, example.columns
     if is_prompt(example):
-        return Prompt(example.messages, None, example.tools, example.where, example.cluster)
+        return Prompt(example.messages, None, *known)
     reference = None if example.facts.get("desirable") == 0 else example.messages[-1].content
-    return Prompt(example.messages[:-1], reference, example.tools, example.where, example.cluster)
+    return Prompt(example.messages[:-1], reference, *known)
 
 
 def preview(groups: Sequence[TokenGroup], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:

@@ -12,7 +12,7 @@ from framework.hooks.validation import is_async, line_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"
-DECORATORS = "@metric, @formatter, @exporter, @loss, @optimizer, @schedule, @sampler or @callback"
+DECORATORS = "@metric, @reward, @formatter, @exporter, @loss, @optimizer, @schedule, @sampler or @callback"
 """What makes a function an option, for messages."""
 
 

@@ -22,8 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Group, groups_of
 from framework.api.plan import Selection
+from framework.api.schema import MetricConfig
 from framework.hooks import hookspecs
 from framework.hooks.decorated import Decorated, clashes, collect
+from framework.hooks.rewards import as_reward
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
 from framework.util.errors import (
     DISABLE,
@@ -38,6 +40,8 @@ from framework.util.versions import DISTRIBUTION
 T = TypeVar("T")
 
 WHOLE_PLUGIN = "the plugin"
+REWARDS = "reward"
+"""The group in which each metric is an option too."""
 """`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
@@ -207,6 +211,8 @@ class Plugins:
                 continue
             (group,) = groups_of(component.schema)
             by_group[group.name].append((plugin, component))
+            if group.base is MetricConfig:
+                by_group[REWARDS].append((plugin, as_reward(component)))
         self._components = implementations, by_group
         return by_group
 

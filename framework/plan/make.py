@@ -201,6 +201,18 @@ def _objective_problems(method: Selection, loss: Selection) -> Iterator[str]:
         )
 
 
+def _reward_problems(method: Selection, rewards: Mapping[str, Selection]) -> Iterator[str]:
+    """Say that a method lacks rewards, or that nothing reads those that there are."""
+    by = f"method={method.component.name}"
+    if method.config.samples and not rewards:
+        yield f"{by} learns from the model's own answers and needs something that scores them: set reward=[exact_match]"
+    elif rewards and not method.config.samples:
+        yield (
+            f"reward=[{','.join(rewards)}] has no effect with {by}, which learns from the answers of the rows: set "
+            "method=best_of_n, or leave reward out"
+        )
+
+
 def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
@@ -215,6 +227,7 @@ def _own_problems(plan: Plan, plugins: Plugins) -> Iterator[str]:
             "one of them to null"
         )
     yield from _objective_problems(plan.method, plan.loss)
+    yield from _reward_problems(plan.method, plan.reward)
     if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported, not trained: to train on from it, set "

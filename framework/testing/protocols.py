@@ -28,6 +28,7 @@ PROTOCOLS: dict[str, type] = {
     "sampler": protocols.Sampler,
     "callback": protocols.Callback,
     "launch": protocols.Launcher,
+    "reward": protocols.Reward,
     "metric": protocols.Metric,
     "evaluator": protocols.Evaluator,
     "exporter": protocols.Exporter,
@@ -48,6 +49,8 @@ def lacks(product: Any, protocol: type) -> list[str]:
     kind = product if isinstance(product, type) else type(product)
     if protocol is protocols.Metric and issubclass(kind, protocols.AnswerMetric):
         protocol = protocols.AnswerMetric
+    if protocol is protocols.Reward and not hasattr(product, "rewards"):  # a metric is one
+        return lacks(product, protocols.Metric)
     return [*_attributes(product, protocol), *_methods(product, protocol)]
 
 

@@ -38,6 +38,15 @@ from framework.api.protocols.objectives import (
 )
 from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
+from framework.api.protocols.rewards import (
+    AnyReward,
+    Generator,
+    MakesGroups,
+    Reward,
+    RewardContext,
+    Rewarder,
+    Samples,
+)
 from framework.api.protocols.sources import (
     Adapter,
     CheckedSource,
@@ -67,6 +76,7 @@ __all__ = [
     "Adapter",
     "AnswerMetric",
     "AnyMetric",
+    "AnyReward",
     "AsksPrompts",
     "Audit",
     "Backend",
@@ -84,6 +94,7 @@ __all__ = [
     "Exporter",
     "FallbackFormatter",
     "Formatter",
+    "Generator",
     "HasSubstitute",
     "KeepsCheckpoints",
     "Launcher",
@@ -91,6 +102,7 @@ __all__ = [
     "Logger",
     "LooksInStages",
     "LossValue",
+    "MakesGroups",
     "Method",
     "Metric",
     "MetricWithKind",
@@ -107,7 +119,11 @@ __all__ = [
     "ReadsBeside",
     "RemoteTrainer",
     "ReusableExporter",
+    "Reward",
+    "RewardContext",
+    "Rewarder",
     "Sampler",
+    "Samples",
     "Schedule",
     "SharesBase",
     "Source",

@@ -85,6 +85,7 @@ class Example:
         cluster: what `format.cluster` says the row belongs to, such as a customer; empty if nothing.
         facts: numbers about the row that an objective reads: a label, a reward, a weight.
         arrays: a row of numbers for each learned token, stop token included: a teacher's top ids and log-probabilities.
+        columns: the fields of its row as the source gives them, for rewards; empty in a run without any.
     """
 
     messages: tuple[Message, ...]
@@ -96,6 +97,7 @@ class Example:
     cluster: str = ""
     facts: Mapping[str, float] = field(default_factory=dict)
     arrays: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 IGNORE = -100
@@ -213,7 +215,8 @@ class GroupedRows:
 class Prompt:
     """A question for the evaluation and, if it is known, the expected answer.
 
-    `where` is the place of its row, `cluster` what it belongs to, as in `Example`.
+    `where` is the place of its row, `cluster` what it belongs to, `facts` and `columns` what is known of the row
+    besides, as in `Example`.
     """
 
     messages: tuple[Message, ...]
@@ -221,6 +224,8 @@ class Prompt:
     tools: tuple[Mapping[str, Any], ...] = ()
     where: str = ""
     cluster: str = ""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,39 @@ class Answer:
     tokens: int
     stopped: bool
     ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Answer):
+    """An answer that was drawn from the model, with what a training needs to learn from it.
+
+    Attributes:
+        row: prompt and answer, as the model read and wrote them. The labels are of the tokens that it wrote itself,
+            the stop token included; the output of a tool is not among them.
+        log_probs: for each of these tokens its log-probability in nats, at the temperature of the draw.
+    """
+
+    row: TokenRow
+    log_probs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """The rewards of some answers.
+
+    Attributes:
+        total: of each answer the weighted sum of the rewards that it has; None if it has none.
+        items: of each reward, by its name, a number for each answer, before its weight; None if it gives none.
+        weights: the weight of each reward.
+        metrics: numbers that the rewards log, by name.
+        columns: what they say of each answer, by name.
+    """
+
+    total: list[float | None]
+    items: Mapping[str, list[float | None]]
+    weights: Mapping[str, float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge, Gt, Interval
 
 from framework.api import Affects
 from framework.api.training import LossConfig, MethodConfig, PassCost, Rates, Role
@@ -29,6 +29,26 @@ Smoothing = Annotated[float, Interval(ge=0, lt=0.5), OF_LOSS]
 @dataclass
 class SftConfig(MethodConfig):
     """Supervised fine-tuning: each row teaches its learned answers."""
+
+
+@dataclass
+class SamplingConfig(MethodConfig):
+    """What methods have in common that learn from answers of the model itself."""
+
+    roles: ClassVar[tuple[Role, ...]] = (Role.prompt, Role.answer)
+    samples: ClassVar[bool] = True
+    num_generations: Annotated[int, Interval(ge=2, le=1024), OF_LOSS] = 8
+    """Answers that are drawn to each prompt."""
+    max_completion_length: Annotated[int, Gt(0), OF_LOSS] = 256
+    """Most tokens of an answer; a longer one is cut off."""
+    temperature: Annotated[float, Interval(gt=0, le=10), OF_LOSS] = 1.0
+    """1 draws answers as the model's distribution has them; lower values take likely tokens more often."""
+    top_p: Annotated[float, Interval(gt=0, le=1), OF_LOSS] = 1.0
+    """Draw from the likeliest tokens with this total probability."""
+
+    def cost(self) -> PassCost:
+        """Return what a prompt takes: its answers are drawn, and learned."""
+        return PassCost(rows=self.num_generations, rollout_tokens=self.num_generations * self.max_completion_length)
 
 
 @dataclass

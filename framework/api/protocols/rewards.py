@@ -1,0 +1,103 @@
+"""What scores answers for a training, what gives answers, and a method that makes its rows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from framework.api.protocols.evaluation import AnyMetric
+
+if TYPE_CHECKING:
+    from framework.api.records import Answer, Prompt, Rewards, Sampled, TokenGroup
+
+
+@dataclass
+class RewardContext:
+    """What a reward may know besides the answers, and what it may say besides its numbers.
+
+    Attributes:
+        step: optimizer steps that are done; 0 in an audit.
+        total_steps: optimizer steps of the training; 0 if that is not known.
+        metrics: numbers to log, by name; several of one name are averaged.
+        columns: something to show beside each answer, by name.
+    """
+
+    step: int = 0
+    total_steps: int = 0
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """An option of `reward=`. A metric is one too: its score, with the other sign if lower is better."""
+
+    def rewards(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+    ) -> Sequence[float | None]:
+        """Score answers, each to the prompt in the same place, and give None for one that it has no opinion on.
+
+        The answers to one prompt follow each other. An exception ends the run: it is never a score of 0.
+        """
+
+
+AnyReward = Reward | AnyMetric
+"""What `reward=` chooses; `framework.api.rewarding` calls all kinds."""
+
+
+class Rewarder(Protocol):
+    """The rewards of a run with their weights."""
+
+    def __call__(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, step: int = 0, total_steps: int = 0
+    ) -> Rewards:
+        """Score answers, each to the prompt in the same place.
+
+        Raises:
+            FrameworkError: a reward fails, or gives something else than a number or None for each answer; names the
+                reward and the prompt.
+        """
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Answers prompts with the weights that the model has now."""
+
+    def __call__(
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+    ) -> Sequence[Sequence[Sampled]]:
+        """Draw `n` answers to each prompt; the same weights and seed give the same answers, in any batches."""
+
+
+@runtime_checkable
+class MakesGroups(Protocol):
+    """A method whose rows are made during the training, from answers to its prompts. Its config has `samples`."""
+
+    def groups(
+        self, step: int, prompts: Sequence[Prompt], generate: Generator, reward: Rewarder
+    ) -> Sequence[TokenGroup]:
+        """Return what is learned of these prompts, with the facts and arrays that its objective reads.
+
+        Args:
+            step: the optimizer step, from 1: answers are drawn with a seed of their own at each.
+            prompts: of the step.
+            generate: answers them.
+            reward: scores the answers.
+        """
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """A model that draws several answers at once, with their log-probabilities."""
+
+    @property
+    def sample(self) -> Generator:
+        """Answers with the weights that the model has now, adapter included."""

@@ -1,0 +1,173 @@
+"""Scores answers by the rewards of a run. A reward that fails ends the run: an error must never look like a score of 0.
+
+    reward = rewarding.rewarder(plan.reward)
+    rewards = reward(prompts, answers, step=3, total_steps=100)
+
+An option of `reward=` is a `Reward`, or a metric, whose score gets the other sign if lower is better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, SupportsFloat
+
+from framework.api.plan import Selection
+from framework.api.protocols import AnswerMetric, AnyMetric, AnyReward, Reward, RewardContext
+from framework.api.records import Answer, Answered, Prompt, Rewards
+from framework.api.scoring import question
+from framework.util.errors import FrameworkError, error_location, summarize_error
+
+__all__ = ["RunRewards", "rewarder", "score"]
+
+SHOWN_CHARACTERS = 60
+"""Characters of a prompt without a place that a message shows."""
+
+
+def rewarder(chosen: Mapping[str, Selection]) -> RunRewards:
+    """Return what calls the chosen rewards, each with its weight.
+
+    Raises:
+        FrameworkError: one cannot be created, or cannot tell one answer from another.
+    """
+    rewards = {name: choice.create() for name, choice in chosen.items()}
+    for name, reward in rewards.items():
+        if not isinstance(reward, Reward) and getattr(reward, "needs_log_probs", False):
+            raise FrameworkError(
+                f"reward={name} measures the reference and not the answer, so all answers to a prompt have the same "
+                "reward: choose another one"
+            )
+    return RunRewards(rewards, {name: choice.config.weight for name, choice in chosen.items()})
+
+
+class RunRewards:
+    """The rewards of a run, by name, and their weights: a `Rewarder`."""
+
+    def __init__(self, rewards: Mapping[str, AnyReward], weights: Mapping[str, float]) -> None:
+        self.rewards, self.weights = dict(rewards), dict(weights)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], answers: Sequence[Answer], *, step: int = 0, total_steps: int = 0
+    ) -> Rewards:
+        """Score answers, each to the prompt in the same place.
+
+        Raises:
+            FrameworkError: a reward fails, or gives something else than a number or None for each answer.
+        """
+        context = RewardContext(step, total_steps)
+        items = {name: score(name, reward, prompts, answers, context) for name, reward in self.rewards.items()}
+        rows = list(zip(*items.values(), strict=True)) or [()] * len(answers)
+        weights = [self.weights[name] for name in items]
+        metrics = {name: math.fsum(values) / len(values) for name, values in context.metrics.items() if values}
+        return Rewards([_sum(row, weights) for row in rows], items, self.weights, metrics, context.columns)
+
+
+def _sum(row: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    known = [weight * item for weight, item in zip(weights, row, strict=True) if item is not None]
+    return math.fsum(known) if known else None
+
+
+def score(
+    name: str, reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext
+) -> list[float | None]:
+    """Score answers by one reward.
+
+    Raises:
+        FrameworkError: it raises, or gives something else than a number or None for each answer; names the reward and
+            the prompt.
+    """
+    if not answers:
+        return []
+    try:
+        given = _call(reward, prompts, answers, context)
+    except Exception as error:
+        place = _failing(reward, prompts, answers, context)
+        reason = str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
+        raise FrameworkError(f"reward={name} fails for the answers to {place}: {reason}") from error
+    return _checked(name, given, prompts)
+
+
+def _call(reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> Any:
+    if isinstance(reward, Reward):
+        return reward.rewards(prompts, answers, context)
+    return _by_metric(reward, prompts, answers)
+
+
+def _by_metric(metric: AnyMetric, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[Any]:
+    """Return the score of each answer, with the other sign if lower is better; None without a needed reference."""
+    sign = 1 if metric.higher_is_better else -1
+    asked = [n for n, prompt in enumerate(prompts) if prompt.reference is not None or not metric.needs_reference]
+    found: Sequence[Any] = []
+    if isinstance(metric, AnswerMetric):
+        given = [_answered(prompts[n], answers[n]) for n in asked]
+        scores = metric.score_all(given) if given else None
+        found = scores.items if scores else []
+        if scores and scores.notes and all(item is None for item in found):
+            raise FrameworkError(scores.notes[0])
+    else:
+        found = [metric.score(answers[n].text, prompts[n].reference) for n in asked]
+    signed = [item if item is None or isinstance(item, str) else sign * item for item in found]
+    if len(signed) != len(asked):
+        return signed
+    known = dict(zip(asked, signed, strict=True))
+    return [known.get(n) for n in range(len(prompts))]
+
+
+def _answered(prompt: Prompt, answer: Answer) -> Answered:
+    return Answered(
+        question(prompt),
+        answer.text,
+        prompt.reference,
+        answer.tokens,
+        answer.stopped,
+        None,
+        prompt.where,
+        prompt.cluster,
+    )
+
+
+def _failing(reward: AnyReward, prompts: Sequence[Prompt], answers: Sequence[Answer], context: RewardContext) -> str:
+    """Return the place of the first prompt whose answer alone makes the reward fail, else that of the first one."""
+    for prompt, answer in zip(prompts, answers, strict=True):
+        try:
+            _call(reward, [prompt], [answer], context)
+        except Exception:  # noqa: BLE001 - the error that is told is that of all answers
+            return place_of(prompt)
+    more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+    return f"{place_of(prompts[0])}{more}, together only"
+
+
+def place_of(prompt: Prompt) -> str:
+    """Return where a prompt is, or its first characters."""
+    return prompt.where or repr(question(prompt)[:SHOWN_CHARACTERS])
+
+
+def _checked(name: str, given: Any, prompts: Sequence[Prompt]) -> list[float | None]:
+    many = isinstance(given, Iterable) and not isinstance(given, str | Mapping) and getattr(given, "ndim", 1) != 0
+    if not many:
+        raise FrameworkError(
+            f"reward={name} returned {given!r:.60} for {len(prompts)} answers: return a list with a number for each"
+        )
+    items = list(given)
+    if len(items) != len(prompts):
+        raise FrameworkError(
+            f"reward={name} returned {len(items)} rewards for {len(prompts)} answers: return one for each, and None "
+            "for an answer that it has no opinion on"
+        )
+    return [_number(name, item, prompt) for item, prompt in zip(items, prompts, strict=True)]
+
+
+def _number(name: str, item: Any, prompt: Prompt) -> float | None:
+    if item is None:
+        return None
+    if isinstance(item, SupportsFloat):
+        try:
+            value = float(item)
+        except (TypeError, ValueError, RuntimeError):  # a tensor with several numbers
+            value = math.nan
+        if math.isfinite(value):
+            return value
+    raise FrameworkError(
+        f"reward={name} returned {item!r:.60} for an answer to {place_of(prompt)}: return a finite number, or None for "
+        "an answer that it has no opinion on"
+    )
