@@ -149,9 +149,11 @@ def _run_stages(
         for exporter in exporters.values() if Stage.export in plan.stages else ():
             if isinstance(exporter, CheckedExporter):  # before hours of training
                 exporter.check(model, plan)
-        data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, metrics, evaluators)
+        judging = {name: metric for name, metric in metrics.items() if name not in plan.reward}
+        data = with_deciding(load_data(plan, model), plan.verdict.primary, plan.metric, judging, evaluators)
         if Stage.train in plan.stages:
-            check_answers(plan.method.component.name, plan.trainer.component.name, data)
+            if not plan.method.config.samples:
+                check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
         if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:
             check_validation(data, plan.data.config.validation_split, plan.metric)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, ClassVar
 
@@ -257,7 +257,7 @@ class GrpoLoss(Enum):
 class ImportanceLevel(Enum):
     """What the ratio of new and old probability is of."""
 
-    token = "token"
+    token = "token"  # noqa: S105 - no password
     sequence = "sequence"
 
 
@@ -270,29 +270,25 @@ class ScaleRewards(Enum):
 
 
 @dataclass
-class GrpoConfig(MethodConfig):
+class GrpoConfig(SamplingConfig):
     """Group relative policy optimization: learns from answers of its own that rewards score.
 
     The settings have TRL's names and meanings.
     """
 
-    roles: ClassVar[tuple[Role, ...]] = (Role.prompt,)
     own_objective: ClassVar[bool] = True
     adapter_rates: ClassVar[Rates] = Rates(1e-7, 1e-3, 1e-5)
     full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
     health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
 
-    num_generations: Annotated[int, Interval(ge=2, le=1024), OF_LOSS] = 8
-    """Answers to each prompt, which are compared with each other."""
-    max_completion_length: Annotated[int, Interval(ge=1, le=1_000_000), OF_LOSS] = 256
-    """Tokens of an answer, the stop token included; a longer one is cut."""
     loss_type: Annotated[GrpoLoss, OF_LOSS] = GrpoLoss.dapo
     """The mean: over all tokens of the step (dapo; bnpo is the same here), over all tokens that could be (dr_grpo), or
     over the answers (grpo)."""
     importance_sampling_level: Annotated[ImportanceLevel, OF_LOSS] = ImportanceLevel.token
     """Whether each token has its ratio, or each answer one (`sequence`, GSPO)."""
-    num_iterations: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
-    """Optimizer steps with the same answers. With 1, every ratio is 1 and nothing is clipped."""
+    steps_per_generation: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
+    """Optimizer steps whose answers are drawn at once; TRL counts passes. With 1, every ratio is 1 and none is
+    clipped."""
     epsilon: Annotated[float, Interval(ge=0, le=1), OF_LOSS] = 0.2
     """How far a ratio may be below 1, and above it, before it teaches nothing more."""
     epsilon_high: Annotated[float | None, Interval(ge=0, le=100), OF_LOSS] = None
@@ -305,9 +301,9 @@ class GrpoConfig(MethodConfig):
     """Learn nothing from an answer that was cut; its reward still counts for its group."""
 
     def cost(self) -> PassCost:
-        """Return what a prompt takes: each answer is made and learned, and read before if its old scores are needed."""
-        more = (self.beta > 0) + (self.num_iterations > 1)
-        return PassCost(self.num_generations, more, self.num_generations * self.max_completion_length)
+        """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
+        more = (self.beta > 0) + (self.steps_per_generation > 1)
+        return replace(super().cost(), more_forwards=more, asks_base=self.beta > 0)
 
 
 @dataclass

@@ -16,8 +16,8 @@ A step is all answers between two updates of the weights, so no mean depends on 
 some answers o is l itself: every ratio is 1, and only its slope counts. An answer that is masked because it was cut
 counts for the advantages and as an answer, and has no learned tokens.
 
-Once the advantages are known, a loss term reads one answer, so each answer is a `TokenGroup`; trees compute what answers
-of a pass have in common, the prompt, once. An answer with an advantage of 0 teaches nothing without `beta` and is left
+Once the advantages are known, a loss term reads one answer, so each answer is a `TokenGroup`; trees compute the prompt
+that answers of a pass have in common once. An answer with an advantage of 0 teaches nothing without `beta` and is left
 out of the passes, so the tokens and answers of the step come as facts of each group.
 """
 
@@ -25,22 +25,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from framework.api import Example, Measure, Model
+from framework.api import Example, Measure, Model, Prompt
 from framework.api.training import (
-    IGNORE,
+    DRAW_DIFFERENCE,
+    DRAWN_LOG_PROBS,
+    OLD_LOG_PROBS,
+    Generator,
     GroupedRows,
     LossValue,
     Objective,
+    Rewarder,
     Role,
+    Sampled,
     TokenGroup,
-    TokenRow,
     TokenScores,
     check_answered,
     is_prompt,
@@ -52,8 +57,6 @@ ADVANTAGE = "advantage"
 """The fact of an answer."""
 TOKENS, ANSWERS = "tokens of the step", "answers of the step"
 """Facts of each answer: learned tokens and answers of its step, those that are left out too."""
-OLD, SAMPLED = "old log-probabilities", "sampled log-probabilities"
-"""Arrays: of the model that made the answers, as the training scores them, and as they came from the generator."""
 LEAST_STD = 1e-4
 """What TRL adds to a standard deviation."""
 
@@ -86,28 +89,6 @@ def _std(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.fl
     return std
 
 
-@dataclass(frozen=True)
-class SampledTokens:
-    """An answer as tokens.
-
-    Attributes:
-        ids: its tokens, the stop token included.
-        log_probs: of each of them, from what made it.
-        cut: whether it has no stop token.
-        learned: which of them the model made itself; the output of a tool it did not.
-    """
-
-    ids: Sequence[int]
-    log_probs: Sequence[float]
-    cut: bool
-    learned: Sequence[bool]
-
-    @property
-    def learned_log_probs(self) -> list[float]:
-        """The log-probabilities of the learned tokens."""
-        return [each for each, learned in zip(self.log_probs, self.learned, strict=True) if learned]
-
-
 class Grpo:
     """Learns which of its own answers are better than the others; the method, and its objective."""
 
@@ -127,6 +108,24 @@ class Grpo:
         """Return the question: the answers are made while the model trains."""
         asks = example if is_prompt(example) else replace(example, messages=example.messages[:-1], rejected=())
         return ((Role.prompt, asks),)
+
+    def groups(
+        self, step: int, prompts: Sequence[Prompt], generate: Generator, reward: Rewarder
+    ) -> Sequence[TokenGroup]:
+        """Draw answers to each prompt, and compare their rewards."""
+        config = self.config
+        answers = generate(
+            prompts,
+            config.num_generations,
+            max_new_tokens=config.max_completion_length,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=step,
+        )
+        asked = [prompt for prompt in prompts for _ in range(config.num_generations)]
+        totals = reward(asked, [*chain.from_iterable(answers)]).total
+        rewards = np.array([math.nan if total is None else total for total in totals])
+        return answer_groups(answers, rewards.reshape(len(prompts), -1), config)
 
     def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
         """Measure nothing else: what an answer is worth, the evaluators say."""
@@ -156,7 +155,7 @@ class Grpo:
     def _tokens(self, group: TokenGroup, now: Tensor, reference: Tensor | None, sums: dict[str, Any]) -> Tensor:
         """Return the loss of each token of an answer, and add up what is logged."""
         config, advantage = self.config, group.facts[ADVANTAGE]
-        old = _array(group, OLD, now) if OLD in group.arrays else now.detach()
+        old = _array(group, OLD_LOG_PROBS, now) if OLD_LOG_PROBS in group.arrays else now.detach()
         log_ratio = now - old
         if config.importance_sampling_level is ImportanceLevel.sequence:
             log_ratio = log_ratio.mean().expand_as(now)
@@ -167,8 +166,8 @@ class Grpo:
             "clip_ratio/low_mean": (seen < 1 - config.epsilon) & (advantage < 0),
             "clip_ratio/high_mean": (seen > 1 + high) & (advantage > 0),
         }
-        if SAMPLED in group.arrays:
-            logged["sampling_difference"] = (old.detach() - _array(group, SAMPLED, now)).abs()
+        if DRAWN_LOG_PROBS in group.arrays:
+            logged[DRAW_DIFFERENCE] = (old.detach() - _array(group, DRAWN_LOG_PROBS, now)).abs()
         if reference is not None:
             apart = reference - now
             divergence = apart.exp() - apart - 1
@@ -184,42 +183,33 @@ def _array(group: TokenGroup, name: str, like: Tensor) -> Tensor:
 
 
 def answer_groups(
-    prompts: Sequence[TokenRow],
-    answers: Sequence[Sequence[SampledTokens]],
-    rewards: NDArray[np.float64],
-    config: GrpoConfig,
+    answers: Sequence[Sequence[Sampled]], rewards: NDArray[np.float64], config: GrpoConfig
 ) -> list[TokenGroup]:
     """Return what a step learns from: a group for each answer that teaches something, at least one.
 
     Args:
-        prompts: their tokens.
-        answers: to each of them.
+        answers: to each prompt.
         rewards: of the answers, (prompts, answers); not a number where no reward could score one.
         config: the settings.
     """
-    found, tokens = list[tuple[TokenRow, SampledTokens, float]](), 0
-    for prompt, some, values in zip(prompts, answers, advantages(rewards, config.scale_rewards), strict=True):
-        for answer, advantage in zip(some, values.tolist(), strict=True):
-            if answer.cut and config.mask_truncated_completions:
-                continue
-            row = _row(prompt, answer)
-            tokens += row.supervised
-            found += [(row, answer, advantage)] if row.supervised else []
+    pairs = zip(chain.from_iterable(answers), advantages(rewards, config.scale_rewards).ravel().tolist(), strict=True)
+    found = [
+        (answer, advantage)
+        for answer, advantage in pairs
+        if answer.row.learned and (answer.stopped or not config.mask_truncated_completions)
+    ]
+    tokens: float = sum(len(answer.row.learned) for answer, _ in found)
     number: float = rewards.size
-    taught = [each for each in found if each[2] or config.beta]
+    taught = [each for each in found if each[1] or config.beta]
     if not taught:  # a step has a pass: one that weighs nothing
-        first = next((each for each in found), (_row(prompts[0], answers[0][0]), answers[0][0], 0.0))
-        taught, tokens, number = [first], math.inf, math.inf
+        learned = [answer for some in answers for answer in some if answer.row.learned]
+        taught = [(min(learned, key=lambda answer: len(answer.row.input_ids)), 0.0)]
+        tokens = number = math.inf
     return [
         GroupedRows(
-            (row,),
+            (answer.row,),
             facts={ADVANTAGE: advantage, TOKENS: tokens, ANSWERS: number},
-            arrays={SAMPLED: (np.asarray(answer.learned_log_probs, np.float32)[:, None],)},
+            arrays={DRAWN_LOG_PROBS: (np.asarray(answer.log_probs, np.float32)[:, None],)},
         )
-        for row, answer, advantage in taught
+        for answer, advantage in taught
     ]
-
-
-def _row(prompt: TokenRow, answer: SampledTokens) -> TokenRow:
-    labels = [token if learned else IGNORE for token, learned in zip(answer.ids, answer.learned, strict=True)]
-    return TokenRow([*prompt.input_ids, *answer.ids], [IGNORE] * len(prompt.input_ids) + labels, prompt.where)

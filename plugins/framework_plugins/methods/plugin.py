@@ -26,10 +26,12 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
-    """Preferences that are over-optimized."""
+    """Preferences that are over-optimized, and rewards that are hacked."""
     from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - of a report only
+    from framework_plugins.methods.reward_hacking import reward_hacking  # noqa: PLC0415 - as above
 
     yield from over_optimization(plan, results)
+    yield from reward_hacking(plan, results)
 
 
 @hookimpl
@@ -49,6 +51,12 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse settings of a method that do not go together."""
     method, training = plan.method.config, plan.training
+    if plan.verdict.primary in plan.reward:
+        others = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
+        yield (
+            f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
+            f"judge by another metric: {others}"
+        )
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()

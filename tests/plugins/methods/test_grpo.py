@@ -6,7 +6,6 @@ import itertools
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from framework.api.records import IGNORE, GroupedRows, TokenGroup, TokenRow
+from framework.api.records import IGNORE, OLD_LOG_PROBS, GroupedRows, Sampled, TokenGroup, TokenRow
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
-from framework_plugins.methods.grpo import ADVANTAGE, OLD, Grpo, SampledTokens, advantages, answer_groups
+from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
 from tests.plugins.hf.train.test_step import Made, by_step
 from tests.plugins.methods.test_exact import EXACT, by_trl, same
 from tests.support.examples import examples
@@ -38,13 +37,15 @@ NONE = math.nan
 class Stored(GRPOTrainer):
     """TRL's trainer on answers and rewards that are given."""
 
-    answers: Sequence[SampledTokens]
+    answers: Sequence[Sampled]
     prompts: Sequence[list[int]]
     rewards: NDArray[np.float64]
 
     def _generate(self, prompts: list[Any]) -> Any:
-        tools = [[int(each) for each in answer.learned] for answer in self.answers]
-        ids = [[*answer.ids] for answer in self.answers]
+        begins = [len(self.prompts[number // self.num_generations]) for number in range(len(prompts))]
+        pairs = [*zip(self.answers, begins, strict=True)]
+        ids = [answer.row.input_ids[begin:] for answer, begin in pairs]
+        tools = [[int(label != IGNORE) for label in answer.row.labels[begin:]] for answer, begin in pairs]
         given = [self.prompts[number // self.num_generations] for number in range(len(prompts))]
         return given, ids, tools, ["" for _ in ids], None, {}, None, None
 
@@ -78,26 +79,28 @@ def trainer(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     return made
 
 
-def drawn(seed: int) -> tuple[list[TokenRow], list[list[SampledTokens]]]:
+def drawn(seed: int) -> tuple[list[list[int]], list[list[Sampled]]]:
     """Return two prompts and three answers to each: some cut, some with the output of a tool."""
     draw = np.random.default_rng(seed)
     prompts = [draw.integers(5, 300, 4 + 40 * number).tolist() for number in range(2)]
     answers = []
     for number in range(6):
-        ids = draw.integers(5, 300, int(draw.integers(1, 8))).tolist()
-        cut = draw.random() < 0.3
-        ids += [] if cut else [STOP]
-        learned = [True] * len(ids)
-        if number % 3 == 1 and len(ids) > 3:
-            learned[1:3] = [False] * 2
-        answers.append(SampledTokens(ids, [0.0] * len(ids), cut, learned))
-    return [TokenRow(ids, [IGNORE] * len(ids), "rows:1") for ids in prompts], [answers[:3], answers[3:]]
+        prompt, ids = prompts[number // 3], draw.integers(5, 300, int(draw.integers(1, 8))).tolist()
+        stopped = bool(draw.random() < 0.7)
+        ids += [STOP] * stopped
+        labels = ids[:1] + [IGNORE] * 2 + ids[3:] if number % 3 == 1 and len(ids) > 3 else ids
+        row = TokenRow(prompt + ids, [IGNORE] * len(prompt) + labels, "rows:1")
+        answers.append(Sampled("", len(ids), stopped, row=row, log_probs=(0.0,) * len(row.learned)))
+    return prompts, [answers[:3], answers[3:]]
 
 
 def with_old(groups: Sequence[TokenGroup], old: Sequence[Sequence[float]]) -> list[TokenGroup]:
     return [
         GroupedRows(
-            group.rows, group.roles, group.facts, {**group.arrays, OLD: (np.array(each, np.float32)[:, None],)}
+            group.rows,
+            group.roles,
+            group.facts,
+            {**group.arrays, OLD_LOG_PROBS: (np.array(each, np.float32)[:, None],)},
         )
         for group, each in zip(groups, old, strict=True)
     ]
@@ -148,29 +151,29 @@ configs = st.builds(
     config=configs,
     values=rewards,
     seed=st.integers(0, 1000),
-    off_policy=st.booleans(),
+    off_policy=st.integers(0, 1),
     packing=st.sampled_from(Packing),
     rows=st.sampled_from([1, 6]),
 )
 def test_it_is_grpo_of_trl(
-    trainer: Stored, config: GrpoConfig, values: list[float], seed: int, off_policy: bool, packing: Packing, rows: int
+    trainer: Stored, config: GrpoConfig, values: list[float], seed: int, off_policy: int, packing: Packing, rows: int
 ) -> None:
     prompts, answers = drawn(seed)
-    trainer.prompts, trainer.answers = [row.input_ids for row in prompts], [*itertools.chain(*answers)]
+    trainer.prompts, trainer.answers = prompts, [*itertools.chain(*answers)]
     trainer.rewards = np.array(values).reshape(2, 3)
     now = -torch.rand(6, 9, generator=torch.Generator().manual_seed(seed)) - 5.4
     expected, by_answer = of_trl(trainer, config, now if off_policy else None)
 
     assert advantages(trainer.rewards, config.scale_rewards).ravel() == pytest.approx(by_answer, abs=EXACT)
-    groups = answer_groups(prompts, answers, trainer.rewards, config)
+    groups = answer_groups(answers, trainer.rewards, config)
     if off_policy:
-        by_ids = {tuple(each.ids): number for number, each in enumerate(trainer.answers)}
-        old = []
-        for group in groups:
-            length = max(len(row.input_ids) for row in prompts if row.input_ids == group.rows[0].input_ids[: len(row.input_ids)])
-            number = by_ids[tuple(group.rows[0].input_ids[length:])]
-            learned = trainer.answers[number].learned
-            old.append([now[number, place].item() for place, each in enumerate(learned) if each])
+        places = {id(answer.row): number for number, answer in enumerate(trainer.answers)}
+        numbers = [places[id(group.rows[0])] for group in groups]
+        begins = [len(prompts[number // 3]) for number in numbers]
+        old = [
+            now[number][torch.tensor(group.rows[0].labels[begin:] + [IGNORE] * 9)[:9] != IGNORE].tolist()
+            for number, group, begin in zip(numbers, groups, begins, strict=True)
+        ]
         groups = with_old(groups, old)
     made = ours(trainer, config, groups, packing, rows)
     same((*made[:2], {}), expected)

@@ -81,7 +81,7 @@ def complete(
     with counting(len(rows), "prompt") as counter:
         for numbers, continuations in batches.map(order, batch_size, batch):
             answers |= {
-                number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
+                number: to_answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
             }
             counter.move(len(answers))
     return [answers[number] for number in range(len(rows))]
@@ -149,7 +149,8 @@ def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict
     }
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
+def to_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
+    """Return the tokens of an answer as text, up to the stop token and without a thought at the beginning."""
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
     answer_ids = ids[:length]
     # A thought is not a part of what is shown and scored.
