@@ -155,7 +155,7 @@ def _run_stages(
             if not plan.method.config.samples:
                 check_answers(plan.method.component.name, plan.trainer.component.name, data)
             check_data(plan.training, plan.set_losses, data)
-        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS:
+        if Stage.evaluate in plan.stages and plan.objective == EVAL_LOSS and not plan.method.config.samples:
             check_validation(data, plan.data.config.validation_split, plan.metric)
         expected = planner.update(data.result, answer_rows(data.train_groups))
         events.send(ForecastUpdated(expected))

@@ -129,6 +129,7 @@ class HFModel:
         self.trained = False
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
+        self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._from_base = DivergenceFromBase()
@@ -224,7 +225,7 @@ class HFModel:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
         drawn = sample(
             self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
-            self._answers, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
             share=self.forward_plan.prefix_reusable,
         )  # fmt: skip
         return [

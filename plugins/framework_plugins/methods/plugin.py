@@ -57,6 +57,11 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
             f"judge by another metric: {others}"
         )
+    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.objective == EVAL_LOSS:
+        yield (
+            "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
+            f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
+        )
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()

@@ -12,7 +12,7 @@ JUDGING = {MeasureKind.content, MeasureKind.form}
 
 
 def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
-    """Compare the rewards that are metrics too with the metrics that are no rewards, on the same held-out prompts."""
+    """Compare the rewards that are metrics too with the other metrics, on the same held-out prompts."""
     if not plan.reward:
         return
     answers = {
@@ -27,7 +27,7 @@ def reward_hacking(plan: Plan, results: Results) -> Iterator[Concern]:
     primary = [name for name, each in others.items() if each.primary]
     if not raised or not others:
         unread = [name for name in plan.reward if name not in answers]
-        what = "no metric is not a reward" if raised else f"reward {', '.join(unread)} is no metric of the run"
+        what = "every metric is a reward" if raised else f"reward {', '.join(unread)} is not a metric of the run"
         if not others or unread:
             yield Concern(
                 "reward_hacking",

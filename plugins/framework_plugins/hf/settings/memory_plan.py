@@ -99,6 +99,8 @@ def footprint(
     """Return how a plan trains; without a `mean` all rows are as long as the longest."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
+    if drawn := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
+        longest, mean = longest + drawn, (mean or longest) + drawn
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
     if shape.kinds and not on_gpu:
@@ -183,6 +185,8 @@ def decides_checkpointing(plan: Plan) -> bool:
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
+    if plan.cost.rollout_tokens and Stage.train in plan.stages:  # prompts are answered in each step too
+        return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]

@@ -180,7 +180,7 @@ class Rollouts:
         given = ", ".join(f"{name} {_mean(np.array(_known(items))):g}" for name, items in last.rewards.items.items())
         raise FrameworkError(
             f"no prompt of the first {self.silent} steps has answers with different rewards (the means are {given}), "
-            "so there is nothing to learn: give a reward that tells these answers apart, easier or harder prompts, or "
+            "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, or "
             f"more than method.num_generations={last.n}"
         )
 
