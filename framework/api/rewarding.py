@@ -18,7 +18,7 @@ from framework.api.records import Answer, Answered, Prompt, Rewards
 from framework.api.scoring import question
 from framework.util.errors import FrameworkError, error_location, summarize_error
 
-__all__ = ["RunRewards", "rewarder", "score"]
+__all__ = ["RunRewards", "place_of", "rewarder", "score", "weighted_sum"]
 
 SHOWN_CHARACTERS = 60
 """Characters of a prompt without a place that a message shows."""
@@ -59,10 +59,11 @@ class RunRewards:
         rows = list(zip(*items.values(), strict=True)) or [()] * len(answers)
         weights = [self.weights[name] for name in items]
         metrics = {name: math.fsum(values) / len(values) for name, values in context.metrics.items() if values}
-        return Rewards([_sum(row, weights) for row in rows], items, self.weights, metrics, context.columns)
+        return Rewards([weighted_sum(row, weights) for row in rows], items, self.weights, metrics, context.columns)
 
 
-def _sum(row: Sequence[float | None], weights: Sequence[float]) -> float | None:
+def weighted_sum(row: Sequence[float | None], weights: Sequence[float]) -> float | None:
+    """Return the sum of the rewards that are known; None if none is."""
     known = [weight * item for weight, item in zip(weights, row, strict=True) if item is not None]
     return math.fsum(known) if known else None
 

@@ -1,0 +1,373 @@
+"""What is wrong with rewards, before anything is learned from them: on answers that are made, and on the model's own.
+
+For some prompts answers are made that an honest reward tells apart: the reference, in the forms in which rewards expect
+it; another prompt's reference; and what a model finds if a reward does not: an empty answer, the question, a long or a
+repeated one, all references as a list. A made answer wins a prompt if it gets nearly as much as the reference. The
+share of prompts that it wins has to be more than what a constant answer would win by chance.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from framework.api.protocols import RewardContext
+from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
+from framework.api.rewarding import RunRewards, place_of, score, weighted_sum
+from framework.api.scoring import question
+from framework.util.errors import FrameworkError
+from framework.util.redact import redact
+
+AUDITED, AUDITED_SLOW = 32, 6
+"""Prompts that are audited, and how many if a reward takes long, such as a judge."""
+SLOW = 0.1
+"""Seconds for an answer from which a reward takes long."""
+SLOW_STEP = 5.0
+"""Seconds of an optimizer step that scoring may take before the audit says so."""
+NEAR, LEAST_WON, LEAST_FAILED = 0.1, 0.2, 0.05
+"""How near to the reference a made answer wins, as a part of what lies between the best and the worst; the share of
+prompts that it has to win beyond chance; and the share of references that may fail."""
+NEARLY = 0.98
+"""The share of answers with one reward from which it is nearly constant."""
+OPPOSED, PAID = -0.3, 0.6
+"""Correlations: from which two rewards contradict each other, and from which length pays."""
+TINY = 1e-9
+FORMS = (
+    "{}",
+    "<answer>{}</answer>",
+    "<think>\nI think about it.\n</think>\n{}",
+    "<think>\nI think about it.\n</think>\n<answer>\n{}\n</answer>",
+    "<reasoning>\nI think about it.\n</reasoning>\n<answer>\n{}\n</answer>\n",
+    "<start_working_out>I think about it.<end_working_out><SOLUTION>{}</SOLUTION>",
+    "I think about it.\n#### {}",
+    "The answer is \\boxed{{}}.",
+    "```\n{}\n```",
+)
+"""Forms in which published rewards expect an answer."""
+FILLER = "This sentence says nothing about the question. "
+SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
+REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG = (
+    "reference", "wrong", "empty", "copy", "repeated", "list", "long",
+)  # fmt: skip
+HACKS = {
+    EMPTY: ("empty answers", "give an empty answer the lowest reward"),
+    COPY: ("answers that repeat the question", "compare with what the question does not say"),
+    REPEATED: ("answers that repeat one text many times", "read one answer, and give 0 if there are several"),
+    LIST: ("answers that list all references", "compare the whole answer, or the last of its values"),
+    WRONG: (
+        "wrong answers in the right form",
+        "give more for the content than for the form, by `reward.NAME.weight`",
+    ),
+    LONG: ("long wrong answers", "do not add up what a longer answer has more of, or limit the sum"),
+}
+"""What may win besides good answers, and what to do about it."""
+CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answer, and in which form"
+
+
+def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Give kind and text of each answer that is made for a prompt; `other` is the reference of another one."""
+    asked = prompt.messages[-1].content
+    if prompt.reference is not None:
+        yield from ((REFERENCE, form.replace("{}", prompt.reference)) for form in FORMS)
+    if other is not None:
+        yield from ((WRONG, form.replace("{}", other)) for form in FORMS)
+    yield from ((EMPTY, text) for text in ("", "\n", "…"))
+    yield COPY, asked
+    yield COPY, question(prompt)
+    filled = other or "."
+    yield REPEATED, " ".join([filled] * REPEATS)
+    yield REPEATED, " ".join([asked] * REPEATS)
+    if len(references) > 1:
+        # In both orders: of a list, a reward that reads the first or the last value finds the right one by chance.
+        yield LIST, ", ".join(references)
+        yield LIST, ", ".join(reversed(references))
+    yield LONG, f"{filled} {FILLER * SHORT_FILL}".strip()
+    yield LONG, f"{filled} {FILLER * LONG_FILL}".strip()
+
+
+@dataclass
+class Probe:
+    """The rewards of the answers that are made for one prompt: for each the kind, and the number of each reward."""
+
+    prompt: Prompt
+    kinds: list[str] = field(default_factory=list)
+    total: list[float] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[float]:
+        """Return the sums of one kind."""
+        return [total for each, total in zip(self.kinds, self.total, strict=True) if each == kind]
+
+    @property
+    def low(self) -> float:
+        """What a bad answer gets; a long one may get still less."""
+        return min([*self.of(EMPTY), *self.of(WRONG)] or self.total)
+
+    @property
+    def spread(self) -> float:
+        """How far the rewards lie apart."""
+        return max(self.total) - min(self.total)
+
+    def best(self, kind: str) -> float | None:
+        """Return the highest sum of one kind; of lists the lower one, see `made_answers`."""
+        found = self.of(kind)
+        return (min if kind == LIST else max)(found) if found else None
+
+
+class RewardAudit:
+    """Looks at the rewards of a run.
+
+    Args:
+        reward: the rewards.
+        tokenize: from a text to its tokens.
+        step_answers: answers of an optimizer step; 0 if that is not known.
+    """
+
+    def __init__(self, reward: RunRewards, tokenize: Callable[[str], list[int]], step_answers: int = 0) -> None:
+        self.reward, self.tokenize, self.step_answers = reward, tokenize, step_answers
+        self.seconds = dict.fromkeys(reward.rewards, 0.0)
+        self.scored = self.prompts = 0
+        self.items: dict[str, list[float | None]] = {name: [] for name in reward.rewards}
+
+    def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
+        """Return what the rewards show on made answers to some of these prompts."""
+        some = _spread(prompts, AUDITED)
+        if not some:
+            return []
+        references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
+        probes, failures = self._probe(some, references)
+        if failures:
+            return failures
+        return [*self._of_each(), *self._hacks(probes, references), *self._slow()]
+
+    def _probe(self, prompts: Sequence[Prompt], references: Sequence[str]) -> tuple[list[Probe], list[Finding]]:
+        """Score all made answers, those to one prompt after the other; or return what makes a reward fail."""
+        probes: list[Probe] = []
+        for number, prompt in enumerate(prompts):
+            if number >= AUDITED_SLOW and sum(self.seconds.values()) > SLOW * self.scored:
+                break
+            made = [*made_answers(prompt, _other(number, prompts), references)]
+            probe = Probe(prompt)
+            items: dict[str, list[float | None]] = {}
+            answers = [self._answer(text) for _, text in made]
+            for name in self.reward.rewards:
+                try:
+                    items[name] = self._score(name, [prompt] * len(answers), answers)
+                except FrameworkError as error:
+                    return [], [self._failure(name, prompt, made, error)]
+            self.scored += len(answers)
+            self.prompts += 1
+            for place, (kind, _) in enumerate(made):
+                total = weighted_sum([items[name][place] for name in items], list(self.reward.weights.values()))
+                if total is not None:
+                    probe.kinds.append(kind)
+                    probe.total.append(total)
+            for name, found in items.items():
+                self.items[name] += found
+            if probe.total:
+                probes.append(probe)
+        return probes, []
+
+    def _answer(self, text: str) -> Answer:
+        ids = tuple(self.tokenize(text))
+        return Answer(text, len(ids), stopped=True, ids=ids)
+
+    def _score(self, name: str, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[float | None]:
+        begun = time.perf_counter()
+        try:
+            return score(name, self.reward.rewards[name], prompts, answers, RewardContext())
+        finally:
+            self.seconds[name] += time.perf_counter() - begun
+
+    def _failure(self, name: str, prompt: Prompt, made: Sequence[tuple[str, str]], error: FrameworkError) -> Finding:
+        """Say which made answer a reward fails for."""
+        failing = ""
+        for kind, text in made:
+            try:
+                self._score(name, [prompt], [self._answer(text)])
+            except FrameworkError:
+                failing = f" (the answer {text[:40]!r})" if text.strip() else " (an empty answer)"
+                failing = f"{failing}, which is {'the reference' if kind == REFERENCE else 'made for this audit'}"
+                break
+        advice = "return a number for every text: a model may answer anything"
+        return Finding(
+            "reward_fails",
+            Severity.serious,
+            1,
+            f"{redact(str(error))}{failing}",
+            advice,
+            [place_of(prompt)],
+            fatal=True,
+        )
+
+    def _of_each(self) -> Iterator[Finding]:
+        """Find rewards that are the same for all answers, and those that contradict each other."""
+        prompts = self.prompts
+        for name, items in self.items.items():
+            known = [item for item in items if item is not None]
+            if not known:
+                text = f"reward={name} has no number for any of {len(items)} made answers to {prompts} prompts"
+                yield Finding("reward_none", Severity.serious, prompts, text, "see what it reads", [], fatal=True)
+                continue
+            value, count = Counter(known).most_common(1)[0]
+            if count == len(known):
+                text = f"reward={name} is {value:g} for all {len(known)} made answers to {prompts} prompts"
+                yield _finding("reward_constant", prompts, f"{text}, good and bad", CONSTANT_ADVICE)
+            elif count >= NEARLY * len(known):
+                text = f"reward={name} is {value:g} for {count} of {len(known)} made answers to {prompts} prompts"
+                yield _finding("reward_constant", prompts, text, CONSTANT_ADVICE, Severity.warning)
+        yield from contradictions(self.items)
+
+    def _hacks(self, probes: Sequence[Probe], references: Sequence[str]) -> Iterator[Finding]:
+        """Find what wins besides good answers, and references that do not."""
+        told = [probe for probe in probes if probe.spread > TINY]
+        if not told:
+            return
+        blind = [probe for probe in probes if probe.spread <= TINY and not probe.of(REFERENCE)]
+        if blind:
+            text = f"all made answers to {len(blind)} of {len(probes)} prompts have the same reward"
+            advice = "see what it reads of these rows"
+            yield _finding("reward_no_signal", len(blind), text, advice, Severity.warning, blind)
+        chance = _chance([probe.prompt for probe in told])
+        full = self._full_marks()
+        for kind, (what, advice) in HACKS.items():
+            judged = [(probe, level) for probe in told if (level := _level(probe, full)) is not None and probe.of(kind)]
+            won = [probe for probe, level in judged if (probe.best(kind) or 0.0) >= level - NEAR * (level - probe.low)]
+            if judged and len(won) >= max(LEAST_WON, chance + LEAST_WON) * len(judged):
+                text = f"{what} get as much as good ones for {len(won)} of {len(judged)} prompts"
+                yield _finding(f"reward_{kind}", len(won), text, advice, shown=won)
+            elif kind == LONG and 2 * len(longer := [probe for probe in told if _pays_length(probe)]) > len(told):
+                text = f"a wrong answer gets more if it is longer, for {len(longer)} of {len(told)} prompts"
+                yield _finding("reward_long", len(longer), text, advice, Severity.warning, longer)
+        asked = [probe for probe in probes if probe.of(REFERENCE)]
+        failing = [probe for probe in asked if (probe.best(REFERENCE) or 0.0) <= probe.low + TINY]
+        if asked and len(failing) >= LEAST_FAILED * len(asked) and references:
+            text = f"{len(failing)} of {len(asked)} references get the lowest reward of all made answers"
+            advice = "correct the references, or what the reward reads: try it on these rows"
+            severity = Severity.serious if 2 * len(failing) >= len(asked) else Severity.warning
+            yield _finding("reward_reference", len(failing), text, advice, severity, failing)
+
+    def _full_marks(self) -> float | None:
+        """Return the highest sum that there can be, if all rewards lie between 0 and 1."""
+        known = [item for items in self.items.values() for item in items if item is not None]
+        weights = self.reward.weights.values()
+        return sum(weights) if known and min(known) >= 0 and max(known) <= 1 and min(weights) > 0 else None
+
+    def _slow(self) -> Iterator[Finding]:
+        each = {name: seconds / self.scored for name, seconds in self.seconds.items()} if self.scored else {}
+        step = sum(each.values()) * self.step_answers
+        if step > SLOW_STEP:
+            name = max(each, key=each.__getitem__)
+            text = f"scoring takes about {step:.0f} s of each step, reward={name} {1000 * each[name]:.0f} ms an answer"
+            yield _finding("reward_slow", 0, text, "make it faster, or score fewer answers", Severity.warning)
+
+
+def drawn(groups: Sequence[tuple[Prompt, Sequence[Answer]]], rewards: Rewards) -> list[Finding]:
+    """Return what the rewards show on answers that the model gave; those of a prompt follow each other.
+
+    Args:
+        groups: prompts with their answers.
+        rewards: of all answers, in their order.
+    """
+    totals, places, start = [], [prompt for prompt, _ in groups], 0
+    for _, answers in groups:
+        totals.append([total for total in rewards.total[start : start + len(answers)] if total is not None])
+        start += len(answers)
+    blind = [place for place, group in zip(places, totals, strict=True) if not group or max(group) - min(group) <= TINY]
+    found: list[Finding] = []
+    if blind:
+        text = f"for {len(blind)} of {len(groups)} prompts all answers of the model have the same reward"
+        advice = "these teach nothing: ask easier or harder ones, draw more answers, or raise the temperature"
+        severity = Severity.warning if 2 * len(blind) >= len(groups) else Severity.note
+        found.append(_finding("reward_no_signal", len(blind), text, advice, severity, map(Probe, blind)))
+    lengths = [float(answer.tokens) for _, answers in groups for answer in answers]
+    sizes = [len(answers) for _, answers in groups]
+    if (paid := _correlation(_centred(rewards.total, sizes), _centred(lengths, sizes))) is not None and paid > PAID:
+        text = f"longer answers of the model get more: the correlation of reward and length is {paid:.2f}"
+        found.append(_finding("reward_long", len(groups), text, HACKS[LONG][1], Severity.warning))
+    found += contradictions({name: _centred(items, sizes) for name, items in rewards.items.items()})
+    return found
+
+
+def contradictions(items: Mapping[str, Sequence[float | None]]) -> Iterator[Finding]:
+    """Find pairs of rewards of which one is high where the other is low."""
+    for one, two in itertools.combinations(items, 2):
+        found = _correlation(items[one], items[two])
+        if found is not None and found < OPPOSED:
+            text = f"reward={one} and reward={two} contradict each other: their correlation is {found:.2f}"
+            advice = "weigh what matters more, by `reward.NAME.weight`, or leave one of them out"
+            yield _finding("reward_disagree", 0, text, advice, Severity.note)
+
+
+def _finding(
+    name: str,
+    rows: int,
+    text: str,
+    advice: str,
+    severity: Severity = Severity.serious,
+    shown: Iterable[Probe] = (),
+) -> Finding:
+    examples = [str(redact(place_of(probe.prompt))) for probe in itertools.islice(shown, 5)]
+    return Finding(name, severity, rows, text, advice, examples)
+
+
+def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """Return some prompts from all over them."""
+    places = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
+    return [prompts[place] for place in places] if len(prompts) else []
+
+
+def _other(number: int, prompts: Sequence[Prompt]) -> str | None:
+    """Return the next reference that is not the prompt's own."""
+    own = _plain(prompts[number].reference or "")
+    after = [*prompts[number + 1 :], *prompts[:number]]
+    return next((one.reference for one in after if one.reference is not None and _plain(one.reference) != own), None)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _chance(prompts: Sequence[Prompt]) -> float:
+    """Return the share of prompts that have the most frequent reference."""
+    known = Counter(_plain(one.reference) for one in prompts if one.reference is not None)
+    most = max(known.values(), default=0)
+    return most / len(prompts) if most > 1 else 0.0
+
+
+def _level(probe: Probe, full: float | None) -> float | None:
+    """Return what a good answer gets: the reference, or full marks; None if that is not known, or the worst sum."""
+    level = probe.best(REFERENCE)
+    if level is None:
+        level = full
+    return level if level is not None and level > probe.low + TINY else None
+
+
+def _pays_length(probe: Probe) -> bool:
+    short, long = probe.of(LONG)
+    return long - short > NEAR * probe.spread
+
+
+def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
+    """Return how far each value is from the mean of its group."""
+    made: list[float | None] = []
+    start = 0
+    for size in sizes:
+        group = values[start : start + size]
+        known = [value for value in group if value is not None]
+        mean = sum(known) / len(known) if known else 0.0
+        made += [None if value is None else value - mean for value in group]
+        start += size
+    return made
+
+
+def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
+    pairs = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
+    first, second = np.array(pairs, float).reshape(-1, 2).T
+    if len(pairs) < 3 or first.std() <= TINY or second.std() <= TINY:  # noqa: PLR2004 - two points lie on a line
+        return None
+    return float(np.corrcoef(first, second)[0, 1])
