@@ -180,8 +180,8 @@ class Rollouts:
         given = ", ".join(f"{name} {_mean(np.array(_known(items))):g}" for name, items in last.rewards.items.items())
         raise FrameworkError(
             f"no prompt of the first {self.silent} steps has answers with different rewards (the means are {given}), "
-            "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, or "
-            f"more than method.num_generations={last.n}"
+            "so there is nothing to learn: give a reward that distinguishes these answers, easier or harder prompts, "
+            f"or more than method.num_generations={last.n}"
         )
 
     def _keep_old(self, later: Sequence[int]) -> None:
