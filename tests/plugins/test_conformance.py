@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from framework.api import records
 from framework.api.plan import CHECKPOINT
-from framework.api.records import Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
+from framework.api.records import OLD_LOG_PROBS, Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
 from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.run.export import fingerprint
@@ -36,6 +37,7 @@ from framework.testing.suites import (
     Suite,
 )
 from framework.util.process import PythonProcess
+from framework_plugins.methods.grpo import ADVANTAGE, ANSWERS, TOKENS
 from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
 from tests.support.pairs_plugin import token_row
@@ -428,6 +430,21 @@ class TestKto(MethodSuite):
         (replace(LABELLED, facts={"desirable": 0.3}), "the label 0.3: write 1 or 0"),
         (replace(SINGLE, rejected=(Message("assistant", "Quito"),)), "set method=dpo"),
     ]
+
+
+class TestGrpo(MethodSuite):
+    option = "grpo"
+    overrides = ("reward=[json_valid]", "method.beta=0.1")
+    examples: ClassVar = [SINGLE, replace(SINGLE, messages=(CONTEXT,))]
+    groups: ClassVar = [
+        GroupedRows(
+            (token_row(start, size),),
+            facts={ADVANTAGE: advantage, TOKENS: 15.0, ANSWERS: 4.0},
+            arrays={OLD_LOG_PROBS: (np.full((len(token_row(start, size).learned), 1), -1.5, np.float32),)},
+        )
+        for start, size, advantage in ((3, 6, 1.2), (50, 9, -0.7), (90, 7, 0.3))
+    ]
+    refused: ClassVar = [(Example((), "none"), "")]
 
 
 class TestCrossEntropy(LossSuite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import warnings
@@ -177,3 +178,24 @@ def test_it_is_grpo_of_trl(
         groups = with_old(groups, old)
     made = ours(trainer, config, groups, packing, rows)
     same((*made[:2], {}), expected)
+
+
+@pytest.mark.parametrize("loss_type", GrpoLoss)
+def test_a_step_is_the_same_however_its_answers_are_divided(trainer: Stored, loss_type: GrpoLoss) -> None:
+    """Into passes of any size, with the answers of a group apart too, and over processes."""
+    model = copy.deepcopy(trainer.model).double()
+    config = GrpoConfig(beta=0.1, loss_type=loss_type)
+    _, answers = drawn(7)
+    groups = answer_groups(answers, np.array([[0.0, 0.5, 1.0], [1.0, 0.2, 0.4]]), config)
+    objective = CheckedObjective(Grpo(config), "method=grpo", 1000, plain=False)
+    expected = by_step(model, objective, groups, Packer(Packing.pad, 100, 0, together=True))
+    for packing, rows in itertools.product(Packing, (1, 2, 4)):
+        made = by_step(model, objective, groups, Packer(packing, rows, 0, dense_mask=True, together=True))
+        same(made, expected, 1e-6)
+    for world in (2, 3):  # gradients of processes are averaged
+        parts = [
+            by_step(model, objective, groups, Packer(Packing.pad, 2, 0, together=True), rank, world)
+            for rank in range(world)
+        ]
+        gradients = {name: sum(part[1].get(name, 0) for part in parts) / world for name in expected[1]}
+        same((sum(part[0] for part in parts) / world, gradients, {}), expected, 1e-6)
