@@ -37,7 +37,7 @@ from framework.testing.suites import (
     Suite,
 )
 from framework.util.process import PythonProcess
-from framework_plugins.methods.grpo import ADVANTAGE, ANSWERS, TOKENS
+from framework_plugins.methods.config import ADVANTAGE, ANSWERS, TOKENS
 from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
 from tests.support.pairs_plugin import token_row

@@ -50,13 +50,17 @@ from framework.api.training import (
     check_answered,
     is_prompt,
 )
-from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
+from framework_plugins.methods.config import (
+    ADVANTAGE,
+    ANSWERS,
+    TOKENS,
+    GrpoConfig,
+    GrpoLoss,
+    ImportanceLevel,
+    ScaleRewards,
+)
 
 Tensor = torch.Tensor
-ADVANTAGE = "advantage"
-"""The fact of an answer."""
-TOKENS, ANSWERS = "tokens of the step", "answers of the step"
-"""Facts of each answer: learned tokens and answers of its step, those that are left out too."""
 LEAST_STD = 1e-4
 """What TRL adds to a standard deviation."""
 

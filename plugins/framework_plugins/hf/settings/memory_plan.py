@@ -89,6 +89,8 @@ MLP = ("gate", "up", "down")
 """The layers that `cpu_kernels/mlp.py` makes one function of."""
 EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
+MIN_ANSWERS = 2
+"""Fewer answers to a prompt cannot be compared."""
 MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
@@ -420,6 +422,10 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     """Give what makes a plan smaller, the cheapest first."""
     config: HFTrainerConfig = plan.trainer.config
     yield from _smaller_passes(config)
+    answers = math.ceil(plan.cost.rows) if plan.cost.rollout_tokens else 0
+    while answers >= 2 * MIN_ANSWERS:
+        answers //= 2
+        yield MemoryReduction({"method.num_generations": answers}, "a noisier mean to compare answers with", price=1)
     group = plan.launch.config.group()
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         yield from _smaller_weights(plan)

@@ -177,8 +177,9 @@ class Training:
 
     def _rollouts(self, trainer: SupervisedTrainer, run: TrainRun) -> Rollouts | None:
         """Return what makes the groups of each step from prompts; None if the rows are those that are learned."""
-        if self.sample is None or run.reward is None:
+        if self.sample is None:
             return None
+        assert run.reward is not None  # noqa: S101 - of a run with such a method
         method, config = self.plan.method.create(), self.plan.method.config
         order, training = trainer.order, self.plan.training
         epoch_steps = math.ceil(len(run.prompts) / order.batch)
