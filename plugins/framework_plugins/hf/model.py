@@ -21,7 +21,6 @@ from framework import Plan, Stage
 from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
     IGNORE,
-    MakesGroups,
     Method,
     ModelPlace,
     ModelSource,
@@ -87,10 +86,12 @@ class HFModel:
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
+        asks: whether the rows that it trains on are prompts, whose answers are drawn in each step.
     """
 
     losses_class: type[Losses] = Losses
     trainer_class: type[SupervisedTrainer] = SupervisedTrainer
+    asks = False
 
     def __init__(
         self,
@@ -311,7 +312,8 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
-        if self.samples:
+        self.asks = self.plan.method.config.samples and Role.answer not in rows[0].roles
+        if self.asks:
             validation = [group for group in validation if Role.answer in group.roles]
         if initialization(self.plan) == EVA and Checkpoints(self.plan).newest() is None:
             begin_from_rows(self.model, answer_rows(rows), self.config.per_device_train_batch_size)
@@ -339,7 +341,7 @@ class HFModel:
     def _parts_of_training(self, losses: Losses, machine: hardware.Hardware, *, writes: bool) -> dict[str, Any]:
         """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
         objective, per_prompt = self.objective, 1
-        if self.samples:
+        if self.asks:
             losses = losses.at_temperature(getattr(self.plan.method.config, "temperature", 1.0))
             per_prompt = math.ceil(self.plan.cost.rows)  # all answers to a prompt
         packer = self.packer(losses, per_prompt * self.config.per_device_train_batch_size)
@@ -358,13 +360,8 @@ class HFModel:
             "objective": objective,
             "trainer_class": self.trainer_class,
             "template": self.encoding,
-            "sample": self.sample if self.samples else None,
+            "sample": self.sample if self.asks else None,
         }
-
-    @property
-    def samples(self) -> bool:
-        """Whether answers are drawn, and learned from, in each step."""
-        return self.plan.method.config.samples and isinstance(self.method, MakesGroups)
 
     @functools.cached_property
     def method(self) -> Method:

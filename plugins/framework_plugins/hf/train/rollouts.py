@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -190,6 +190,11 @@ class Rollouts:
         for step in later:
             self.waiting[step] = [_with_old(group, scored) for group in self.waiting[step]]
 
+    def take_shown(self) -> list[Sample]:
+        """Return some answers of the last draw, once."""
+        taken, self.shown = self.shown, []
+        return taken
+
     def take_metrics(self) -> dict[str, float]:
         """Return what is logged of the last draw, once."""
         taken, self.metrics = self.metrics, {}
@@ -218,12 +223,13 @@ class Rollouts:
         """Return what a training that resumes here needs, as plain values."""
         return {
             "silent": self.silent,
+            "shown": [asdict(sample) for sample in self.shown],
             "waiting": {step: [_plain(group) for group in groups] for step, groups in self.waiting.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` returned."""
-        self.silent = state["silent"]
+        self.silent, self.shown = state["silent"], [Sample(**sample) for sample in state["shown"]]
         self.waiting = {step: [_group(each) for each in groups] for step, groups in state["waiting"].items()}
 
 
