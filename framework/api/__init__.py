@@ -63,6 +63,7 @@ from framework.api.plan import (
     EVAL_LOSS,
     LOSSES,
     SCORE,
+    VS_RANDOM,
     as_plain,
 )
 from framework.api.protocols import (
@@ -136,6 +137,9 @@ from framework.api.records import (
     Verdict,
     ViewedRow,
     Work,
+)
+from framework.api.reward_functions import (
+    FunctionReward,
 )
 from framework.api.run_folder import (
     RunFolder,
@@ -241,6 +245,7 @@ __all__ = [
     "LOSSES",
     "SCORE",
     "SIMILARITY",
+    "VS_RANDOM",
     "WORD",
     "Action",
     "Affects",
@@ -285,6 +290,7 @@ __all__ = [
     "ForecastUpdated",
     "FormatConfig",
     "Formatter",
+    "FunctionReward",
     "Gpu",
     "HostMemory",
     "IssueFound",

@@ -45,6 +45,8 @@ CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
 WINS = "_wins"
 """The suffix of a metric that compares the answers with those of the base: `judge_wins`."""
+VS_RANDOM = "_vs_random"
+"""The suffix of a metric of which the trained model is compared with one that learned a random choice of answers."""
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
 TEXT_PERPLEXITY = "text_perplexity"

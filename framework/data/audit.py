@@ -239,9 +239,18 @@ def findings(chosen: Mapping[str, Selection], data: StoredRows) -> list[Finding]
     # Before what is fatal: the rows that are left may be the remedy.
     cleaning = [audit for audit in audits.values() if isinstance(audit, CleaningAudit)]
     results += [finding for audit in cleaning for finding in audit.clean(data)]
-    if fatal := [finding for finding in results if finding.fatal]:
-        raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
+    refuse_fatal(results)
     return results
+
+
+def refuse_fatal(found: Sequence[Finding]) -> None:
+    """End the run if findings do not let it continue.
+
+    Raises:
+        FrameworkError: one of them is fatal.
+    """
+    if fatal := [finding for finding in found if finding.fatal]:
+        raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
 
 
 def _as_example(prompt: Prompt) -> Example:

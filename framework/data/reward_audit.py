@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from framework.api.plan import Plan
 from framework.api.protocols import RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
-from framework.api.rewarding import RunRewards, place_of, score, weighted_sum
+from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
 from framework.api.scoring import question
+from framework.data.audit import refuse_fatal
 from framework.util.errors import FrameworkError
 from framework.util.redact import redact
 
@@ -51,6 +53,8 @@ FORMS = (
 """Forms in which published rewards expect an answer."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
+LONGEST = 8000
+"""Characters of a made answer, about."""
 REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG = (
     "reference", "wrong", "empty", "copy", "repeated", "list", "long",
 )  # fmt: skip
@@ -69,6 +73,18 @@ HACKS = {
 CONSTANT_ADVICE = "nothing can be learned from it: see what it reads of an answer, and in which form"
 
 
+def findings(plan: Plan, tokenize: Callable[[str], list[int]], prompts: Sequence[Prompt]) -> list[Finding]:
+    """Return what the rewards of a run show on made answers to its prompts.
+
+    Raises:
+        FrameworkError: a reward cannot be created, fails, or has no number for any answer.
+    """
+    answers = round(plan.batch * plan.method.config.cost().rows)
+    found = RewardAudit(rewarder(plan.reward), tokenize, answers).made(prompts)
+    refuse_fatal(found)
+    return found
+
+
 def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Give kind and text of each answer that is made for a prompt; `other` is the reference of another one."""
     asked = prompt.messages[-1].content
@@ -80,9 +96,9 @@ def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -
     yield COPY, asked
     yield COPY, question(prompt)
     filled = other or "."
-    yield REPEATED, " ".join([filled] * REPEATS)
-    yield REPEATED, " ".join([asked] * REPEATS)
-    if len(references) > 1:
+    for text in (filled, asked):
+        yield REPEATED, " ".join([text] * max(2, min(REPEATS, LONGEST // (1 + len(text)))))
+    if len(references) > 1 and sum(map(len, references)) <= LONGEST:
         # In both orders: of a list, a reward that reads the first or the last value finds the right one by chance.
         yield LIST, ", ".join(references)
         yield LIST, ", ".join(reversed(references))
@@ -135,7 +151,7 @@ class RewardAudit:
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
         """Return what the rewards show on made answers to some of these prompts."""
-        some = _spread(prompts, AUDITED)
+        some = spread(prompts, AUDITED)
         if not some:
             return []
         references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
@@ -315,7 +331,7 @@ def _finding(
     return Finding(name, severity, rows, text, advice, examples)
 
 
-def _spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+def spread(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """Return some prompts from all over them."""
     places = dict.fromkeys(np.linspace(0, len(prompts) - 1, min(len(prompts), count)).astype(int).tolist())
     return [prompts[place] for place in places] if len(prompts) else []

@@ -34,7 +34,7 @@ from framework.api.records import (
 )
 from framework.api.schema import Affects, ProofMode, Role, Stage
 from framework.api.scoring import with_reference
-from framework.data import audit, lengths, mask_verification
+from framework.data import audit, lengths, mask_verification, reward_audit
 from framework.data.audit import StoredRows
 from framework.data.blocks import NOTHING, fill_blocks
 from framework.data.lengths import Fitted
@@ -89,6 +89,8 @@ def load_data(plan: Plan, model: Model) -> Data:
     findings = [*data.result.findings]
     if plan.audit:
         findings += audit.findings(plan.audit, StoredRows(plan, rows, part, own))
+    if plan.reward and (Stage.train in plan.stages or set(plan.stages) <= {Stage.plan, Stage.data}):
+        findings += reward_audit.findings(plan, model.tokenize, data.train_prompts)
     compared = {Stage.baseline, Stage.evaluate} <= set(plan.stages)
     if compared or set(plan.stages) <= {Stage.plan, Stage.data}:  # before a run that compares, most likely
         asked = (choice.config.asks(len(data.prompts)) for choice in plan.evaluator.values())

@@ -201,14 +201,14 @@ def beside(before: EvalResult, after: EvalResult) -> EvalResult:
         base, count = measures.get(name), len(one.items)
         # Asked before it was known how many.
         if base is not None and one.look_share < 1 and 0 < count < len(base.items):
-            measures[name] = _first(base, count)
+            measures[name] = first_items(base, count)
             if one.aspect is Aspect.task:
                 prompts = {sample.prompt for sample in after.samples}
                 samples = [sample for sample in samples if sample.prompt in prompts]
     return replace(before, measures=measures, samples=samples)
 
 
-def _first(measure: Measure, count: int) -> Measure:
+def first_items(measure: Measure, count: int) -> Measure:
     """Return the measure over its first items."""
     items, weights = measure.items[:count], measure.weights[:count]
     known = any(item is not None and weight for item, weight in zip(items, weights or [1.0] * count, strict=True))

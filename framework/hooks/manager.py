@@ -22,7 +22,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Group, groups_of
 from framework.api.plan import Selection
-from framework.api.schema import MetricConfig
 from framework.hooks import hookspecs
 from framework.hooks.decorated import Decorated, clashes, collect
 from framework.hooks.rewards import as_reward
@@ -40,8 +39,8 @@ from framework.util.versions import DISTRIBUTION
 T = TypeVar("T")
 
 WHOLE_PLUGIN = "the plugin"
-REWARDS = "reward"
-"""The group in which each metric is an option too."""
+METRICS, REWARDS = "metric", "reward"
+"""Each option of the first group is one of the second too."""
 """`SkippedPlugin.what` if nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
@@ -180,7 +179,7 @@ class Plugins:
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         # Ours come first, so that of two with one name the message blames the other.
-        for plugin, component in sorted(self._collected()[name], key=lambda pair: self._is_strange(pair[0])):
+        for plugin, component in sorted(self._options(name), key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
                 raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
@@ -194,6 +193,11 @@ class Plugins:
             if (owner, option) not in self._skipped:
                 registrations[component.name] = Registration(component, owner, self.package(owner))
         return dict(sorted(registrations.items()))
+
+    def _options(self, group: str) -> list[tuple[str, Component]]:
+        """Return the components of a group, each with its plugin; in that of rewards, each metric is one."""
+        metrics = self.registrations(METRICS).values() if group == REWARDS else ()
+        return [*self._collected()[group], *((one.plugin, as_reward(one.component)) for one in metrics)]
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; what is none is left out.
@@ -211,8 +215,6 @@ class Plugins:
                 continue
             (group,) = groups_of(component.schema)
             by_group[group.name].append((plugin, component))
-            if group.base is MetricConfig:
-                by_group[REWARDS].append((plugin, as_reward(component)))
         self._components = implementations, by_group
         return by_group
 

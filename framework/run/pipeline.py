@@ -18,6 +18,7 @@ from framework.api.protocols import (
     AnyMetric,
     Backend,
     CheckedExporter,
+    ChoosesAnswers,
     Evaluator,
     ExportContext,
     Exporter,
@@ -38,6 +39,7 @@ from framework.monitor.checks import check_answers, check_data, check_validation
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.forecast import Planner
 from framework.plan.make import check_model
+from framework.run.choosing import Choosing, with_control
 from framework.run.export import ExportError, export
 from framework.run.interruption import Interruption
 from framework.run.report import comparable, make_report, pair
@@ -175,6 +177,9 @@ def _run_stages(
     # An export adds its artifacts to the report of a finished run, which is read early, in case it is damaged.
     earlier_report = folder.load_result(Stage.report, Report) if plan.only_exports else None
     reuse = TrainingReuse(measuring, completed.training())
+    choosing = None
+    if Stage.train in plan.stages and isinstance(plan.method.create(), ChoosesAnswers):
+        choosing = Choosing(plan, model, data, lambda issue: events.send(IssueFound(issue)))
     before = None
     # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
@@ -189,8 +194,11 @@ def _run_stages(
     if Stage.train in plan.stages:
         with interruption.training():
             with stages.run(Stage.train):
-                controller = TrainingController(events, measuring, before, interruption)
-                trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
+                controller = TrainingController(events, measuring, before, interruption, choosing and choosing.rows)
+                trained = reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer)
+                if choosing:
+                    trained = dataclasses.replace(trained, issues=[*choosing.issues, *trained.issues])
+                stages.save(trained)
                 if Stage.train not in completed.stages:
                     # The next plan of such a training knows how fast this device is.
                     planner.learn(trained)
@@ -203,7 +211,10 @@ def _run_stages(
     after = folder.load_result(Stage.evaluate, EvalResult)
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
-            after = stages.save(reuse.measure(before))
+            after = reuse.measure(before)
+            if choosing and before and plan.method.config.control and Stage.evaluate not in completed.stages:
+                after = with_control(choosing, measuring, before, after, interruption)
+            stages.save(after)
         completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
     answers = pair(before, after)

@@ -7,13 +7,14 @@ here, in the same way for all backends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from framework.api.events import IssueFound, TrainingStep
+from framework.api.events import Event, IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS
 from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
-from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIssue, TrainResult
+from framework.api.records import NAN, EvalResult, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
 from framework.api.rewarding import rewarder
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
@@ -22,10 +23,16 @@ from framework.monitor.truncated_answers import truncation_issues
 from framework.run.callbacks import Callbacks
 from framework.run.interruption import Interruption
 from framework.run.lineage import lineage
-from framework.run.stages import Events
 from framework.util.errors import FrameworkError, PrunedError
 
 MONITORS_HOOK = "framework_training_monitors"
+
+
+class SendsEvents(Protocol):
+    """What follows a training, such as the `Events` of a run."""
+
+    def send(self, event: Event) -> None:
+        """Receive an event."""
 
 
 class TrainingController:
@@ -36,11 +43,18 @@ class TrainingController:
         measuring: the model that is trained, the data, and what it is measured by.
         base: what the base model answered, if it was asked.
         interruption: what has asked the run to end.
+        rows: makes the groups that are learned; None: those of the data.
     """
 
     def __init__(
-        self, events: Events, measuring: Measuring, base: EvalResult | None, interruption: Interruption
+        self,
+        events: SendsEvents,
+        measuring: Measuring,
+        base: EvalResult | None,
+        interruption: Interruption,
+        rows: Callable[[], Sequence[TokenGroup]] | None = None,
     ) -> None:
+        self.rows = rows
         self.interruption = interruption
         self.plan = plan = measuring.plan
         self.plugins = measuring.session.plugins
@@ -77,7 +91,10 @@ class TrainingController:
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
-            trained = self.model.train(self.data.train_groups, self.data.validation_groups, run)
+            groups, validation = self.data.train_groups, self.data.validation_groups
+            if self.rows:  # the held-out rows are questions, which have no loss
+                groups, validation = self.rows(), []
+            trained = self.model.train(groups, validation, run)
         best, training = self.best, self.plan.training
         chose = training.keep_best or training.early_stopping_patience is not None
         # The rows of the validation loss also give the prompts to choose by, if there are any.

@@ -275,6 +275,10 @@ class EchoModel:
         """Read what was learned."""
         self.learned, self.rows = json.loads((checkpoint / WEIGHTS).read_text(encoding="utf-8"))
 
+    def start_over(self) -> None:
+        """Forget what was learned."""
+        self.learned, self.rows = {}, []
+
     def save_tokenizer(self, folder: Path) -> None:
         """Write the words."""
         (folder / "words.json").write_text(json.dumps(self.words), encoding="utf-8")

@@ -25,6 +25,7 @@ from framework.api.protocols.model import (
     Model,
     RemoteTrainer,
     SharesBase,
+    StartsOver,
     SupportsDistributed,
     TrainRun,
 )
@@ -40,6 +41,7 @@ from framework.api.protocols.observers import Logger, TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.api.protocols.rewards import (
     AnyReward,
+    ChoosesAnswers,
     Generator,
     MakesGroups,
     Reward,
@@ -83,6 +85,7 @@ __all__ = [
     "Callback",
     "CheckedExporter",
     "CheckedSource",
+    "ChoosesAnswers",
     "CleaningAudit",
     "Command",
     "ComparingMetric",
@@ -131,6 +134,7 @@ __all__ = [
     "SpeakerSource",
     "Start",
     "StartsFromAdapter",
+    "StartsOver",
     "SupportsDistributed",
     "SupportsObjectives",
     "TokenScores",

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed` or a `SupportsObjectives`
-    too.
+    It may be a `SharesBase`, a `KeepsCheckpoints`, a `LimitsLength`, a `SupportsDistributed`, a `SupportsObjectives` or
+    a `StartsOver` too.
     """
 
     facts: Mapping[str, str]
@@ -141,6 +141,14 @@ class SharesBase(Protocol):
     Trials with the same hash share what was measured of the base, and train once if their trainings are the same. If it
     is empty, each trial measures its own base.
     """
+
+
+@runtime_checkable
+class StartsOver(Protocol):
+    """A model that can be trained a second time, from where the first training started."""
+
+    def start_over(self) -> None:
+        """Give up the trained weights for those that a training starts from."""
 
 
 @runtime_checkable

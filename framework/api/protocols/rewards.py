@@ -95,6 +95,17 @@ class MakesGroups(Protocol):
 
 
 @runtime_checkable
+class ChoosesAnswers(Protocol):
+    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
+
+    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
+    """
+
+    def choose(self, rewards: Sequence[float]) -> int | None:
+        """Return the number of the answer to a prompt that is learned, by their rewards; None: none of them."""
+
+
+@runtime_checkable
 class Samples(Protocol):
     """A model that draws several answers at once, with their log-probabilities."""
 

@@ -59,6 +59,13 @@ class DiffCommandConfig(CommandConfig):
 
 
 @dataclass
+class AuditRewardsCommandConfig(CommandConfig):
+    """Say what is wrong with the rewards of a run, on made answers and on the model's own."""
+
+    usage = "[KEY=VALUE…]"
+
+
+@dataclass
 class ReferenceCommandConfig(CommandConfig):
     """Write a page of all settings, and JSON Schemas for editors."""
 
@@ -82,5 +89,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("runs", RunsCommandConfig, "framework.cli.commands.runs:RunsCommand")
     yield Component("remove", RemoveCommandConfig, "framework.cli.commands.remove:RemoveCommand")
     yield Component("diff", DiffCommandConfig, "framework.cli.commands.diff:DiffCommand")
+    audit = "framework.cli.commands.audit_rewards:AuditRewardsCommand"
+    yield Component("audit-rewards", AuditRewardsCommandConfig, audit)
     yield Component("reference", ReferenceCommandConfig, "framework.cli.commands.reference:ReferenceCommand")
     yield Component("plan-table", PlanTableCommandConfig, "framework.cli.commands.plan_table:PlanTableCommand")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from framework.api.plan import WINS
+from framework.api.plan import VS_RANDOM, WINS
 from framework.api.records import Aspect, Change, EvalResult, Measure, MeasureKind, Outcome
 from framework.api.schema import VerdictConfig
 from framework.api.scoring import mean
@@ -78,6 +78,7 @@ def primary_measure(
     """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
+    measures = {name: one for name, one in measures.items() if not name.endswith(VS_RANDOM)}
     contents = [
         name
         for name, measure in measures.items()

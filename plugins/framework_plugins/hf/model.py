@@ -417,6 +417,11 @@ class HFModel:
         """Write tokenizer and chat template."""
         self.tokenizer.save_pretrained(folder)
 
+    def start_over(self) -> None:
+        """Load the base again when it is next needed, with the first weights of the adapter."""
+        self.close()
+        self.trained = False
+
     def unload(self) -> None:
         """Free the memory of the weights; what asks for the model loads it again."""
         self.close()

@@ -54,6 +54,19 @@ class SamplingConfig(MethodConfig):
 
 
 @dataclass
+class BestOfNConfig(SamplingConfig):
+    """Best of n (rejection sampling): draws answers to each prompt, and learns the one with the highest reward."""
+
+    control: bool = True
+    """Train a second time, on a random choice of as many answers, and compare: what choosing brings is the difference.
+    It doubles the time of the training."""
+
+    def cost(self) -> PassCost:
+        """Return what a prompt takes: one of its answers is learned, and drawing each takes a forward pass."""
+        return PassCost(more_forwards=self.num_generations - 1, rollout_tokens=self.max_completion_length)
+
+
+@dataclass
 class PreferenceConfig(MethodConfig):
     """What methods of preferences have in common."""
 

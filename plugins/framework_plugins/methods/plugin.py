@@ -1,4 +1,4 @@
-"""Registers the built-in methods and losses."""
+"""Registers the built-in methods and losses, and the rewards of TRL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from framework import Component, Plan, Stage, hookimpl
 from framework.api import EVAL_LOSS, Concern, Results, Work
-from framework_plugins.methods import config
+from framework_plugins.methods import config, reward_config
 
 
 @hookimpl
@@ -20,16 +20,27 @@ def framework_components() -> Iterable[Component]:
     yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
     yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
     yield Component("grpo", config.GrpoConfig, f"{here}.grpo:Grpo")
+    yield Component("best_of_n", config.BestOfNConfig, f"{here}.best_of_n:BestOfN")
     yield Component("pretrain", config.PretrainConfig, f"{here}.pretrain:Pretrain")
+    rewards, verify = f"{here}.trl_rewards", "math-verify"
+    yield Component("accuracy", reward_config.AccuracyConfig, f"{rewards}:accuracy", verify)
+    reasoning = reward_config.ReasoningAccuracyConfig
+    yield Component("reasoning_accuracy", reasoning, f"{rewards}:reasoning_accuracy", verify)
+    yield Component("cosine_scaled", reward_config.CosineScaledConfig, f"{rewards}:cosine_scaled", verify)
+    yield Component("think_format", reward_config.ThinkFormatConfig, f"{rewards}:think_format")
+    yield Component("repetition_penalty", reward_config.RepetitionPenaltyConfig, f"{rewards}:repetition_penalty")
+    yield Component("soft_overlong", reward_config.SoftOverlongConfig, f"{rewards}:soft_overlong")
     yield Component("cross_entropy", config.CrossEntropyConfig, f"{here}.cross_entropy:CrossEntropy")
 
 
 @hookimpl
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
-    """Preferences that are over-optimized, and rewards that are hacked."""
-    from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - of a report only
+    """Preferences that are over-optimized, rewards that are hacked, and a choice of answers that brought nothing."""
+    from framework_plugins.methods.best_of_n import choosing  # noqa: PLC0415 - of a report only
+    from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - as above
     from framework_plugins.methods.reward_hacking import reward_hacking  # noqa: PLC0415 - as above
 
+    yield from choosing(plan, results)
     yield from over_optimization(plan, results)
     yield from reward_hacking(plan, results)
 
@@ -62,6 +73,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
             f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
         )
+    if isinstance(method, config.BestOfNConfig) and plan.launch.config.group():
+        yield "method=best_of_n trains in one process: set launch=single"
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):
         return
     yield from method.problems()

@@ -201,7 +201,7 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
         plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,
         model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
-        callback={}, **plain,
+        callback={}, reward={}, **plain,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def test_overrides_of_an_earlier_run_are_read_as_what_they_are_now(before: list[
 
 def test_a_run_folder_of_an_earlier_version_is_read_as_one_of_today(tmp_path: Path) -> None:
     today = testing.plan(["seed=7", *NOW], run_dir=tmp_path / "today")
-    new = {"optimizer", "schedule", "sampler", "callback"}
+    new = {"optimizer", "schedule", "sampler", "callback", "reward"}
     former = {
         "optim": "sgd", "optim_args": {"momentum": 0.9}, "lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {},
         "min_learning_rate": 1e-5, "adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8,

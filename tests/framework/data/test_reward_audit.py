@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from framework.api import Answer, Finding, Message, Prompt, Severity, rewarding
+from framework.api import Answer, Finding, FunctionReward, Message, Prompt, Severity, rewarding
 from framework.api.plan import Selection
 from framework.data.reward_audit import RewardAudit, drawn
-from framework.hooks.rewards import FunctionReward, FunctionRewardConfig
+from framework.hooks.rewards import FunctionRewardConfig
 from framework.hooks.session import current
 from tests.support.published_rewards import (
     correctness_reward_func,

@@ -361,7 +361,7 @@ REASONS = [
         "its schema Other does not subclass the base of any group. Bases: ModelConfig, "
         "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, MethodConfig, LossConfig, "
         "TrainerConfig, OptimizerConfig, ScheduleConfig, SamplerConfig, CallbackConfig, LaunchConfig, "
-        "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
+        "MetricConfig, RewardConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
     ),
     (
         "component 'text'",

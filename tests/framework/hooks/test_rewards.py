@@ -1,4 +1,4 @@
-"""framework/hooks/rewards.py and framework/api/rewarding.py: metrics and functions of TRL's signature as rewards."""
+"""framework/hooks/rewards.py, framework/api/rewarding.py and reward_functions.py: metrics and functions as rewards."""
 
 from __future__ import annotations
 
@@ -10,12 +10,24 @@ from typing import Any
 import pytest
 
 from framework import reward
-from framework.api import Answer, Message, Metric, Prompt, RewardConfig, Rewards, rewarding
+from framework.api import (
+    Answer,
+    Answered,
+    AnswerMetric,
+    FunctionReward,
+    Message,
+    Metric,
+    Prompt,
+    RewardConfig,
+    Rewards,
+    Scores,
+    rewarding,
+)
 from framework.api.component import Component
 from framework.api.plan import Selection
 from framework.api.protocols import Reward, RewardContext
 from framework.api.schema import MetricConfig
-from framework.hooks.rewards import FunctionReward, FunctionRewardConfig, as_reward
+from framework.hooks.rewards import FunctionRewardConfig, as_reward
 from framework.hooks.session import current
 from framework.testing import composition
 from framework.testing.protocols import PROTOCOLS, lacks
@@ -62,10 +74,14 @@ def test_published_rewards_run_unchanged(function: Callable[..., Any], rewards: 
 
 
 def test_the_functions_of_trl_run() -> None:
-    rewards = pytest.importorskip("trl.rewards")
-    assert scored(rewards.think_format_reward, ["<think>\nWhy.\n</think>\nSo.", "So."]).total == [1.0, 0.0]
-    assert scored(rewards.get_repetition_penalty_reward(1), ["a b c"]).total == [0.0]
-    assert scored(rewards.get_soft_overlong_punishment(6, 2), ["a b c d e"]).total == pytest.approx([-0.5])
+    options, words = current().plugins.components("reward"), ["<think>\nWhy?\n</think>\nSo it is.", "So."]
+    chosen = {name: Selection(options[name], options[name].schema()) for name in ("think_format", "repetition_penalty")}
+    overlong = options["soft_overlong"]
+    chosen["soft_overlong"] = Selection(overlong, overlong.schema(max_completion_len=6, soft_punish_cache=2))
+    run = rewarding.rewarder(chosen)
+    assert run([prompt(1), prompt(2)], [*map(answer, words)]).items == {
+        "think_format": [1.0, 0.0], "repetition_penalty": [0.0, 0.0], "soft_overlong": [-0.5, 0.0],
+    }  # fmt: skip
 
 
 def test_a_function_gets_what_trl_passes() -> None:
@@ -184,6 +200,23 @@ def test_a_metric_that_raises_is_named_with_the_prompt() -> None:
     with pytest.raises(FrameworkError, match=r"reward=broken fails for the answers to rows.jsonl:2: KeyError: 'b'"):
         run([prompt(1, "x"), prompt(2, "x")], [answer("a"), answer("b")])
     assert not isinstance(Broken(), Reward)
+
+
+class Judge(AnswerMetric):
+    """Grades with what it is given, as a judge does with what an endpoint answers."""
+
+    def __init__(self, *grades: float | None) -> None:
+        self.grades = iter(grades)
+
+    def score_all(self, answers: Sequence[Answered]) -> Scores:
+        return Scores([next(self.grades) for _ in answers], notes=["the endpoint does not answer"])
+
+
+def test_a_judge_is_a_reward_and_one_that_gives_no_grade_at_all_is_an_error() -> None:
+    asked = [prompt(1), prompt(2)], [answer("a"), answer("b")]
+    assert rewarding.RunRewards({"judge": Judge(0.5, None)}, {"judge": 2.0})(*asked).total == [1.0, None]
+    with pytest.raises(FrameworkError, match=r"reward=judge fails for the answers to .*: the endpoint does not answer"):
+        rewarding.RunRewards({"judge": Judge(*[None] * 9)}, {"judge": 1.0})(*asked)
 
 
 def test_the_schema_of_a_metric_as_a_reward_is_made_once() -> None:

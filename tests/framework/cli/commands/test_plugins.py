@@ -228,7 +228,7 @@ def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
     assert list(told["groups"]) == list(ALL_GROUPS)
     assert told["skipped"] == told["disabled"] == []
     assert [name for name, group in told["groups"].items() if group["several"]] == [
-        "audit", "callback", "metric", "evaluator", "exporter", "logger",
+        "audit", "callback", "metric", "reward", "evaluator", "exporter", "logger",
     ]  # fmt: skip
     option = told["groups"]["logger"]["options"]["wandb"]
     assert option["package"].startswith("framework-finetune ")

@@ -70,7 +70,7 @@ class Checkpoints:
             for name, one in younger.items()
             for each in fields(one.component.schema)
         }
-        self.defaults: Mapping[str, Any] = {**defaults, "sampler": "shuffled", "callback": {}}
+        self.defaults: Mapping[str, Any] = {**defaults, "sampler": "shuffled", "callback": {}, "reward": {}}
         """What groups that are younger than a checkpoint had for it."""
         self.writes = writes
         self.limit: int = getattr(plan.training, "save_total_limit", 1)

@@ -1,0 +1,147 @@
+"""`python -m framework audit-rewards [OVERRIDES…] [--answers N] [--prompts N] [--json]`: what is wrong with rewards.
+
+Made answers are scored first, without the weights of the model; then answers of the model itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table
+
+from framework.api import rewarding
+from framework.api.plan import Plan
+from framework.api.protocols import Backend, ModelSource, RewardContext
+from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
+from framework.api.schema import Stage
+from framework.api.text import visible
+from framework.cli.arguments import complete_overrides
+from framework.cli.commands import AuditRewardsCommandConfig
+from framework.data.reward_audit import drawn, spread
+from framework.data.stage import load_data
+from framework.plan.load import load_plan
+from framework.run.choosing import draw
+from framework.util.command import CommandParser
+from framework.util.errors import FrameworkError
+
+FOUND = 1
+SHOWN_CHARACTERS = 60
+METHOD = "method=best_of_n"
+"""What an audit needs to know of a run that names no method: how answers are drawn."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A reward on the answers of the model. `known` is the share of answers that it has a number for."""
+
+    reward: str
+    weight: float
+    known: float
+    lowest: float | None
+    mean: float | None
+    highest: float | None
+    milliseconds: float
+
+
+class AuditRewardsCommand:
+    """Audits the rewards of the run that the overrides describe."""
+
+    def __init__(self, config: AuditRewardsCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Print what was found; return 1 if something is serious."""
+        parser = CommandParser("audit-rewards", AuditRewardsCommandConfig.__doc__)
+        parser.add_overrides("the run whose rewards are audited, as on the command line of a run")
+        parser.add_argument(
+            "--answers", type=int, default=4, help="answers of the model to each prompt; 0: made ones only"
+        )
+        parser.add_argument("--prompts", type=int, default=16, help="prompts that the model answers")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        given = parser.read(arguments)
+        words = complete_overrides(given.overrides)
+        words += [] if any(word.startswith("method=") for word in words) else [METHOD]
+        plan = _data_only(load_plan(words))
+        if not plan.reward:
+            raise FrameworkError("audit-rewards needs rewards to audit: give reward=[NAME,…]")
+        with contextlib.redirect_stdout(sys.stderr) if given.json else contextlib.nullcontext():
+            found, lines, shown = _audit(plan, given.prompts, given.answers)
+        if given.json:
+            result = {"rewards": [asdict(line) for line in lines], "findings": [asdict(one) for one in found]}
+            print(json.dumps(result, indent=1, ensure_ascii=False))
+        else:
+            _show(Console(highlight=False, emoji=False, markup=False), found, lines, shown)
+        return FOUND if any(one.severity is Severity.serious for one in found) else 0
+
+
+def _data_only(plan: Plan) -> Plan:
+    """Return the plan without what an audit of rewards does not need."""
+    return dataclasses.replace(plan, stages=(Stage.plan, Stage.data), audit={}, evaluator={}, exporter={}, logger={})
+
+
+Shown = list[tuple[Prompt, Answer, float | None]]
+
+
+def _audit(plan: Plan, prompts: int, answers: int) -> tuple[list[Finding], list[Line], Shown]:
+    source: ModelSource = plan.model.create()
+    source.check()
+    backend: Backend = plan.trainer.create()
+    with backend.open(plan) as model:
+        data = load_data(plan, model)
+        found = [one for one in data.result.findings if one.name.startswith("reward_")]
+        some = spread(data.train_prompts, prompts)
+        if answers < 1 or not some:
+            return found, [], []
+        config = plan.method.config
+        with model.as_base():
+            groups = draw(
+                model, some, answers, max_new_tokens=config.max_completion_length, temperature=config.temperature,
+                top_p=config.top_p, seed=plan.seed,
+            )  # fmt: skip
+    flat = [(prompt, answer) for prompt, group in zip(some, groups, strict=True) for answer in group]
+    asked, said = [prompt for prompt, _ in flat], [answer for _, answer in flat]
+    reward = rewarding.rewarder(plan.reward)
+    rewards = reward(asked, said)
+    found += drawn([*zip(some, groups, strict=True)], rewards)
+    lines = [*_lines(reward, rewards, asked, said)]
+    return found, lines, [(*pair, total) for pair, total in zip(flat, rewards.total, strict=True)]
+
+
+def _lines(
+    reward: rewarding.RunRewards, rewards: Rewards, prompts: Sequence[Prompt], answers: Sequence[Answer]
+) -> Iterator[Line]:
+    for name, items in rewards.items.items():
+        known = [item for item in items if item is not None]
+        begun = time.perf_counter()
+        rewarding.score(name, reward.rewards[name], prompts[:1], answers[:1], RewardContext())
+        took = 1000 * (time.perf_counter() - begun)
+        numbers = (min(known), fmean(known), max(known)) if known else (None, None, None)
+        yield Line(name, reward.weights[name], len(known) / len(items), *numbers, round(took, 1))
+
+
+def _show(console: Console, found: Sequence[Finding], lines: Sequence[Line], shown: Shown) -> None:
+    if lines:
+        table = Table("reward", "weight", "has a number", "lowest", "mean", "highest", "ms an answer", box=None)
+        for line in lines:
+            numbers = ("-" if each is None else f"{each:.3g}" for each in (line.lowest, line.mean, line.highest))
+            table.add_row(line.reward, f"{line.weight:g}", f"{line.known:.0%}", *numbers, f"{line.milliseconds:g}")
+        console.print(table)
+        known = sorted((one for one in shown if one[2] is not None), key=lambda one: one[2] or 0.0)
+        for word, some in (("highest", known[-2:][::-1]), ("lowest", known[:2])):
+            for prompt, answer, total in some:
+                text = visible(answer.text[:SHOWN_CHARACTERS], "⏎")
+                console.print(f"{word} {total:.3g}: {prompt.where}: {text}", soft_wrap=True)
+    for one in found:
+        places = f" ({', '.join(one.examples)})" if one.examples else ""
+        advice = f"{one.advice[:1].upper()}{one.advice[1:]}"
+        console.print(f"{one.severity}: {one.name}: {one.text}{places}. {advice}", soft_wrap=True)
+    if not found:
+        console.print("the audit found nothing")

@@ -1,0 +1,282 @@
+"""Answers that are drawn before a training, and those of them that it learns; beside them a random choice, the control.
+
+A method that is a `ChoosesAnswers` learns one answer to each prompt. The control learns another one of the same answers
+to the same prompts, at random: what the chosen ones bring beyond it is what the reward brings, and the rest is what any
+training on the model's own answers does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from framework.api import records, rewarding
+from framework.api.data import Data
+from framework.api.events import Event
+from framework.api.plan import VS_RANDOM, Plan
+from framework.api.protocols import (
+    AsksPrompts,
+    ChoosesAnswers,
+    KeepsCheckpoints,
+    LooksInStages,
+    Model,
+    Samples,
+    StartsOver,
+)
+from framework.api.records import Answer, EvalResult, Measure, Prompt, Severity, TokenRow, TrainingIssue
+from framework.api.rewarding import RunRewards
+from framework.api.schema import Action, Affects
+from framework.api.scoring import with_reference
+from framework.data.reward_audit import drawn
+from framework.evaluate.measure import Measuring, first_items
+from framework.hooks.session import current
+from framework.run.interruption import Interruption
+from framework.run.training import TrainingController
+from framework.rundir.folder import SCRATCH
+from framework.util.errors import FrameworkError
+from framework.util.hashing import key_of
+
+ANSWERS_FILE, CONTROL = "answers.json", "control"
+PROMPTS_AT_ONCE = 32
+"""Prompts that are answered before the next ones."""
+
+
+@dataclass(frozen=True)
+class DrawnAnswer:
+    """An answer of the model with its rewards; `usable` says whether it can be learned."""
+
+    text: str
+    tokens: int
+    stopped: bool
+    reward: float | None
+    rewards: dict[str, float | None]
+    usable: bool = True
+
+
+@dataclass(frozen=True)
+class DrawnPrompt:
+    """A prompt with its answers, and the numbers of those that are learned, from 0; None: there is nothing to choose.
+
+    `chosen` is what the method learns, `control` what the control learns.
+    """
+
+    where: str
+    prompt: str
+    answers: list[DrawnAnswer]
+    chosen: int | None = None
+    control: int | None = None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All answers, as `answers.json`; `key` is a hash over what made them, `issues` is what is wrong with them."""
+
+    key: str
+    prompts: list[DrawnPrompt] = field(default_factory=list)
+    issues: list[TrainingIssue] = field(default_factory=list)
+
+
+def draw(
+    model: Model, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+) -> list[list[Answer]]:
+    """Draw answers with the weights that the model has now; at once if it can, else one after the other."""
+    groups: list[list[Answer]] = []
+    with current().progress.counting(len(prompts) * n, "answer", "drawing answers") as counter:
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            some = prompts[start : start + PROMPTS_AT_ONCE]
+            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_p": top_p}
+            own = _seed(seed, start)
+            if isinstance(model, Samples):
+                groups += [list(group) for group in model.sample(some, n, seed=own, **settings)]  # type: ignore[arg-type] # plain numbers
+            else:
+                groups += [
+                    [_streamed(model, one, settings, _seed(own, p, k)) for k in range(n)] for p, one in enumerate(some)
+                ]
+            for _ in range(len(some) * n):
+                counter.advance()
+    return groups
+
+
+def _streamed(model: Model, prompt: Prompt, settings: Mapping[str, float], seed: int) -> Answer:
+    most, warmth, share = (settings[name] for name in ("max_new_tokens", "temperature", "top_p"))
+    text = "".join(model.stream(prompt, max_new_tokens=int(most), temperature=warmth, top_p=share, seed=seed))
+    ids = tuple(model.tokenize(text))
+    return Answer(text, len(ids), stopped=len(ids) < most, ids=ids)
+
+
+def _seed(*parts: int) -> int:
+    return int(key_of(list(parts))[:8], 16)
+
+
+class Choosing:
+    """Draws the answers of a run once, and keeps them in its folder.
+
+    Args:
+        plan: of the run.
+        model: not trained yet when the answers are drawn.
+        data: of the run.
+        tell: receives what is wrong with the answers.
+    """
+
+    def __init__(self, plan: Plan, model: Model, data: Data, tell: Callable[[TrainingIssue], None]) -> None:
+        self.plan, self.model, self.data, self.tell = plan, model, data, tell
+        self.method: ChoosesAnswers = plan.method.create()
+        self.issues: list[TrainingIssue] = []
+
+    def rows(self, *, control: bool = False) -> list[TokenRow]:
+        """Return the rows that are learned; those of the control are as many, to the same prompts.
+
+        Raises:
+            FrameworkError: a reward fails, or no prompt has answers with different rewards.
+        """
+        known = self.answers()
+        rows: list[TokenRow] = []
+        for prompt, one in zip(self.data.train_prompts, known.prompts, strict=True):
+            if (place := one.control if control else one.chosen) is not None:
+                rows += self._encoded(prompt, {place: one.answers[place].text})
+        if not rows:
+            raise self._nothing(known)
+        return rows
+
+    def answers(self) -> Drawn:
+        """Return the answers with their rewards: those of an earlier start of this run, or new ones.
+
+        Raises:
+            FrameworkError: a reward fails.
+        """
+        reward = rewarding.rewarder(self.plan.reward)
+        rewards = reward.rewards.values()
+        key = key_of(self.data.result.fingerprint, self.plan.affecting(Affects.training), code=[self.method, *rewards])
+        file = self.plan.run_dir / ANSWERS_FILE
+        try:
+            known = records.load(Drawn, file)
+        except (OSError, ValueError):
+            known = Drawn("")
+        if known.key != key:
+            known = self._draw(key, self.data.train_prompts, reward)
+            records.save(known, file)
+            for issue in known.issues:
+                self.tell(issue)
+        self.issues = known.issues
+        return known
+
+    def _draw(self, key: str, prompts: Sequence[Prompt], reward: RunRewards) -> Drawn:
+        config = self.plan.method.config
+        groups = draw(
+            self.model, prompts, config.num_generations, max_new_tokens=config.max_completion_length,
+            temperature=config.temperature, top_p=config.top_p, seed=self.plan.seed,
+        )  # fmt: skip
+        flat = [(prompt, answer) for prompt, answers in zip(prompts, groups, strict=True) for answer in answers]
+        rewards = reward([prompt for prompt, _ in flat], [answer for _, answer in flat])
+        limit, place, made = self.plan.training.max_seq_length, 0, []
+        for prompt, answers in zip(prompts, groups, strict=True):
+            kept = []
+            rows = self._encoded(prompt, dict(enumerate(answer.text for answer in answers)))
+            for answer, row in zip(answers, rows, strict=True):
+                usable = (
+                    answer.stopped and bool(answer.text.strip()) and not row.problem and len(row.input_ids) <= limit
+                )
+                items = {name: values[place] for name, values in rewards.items.items()}
+                kept.append(
+                    DrawnAnswer(answer.text, answer.tokens, answer.stopped, rewards.total[place], items, usable)
+                )
+                place += 1
+            made.append(self._chosen(prompt, kept))
+        found = [
+            one for one in drawn([*zip(prompts, groups, strict=True)], rewards) if one.severity is not Severity.note
+        ]
+        return Drawn(key, made, [TrainingIssue("rewards", 0, one.text, one.advice, Action.warn) for one in found])
+
+    def _chosen(self, prompt: Prompt, answers: list[DrawnAnswer]) -> DrawnPrompt:
+        """Choose among the answers that can be learned, and at random; nothing where all have the same reward."""
+        shown = DrawnPrompt(prompt.where, prompt.messages[-1].content, answers)
+        places = [place for place, one in enumerate(answers) if one.usable and one.reward is not None]
+        rewards = [one for place in places if (one := answers[place].reward) is not None]
+        if len({*rewards}) < 2:  # noqa: PLR2004 - equal ones leave nothing to choose
+            return shown
+        best = self.method.choose(rewards)
+        if best is None:
+            return shown
+        by_chance = random.Random(f"{self.plan.seed} {prompt.where}").choice(places)  # noqa: S311 - a choice, not a secret
+        return replace(shown, chosen=places[best], control=by_chance)
+
+    def _encoded(self, prompt: Prompt, texts: Mapping[int, str]) -> list[TokenRow]:
+        """Tokenize answers to a prompt, by their numbers, as the rows of a training; each has a place of its own."""
+        examples = [with_reference(replace(prompt, reference=text), number) for number, text in texts.items()]
+        places = (f"{prompt.where}, answer {number + 1}" for number in texts)
+        return self.model.encode([replace(each, where=where) for each, where in zip(examples, places, strict=True)])
+
+    def _nothing(self, known: Drawn) -> FrameworkError:
+        answers = [answer for one in known.prompts for answer in one.answers]
+        cut = sum(not answer.stopped for answer in answers)
+        return FrameworkError(
+            f"no prompt of {len(known.prompts)} has answers with different rewards, so there is nothing to choose; "
+            f"{cut} of {len(answers)} answers were cut off at method.max_completion_length="
+            f"{self.plan.method.config.max_completion_length}. Ask easier or harder prompts, draw more answers "
+            f"(method.num_generations), or look at {self.plan.run_dir / ANSWERS_FILE}"
+        )
+
+
+class _Silent:
+    """Receives the events of the control, which nobody follows."""
+
+    def send(self, event: Event) -> None:
+        """Do nothing."""
+
+
+def with_control(
+    choosing: Choosing,
+    measuring: Measuring,
+    before: EvalResult | None,
+    after: EvalResult,
+    interruption: Interruption,
+) -> EvalResult:
+    """Train the control, ask it what the trained model was asked, and add the comparison to the measures.
+
+    The model has the trained weights of the run again in the end.
+    """
+    plan, model = measuring.plan, measuring.model
+    if not isinstance(model, StartsOver):
+        return replace(after, notes=[*after.notes, f"trainer={plan.trainer.component.name} cannot train a control"])
+    folder = plan.run_dir / CONTROL
+    model.start_over()
+    controller = TrainingController(
+        _Silent(), measuring, before, interruption, rows=lambda: choosing.rows(control=True)
+    )
+    controller.train(folder, plan.run_dir / SCRATCH)
+    asked = _measures(measuring, after)
+    if isinstance(model, KeepsCheckpoints):
+        model.forget_checkpoints()
+    model.start_over()
+    model.restore(plan.checkpoint)
+    measures, base = dict(after.measures), dict(after.base)
+    for name in plan.metric:
+        if name in after.measures and name in asked:
+            # Its own controls are of the comparison with the base.
+            bare = {"content": [], "constant": "", "constant_items": [], "answers": 0}
+            own = replace(after.measures[name], **bare)
+            measures[f"{name}{VS_RANDOM}"], base[f"{name}{VS_RANDOM}"] = own, replace(asked[name], **bare)
+    return replace(after, measures=measures, base=base)
+
+
+def _measures(measuring: Measuring, after: EvalResult) -> dict[str, Measure]:
+    """Ask the control the prompts that the trained model was asked."""
+    found: dict[str, Measure] = {}
+    names = [name for name in measuring.plan.metric if name in after.measures]
+    for evaluator in measuring.evaluators.values():
+        if not isinstance(evaluator, AsksPrompts):
+            continue
+        asked = measuring.model, measuring.data, measuring.metrics
+        result = evaluator.evaluate(*asked)
+        if isinstance(evaluator, LooksInStages):
+            for number in range(2, evaluator.looks(*asked) + 1):
+                if all(
+                    len(result.measures[n].items) >= len(after.measures[n].items) for n in names if n in result.measures
+                ):
+                    break
+                result = evaluator.look(number, *asked, result)
+        found |= {
+            n: first_items(result.measures[n], len(after.measures[n].items)) for n in names if n in result.measures
+        }
+    return found

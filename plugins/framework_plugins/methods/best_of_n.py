@@ -1,0 +1,72 @@
+"""Best of n: of the answers that are drawn to a prompt, the one with the highest reward is learned.
+
+Known as rejection sampling; the training itself is the one of `method=sft`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from framework import FrameworkError, Plan
+from framework.api import VS_RANDOM, Aspect, Concern, Example, Measure, Model, Outcome, Results, difference, number
+from framework.api.training import Objective, Role, TokenGroup, is_prompt
+from framework_plugins.methods.config import BestOfNConfig
+
+
+class BestOfN:
+    """Learns the best of several answers to each prompt."""
+
+    objective: Objective | None = None
+
+    def __init__(self, config: BestOfNConfig) -> None:
+        self.config = config
+
+    def check(self, example: Example) -> None:
+        """Refuse a row that asks nothing."""
+        turns = _asked(example)
+        if not turns or turns[-1].role not in {"user", "tool"}:
+            raise FrameworkError(
+                "asks nothing, and method=best_of_n draws answers to questions: the last turn before the answer has to "
+                "be the user's"
+            )
+
+    def conversations(self, example: Example) -> Sequence[tuple[Role, Example]]:
+        """Return the question; the answer of a row is what rewards compare with."""
+        return ((Role.prompt, replace(example, messages=_asked(example), rejected=())),)
+
+    def measures(self, model: Model, groups: Sequence[TokenGroup]) -> Mapping[str, Measure]:
+        """Measure nothing else: questions have no loss."""
+        del model, groups
+        return {}
+
+    def choose(self, rewards: Sequence[float]) -> int | None:
+        """Choose the first with the highest reward."""
+        return max(range(len(rewards)), key=rewards.__getitem__)
+
+
+def _asked(example: Example) -> tuple[Any, ...]:
+    return example.messages if is_prompt(example) else example.messages[:-1]
+
+
+def choosing(plan: Plan, results: Results) -> Iterator[Concern]:
+    """Say what choosing by the reward brought beyond a random choice of as many answers."""
+    method = plan.method.config
+    if not isinstance(method, BestOfNConfig):
+        return
+    for name, change in results.changes.items():
+        interval = difference(change, name)
+        if not name.endswith(VS_RANDOM) or not interval:
+            continue
+        metric, won = name.removesuffix(VS_RANDOM), change.outcome is Outcome.better
+        before, after = (number(value or 0.0, metric, change.unit) for value in (change.before, change.after))
+        yield Concern(
+            "choosing",
+            Aspect.task,
+            f"choosing by the reward brought {interval if won else 'no significant difference'}: {metric} is {after} "
+            f"after the best of {method.num_generations} answers, and {before} after a random choice of as many"
+            f"{'' if won else f' ({interval})'}",
+            "audit the reward, draw more answers (method.num_generations), or learn references with method=sft",
+            flagged=not won,
+        )

@@ -1,0 +1,62 @@
+"""The options of `reward=` that are reward functions of TRL; their settings have the names of TRL's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt, Le
+from omegaconf import MISSING
+
+from framework.api import RewardConfig
+
+
+@dataclass
+class AccuracyConfig(RewardConfig):
+    """1 if the mathematics of the answer, in LaTeX, equals the field `solution` of the row (TRL: accuracy_reward)."""
+
+
+@dataclass
+class ReasoningAccuracyConfig(RewardConfig):
+    """The same for what comes after `</think>`, and 0 if thoughts do not end (TRL: reasoning_accuracy_reward)."""
+
+
+@dataclass
+class CosineScaledConfig(RewardConfig):
+    """`accuracy`, where short right answers and long wrong ones get more (TRL: get_cosine_scaled_reward)."""
+
+    max_len: Annotated[int, Gt(0)] = MISSING
+    """Tokens from which an answer counts as the longest."""
+    min_value_wrong: float = -1.0
+    """Reward of the shortest wrong answer."""
+    max_value_wrong: float = -0.5
+    """Reward of the longest wrong answer."""
+    min_value_correct: float = 0.5
+    """Reward of the longest right answer."""
+    max_value_correct: float = 1.0
+    """Reward of the shortest right answer."""
+
+
+@dataclass
+class ThinkFormatConfig(RewardConfig):
+    """1 if an answer has its thoughts between `<think>` and `</think>`, once (TRL: think_format_reward)."""
+
+
+@dataclass
+class RepetitionPenaltyConfig(RewardConfig):
+    """Takes off for n-grams of tokens that repeat (TRL: get_repetition_penalty_reward)."""
+
+    ngram_size: Annotated[int, Gt(0)] = 3
+    """Tokens of an n-gram."""
+    max_penalty: Annotated[float, Le(0)] = -1.0
+    """Reward of an answer that only repeats."""
+
+
+@dataclass
+class SoftOverlongConfig(RewardConfig):
+    """Takes off for answers that come near a limit, as DAPO does (TRL: get_soft_overlong_punishment)."""
+
+    max_completion_len: Annotated[int, Gt(0)] = MISSING
+    """Tokens from which an answer gets -1."""
+    soft_punish_cache: Annotated[int, Gt(0)] = MISSING
+    """Tokens before the limit from which an answer gets less than 0."""
