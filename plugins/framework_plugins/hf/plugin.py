@@ -87,8 +87,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 def _sampling_problems(plan: Plan) -> Iterable[str]:
     """Refuse what a method that samples answers in each step cannot have."""
     method, name = plan.method.config, plan.method.component.name
-    if not method.samples or Stage.train not in plan.stages:
-        return
+    if not (method.samples and method.own_objective) or Stage.train not in plan.stages:
+        return  # others choose among answers that are drawn before the training
     if plan.launch.config.group():
         yield (
             f"method={name} draws answers in one process, and launch={plan.launch.component.name} trains in several: "

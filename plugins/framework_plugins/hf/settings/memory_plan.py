@@ -102,7 +102,7 @@ def footprint(
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
     if drawn := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
-        longest, mean = longest + drawn, (mean or longest) + drawn
+        longest, mean = (min(each + drawn, config.max_seq_length) for each in (longest, mean or longest))
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
     if shape.kinds and not on_gpu:
