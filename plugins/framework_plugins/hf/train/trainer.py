@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -51,7 +51,7 @@ class Collator:
     rows: Sequence[TokenGroup]
     packer: Packer
     objective: CheckedObjective
-    asks: bool = False
+    asks: bool = field(default=False, kw_only=True)
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""

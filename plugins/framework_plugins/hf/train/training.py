@@ -258,7 +258,7 @@ class Training:
 
     def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
-        collator = Collator(order.rows, self.passes.packer, self.objective, self.asks)
+        collator = Collator(order.rows, self.passes.packer, self.objective, asks=self.asks)
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference)
         return self.trainer_class(
             self.passes, order, self._options, self.oom_retry, step, data_collator=collator, **arguments
