@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import RowPart
-from framework.api.conversations import check_answered, for_each_answer
+from framework.api.conversations import check_answered, for_each_answer, is_prompt
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Method, Model, Reward
 from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData, Row, TokenGroup, TokenRow
@@ -173,7 +173,8 @@ class Reader:
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         rows = _counted(rows, first)
-        check = check_answered if part == RowPart.prompts else self.method.check
+        asked_only = part == RowPart.prompts and not self.plan.method.config.samples
+        check = check_answered if asked_only else self.method.check
         examples = read(
             rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest, check=check,
             keep_columns=self.keeps_columns,
@@ -200,7 +201,8 @@ class Reader:
         rows = iter(self.model.encode([each for conversations in made for _, each in conversations]))
         for example, conversations in zip(batch, made, strict=True):
             some = list(itertools.islice(rows, len(conversations)))
-            group: TokenGroup = some[0] if part == RowPart.prompts else _group(conversations, some)
+            compared = part == RowPart.prompts and not is_prompt(example)
+            group: TokenGroup = some[0] if compared else _group(conversations, some)
             for name in (*group.facts, *group.arrays):
                 summary.given[name] = summary.given.get(name, 0) + 1
             if any(row.normalized for row in some):
@@ -241,7 +243,7 @@ class Reader:
 
 
 def _alone(example: Example) -> Sequence[tuple[Role, Example]]:
-    return ((Role.answer, example),)
+    return ((Role.prompt if is_prompt(example) else Role.answer, example),)
 
 
 def _group(conversations: Sequence[tuple[Role, Example]], rows: list[TokenRow]) -> TokenGroup:
