@@ -16,7 +16,7 @@ from framework_plugins.quickstart.config import MetricConfig, WordPairsConfig
 
 TRAINED = """garden letter bottle stone river table window bread horse cloud paper chair lamp road fish coat bell tree
 boat song knife island teacher train basket mirror"""
-HELD_OUT = """apple bridge candle doctor engine forest hammer kitchen ladder mountain needle pencil rabbit saddle ticket
+HELD_OUT = """apple bridge candle doctor engine forest hammer kitchen lantern mountain needle pencil rabbit saddle ticket
 wagon"""
 ASKS = "Write one short sentence that contains the words {} and {}."
 ASKED = re.compile(r"contains the words (\w+) and (\w+)\.")
@@ -27,7 +27,7 @@ LONG = 4
 SOME_VERBS = """
 is are was were has have had do does did can could will would may might must said says saw sees see went goes go
 came comes come took takes take made makes make found finds find gave gives give got gets get put puts kept
-keeps keep held holds hold stood stands stand sat sits sit lay lies lie ran runs run fell falls fall broke
+keeps keep held holds hold sat sits sit lay lies lie ran runs run fell falls fall broke
 breaks break brought brings bring bought buys buy wrote writes write read reads sang sings sing ate eats eat
 left leaves leave walked walks walk looked looks look opened opens open closed closes close carried carries
 carry placed places dropped drops crossed crosses flew flies fly grew grows grow hung hangs hang heard hears
