@@ -320,6 +320,12 @@ class GrpoConfig(SamplingConfig):
         more = (self.beta > 0) + (self.steps_per_generation > 1)
         return replace(super().cost(), more_forwards=more, asks_base=self.beta > 0)
 
+    def without_effect(self) -> list[str]:
+        """Return the settings of the ratio that differ from their defaults, if every ratio is 1."""
+        usual = GrpoConfig()
+        names = ("epsilon", "epsilon_high", "importance_sampling_level") if self.steps_per_generation == 1 else ()
+        return [f"method.{name}" for name in names if getattr(self, name) != getattr(usual, name)]
+
 
 @dataclass
 class PretrainConfig(MethodConfig):

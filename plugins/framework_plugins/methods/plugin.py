@@ -47,9 +47,14 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
-    """The best weights of a training of preferences are not those with the best loss."""
+    """Settings without effect; and the best weights of preferences are not those with the best loss."""
     del work
     method, training = plan.method.config, plan.training
+    if isinstance(method, config.GrpoConfig) and (idle := method.without_effect()):
+        yield (
+            f"{', '.join(idle)}: without effect with method.steps_per_generation=1, since every ratio is 1 in the only "
+            "step with its answers. Set method.steps_per_generation=2"
+        )
     chooses = training.keep_best or training.early_stopping_patience
     if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == EVAL_LOSS:
         yield (
