@@ -16,8 +16,8 @@ from framework_plugins.quickstart.config import MetricConfig, WordPairsConfig
 
 TRAINED = """garden letter bottle stone river table window bread horse cloud paper chair lamp road fish coat bell tree
 boat song knife island teacher train basket mirror"""
-HELD_OUT = """apple bridge candle doctor engine forest hammer kitchen lantern mountain needle pencil rabbit saddle ticket
-wagon"""
+HELD_OUT = """apple bridge candle doctor engine forest hammer kitchen lantern mountain needle pencil rabbit
+saddle ticket wagon"""
 ASKS = "Write one short sentence that contains the words {} and {}."
 ASKED = re.compile(r"contains the words (\w+) and (\w+)\.")
 LEAST, MOST = 6, 16
