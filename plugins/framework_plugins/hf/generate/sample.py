@@ -7,6 +7,7 @@ batch, except for rounding.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,7 +151,8 @@ def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: Gener
     if inputs["input_ids"].shape[1] == 1 or int(inputs["attention_mask"][:, :-1].sum(1).min()) == 0:
         return {}
     before = {name: part[:, :-1] for name, part in inputs.items()}
-    once = GenerationConfig(**{**settings.to_diff_dict(), "max_new_tokens": 1})
+    once = copy.copy(settings)
+    once.max_new_tokens = 1
     out = model.generate(**before, generation_config=once, return_dict_in_generate=True)
     name = "cache" if "cache" in out else "past_key_values"
     out[name].batch_select_indices(places.to(model.device))
