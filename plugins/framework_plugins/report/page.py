@@ -102,7 +102,7 @@ def render(run: Run, samples: int) -> str:
         lines=list(_lines(report.verdict)) if report and report.verdict else [],
         panels=charts.curves(run.steps, run.issues, _losses(report)),
         samples=worst_first(run.samples, report, samples),
-        drawn=[*_drawn(run.steps)],
+        drawn=[*drawn_answers(run.steps)],
         first=UNFOLDED_ANSWERS,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
@@ -259,7 +259,7 @@ def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | 
     return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows, "sorted": got_worse}
 
 
-def _drawn(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
+def drawn_answers(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
     """Give some answers that the training learned from, of steps from all over it."""
     some = [step for step in steps if step.samples]
     for step in some[:: -(-len(some) // DRAWN_STEPS)] if some else ():

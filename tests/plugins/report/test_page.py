@@ -74,10 +74,9 @@ def test_answers_that_got_worse_come_first(tmp_path: Path) -> None:
 
 
 def test_answers_that_were_learned_are_those_of_steps_from_all_over_the_training() -> None:
-    """The parts of the page that have none are left out."""
     sample = Sample("Why?", "<b>", None, stopped=True, scores={"good": 0.5, "short": 1.0})
     steps = [Step(n, 40, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, samples=[sample] if n % 2 else []) for n in range(1, 41)]
-    found = [*page._drawn(steps)]  # noqa: SLF001 - the page has no other place for it
+    found = [*page.drawn_answers(steps)]
     assert [each["step"] for each in found] == [1, 7, 13, 19, 25, 31, 37]
     assert found[0]["scores"] == "good 0.5, short 1"
-    assert [*page._drawn([])] == []  # noqa: SLF001
+    assert [*page.drawn_answers([])] == []
