@@ -160,6 +160,37 @@ class PromptReader:
             ) from error
 
 
+class Questions:
+    """A format for a method that draws the answers itself: a row may have none, and ends with its question then.
+
+    All but reading a row is the format's own.
+    """
+
+    def __init__(self, formatter: Formatter) -> None:
+        self._formatter = formatter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._formatter, name)
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the format fits the row, or the row with an answer."""
+        return any(map(self._formatter.matches, _with_answer(fields)))
+
+    def example(self, fields: Mapping[str, Any]) -> Example:
+        """Read the row, or the row with an answer, which is taken off again."""
+        for candidate in _with_answer(fields):
+            if self._formatter.matches(candidate):
+                example = self._formatter.example(candidate)
+                return example if candidate is fields else dataclasses.replace(example, messages=example.messages[:-1])
+        return self._formatter.example(fields)
+
+
+def formatter_for(form: Selection, method: Selection) -> Formatter:
+    """Return the format of rows as a method needs them."""
+    own: Formatter = form.create()
+    return Questions(own) if method.config.samples else own
+
+
 def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Give a row, and the row with the answer that its format asks for and a prompt need not have."""
     yield fields

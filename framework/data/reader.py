@@ -32,6 +32,7 @@ from framework.api.records import IGNORE, Example, GroupedRows, MixedIn, RawData
 from framework.api.schema import Affects, Learn, OnBadRow, Role
 from framework.api.text import count as counted
 from framework.data import mixture, sources, store, writer
+from framework.data.prompts import formatter_for
 from framework.data.rows import SHOWN_ERRORS, ReadSummary, characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -169,7 +170,7 @@ class Reader:
         Returns:
             How many there are.
         """
-        formatter: Formatter = choice.create()
+        formatter = formatter_for(choice, self.plan.method)
         strict = part == RowPart.train and source == 0  # other rows may have other columns
         longest = self.plan.data.config.max_row_characters
         rows = _counted(rows, first)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from framework.api.plan import Plan
 from framework.api.protocols import RewardContext
@@ -36,8 +37,8 @@ NEAR, LEAST_WON, LEAST_FAILED = 0.1, 0.2, 0.05
 prompts that it has to win beyond chance; and the share of references that may fail."""
 NEARLY = 0.98
 """The share of answers with one reward from which it is nearly constant."""
-OPPOSED, PAID = -0.3, 0.6
-"""Correlations: from which two rewards contradict each other, and from which length pays."""
+OPPOSED, PAID, LEAST_PAIRS = -0.3, 0.6, 20
+"""Correlations: from which two rewards contradict each other, and from which length pays; and the least answers."""
 TINY = 1e-9
 FORMS = (
     "{}",
@@ -53,10 +54,12 @@ FORMS = (
 """Forms in which published rewards expect an answer."""
 FILLER = "This sentence says nothing about the question. "
 SHORT_FILL, LONG_FILL, REPEATS = 4, 60, 40
+ODD_TEXTS = ("日本語 🎉 ñ", "[1, 2", '{"a": ', "<answer>", "\\boxed{", "1/0", "a word " * 2000)
+"""What makes a reward fail that reads an answer without care."""
 LONGEST = 8000
 """Characters of a made answer, about."""
-REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG = (
-    "reference", "wrong", "empty", "copy", "repeated", "list", "long",
+REFERENCE, WRONG, EMPTY, COPY, REPEATED, LIST, LONG, ODD = (
+    "reference", "wrong", "empty", "copy", "repeated", "list", "long", "odd",
 )  # fmt: skip
 HACKS = {
     EMPTY: ("empty answers", "give an empty answer the lowest reward"),
@@ -102,6 +105,7 @@ def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -
         # In both orders: of a list, a reward that reads the first or the last value finds the right one by chance.
         yield LIST, ", ".join(references)
         yield LIST, ", ".join(reversed(references))
+    yield from ((ODD, text) for text in ODD_TEXTS)
     yield LONG, f"{filled} {FILLER * SHORT_FILL}".strip()
     yield LONG, f"{filled} {FILLER * LONG_FILL}".strip()
 
@@ -147,6 +151,7 @@ class RewardAudit:
         self.reward, self.tokenize, self.step_answers = reward, tokenize, step_answers
         self.seconds = dict.fromkeys(reward.rewards, 0.0)
         self.scored = self.prompts = 0
+        self.referenced = False
         self.items: dict[str, list[float | None]] = {name: [] for name in reward.rewards}
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
@@ -155,6 +160,7 @@ class RewardAudit:
         if not some:
             return []
         references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
+        self.referenced = bool(references)
         probes, failures = self._probe(some, references)
         if failures:
             return failures
@@ -227,7 +233,10 @@ class RewardAudit:
             known = [item for item in items if item is not None]
             if not known:
                 text = f"reward={name} has no number for any of {len(items)} made answers to {prompts} prompts"
-                yield Finding("reward_none", Severity.serious, prompts, text, "see what it reads", [], fatal=True)
+                advice = "it compares with references, and the prompts have none: add them, or choose another reward"
+                if self.referenced or not getattr(self.reward.rewards[name], "needs_reference", False):
+                    advice = "see what it reads, and when it returns None"
+                yield Finding("reward_none", Severity.serious, prompts, text, advice, [], fatal=True)
                 continue
             value, count = Counter(known).most_common(1)[0]
             if count == len(known):
@@ -369,21 +378,28 @@ def _pays_length(probe: Probe) -> bool:
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:
-    """Return how far each value is from the mean of its group."""
+    """Return how far each value is from the mean of its group; None where all of a group are the same."""
     made: list[float | None] = []
     start = 0
     for size in sizes:
         group = values[start : start + size]
         known = [value for value in group if value is not None]
-        mean = sum(known) / len(known) if known else 0.0
-        made += [None if value is None else value - mean for value in group]
+        same, mean = not known or max(known) - min(known) <= TINY, sum(known) / max(1, len(known))
+        made += [None if value is None or same else value - mean for value in group]
         start += size
     return made
 
 
 def _correlation(one: Sequence[float | None], two: Sequence[float | None]) -> float | None:
+    """Return the correlation of the ranks, which a few extreme values do not decide; None of too few."""
     pairs = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
-    first, second = np.array(pairs, float).reshape(-1, 2).T
-    if len(pairs) < 3 or first.std() <= TINY or second.std() <= TINY:  # noqa: PLR2004 - two points lie on a line
+    first, second = map(_ranks, np.array(pairs, float).reshape(-1, 2).T)
+    if len(pairs) < LEAST_PAIRS or first.std() <= TINY or second.std() <= TINY:
         return None
     return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rank of each value; equal ones share theirs."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - counts / 2)[places]

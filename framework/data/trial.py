@@ -9,10 +9,11 @@ from contextlib import ExitStack
 
 from framework.api.conversations import check_answered
 from framework.api.plan import Selection
-from framework.api.protocols import CheckedSource, Formatter
+from framework.api.protocols import CheckedSource
 from framework.api.records import Example, RawData, Row
 from framework.api.schema import DataConfig, OnBadRow
 from framework.data import mixture, sources
+from framework.data.prompts import formatter_for
 from framework.data.rows import ReadSummary, read
 from framework.hooks.progress import Counter
 from framework.hooks.session import current
@@ -34,17 +35,17 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
         FrameworkError: the rows of one are not there, cannot be read, or do not fit the format.
     """
     check: Callable[[Example], None] = method.create().check
-    trial = _Trial(data.config)
+    trial = _Trial(data.config, method)
     raw = trial.opened(data)
     if raw is not None:
         found = trial.rows(raw.train, form, data.config.max_rows, check, strict=True)
         trial.rows(raw.validation, form, None, check)
-        trial.rows(raw.prompts, form, None, check_answered)
+        trial.rows(raw.prompts, form, None, check if method.config.samples else check_answered)
         trial.check()
         if not found:
             raise no_rows(data, trial.summary)
     for part in mixture.parts(data.config.mix, form):
-        mixed = _Trial(data.config)  # bad rows may not be drawn: only if all are bad, they end the run
+        mixed = _Trial(data.config, method)  # bad rows may not be drawn: only if all are bad, they end the run
         raw = mixed.opened(part.source)
         if raw is not None and not mixed.rows(raw.train, part.format, part.max_rows, check):
             mixed.check()
@@ -53,7 +54,8 @@ def try_sources(data: Selection, form: Selection, method: Selection) -> None:
 class _Trial:
     """Tries rows."""
 
-    def __init__(self, config: DataConfig) -> None:
+    def __init__(self, config: DataConfig, method: Selection) -> None:
+        self._method = method
         self.summary = ReadSummary()
         self._longest = config.max_row_characters
         self._fatal = config.on_bad_row is OnBadRow.fail
@@ -73,7 +75,7 @@ class _Trial:
         strict: bool = False,
     ) -> bool:
         """Read and format rows for a moment, and return whether one is good."""
-        formatter: Formatter = choice.create()
+        formatter = formatter_for(choice, self._method)
         end = time.monotonic() + SECONDS
         some = _counted(itertools.islice(rows, first), end)
         summary, longest, found = self.summary, self._longest, False

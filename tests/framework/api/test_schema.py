@@ -65,8 +65,13 @@ def package(owner: type) -> Path:
 
 def reads_itself(config: type, name: str) -> bool:
     """Whether an option's own methods read a setting, or hand all of them on."""
-    own = "".join(inspect.getsource(base) for base in config.__mro__ if "framework" in base.__module__)
+    own = "".join(inspect.getsource(base) for base in _written(config) if "framework" in base.__module__)
     return f"self.{name}" in own or "dataclasses.fields(self)" in own
+
+
+def _written(config: type) -> Iterator[type]:
+    """Give the classes that a schema consists of, except one that is made of a metric, which has no source."""
+    return (base for base in config.__mro__ if base.__qualname__.isidentifier())
 
 
 def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:

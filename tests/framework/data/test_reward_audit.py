@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework import testing
 from framework.api import Answer, Finding, FunctionReward, Message, Prompt, Severity, rewarding
 from framework.api.plan import Selection
+from framework.api.schema import Role
 from framework.data.reward_audit import RewardAudit, drawn
+from framework.data.stage import load_data
 from framework.hooks.rewards import FunctionRewardConfig
 from framework.hooks.session import current
 from tests.support.published_rewards import (
@@ -157,16 +162,40 @@ def test_rewards_that_contradict_each_other_are_named() -> None:
         return [float(len(ids)) for ids in completion_ids]
 
     found = audit(CAPITALS, exact, terse, verbose)["reward_disagree"]
-    assert found.text.startswith("reward=terse and reward=verbose contradict each other: their correlation is -0.")
+    assert found.text.startswith("reward=terse and reward=verbose contradict each other: their correlation is -1.00")
 
 
 def test_answers_of_the_model_show_prompts_without_signal_and_a_paid_length() -> None:
-    asked = prompts(CAPITALS[:4])
-    groups = [(one, [Answer("word " * n, n, stopped=True) for n in (1, 2, 3)]) for one in asked]
-    run = rewarding.RunRewards(
-        {"long": FunctionReward(lambda **_: [0.0] * 6 + [1, 2, 3, 4, 5, 6], FunctionRewardConfig())},
-        {"long": 1.0},
-    )
+    asked = prompts(CAPITALS)
+    groups = [(one, [Answer("word " * n, n, stopped=True) for n in range(1, 6)]) for one in asked]
+    numbers = [0.0] * 10 + [float(n) for n in range(20)]
+    run = rewarding.RunRewards({"long": FunctionReward(lambda **_: numbers, FunctionRewardConfig())}, {"long": 1.0})
     flat = [(one, answer) for one, answers in groups for answer in answers]
     rewards = run([one for one, _ in flat], [answer for _, answer in flat])
-    assert {one.name: one.rows for one in drawn(groups, rewards)} == {"reward_no_signal": 2, "reward_long": 4}
+    assert {one.name: one.rows for one in drawn(groups, rewards)} == {"reward_no_signal": 2, "reward_long": 6}
+    few = rewarding.RunRewards(run.rewards, run.weights)
+    numbers[:] = numbers[10:15]
+    assert drawn(groups[:1], few([one for one, _ in flat[:5]], [answer for _, answer in flat[:5]])) == []
+
+
+ASKING = {
+    "text": ({"prompt": "Say a"}, None),
+    "messages": ({"prompt": [{"role": "user", "content": "Say a"}]}, None),
+    "a field that a reward reads": ({"prompt": "Say a", "hint": "a", "level": 3}, None),
+    "with a reference": ({"instruction": "Say a", "output": "a"}, "a"),
+    "alpaca without an output": ({"instruction": "Say", "input": "a"}, None),
+}
+
+
+@pytest.mark.parametrize(("row", "reference"), ASKING.values(), ids=ASKING)
+def test_a_row_without_an_answer_is_a_prompt_of_a_method_that_draws_answers(
+    row: dict[str, Any], reference: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    words = ["data=local_file", f"data.path={tmp_path / 'rows.jsonl'}", "data.validation_split=0", "method=best_of_n"]
+    plan = testing.plan([*words, "reward=[think_format]", "audit=[]"], run_dir=tmp_path / "run")
+    data = load_data(plan, testing.EchoModel(plan))
+    (found,) = data.train_prompts
+    assert (found.messages[-1].content.split(), found.reference) == (["Say", "a"], reference)
+    assert (found.columns, [group.roles for group in data.train_groups]) == (row, [(Role.prompt,)])
+    assert data.result.unread_fields == {}

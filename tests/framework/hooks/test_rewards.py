@@ -77,7 +77,7 @@ def test_the_functions_of_trl_run() -> None:
     options, words = current().plugins.components("reward"), ["<think>\nWhy?\n</think>\nSo it is.", "So."]
     chosen = {name: Selection(options[name], options[name].schema()) for name in ("think_format", "repetition_penalty")}
     overlong = options["soft_overlong"]
-    chosen["soft_overlong"] = Selection(overlong, overlong.schema(max_completion_len=6, soft_punish_cache=2))
+    chosen["soft_overlong"] = Selection(overlong, overlong.schema(max_completion_len=7, soft_punish_cache=2))
     run = rewarding.rewarder(chosen)
     assert run([prompt(1), prompt(2)], [*map(answer, words)]).items == {
         "think_format": [1.0, 0.0], "repetition_penalty": [0.0, 0.0], "soft_overlong": [-0.5, 0.0],

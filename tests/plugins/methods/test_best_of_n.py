@@ -1,4 +1,4 @@
-"""Best of n on real weights: the best of drawn answers are learned, and the control leaves the weights of the run alone."""
+"""Best of n on real weights: the best answers are learned, and the control leaves the weights of the run alone."""
 
 from __future__ import annotations
 
