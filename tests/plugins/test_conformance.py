@@ -153,6 +153,32 @@ class TestRegexOfTheWhole(MetricSuite):
     answers = ((" lima\n", None, 1.0), ("Lima", None, 1.0), ("in Lima.", None, 0.0), ("", None, 0.0))
 
 
+def asked_for_words(answer: str, question: str = "that contains the words bottle and stone.") -> Answered:
+    return Answered(question, answer, None, 5, stopped=True)
+
+
+class TestBothWords(MetricSuite):
+    option = "both_words"
+    answered = (
+        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
+        (asked_for_words("A bottle and a stone are bottle and stone."), 0.5),
+        (asked_for_words("bottle stone"), 0.5),
+        (asked_for_words("The bottles lie beside a smooth old stone."), 0.25),
+        (asked_for_words("Lima", "Capital of Peru?"), None),
+    )
+
+
+class TestPlainSentence(MetricSuite):
+    option = "plain_sentence"
+    answered = (
+        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
+        (asked_for_words("A bottle and a stone are bottle and stone."), 0.0),
+        (asked_for_words("A bottle, the stone."), 0.0),
+        (asked_for_words("There is a big bottle and a stone by the road."), 0.0),
+        (asked_for_words("Lima", "Capital of Peru?"), None),
+    )
+
+
 class TestTokenF1(MetricSuite):
     option = "token_f1"
     answers = (
@@ -470,6 +496,12 @@ class TestStandard(AuditSuite):
 class TestOrders(SourceSuite):
     option = "orders"
     count = 800
+
+
+class TestWordPairs(SourceSuite):
+    option = "word_pairs"
+    overrides = ("method=grpo", "reward=[both_words]")
+    count = 160
 
 
 class TestLocalFile(SourceSuite):
