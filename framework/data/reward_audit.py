@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.plan import Plan
-from framework.api.protocols import RewardContext
+from framework.api.protocols import AnswerMetric, RewardContext
 from framework.api.records import Answer, Finding, Prompt, Rewards, Severity
 from framework.api.rewarding import RunRewards, place_of, rewarder, score, weighted_sum
 from framework.api.scoring import question
@@ -89,7 +89,10 @@ def findings(plan: Plan, tokenize: Callable[[str], list[int]], prompts: Sequence
 
 
 def made_answers(prompt: Prompt, other: str | None, references: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Give kind and text of each answer that is made for a prompt; `other` is the reference of another one."""
+    """Give kind and text of each answer that is made for a prompt; `other` is the reference of another one.
+
+    The first of each kind says the most.
+    """
     asked = prompt.messages[-1].content
     if prompt.reference is not None:
         yield from ((REFERENCE, form.replace("{}", prompt.reference)) for form in FORMS)
@@ -152,11 +155,13 @@ class RewardAudit:
         self.seconds = dict.fromkeys(reward.rewards, 0.0)
         self.scored = self.prompts = 0
         self.referenced = False
+        # A request for each answer, as a judge makes it, is such a metric.
+        self.costly = any(isinstance(one, AnswerMetric) for one in reward.rewards.values())
         self.items: dict[str, list[float | None]] = {name: [] for name in reward.rewards}
 
     def made(self, prompts: Sequence[Prompt]) -> list[Finding]:
         """Return what the rewards show on made answers to some of these prompts."""
-        some = spread(prompts, AUDITED)
+        some = spread(prompts, AUDITED_SLOW if self.costly else AUDITED)
         if not some:
             return []
         references = list(dict.fromkeys(one.reference for one in some if one.reference is not None))
@@ -173,6 +178,8 @@ class RewardAudit:
             if number >= AUDITED_SLOW and sum(self.seconds.values()) > SLOW * self.scored:
                 break
             made = [*made_answers(prompt, _other(number, prompts), references)]
+            if self.costly:
+                made = [*{kind: (kind, text) for kind, text in reversed(made) if kind != ODD}.values()]
             probe = Probe(prompt)
             items: dict[str, list[float | None]] = {}
             answers = [self._answer(text) for _, text in made]
@@ -373,8 +380,8 @@ def _level(probe: Probe, full: float | None) -> float | None:
 
 
 def _pays_length(probe: Probe) -> bool:
-    short, long = probe.of(LONG)
-    return long - short > NEAR * probe.spread
+    lengths = probe.of(LONG)
+    return lengths[-1] - lengths[0] > NEAR * probe.spread
 
 
 def _centred(values: Sequence[float | None], sizes: Sequence[int]) -> list[float | None]:

@@ -237,6 +237,8 @@ def with_control(
     The model has the trained weights of the run again in the end.
     """
     plan, model = measuring.plan, measuring.model
+    if any(name.endswith(VS_RANDOM) for name in after.measures):  # another trial of the sweep, whose weights these are
+        return after
     if not isinstance(model, StartsOver):
         return replace(after, notes=[*after.notes, f"trainer={plan.trainer.component.name} cannot train a control"])
     folder = plan.run_dir / CONTROL

@@ -96,9 +96,10 @@ class MakesGroups(Protocol):
 
 @runtime_checkable
 class ChoosesAnswers(Protocol):
-    """A method that learns one of several answers to each prompt, drawn before the training. Its config has `samples`.
+    """A method that learns one of several answers to each prompt, drawn before the training.
 
-    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`.
+    The rows that it makes of the answers are those of supervised training, for the objective of `loss=`. Its config has
+    `samples`, and the settings `num_generations`, `max_completion_length`, `temperature`, `top_p` and `control`.
     """
 
     def choose(self, rewards: Sequence[float]) -> int | None:

@@ -187,6 +187,7 @@ class Console(Logger):
             "adapter": _choice(plan.adapter),
             "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {warmup}",
+            **_rewards(plan),
             "metrics": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
         }
@@ -413,6 +414,13 @@ def _artifacts(run_dir: Path, artifacts: Sequence[Artifact]) -> dict[str, str]:
         # There may be several files of a kind.
         rows[artifact.kind] = f"{rows[artifact.kind]}\n{line}" if artifact.kind in rows else line
     return rows
+
+
+def _rewards(plan: Plan) -> dict[str, str]:
+    """Say what a method learns to raise, if it does that."""
+    weights = {name: choice.config.weight for name, choice in plan.reward.items()}
+    terms = " + ".join(name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items())
+    return {"method": _changed(plan.method), "rewards": terms} if terms else {}
 
 
 def _size(number: int) -> str:
