@@ -72,10 +72,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
             "training from something else: train in one process, launch=single"
         )
+    yield from _sampling_problems(plan)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
-    yield from _sampling_problems(plan)
     yield from checks.environment_problems()
     if (trainer.device, trainer.dtype) == (config.Device.cpu, config.Dtype.fp16):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"

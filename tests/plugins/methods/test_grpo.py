@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from framework_plugins.hf.settings.config import Packing
 from framework_plugins.hf.train.step import CheckedObjective
 from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
 from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
-from tests.plugins.hf.train.test_step import Made, by_step
+from tests.plugins.hf.train.test_step import Made, adapted, by_step
 from tests.plugins.methods.test_exact import EXACT, by_trl, same
 from tests.support.examples import examples
 from tests.support.tiny import tiny_llama
@@ -181,9 +181,9 @@ def test_it_is_grpo_of_trl(
 
 
 @pytest.mark.parametrize("loss_type", GrpoLoss)
-def test_a_step_is_the_same_however_its_answers_are_divided(trainer: Stored, loss_type: GrpoLoss) -> None:
+def test_a_step_is_the_same_however_its_answers_are_divided(tmp_path: Path, loss_type: GrpoLoss) -> None:
     """Into passes of any size, with the answers of a group apart too, and over processes."""
-    model = copy.deepcopy(trainer.model).double()
+    model = adapted(tiny_llama(tmp_path))
     config = GrpoConfig(beta=0.1, loss_type=loss_type)
     _, answers = drawn(7)
     groups = answer_groups(answers, np.array([[0.0, 0.5, 1.0], [1.0, 0.2, 0.4]]), config)
