@@ -258,11 +258,13 @@ class PassCost:
         rows: rows in a group.
         more_forwards: forward passes of each row without gradients, such as those of a reference.
         rollout_tokens: tokens that are generated for a group.
+        asks_base: whether each step asks the base, its adapter switched off, since the answers come with the step.
     """
 
     rows: float = 1.0
     more_forwards: float = 0.0
     rollout_tokens: float = 0.0
+    asks_base: bool = False
 
 
 @dataclass(frozen=True)

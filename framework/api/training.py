@@ -79,8 +79,11 @@ from framework.api.protocols import (
     TrainRun,
 )
 from framework.api.records import (
+    DRAW_DIFFERENCE,
+    DRAWN_LOG_PROBS,
     IGNORE,
     NAN,
+    OLD_LOG_PROBS,
     SEPARATOR,
     GroupedRows,
     MemoryReduction,
@@ -128,10 +131,13 @@ from framework.memory import (
 __all__ = [
     "BEGIN_THOUGHT",
     "CHAT_TEMPLATES",
+    "DRAWN_LOG_PROBS",
+    "DRAW_DIFFERENCE",
     "END_THOUGHT",
     "FORMER",
     "IGNORE",
     "NAN",
+    "OLD_LOG_PROBS",
     "SEPARATOR",
     "THINKING_SWITCHES",
     "TRAINING_STATE",

@@ -17,7 +17,7 @@ from framework.config.limits import check_file
 from framework.util.errors import FrameworkError, summarize_error
 
 AXOLOTL, FACTORY, TRL = "Axolotl", "LLaMA-Factory", "TRL"
-REWARDS = "no training by rewards"
+REWARDS = "method=grpo learns from rewards"
 SETTINGS_LISTED = 60
 """Settings of a file that are listed."""
 FEWEST_NAMES = 3
@@ -154,9 +154,9 @@ OPTIONS = {
     ("trainer", "trl"): Equivalent((TRL,), "trainer=hf", "the default"),
     **{
         ("trainer", name): Equivalent((FACTORY, TRL), f"method={name}")
-        for name in ("dpo", "kto", "orpo", "cpo", "simpo")
+        for name in ("dpo", "kto", "orpo", "cpo", "simpo", "grpo")
     },
-    **{("trainer", name): Equivalent((FACTORY, TRL), "", REWARDS) for name in ("grpo", "ppo", "rm", "reward")},
+    **{("trainer", name): Equivalent((FACTORY, TRL), "", REWARDS) for name in ("ppo", "rm", "reward")},
 }
 """Options that other tools have in a group of ours."""
 

@@ -158,7 +158,9 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     apart = not judged or plain or bool((rows.columns.part == RowPart.prompts).any())
     chosen_by, judged_by = (validation, validation) if apart else _halved(rows, validation, config.seed)
     prompts, selection = _prompts(rows, judged_by, config.seed), _prompts_of(rows, spread_order(chosen_by, config.seed))
-    _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit)
+    drawn = math.ceil(plan.cost.rollout_tokens / plan.cost.rows)
+    _check_drawn(rows, fitted.numbers, limit, drawn)
+    _check_positions(model, rows, np.concatenate([fitted.numbers, held_out.numbers]), limit, drawn)
     if len(judged_by) != len(validation):
         held_out = lengths.fit(rows, chosen_by, limit, overflow, "validation")
     train_groups = lengths.token_groups(rows, fitted.numbers, limit)
@@ -218,10 +220,23 @@ def _from_store(reader: Reader, rows: Store, *, judged: bool, cached: bool) -> t
     return data, part
 
 
-def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int) -> None:
+def _check_drawn(rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:
+    """Refuse prompts that leave no place for the answers that are drawn to them."""
+    long = rows.columns.tokens[numbers] + drawn > limit
+    if not drawn or not long.any():
+        return
+    first = int(numbers[long][0])
+    raise FrameworkError(
+        f"{int(long.sum())} of {len(numbers)} prompts and an answer of method.max_completion_length={drawn} tokens are "
+        f"longer than trainer.max_seq_length={limit}; {rows.where(first)} has {rows.columns.tokens[first]} tokens: set "
+        f"trainer.max_seq_length={int(rows.columns.tokens[numbers].max()) + drawn}, or shorter answers"
+    )
+
+
+def _check_positions(model: Model, rows: Store, numbers: NDArray[np.int64], limit: int, drawn: int) -> None:
     """Refuse rows that are longer than what the model can read."""
     positions = model.positions if isinstance(model, LimitsLength) else None
-    lengths_left = np.minimum(rows.columns.tokens[numbers], limit)
+    lengths_left = np.minimum(rows.columns.tokens[numbers] + drawn, limit)
     if positions is None or not (long := lengths_left > positions).any():
         return
     first = int(numbers[long][0])

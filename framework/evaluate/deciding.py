@@ -43,7 +43,8 @@ def deciding(plan: Plan, metrics: Mapping[str, AnyMetric], references: Sequence[
     """
     if plan.verdict.primary is not None:
         return plan.verdict.primary, "verdict.primary says so"
-    contents = [name for name, metric in metrics.items() if kind_of(metric) is MeasureKind.content]
+    judging = {name: metric for name, metric in metrics.items() if name not in plan.reward}  # it does not judge itself
+    contents = [name for name, metric in judging.items() if kind_of(metric) is MeasureKind.content]
     if not contents or not references:
         return "", ""
     reasons = {name: plan.metric[name].config.unsuited(references) for name in contents}

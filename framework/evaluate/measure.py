@@ -132,8 +132,10 @@ class Measuring:
         """Compare what there is so far, as the report will."""
         leaked = [where for finding in self.data.result.findings for where in finding.where]
         before = beside(before, after) if before else None
-        decides = self.data.result.decides
-        return Results(before, after, None, compare(before, after, self.plan.verdict, leaked=leaked, decides=decides))
+        changes = compare(
+            before, after, self.plan.verdict, leaked=leaked, decides=self.data.result.decides, rewards=self.plan.reward
+        )
+        return Results(before, after, None, changes)
 
     @property
     def selecting(self) -> Sequence[Evaluator]:

@@ -159,7 +159,8 @@ class Planner:
         done *= _passes(self.plan.cost)
         if done >= ENOUGH_WORK:
             known.remember_speed(speed_key(context), done / trained.seconds)
-        known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
+        if not self.plan.cost.rollout_tokens:  # of prompts, the tokens that were trained say nothing
+            known.remember_rows(self.rows_file, dataclasses.replace(rows, computed=computed / trained.tokens))
 
     @property
     def rows_file(self) -> Path | None:
@@ -222,10 +223,12 @@ def work(context: PlanContext, rows: KnownRows) -> Work:
     an_epoch = math.ceil(rows.rows / context.plan.batch)
     steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
     epochs = steps / an_epoch
-    computed = rows.tokens * rows.computed
-    length = rows.tokens / rows.rows / context.plan.cost.rows
-    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens, length)
-    operations *= _passes(context.plan.cost)
+    cost = context.plan.cost
+    drawn = rows.rows * cost.rollout_tokens  # at most: an answer may end sooner
+    computed = rows.tokens * rows.computed + drawn
+    length = rows.tokens / rows.rows / (1 if drawn else cost.rows) + cost.rollout_tokens / cost.rows
+    operations = epochs * flops(context.shape, settings, computed, rows.supervised_tokens + drawn, length)
+    operations *= _passes(cost)
     past = known.speeds(speed_key(context))
     slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
     return Work(
@@ -250,13 +253,15 @@ def rates(factor: Callable[[int], float], peak: float, steps: int) -> list[float
 
 def _passes(cost: PassCost) -> float:
     """Return how much more is computed than by one forward and backward pass, which takes twice the forward pass."""
-    return 1 + cost.more_forwards / 3
+    return 1 + (cost.more_forwards + (cost.rollout_tokens > 0)) / 3
 
 
 def speed_key(context: PlanContext) -> str:
     """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
     settings = context.settings
     kind = f"{context.device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
+    if context.plan.cost.rollout_tokens:
+        kind += ", draws answers"  # token by token, which is slower
     if settings.processes > 1:
         kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
     return kind

@@ -48,8 +48,9 @@ def make_report(
     candidates = _candidates(data, after, trained)
     decides = data.decides if data else ""
     changes = compare(
-        before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates, decides=decides
-    )
+        before, after, plan.verdict, leaked=leak.where if leak else (), candidates=candidates, decides=decides,
+        rewards=plan.reward,
+    )  # fmt: skip
     verdict = score = None
     if after is not None:
         results = Results(before, after, trained, changes)
@@ -69,7 +70,7 @@ def make_report(
             first, last = (
                 dataclasses.replace(each, measures=each.measures | each.selection) for each in (before, after)
             )
-            chosen_by = compare(first, last, plan.verdict, candidates=candidates, decides=decides)
+            chosen_by = compare(first, last, plan.verdict, candidates=candidates, decides=decides, rewards=plan.reward)
             score = judge(chosen_by, concerns, plan.verdict).score
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(

@@ -15,6 +15,7 @@ from framework.api.events import Event, IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS
 from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
 from framework.api.records import NAN, EvalResult, Step, StepControl, TokenGroup, TrainingIssue, TrainResult
+from framework.api.rewarding import rewarder
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.monitor.early_stopping import BestValidation
@@ -85,7 +86,7 @@ class TrainingController:
         """Train into `checkpoint`, here or by `remote_trainer`, and return its result with its issues."""
         run = TrainRun(
             checkpoint, scratch, self.step, self.measure, self.interruption.asked, self.callbacks.state,
-            self.callbacks.restore,
+            self.callbacks.restore, self.data.train_prompts, rewarder(self.plan.reward),
         )  # fmt: skip
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)

@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from framework.api import records
 from framework.api.plan import CHECKPOINT
-from framework.api.records import Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
+from framework.api.records import OLD_LOG_PROBS, Answered, Artifact, Example, ExportResult, GroupedRows, Message, Origin
 from framework.api.schema import Role
 from framework.hooks.session import current
 from framework.run.export import fingerprint
@@ -36,6 +37,7 @@ from framework.testing.suites import (
     Suite,
 )
 from framework.util.process import PythonProcess
+from framework_plugins.methods.config import ADVANTAGE, ANSWERS, TOKENS
 from tests.support.copies import in_place_of_processes
 from tests.support.judge import JudgeStandIn, asked_about
 from tests.support.pairs_plugin import token_row
@@ -149,6 +151,32 @@ class TestRegexOfTheWhole(MetricSuite):
     option = "regex"
     overrides = ("metric.regex.pattern='[A-Z][a-z]+'", "metric.regex.full=true", "metric.regex.ignore_case=true")
     answers = ((" lima\n", None, 1.0), ("Lima", None, 1.0), ("in Lima.", None, 0.0), ("", None, 0.0))
+
+
+def asked_for_words(answer: str, question: str = "that contains the words bottle and stone.") -> Answered:
+    return Answered(question, answer, None, 5, stopped=True)
+
+
+class TestBothWords(MetricSuite):
+    option = "both_words"
+    answered = (
+        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
+        (asked_for_words("A bottle and a stone are bottle and stone."), 0.5),
+        (asked_for_words("bottle stone"), 0.5),
+        (asked_for_words("The bottles lie beside a smooth old stone."), 0.25),
+        (asked_for_words("Lima", "Capital of Peru?"), None),
+    )
+
+
+class TestPlainSentence(MetricSuite):
+    option = "plain_sentence"
+    answered = (
+        (asked_for_words("The old bottle lay beside a smooth stone."), 1.0),
+        (asked_for_words("A bottle and a stone are bottle and stone."), 0.0),
+        (asked_for_words("A bottle, the stone."), 0.0),
+        (asked_for_words("There is a big bottle and a stone by the road."), 0.0),
+        (asked_for_words("Lima", "Capital of Peru?"), None),
+    )
 
 
 class TestTokenF1(MetricSuite):
@@ -430,6 +458,21 @@ class TestKto(MethodSuite):
     ]
 
 
+class TestGrpo(MethodSuite):
+    option = "grpo"
+    overrides = ("reward=[json_valid]", "method.beta=0.1")
+    examples: ClassVar = [SINGLE, replace(SINGLE, messages=(CONTEXT,))]
+    groups: ClassVar = [
+        GroupedRows(
+            (token_row(start, size),),
+            facts={ADVANTAGE: advantage, TOKENS: 15.0, ANSWERS: 4.0},
+            arrays={OLD_LOG_PROBS: (np.full((len(token_row(start, size).learned), 1), -1.5, np.float32),)},
+        )
+        for start, size, advantage in ((3, 6, 1.2), (50, 9, -0.7), (90, 7, 0.3))
+    ]
+    refused: ClassVar = [(Example((), "none"), "")]
+
+
 class TestCrossEntropy(LossSuite):
     option = "cross_entropy"
     groups: ClassVar = [token_row(start, size) for start, size in ((3, 4), (50, 9), (90, 6))]
@@ -453,6 +496,12 @@ class TestStandard(AuditSuite):
 class TestOrders(SourceSuite):
     option = "orders"
     count = 800
+
+
+class TestWordPairs(SourceSuite):
+    option = "word_pairs"
+    overrides = ("method=grpo", "reward=[both_words]")
+    count = 160
 
 
 class TestLocalFile(SourceSuite):

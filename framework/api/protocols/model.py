@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Plan
+    from framework.api.protocols.rewards import Rewarder
     from framework.api.records import (
         Answer,
         Example,
@@ -176,6 +177,9 @@ class TrainRun:
     but the last, and if it returns an exception, saves a checkpoint and raises that. A training that never calls it is
     stopped wherever it is. What `state` returns, plain values, is saved with each checkpoint; a training that resumes
     from one gives it to `restore` before it calls `on_step`.
+
+    For a method that samples answers while it trains, `prompts` has what each group of the training asks, and `reward`
+    scores answers.
     """
 
     checkpoint: Path
@@ -185,6 +189,8 @@ class TrainRun:
     interruption: Callable[[], BaseException | None] = lambda: None
     state: Callable[[], Mapping[str, Any]] = dict
     restore: Callable[[Mapping[str, Any]], None] = lambda _: None
+    prompts: Sequence[Prompt] = ()
+    reward: Rewarder | None = None
 
 
 @runtime_checkable

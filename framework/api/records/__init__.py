@@ -46,7 +46,10 @@ from framework.api.records.results import (
     Verdict,
 )
 from framework.api.records.rows import (
+    DRAW_DIFFERENCE,
+    DRAWN_LOG_PROBS,
     IGNORE,
+    OLD_LOG_PROBS,
     SEPARATOR,
     Answer,
     Answered,
@@ -69,8 +72,11 @@ from framework.api.records.saving import load, save
 from framework.api.records.sweep import Lead, Point, Ranking, Standing, Sweep, Trial
 
 __all__ = [
+    "DRAWN_LOG_PROBS",
+    "DRAW_DIFFERENCE",
     "IGNORE",
     "NAN",
+    "OLD_LOG_PROBS",
     "SEPARATOR",
     "Ancestor",
     "Answer",

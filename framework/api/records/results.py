@@ -153,7 +153,7 @@ class Step:
     If there was a validation after this step, `eval_loss` is the validation loss, and `metrics` has the metrics of the
     prompts and the loss of each set of `data.validation_sets`, `eval_loss_NAME`. `repeated`: an earlier process made
     this step, and the resumed training reports it again. `loss_metrics` is what the loss measured beside its value,
-    the mean since the last log entry.
+    the mean since the last log entry. `samples` are some answers that the model learned from, with their rewards.
     """
 
     step: int
@@ -168,6 +168,13 @@ class Step:
     metrics: dict[str, float] = field(default_factory=dict)
     repeated: bool = False
     loss_metrics: dict[str, float] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # From JSON, or from a checkpoint.
+        object.__setattr__(
+            self, "samples", [Sample(**each) if isinstance(each, dict) else each for each in self.samples]
+        )
 
 
 @dataclass(frozen=True)

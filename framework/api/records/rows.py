@@ -252,6 +252,13 @@ class Sampled(Answer):
     log_probs: tuple[float, ...]
 
 
+DRAWN_LOG_PROBS, OLD_LOG_PROBS = "drawn_log_probs", "old_log_probs"
+"""Arrays of answers that are learned: log-probabilities as they were drawn, and as the trainer computes them with the
+weights of the draw, if those have changed since."""
+DRAW_DIFFERENCE = "sampling_logp_difference"
+"""The metric of an objective by which a trainer checks that both are of the same weights: the mean of |difference|."""
+
+
 @dataclass(frozen=True)
 class Rewards:
     """The rewards of some answers.

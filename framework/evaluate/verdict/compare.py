@@ -32,6 +32,7 @@ def compare(
     leaked: Collection[str] = (),
     candidates: Mapping[str, int] | None = None,
     decides: str = "",
+    rewards: Collection[str] = (),
 ) -> dict[str, Change]:
     """Return the change of each measure; one that only one side has is not compared.
 
@@ -42,10 +43,11 @@ def compare(
         leaked: where rows are that training answers: they are left out.
         candidates: by measure, how many weights were compared on the same items before; 1 if it is not named.
         decides: the metric that decides about the gain, if the config names none; empty for the first one with content.
+        rewards: metrics that the training raised directly, of which none decides.
     """
     first, last = (result.measures if result else NOTHING for result in (before, after))
     names = [*last, *(name for name in first if name not in last)]
-    primary = primary_measure(last or first, config, decides)
+    primary = primary_measure(last or first, config, decides, rewards)
     sides = {name: (first.get(name), last.get(name)) for name in names}
     counts = {name: (candidates or {}).get(name, 1) for name in names}
     changes = {name: change_of(*sides[name], config, leaked, counts[name]) for name in names}
@@ -70,7 +72,9 @@ def compare(
     }
 
 
-def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig, decides: str = "") -> str:
+def primary_measure(
+    measures: Mapping[str, Measure], config: VerdictConfig, decides: str = "", rewards: Collection[str] = ()
+) -> str:
     """Return the name of the measure that decides about the gain; empty if none can."""
     if config.primary is not None:
         return config.primary
@@ -78,7 +82,7 @@ def primary_measure(measures: Mapping[str, Measure], config: VerdictConfig, deci
     contents = [
         name
         for name, measure in measures.items()
-        if measure.aspect is Aspect.task and measure.kind is MeasureKind.content
+        if measure.aspect is Aspect.task and measure.kind is MeasureKind.content and name not in rewards
     ]
     chosen = [name for name in (f"{decides}{WINS}", decides) if name in contents]
     return next(iter([*chosen, *contents]), "")

@@ -6,6 +6,7 @@ The weights are loaded when first needed, so data are checked before a byte of t
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -19,9 +20,12 @@ from peft import PeftModel
 from framework import Plan, Stage
 from framework.api import Answer, Example, Prompt, Scored, TrainResult, counting, key_of
 from framework.api.training import (
+    IGNORE,
     Method,
     ModelPlace,
     ModelSource,
+    Role,
+    Sampled,
     TextForm,
     TokenGroup,
     TokenRow,
@@ -30,7 +34,8 @@ from framework.api.training import (
     member,
     shared_cache,
 )
-from framework_plugins.hf.generate.generate import complete
+from framework_plugins.hf.generate.generate import complete, to_answer
+from framework_plugins.hf.generate.sample import Drawn, sample
 from framework_plugins.hf.generate.stream import sampler, stream
 from framework_plugins.hf.load.adapt_model import as_base, begin, restore_adapter
 from framework_plugins.hf.load.adapter_config import has_frozen, initialization, saved_config, trained_config
@@ -81,10 +86,12 @@ class HFModel:
         checked: whether the weights were here, and whole, when it was opened.
         vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
+        asks: whether the rows that it trains on are prompts, whose answers are drawn in each step.
     """
 
     losses_class: type[Losses] = Losses
     trainer_class: type[SupervisedTrainer] = SupervisedTrainer
+    asks = False
 
     def __init__(
         self,
@@ -123,6 +130,7 @@ class HFModel:
         self.trained = False
         self.oom_retry = make_oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
+        self._draws = Batches(self.oom_retry, "drawing answers", "method.max_completion_length")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._from_base = DivergenceFromBase()
@@ -211,6 +219,28 @@ class HFModel:
             share=self.forward_plan.prefix_reusable, batches=self._answers,
         )  # fmt: skip
 
+    def sample(
+        self, prompts: Sequence[Prompt], n: int, *, max_new_tokens: int, temperature: float, top_p: float, seed: int
+    ) -> list[list[Sampled]]:
+        """Draw `n` answers to each prompt; see `sample.sample`."""
+        starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        drawn = sample(
+            self._in_eval_mode(), self.tokenizer, starts, n, self.stop_ids, self.config.per_device_eval_batch_size,
+            self._draws, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed,
+            share=self.forward_plan.prefix_reusable,
+        )  # fmt: skip
+        return [
+            [self._sampled(prompt.where, start, each) for each in some]
+            for prompt, start, some in zip(prompts, starts, drawn, strict=True)
+        ]
+
+    def _sampled(self, where: str, start: list[int], drawn: Drawn) -> Sampled:
+        answer = to_answer(self.tokenizer, drawn.ids, self.stop_ids)
+        row = TokenRow([*start, *drawn.ids], [IGNORE] * len(start) + drawn.ids, where)
+        return Sampled(
+            answer.text, answer.tokens, answer.stopped, answer.ids, row=row, log_probs=tuple(drawn.log_probs)
+        )
+
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
@@ -282,6 +312,9 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        self.asks = self.plan.method.config.samples and Role.answer not in rows[0].roles
+        if self.asks:
+            validation = [group for group in validation if Role.answer in group.roles]
         if initialization(self.plan) == EVA and Checkpoints(self.plan).newest() is None:
             begin_from_rows(self.model, answer_rows(rows), self.config.per_device_train_batch_size)
         if me := member():
@@ -307,8 +340,11 @@ class HFModel:
 
     def _parts_of_training(self, losses: Losses, machine: hardware.Hardware, *, writes: bool) -> dict[str, Any]:
         """Return the attributes of a `Training`; `writes`: this process writes the checkpoints."""
-        objective = self.objective
-        packer = self.packer(losses, self.config.per_device_train_batch_size)
+        objective, per_prompt = self.objective, 1
+        if self.asks:
+            losses = losses.at_temperature(getattr(self.plan.method.config, "temperature", 1.0))
+            per_prompt = math.ceil(self.plan.cost.rows)  # all answers to a prompt
+        packer = self.packer(losses, per_prompt * self.config.per_device_train_batch_size)
         if not objective.linear:
             packer = replace(packer, together=True)
         return {
@@ -324,6 +360,7 @@ class HFModel:
             "objective": objective,
             "trainer_class": self.trainer_class,
             "template": self.encoding,
+            "sample": self.sample if self.asks else None,
         }
 
     @functools.cached_property

@@ -72,6 +72,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"method={plan.method.component.name} with loss={plan.loss.component.name}, and {begins} starts the "
             "training from something else: train in one process, launch=single"
         )
+    yield from _sampling_problems(plan)
     trainer = plan.trainer.config
     if not isinstance(trainer, config.HFTrainerConfig):
         return
@@ -81,6 +82,23 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     yield from optimizers.problems(plan)
     yield from schedules.problems(plan)
     yield from checks.loader_problems(plan, trainer.args, trainer.dataloader_num_workers)
+
+
+def _sampling_problems(plan: Plan) -> Iterable[str]:
+    """Refuse what a method that samples answers in each step cannot have."""
+    method, name = plan.method.config, plan.method.component.name
+    if not (method.samples and method.own_objective) or Stage.train not in plan.stages:
+        return  # others choose among answers that are drawn before the training
+    if plan.launch.config.group():
+        yield (
+            f"method={name} draws answers in one process, and launch={plan.launch.component.name} trains in several: "
+            "set launch=single"
+        )
+    if plan.cost.asks_base and (begins := _start_beside_base(plan.adapter.config)):
+        yield (
+            f"method={name} with beta compares with the base, its adapter switched off, and {begins} starts the "
+            "training from something else: set method.beta=0, or merge that adapter first, exporter=[merged]"
+        )
 
 
 def _start_beside_base(adapter: Any) -> str:

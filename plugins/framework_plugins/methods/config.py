@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Annotated, ClassVar
 
@@ -18,6 +18,8 @@ ACCURACY, MARGIN = "preference_accuracy", "preference_margin"
 """What is measured of held-out pairs."""
 BY_LABEL = "label_margin"
 """What is measured of held-out answers with a label."""
+ADVANTAGE, TOKENS, ANSWERS = "advantage", "tokens of the step", "answers of the step"
+"""Facts of an answer of `method=grpo`; the last two count what is left out of the step too."""
 WITH_REFERENCE = frozenset({"nan", "exploding_gradient", "falling_likelihood"})
 """The rules of `health` that suit a loss which compares with a reference."""
 OF_LOSS = ~(Affects.rows | Affects.data | Affects.audit | Affects.baseline)
@@ -256,6 +258,73 @@ class SimpoConfig(PairConfig):
     """The share of pairs that are the wrong way round."""
     alpha: Annotated[float, Interval(ge=0, le=10), OF_LOSS] = 0.0
     """The shape of the reward, AlphaPO; 0: the log-probability."""
+
+
+class GrpoLoss(Enum):
+    """How the losses of the tokens of a step become one number; see `grpo.py`."""
+
+    dapo = "dapo"
+    bnpo = "bnpo"
+    dr_grpo = "dr_grpo"
+    grpo = "grpo"
+
+
+class ImportanceLevel(Enum):
+    """What the ratio of new and old probability is of."""
+
+    token = "token"  # noqa: S105 - no password
+    sequence = "sequence"
+
+
+class ScaleRewards(Enum):
+    """What an advantage is divided by."""
+
+    group = "group"
+    batch = "batch"
+    none = "none"
+
+
+@dataclass
+class GrpoConfig(SamplingConfig):
+    """Group relative policy optimization: learns from answers of its own that rewards score.
+
+    The settings have TRL's names and meanings.
+    """
+
+    own_objective: ClassVar[bool] = True
+    adapter_rates: ClassVar[Rates] = Rates(1e-7, 1e-3, 1e-5)
+    full_rates: ClassVar[Rates] = Rates(0.0, 1e-5, 1e-6)
+    health_rules: ClassVar[frozenset[str] | None] = frozenset({"nan", "exploding_gradient"})
+
+    loss_type: Annotated[GrpoLoss, OF_LOSS] = GrpoLoss.dapo
+    """The mean: over all tokens of the step (dapo; bnpo is the same here), over all tokens that could be (dr_grpo), or
+    over the answers (grpo)."""
+    importance_sampling_level: Annotated[ImportanceLevel, OF_LOSS] = ImportanceLevel.token
+    """Whether each token has its ratio, or each answer one (`sequence`, GSPO)."""
+    steps_per_generation: Annotated[int, Interval(ge=1, le=100), OF_LOSS] = 1
+    """Optimizer steps whose answers are drawn at once; TRL counts passes. With 1, every ratio is 1 and none is
+    clipped."""
+    epsilon: Annotated[float, Interval(ge=0, le=1), OF_LOSS] = 0.2
+    """How far a ratio may be below 1, and above it, before it teaches nothing more."""
+    epsilon_high: Annotated[float | None, Interval(ge=0, le=100), OF_LOSS] = None
+    """How far it may be above 1. null: `epsilon`."""
+    beta: Annotated[float, Interval(ge=0, le=1000), OF_LOSS] = 0.0
+    """The weight of the divergence from the model that the training starts from; 0 saves the passes of it."""
+    scale_rewards: Annotated[ScaleRewards, OF_LOSS] = ScaleRewards.group
+    """The standard deviation that an advantage is divided by: of its group, of all answers of the step, or none."""
+    mask_truncated_completions: Annotated[bool, OF_LOSS] = False
+    """Learn nothing from an answer that was cut; its reward still counts for its group."""
+
+    def cost(self) -> PassCost:
+        """Return what a prompt takes: answers are drawn and learned, and read before where old scores are needed."""
+        more = (self.beta > 0) + (self.steps_per_generation > 1)
+        return replace(super().cost(), more_forwards=more, asks_base=self.beta > 0)
+
+    def without_effect(self) -> list[str]:
+        """Return the settings of the ratio that differ from their defaults, if every ratio is 1."""
+        usual = GrpoConfig()
+        names = ("epsilon", "epsilon_high", "importance_sampling_level") if self.steps_per_generation == 1 else ()
+        return [f"method.{name}" for name in names if getattr(self, name) != getattr(usual, name)]
 
 
 @dataclass

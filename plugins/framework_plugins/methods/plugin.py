@@ -19,6 +19,7 @@ def framework_components() -> Iterable[Component]:
     yield Component("orpo", config.OrpoConfig, f"{here}.orpo:Orpo")
     yield Component("cpo", config.CpoConfig, f"{here}.cpo:Cpo")
     yield Component("simpo", config.SimpoConfig, f"{here}.simpo:Simpo")
+    yield Component("grpo", config.GrpoConfig, f"{here}.grpo:Grpo")
     yield Component("best_of_n", config.BestOfNConfig, f"{here}.best_of_n:BestOfN")
     yield Component("pretrain", config.PretrainConfig, f"{here}.pretrain:Pretrain")
     rewards, verify = f"{here}.trl_rewards", "math-verify"
@@ -34,19 +35,26 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
-    """Preferences that are over-optimized, and a choice of answers that brought nothing."""
+    """Preferences that are over-optimized, rewards that are hacked, and a choice of answers that brought nothing."""
     from framework_plugins.methods.best_of_n import choosing  # noqa: PLC0415 - of a report only
     from framework_plugins.methods.over_optimization import over_optimization  # noqa: PLC0415 - as above
+    from framework_plugins.methods.reward_hacking import reward_hacking  # noqa: PLC0415 - as above
 
     yield from choosing(plan, results)
     yield from over_optimization(plan, results)
+    yield from reward_hacking(plan, results)
 
 
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
-    """The best weights of a training of preferences are not those with the best loss."""
+    """Settings without effect; and the best weights of preferences are not those with the best loss."""
     del work
     method, training = plan.method.config, plan.training
+    if isinstance(method, config.GrpoConfig) and (idle := method.without_effect()):
+        yield (
+            f"{', '.join(idle)}: without effect with method.steps_per_generation=1, since every ratio is 1 in the only "
+            "step with its answers. Set method.steps_per_generation=2"
+        )
     chooses = training.keep_best or training.early_stopping_patience
     if isinstance(method, config.PreferenceConfig) and chooses and training.early_stopping_metric == EVAL_LOSS:
         yield (
@@ -59,6 +67,17 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse settings of a method that do not go together."""
     method, training = plan.method.config, plan.training
+    if plan.verdict.primary in plan.reward:
+        others = ", ".join(name for name in plan.metric if name not in plan.reward) or "metric=[...]"
+        yield (
+            f"verdict.primary={plan.verdict.primary} is the reward, which the training raises in any way that it can: "
+            f"judge by another metric: {others}"
+        )
+    if isinstance(method, config.GrpoConfig) and plan.sweep and plan.objective == EVAL_LOSS:
+        yield (
+            "objective=eval_loss: method=grpo learns from no answers of the rows, so there is no validation loss to "
+            f"compare trials by: set objective={next(iter(plan.metric), 'score')}"
+        )
     if isinstance(method, config.BestOfNConfig) and plan.launch.config.group():
         yield "method=best_of_n trains in one process: set launch=single"
     if Stage.train not in plan.stages or not isinstance(method, config.PreferenceConfig):

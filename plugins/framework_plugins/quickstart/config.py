@@ -1,4 +1,4 @@
-"""Options of `model=` and `data=`."""
+"""Options of `model=`, `data=` and `metric=`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from framework.api import Affects, DataConfig
+from framework.api import Affects, DataConfig, MetricConfig
 from framework.api.training import ModelConfig
 
 
@@ -22,3 +22,21 @@ class OrdersConfig(DataConfig):
 
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
     """Share of the rows held out for the validation loss, drawn with `data.seed`. 0 holds out none."""
+
+
+@dataclass
+class WordPairsConfig(DataConfig):
+    """160 requests for a short sentence with two given words, and 60 held-out ones with other words; no answers."""
+
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.0
+    """Share of the rows held out to choose weights by, drawn with `data.seed`; the verdict has prompts of its own."""
+
+
+@dataclass
+class BothWordsConfig(MetricConfig):
+    """Of `data=word_pairs`: half a point for the words, half for one sentence of 6 to 16 words without repetition."""
+
+
+@dataclass
+class PlainSentenceConfig(MetricConfig):
+    """Of `data=word_pairs`: each word once and not just listed, a verb, a capital, a full stop at the end."""

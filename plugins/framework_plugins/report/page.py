@@ -61,6 +61,8 @@ MAX_EXAMPLES = 5
 WORD = re.compile(r"(\w+|[^\w\s])(\s*)")
 MIN_SIMILARITY = 0.4
 """Answers that are less similar than this have no differences that are worth a mark."""
+DRAWN_STEPS = 8
+"""Steps of which the answers that were learned from are shown."""
 UNFOLDED_ANSWERS = 3
 """Answers that are not folded away."""
 
@@ -100,6 +102,7 @@ def render(run: Run, samples: int) -> str:
         lines=list(_lines(report.verdict)) if report and report.verdict else [],
         panels=charts.curves(run.steps, run.issues, _losses(report)),
         samples=worst_first(run.samples, report, samples),
+        drawn=[*drawn_answers(run.steps)],
         first=UNFOLDED_ANSWERS,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
@@ -254,6 +257,15 @@ def worst_first(pairs: Sequence[tuple[Sample | None, Sample]], report: Report | 
     ]
     got_worse = bool(found and pairs) and _gain(pairs[0][0], pairs[0][1], *found[0]) < 0
     return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows, "sorted": got_worse}
+
+
+def drawn_answers(steps: Sequence[Step]) -> Iterator[dict[str, Any]]:
+    """Give some answers that the training learned from, of steps from all over it."""
+    some = [step for step in steps if step.samples]
+    for step in some[:: -(-len(some) // DRAWN_STEPS)] if some else ():
+        for sample in step.samples:
+            scores = ", ".join(f"{name} {value:.3g}" for name, value in sample.scores.items())
+            yield {"step": step.step, "prompt": sample.prompt, "answer": sample.answer, "scores": scores}
 
 
 def _gain(before: Sample | None, after: Sample, name: str, change: Change) -> float:

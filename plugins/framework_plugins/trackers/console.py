@@ -78,6 +78,8 @@ STAGE_TEXTS = {
     Stage.evaluate: "asking the tuned model",
     Stage.export: "exporting",
 }
+MOST_METRICS = 8
+"""Metrics of a loss that a line shows in full."""
 
 
 class Output(Terminal):
@@ -428,8 +430,11 @@ def _size(number: int) -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
+    # Of many, those without parts: the page and the other loggers have all.
+    many = len(step.loss_metrics) > MOST_METRICS
+    shown = {name: value for name, value in step.loss_metrics.items() if not (many and "/" in name)}
     # As plain numbers: a reward between 0 and 1 is not a share.
-    validation += "".join(f"  {name} {value:.3g}" for name, value in step.loss_metrics.items())
+    validation += "".join(f"  {name} {value:.3g}" for name, value in shown.items())
     validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 

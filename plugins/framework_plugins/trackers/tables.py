@@ -64,7 +64,7 @@ def measures(report: Report) -> Table:
 
 def step_values(step: Step) -> dict[str, float]:
     """Return the numbers of a log entry by the names of their curves."""
-    others = {"step", "metrics", "loss_metrics"}
+    others = {"step", "metrics", "loss_metrics", "samples"}
     values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in others}
     if step.eval_loss is None:
         del values["train/eval_loss"]

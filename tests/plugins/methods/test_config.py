@@ -10,6 +10,7 @@ from framework import testing
 from framework.util.errors import FrameworkError
 from framework_plugins.methods.plugin import framework_advice
 
+GRPO = ("method=grpo", "reward=[json_valid]", "metric=[exact_match,json_valid]")
 ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
 
 
@@ -32,6 +33,11 @@ ONE_ROW = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulati
             "adapter.start=somewhere starts the",
         ),
         (("method=kto", "launch=ddp", "adapter=full"), "adapter=full starts the training from something else"),
+        (("method=grpo",), "needs something that scores them"),
+        ((*GRPO, "method.num_generations=1"), "method.num_generations=1.*2"),
+        ((*GRPO, "launch=ddp"), "launch=ddp trains in several: set launch=single"),
+        ((*GRPO, "method.beta=0.1", "adapter=full"), "adapter=full starts the training from something else"),
+        ((*GRPO, "verdict.primary=json_valid"), "verdict.primary=json_valid is the reward.*: exact_match"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, words: tuple[str, ...], message: str) -> None:

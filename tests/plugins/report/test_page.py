@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.records import EvalResult, Measure, MeasureKind, Sample
+from framework.api.records import EvalResult, Measure, MeasureKind, Sample, Step
 from framework.hooks.session import current
 from framework.run.report import make_report
 from framework_plugins.report import page
@@ -71,3 +71,12 @@ def test_answers_that_got_worse_come_first(tmp_path: Path) -> None:
     assert [each["prompt"] for each in found["pairs"]] == ["lost", "kept"]
     assert found["sorted"]
     assert not page.worst_first(pairs[:2], report, 2)["sorted"]
+
+
+def test_answers_that_were_learned_are_those_of_steps_from_all_over_the_training() -> None:
+    sample = Sample("Why?", "<b>", None, stopped=True, scores={"good": 0.5, "short": 1.0})
+    steps = [Step(n, 40, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, samples=[sample] if n % 2 else []) for n in range(1, 41)]
+    found = [*page.drawn_answers(steps)]
+    assert [each["step"] for each in found] == [1, 7, 13, 19, 25, 31, 37]
+    assert found[0]["scores"] == "good 0.5, short 1"
+    assert [*page.drawn_answers([])] == []

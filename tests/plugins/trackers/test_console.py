@@ -162,6 +162,12 @@ def test_a_number_of_the_loss_is_not_shown_as_a_share(capsys: pytest.CaptureFixt
     assert "loss 1.500  kl 0.0123  150 tokens/s" in capsys.readouterr().out
 
 
+def test_of_many_numbers_of_the_loss_a_line_has_those_without_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    many = {"reward": 0.5, **{f"rewards/{number}/mean": 1.0 for number in range(9)}}
+    Console(ConsoleConfig()).log(TrainingStep(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, loss_metrics=many)))
+    assert "loss 1.500  reward 0.5  150 tokens/s" in capsys.readouterr().out
+
+
 def test_a_pipe_has_no_line_for_a_step_that_a_resumed_training_reports_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -70,7 +70,7 @@ def complete(
         read = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in read.values():
             part.batch_repeat_interleave(len(numbers))
-        with _contiguous_head_input(model):
+        with contiguous_head_input(model):
             out = model.generate(
                 **inputs, **read, generation_config=settings, stopping_criteria=StoppingCriteriaList([ended])
             )
@@ -81,7 +81,7 @@ def complete(
     with counting(len(rows), "prompt") as counter:
         for numbers, continuations in batches.map(order, batch_size, batch):
             answers |= {
-                number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
+                number: to_answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
             }
             counter.move(len(answers))
     return [answers[number] for number in range(len(rows))]
@@ -109,7 +109,7 @@ class _CountEnded(StoppingCriteria):
 
 
 @contextmanager
-def _contiguous_head_input(model: Any) -> Iterator[None]:
+def contiguous_head_input(model: Any) -> Iterator[None]:
     """Give the head its states as one block of memory.
 
     The last states of rows lie apart; on a CPU torch (seen in 2.13) then multiplies row by row, with a copy of the head
@@ -149,7 +149,8 @@ def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict
     }
 
 
-def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
+def to_answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
+    """Return the tokens of an answer as text, up to the stop token and without a thought at the beginning."""
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
     answer_ids = ids[:length]
     # A thought is not a part of what is shown and scored.

@@ -7,8 +7,9 @@ made, and thrown away; of others the model itself is asked for the logits of tho
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -97,6 +98,19 @@ class Losses:
         self.dense_mask = dense_mask
         self.logits_at_once = logits_at_once(self.plain.device)
         self.problem = ""
+        self.temperature = 1.0
+        """What logits are divided by where the model is asked for them; a head is scaled."""
+
+    def at_temperature(self, temperature: float) -> Losses:
+        """Return losses of the logits divided by it, for answers that were drawn so."""
+        if temperature == 1:
+            return self
+        other = copy.copy(self)
+        # c tanh(s x / c) / t is c' tanh(s' x / c') with c' = c / t and s' = s / t.
+        head = self.head
+        other.head = head and replace(head, scale=head.scale / temperature, cap=head.cap / temperature)
+        other.temperature = temperature
+        return other
 
     @property
     def probe_result(self) -> ProbeResult:
@@ -169,7 +183,7 @@ class Losses:
     def log_probs(self, part: Part) -> tuple[Tensor, Tensor | None]:
         """Return the log-probability of each id in `target` in fp32, of its shape, and the auxiliary loss of a part."""
         if self.head is None:
-            return log_probs_of_logits(self.learned_logits(part).float(), part["target"]), None
+            return log_probs_of_logits(self.learned_logits(part).float() / self.temperature, part["target"]), None
         target = part["target"]
         return self._of_head(
             part, self.router_loss, lambda head, states: log_probs(states, head, target, self.logits_at_once)
@@ -209,7 +223,9 @@ class Losses:
     def _sum(self, part: Part, router_loss: RouterLoss | None) -> tuple[Tensor, Tensor | None]:
         """Return the summed cross entropy of a part, and its auxiliary loss if that is asked for."""
         if self.head is None:
-            return summed_cross_entropy_of_logits(self.learned_logits(part), part["target"], part["share"]), None
+            logits = self.learned_logits(part)
+            logits = logits if self.temperature == 1 else logits / self.temperature
+            return summed_cross_entropy_of_logits(logits, part["target"], part["share"]), None
         return self._of_head(
             part,
             router_loss,

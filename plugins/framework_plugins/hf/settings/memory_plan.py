@@ -89,6 +89,8 @@ MLP = ("gate", "up", "down")
 """The layers that `cpu_kernels/mlp.py` makes one function of."""
 EMBEDDING_NAME, HEAD_NAME = "embed_tokens", "lm_head"
 """What models like Llama call them."""
+MIN_ANSWERS = 2
+"""Fewer answers to a prompt cannot be compared."""
 MIN_USEFUL_RANK = 8
 """Below it an adapter learns little."""
 
@@ -99,6 +101,8 @@ def footprint(
     """Return how a plan trains; without a `mean` all rows are as long as the longest."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
+    if drawn := math.ceil(plan.cost.rollout_tokens / plan.cost.rows):  # the rows are prompts
+        longest, mean = (min(each + drawn, config.max_seq_length) for each in (longest, mean or longest))
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
     if shape.kinds and not on_gpu:
@@ -183,6 +187,8 @@ def decides_checkpointing(plan: Plan) -> bool:
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
+    if plan.cost.rollout_tokens and Stage.train in plan.stages:  # prompts are answered in each step too
+        return plan.trainer.config.per_device_eval_batch_size, longest
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
@@ -416,6 +422,10 @@ def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     """Give what makes a plan smaller, the cheapest first."""
     config: HFTrainerConfig = plan.trainer.config
     yield from _smaller_passes(config)
+    answers = math.ceil(plan.cost.rows) if plan.cost.rollout_tokens else 0
+    while answers >= 2 * MIN_ANSWERS:
+        answers //= 2
+        yield MemoryReduction({"method.num_generations": answers}, "a noisier mean to compare answers with", price=1)
     group = plan.launch.config.group()
     if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
         yield from _smaller_weights(plan)

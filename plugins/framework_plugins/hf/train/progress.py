@@ -195,6 +195,7 @@ class Progress(TrainerCallback):
             tokens=self.trainer.tokens,
             seconds=self.seconds,
             loss_metrics=self.trainer.take_metrics(),
+            samples=self.trainer.rollouts.take_shown() if self.trainer.rollouts else [],
         )
         checked = self.validation != (None, {})
         if not self._report_step(step).stop:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.api.training import TokenGroup
+from framework.api.training import TokenGroup, TokenRow
 from framework_plugins.hf.loss.passes import LENGTH_SETTING, Passes
 from framework_plugins.hf.machine.hardware import Hardware
 from framework_plugins.hf.machine.out_of_memory import OomRetry, RandomState
@@ -28,7 +28,7 @@ from framework_plugins.hf.settings.config import HFTrainerConfig
 from framework_plugins.hf.settings.library_fields import non_default
 from framework_plugins.hf.train.options import TrainingOptions
 from framework_plugins.hf.train.order import Order
-from framework_plugins.hf.train.reference import StartScores
+from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, Made, OptimizerStep, StepRows, pack
 
 T = TypeVar("T")
@@ -39,16 +39,24 @@ ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")
 
 @dataclass
 class Collator:
-    """Reads the groups of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
+    """Reads the groups of a step and packs them; can be sent to a worker process, where its packer stays as it was.
+
+    Attributes:
+        rows: of the training.
+        packer: cuts them.
+        objective: of the run.
+        asks: whether the rows are prompts, whose answers come with the step itself.
+    """
 
     rows: Sequence[TokenGroup]
     packer: Packer
     objective: CheckedObjective
+    asks: bool = field(default=False, kw_only=True)
 
     def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
         """Return the parts of a step, and what is needed to pack it again."""
         numbers = [item[ROW_COLUMN] for item in items]
-        parts, rows = self.pack(self.read_rows(numbers))
+        parts, rows = ([], None) if self.asks else self.pack(self.read_rows(numbers))
         return {"parts": parts, "rows": rows, "numbers": numbers, "packer": self.packer}
 
     def pack(self, groups: Sequence[TokenGroup]) -> tuple[list[Part], StepRows]:
@@ -89,6 +97,8 @@ class SupervisedTrainer(SFTTrainer):
     """Restores the random numbers for the number of this process, of how many, and the seed."""
     make_checkpoint: Callable[[], None]
     """Makes a checkpoint, and ends the training if it was asked to end."""
+    rollouts: Rollouts | None = None
+    """Makes the groups of a step from prompts, for a method that samples answers."""
 
     def __init__(
         self,
@@ -149,11 +159,18 @@ class SupervisedTrainer(SFTTrainer):
     # a step that runs out of memory begins again without a trace in the schedule (decisions 0015, 0016 and 0020).
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         """Make the passes of one optimizer step, and return its loss."""
-        read = partial(self.data_collator.read_rows, inputs["numbers"])
+        step = self.state.global_step + 1
+        read: Callable[[], Sequence[TokenGroup]] = partial(self.data_collator.read_rows, inputs["numbers"])
         parts, rows = inputs.pop("parts"), inputs["rows"]  # the caller keeps `inputs`, and a failed try has to be free
-        if inputs["packer"] != self.passes.packer:  # packed before memory ran out
+        if self.rollouts is not None:
+            groups = self.rollouts(step, inputs["numbers"])
+            read = lambda: groups  # noqa: E731 - what is read again after memory ran out
+        if rows is None or inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts, rows = self.data_collator.pack(read())
-        made = self._attempt(model, read, parts, rows, f"training step {self.state.global_step + 1}")
+        made = self._attempt(model, read, parts, rows, f"training step {step}")
+        if self.rollouts is not None:
+            self.rollouts.check(step, made.metrics)
+            made.metrics.update(self.rollouts.take_metrics())
         self.loss_sum = self.loss_sum + made.loss.detach()
         for name, value in made.metrics.items():
             self.metrics.setdefault(name, []).append(value)
@@ -234,13 +251,13 @@ class SupervisedTrainer(SFTTrainer):
         self.model.zero_grad()
         before.restore()
 
-    def score_start(self, groups: Sequence[TokenGroup], into: StartScores) -> None:
+    def score_start(self, groups: Sequence[TokenGroup], add: Callable[[TokenRow, torch.Tensor], None]) -> None:
         """Score groups with the model as it is, those rows too that the objective makes from them."""
         before = RandomState.now()
 
         def score(parts: Sequence[Part], rows: StepRows) -> None:
             for row, scored in self.step.score(parts, rows, self.score):
-                into.add(row, scored)
+                add(row, scored)
 
         self._retried(self.model, lambda: groups, *self.data_collator.pack(groups), "scoring the reference", score)
         before.restore()

@@ -18,7 +18,7 @@ from transformers import PrinterCallback
 
 from framework import FrameworkError, Plan
 from framework.api import TrainResult, count, counting, summarize_error
-from framework.api.training import TokenGroup, TokenRow, TrainRun
+from framework.api.training import Generator, Sampled, TokenGroup, TokenRow, TrainRun
 from framework_plugins.hf.load.adapt_model import as_base, save_weights
 from framework_plugins.hf.loss.passes import Passes, is_checkpointing
 from framework_plugins.hf.machine import hardware
@@ -34,6 +34,7 @@ from framework_plugins.hf.train.progress import CheckpointTimer, Progress, Valid
 from framework_plugins.hf.train.reference import open_scores, start_problem, steps_of
 from framework_plugins.hf.train.resume.checkpoints import Checkpoints
 from framework_plugins.hf.train.resume.training_state import TrainingState
+from framework_plugins.hf.train.rollouts import Rollouts
 from framework_plugins.hf.train.step import CheckedObjective, OptimizerStep
 from framework_plugins.hf.train.trainer import ROW_COLUMN, Collator, SupervisedTrainer, sft_config
 
@@ -58,6 +59,7 @@ class Training:
         objective: what is learned.
         trainer_class: trains.
         template: a hash of tokenizer, template and masks.
+        sample: draws answers, for a method that samples them while it trains; else None.
     """
 
     model: Any
@@ -72,6 +74,7 @@ class Training:
     objective: CheckedObjective
     trainer_class: type[SupervisedTrainer]
     template: str
+    sample: Generator | None
 
     def run(self, rows: Sequence[TokenGroup], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation if they were set aside.
@@ -96,6 +99,7 @@ class Training:
         state = self._state(trainer, progress)
         trainer.restore_state, trainer.restore_random = state.restore, state.restore_random
         trainer.make_checkpoint = partial(self._make_checkpoint, state, rows)
+        trainer.rollouts = self._rollouts(trainer, run)
         try:
             self._score_reference(trainer, rows)
             outcome = self._train(trainer, progress, self._resume_folder(state, rows, run.scratch))
@@ -137,8 +141,8 @@ class Training:
             FrameworkError: the model is not what the training starts from.
         """
         objective = self.objective.objective
-        if not objective.needs_reference or objective.ids(rows[0]) is not None:
-            return
+        if not objective.needs_reference or self.asks or objective.ids(rows[0]) is not None:
+            return  # answers that are not drawn yet are scored in their step
         before, order, training = RandomState.now(), trainer.order, self.plan.training
         total = training.max_steps or math.ceil(training.num_train_epochs * math.ceil(len(rows) / order.batch))
         model, read = to_eval_mode(self.model, self.machine.device), trainer.data_collator.read_rows
@@ -151,7 +155,7 @@ class Training:
             for numbers in steps_of(order, total):
                 groups = read(numbers)
                 if not all(row in known for row in self.objective.rows(groups)):
-                    trainer.score_start(groups, known)
+                    trainer.score_start(groups, known.add)
                 counter.advance()
         trainer.step.known = known
         found, expected, deviation = trainer.start_values(read(next(steps_of(order, 1))))
@@ -165,6 +169,42 @@ class Training:
             f"{whose}, {count(len(known), 'row')}, {known.kept} from the cache; the first loss is {found:.6f}"
         )
         before.restore()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the rows are prompts, whose answers are drawn in the step."""
+        return self.sample is not None
+
+    def _rollouts(self, trainer: SupervisedTrainer, run: TrainRun) -> Rollouts | None:
+        """Return what makes the groups of each step from prompts; None if the rows are those that are learned."""
+        if self.sample is None:
+            return None
+        assert run.reward is not None  # noqa: S101 - of a run with such a method
+        method, config = self.plan.method.create(), self.plan.method.config
+        order, training = trainer.order, self.plan.training
+        epoch_steps = math.ceil(len(run.prompts) / order.batch)
+        total = training.max_steps or math.ceil(training.num_train_epochs * epoch_steps)
+        together = getattr(config, "steps_per_generation", 1)
+        numbers = [*steps_of(order, total)] if together > 1 else []
+        return Rollouts(
+            method, run.prompts, self._in_eval_mode, run.reward, self.plan.seed, total, together,
+            lambda step: numbers[step - 1], partial(self._scores, trainer),
+        )  # fmt: skip
+
+    def _in_eval_mode(self, *prompts: Any, **settings: Any) -> Sequence[Sequence[Sampled]]:
+        """Sample answers, and leave the training as it was."""
+        assert self.sample is not None  # noqa: S101 - the caller has looked
+        drawn = self.sample(*prompts, **settings)
+        self.model.train()
+        return drawn
+
+    def _scores(self, trainer: SupervisedTrainer, groups: Sequence[TokenGroup]) -> Mapping[int, torch.Tensor]:
+        """Return the log-probabilities of rows as the training computes them, by their identity."""
+        found: dict[int, torch.Tensor] = {}
+        to_eval_mode(self.model, self.machine.device)
+        trainer.score_start(groups, lambda row, scored: found.update({id(row): scored}))
+        self.model.train()
+        return found
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> TrainingState:
         return TrainingState(trainer, progress)
@@ -218,7 +258,7 @@ class Training:
 
     def _make_trainer(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
-        collator = Collator(order.rows, self.passes.packer, self.objective)
+        collator = Collator(order.rows, self.passes.packer, self.objective, asks=self.asks)
         step = OptimizerStep(self.objective, self.passes.losses, self._as_reference)
         return self.trainer_class(
             self.passes, order, self._options, self.oom_retry, step, data_collator=collator, **arguments
@@ -271,6 +311,8 @@ class Training:
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenGroup], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
+        if self.asks:
+            return  # prompts: the answers come
         every = max(1, len(rows) // (steps * self._batch))
         some, known = (rows[number] for number in range(0, len(rows), every)), trainer.step.known
         if known is not None:  # of no other row there is a reference

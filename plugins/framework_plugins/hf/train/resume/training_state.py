@@ -103,6 +103,7 @@ class TrainingState:
             "steps": [dataclasses.asdict(step) for step in self.progress.reported],
             "best": best.step,
             "loss metrics": self.trainer.metrics,
+            "rollouts": self.trainer.rollouts.state() if self.trainer.rollouts else None,
             "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "run": dict(self.progress.run.state()) if self.keeps else {},
@@ -191,6 +192,8 @@ class TrainingState:
         for name, value in rest["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
         self.trainer.metrics = rest.get("loss metrics", {})
+        if self.trainer.rollouts and rest.get("rollouts"):
+            self.trainer.rollouts.restore(rest["rollouts"])
         # In the same precision as before, so that the sum comes to the same digits.
         self.trainer.loss_sum = torch.tensor(rest["lost"], device=self.trainer.args.device)
         if rest["best"] is not None:

@@ -1,0 +1,164 @@
+"""Several answers to each prompt, drawn from the model's distribution, with the log-probability of each token.
+
+A prompt is read once for all of its answers in a batch: its keys and values are repeated for each of them. Every answer
+has dice of its own, from the seed, the number of its prompt and its own, so it does not depend on what else is in the
+batch, except for rounding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from framework.api import counting
+from framework_plugins.hf.generate.generate import contiguous_head_input
+from framework_plugins.hf.machine.out_of_memory import Batches
+
+Tensor = torch.Tensor
+NEVER = float("-inf")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An answer.
+
+    Attributes:
+        ids: its tokens, with the stop token if it has one.
+        log_probs: of each of them, at the temperature of the draw.
+        stopped: whether it ended by itself.
+    """
+
+    ids: list[int]
+    log_probs: list[float]
+    stopped: bool
+
+
+@torch.inference_mode()
+def sample(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    stop_ids: frozenset[int],
+    batch_size: int,
+    batches: Batches,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    share: bool,
+) -> list[list[Drawn]]:
+    """Draw `n` answers to each prompt.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: of the model.
+        prompts: token ids.
+        n: answers to each.
+        stop_ids: the tokens that end an answer.
+        batch_size: answers at once.
+        batches: makes them smaller if memory runs out.
+        max_new_tokens: most tokens of an answer, the stop token included.
+        temperature: what the logits are divided by.
+        top_p: draw from the likeliest tokens with this total probability.
+        seed: of the draws.
+        share: read a prompt once, which models that see a token by its distance do not allow.
+    """
+    order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
+    answers = [(prompt, number) for prompt in order for number in range(n)]
+    settings = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(stop_ids),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    found: dict[tuple[int, int], Drawn] = {}
+
+    def batch(some: Sequence[tuple[int, int]]) -> list[Drawn]:
+        asked = [*dict.fromkeys(prompt for prompt, _ in some)]
+        places = torch.tensor([asked.index(prompt) for prompt, _ in some])
+        inputs = _padded([prompts[prompt] for prompt in asked], int(tokenizer.pad_token_id), model.device)
+        repeated = {name: part[places.to(model.device)] for name, part in inputs.items()}
+        dice = np.stack([np.random.default_rng([seed, *answer]).random(max_new_tokens) for answer in some])
+        draw = _Draw(torch.from_numpy(dice).float().to(model.device), temperature, top_p)
+        with contiguous_head_input(model):
+            read = _read(model, inputs, places, settings) if share else {}
+            out = model.generate(
+                **repeated, **read, generation_config=settings, logits_processor=LogitsProcessorList([draw])
+            )
+        made: list[list[int]] = out[:, repeated["input_ids"].shape[1] :].tolist()
+        log_probs = torch.stack(draw.log_probs, dim=1).tolist()
+        return [_until_stop(*each, stop_ids) for each in zip(made, log_probs, strict=True)]
+
+    with counting(len(answers), "answer", "sampling") as counter:
+        for some, drawn in batches.map(answers, batch_size, batch):
+            found |= zip(some, drawn, strict=True)
+            counter.move(len(found))
+    return [[found[prompt, number] for number in range(n)] for prompt in range(len(prompts))]
+
+
+class _Draw(LogitsProcessor):
+    """Leaves one token of each answer, which it draws, and keeps its log-probability.
+
+    Args:
+        dice: numbers from 0 to 1, (answers, tokens).
+        temperature: what the logits are divided by.
+        top_p: see `sample`.
+    """
+
+    def __init__(self, dice: Tensor, temperature: float, top_p: float) -> None:
+        self.dice, self.temperature, self.top_p = dice, temperature, top_p
+        self.log_probs: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # noqa: ARG002 - as transformers calls it
+        likely = torch.log_softmax(scores.float() / self.temperature, dim=-1)
+        weights, order = likely.exp(), None
+        if self.top_p < 1:
+            weights, order = weights.sort(dim=-1, descending=True)
+            weights = torch.where(weights.cumsum(-1) - weights < self.top_p, weights, 0.0)  # the likeliest stays
+        summed = weights.cumsum(-1)
+        # The last token of a row with a weight is the last one that a die may be below.
+        chosen = torch.searchsorted(summed, self.dice[:, len(self.log_probs), None] * summed[:, -1:], right=True)
+        chosen = chosen.clamp(max=(weights > 0).int().cumsum(-1).argmax(-1, keepdim=True))
+        if order is not None:
+            chosen = order.gather(1, chosen)
+        self.log_probs.append(likely.gather(1, chosen)[:, 0])
+        return torch.full_like(scores, NEVER).scatter_(1, chosen, 0.0)
+
+
+def _padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> dict[str, Tensor]:
+    longest = max(map(len, rows))
+    gaps = [longest - len(row) for row in rows]
+    parts = {
+        "input_ids": [[pad_id] * gap + [*row] for row, gap in zip(rows, gaps, strict=True)],
+        "attention_mask": [[0] * gap + [1] * len(row) for row, gap in zip(rows, gaps, strict=True)],
+    }
+    return {name: torch.tensor(part, device=device) for name, part in parts.items()}
+
+
+def _read(model: Any, inputs: dict[str, Tensor], places: Tensor, settings: GenerationConfig) -> dict[str, Any]:
+    """Return the keys and values of all but the last token of prompts, repeated for their answers.
+
+    `generate` reads them: it knows what a padded row needs.
+    """
+    if inputs["input_ids"].shape[1] == 1 or int(inputs["attention_mask"][:, :-1].sum(1).min()) == 0:
+        return {}
+    before = {name: part[:, :-1] for name, part in inputs.items()}
+    once = copy.copy(settings)
+    once.max_new_tokens = 1
+    out = model.generate(**before, generation_config=once, return_dict_in_generate=True)
+    name = "cache" if "cache" in out else "past_key_values"
+    out[name].batch_select_indices(places.to(model.device))
+    return {name: out[name]}
+
+
+def _until_stop(ids: list[int], log_probs: list[float], stop_ids: frozenset[int]) -> Drawn:
+    end = next((number + 1 for number, token in enumerate(ids) if token in stop_ids), None)
+    return Drawn(ids[:end], log_probs[:end], stopped=end is not None)

@@ -1,0 +1,201 @@
+"""methods/grpo.py: advantages, loss and gradients are those of the installed TRL on the same answers, in fp32."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer
+
+from framework.api.records import IGNORE, OLD_LOG_PROBS, GroupedRows, Sampled, TokenGroup, TokenRow
+from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.settings.config import Packing
+from framework_plugins.hf.train.step import CheckedObjective
+from framework_plugins.methods.config import GrpoConfig, GrpoLoss, ImportanceLevel, ScaleRewards
+from framework_plugins.methods.grpo import Grpo, advantages, answer_groups
+from tests.plugins.hf.train.test_step import Made, adapted, by_step
+from tests.plugins.methods.test_exact import EXACT, by_trl, same
+from tests.support.examples import examples
+from tests.support.tiny import tiny_llama
+
+STOP = 2
+NONE = math.nan
+
+
+class Stored(GRPOTrainer):
+    """TRL's trainer on answers and rewards that are given."""
+
+    answers: Sequence[Sampled]
+    prompts: Sequence[list[int]]
+    rewards: NDArray[np.float64]
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        begins = [len(self.prompts[number // self.num_generations]) for number in range(len(prompts))]
+        pairs = [*zip(self.answers, begins, strict=True)]
+        ids = [answer.row.input_ids[begin:] for answer, begin in pairs]
+        tools = [[int(label != IGNORE) for label in answer.row.labels[begin:]] for answer, begin in pairs]
+        given = [self.prompts[number // self.num_generations] for number in range(len(prompts))]
+        return given, ids, tools, ["" for _ in ids], None, {}, None, None
+
+    def _calculate_rewards(self, *_: Any) -> torch.Tensor:
+        return torch.tensor(self.rewards.reshape(-1, 1), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    folder = tiny_llama(tmp_path_factory.mktemp("tiny"))
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = Dataset.from_list([{"prompt": "Add"}] * 2)
+    with warnings.catch_warnings():  # of TRL about its own settings
+        warnings.simplefilter("ignore")
+        args = GRPOConfig(
+            output_dir=str(tmp_path_factory.mktemp("grpo")), use_cpu=True, bf16=False, report_to=[],
+            per_device_train_batch_size=6, num_generations=3, num_generations_eval=3, max_completion_length=9,
+            gradient_checkpointing=False,
+        )  # fmt: skip
+        made = Stored(model, lambda **_: [], args, rows, processing_class=tokenizer)
+    made.eos_token_ids = [STOP]
+    if "ref" in model.peft_config:
+        model.delete_adapter("ref")
+        model.set_adapter("default")
+    return made
+
+
+def drawn(seed: int) -> tuple[list[list[int]], list[list[Sampled]]]:
+    """Return two prompts and three answers to each: some cut, some with the output of a tool."""
+    draw = np.random.default_rng(seed)
+    prompts = [draw.integers(5, 300, 4 + 40 * number).tolist() for number in range(2)]
+    answers = []
+    for number in range(6):
+        prompt, ids = prompts[number // 3], draw.integers(5, 300, int(draw.integers(1, 8))).tolist()
+        stopped = bool(draw.random() < 0.7)
+        ids += [STOP] * stopped
+        labels = ids[:1] + [IGNORE] * 2 + ids[3:] if number % 3 == 1 and len(ids) > 3 else ids
+        row = TokenRow(prompt + ids, [IGNORE] * len(prompt) + labels, "rows:1")
+        answers.append(Sampled("", len(ids), stopped, row=row, log_probs=(0.0,) * len(row.learned)))
+    return prompts, [answers[:3], answers[3:]]
+
+
+def with_old(groups: Sequence[TokenGroup], old: Sequence[Sequence[float]]) -> list[TokenGroup]:
+    return [
+        GroupedRows(
+            group.rows,
+            group.roles,
+            group.facts,
+            {**group.arrays, OLD_LOG_PROBS: (np.array(each, np.float32)[:, None],)},
+        )
+        for group, each in zip(groups, old, strict=True)
+    ]
+
+
+def ours(trainer: Any, config: GrpoConfig, groups: Sequence[TokenGroup], packing: Packing, rows: int) -> Made:
+    objective = CheckedObjective(Grpo(config), "method=grpo", 1000, plain=False)
+    return by_step(trainer.model, objective, groups, Packer(packing, rows, 0, dense_mask=True, together=True))
+
+
+def of_trl(trainer: Stored, config: GrpoConfig, old: torch.Tensor | None) -> tuple[Made, NDArray[Any]]:
+    trainer.loss_type = config.loss_type.value
+    trainer.importance_sampling_level = config.importance_sampling_level.value
+    trainer.epsilon_low = config.epsilon
+    trainer.epsilon_high = config.epsilon if config.epsilon_high is None else config.epsilon_high
+    trainer.beta, trainer.scale_rewards = config.beta, config.scale_rewards.value
+    trainer.mask_truncated_completions = config.mask_truncated_completions
+    trainer.model.eval()
+    inputs = trainer._generate_and_score_completions([{"prompt": "Add"}] * 6)  # noqa: SLF001 - TRL has no public name
+    if old is not None:
+        inputs["old_per_token_logps"] = old[:, : inputs["completion_ids"].shape[1]]
+
+    def call() -> tuple[torch.Tensor, dict[str, float]]:
+        trainer._metrics["eval"].clear()  # noqa: SLF001
+        loss = trainer._compute_loss(trainer.model, inputs)  # noqa: SLF001
+        return loss, {name: values[-1] for name, values in trainer._metrics["eval"].items()}  # noqa: SLF001
+
+    return by_trl(trainer, call), inputs["advantages"].numpy()
+
+
+rewards = st.lists(st.sampled_from([0.0, 0.5, 1.0, NONE]), min_size=6, max_size=6)
+configs = st.builds(
+    GrpoConfig,
+    num_generations=st.just(3),
+    max_completion_length=st.just(9),
+    loss_type=st.sampled_from(GrpoLoss),
+    importance_sampling_level=st.sampled_from(ImportanceLevel),
+    epsilon=st.sampled_from([0.2, 0.05]),
+    epsilon_high=st.sampled_from([None, 0.28]),
+    beta=st.sampled_from([0.0, 0.04, 1.0]),
+    scale_rewards=st.sampled_from(ScaleRewards),
+    mask_truncated_completions=st.booleans(),
+)
+
+
+@settings(max_examples=examples(100))
+@given(
+    config=configs,
+    values=rewards,
+    seed=st.integers(0, 1000),
+    off_policy=st.integers(0, 1),
+    packing=st.sampled_from(Packing),
+    rows=st.sampled_from([1, 6]),
+)
+def test_it_is_grpo_of_trl(
+    trainer: Stored, config: GrpoConfig, values: list[float], seed: int, off_policy: int, packing: Packing, rows: int
+) -> None:
+    prompts, answers = drawn(seed)
+    trainer.prompts, trainer.answers = prompts, [*itertools.chain(*answers)]
+    trainer.rewards = np.array(values).reshape(2, 3)
+    now = -torch.rand(6, 9, generator=torch.Generator().manual_seed(seed)) - 5.4
+    expected, by_answer = of_trl(trainer, config, now if off_policy else None)
+
+    assert advantages(trainer.rewards, config.scale_rewards).ravel() == pytest.approx(by_answer, abs=EXACT)
+    groups = answer_groups(answers, trainer.rewards, config)
+    if off_policy:
+        places = {id(answer.row): number for number, answer in enumerate(trainer.answers)}
+        numbers = [places[id(group.rows[0])] for group in groups]
+        begins = [len(prompts[number // 3]) for number in numbers]
+        old = [
+            now[number][torch.tensor(group.rows[0].labels[begin:] + [IGNORE] * 9)[:9] != IGNORE].tolist()
+            for number, group, begin in zip(numbers, groups, begins, strict=True)
+        ]
+        groups = with_old(groups, old)
+    made = ours(trainer, config, groups, packing, rows)
+    same((*made[:2], {}), expected)
+
+
+@pytest.mark.parametrize("loss_type", GrpoLoss)
+def test_a_step_is_the_same_however_its_answers_are_divided(tmp_path: Path, loss_type: GrpoLoss) -> None:
+    """Into passes of any size, with the answers of a group apart too, and over processes."""
+    model = adapted(tiny_llama(tmp_path))
+    config = GrpoConfig(beta=0.1, loss_type=loss_type)
+    _, answers = drawn(7)
+    groups = answer_groups(answers, np.array([[0.0, 0.5, 1.0], [1.0, 0.2, 0.4]]), config)
+    objective = CheckedObjective(Grpo(config), "method=grpo", 1000, plain=False)
+    expected = by_step(model, objective, groups, Packer(Packing.pad, 100, 0, together=True))
+    for packing, rows in itertools.product(Packing, (1, 2, 4)):
+        made = by_step(model, objective, groups, Packer(packing, rows, 0, dense_mask=True, together=True))
+        same(made, expected, 1e-6)
+    for world in (2, 3):  # gradients of processes are averaged
+        parts = [
+            by_step(model, objective, groups, Packer(Packing.pad, 2, 0, together=True), rank, world)
+            for rank in range(world)
+        ]
+        gradients = {name: sum(part[1].get(name, 0) for part in parts) / world for name in expected[1]}
+        same((sum(part[0] for part in parts) / world, gradients, {}), expected, 1e-6)
