@@ -455,6 +455,11 @@ class TestOrders(SourceSuite):
     count = 800
 
 
+class TestBriefAnswers(SourceSuite):
+    option = "brief_answers"
+    count = 160
+
+
 class TestLocalFile(SourceSuite):
     option = "local_file"
     overrides = (f"data.path='{files('framework_plugins.quickstart')}/data/orders_held_out.jsonl'",)

@@ -22,3 +22,11 @@ class OrdersConfig(DataConfig):
 
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
     """Share of the rows held out for the validation loss, drawn with `seed`. 0 holds out none."""
+
+
+@dataclass
+class BriefAnswersConfig(DataConfig):
+    """Pairs of answers that the quickstart's model gave, the shorter one chosen, and 60 held-out questions."""
+
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.15
+    """Share of the rows held out to measure preferences, drawn with `seed`. 0 holds out none."""

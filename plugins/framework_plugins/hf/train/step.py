@@ -379,6 +379,7 @@ class OptimizerStep:
 
         The last is the mean over the tokens, in nats.
         """
+        parts, rows = self._padded(parts, rows, rows.idle)
         policy, reference = self._scores(parts, rows, forward), self._reference(parts, rows, forward)
         beside = self._beside(rows, forward)
         assert reference is not None  # noqa: S101 - asked for by objectives with one only

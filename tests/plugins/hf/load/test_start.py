@@ -105,7 +105,7 @@ def test_the_first_loss_is_that_of_the_adapter(base: Path, rows: Path, first: Pa
         (["adapter.args.exclude_modules=[q_proj]"], "adapter.args.exclude_modules is set, and the adapter of"),
         (["model.new_tokens=['<a>']"], "keeps its own tokens: leave model.new_tokens out, or set"),
         (["adapter.start=nowhere/at/all"], "adapter.start=nowhere/at/all: there is no such folder"),
-        (["adapter.start=BASE"], "the folder has no adapter_config.json, no checkpoint/ with one, and no trained runs: give"),
+        (["adapter.start=BASE"], "has no adapter_config.json, no checkpoint/ with one, and no trained runs: give the"),
         (["adapter.merge_first=true", "adapter=dora"], "a sum cannot have magnitudes: merge it, stages=[export]"),
         (["checkpoint=RUN/checkpoint"], "is evaluated and exported, not trained: to train on from it, set"),
     ],
