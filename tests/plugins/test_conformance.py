@@ -457,7 +457,7 @@ class TestOrders(SourceSuite):
 
 class TestBriefAnswers(SourceSuite):
     option = "brief_answers"
-    count = 160
+    count = 164
 
 
 class TestLocalFile(SourceSuite):

@@ -24,7 +24,7 @@ def test_the_shipped_pairs_answer_the_questions_and_the_shorter_answer_is_chosen
 
 
 def test_a_pair_is_the_shortest_and_the_longest_answer_that_ended() -> None:
-    drawn = [["It is Lima.", "Oslo it is."], [None, "It is Oslo."], ["Lima", "It is Oslo."], ["I say it is Lima.", ""]]
+    drawn = [["It is Lima.", "Lima", "I say it is Lima."], ["It is Oslo.", "Oslo it is."]]
     assert [*make_pairs.pairs(["Peru?", "Norway?"], drawn)] == [
         {"prompt": "Peru?", "chosen": "It is Lima.", "rejected": "I say it is Lima."}
     ]
