@@ -28,7 +28,7 @@ def labelled(label: float) -> Example:
         (
             "simpo",
             pair("Lima."),
-            "the same text as both, which teaches nothing: remove it, or set data.on_bad_row=skip",
+            "same text as both, which teaches nothing: remove it, or set data.on_bad_row=skip",
         ),
         ("kto", PLAIN, "method=kto learns from .* no label: add one, or set method=sft, which learns every answer"),
         ("kto", pair("Quito."), "a chosen and a rejected one: set method=dpo"),
